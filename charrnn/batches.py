@@ -1,0 +1,59 @@
+"""The training text as a ring that B lanes read in windows of T characters.
+
+    text    a b c d e f g h i j k l        (12 characters, B = 3 lanes, T = 2)
+
+    lane 0  a b | c d | e f ...            each lane starts a B-th of the ring further on,
+    lane 1  e f | g h | i j ...            reads without end, and goes round at the end of the text
+    lane 2  i j | k l | a b ...
+
+A lane's window follows its window before, so the recurrent state is carried from step to step and never thrown away.
+After n / B characters lane 0 has come to where lane 1 began: one epoch, every character read once, none dropped,
+every step of the same shape. The single seam, from the last character of the text to its first, is all this costs.
+
+Knows positions. Refuses to know models. Shape letters: T window, B lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from charrnn.vocabulary import Ids
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The lanes over `ids`. A position is the number of characters each lane has read."""
+
+    ids: Ids
+    lanes: int
+    window: int
+
+    @property
+    def characters_per_step(self) -> int:
+        """B * T."""
+        return self.lanes * self.window
+
+    def epoch(self, position: int) -> float:
+        """Passes over the text when each lane has read `position` characters."""
+        return position * self.lanes / len(self.ids)
+
+    def steps(self, epochs: float) -> int:
+        """Windows needed to read the text `epochs` times: the last may reach a little further."""
+        return max(1, -(-round(epochs * len(self.ids)) // self.characters_per_step))
+
+    def at(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The window at `position`: inputs (T, B) and their successors (T, B), as int64."""
+        size = len(self.ids)
+        window = np.empty((self.window + 1, self.lanes), np.int64)
+        for lane in range(self.lanes):
+            start = (lane * size // self.lanes + position) % size
+            stop = start + self.window + 1
+            if stop <= size:
+                window[:, lane] = self.ids[start:stop]
+            else:  # over the seam, for a tiny text more than once
+                window[:, lane] = np.take(self.ids, np.arange(start, stop) % size)
+        tensor = torch.from_numpy(window)
+        return tensor[:-1], tensor[1:]

@@ -1,0 +1,38 @@
+"""The one layout of a model's parameters: every array's name and shape, from its configuration alone.
+
+Training, sampling, inspecting and the checkpoint all read these names, whichever path computes with them:
+
+    embedding                   (V, E)
+    layers.<l>.<cell's name>    see the cells; l counts from 1, as the units' names do
+    decoder.weight              (V, H)
+    decoder.bias                (V,)
+
+Shape letters: V vocabulary, E embedding size, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from charrnn.arrays import Array, Arrays
+from charrnn.cells.registry import make_cell
+from charrnn.config import ModelConfig
+
+
+def parameter_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every parameter, in a fixed order."""
+    cell = make_cell(config)
+    shapes: dict[str, tuple[int, ...]] = {"embedding": (vocabulary_size, config.embedding_size)}
+    for layer in range(1, config.num_layers + 1):
+        input_size = config.embedding_size if layer == 1 else config.hidden_size
+        for name, shape in cell.shapes(input_size, config.hidden_size).items():
+            shapes[f"layers.{layer}.{name}"] = shape
+    shapes["decoder.weight"] = (vocabulary_size, config.hidden_size)
+    shapes["decoder.bias"] = (vocabulary_size,)
+    return shapes
+
+
+def layer_parameters(arrays: Arrays, layer: int) -> Mapping[str, Array]:
+    """The arrays of one layer (counted from 1) under the names its cell uses."""
+    prefix = f"layers.{layer}."
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

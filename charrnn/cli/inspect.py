@@ -1,0 +1,203 @@
+"""`charrnn inspect`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli.options import CHECKPOINT, DEVICE
+from charrnn.config import DeviceName, UnknownPolicy
+from charrnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from charrnn.checkpoint import Checkpoint
+    from charrnn.neurons.record import Unit
+
+_TEXT, _OUTPUT = "Text", "Output"
+
+
+def inspect(
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            help="A file, - for standard input, or a corpus known by name. Without it: a summary of the checkpoint.",
+            show_default=False,
+            metavar="[TEXT]",
+        ),
+    ] = None,
+    checkpoint: Annotated[Path | None, CHECKPOINT] = None,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unit",
+            "-u",
+            help="Colour the text by this unit, such as L2.c17: layer from 1; h, c or a gate (i f g o; r z n); index from 0. "
+            "May be given several times.",
+            show_default="the units that vary most",
+            metavar="UNIT",
+            rich_help_panel=_TEXT,
+        ),
+    ] = None,
+    units: Annotated[
+        int,
+        typer.Option("--units", min=1, help="Without --unit: how many units to show.", rich_help_panel=_TEXT),
+    ] = 3,
+    start: Annotated[
+        int,
+        typer.Option(
+            "--from",
+            min=0,
+            help="First character to show; the model reads all before it too.",
+            rich_help_panel=_TEXT,
+        ),
+    ] = 0,
+    length: Annotated[
+        int, typer.Option("--length", "-n", min=1, help="Characters to show.", rich_help_panel=_TEXT)
+    ] = 600,
+    unknown: Annotated[
+        UnknownPolicy,
+        typer.Option(
+            "--unknown",
+            help="Characters the model does not know: error, skip, or replace by the nearest.",
+            rich_help_panel=_TEXT,
+        ),
+    ] = "error",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the numbers as JSON.", rich_help_panel=_OUTPUT)
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            help="Write the picture as one self-contained page.",
+            metavar="FILE",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    device: Annotated[DeviceName, DEVICE] = "cpu",
+) -> None:
+    """See what a model is and what its units respond to.
+
+    \b
+    charrnn inspect                                     what the newest run is, and how it learned
+    charrnn inspect held_out.txt                        the units that vary most over the text
+    charrnn inspect held_out.txt --unit L2.c17 --html c17.html
+    """
+    from charrnn import checkpoint as checkpoints
+    from charrnn.runs import find_checkpoint
+
+    if device not in ("cpu", "auto"):
+        raise UsageError(f"--device is {device}", "inspect reads one character at a time and computes on the CPU")
+    path = find_checkpoint(checkpoint)
+    loaded = checkpoints.load(path)
+    if text is None:
+        if unit or html:
+            raise UsageError("--unit and --html need a text to colour", "charrnn inspect TEXT --unit ...")
+        _summarise(path, loaded, as_json=as_json)
+        return
+    from charrnn.inference.network import Network
+    from charrnn.neurons.record import liveliest, parse_unit
+
+    chosen = [parse_unit(name, loaded.model) for name in unit or []]
+    read = _read(text, loaded, unknown, start + length)
+    if len(read) <= start:
+        raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
+    network = Network(loaded.model, loaded.parameters)
+    ids = loaded.vocabulary.encode(read) if loaded.vocabulary.kind == "text" else _latin(read)
+    if not chosen:
+        chosen = liveliest(network, ids, units)
+    values = _values(network, ids, chosen, start)
+    _draw(read[start:], chosen, values, path, as_json=as_json, html=html)
+
+
+def _latin(text: str) -> Any:
+    import numpy as np
+
+    return np.frombuffer(text.encode("latin-1"), np.uint8)
+
+
+def _read(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int) -> str:
+    """The first `length` characters of the text, as the model knows them (byte mode: one character for each byte)."""
+    from charrnn.cli.texts import find
+    from charrnn.corpus import read_beginning
+    from charrnn.sources import release
+
+    texts = find([argument], glob=None, report=lambda _doing, _done, _total: None)
+    try:
+        beginning = read_beginning(texts.sources, loaded.data, length)
+    finally:
+        release(texts.sources)
+    if loaded.vocabulary.kind == "bytes":
+        return beginning
+    return loaded.vocabulary.decode(loaded.vocabulary.encode(beginning, unknown).tolist())
+
+
+def _values(network: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:
+    from charrnn.neurons.record import record
+
+    values: dict[Unit, list[float]] = {unit: [] for unit in units}
+    for taken in record(network, ids, list(dict.fromkeys(unit.part for unit in units))):
+        for unit in units:
+            values[unit] += taken[unit.part][:, unit.index].tolist()
+    return {unit: all_values[start:] for unit, all_values in values.items()}
+
+
+def _draw(
+    text: str,
+    units: list[Unit],
+    values: dict[Unit, list[float]],
+    path: Path,
+    *,
+    as_json: bool,
+    html: Path | None,
+) -> None:
+    from charrnn.neurons.record import limits
+
+    titles = {unit: f"{unit} (tanh c)" if unit.kind == "c" else str(unit) for unit in units}
+    if html is not None:
+        from charrnn.display.webpage import Picture, render
+        from charrnn.files import replace_durably
+
+        pictures = [Picture(titles[unit], text, values[unit], *limits(unit.kind)) for unit in units]
+        page = render(f"{path.parent.name}: {', '.join(map(str, units))}", pictures)
+        replace_durably(html, lambda temporary: _write(temporary, page))
+        print(f"wrote {html}", file=sys.stderr)
+    if as_json:
+        rounded = {str(unit): [round(value, 6) for value in values[unit]] for unit in units}
+        print(json.dumps({"checkpoint": str(path), "text": text, "units": rounded}))
+    elif html is None:
+        from rich.console import Console
+
+        from charrnn.display.heat import HeatText
+
+        console = Console(highlight=False)
+        for number, unit in enumerate(units):
+            if number:
+                console.print()
+            console.print(HeatText(titles[unit], text, values[unit], *limits(unit.kind)))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")
+
+
+def _summarise(path: Path, loaded: Checkpoint, *, as_json: bool) -> None:
+    if as_json:
+        from charrnn.display.summary import parameters_by_part
+
+        counts = parameters_by_part({name: array.shape for name, array in loaded.parameters.items()})
+        body = {"checkpoint": str(path), "parameters": counts, **loaded.metadata()}
+        del body["training"]
+        print(json.dumps(body))
+        return
+    from rich.console import Console
+
+    from charrnn.display.summary import summary
+
+    console = Console(highlight=False)
+    for piece in summary(str(path), loaded):
+        console.print(piece)

@@ -1,0 +1,52 @@
+"""Options from configuration fields: one documentation string, one default, one place.
+
+Knows Typer and the dataclasses. Imports nothing heavy: this is read for `--help` too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from charrnn.config import field_help
+
+
+def default_of(cls: type, name: str) -> Any:
+    """The default of a configuration field."""
+    (field,) = [field for field in fields(cls) if field.name == name]
+    return None if field.default is MISSING else field.default
+
+
+def setting(cls: type, name: str, *flags: str, panel: str, shown: str | None = None, metavar: str | None = None) -> Any:
+    """An option for field `name` of `cls`. Its value is None where the user says nothing, so that what was asked for
+    can be told from what was left open; the help shows the field's default, or `shown`."""
+    default = default_of(cls, name)
+    text = str(default) if default not in (None, "") else None
+    return typer.Option(
+        *flags,
+        help=field_help(cls, name),
+        rich_help_panel=panel,
+        show_default=shown or text or False,
+        metavar=metavar,
+    )
+
+
+CHECKPOINT = typer.Option(
+    "--checkpoint",
+    "-c",
+    help="A checkpoint file or a run's folder. By default the newest run under checkpoints/.",
+    metavar="PATH",
+    rich_help_panel="Model",
+    autocompletion=lambda incomplete: _complete_runs(incomplete),
+)
+DEVICE = typer.Option(
+    "--device", help="Where to compute: auto takes an NVIDIA GPU where there is one.", rich_help_panel="Run"
+)
+
+
+def _complete_runs(incomplete: str) -> list[str]:
+    runs = sorted(str(path) for path in Path("checkpoints").glob("*") if path.is_dir())
+    return [run for run in runs if run.startswith(incomplete)]

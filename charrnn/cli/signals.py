@@ -1,0 +1,43 @@
+"""Signals that end a run politely: the first is remembered, a second Ctrl-C stops at once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+_POLITE = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class StopOnSignal:
+    """A context in which SIGINT, SIGTERM and SIGHUP are remembered; called, it gives the first one's number, or None."""
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __call__(self) -> int | None:
+        return self._received
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._handle) for number in _POLITE}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._received is not None:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
+        self._received = number
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            # After a hang-up there may be no terminal left to write to.
+            again = " (Ctrl-C again stops at once, without saving)" if number == signal.SIGINT else ""
+            print(f"\nfinishing this step and saving{again}", file=sys.stderr, flush=True)

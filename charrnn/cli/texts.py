@@ -1,0 +1,64 @@
+"""From the words on the command line to a corpus: files, folders, standard input, names of the catalogue."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charrnn import catalogue, corpus, sources
+from charrnn.config import DataConfig
+from charrnn.corpus import Corpus
+from charrnn.display.progress import WorkDisplay
+from charrnn.errors import UsageError
+from charrnn.sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The files that were named, and what goes with them."""
+
+    sources: list[Source]
+    name: str
+    notices: list[str]
+    customary: dict[str, Any]
+    """Data settings that are customary for a corpus of the catalogue."""
+
+
+def find(arguments: Sequence[str], *, glob: str | None, report: Callable[[str, int, int], None]) -> Texts:
+    """The files that `arguments` name, in their order. A path that exists wins over a name."""
+    if arguments.count("-") > 1:
+        raise UsageError("standard input (-) is named twice", "it can be read only once")
+    found: list[Source] = []
+    notices: list[str] = []
+    customary: dict[str, Any] = {}
+    names: list[str] = []
+    for argument in arguments:
+        known = None if argument == "-" or os.path.lexists(argument) else catalogue.find(argument, report)
+        if known is not None:
+            found += known
+            names.append(argument)
+            entry = catalogue.entries().get(argument)
+            if entry is not None and len(arguments) == 1:
+                customary = {
+                    "validation_fraction": entry.validation_fraction,
+                    "test_fraction": entry.test_fraction,
+                    "as_bytes": entry.as_bytes,
+                }
+        else:
+            more, said = sources.find(argument, glob)
+            found += more
+            notices += said
+            names.append(sources.title(argument))
+    return Texts(found, "+".join(names[:3]) + ("+..." if len(names) > 3 else ""), notices, customary)
+
+
+def load(texts: Texts, config: DataConfig, validation: Sequence[Source] = (), *, quiet: bool = False) -> Corpus:
+    """Encodes them, with a bar where it takes long; temporary files are removed."""
+    display = WorkDisplay(quiet=quiet)
+    try:
+        return corpus.load(texts.sources, config, name=texts.name, validation_sources=validation, report=display)
+    finally:
+        display.close()
+        sources.release([*texts.sources, *validation])

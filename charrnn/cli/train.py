@@ -1,0 +1,331 @@
+"""`charrnn train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli.options import DEVICE, setting
+from charrnn.config import (
+    Budget,
+    CellName,
+    DataConfig,
+    DecayName,
+    DecodeErrors,
+    DeviceName,
+    DivergencePolicy,
+    ModelConfig,
+    Newlines,
+    OptimizerName,
+    RunConfig,
+    TrainingConfig,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from charrnn.checkpoint import Checkpoint
+    from charrnn.corpus import Corpus
+    from charrnn.display.progress import TrainingDisplay
+    from charrnn.plan import Plan, Request
+    from charrnn.runs import Run
+
+_MODEL, _OPTIMISATION, _BUDGET, _DATA, _RUN = "Model", "Optimisation", "Budget (one of)", "Data", "Run"
+_CHOSEN = "chosen by corpus and device"
+
+
+def train(
+    corpus: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders, - for standard input, or a corpus known by name: stdlib (the source of your Python's "
+            "standard library), tinyshakespeare, warandpeace, enwik8, text8.",
+            metavar="CORPUS...",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="The run's folder.",
+            show_default="checkpoints/<corpus>",
+            metavar="DIR",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    cell: Annotated[CellName | None, setting(ModelConfig, "cell", "--cell", panel=_MODEL)] = None,
+    layers: Annotated[int | None, setting(ModelConfig, "num_layers", "--layers", panel=_MODEL, shown=_CHOSEN)] = None,
+    hidden: Annotated[int | None, setting(ModelConfig, "hidden_size", "--hidden", panel=_MODEL, shown=_CHOSEN)] = None,
+    embedding: Annotated[
+        int | None, setting(ModelConfig, "embedding_size", "--embedding", panel=_MODEL, shown=_CHOSEN)
+    ] = None,
+    dropout: Annotated[float | None, setting(ModelConfig, "dropout", "--dropout", panel=_MODEL, shown=_CHOSEN)] = None,
+    forget_bias: Annotated[float | None, setting(ModelConfig, "forget_bias", "--forget-bias", panel=_MODEL)] = None,
+    epochs: Annotated[
+        float | None, typer.Option("--epochs", help="Passes over the training part.", rich_help_panel=_BUDGET)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Updates of the weights.", rich_help_panel=_BUDGET)
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--minutes",
+            help="Minutes of training, validation and saving included.",
+            show_default="10",
+            rich_help_panel=_BUDGET,
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, setting(TrainingConfig, "batch_size", "--batch", panel=_OPTIMISATION, shown=_CHOSEN)
+    ] = None,
+    bptt: Annotated[int | None, setting(TrainingConfig, "bptt", "--bptt", panel=_OPTIMISATION, shown=_CHOSEN)] = None,
+    lr: Annotated[
+        float | None, setting(TrainingConfig, "learning_rate", "--lr", panel=_OPTIMISATION, shown=_CHOSEN)
+    ] = None,
+    optimizer: Annotated[
+        OptimizerName | None, setting(TrainingConfig, "optimizer", "--optimizer", panel=_OPTIMISATION)
+    ] = None,
+    momentum: Annotated[float | None, setting(TrainingConfig, "momentum", "--momentum", panel=_OPTIMISATION)] = None,
+    beta1: Annotated[float | None, setting(TrainingConfig, "beta1", "--beta1", panel=_OPTIMISATION)] = None,
+    beta2: Annotated[float | None, setting(TrainingConfig, "beta2", "--beta2", panel=_OPTIMISATION)] = None,
+    weight_decay: Annotated[
+        float | None, setting(TrainingConfig, "weight_decay", "--weight-decay", panel=_OPTIMISATION)
+    ] = None,
+    clip: Annotated[float | None, setting(TrainingConfig, "clip_norm", "--clip", panel=_OPTIMISATION)] = None,
+    warmup: Annotated[int | None, setting(TrainingConfig, "warmup", "--warmup", panel=_OPTIMISATION)] = None,
+    decay: Annotated[DecayName | None, setting(TrainingConfig, "decay", "--decay", panel=_OPTIMISATION)] = None,
+    final_lr: Annotated[
+        float | None, setting(TrainingConfig, "final_learning_rate", "--final-lr", panel=_OPTIMISATION)
+    ] = None,
+    seed: Annotated[int | None, setting(TrainingConfig, "seed", "--seed", panel=_OPTIMISATION)] = None,
+    validation_fraction: Annotated[
+        float | None, setting(DataConfig, "validation_fraction", "--validation-fraction", panel=_DATA)
+    ] = None,
+    test_fraction: Annotated[float | None, setting(DataConfig, "test_fraction", "--test-fraction", panel=_DATA)] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            "--validation",
+            help="A file or folder to validate on, instead of a part of the corpus.",
+            metavar="FILE",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    glob: Annotated[
+        str | None,
+        typer.Option(
+            "--glob",
+            help="Which files of a folder to read, by name, such as '*.py'.",
+            metavar="PATTERN",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    encoding: Annotated[str | None, setting(DataConfig, "encoding", "--encoding", panel=_DATA)] = None,
+    encoding_errors: Annotated[
+        DecodeErrors | None, setting(DataConfig, "encoding_errors", "--encoding-errors", panel=_DATA)
+    ] = None,
+    as_bytes: Annotated[
+        bool | None, setting(DataConfig, "as_bytes", "--bytes/--no-bytes", panel=_DATA, shown="no-bytes")
+    ] = None,
+    newlines: Annotated[Newlines | None, setting(DataConfig, "newlines", "--newlines", panel=_DATA)] = None,
+    validate_every: Annotated[
+        int | None, setting(RunConfig, "validate_every", "--validate-every", panel=_RUN, metavar="STEPS")
+    ] = None,
+    sample_every: Annotated[
+        int | None, setting(RunConfig, "sample_every", "--sample-every", panel=_RUN, metavar="STEPS")
+    ] = None,
+    sample_length: Annotated[int | None, setting(RunConfig, "sample_length", "--sample-length", panel=_RUN)] = None,
+    sample_temperature: Annotated[
+        float | None, setting(RunConfig, "sample_temperature", "--sample-temperature", panel=_RUN)
+    ] = None,
+    prime: Annotated[str | None, setting(RunConfig, "prime", "--prime", panel=_RUN)] = None,
+    log_every: Annotated[
+        int | None, setting(RunConfig, "log_every", "--log-every", panel=_RUN, metavar="STEPS")
+    ] = None,
+    save_every: Annotated[
+        float | None, setting(RunConfig, "save_every", "--save-every", panel=_RUN, metavar="SECONDS")
+    ] = None,
+    patience: Annotated[int | None, setting(RunConfig, "patience", "--patience", panel=_RUN)] = None,
+    on_divergence: Annotated[
+        DivergencePolicy | None, setting(RunConfig, "on_divergence", "--on-divergence", panel=_RUN)
+    ] = None,
+    device: Annotated[DeviceName, DEVICE] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="CPU threads.", show_default="all cores", rich_help_panel=_RUN),
+    ] = None,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Start over. A run in the folder is kept aside until the new one has its first validated checkpoint.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=_RUN)
+    ] = False,
+) -> None:
+    """Train a model on a text. The same command again resumes where the run stopped.
+
+    \b
+    charrnn train corpus.txt
+    charrnn train stdlib --minutes 2
+    charrnn train books/ --cell gru --layers 3 --hidden 512 --dropout 0.2 --epochs 20
+    zcat corpus.gz | charrnn train - --out checkpoints/mine
+    """
+    from charrnn.plan import Request
+
+    given = {name: value for name, value in locals().items() if value is not None}
+    request = Request(
+        model=_said(given, cell="cell", num_layers="layers", hidden_size="hidden", embedding_size="embedding",
+                    dropout="dropout", forget_bias="forget_bias"),
+        data=_said(given, encoding="encoding", encoding_errors="encoding_errors", as_bytes="as_bytes",
+                   newlines="newlines", validation_fraction="validation_fraction", test_fraction="test_fraction"),
+        training=_said(given, batch_size="batch", bptt="bptt", optimizer="optimizer", learning_rate="lr",
+                       momentum="momentum", beta1="beta1", beta2="beta2", weight_decay="weight_decay",
+                       clip_norm="clip", warmup="warmup", decay="decay", final_learning_rate="final_lr", seed="seed"),
+        run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
+                  sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
+                  save_every="save_every", patience="patience", on_divergence="on_divergence"),
+        budget=_budget(epochs, steps, minutes),
+    )  # fmt: skip
+    _check(request)
+    signal = _train(request, corpus, validation, glob, out, device, threads, fresh=fresh, quiet=quiet)
+    if signal is not None:
+        raise typer.Exit(128 + signal)
+
+
+def _said(given: dict[str, Any], **names: str) -> dict[str, Any]:
+    """Field -> value for the options that were given."""
+    return {field: given[option] for field, option in names.items() if option in given}
+
+
+def _budget(epochs: float | None, steps: int | None, minutes: float | None) -> Budget | None:
+    if epochs is None and steps is None and minutes is None:
+        return None
+    return Budget(epochs=epochs, steps=steps, minutes=minutes)
+
+
+def _check(request: Request) -> None:
+    """Bad values are found before any text is read."""
+    ModelConfig(**request.model)
+    DataConfig(**request.data)
+    TrainingConfig(**request.training)
+    RunConfig(**request.run)
+
+
+def _train(
+    request: Request,
+    arguments: list[str],
+    validation: str | None,
+    glob: str | None,
+    out: Path | None,
+    device_name: DeviceName,
+    threads: int | None,
+    *,
+    fresh: bool,
+    quiet: bool,
+) -> int | None:
+    """Finds the text, decides what to do, does it. Gives the number of the signal that ended the run, if one did."""
+    from dataclasses import replace
+
+    from charrnn.cli import texts as text_arguments
+    from charrnn.display.progress import TrainingDisplay, WorkDisplay
+    from charrnn.events import Notice
+    from charrnn.runs import RUNS, Run
+
+    with TrainingDisplay(quiet=quiet) as display:
+        work = WorkDisplay(quiet=quiet)
+        texts = text_arguments.find(arguments, glob=glob, report=work)
+        held_out = text_arguments.find([validation], glob=glob, report=work) if validation else None
+        work.close()
+        for notice in [*texts.notices, *(held_out.notices if held_out else [])]:
+            display.show(Notice(notice))
+        request = replace(request, data={**texts.customary, **request.data})
+        if held_out and "validation_fraction" not in request.data:
+            request = replace(request, data={**request.data, "validation_fraction": 0.0})
+        run = Run(out or RUNS / texts.name)
+        corpus = text_arguments.load(
+            texts, DataConfig(**request.data), held_out.sources if held_out else (), quiet=quiet
+        )
+        corpus.split(DataConfig(**request.data))  # too small a text is said before torch is loaded
+        return _run(request, run, corpus, display, device_name, threads, fresh=fresh)
+
+
+def _run(
+    request: Request,
+    run: Run,
+    corpus: Corpus,
+    display: TrainingDisplay,
+    device_name: DeviceName,
+    threads: int | None,
+    *,
+    fresh: bool,
+) -> int | None:
+    from charrnn.cli.signals import StopOnSignal
+    from charrnn.events import Finished, Notice
+
+    with StopOnSignal() as stop:
+        if fresh and run.folder.exists():
+            with run.locked():
+                run.set_aside()
+            display.show(Notice(f"the run before is kept in {run.aside} until this one has a validated checkpoint"))
+        with run.locked():
+            from charrnn.device import choose_device, prepare
+            from charrnn.train import Trainer
+
+            device = choose_device(device_name)
+            prepare(device, threads)
+            plan, resume = _plan(request, run, corpus, device)
+            trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
+            if resume is not None and trainer.is_finished:
+                display.show(
+                    Notice(f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over")
+                )
+                display.show(trainer.outcome())
+                return None
+            display.show(Notice(_describe(plan, corpus, run, device)))
+            for event in trainer.run():
+                display.show(event)
+                if isinstance(event, Finished):
+                    return event.signal
+    raise AssertionError("a run ends with Finished")
+
+
+def _plan(request: Request, run: Run, corpus: Corpus, device: torch.device) -> tuple[Plan, Checkpoint | None]:
+    """What to do in the run's folder."""
+    from charrnn import checkpoint as checkpoints
+    from charrnn.config import DataConfig
+    from charrnn.errors import CheckpointError
+    from charrnn.plan import plan_resume, plan_start
+
+    if run.last.exists():
+        resume = checkpoints.load(run.last, with_state=True)
+        return plan_resume(request, resume, corpus.sha256), resume
+    if run.best.exists():
+        raise CheckpointError(
+            f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
+            "start over with --fresh, or choose another --out",
+        )
+    parts = corpus.split(DataConfig(**request.data))
+    return plan_start(request, len(parts.train), device.type), None
+
+
+def _describe(plan: Plan, corpus: Corpus, run: Run, device: torch.device) -> str:
+    """One line: what is trained on what, for how long, and where it goes."""
+    from math import prod
+
+    from charrnn.cells.parameters import parameter_shapes
+
+    model, training = plan.model, plan.training
+    count = sum(prod(shape) for shape in parameter_shapes(model, len(corpus.vocabulary)).values())
+    return (
+        f"{model.cell} {model.num_layers} x {model.hidden_size} ({count:,} parameters) on {corpus.name} "
+        f"({len(corpus):,} characters, {len(corpus.vocabulary)} different), {training.batch_size} lanes x "
+        f"{training.bptt}, {plan.budget} on {device.type} -> {run.folder}"
+    )

@@ -1,0 +1,327 @@
+"""Every setting of a run, as frozen dataclasses of plain values.
+
+Each field carries its documentation as the string below it; `field_help` hands that string to the command line, so
+that an option's help and its documentation are one text. `__post_init__` checks values and raises UsageError naming
+the option. Knows values and their limits. Refuses to know files, arrays and how values were chosen (`recipe.py`).
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
+
+from charrnn.errors import UsageError
+
+CellName = Literal["lstm", "gru", "rnn"]
+OptimizerName = Literal["adamw", "sgd", "rmsprop"]
+DecayName = Literal["cosine", "linear", "constant"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+DecodeErrors = Literal["strict", "replace"]
+Newlines = Literal["keep", "lf"]
+UnknownPolicy = Literal["error", "skip", "replace"]
+DivergencePolicy = Literal["stop", "rollback"]
+
+
+OPTIONS = {
+    "cell": "--cell",
+    "num_layers": "--layers",
+    "hidden_size": "--hidden",
+    "embedding_size": "--embedding",
+    "dropout": "--dropout",
+    "forget_bias": "--forget-bias",
+    "encoding": "--encoding",
+    "encoding_errors": "--encoding-errors",
+    "as_bytes": "--bytes",
+    "newlines": "--newlines",
+    "validation_fraction": "--validation-fraction",
+    "test_fraction": "--test-fraction",
+    "batch_size": "--batch",
+    "bptt": "--bptt",
+    "optimizer": "--optimizer",
+    "learning_rate": "--lr",
+    "momentum": "--momentum",
+    "beta1": "--beta1",
+    "beta2": "--beta2",
+    "weight_decay": "--weight-decay",
+    "clip_norm": "--clip",
+    "warmup": "--warmup",
+    "decay": "--decay",
+    "final_learning_rate": "--final-lr",
+    "seed": "--seed",
+}
+"""The command line's name for each field whose value decides what a run learns."""
+
+
+@functools.cache
+def _documentation(cls: type) -> dict[str, str]:
+    """Field name -> the string literal that stands below it in the class body."""
+    tree = ast.parse(inspect.getsource(cls))
+    body = tree.body[0].body  # type: ignore[attr-defined]
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in zip(body, body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+
+def field_help(cls: type, name: str) -> str:
+    """The documentation string of field `name` of configuration class `cls`."""
+    return _documentation(cls)[name]
+
+
+def _require(condition: bool, option: str, value: object, expected: str) -> None:
+    if not condition:
+        raise UsageError(f"{option} is {value!r}", f"it must be {expected}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _positive_integer(option: str, value: object) -> None:
+    valid = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    _require(valid, option, value, "a whole number of at least 1")
+
+
+def _between(option: str, value: Any, low: float, high: float, *, high_included: bool = True) -> None:
+    inside = _is_number(value) and low <= value and (value <= high if high_included else value < high)
+    last = f"{high:g}" if high_included else f"less than {high:g}"
+    expected = f"a number of at least {low:g}" if math.isinf(high) else f"a number from {low:g} to {last}"
+    _require(inside, option, value, expected)
+
+
+def _one_of(option: str, value: object, choices: tuple[str, ...]) -> None:
+    _require(value in choices, option, value, "one of " + ", ".join(choices))
+
+
+class _Record:
+    """A round trip through a plain dict, for metadata."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-ready values."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; an absent field takes its default. Raises UsageError for an unknown name."""
+        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UsageError(f"unknown setting {unknown[0]!r} for {cls.__name__}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig(_Record):
+    """The shape of the network. The size of its vocabulary is the vocabulary's to know."""
+
+    cell: CellName = "lstm"
+    """Recurrent cell: lstm, gru, or rnn (tanh)."""
+    num_layers: int = 2
+    """Recurrent layers stacked on each other."""
+    hidden_size: int = 256
+    """Units in each layer."""
+    embedding_size: int = 128
+    """Size of the vector that stands for a character."""
+    dropout: float = 0.0
+    """Share of a layer's outputs dropped on their way up (between layers and before the decoder), never in time."""
+    forget_bias: float = 1.0
+    """Initial bias of the lstm's forget gate; above 0 the cell starts out remembering."""
+
+    def __post_init__(self) -> None:
+        _one_of("--cell", self.cell, get_args(CellName))
+        _positive_integer("--layers", self.num_layers)
+        _positive_integer("--hidden", self.hidden_size)
+        _positive_integer("--embedding", self.embedding_size)
+        _between("--dropout", self.dropout, 0.0, 1.0, high_included=False)
+        _require(_is_number(self.forget_bias), "--forget-bias", self.forget_bias, "a finite number")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig(_Record):
+    """How the corpus becomes a stream of characters, and which part of it is held out."""
+
+    encoding: str = "utf-8"
+    """Encoding of the text files."""
+    encoding_errors: DecodeErrors = "strict"
+    """What to do with bytes that are not valid in the encoding: strict (an error) or replace (by U+FFFD)."""
+    as_bytes: bool = False
+    """Model bytes instead of characters; any file will do."""
+    newlines: Newlines = "keep"
+    """keep line ends as they are, or make every one of them lf."""
+    validation_fraction: float = 0.1
+    """Share of the corpus held out for validation, taken from its end (before the test part)."""
+    test_fraction: float = 0.0
+    """Share held out at the very end and never looked at in training; `eval --split test` scores it."""
+
+    def __post_init__(self) -> None:
+        _one_of("--encoding-errors", self.encoding_errors, get_args(DecodeErrors))
+        _one_of("--newlines", self.newlines, get_args(Newlines))
+        _between("--validation-fraction", self.validation_fraction, 0.0, 0.9)
+        _between("--test-fraction", self.test_fraction, 0.0, 0.9)
+        held_out = self.validation_fraction + self.test_fraction
+        _require(held_out <= 0.9, "the held-out share (validation + test)", held_out, "at most 0.9")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig(_Record):
+    """How the network is trained: everything that changes the course of the numbers."""
+
+    batch_size: int = 32
+    """Parallel lanes of text read at once."""
+    bptt: int = 64
+    """Characters in a window: how far gradients flow back. The state itself is carried on without end."""
+    optimizer: OptimizerName = "adamw"
+    """adamw, sgd (with momentum), or rmsprop."""
+    learning_rate: float = 4e-3
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Momentum of sgd and rmsprop."""
+    beta1: float = 0.9
+    """Decay of adamw's first moment."""
+    beta2: float = 0.99
+    """Decay of adamw's second moment, and of rmsprop's."""
+    weight_decay: float = 0.01
+    """Decay of the weight matrices at each step, times the learning rate (decoupled in adamw; biases are spared)."""
+    clip_norm: float = 1.0
+    """Gradients with a larger global norm are scaled down to it; 0 turns clipping off."""
+    warmup: int = 50
+    """Steps over which the learning rate climbs to its peak."""
+    decay: DecayName = "cosine"
+    """How the learning rate falls from its peak over the budget: cosine, linear, or constant (does not fall)."""
+    final_learning_rate: float = 0.0
+    """Share of the peak learning rate that is left at the end of the budget."""
+    seed: int = 1
+    """Seed of initial weights and dropout."""
+
+    def __post_init__(self) -> None:
+        _positive_integer("--batch", self.batch_size)
+        _positive_integer("--bptt", self.bptt)
+        _one_of("--optimizer", self.optimizer, get_args(OptimizerName))
+        _one_of("--decay", self.decay, get_args(DecayName))
+        positive = _is_number(self.learning_rate) and self.learning_rate > 0
+        _require(positive, "--lr", self.learning_rate, "a number above 0")
+        _between("--momentum", self.momentum, 0.0, 1.0, high_included=False)
+        _between("--beta1", self.beta1, 0.0, 1.0, high_included=False)
+        _between("--beta2", self.beta2, 0.0, 1.0, high_included=False)
+        _between("--weight-decay", self.weight_decay, 0.0, math.inf)
+        _between("--clip", self.clip_norm, 0.0, math.inf)
+        _between("--warmup", self.warmup, 0, math.inf)
+        _between("--final-lr", self.final_learning_rate, 0.0, 1.0)
+        _require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number from 0 to 2^63 - 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget(_Record):
+    """How long to train: exactly one of the three."""
+
+    epochs: float | None = None
+    """Passes over the training part."""
+    steps: int | None = None
+    """Updates of the weights."""
+    minutes: float | None = None
+    """Minutes of training, validation and saving included."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise UsageError(
+                "more than one budget was given: " + ", ".join(f"--{name}" for name in given)
+                if given
+                else "no budget was given",
+                "give one of --epochs, --steps, --minutes",
+            )
+        valid = _is_number(self.amount) and self.amount > 0
+        _require(valid, f"--{self.unit}", self.amount, "a number above 0")
+
+    @property
+    def unit(self) -> Literal["epochs", "steps", "minutes"]:
+        """Which of the three it is."""
+        if self.epochs is not None:
+            return "epochs"
+        return "steps" if self.steps is not None else "minutes"
+
+    @property
+    def amount(self) -> float:
+        """How many of them."""
+        amount: float = getattr(self, self.unit)
+        return amount
+
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit if self.amount != 1 else self.unit[:-1]}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig(_Record):
+    """What a run reports, keeps and does in trouble. Nothing here changes the course of the numbers, bar a rollback."""
+
+    log_every: int = 50
+    """Steps between lines of metrics.jsonl."""
+    validate_every: int | None = None
+    """Steps between validations. By default about twenty over the budget, more at first, at about 5 % of its cost."""
+    sample_every: int | None = None
+    """Steps between samples; 0 for none. By default one at each validation."""
+    sample_length: int = 300
+    """Characters in a sample."""
+    sample_temperature: float = 0.8
+    """Temperature of the samples printed in training."""
+    prime: str = ""
+    """Text the samples begin with; by default they begin as a line of the corpus does."""
+    save_every: float = 60.0
+    """Seconds between saves of last.safetensors (each validation saves too)."""
+    patience: int | None = None
+    """Stop when this many validations in a row bring no new best."""
+    on_divergence: DivergencePolicy = "stop"
+    """When loss or gradient is not finite: stop (exit status 5), or rollback to the last save at half the rate."""
+
+    def __post_init__(self) -> None:
+        _positive_integer("--log-every", self.log_every)
+        if self.validate_every is not None:
+            _positive_integer("--validate-every", self.validate_every)
+        if self.sample_every is not None:
+            _between("--sample-every", self.sample_every, 0, math.inf)
+        _positive_integer("--sample-length", self.sample_length)
+        _between("--sample-temperature", self.sample_temperature, 0.0, math.inf)
+        _between("--save-every", self.save_every, 0.0, math.inf)
+        if self.patience is not None:
+            _positive_integer("--patience", self.patience)
+        _one_of("--on-divergence", self.on_divergence, get_args(DivergencePolicy))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingConfig(_Record):
+    """How characters are drawn from the model's distribution."""
+
+    length: int = 1000
+    """Characters to write."""
+    temperature: float = 0.8
+    """Logits are divided by it: below 1 safer, above 1 wilder, 0 takes the likeliest character each time."""
+    top_k: int | None = None
+    """Draw only from the k likeliest characters."""
+    top_p: float | None = None
+    """Draw only from the smallest set of characters that holds this much probability (nucleus sampling)."""
+    seed: int = 1
+    """The same seed gives the same text."""
+    stop: str | None = None
+    """Stop once this text has been written (it is included)."""
+
+    def __post_init__(self) -> None:
+        _positive_integer("--length", self.length)
+        _between("--temperature", self.temperature, 0.0, math.inf)
+        if self.top_k is not None:
+            _positive_integer("--top-k", self.top_k)
+        if self.top_p is not None:
+            valid = _is_number(self.top_p) and 0 < self.top_p <= 1
+            _require(valid, "--top-p", self.top_p, "a number above 0 and at most 1")
+        _require(self.stop != "", "--stop", self.stop, "at least one character")
+        _require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number from 0 to 2^63 - 1")

@@ -1,0 +1,81 @@
+"""A line chart in the terminal, drawn with braille dots: 2 x 4 of them in each character cell.
+
+Knows points. Refuses to know what they measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row, then column, of one cell
+_BLANK = 0x2800
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One curve: its name, its colour's name, its points in order of x."""
+
+    name: str
+    colour: str
+    points: Sequence[tuple[float, float]]
+
+
+class Chart:
+    """A renderable: curves over a shared pair of axes."""
+
+    def __init__(self, lines: Sequence[Line], *, x_label: str, y_label: str, height: int = 12) -> None:
+        self.lines = [line for line in lines if line.points]
+        self.x_label = x_label
+        self.y_label = y_label
+        self.height = height
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self.lines:
+            return
+        xs = [x for line in self.lines for x, _ in line.points]
+        ys = [y for line in self.lines for _, y in line.points]
+        x_low, x_high, y_low, y_high = min(xs), max(xs), min(ys), max(ys)
+        width = max(10, min(options.max_width, 100) - 9)
+        cells: list[list[tuple[int, str]]] = [[(0, "")] * width for _ in range(self.height)]
+        for line in self.lines:
+            for column, row in self._dots(line, width, (x_low, x_high), (y_low, y_high)):
+                bits, _ = cells[row // 4][column // 2]
+                cells[row // 4][column // 2] = (bits | _DOTS[row % 4][column % 2], line.colour)
+        yield Text(f"{self.y_label:>8} ") + self._names()
+        for number, row_of_cells in enumerate(cells):
+            at_edge = {0: f"{y_high:8.3f}", self.height - 1: f"{y_low:8.3f}"}.get(number, " " * 8)
+            text = Text(at_edge + "\u2502", no_wrap=True)
+            for bits, colour in row_of_cells:
+                text.append(chr(_BLANK + bits), colour or None)
+            yield text
+        yield Text(" " * 8 + "\u2514" + "\u2500" * width)
+        left, right = f"{x_low:,.0f}", f"{x_high:,.0f} {self.x_label}"
+        yield Text(" " * 9 + left + " " * max(1, width - len(left) - len(right)) + right)
+
+    def _names(self) -> Text:
+        text = Text()
+        for line in self.lines:
+            text.append(f"\u2500 {line.name}  ", line.colour)
+        return text
+
+    def _dots(self, line: Line, width: int, xs: tuple[float, float], ys: tuple[float, float]) -> list[tuple[int, int]]:
+        """Dots of the curve, with the gaps between its points filled by straight lines."""
+        columns, rows = 2 * width - 1, 4 * self.height - 1
+
+        def place(x: float, y: float) -> tuple[float, float]:
+            across = (x - xs[0]) / (xs[1] - xs[0]) if xs[1] > xs[0] else 0.5
+            down = (ys[1] - y) / (ys[1] - ys[0]) if ys[1] > ys[0] else 0.5
+            return across * columns, down * rows
+
+        placed = [place(x, y) for x, y in line.points]
+        dots = {(round(column), round(row)) for column, row in placed}
+        for (x0, y0), (x1, y1) in zip(placed, placed[1:], strict=False):
+            steps = max(1, round(max(abs(x1 - x0), abs(y1 - y0))))
+            for step in range(steps + 1):
+                share = step / steps
+                dots.add((round(x0 + (x1 - x0) * share), round(y0 + (y1 - y0) * share)))
+        return sorted(dots)

@@ -1,0 +1,85 @@
+"""Text coloured by a value at each character, on a terminal.
+
+Every character stands on a background from blue (low) over white to orange (high). Without colour (`NO_COLOR`, a
+pipe) each line of text has a line of bars below it instead. A legend with the range always comes first; the range is
+fixed by what the unit can take on, never rescaled silently to the text. Line ends are shown as a symbol that carries
+their colour. Knows text and values. Refuses to know units and networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.cells import cell_len
+from rich.color import Color
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.style import Style
+from rich.text import Text
+
+from charrnn.display.palette import diverging, glyph, is_dark
+from charrnn.display.safe import visible_character
+
+_LINE_END = "\u21b5"
+_TAB = "\u2192"
+
+
+class HeatText:
+    """A renderable: `text` with `values` (one a character) within `low` to `high`."""
+
+    def __init__(self, title: str, text: str, values: Sequence[float], low: float, high: float) -> None:
+        assert len(text) == len(values), "one value for each character"
+        self.title = title
+        self.text = text
+        self.values = values
+        self.low = low
+        self.high = high
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        has_colour = console.color_system is not None and not console.no_color
+        yield self._legend(has_colour)
+        for line in self._lines(options.max_width):
+            yield from self._coloured(line) if has_colour else self._with_bars(line)
+
+    def _share(self, value: float) -> float:
+        return (value - self.low) / (self.high - self.low)
+
+    def _legend(self, has_colour: bool) -> Text:
+        steps = [place / 16 for place in range(17)]
+        legend = Text(f"{self.title}   {self.low:+g} ")
+        for share in steps:
+            legend.append(" " if has_colour else glyph(share), _style(share) if has_colour else None)
+        return legend.append(f" {self.high:+g}")
+
+    def _lines(self, width: int) -> Iterator[list[tuple[str, float]]]:
+        """Lines of (shown, value), broken after line ends and where the terminal's width is used up."""
+        line: list[tuple[str, float]] = []
+        used = 0
+        for character, value in zip(self.text, self.values, strict=True):
+            shown = {"\n": _LINE_END, "\t": _TAB}.get(character) or visible_character(character)
+            cells = cell_len(shown)
+            if line and used + cells > width:
+                yield line
+                line, used = [], 0
+            line.append((shown, self._share(value)))
+            used += cells
+            if character == "\n":
+                yield line
+                line, used = [], 0
+        if line:
+            yield line
+
+    def _coloured(self, line: list[tuple[str, float]]) -> Iterator[Text]:
+        text = Text(end="\n", no_wrap=True, overflow="ignore")
+        for shown, share in line:
+            text.append(shown, _style(share))
+        yield text
+
+    def _with_bars(self, line: list[tuple[str, float]]) -> Iterator[Text]:
+        yield Text("".join(shown for shown, _ in line), no_wrap=True, overflow="ignore")
+        yield Text("".join(glyph(share) * cell_len(shown) for shown, share in line), no_wrap=True, overflow="ignore")
+
+
+def _style(share: float) -> Style:
+    colour = diverging(share)
+    foreground = (255, 255, 255) if is_dark(colour) else (0, 0, 0)
+    return Style(color=Color.from_rgb(*foreground), bgcolor=Color.from_rgb(*colour))

@@ -1,0 +1,53 @@
+"""Text that may be shown on a terminal.
+
+Corpus text, model text, file names and error messages can hold control characters, escape sequences and marks that
+turn the reading direction. On a terminal each such character is shown as a visible symbol and never sent; a pipe or a
+file gets the exact text. This does not parse escape sequences (filters that do leak): without the ESC character
+itself, what follows is harmless text.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import IO
+
+_KEPT = "\n\t"
+# Format characters that join or shape letters in scripts and emoji; they move nothing.
+_HARMLESS_FORMAT = "\u200b\u200c\u200d\u2060\u00ad"
+
+
+def visible_character(character: str) -> str:
+    """The character itself, or what is shown in its place.
+
+    >>> visible_character(chr(27)), visible_character("\\u202e"), visible_character("é")
+    ('␛', '‹U+202E›', 'é')
+    """
+    if character.isprintable() or character in _HARMLESS_FORMAT:
+        return character
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "\u2421"
+    category = unicodedata.category(character)
+    if category in ("Zs", "Co", "Cn"):
+        return character
+    return f"\u2039U+{code:04X}\u203a"
+
+
+def visible(text: str, *, kept: str = _KEPT) -> str:
+    """`text` with everything that could drive a terminal made visible; `kept` (newline and tab) stay as they are."""
+    if text.isprintable():
+        return text
+    return "".join(character if character in kept else visible_character(character) for character in text)
+
+
+def write(text: str, stream: IO[str]) -> None:
+    """Writes `text` to `stream`: made visible on a terminal, exactly as it is elsewhere."""
+    if stream.isatty():
+        text = visible(text)
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:  # a terminal that is not UTF-8, or a lone surrogate
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -1,0 +1,79 @@
+"""What a checkpoint is, at a glance: configuration, parameters by part, vocabulary, corpus, training curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from charrnn.checkpoint import Checkpoint
+from charrnn.display.curve import Chart, Line
+from charrnn.display.safe import visible
+from charrnn.vocabulary import Vocabulary
+
+
+def parameters_by_part(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Numbers of parameters: embedding, each layer, decoder."""
+    counts: dict[str, int] = {}
+    for name, shape in shapes.items():
+        parts = name.split(".")
+        part = f"layer {parts[1]}" if parts[0] == "layers" else parts[0]
+        counts[part] = counts.get(part, 0) + math.prod(shape)
+    return counts
+
+
+def _vocabulary_line(vocabulary: Vocabulary) -> str:
+    if vocabulary.kind == "bytes":
+        return "all 256 byte values"
+    shown = "".join(visible(character, kept="") for character in vocabulary.characters[:80])
+    more = f" and {len(vocabulary) - 80:,} more" if len(vocabulary) > 80 else ""
+    return f"{len(vocabulary):,} characters: {shown}{more}"
+
+
+def _bpc(nats: float | None) -> str:
+    return "-" if nats is None else f"{nats / math.log(2):.4f} bpc ({nats:.4f} nats)"
+
+
+def summary(path: str, checkpoint: Checkpoint) -> Iterator[RenderableType]:
+    """The pieces to print, from top to bottom."""
+    model, progress, corpus = checkpoint.model, checkpoint.progress, checkpoint.corpus
+    shapes = {name: array.shape for name, array in checkpoint.parameters.items()}
+    counts = parameters_by_part(shapes)
+    by_part = ", ".join(f"{part} {count:,}" for part, count in counts.items())
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    rows = {
+        "checkpoint": path,
+        "model": f"{model.cell}, {model.num_layers} x {model.hidden_size}, embedding {model.embedding_size}, "
+        f"dropout {model.dropout:g}",
+        "parameters": f"{sum(counts.values()):,} ({by_part})",
+        "vocabulary": _vocabulary_line(checkpoint.vocabulary),
+        "corpus": f"{corpus['name']}: {corpus['characters']:,} characters "
+        f"(train {corpus['train']:,}, validation {corpus['validation']:,}, test {corpus['test']:,}), "
+        f"sha256 {corpus['sha256'][:16]}",
+        "trained": f"step {progress['step']:,}, epoch {progress['epoch']:.2f}, {progress['characters']:,} characters, "
+        f"{progress['seconds'] / 60:.1f} minutes",
+        "best": f"{_bpc(progress['best_nats'])} at step {progress['best_step']:,}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, Text(visible(value, kept="")))
+    yield table
+    yield from _curve(progress)
+
+
+def _curve(progress: dict[str, Any]) -> Iterator[RenderableType]:
+    history = progress["history"]
+    train = [(step, nats / math.log(2)) for step, nats, _ in history if nats is not None]
+    validation = [(step, nats / math.log(2)) for step, _, nats in history if nats is not None]
+    if len(validation) + len(train) > 1:
+        yield Text("")
+        yield Chart(
+            [Line("train", "blue", train), Line("validation", "yellow", validation)],
+            x_label="steps",
+            y_label="bpc",
+        )

@@ -1,0 +1,73 @@
+"""The same picture as one self-contained HTML file.
+
+No script, no network (a Content-Security-Policy forbids both), no date: the same input gives the same bytes. All text
+is escaped, and characters that could disturb the page are shown as symbols. Readable in light and dark surroundings.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from charrnn.display.palette import diverging, is_dark
+from charrnn.display.safe import visible_character
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
+h2 { font: 600 1rem ui-monospace, monospace; margin: 2rem 0 .25rem; }
+pre { font: 15px/1.6 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; margin: .5rem 0; }
+.legend { height: .8rem; width: 16rem; max-width: 60vw; display: inline-block; margin: 0 .5rem; }
+""".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One coloured text."""
+
+    title: str
+    text: str
+    values: Sequence[float]
+    low: float
+    high: float
+
+
+def render(heading: str, pictures: Sequence[Picture]) -> str:
+    """The page as text."""
+    stops = ", ".join(_css(place / 8) for place in range(9))
+    body = "\n".join(_section(picture, stops) for picture in pictures)
+    return (
+        "<!DOCTYPE html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_escape(heading)}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n"
+        f"<h1>{_escape(heading)}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _section(picture: Picture, stops: str) -> str:
+    span = picture.high - picture.low
+    cells = []
+    for character, value in zip(picture.text, picture.values, strict=True):
+        share = (value - picture.low) / span
+        ink = "#fff" if is_dark(diverging(share)) else "#000"
+        shown = {"\n": "\u21b5\n", "\t": "\u2192\t"}.get(character) or visible_character(character)
+        cells.append(
+            f'<span style="background:{_css(share)};color:{ink}" title="{value:+.3f}">{html.escape(shown)}</span>'
+        )
+    return (
+        f"<h2>{_escape(picture.title)}</h2>\n<div>{picture.low:+g}"
+        f'<span class="legend" style="background:linear-gradient(90deg, {stops})"></span>{picture.high:+g}</div>\n'
+        f"<pre>{''.join(cells)}</pre>"
+    )
+
+
+def _escape(text: str) -> str:
+    return html.escape("".join(map(visible_character, text)))
+
+
+def _css(share: float) -> str:
+    red, green, blue = diverging(share)
+    return f"#{red:02x}{green:02x}{blue:02x}"

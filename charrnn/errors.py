@@ -1,0 +1,48 @@
+"""What can go wrong that a user can mend, each with the exit status the shell sees.
+
+Knows messages, hints and statuses. Refuses to know where they are printed: the command line does that.
+Programming errors are not among them; they keep their traceback and exit with 1.
+"""
+
+from __future__ import annotations
+
+
+class CharrnnError(Exception):
+    """A foreseeable failure. `message` says what is wrong with which value, `hint` what to do about it."""
+
+    exit_status = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(CharrnnError):
+    """An option or argument with a value that cannot be used."""
+
+    exit_status = 2
+
+
+class TextError(CharrnnError):
+    """A corpus, prime or evaluated text that cannot be read or does not fit the model."""
+
+    exit_status = 3
+
+
+class CheckpointError(CharrnnError):
+    """A checkpoint that is missing, damaged, foreign, newer than this program, or of another run."""
+
+    exit_status = 4
+
+
+class DivergenceError(CharrnnError):
+    """Loss or gradient stopped being finite; the last good checkpoint has been kept."""
+
+    exit_status = 5
+
+
+class ResourceError(CharrnnError):
+    """No room: memory or disk."""
+
+    exit_status = 6

@@ -1,0 +1,111 @@
+"""From a text and a checkpoint to the numbers that `eval` prints.
+
+A text of its own has a vocabulary of its own. Characters the model does not know cannot have a probability; they are
+refused, or charged at the price of naming any one of Unicode's 1,114,112 code points, so that leaving them out never
+makes a model look better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import UnknownPolicy
+from charrnn.corpus import Corpus
+from charrnn.errors import TextError
+from charrnn.evaluate.bpc import score
+from charrnn.model import CharacterModel
+from charrnn.vocabulary import NUM_CODE_POINTS, Ids, unknown_characters_error
+
+Split = Literal["all", "train", "validation", "test"]
+
+NATS_PER_UNKNOWN = math.log(NUM_CODE_POINTS)
+"""A uniform choice among all code points: 20.09 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignText:
+    """A text in the model's ids."""
+
+    ids: Ids
+    bytes: int
+    """UTF-8 bytes of the scored characters: all but the first, unknown ones included."""
+    unknown: int
+    """Unknown characters after the first."""
+
+    @classmethod
+    def of(cls, corpus: Corpus, checkpoint: Checkpoint, split: Split, policy: UnknownPolicy) -> Self:
+        """The part `split` of `corpus`. Raises TextError where characters are unknown or nothing is left to score."""
+        ids = corpus.ids if split == "all" else getattr(corpus.split(checkpoint.data), split)
+        ours, theirs = corpus.vocabulary, checkpoint.vocabulary
+        lengths = _utf8_lengths(ours.code_points) if ours.kind == "text" else np.ones(256, np.int64)
+        counts = np.bincount(ids, minlength=len(ours)) if len(ids) else np.zeros(len(ours), np.int64)
+        num_bytes = int(counts @ lengths) - (int(lengths[ids[0]]) if len(ids) else 0)
+        table = theirs.lookup(ours.characters) if ours.kind == "text" else np.arange(256, dtype=np.uint32)
+        is_unknown = table >= len(theirs)
+        missing = np.flatnonzero(is_unknown & (counts > 0))
+        unknown = int(counts[missing].sum())
+        if unknown and policy == "error":
+            characters = ours.characters
+            raise unknown_characters_error({characters[i]: int(counts[i]) for i in missing.tolist()}, theirs)
+        if unknown:
+            unknown -= int(is_unknown[ids[0]])  # the first character is context, whatever it is
+            if policy == "replace":
+                for i in missing.tolist():
+                    nearest = theirs.nearest(ours.characters[i])
+                    if nearest is not None:
+                        table[i], is_unknown[i] = theirs.lookup(nearest)[0], False
+            ids = ids[~is_unknown[ids]]
+        if len(ids) + unknown < 2:
+            raise TextError(f"there is nothing to score: the text has {len(ids) + unknown} characters", "it needs two")
+        if not np.array_equal(table, np.arange(len(table))):
+            ids = table.astype(theirs.dtype)[ids]
+        return cls(ids, num_bytes, unknown)
+
+
+def _utf8_lengths(code_points: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return 1 + (code_points >= 0x80).astype(np.int64) + (code_points >= 0x800) + (code_points >= 0x10000)
+
+
+def report(
+    checkpoint: Checkpoint,
+    text: ForeignText,
+    *,
+    device: torch.device,
+    window: int,
+    lanes: int | None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """The figures of `text`, JSON-ready. Unknown characters are charged on top of what the model is fed."""
+    model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
+    model.load_arrays(checkpoint.parameters)
+    model.to(device)
+
+    def proceed(done: int) -> bool:
+        if progress:
+            progress("scoring", done, len(text.ids) - 1)
+        return True
+
+    nats, known = 0.0, max(0, len(text.ids) - 1)
+    if known:
+        result = score(model, text.ids, window=window, lanes=lanes, device=device, proceed=proceed)
+        assert result is not None
+        nats = result.nats
+    nats += text.unknown * NATS_PER_UNKNOWN
+    characters = known + text.unknown
+    nats_per_character = nats / characters
+    return {
+        "characters": characters,
+        "bytes": text.bytes,
+        "nats_per_character": nats_per_character,
+        "bits_per_character": nats_per_character / math.log(2),
+        "bits_per_byte": nats / (text.bytes * math.log(2)),
+        "perplexity": math.exp(nats_per_character),
+        "unknown_characters": text.unknown,
+    }

@@ -1,0 +1,102 @@
+"""Files as a careful program treats them: written whole or not at all, and an error with a remedy when they cannot be.
+
+Knows durable replacement, the user's cache folder and how system errors read. Refuses to know what the files hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from charrnn.errors import CharrnnError, ResourceError, UsageError
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def cache_folder() -> Path:
+    """Where encoded corpora and downloads are kept: `CHARRNN_CACHE`, else the system's place for a user's caches."""
+    named = os.environ.get("CHARRNN_CACHE")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("charrnn", appauthor=False))
+
+
+def _explain(error: OSError, path: Path, doing: str) -> CharrnnError:
+    reason = error.strerror or str(error)
+    if error.errno in _NO_ROOM:
+        return ResourceError(
+            f"no room left {doing} {path}: {reason}", "free some space; what was there before is untouched"
+        )
+    return UsageError(f"cannot go on {doing} {path}: {reason}", "choose a place that can be written to")
+
+
+@contextlib.contextmanager
+def explained(path: Path, doing: str = "writing") -> Iterator[None]:
+    """Turns an OSError inside into one that says what was being done to which path: status 6 when there is no room."""
+    try:
+        yield
+    except OSError as error:
+        raise _explain(error, path, doing) from error
+
+
+def make_folder(path: Path) -> None:
+    """Creates a folder and its parents; an existing one is fine. Raises UsageError or ResourceError."""
+    with explained(path, "creating"):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Makes renames inside a folder survive a power cut, where the system lets a folder be synced."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    # Reading the umask means setting it; there is no other portable way.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def replace_durably(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes a file by `write(temporary path)`, then puts it in the place of `path` in one step.
+
+    The temporary file lies in the same folder, is synced to disk before the rename, takes the permissions of the
+    file it replaces (or what the umask asks), and is removed on any failure. So `path` holds the old bytes or the
+    new ones, whole, whatever happens (Pillai et al., OSDI 2014: a rename without a sync is not crash-safe).
+    """
+    temporary: Path | None = None
+    with explained(path):
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX, dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
+            write(temporary)
+            mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(mode)
+            os.replace(temporary, path)
+            temporary = None
+            sync_folder(path.parent)
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Removes what an earlier process that was killed while writing left behind."""
+    for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+        leftover.unlink(missing_ok=True)

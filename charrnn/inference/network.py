@@ -1,0 +1,66 @@
+"""A checkpoint's arrays stepped in numpy: what sampling and inspecting run on where there is no GPU.
+
+The cells' own step, so the equations are written once; no torch. Knows one step at a time for a few lanes. Refuses
+to know text, probabilities and where the arrays came from.
+
+Shape letters: B lanes, V vocabulary, E embedding size, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.cells.cell import Gates, State
+from charrnn.cells.parameters import layer_parameters
+from charrnn.cells.registry import make_cell
+from charrnn.config import ModelConfig
+
+Floats: TypeAlias = npt.NDArray[np.float32]
+NetworkState: TypeAlias = tuple[State, ...]
+"""One state a layer, from the first."""
+
+
+class Network:
+    """Embedding, layers and decoder over numpy arrays."""
+
+    def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.config = config
+        self.cell = make_cell(config)
+        self._embedding = parameters["embedding"]
+        self._layers = [layer_parameters(parameters, layer) for layer in range(1, config.num_layers + 1)]
+        self._decoder_weight = parameters["decoder.weight"]
+        self._decoder_bias = parameters["decoder.bias"]
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V."""
+        return len(self._embedding)
+
+    def zero_state(self, lanes: int = 1) -> NetworkState:
+        """The state before the first character."""
+        return tuple(self.cell.zero_state(p, lanes) for p in self._layers)
+
+    def step(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[Floats, NetworkState]:
+        """Reads one character in each lane: `ids` (B,) -> logits of the next (B, V), new state."""
+        state, _ = self.observe(ids, state)
+        return self.decode(state), state
+
+    def observe(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[NetworkState, tuple[Gates, ...]]:
+        """Reads one character in each lane: the new state and every layer's gates."""
+        x = self._embedding[np.asarray(ids)]
+        states, gates = [], []
+        for p, layer_state in zip(self._layers, state, strict=True):
+            new_state, layer_gates = self.cell.observe(p, x, layer_state)
+            states.append(new_state)
+            gates.append(layer_gates)
+            x = new_state[0]
+        return tuple(states), tuple(gates)
+
+    def decode(self, state: NetworkState) -> Floats:
+        """Logits (B, V) of the next character."""
+        logits: Floats = state[-1][0] @ self._decoder_weight.T + self._decoder_bias
+        return logits

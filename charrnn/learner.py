@@ -1,0 +1,132 @@
+"""All that one update of the weights reads and changes, and nothing else.
+
+Model, optimizer, carried state and dropout's generator, with one method that makes a step. What it holds can be taken
+out as named arrays and put back: after that, the next step is the one that would have been made. Knows windows of
+ids. Refuses to know time, files and text.
+
+Williams & Peng 1990 (Neural Computation 2(4)) for truncated backpropagation; clipping by the global norm is Pascanu,
+Mikolov & Bengio 2013 (arXiv 1211.5063, algorithm 1).
+
+Shape letters: T window, B lanes, H hidden size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import cross_entropy
+
+from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.model import CharacterModel
+from charrnn.optim import load_optimizer_arrays, make_optimizer, optimizer_arrays, set_learning_rate
+from charrnn.recurrent import detach
+
+_CARRY, _RANDOM = "carry.", "random.dropout"
+
+
+class NotFinite(Exception):
+    """Loss or gradient is not a finite number; the weights have not been touched."""
+
+    def __init__(self, loss: float, gradient_norm: float) -> None:
+        super().__init__(loss, gradient_norm)
+        self.loss = loss
+        self.gradient_norm = gradient_norm
+
+
+class Outcome(NamedTuple):
+    """What a step has to report, as tensors on the device; reading them waits for it."""
+
+    loss: torch.Tensor
+    """Mean nats per character of the window."""
+    gradient_norm: torch.Tensor
+    """Global norm before clipping."""
+    is_clipped: torch.Tensor
+
+
+class Learner:
+    """A model in training."""
+
+    def __init__(
+        self, model: ModelConfig, training: TrainingConfig, vocabulary_size: int, device: torch.device
+    ) -> None:
+        self.device = device
+        self.model = CharacterModel(model, vocabulary_size)
+        # Drawn on the CPU, so that a seed gives the same weights on every device.
+        self.model.initialise(torch.Generator().manual_seed(training.seed))
+        self.model.to(device)
+        self._arrays = self.model.arrays()
+        self._parameters = list(self._arrays.values())
+        self._optimizer = make_optimizer(training, self._arrays)
+        self._clip_norm = training.clip_norm or math.inf
+        self._dropout = torch.Generator(device).manual_seed(training.seed)
+        self._carry = self.model.zero_state(training.batch_size)
+        # On a CPU the check for finite numbers is free, and a bad update is not begun. On a GPU reading it would wait
+        # for the device at every step; there the fused optimizers skip a bad update themselves, and the caller finds
+        # it in the next sum it reads.
+        self._checks_at_once = device.type != "cuda" or not self._optimizer.defaults.get("fused")
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        rate: float = self._optimizer.param_groups[0]["lr"]
+        return rate
+
+    def step(self, inputs: torch.Tensor, targets: torch.Tensor, learning_rate: float) -> Outcome:
+        """One update from a window of ids (T, B) and their successors: forward, backward, clip, check, update.
+
+        Raises NotFinite, with the weights as they were, where the device allows to know at once.
+        """
+        set_learning_rate(self._optimizer, learning_rate)
+        inputs, targets = (ids.to(self.device, non_blocking=True) for ids in (inputs, targets))
+        self._optimizer.zero_grad(set_to_none=True)
+        logits, carry = self.model(inputs, self._carry, self._dropout)
+        loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss = loss.detach()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+        is_bad = ~torch.isfinite(loss + norm)
+        if not self._checks_at_once:
+            self._optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
+        elif bool(is_bad):
+            raise NotFinite(float(loss), float(norm))
+        torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip_norm, norm)
+        self._optimizer.step()
+        self._carry = detach(carry)
+        return Outcome(loss, norm, norm > self._clip_norm)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Every array beyond the weights that the next step depends on, by name."""
+        carry = {
+            f"{_CARRY}{number}.{name}": array.detach().cpu().numpy()
+            for number, layer in enumerate(self._carry, start=1)
+            for name, array in zip(self.model.cell.state_names, layer, strict=True)
+        }
+        return {
+            **optimizer_arrays(self._optimizer, self._arrays),
+            **carry,
+            _RANDOM: self._dropout.get_state().numpy(),
+        }
+
+    def load(self, parameters: Mapping[str, npt.NDArray[Any]], state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """The inverse of `model.numpy_arrays` and `state`. Raises KeyError or ValueError where arrays do not fit."""
+        self.model.load_arrays(parameters)
+        load_optimizer_arrays(self._optimizer, self._arrays, state)
+        self._carry = tuple(
+            tuple(
+                self._like(state[f"{_CARRY}{number}.{name}"], array)
+                for name, array in zip(self.model.cell.state_names, layer, strict=True)
+            )
+            for number, layer in enumerate(self._carry, start=1)
+        )
+        # A generator's state is handed over on the CPU, whatever its device.
+        self._dropout.set_state(torch.from_numpy(np.array(state[_RANDOM])))
+
+    def _like(self, array: npt.NDArray[Any], like: torch.Tensor) -> torch.Tensor:
+        if array.shape != tuple(like.shape):
+            raise ValueError(f"a carried state has the shape {array.shape}, not {tuple(like.shape)}")
+        return torch.from_numpy(np.array(array)).to(self.device)

@@ -1,0 +1,131 @@
+"""What the units do while the model reads: every unit's value after every character.
+
+The text is run once through the network, in order, from the zero state, and activations are handed out in blocks,
+so that memory does not grow with the text. Knows units, their names and ranges. Refuses to know what they mean.
+
+A unit is `L<layer>.<kind><index>`: layer from 1; kind h, c, or a gate (lstm: i f g o, gru: r z n); index from 0.
+
+Shape letters: T characters in a block, H hidden size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.cells.registry import make_cell
+from charrnn.config import ModelConfig
+from charrnn.errors import UsageError
+from charrnn.inference.network import Network
+
+Floats = npt.NDArray[np.float32]
+Part = tuple[int, str]
+"""A layer (from 1) and a kind: all H units of that kind there."""
+
+_SIGMOID_GATES = frozenset("ifo") | frozenset("rz")
+_BLOCK = 1024
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Unit:
+    """One number in the network that changes with the text."""
+
+    layer: int
+    kind: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}.{self.kind}{self.index}"
+
+    @property
+    def part(self) -> Part:
+        """Where it lies."""
+        return self.layer, self.kind
+
+
+def kinds(config: ModelConfig) -> tuple[str, ...]:
+    """The kinds of units a model has: its states, then its gates."""
+    cell = make_cell(config)
+    return (*cell.state_names, *cell.gate_names)
+
+
+def parse_unit(name: str, config: ModelConfig) -> Unit:
+    """The unit called `name` in a model of this shape. Raises UsageError where there is no such unit."""
+    match = re.fullmatch(r"L([0-9]{1,6})\.([a-z])([0-9]{1,9})", name)
+    if not match:
+        raise UsageError(
+            f"--unit is {name!r}", "units are named like L1.h0 or L2.c17: layer from 1, kind, index from 0"
+        )
+    unit = Unit(int(match[1]), match[2], int(match[3]))
+    if not 1 <= unit.layer <= config.num_layers:
+        raise UsageError(
+            f"there is no layer {unit.layer} in {name}", f"the model's layers are 1 to {config.num_layers}"
+        )
+    if unit.kind not in kinds(config):
+        raise UsageError(
+            f"a {config.cell} has no {unit.kind!r} as in {name}", f"its kinds are {', '.join(kinds(config))}"
+        )
+    if unit.index >= config.hidden_size:
+        raise UsageError(f"there is no unit {unit.index} as in {name}", f"indices are 0 to {config.hidden_size - 1}")
+    return unit
+
+
+def limits(kind: str) -> tuple[float, float]:
+    """The range a kind is shown in: gates 0 to 1, all else -1 to 1 (the lstm's c as tanh(c), see `record`)."""
+    return (0.0, 1.0) if kind in _SIGMOID_GATES else (-1.0, 1.0)
+
+
+def record(
+    network: Network, ids: Sequence[int] | npt.NDArray[Any], parts: Sequence[Part], block: int = _BLOCK
+) -> Iterator[dict[Part, Floats]]:
+    """Yields, for each block of the text, the activations (T, H) of `parts` after each character.
+
+    The lstm's c is handed out as tanh(c), what it contributes to the output and what Karpathy, Johnson & Fei-Fei 2015
+    (arXiv 1506.02078) draw: c itself has no bounds.
+    """
+    cell = network.cell
+    state = network.zero_state(1)
+    for start in range(0, len(ids), block):
+        here = ids[start : start + block]
+        taken: dict[Part, Floats] = {
+            part: np.empty((len(here), network.config.hidden_size), np.float32) for part in parts
+        }
+        for place, id_ in enumerate(here):
+            state, gates = network.observe([int(id_)], state)
+            for (layer, kind), array in taken.items():
+                if kind in cell.state_names:
+                    value = state[layer - 1][cell.state_names.index(kind)][0]
+                    array[place] = np.tanh(value) if kind == "c" else value
+                else:
+                    array[place] = gates[layer - 1][cell.gate_names.index(kind)][0]
+        yield taken
+
+
+def liveliest(network: Network, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:
+    """The `count` state units that vary most over the text, by the standard deviation of what `record` gives.
+
+    Of each layer's h and (for an lstm) tanh(c); a unit is named once, as the kind in which it varies more.
+    """
+    config, cell = network.config, network.cell
+    parts = [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in cell.state_names]
+    sums = {part: np.zeros(config.hidden_size) for part in parts}
+    squares = {part: np.zeros(config.hidden_size) for part in parts}
+    for taken in record(network, ids, parts):
+        for part, values in taken.items():
+            exact = values.astype(np.float64)
+            sums[part] += exact.sum(0)
+            squares[part] += (exact**2).sum(0)
+    spread = {part: squares[part] / len(ids) - (sums[part] / len(ids)) ** 2 for part in parts}
+    best: dict[tuple[int, int], tuple[float, Unit]] = {}
+    for (layer, kind), variances in spread.items():
+        for index, variance in enumerate(variances.tolist()):
+            candidate = (variance, Unit(layer, kind, index))
+            if (layer, index) not in best or candidate[0] > best[layer, index][0]:
+                best[layer, index] = candidate
+    ranked = sorted(best.values(), key=lambda pair: (-pair[0], pair[1]))
+    return [unit for _, unit in ranked[:count]]

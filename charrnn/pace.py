@@ -1,0 +1,108 @@
+"""When things are due: how much of the budget is used, when to validate, when to sample.
+
+Pure functions of counters. With a budget in steps or epochs they depend on the number of steps alone, so that a
+resumed run does the same things at the same steps. Knows numbers. Refuses to know clocks and models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from charrnn.batches import Ring
+from charrnn.config import Budget, RunConfig
+
+_VALIDATIONS = 20
+_FIRST_SHARE = 0.01
+# A validated character costs about a third of a trained one; six times as many trained in between keep it near 5 %.
+_TRAINED_PER_VALIDATED = 6
+
+
+@dataclass(slots=True)
+class Counters:
+    """Where a run stands: all that is not an array. Everything here is in the checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    logged_step: int = 0
+    """Step of the last line of metrics."""
+    validated_step: int = 0
+    validated_seconds: float = 0.0
+    """When the last validation ended, in seconds of the run."""
+    validation_cost: float = 0.0
+    """Seconds the last validation took, with its saves."""
+    sampled_step: int = 0
+    best_nats: float | None = None
+    best_step: int = 0
+    without_gain: int = 0
+    """Validations in a row that brought no new best."""
+    learning_rate_scale: float = 1.0
+    rollbacks: int = 0
+    history: list[list[float | None]] = field(default_factory=list)
+    """Of each validation: step, train nats, validation nats."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Decisions over a budget."""
+
+    budget: Budget
+    run: RunConfig
+    ring: Ring
+    validation_characters: int
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps in the budget; None where it is in minutes."""
+        if self.budget.steps is not None:
+            return self.budget.steps
+        return None if self.budget.epochs is None else self.ring.steps(self.budget.epochs)
+
+    def fraction(self, counters: Counters) -> float:
+        """Share of the budget used. A budget in minutes leaves room for the last validation and save."""
+        if self.total_steps is not None:
+            return min(1.0, counters.step / self.total_steps)
+        assert self.budget.minutes is not None
+        seconds = self.budget.minutes * 60
+        return min(1.0, counters.seconds / max(seconds - counters.validation_cost, 0.5 * seconds))
+
+    def is_over(self, counters: Counters) -> bool:
+        """Whether the budget, or the patience, is used up."""
+        return self.fraction(counters) >= 1.0 or self.is_out_of_patience(counters)
+
+    def is_out_of_patience(self, counters: Counters) -> bool:
+        """Whether too many validations in a row brought no gain."""
+        return self.run.patience is not None and counters.without_gain >= self.run.patience
+
+    def validation_is_due(self, counters: Counters) -> bool:
+        """At the end; else as `validate_every` says; else at 1, 2, 4 % of the budget and then every 5 %."""
+        since = counters.step - counters.validated_step
+        if since == 0:
+            return False
+        if self.is_over(counters):
+            return True
+        if self.run.validate_every is not None:
+            return counters.step % self.run.validate_every == 0
+        if since * self.ring.characters_per_step < _TRAINED_PER_VALIDATED * self.validation_characters:
+            return False
+        if self.total_steps is not None:
+            return since >= _interval(counters.validated_step, self.total_steps)
+        assert self.budget.minutes is not None
+        elapsed = counters.seconds - counters.validated_seconds
+        return elapsed >= _interval(counters.validated_seconds, self.budget.minutes * 60)
+
+    def sample_is_due(self, counters: Counters, *, just_validated: bool) -> bool:
+        """With each validation, or as `sample_every` says."""
+        if self.run.sample_every is None:
+            return just_validated
+        due = self.run.sample_every > 0 and counters.step % self.run.sample_every == 0
+        return due and counters.step > counters.sampled_step
+
+
+def _interval(last: float, total: float) -> float:
+    """How far the next validation is from the last: as far as that one was from the start, within 1 to 5 % of all."""
+    return min(total / _VALIDATIONS, max(total * _FIRST_SHARE, last))

@@ -1,0 +1,101 @@
+"""Recurrence over time: a layer is a cell run along a window, a stack is layers with dropout between them.
+
+Each layer is a single-layer fused kernel of torch (oneDNN or native on a CPU, cuDNN on a GPU) with explicit dropout
+between layers, never one module of many layers: cuDNN's own dropout state cannot be saved, so a run could not be
+resumed exactly. `Layer.loop` is the plain loop over the cell's step on the same parameters, the reference the fused
+path is tested against. State goes in and comes out of every call and is kept nowhere.
+
+Shape letters: T time, B lanes, I input size, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from charrnn.cells.cell import Cell, State
+from charrnn.cells.gru import GRU
+from charrnn.cells.lstm import LSTM
+from charrnn.cells.rnn import RNN
+
+_KERNELS: dict[type[Cell], Callable[[int, int], nn.RNNBase]] = {LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN}
+_TWO_BIASES = {
+    "weight_ih": "weight_ih_l0",
+    "weight_hh": "weight_hh_l0",
+    "bias_ih": "bias_ih_l0",
+    "bias_hh": "bias_hh_l0",
+}
+# Where the cell has one bias, the kernel's second one stays at zero and is not trained.
+_ONE_BIAS = {"weight_ih": "weight_ih_l0", "weight_hh": "weight_hh_l0", "bias": "bias_ih_l0"}
+
+
+class Layer(nn.Module):
+    """A cell run along time."""
+
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = cell
+        self.kernel = _KERNELS[type(cell)](input_size, hidden_size)
+        self._names = _TWO_BIASES if "bias_hh" in cell.shapes(input_size, hidden_size) else _ONE_BIAS
+        if self._names is _ONE_BIAS:
+            nn.init.zeros_(self.kernel.get_parameter("bias_hh_l0").requires_grad_(False))
+
+    def arrays(self) -> Mapping[str, nn.Parameter]:
+        """The parameters under the cell's names for them."""
+        return {name: getattr(self.kernel, inner) for name, inner in self._names.items()}
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """The fused path: `x` (T, B, I) and the state before -> outputs (T, B, H) and the state after."""
+        packed = tuple(array.unsqueeze(0) for array in state)
+        is_single = len(packed) == 1
+        output, after = self.kernel(x, packed[0] if is_single else packed)
+        return output, tuple(array.squeeze(0) for array in ((after,) if is_single else after))
+
+    def loop(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """The plain loop: the same as `forward`, a step at a time."""
+        p = self.arrays()
+        outputs = []
+        for x_t in x:  # (B, I)
+            state = self.cell.step(p, x_t, state)
+            outputs.append(state[0])
+        return torch.stack(outputs), state
+
+
+StackState = tuple[State, ...]
+"""One state a layer, from the first."""
+
+
+class Stack(nn.Module):
+    """Layers on each other; each one's output passes through dropout on its way up."""
+
+    def __init__(self, cell: Cell, num_layers: int, input_size: int, hidden_size: int, dropout: float) -> None:
+        super().__init__()
+        sizes = [input_size, *[hidden_size] * (num_layers - 1)]
+        self.layers = nn.ModuleList(Layer(cell, size, hidden_size) for size in sizes)
+        self.dropout = dropout
+
+    def forward(
+        self, x: Tensor, state: StackState, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, StackState]:
+        """`x` (T, B, I) -> (T, B, H). Dropout acts only where a `generator` draws its masks, that is, in training."""
+        after = []
+        for layer, layer_state in zip(self.layers, state, strict=True):
+            x, layer_after = layer(x, layer_state)
+            after.append(layer_after)
+            x = drop(x, self.dropout, generator)
+        return x, tuple(after)
+
+
+def drop(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """Inverted dropout with masks from `generator`; the identity at rate 0 or without a generator."""
+    if rate == 0.0 or generator is None:
+        return x
+    keep = 1.0 - rate
+    return x * torch.empty_like(x).bernoulli_(keep, generator=generator).div_(keep)
+
+
+def detach(state: StackState) -> StackState:
+    """The same values without their history: what truncates backpropagation through time."""
+    return tuple(tuple(array.detach() for array in layer) for layer in state)

@@ -1,0 +1,32 @@
+"""The learning rate as a pure function of where the run stands.
+
+Nothing is remembered between calls, so a resumed run needs nothing restored. Knows steps and the share of the
+budget used. Refuses to know clocks and optimizers.
+"""
+
+from __future__ import annotations
+
+import math
+
+from charrnn.config import TrainingConfig
+
+
+def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
+    """Learning rate of update `step` (counted from 0) when the share `progress` (0 to 1) of the budget is used.
+
+    Linear warm-up over `config.warmup` steps times the decay: cosine is the half wave of Loshchilov & Hutter 2017
+    (arXiv 1608.03983, eq. 5) without restarts, from the peak to `final_learning_rate` times the peak.
+
+    >>> learning_rate(TrainingConfig(learning_rate=1.0, warmup=0, decay="linear"), step=7, progress=0.25)
+    0.75
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    if config.decay == "cosine":
+        remaining = 0.5 * (1.0 + math.cos(math.pi * progress))
+    elif config.decay == "linear":
+        remaining = 1.0 - progress
+    else:
+        remaining = 1.0
+    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    floor = config.final_learning_rate
+    return config.learning_rate * warm * (floor + (1.0 - floor) * remaining)
