@@ -255,7 +255,7 @@ def _check_parameters(path: Path, header: dict[str, Any], shapes: Mapping[str, t
         if tuple(found[name]["shape"]) != shape or found[name]["dtype"] != "F32":
             raise _damaged(
                 path,
-                f"{name} is {found[name]['dtype']} {tuple(found[name]['shape'])}; the configuration asks for F32 {shape}",
+                f"{name} is {found[name]['dtype']} {tuple(found[name]['shape'])}, not F32 {shape} as configured",
             )
 
 

@@ -307,7 +307,8 @@ class _StreamDecoder:
                 left -= len(chunk)
         looks_like_utf16 = start in (b"\xff\xfe", b"\xfe\xff") or (offset == 0 and byte in (0xFE, 0xFF))
         return TextError(
-            f"{self._source.name} is not {self._config.encoding}: byte 0x{byte:02x} at offset {offset:,}, line {line:,}",
+            f"{self._source.name} is not {self._config.encoding}: "
+            f"byte 0x{byte:02x} at offset {offset:,}, line {line:,}",
             "it looks like UTF-16: --encoding utf-16" if looks_like_utf16 else _REMEDY,
         )
 

@@ -76,7 +76,7 @@ def evaluate(
         typer.Option(
             "--lanes",
             min=1,
-            help="Parts of the text scored side by side. Each but the first reads 1,024 characters before its start, unscored; "
+            help="Parts of the text scored side by side. Each but the first reads 1,024 characters before it, unscored; "
             "1 is a single stream.",
             show_default="by length, at most 64",
             rich_help_panel="Run",

@@ -35,7 +35,7 @@ def inspect(
         typer.Option(
             "--unit",
             "-u",
-            help="Colour the text by this unit, such as L2.c17: layer from 1; h, c or a gate (i f g o; r z n); index from 0. "
+            help="Colour the text by this unit, such as L2.c17: layer from 1; h, c or a gate (ifgo, rzn); index from 0. "
             "May be given several times.",
             show_default="the units that vary most",
             metavar="UNIT",

@@ -24,12 +24,12 @@ def setting(cls: type, name: str, *flags: str, panel: str, shown: str | None = N
     """An option for field `name` of `cls`. Its value is None where the user says nothing, so that what was asked for
     can be told from what was left open; the help shows the field's default, or `shown`."""
     default = default_of(cls, name)
-    text = str(default) if default not in (None, "") else None
+    shown = shown or (str(default) if default not in (None, "") else None)
     return typer.Option(
         *flags,
-        help=field_help(cls, name),
+        help=field_help(cls, name) + (rf" [dim]\[default: {shown}][/dim]" if shown else ""),
         rich_help_panel=panel,
-        show_default=shown or text or False,
+        show_default=False,
         metavar=metavar,
     )
 

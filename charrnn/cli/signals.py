@@ -12,7 +12,7 @@ _POLITE = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class StopOnSignal:
-    """A context in which SIGINT, SIGTERM and SIGHUP are remembered; called, it gives the first one's number, or None."""
+    """A context in which SIGINT, SIGTERM and SIGHUP are remembered; called, it gives the first's number, or None."""
 
     def __init__(self) -> None:
         self._received: int | None = None

@@ -46,16 +46,6 @@ def train(
             show_default=False,
         ),
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help="The run's folder.",
-            show_default="checkpoints/<corpus>",
-            metavar="DIR",
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
     cell: Annotated[CellName | None, setting(ModelConfig, "cell", "--cell", panel=_MODEL)] = None,
     layers: Annotated[int | None, setting(ModelConfig, "num_layers", "--layers", panel=_MODEL, shown=_CHOSEN)] = None,
     hidden: Annotated[int | None, setting(ModelConfig, "hidden_size", "--hidden", panel=_MODEL, shown=_CHOSEN)] = None,
@@ -132,6 +122,16 @@ def train(
         bool | None, setting(DataConfig, "as_bytes", "--bytes/--no-bytes", panel=_DATA, shown="no-bytes")
     ] = None,
     newlines: Annotated[Newlines | None, setting(DataConfig, "newlines", "--newlines", panel=_DATA)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="The run's folder.",
+            show_default="checkpoints/<corpus>",
+            metavar="DIR",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     validate_every: Annotated[
         int | None, setting(RunConfig, "validate_every", "--validate-every", panel=_RUN, metavar="STEPS")
     ] = None,

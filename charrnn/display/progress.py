@@ -96,7 +96,8 @@ class TrainingDisplay:
 
     def _summary(self, event: Finished) -> str:
         why = {"budget": "finished", "patience": "stopped: no more gain", "signal": "stopped by a signal, saved"}
-        text = f"{why[event.reason]} after {event.step:,} steps, {event.characters:,} characters, {duration(event.seconds)}"
+        spent = f"{event.step:,} steps, {event.characters:,} characters, {duration(event.seconds)}"
+        text = f"{why[event.reason]} after {spent}"
         if event.best_nats is None:
             return text
         return (
@@ -107,7 +108,8 @@ class TrainingDisplay:
     def _progress(self, event: Progress) -> None:
         figures = (
             f"{event.characters_per_second:,.0f} chars/s \u00b7 {bits(event.train_nats):.3f} bpc \u00b7 "
-            f"lr {event.learning_rate:.2g} \u00b7 |g| {event.gradient_norm:.2f} \u00b7 {duration(event.seconds_left)} left"
+            f"lr {event.learning_rate:.2g} \u00b7 |g| {event.gradient_norm:.2f} \u00b7 "
+            f"{duration(event.seconds_left)} left"
         )
         if not self._err.isatty():
             if time.monotonic() - self._plain_at >= _SECONDS_BETWEEN_PLAIN_LINES:
