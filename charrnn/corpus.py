@@ -2,37 +2,44 @@
 
 Two passes over the sources, each in pieces of a few megabytes: the first finds the characters, the second writes
 their ids. Memory stays bounded however large the text. The result lies in a cache under a key made of the sources'
-content and the decoding options, so that a second start only hashes the files. Knows decoding and splitting. Refuses
-to know lanes, windows and models.
+content and the decoding options, so that a second start only hashes the files. Entries of the cache appear whole, by a
+rename, and a whole one is never replaced: another process may be reading it. Knows decoding and splitting. Refuses to
+know lanes, windows and models.
 """
 
 from __future__ import annotations
 
-import codecs
+import contextlib
+import functools
 import hashlib
+import itertools
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, AnyStr
 
 import numpy as np
 
 from charrnn.config import DataConfig
-from charrnn.errors import TextError, UsageError
-from charrnn.files import cache_folder, explained, make_folder
-from charrnn.sources import Source
-from charrnn.vocabulary import NUM_CODE_POINTS, Ids, Vocabulary
+from charrnn.errors import TextError
+from charrnn.files import cache_folder, explained, make_folder, sync_folder
+from charrnn.sources import COMPRESSED_SUFFIXES, Source, incremental_decoder
+from charrnn.vocabulary import NUM_CODE_POINTS, Ids, Vocabulary, describe_character
 
 MINIMUM_CHARACTERS = 200
 _FORMAT = 1
 _PIECE = 1 << 22
 _BOM = "\ufeff"
+_ATTEMPTS = 5
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, bytes done and bytes in all (of the sources on disk)."""
+
+_Progress = Callable[[int, int], None]  # place of a source in its list, bytes of it done
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +62,23 @@ class Corpus:
     num_bytes: int
     """Length of the text in UTF-8 (of the raw bytes in byte mode)."""
     sha256: str
-    """Of the text in UTF-8 with its BOM removed; of a plain UTF-8 file it is what `sha256sum` prints."""
+    """Of the text in UTF-8 without BOM (of the bytes in byte mode): of a plain UTF-8 file what `sha256sum` prints."""
     separate_validation: int
     """How many ids at the end come from validation sources of their own; 0 if there are none."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def check_size(self) -> None:
+        """Raises TextError where the text is too small, or too uniform, to train on."""
+        length = len(self.ids) - self.separate_validation
+        if length < MINIMUM_CHARACTERS:
+            raise TextError(
+                f"the corpus has {length} characters; training needs at least {MINIMUM_CHARACTERS}",
+                "give a longer text: about 100,000 characters begin to be worth while, a million is good",
+            )
+        if len(self.vocabulary) < 2:
+            raise TextError("the corpus repeats a single character: there is nothing to learn", "give another text")
 
     def split(self, config: DataConfig) -> Parts:
         """Train, validation and test part, in this order from the start of the text.
@@ -68,15 +86,9 @@ class Corpus:
         With validation sources of their own, those are the validation part, and only the test part is cut off the rest.
         Raises TextError where the text, or a part of it, is too small to train on.
         """
+        self.check_size()
         own = self.separate_validation
         body = self.ids[: len(self.ids) - own]
-        if len(body) < MINIMUM_CHARACTERS:
-            raise TextError(
-                f"the corpus has {len(body)} characters; training needs at least {MINIMUM_CHARACTERS}",
-                "give a longer text: about 100,000 characters begin to be worth while, a million is good",
-            )
-        if len(self.vocabulary) < 2:
-            raise TextError("the corpus repeats a single character: there is nothing to learn", "give another text")
         fraction = 0.0 if own else config.validation_fraction
         # nanoGPT's customary cut of tiny Shakespeare, int(n * 0.9), is the case (0.1, 0) of this one.
         end_of_train = int(len(body) * (1.0 - (fraction + config.test_fraction)))
@@ -103,24 +115,33 @@ def load(
     Raises TextError where a source cannot be read or decoded, ResourceError where the cache has no room.
     """
     sources, validation_sources = list(sources), list(validation_sources)
-    key = _key(sources, validation_sources, config)
-    folder = cache_folder() / "corpora" / key
+    folder = cache_folder() / "corpora" / _key(sources, validation_sources, config)
     corpus = _open(folder, name)
-    if corpus is None:
-        _encode(folder, sources, validation_sources, config, report)
-        corpus = _open(folder, name)
-        assert corpus is not None, "the cache just written cannot be read"
+    # Encoding once is enough, unless another process finds the same entry torn and replaces it at the same moment.
+    for _ in range(_ATTEMPTS):
+        if corpus is None:
+            _encode(folder, sources, validation_sources, config, report)
+            corpus = _open(folder, name)
+    assert corpus is not None, "the cache just written cannot be read"
+    if validation_sources and not corpus.separate_validation:
+        raise TextError("the validation text is empty", "name another, or leave --validation out")
     return corpus
 
 
 def _key(sources: list[Source], validation_sources: list[Source], config: DataConfig) -> str:
     content = [
         _FORMAT,
-        [(source.digest(), source.path.suffix.lower()) for source in sources],
-        [(source.digest(), source.path.suffix.lower()) for source in validation_sources],
+        [(source.digest(), _compression(source)) for source in sources],
+        [(source.digest(), _compression(source)) for source in validation_sources],
         [config.encoding, config.encoding_errors, config.as_bytes, config.newlines],
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+
+
+def _compression(source: Source) -> str:
+    # Of a name only that counts which changes what the bytes mean.
+    suffix = source.path.suffix.lower()
+    return suffix if suffix in COMPRESSED_SUFFIXES else ""
 
 
 def _open(folder: Path, name: str) -> Corpus | None:
@@ -137,7 +158,7 @@ def _open(folder: Path, name: str) -> Corpus | None:
             else np.zeros(0, vocabulary.dtype)
         )
         return Corpus(name, vocabulary, ids, described["bytes"], described["sha256"], described["validation"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
@@ -149,19 +170,19 @@ def _encode(
     report: Report | None,
 ) -> None:
     everything = [*sources, *validation_sources]
-    total = sum(source.size() for source in everything)
+    ends = list(itertools.accumulate((source.size() for source in everything), initial=0))
 
-    def progress(doing: str) -> Callable[[Source, int], None]:
-        before = {source: sum(s.size() for s in everything[:place]) for place, source in enumerate(everything)}
-        return lambda source, done: report(doing, before[source] + done, total) if report else None
+    def progress(doing: str) -> _Progress:
+        # A compressed source gives more bytes than lie on disk; it counts as done when it has given as many as those.
+        return lambda place, done: report(doing, min(ends[place] + done, ends[place + 1]), ends[-1]) if report else None
 
     vocabulary, counts, num_bytes, digest = _scan(everything, config, progress("reading"))
     make_folder(folder.parent)
     with explained(folder, "encoding the corpus into"):
         workplace = Path(tempfile.mkdtemp(prefix=".encoding-", dir=folder.parent))
         try:
-            with open(workplace / "ids.bin", "wb") as file:
-                for text in _pieces(everything, config, progress("encoding")):
+            with _synced(workplace / "ids.bin") as file:
+                for _, text in _pieces(everything, config, progress("encoding")):
                     file.write(_ids_of(text, vocabulary))
             described = {
                 "code_points": vocabulary.code_points.tolist(),
@@ -171,12 +192,40 @@ def _encode(
                 "bytes": num_bytes,
                 "sha256": digest,
             }
-            (workplace / "corpus.json").write_text(json.dumps(described), "utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
-            workplace.rename(folder)
+            with _synced(workplace / "corpus.json") as file:
+                file.write(json.dumps(described).encode())
+            # The files have been read three times. While someone writes to them the three need not be the same text,
+            # and the cache must not keep one text under the key of another.
+            if folder.name != _key(sources, validation_sources, config):
+                raise TextError("the text changed while it was being read", "run this again once it is complete")
+            _place(workplace, folder)
         finally:
             shutil.rmtree(workplace, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _synced(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, on disk at the end: a power cut must not leave an entry of the right size full of zeros."""
+    with open(path, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _place(workplace: Path, folder: Path) -> None:
+    """Renames a finished entry to its place, unless a whole one is there already."""
+    for _ in range(_ATTEMPTS):
+        try:
+            workplace.rename(folder)
+            sync_folder(folder.parent)
+            return
+        except OSError:
+            if not folder.exists():
+                raise
+        if _open(folder, "") is not None:
+            return
+        with tempfile.TemporaryDirectory(prefix=".torn-", dir=folder.parent) as torn, contextlib.suppress(OSError):
+            folder.rename(Path(torn, folder.name))
 
 
 def _ids_of(text: str | bytes, vocabulary: Vocabulary) -> bytes:
@@ -191,126 +240,134 @@ def _ids_of(text: str | bytes, vocabulary: Vocabulary) -> bytes:
     return vocabulary.lookup(text).astype(vocabulary.dtype).tobytes()
 
 
-def _scan(
-    sources: list[Source], config: DataConfig, progress: Callable[[Source, int], None]
-) -> tuple[Vocabulary, list[int], int, str]:
+def _scan(sources: list[Source], config: DataConfig, progress: _Progress) -> tuple[Vocabulary, list[int], int, str]:
     """First pass: the vocabulary, characters of each source, bytes in UTF-8 and sha256 of the whole text."""
     seen = np.zeros(NUM_CODE_POINTS, bool)
     known_ascii = b""
     num_bytes = 0
     digest = hashlib.sha256()
-    counts = []
-    for source in sources:
-        count = 0
-        for text in _pieces([source], config, progress):
-            count += len(text)
-            encoded = text if isinstance(text, bytes) else text.encode("utf-8")
-            num_bytes += len(encoded)
-            digest.update(encoded)
-            if isinstance(text, bytes):
-                continue
-            if text.isascii():
-                if new := encoded.translate(None, delete=known_ascii):
-                    known_ascii += bytes(set(new))
-            else:
-                seen[np.frombuffer(text.encode("utf-32-le"), "<u4")] = True
-        counts.append(count)
+    counts = [0] * len(sources)
+    for place, text in _pieces(sources, config, progress):
+        counts[place] += len(text)
+        encoded = text if isinstance(text, bytes) else _utf8(text, sources[place])
+        num_bytes += len(encoded)
+        digest.update(encoded)
+        if isinstance(text, bytes):
+            continue
+        if text.isascii():
+            if new := encoded.translate(None, delete=known_ascii):
+                known_ascii += bytes(set(new))
+        else:
+            seen[np.frombuffer(text.encode("utf-32-le"), "<u4")] = True
     if config.as_bytes:
         return Vocabulary.of_bytes(), counts, num_bytes, digest.hexdigest()
     seen[list(known_ascii)] = True
     return Vocabulary(np.flatnonzero(seen).tolist()), counts, num_bytes, digest.hexdigest()
 
 
-def _pieces(
-    sources: list[Source], config: DataConfig, progress: Callable[[Source, int], None]
-) -> Iterator[str | bytes]:
-    """The text of the sources in pieces; raw bytes in byte mode."""
-    for source in sources:
-        with source.open() as stream:
-            done = 0
-            decode = None if config.as_bytes else _StreamDecoder(source, config)
-            while chunk := stream.read(_PIECE):
-                yield decode(chunk) if decode else chunk
-                done += len(chunk)
-                progress(source, min(done, source.size()))
-            if decode:
-                yield decode(b"", final=True)
+def _utf8(text: str, source: Source) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:  # utf-7 and unicode_escape can spell it
+        raise TextError(
+            f"{source.name} holds {describe_character(text[error.start])}, half of a UTF-16 pair", _REMEDY
+        ) from error
+
+
+def _pieces(sources: list[Source], config: DataConfig, progress: _Progress) -> Iterator[tuple[int, str | bytes]]:
+    """The text of the sources in pieces, each with its source's place in the list; raw bytes in byte mode."""
+    for place, source in enumerate(sources):
+        chunks = _chunks(source, functools.partial(progress, place))
+        pieces: Iterator[str] | Iterator[bytes]
+        if config.as_bytes:
+            pieces = _with_lf(chunks, b"\r", b"\n") if config.newlines == "lf" else chunks
+        else:
+            decoded = _decoded(chunks, source, config)
+            pieces = _with_lf(decoded, "\r", "\n") if config.newlines == "lf" else decoded
+        for piece in pieces:
+            yield place, piece
+
+
+def _chunks(source: Source, progress: Callable[[int], None]) -> Iterator[bytes]:
+    with source.open() as stream:
+        done = 0
+        while chunk := stream.read(_PIECE):
+            yield chunk
+            done += len(chunk)
+            progress(done)
+
+
+def _decoded(chunks: Iterator[bytes], source: Source, config: DataConfig) -> Iterator[str]:
+    """The text of one source: strictly, without its BOM."""
+    decoder = incremental_decoder(config)
+    position = 0
+    is_start = True
+    for chunk in itertools.chain(chunks, [b""]):
+        position += len(chunk)
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            # What the decoder had before it ends where the chunk ends, but may begin in the chunk before.
+            offset = position - len(error.object) + error.start
+            raise _bad_byte(source, config, offset, error.object[error.start]) from error
+        except UnicodeError as error:  # UTF-16 without a BOM it can trust, and the like
+            raise TextError(f"{source.name} is not {config.encoding}: {error}", _REMEDY) from error
+        if is_start and text:
+            text = text.removeprefix(_BOM)
+            is_start = False
+        if "\0" in text:
+            raise TextError(
+                f"{source.name} holds NUL characters: it looks like a binary file"
+                + (" or UTF-16" if config.encoding == "utf-8" else ""),
+                "--encoding utf-16 if it is that; --bytes models any file byte by byte",
+            )
+        yield text
+
+
+def _with_lf(pieces: Iterator[AnyStr], cr: AnyStr, lf: AnyStr) -> Iterator[AnyStr]:
+    """Every line end made lf, wherever the border between two pieces falls."""
+    held = cr[:0]
+    for piece in pieces:
+        text = held + piece
+        held = cr if text.endswith(cr) else cr[:0]  # its lf may come with the next piece
+        yield text.removesuffix(cr).replace(cr + lf, lf).replace(cr, lf)
+    if held:
+        yield lf
+
+
+def _bad_byte(source: Source, config: DataConfig, offset: int, byte: int) -> TextError:
+    line, start = 1, b""
+    with source.open() as stream:
+        left = offset
+        while left and (chunk := stream.read(min(left, _PIECE))):
+            start = start or chunk[:2]
+            line += chunk.count(b"\n")
+            left -= len(chunk)
+    looks_like_utf16 = start in (b"\xff\xfe", b"\xfe\xff") or (offset == 0 and byte in (0xFE, 0xFF))
+    return TextError(
+        f"{source.name} is not {config.encoding}: byte 0x{byte:02x} at offset {offset:,}, line {line:,}",
+        "it looks like UTF-16: --encoding utf-16" if looks_like_utf16 else _REMEDY,
+    )
 
 
 def read_text(source: Source, config: DataConfig) -> str:
     """The whole text of one source, decoded by the same rules (byte mode gives one character for each byte)."""
-    pieces = _pieces([source], config, lambda _source, _done: None)
-    return "".join(piece.decode("latin-1") if isinstance(piece, bytes) else piece for piece in pieces)
+    return "".join(_characters([source], config))
 
 
 def read_beginning(sources: Sequence[Source], config: DataConfig, length: int) -> str:
     """The first `length` characters of the sources, by the same rules."""
     read = ""
-    for piece in _pieces(list(sources), config, lambda _source, _done: None):
-        read += piece.decode("latin-1") if isinstance(piece, bytes) else piece
+    for piece in _characters(sources, config):
+        read += piece
         if len(read) >= length:
             break
     return read[:length]
 
 
-class _StreamDecoder:
-    """Bytes of one source in, text out: strictly, with the BOM removed and line ends treated as asked."""
-
-    def __init__(self, source: Source, config: DataConfig) -> None:
-        self._source = source
-        self._config = config
-        try:
-            self._decoder = codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
-        except LookupError as error:
-            raise UsageError(
-                f"--encoding is {config.encoding!r}", "name an encoding such as utf-8 or latin-1"
-            ) from error
-        self._position = 0
-        self._is_start = True
-        self._held_return = ""
-
-    def __call__(self, chunk: bytes, *, final: bool = False) -> str:
-        pending = self._decoder.getstate()[0]
-        try:
-            text = self._decoder.decode(chunk, final)
-        except UnicodeDecodeError as error:
-            offset = self._position - len(pending) + error.start
-            raise self._bad_byte(offset, error.object[error.start]) from error
-        except UnicodeError as error:  # UTF-16 without a BOM it can trust, and the like
-            raise TextError(f"{self._source.name} is not {self._config.encoding}: {error}", _REMEDY) from error
-        self._position += len(chunk)
-        if self._is_start and text:
-            text = text.removeprefix(_BOM)
-            self._is_start = False
-        if "\0" in text:
-            raise TextError(
-                f"{self._source.name} holds NUL characters: it looks like a binary file"
-                + (" or UTF-16" if self._config.encoding == "utf-8" else ""),
-                "--encoding utf-16 if it is that; --bytes models any file byte by byte",
-            )
-        return self._unify_newlines(text, final) if self._config.newlines == "lf" else text
-
-    def _unify_newlines(self, text: str, final: bool) -> str:
-        text = self._held_return + text
-        self._held_return = ""
-        if text.endswith("\r") and not final:  # its \n may come with the next piece
-            text, self._held_return = text[:-1], "\r"
-        return text.replace("\r\n", "\n").replace("\r", "\n")
-
-    def _bad_byte(self, offset: int, byte: int) -> TextError:
-        line, start = 1, b""
-        with self._source.open() as stream:
-            left = offset
-            while left and (chunk := stream.read(min(left, _PIECE))):
-                start = start or chunk[:2]
-                line += chunk.count(b"\n")
-                left -= len(chunk)
-        looks_like_utf16 = start in (b"\xff\xfe", b"\xfe\xff") or (offset == 0 and byte in (0xFE, 0xFF))
-        return TextError(
-            f"{self._source.name} is not {self._config.encoding}: "
-            f"byte 0x{byte:02x} at offset {offset:,}, line {line:,}",
-            "it looks like UTF-16: --encoding utf-16" if looks_like_utf16 else _REMEDY,
-        )
+def _characters(sources: Sequence[Source], config: DataConfig) -> Iterator[str]:
+    for _, piece in _pieces(list(sources), config, lambda _place, _done: None):
+        yield piece.decode("latin-1") if isinstance(piece, bytes) else piece
 
 
 _REMEDY = (

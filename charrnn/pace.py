@@ -14,7 +14,8 @@ from charrnn.config import Budget, RunConfig
 
 _VALIDATIONS = 20
 _FIRST_SHARE = 0.01
-# A validated character costs about a third of a trained one; six times as many trained in between keep it near 5 %.
+# A scored character costs about a third of a trained one; six times as many trained in between keep it near 5 %.
+_TRAINING_OVER_SCORING = 3
 _TRAINED_PER_VALIDATED = 6
 
 
@@ -68,7 +69,14 @@ class Pace:
             return min(1.0, counters.step / self.total_steps)
         assert self.budget.minutes is not None
         seconds = self.budget.minutes * 60
-        return min(1.0, counters.seconds / max(seconds - counters.validation_cost, 0.5 * seconds))
+        return min(1.0, counters.seconds / max(seconds - self._validation_cost(counters), 0.5 * seconds))
+
+    def _validation_cost(self, counters: Counters) -> float:
+        """Seconds the next validation will take: as the last one did, or by the speed of training before the first."""
+        if counters.validation_cost or not counters.step:
+            return counters.validation_cost
+        seconds_per_character = counters.seconds / (counters.step * self.ring.characters_per_step)
+        return self.validation_characters * seconds_per_character / _TRAINING_OVER_SCORING
 
     def is_over(self, counters: Counters) -> bool:
         """Whether the budget, or the patience, is used up."""

@@ -12,7 +12,7 @@ from typing import Any, Self
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import OPTIONS, Budget, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.recipe import DEFAULT_BUDGET, choose, fit_to_corpus
+from charrnn.recipe import DEFAULT_BUDGET, choose, fit_to_corpus, validation_share
 
 _GROUPS = ("model", "data", "training")
 
@@ -65,8 +65,10 @@ class Plan:
 
 
 def plan_start(request: Request, characters: int, device: str) -> Plan:
-    """The plan of a new run over a training part of `characters` characters."""
+    """The plan of a new run on a corpus of `characters` characters (held-out text of its own not counted)."""
     budget = request.budget or DEFAULT_BUDGET
+    data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
+    characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
     recipe = choose(characters, budget, device)
     training = replace(recipe.training, **request.training)
     fitted = fit_to_corpus(training, characters)
@@ -78,7 +80,7 @@ def plan_start(request: Request, characters: int, device: str) -> Plan:
         )
     return Plan(
         model=replace(recipe.model, **request.model),
-        data=DataConfig(**request.data),
+        data=data,
         training=fitted,
         run=RunConfig(**request.run),
         budget=budget,

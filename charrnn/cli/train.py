@@ -93,7 +93,14 @@ def train(
     ] = None,
     seed: Annotated[int | None, setting(TrainingConfig, "seed", "--seed", panel=_OPTIMISATION)] = None,
     validation_fraction: Annotated[
-        float | None, setting(DataConfig, "validation_fraction", "--validation-fraction", panel=_DATA)
+        float | None,
+        setting(
+            DataConfig,
+            "validation_fraction",
+            "--validation-fraction",
+            panel=_DATA,
+            shown="0.1, at most a million characters",
+        ),
     ] = None,
     test_fraction: Annotated[float | None, setting(DataConfig, "test_fraction", "--test-fraction", panel=_DATA)] = None,
     validation: Annotated[
@@ -253,7 +260,7 @@ def _train(
         corpus = text_arguments.load(
             texts, DataConfig(**request.data), held_out.sources if held_out else (), quiet=quiet
         )
-        corpus.split(DataConfig(**request.data))  # too small a text is said before torch is loaded
+        corpus.check_size()  # before torch is loaded
         return _run(request, run, corpus, display, device_name, threads, fresh=fresh)
 
 
@@ -300,7 +307,6 @@ def _run(
 def _plan(request: Request, run: Run, corpus: Corpus, device: torch.device) -> tuple[Plan, Checkpoint | None]:
     """What to do in the run's folder."""
     from charrnn import checkpoint as checkpoints
-    from charrnn.config import DataConfig
     from charrnn.errors import CheckpointError
     from charrnn.plan import plan_resume, plan_start
 
@@ -312,8 +318,7 @@ def _plan(request: Request, run: Run, corpus: Corpus, device: torch.device) -> t
             f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
             "start over with --fresh, or choose another --out",
         )
-    parts = corpus.split(DataConfig(**request.data))
-    return plan_start(request, len(parts.train), device.type), None
+    return plan_start(request, len(corpus) - corpus.separate_validation, device.type), None
 
 
 def _describe(plan: Plan, corpus: Corpus, run: Run, device: torch.device) -> str:

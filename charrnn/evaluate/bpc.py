@@ -72,7 +72,8 @@ def score(
     count = len(ids) - 1
     if count < 1:
         raise ValueError("there is nothing to score: the text has fewer than two characters")
-    lanes = min(lanes or default_lanes(count), count)
+    # A lane shorter than its warm-up would start from a state that is not yet the single stream's.
+    lanes = min(lanes or default_lanes(count), max(1, count // WARM_UP))
     device = device or torch.device("cpu")
     length = -(-count // lanes)  # of a lane; the last one may be shorter
     lanes = -(-count // length)  # lanes that hold anything
@@ -114,11 +115,10 @@ def _warm_state(
     state = model.zero_state(1)
     if lanes == 1:
         return state
-    warm_up = min(WARM_UP, length)
     others = model.zero_state(lanes - 1)
-    starts = np.arange(1, lanes)[None, :] * length - warm_up
-    for start in range(0, warm_up, window):
-        places = np.arange(start, min(start + window, warm_up))[:, None] + starts
+    starts = np.arange(1, lanes)[None, :] * length - WARM_UP
+    for start in range(0, WARM_UP, window):
+        places = np.arange(start, min(start + window, WARM_UP))[:, None] + starts
         _, others = model(torch.from_numpy(ids[places].astype(np.int64)).to(device), others)
     return tuple(
         tuple(torch.cat(pair) for pair in zip(first, rest, strict=True))

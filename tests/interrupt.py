@@ -1,0 +1,38 @@
+"""Runs the command line in a process that gets a real signal at an exact step.
+
+    python tests/interrupt.py SIGNAL STEP train corpus.txt ...
+
+SIGNAL (a name such as SIGTERM) arrives right after update number STEP of this process, through the operating system.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from charrnn.cli.app import main
+from charrnn.learner import Learner
+
+
+def interrupt_after(step: int, number: signal.Signals) -> None:
+    """From now on, the `step`-th update sends `number` to this process."""
+    made = 0
+    original = Learner.step
+
+    def counted(self: Learner, *args: Any) -> Any:
+        nonlocal made
+        outcome = original(self, *args)
+        made += 1
+        if made == step:
+            os.kill(os.getpid(), number)
+        return outcome
+
+    Learner.step = counted  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    interrupt_after(int(sys.argv[2]), signal.Signals[sys.argv[1]])
+    sys.argv = ["charrnn", *sys.argv[3:]]
+    main()

@@ -1,0 +1,157 @@
+"""Drawing characters: closed forms, a model with uniform logits, and numpy against torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import DataConfig, ModelConfig, SamplingConfig
+from charrnn.inference.network import Network
+from charrnn.model import CharacterModel
+from charrnn.sampling import draw, generator, probabilities, sample
+from charrnn.stepper import TorchStepper
+from charrnn.vocabulary import Vocabulary
+
+LOGITS = np.log([0.5, 0.1, 0.3, 0.1])
+
+
+def _config(**values: Any) -> SamplingConfig:
+    return SamplingConfig(**{"temperature": 1.0, **values})
+
+
+def test_probabilities_are_the_softmax() -> None:
+    """At temperature 1 the model's own distribution; the temperature divides the logits."""
+    np.testing.assert_allclose(probabilities(LOGITS, _config()), [0.5, 0.1, 0.3, 0.1])
+    squared = np.array([0.25, 0.01, 0.09, 0.01])
+    np.testing.assert_allclose(probabilities(LOGITS, _config(temperature=0.5)), squared / squared.sum())
+
+
+def test_temperature_zero_and_top_1_take_the_likeliest() -> None:
+    """Both are greedy; among equals the lower id wins."""
+    for config in (_config(temperature=0.0), _config(top_k=1)):
+        assert probabilities(LOGITS, config).tolist() == [1.0, 0.0, 0.0, 0.0]
+        assert probabilities(np.zeros(3), config).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_top_k_and_top_p_keep_the_head_of_the_distribution() -> None:
+    """Worked by hand: what is kept is scaled to 1."""
+    np.testing.assert_allclose(probabilities(LOGITS, _config(top_k=2)), [0.625, 0, 0.375, 0])
+    np.testing.assert_allclose(probabilities(LOGITS, _config(top_k=3)), [5 / 9, 1 / 9, 3 / 9, 0])
+    np.testing.assert_allclose(probabilities(LOGITS, _config(top_p=0.4)), [1, 0, 0, 0])
+    np.testing.assert_allclose(probabilities(LOGITS, _config(top_p=0.79)), [0.625, 0, 0.375, 0])
+    np.testing.assert_allclose(probabilities(LOGITS, _config(top_p=0.85)), [5 / 9, 1 / 9, 3 / 9, 0])
+    np.testing.assert_allclose(probabilities(LOGITS, _config(top_p=1.0)), [0.5, 0.1, 0.3, 0.1])
+    np.testing.assert_allclose(probabilities(LOGITS, _config(top_k=2, top_p=0.6)), [1, 0, 0, 0])
+
+
+def test_extreme_logits_do_not_overflow() -> None:
+    """A gap of thousands, or a hair's breadth of temperature, is a certain choice without a warning."""
+    assert probabilities(np.array([-1e4, 3e4, 0.0]), _config()).tolist() == [0.0, 1.0, 0.0]
+    assert probabilities(LOGITS, _config(temperature=1e-6)).tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_drawing_inverts_the_cumulative_distribution() -> None:
+    """The uniform number falls into the character's own share; a share of nothing is never drawn."""
+    p = np.array([0.0, 0.25, 0.0, 0.75, 0.0])
+    assert [draw(p, u) for u in (0.0, 0.2499, 0.25, 0.999999999999)] == [1, 1, 3, 3]
+    assert draw(p * 0.3, np.nextafter(1.0, 0.0)) == 3
+
+
+class _Uniform:
+    """A model to which every character is as likely; it writes down what it is fed."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.fed: list[int] = []
+
+    def zero_state(self, lanes: int = 1) -> None:
+        assert lanes == 1
+
+    def step(self, ids: Any, state: None) -> tuple[np.ndarray, None]:
+        self.fed += ids
+        return np.zeros((1, self.size), np.float32), None
+
+
+def test_draws_follow_the_distribution() -> None:
+    """20,000 characters of a uniform model over 7: each within five standard errors of a seventh."""
+    vocabulary = Vocabulary.of("abcdefg")
+    text = "".join(sample(_Uniform(7), vocabulary, [3], _config(length=20_000)))
+    shares = [text.count(character) / 20_000 for character in "abcdefg"]
+    assert max(abs(share - 1 / 7) for share in shares) < 5 * (1 / 7 * 6 / 7 / 20_000) ** 0.5
+
+
+def test_the_prime_is_read_once_and_then_what_is_written() -> None:
+    """The model is fed the prime and its own characters, each once; without a prime, a line end."""
+    vocabulary = Vocabulary.of("\nabc")
+    model = _Uniform(4)
+    text = "".join(sample(model, vocabulary, vocabulary.encode("abc").tolist(), _config(length=5)))
+    assert model.fed[:-1] == vocabulary.encode("abc" + text).tolist()[:-1]
+    model = _Uniform(4)
+    next(sample(model, vocabulary, [], _config()))
+    assert model.fed == vocabulary.encode("\n").tolist()
+
+
+def test_the_same_seed_and_number_give_the_same_text() -> None:
+    """And another seed, or another number, gives another."""
+    vocabulary = Vocabulary.of("abcdefg")
+
+    def write(seed: int, number: int) -> str:
+        return "".join(sample(_Uniform(7), vocabulary, [0], _config(length=30, seed=seed), number))
+
+    assert write(5, 0) == write(5, 0)
+    assert len({write(seed, number) for seed in (5, 6) for number in (0, 1, 2)}) == 6
+    assert generator(5, 1).random() != generator(1, 5).random()
+
+
+def test_it_stops_with_the_stop_text() -> None:
+    """The stop text is the last that is written, found across pieces."""
+    vocabulary = Vocabulary.of("ab")
+    text = "".join(sample(_Uniform(2), vocabulary, [0], _config(length=10_000, stop="abba")))
+    assert text.endswith("abba")
+    assert text.index("abba") == len(text) - 4
+
+
+def test_bytes_are_written_as_whole_characters() -> None:
+    """In byte mode a piece is empty until its character is complete; what is not UTF-8 becomes U+FFFD."""
+
+    class Scripted(_Uniform):
+        script = [*"é€x".encode(), 0xFF]
+
+        def step(self, ids: Any, state: None) -> tuple[np.ndarray, None]:
+            logits = np.full((1, 256), -1e9, np.float32)
+            logits[0, self.script.pop(0) if self.script else 0] = 0.0
+            return logits, None
+
+    pieces = list(sample(Scripted(256), Vocabulary.of_bytes(), [0], _config(length=7)))
+    assert pieces == ["", "é", "", "", "€", "x", "\ufffd"]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_numpy_and_torch_write_the_same(cell: str) -> None:
+    """Over 200 steps the logits agree to 1e-5, and the greedy texts are identical."""
+    V, E, H, L = 11, 6, 9, 3
+    config = ModelConfig(cell=cell, num_layers=L, hidden_size=H, embedding_size=E)  # type: ignore[arg-type]
+    model = CharacterModel(config, V)
+    model.initialise(torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        for array in model.arrays().values():
+            array.mul_(2.0)
+    vocabulary = Vocabulary.of("abcdefghijk")
+    arrays = model.numpy_arrays()
+    network = Network(config, arrays)
+    checkpoint = Checkpoint(
+        kind="best", model=config, vocabulary=vocabulary, data=DataConfig(), corpus={}, progress={}, parameters=arrays
+    )
+    stepper = TorchStepper(checkpoint, torch.device("cpu"))
+    ids = np.random.default_rng(3).integers(0, V, 200)
+    ours, theirs = network.zero_state(), stepper.zero_state()
+    for id_ in ids.tolist():
+        logits, ours = network.step([id_], ours)
+        expected, theirs = stepper.step([id_], theirs)
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
+    greedy = _config(temperature=0.0, length=200)
+    assert "".join(sample(network, vocabulary, [1], greedy)) == "".join(sample(stepper, vocabulary, [1], greedy))
