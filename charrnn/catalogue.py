@@ -1,7 +1,7 @@
 """Corpora known by name: one that every Python carries, and famous ones that are fetched on first use.
 
 The facts (address, size, checksum, licence, customary split) stand in `catalogue.json`. A download goes to a folder
-of its own in the cache, continues where it broke off, and is moved to its place only when its checksum is right, so
+of its own in the cache, continues where it broke off, and is put in its place only when its checksum is right, so
 that no half-written corpus is ever in sight. Knows names and places. Refuses to know what the text is used for.
 """
 
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from charrnn.errors import CharrnnError, ResourceError, TextError
+from charrnn.errors import TextError
 from charrnn.files import cache_folder, explained, make_folder
 from charrnn.sources import COMPRESSED_SUFFIXES, Source
 
@@ -63,14 +64,14 @@ def standard_library() -> list[Source]:
     """
     root = Path(sysconfig.get_path("stdlib"))
     unwanted = {"test", "tests", "site-packages", "dist-packages", "__pycache__", "idle_test"}
-    files = [
-        file
-        for file in root.rglob("*.py")
-        if not unwanted.intersection(file.relative_to(root).parts) and _is_utf8(file)
-    ]
+    files = []
+    for parent, folders, names_here in os.walk(root):
+        folders[:] = set(folders) - unwanted  # what is installed beside it can be a hundred times as large
+        files += [Path(parent, name) for name in names_here if name.endswith(".py")]
+    files = [file for file in sorted(files, key=lambda file: file.relative_to(root).parts) if _is_utf8(file)]
     if not files:
         raise TextError(f"this Python carries no sources of its standard library in {root}", "name a text of your own")
-    return [Source(file, str(file)) for file in sorted(files, key=lambda file: file.relative_to(root).parts)]
+    return [Source(file, str(file)) for file in files]
 
 
 def _is_utf8(file: Path) -> bool:
@@ -102,7 +103,7 @@ def _in_folder(folder: Path, name: str) -> Source | None:
         return None
     for stem in (name, f"{name}.txt"):
         for suffix in ("", *COMPRESSED_SUFFIXES):
-            if (file := folder / (stem + suffix)).is_file():
+            if os.path.isfile(file := folder / (stem + suffix)):
                 return Source(file, str(file))
     return None
 
@@ -162,44 +163,93 @@ class _Transport:
     def __call__(self, url: str, output_file: Any, _pooch: Any) -> None:
         partial = _partial(self._entry)
         make_folder(partial.parent)
-        self._download(url, partial)
-        with explained(partial, "copying"):
-            Path(output_file).write_bytes(partial.read_bytes())
+        with explained(partial, "downloading to"), open(partial, "ab") as file:
+            self._lock(file)
+            self._download(url, file)
+        # pooch made this file for its owner alone; one of our own has the permissions that the umask asks for.
+        Path(output_file).unlink()
+        shutil.copyfile(partial, output_file)
 
-    def _download(self, url: str, partial: Path) -> None:
+    def _lock(self, file: IO[bytes]) -> None:
+        """Keeps a second process from adding to the same file, until it is closed."""
+        if os.name == "posix":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TextError(f"another process is downloading {self._entry.name}", "wait for it") from error
+
+    def _download(self, url: str, file: IO[bytes]) -> None:
+        """Adds to `file` what it lacks; it may lack nothing where it only could not be put in its place."""
         import requests
 
-        entry = self._entry
-        done = partial.stat().st_size if partial.exists() else 0
-        if done >= entry.bytes:
-            partial.unlink()
-            done = 0
+        expected = self._entry.bytes
+        if file.tell() > expected:
+            _empty(file)
         try:
-            headers = {"Range": f"bytes={done}-"} if done else {}
-            with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-                response.raise_for_status()
-                if done and response.status_code != requests.codes.partial_content:
-                    done = 0  # the server cannot continue: from the start
-                with explained(partial, "downloading to"), open(partial, "ab" if done else "wb") as file:
-                    for piece in response.iter_content(_PIECE):
-                        file.write(piece)
-                        done += len(piece)
-                        if done > entry.bytes:
-                            break
-                        if self._report:
-                            self._report(f"downloading {entry.name}", done, entry.bytes)
+            while (done := file.seek(0, os.SEEK_END)) < expected:
+                with self._ask(url, done) as response:
+                    if done and response.status_code == requests.codes.requested_range_not_satisfiable:
+                        _empty(file)  # the server has less than we do
+                        continue
+                    response.raise_for_status()
+                    if done and response.status_code != requests.codes.partial_content:
+                        _empty(file)  # the server cannot continue: from the start
+                    self._receive(response, file)
+                    break
         except requests.RequestException as error:
-            raise self._failure(error, done) from error
-        if done < entry.bytes:
-            raise self._failure(f"the connection ended after {done:,} of {entry.bytes:,} bytes", done)
+            raise self._failure(_reason(error), file.tell()) from error
+        if file.tell() < expected:
+            raise self._failure(f"the connection ended after {file.tell():,} of {expected:,} bytes", file.tell())
 
-    def _failure(self, reason: object, done: int) -> CharrnnError:
+    def _ask(self, url: str, done: int) -> Any:
+        import requests
+
+        # A range of a compressed answer would count compressed bytes.
+        headers = {"Accept-Encoding": "identity"}
+        if done:
+            headers["Range"] = f"bytes={done}-"
+        return requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+
+    def _receive(self, response: Any, file: IO[bytes]) -> None:
         entry = self._entry
-        if isinstance(reason, OSError) and isinstance(reason.__cause__, ResourceError):
-            return reason.__cause__
+        for piece in response.iter_content(_PIECE):
+            file.write(piece)
+            done = file.tell()
+            if done > entry.bytes:
+                return  # not what was asked for: the checksum will say so
+            if self._report:
+                self._report(f"downloading {entry.name}", done, entry.bytes)
+
+    def _failure(self, reason: str, done: int) -> TextError:
+        entry = self._entry
         kept = f"; the {done:,} bytes received are kept and the same command continues" if done else ""
         return TextError(
             f"cannot download {entry.name} from {entry.url}: {reason}{kept}",
             f"try again, or put the file into a folder that CHARRNN_CORPORA names, as {entry.file}; "
             "`charrnn train stdlib` needs no network",
         )
+
+
+def _empty(file: IO[bytes]) -> None:
+    file.seek(0)
+    file.truncate()
+
+
+def _reason(error: Any) -> str:
+    """What the server answered or the system said, without the layers of libraries around it."""
+    import requests
+
+    if error.response is not None:
+        return f"the server answers {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return "the server does not answer in time"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        return "the connection broke off"
+    return str(error)

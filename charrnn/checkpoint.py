@@ -92,7 +92,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
     arrays = {_MODEL_PREFIX + name: array for name, array in checkpoint.parameters.items()}
     arrays.update(checkpoint.state)
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(checkpoint.metadata(), separators=(",", ":"), allow_nan=False)
     metadata = {
         "format": "pt",

@@ -41,6 +41,7 @@ OPTIONS = {
     "test_fraction": "--test-fraction",
     "batch_size": "--batch",
     "bptt": "--bptt",
+    "state_reset": "--state-reset",
     "optimizer": "--optimizer",
     "learning_rate": "--lr",
     "momentum": "--momentum",
@@ -127,11 +128,11 @@ class ModelConfig(_Record):
 
     cell: CellName = "lstm"
     """Recurrent cell: lstm, gru, or rnn (tanh)."""
-    num_layers: int = 2
+    num_layers: int = 1
     """Recurrent layers stacked on each other."""
-    hidden_size: int = 256
+    hidden_size: int = 320
     """Units in each layer."""
-    embedding_size: int = 128
+    embedding_size: int = 64
     """Size of the vector that stands for a character."""
     dropout: float = 0.0
     """Share of a layer's outputs dropped on their way up (between layers and before the decoder), never in time."""
@@ -177,13 +178,16 @@ class DataConfig(_Record):
 class TrainingConfig(_Record):
     """How the network is trained: everything that changes the course of the numbers."""
 
-    batch_size: int = 32
+    batch_size: int = 16
     """Parallel lanes of text read at once."""
     bptt: int = 64
     """Characters in a window: how far gradients flow back. The state itself is carried on without end."""
+    state_reset: float = 0.01
+    """Share of windows that begin from the zero state instead of the carried one, so that the model stays sound
+    wherever a text begins; 0 carries the state for ever."""
     optimizer: OptimizerName = "adamw"
     """adamw, sgd (with momentum), or rmsprop."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 5e-3
     """Peak learning rate."""
     momentum: float = 0.9
     """Momentum of sgd and rmsprop."""
@@ -197,16 +201,17 @@ class TrainingConfig(_Record):
     """Gradients with a larger global norm are scaled down to it; 0 turns clipping off."""
     warmup: int = 50
     """Steps over which the learning rate climbs to its peak."""
-    decay: DecayName = "cosine"
+    decay: DecayName = "linear"
     """How the learning rate falls from its peak over the budget: cosine, linear, or constant (does not fall)."""
     final_learning_rate: float = 0.0
     """Share of the peak learning rate that is left at the end of the budget."""
     seed: int = 1
-    """Seed of initial weights and dropout."""
+    """Seed of initial weights, dropout and state resets."""
 
     def __post_init__(self) -> None:
         _positive_integer("--batch", self.batch_size)
         _positive_integer("--bptt", self.bptt)
+        _between("--state-reset", self.state_reset, 0.0, 1.0)
         _one_of("--optimizer", self.optimizer, get_args(OptimizerName))
         _one_of("--decay", self.decay, get_args(DecayName))
         positive = _is_number(self.learning_rate) and self.learning_rate > 0

@@ -56,9 +56,15 @@ def sync_folder(path: Path) -> None:
     """Makes renames inside a folder survive a power cut, where the system lets a folder be synced."""
     if os.name != "posix":
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written to, but not listed
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:  # network file systems that know no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
@@ -76,11 +82,18 @@ def replace_durably(path: Path, write: Callable[[Path], None]) -> None:
     The temporary file lies in the same folder, is synced to disk before the rename, takes the permissions of the
     file it replaces (or what the umask asks), and is removed on any failure. So `path` holds the old bytes or the
     new ones, whole, whatever happens (Pillai et al., OSDI 2014: a rename without a sync is not crash-safe).
+    A link is followed. A device or a pipe (/dev/stdout) has no old bytes to keep and is written to as it is.
     """
     temporary: Path | None = None
     with explained(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            write(path)
+            return
+        path = Path(os.path.realpath(path))
         try:
-            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX, dir=path.parent)
+            # The system bounds a name at 255 bytes; the temporary one must not be too long where the real one is not.
+            prefix = f".{path.name[:40]}."
+            handle, name = tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY_SUFFIX, dir=path.parent)
             os.close(handle)
             temporary = Path(name)
             write(temporary)
@@ -99,4 +112,6 @@ def replace_durably(path: Path, write: Callable[[Path], None]) -> None:
 def sweep_temporaries(folder: Path) -> None:
     """Removes what an earlier process that was killed while writing left behind."""
     for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-        leftover.unlink(missing_ok=True)
+        if leftover.is_file():
+            with explained(leftover, "removing"):
+                leftover.unlink(missing_ok=True)

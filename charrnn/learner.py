@@ -1,6 +1,6 @@
 """All that one update of the weights reads and changes, and nothing else.
 
-Model, optimizer, carried state and dropout's generator, with one method that makes a step. What it holds can be taken
+Model, optimizer, carried state and random generator, with one method that makes a step. What it holds can be taken
 out as named arrays and put back: after that, the next step is the one that would have been made. Knows windows of
 ids. Refuses to know time, files and text.
 
@@ -24,9 +24,9 @@ from torch.nn.functional import cross_entropy
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.model import CharacterModel
 from charrnn.optim import load_optimizer_arrays, make_optimizer, optimizer_arrays, set_learning_rate
-from charrnn.recurrent import detach
+from charrnn.recurrent import detach, reset
 
-_CARRY, _RANDOM = "carry.", "random.dropout"
+_CARRY, _RANDOM = "carry.", "random.training"
 
 
 class NotFinite(Exception):
@@ -63,7 +63,8 @@ class Learner:
         self._parameters = list(self._arrays.values())
         self._optimizer = make_optimizer(training, self._arrays)
         self._clip_norm = training.clip_norm or math.inf
-        self._dropout = torch.Generator(device).manual_seed(training.seed)
+        self._state_reset = training.state_reset
+        self._random = torch.Generator(device).manual_seed(training.seed)
         self._carry = self.model.zero_state(training.batch_size)
         # On a CPU the check for finite numbers is free, and a bad update is not begun. On a GPU reading it would wait
         # for the device at every step; there the fused optimizers skip a bad update themselves, and the caller finds
@@ -84,7 +85,8 @@ class Learner:
         set_learning_rate(self._optimizer, learning_rate)
         inputs, targets = (ids.to(self.device, non_blocking=True) for ids in (inputs, targets))
         self._optimizer.zero_grad(set_to_none=True)
-        logits, carry = self.model(inputs, self._carry, self._dropout)
+        state = reset(self._carry, self._state_reset, self._random)
+        logits, carry = self.model(inputs, state, self._random)
         loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
         loss.backward()  # type: ignore[no-untyped-call]
         loss = loss.detach()
@@ -109,7 +111,7 @@ class Learner:
         return {
             **optimizer_arrays(self._optimizer, self._arrays),
             **carry,
-            _RANDOM: self._dropout.get_state().numpy(),
+            _RANDOM: self._random.get_state().numpy(),
         }
 
     def load(self, parameters: Mapping[str, npt.NDArray[Any]], state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -124,7 +126,7 @@ class Learner:
             for number, layer in enumerate(self._carry, start=1)
         )
         # A generator's state is handed over on the CPU, whatever its device.
-        self._dropout.set_state(torch.from_numpy(np.array(state[_RANDOM])))
+        self._random.set_state(torch.from_numpy(np.array(state[_RANDOM])))
 
     def _like(self, array: npt.NDArray[Any], like: torch.Tensor) -> torch.Tensor:
         if array.shape != tuple(like.shape):

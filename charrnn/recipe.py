@@ -25,13 +25,12 @@ def choose(characters: int, budget: Budget, device: str) -> Recipe:
     """The defaults for a training part of `characters` characters on `device` ("cpu", "cuda" or "mps")."""
     if device == "cuda":
         # Multiples of 128 and single layers are what cuDNN's persistent kernel asks for.
-        model = ModelConfig(num_layers=2, hidden_size=512, embedding_size=128)
+        model = ModelConfig(num_layers=2, hidden_size=512, embedding_size=128, dropout=0.1)
         training = TrainingConfig(batch_size=64, bptt=128, learning_rate=3e-3)
     else:
-        model = ModelConfig()
-        training = TrainingConfig()
-    if characters < 200_000:
-        model = replace(model, hidden_size=min(model.hidden_size, 128), embedding_size=64, dropout=0.2)
+        model, training = ModelConfig(), TrainingConfig()
+    if characters < 200_000:  # little text is soon known by heart
+        model = replace(model, hidden_size=128, dropout=0.2)
     return Recipe(model, training)
 
 

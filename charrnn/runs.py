@@ -13,14 +13,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.files import explained, make_folder, sweep_temporaries
+from charrnn.files import TEMPORARY_SUFFIX, explained, make_folder
 
 RUNS = Path("checkpoints")
 BEST = "best.safetensors"
@@ -28,6 +27,8 @@ LAST = "last.safetensors"
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
 _LOCK = ".lock"
+_MARK = ".set-aside"
+_FILES = (LAST, METRICS, SAMPLES, BEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +60,73 @@ class Run:
     @property
     def aside(self) -> Path:
         """Where `--fresh` keeps the run before until this one has a checkpoint worth keeping."""
-        return self.folder.with_name(self.folder.name + ".previous")
+        folder = self.folder if self.folder.name not in ("", "..") else Path(os.path.abspath(self.folder))
+        return folder.parent / f"{folder.name}.previous"
 
     def set_aside(self) -> None:
-        """Moves what is there out of the way, in place of what was moved before."""
-        if self.folder.exists():
-            with explained(self.folder, "setting aside"):
-                if self.aside.exists():
-                    shutil.rmtree(self.aside)
-                self.folder.rename(self.aside)
+        """Moves the run that is here out of the way, and nothing else that lies in the folder.
+
+        It takes the place of a run set aside earlier, unless it has no validated checkpoint: then the earlier one is
+        the one worth keeping. Raises UsageError where something that is no run set aside is in the way.
+        """
+        present = [name for name in _FILES if (self.folder / name).exists()]
+        if not present:
+            return
+        mark = self.aside / _MARK
+        with explained(self.aside, "setting the run before aside to"):
+            if not mark.exists():
+                if os.path.isfile(self.aside) or (self.aside.exists() and any(self.aside.iterdir())):
+                    raise UsageError(
+                        f"the run before cannot be set aside: {self.aside} is in the way", "move or rename that"
+                    )
+                self.aside.mkdir(exist_ok=True)
+                mark.touch()
+            elif not self.best.exists():
+                for name in present:
+                    (self.folder / name).unlink()
+                return
+            for name in _FILES:
+                if name in present:
+                    os.replace(self.folder / name, self.aside / name)
+                else:
+                    (self.aside / name).unlink(missing_ok=True)
 
     def forget_aside(self) -> None:
-        """Removes the run that was set aside."""
-        shutil.rmtree(self.aside, ignore_errors=True)
+        """Removes the run that was set aside, and only what `set_aside` put there."""
+        if (self.aside / _MARK).exists():
+            with contextlib.suppress(OSError):
+                for name in (*_FILES, _MARK):
+                    (self.aside / name).unlink(missing_ok=True)
+                self.aside.rmdir()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Creates the directory and keeps a second process from training in it. Raises UsageError if one is at it."""
         make_folder(self.folder)
-        with explained(self.folder / _LOCK), open(self.folder / _LOCK, "a") as file:
+        lock = self.folder / _LOCK
+        with explained(lock):
+            file = open(lock, "a")  # noqa: SIM115 - closed by the with below
+        with file:
             if os.name == "posix":
                 import fcntl
 
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise UsageError(
-                        f"another process is training in {self.folder}",
-                        "wait for it, or choose another --out",
-                    ) from error
-            sweep_temporaries(self.folder)
+                with explained(lock, "locking"):
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError as error:
+                        raise UsageError(
+                            f"another process is training in {self.folder}",
+                            "wait for it, or choose another --out",
+                        ) from error
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Removes what an earlier process that was killed while saving left behind."""
+        for name in (BEST, LAST):
+            for leftover in self.folder.glob(f".{name}.*{TEMPORARY_SUFFIX}"):
+                with explained(leftover, "removing"):
+                    leftover.unlink(missing_ok=True)
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Adds one line; keys whose value is None are left out."""
@@ -122,7 +159,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; a torn last line is left out."""
     lines = []
     with contextlib.suppress(OSError):
-        for line in path.read_text("utf-8").splitlines():
+        for line in path.read_bytes().splitlines():
             with contextlib.suppress(ValueError):
                 lines.append(json.loads(line))
     return lines
@@ -133,19 +170,26 @@ def find_checkpoint(path: Path | None) -> Path:
 
     Raises CheckpointError where there is none.
     """
-    if path is None:
-        candidates = [file for name in (BEST, LAST) for file in RUNS.glob(f"*/{name}")]
-        if not candidates:
-            raise CheckpointError(
-                f"there is no run under {RUNS}{os.sep}",
-                "charrnn train makes one; -c names a checkpoint or a run's folder",
-            )
-        path = max(candidates, key=lambda file: file.stat().st_mtime).parent
-    if path.is_dir():
-        for name in (BEST, LAST):
-            if (path / name).is_file():
-                return path / name
+    path = _newest_run() if path is None else path
+    # os.path's questions have an answer for every name; Path's raise an OSError for one that is too long.
+    for name in (BEST, LAST):
+        if os.path.isfile(path / name):
+            return path / name
+    if os.path.isdir(path):
         raise CheckpointError(
             f"the folder {path} holds neither {BEST} nor {LAST}", "-c names a checkpoint or a run's folder"
         )
     return path
+
+
+def _newest_run() -> Path:
+    found: list[tuple[float, Path]] = []
+    for file in (file for name in (BEST, LAST) for file in RUNS.glob(f"*/{name}")):
+        with contextlib.suppress(OSError):  # moved away meanwhile
+            found.append((file.stat().st_mtime, file.parent))
+    if not found:
+        raise CheckpointError(
+            f"there is no run under {RUNS}{os.sep}",
+            "charrnn train makes one; -c names a checkpoint or a run's folder",
+        )
+    return max(found)[1]

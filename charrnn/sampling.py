@@ -98,5 +98,7 @@ def sample(
         if config.stop is not None:
             written = (written + piece)[-len(config.stop) :]
             if written == config.stop:
-                return
+                break
         logits, state = model.step([id_], state)
+    if rest := decode.finish():
+        yield rest

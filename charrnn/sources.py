@@ -1,11 +1,12 @@
 """Where text comes from: files, folders, compressed files and standard input.
 
 Knows which files an argument names and how to open each as a stream of bytes. Refuses to know encodings beyond
-telling text from binary, and what the text is for.
+telling text from what is not, and what the text is for.
 """
 
 from __future__ import annotations
 
+import atexit
 import bz2
 import codecs
 import fnmatch
@@ -13,7 +14,8 @@ import gzip
 import hashlib
 import lzma
 import os
-import shutil
+import stat
+import struct
 import sys
 import tempfile
 import zipfile
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from charrnn.config import DataConfig
 from charrnn.errors import TextError, UsageError
 from charrnn.files import cache_folder, explained, make_folder
 
@@ -81,15 +84,25 @@ def _open(path: Path) -> IO[bytes]:
     if suffix == ".xz":
         return lzma.open(path, "rb")
     if suffix == ".zip":
-        archive = zipfile.ZipFile(path)
-        members = [member for member in archive.infolist() if not member.is_dir()]
-        if len(members) != 1:
-            archive.close()
-            raise TextError(
-                f"{path} holds {len(members)} files, not one", "unpack it and name the files or their folder"
-            )
-        return archive.open(members[0])
+        return _open_zip(path)
     return open(path, "rb")
+
+
+def _open_zip(path: Path) -> IO[bytes]:
+    try:
+        # The member keeps the file open for as long as it needs it, beyond the archive's own end.
+        with zipfile.ZipFile(path) as archive:
+            # A Mac adds a folder of its own to whatever it packs.
+            names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
+            if len(names) != 1:
+                raise TextError(
+                    f"{path} holds {len(names)} files, not one", "unpack it and name the files or their folder"
+                )
+            return archive.open(names[0])
+    except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed in a way Python does not know
+        raise TextError(f"{path} cannot be unpacked: {error}", "unpack it with another program") from error
+    except (ValueError, struct.error) as error:
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 def _remedy(error: OSError) -> str | None:
@@ -100,19 +113,24 @@ def _remedy(error: OSError) -> str | None:
     return None
 
 
-def find(argument: str, glob: str | None = None) -> tuple[list[Source], list[str]]:
+def find(argument: str, glob: str | None = None, config: DataConfig | None = None) -> tuple[list[Source], list[str]]:
     """The files that one argument names, in a stable order, and notices about what was left out.
 
-    `argument` is a file, a folder (searched recursively in the order of its paths; hidden files and what is not
-    text are left out, and counted in a notice; with `glob`, exactly the files whose name or path within the folder
-    matches it), or `-` for standard input. Raises TextError where there is no such thing or no text in it.
+    `argument` is a file, a folder (searched recursively in the order of its paths, without hidden files; files that
+    are not text in the encoding of `config` are left out and counted in a notice, in byte mode none is; with `glob`,
+    exactly the files whose name or path within the folder matches it), or `-` for standard input. Raises TextError
+    where there is no such thing or no text in it.
     """
+    config = config or DataConfig()
     if argument == "-":
         return [_spool_standard_input()], []
     path = Path(argument)
-    if not path.is_dir():
-        if not os.path.lexists(path):
-            raise TextError(f"there is no file or folder {argument}", _remedy(FileNotFoundError()))
+    if argument == "" or not os.path.lexists(path):
+        raise TextError(f"there is no file or folder {argument or repr(argument)}", _remedy(FileNotFoundError()))
+    if not os.path.isdir(path):
+        if _is_pipe(path):
+            with Source(path, argument).open() as stream:
+                return [_spool(stream, argument)], []
         return [Source(path, argument)], []
     found = sorted(_walk(path), key=lambda file: file.relative_to(path).parts)
     if glob is not None:
@@ -120,15 +138,23 @@ def find(argument: str, glob: str | None = None) -> tuple[list[Source], list[str
         if not matching:
             raise TextError(f"no file in {argument} matches {glob}", "quote the pattern; ** is not needed")
         return [Source(file, str(file)) for file in matching], []
-    texts = [file for file in found if _looks_like_text(file)]
+    texts = found if config.as_bytes else [file for file in found if _looks_like_text(file, config)]
     if not texts:
         raise TextError(
-            f"there is no text in the folder {argument}",
-            "--glob chooses files by name, --bytes takes any file",
+            f"there is no {config.encoding} text in the folder {argument}",
+            "--encoding names another encoding, --glob chooses files by name, --bytes takes any file",
         )
     left_out = len(found) - len(texts)
-    notices = [f"{argument}: left out {left_out} of {len(found)} files that are not UTF-8 text"] if left_out else []
-    return [Source(file, str(file)) for file in texts], notices
+    said = f"{argument}: left out {left_out} of {len(found)} files that are not {config.encoding} text"
+    return [Source(file, str(file)) for file in texts], [said] if left_out else []
+
+
+def _is_pipe(path: Path) -> bool:
+    """Whether what is read from here can be read only once: a named pipe, or the shell's <(command)."""
+    try:
+        return stat.S_ISFIFO(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -137,36 +163,62 @@ def _walk(folder: Path) -> Iterator[Path]:
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
+        # Opening a pipe that happens to lie there would wait for ever.
+        visible = (Path(parent, name) for name in files if not name.startswith("."))
+        yield from (file for file in visible if os.path.isfile(file))
 
 
 def _matches(file: Path, folder: Path, glob: str) -> bool:
     return fnmatch.fnmatchcase(file.name, glob) or fnmatch.fnmatchcase(file.relative_to(folder).as_posix(), glob)
 
 
-def _looks_like_text(file: Path) -> bool:
-    """Whether the beginning of a file is UTF-8 without NUL bytes."""
+def _looks_like_text(file: Path, config: DataConfig) -> bool:
+    """Whether the beginning of a file can be decoded and holds no NUL. Raises TextError where it cannot be read."""
     try:
         with Source(file, str(file)).open() as stream:
             head = stream.read(_HEAD)
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except (TextError, UnicodeDecodeError):
+        return "\0" not in incremental_decoder(config).decode(head, final=len(head) < _HEAD)
+    except TextError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+            raise  # no permission, say: that tells nothing of what is in it
         return False
-    return bool(head) and b"\0" not in head
+    except UnicodeError:
+        return False
+
+
+def incremental_decoder(config: DataConfig) -> codecs.IncrementalDecoder:
+    """What turns the bytes of a text file into characters. Raises UsageError where the encoding is not known."""
+    try:
+        "".encode(config.encoding)  # unlike `codecs`, this knows rot13 and its like to be no encodings of text
+        return codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
+    except (LookupError, ValueError) as error:
+        raise UsageError(f"--encoding is {config.encoding!r}", "name an encoding such as utf-8 or latin-1") from error
 
 
 def _spool_standard_input() -> Source:
-    """Copies standard input to a temporary file, since the corpus is read twice. The caller of `release` removes it."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("there is nothing on standard input", "pipe a text into the command, or name a file")
+    return _spool(sys.stdin.buffer, "stdin")
+
+
+def _spool(stream: IO[bytes], name: str) -> Source:
+    """Copies what can be read only once to a temporary file, which lasts until `release` or the end of the program."""
     folder = cache_folder()
     make_folder(folder)
-    with (
-        explained(folder),
-        tempfile.NamedTemporaryFile(dir=folder, prefix="stdin-", suffix=".tmp", delete=False) as file,
-    ):
-        shutil.copyfileobj(sys.stdin.buffer, file, _CHUNK)
-    return Source(Path(file.name), "stdin", is_temporary=True)
+    with explained(folder, f"copying {name} to"):
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix="stdin-", suffix=".tmp")
+        atexit.register(Path(temporary).unlink, missing_ok=True)
+        with open(handle, "wb") as file:
+            while chunk := _read_some(stream, name):
+                file.write(chunk)
+    return Source(Path(temporary), name, is_temporary=True)
+
+
+def _read_some(stream: IO[bytes], name: str) -> bytes:
+    try:
+        return stream.read(_CHUNK)
+    except OSError as error:  # a folder, say
+        raise TextError(f"cannot read {name}: {error.strerror}", _remedy(error)) from error
 
 
 def title(argument: str) -> str:
@@ -180,7 +232,7 @@ def title(argument: str) -> str:
     name = Path(argument).resolve().name
     for suffix in (*COMPRESSED_SUFFIXES, ".txt"):
         name = name.removesuffix(suffix)
-    return name or "text"
+    return name if name.strip(".") else "text"
 
 
 def release(sources: Sequence[Source]) -> None:

@@ -33,7 +33,11 @@ _UNKNOWN = np.uint32(0xFFFFFFFF)
 class Decoder(Protocol):
     """Turns ids into text one at a time."""
 
-    def __call__(self, id_: int, /) -> str: ...
+    def __call__(self, id_: int) -> str:
+        """The text that this id completes; nothing while a character of several bytes is under way."""
+
+    def finish(self) -> str:
+        """What is left at the end: U+FFFD for a character that was not completed."""
 
 
 class Vocabulary:
@@ -58,6 +62,7 @@ class Vocabulary:
         self.kind: Kind = kind
         self._table = np.full(int(points[-1]) + 2 if len(points) else 1, _UNKNOWN)
         self._table[points] = np.arange(len(points), dtype=np.uint32)
+        points.flags.writeable = self._table.flags.writeable = False
 
     @classmethod
     def of(cls, text: str) -> Self:
@@ -81,7 +86,7 @@ class Vocabulary:
         return hash((self.kind, self.code_points.tobytes()))
 
     def __contains__(self, character: str) -> bool:
-        return self.kind == "bytes" or bool(self.lookup(character)[0] != _UNKNOWN)
+        return len(character) == 1 and (self.kind == "bytes" or bool(self.lookup(character)[0] != _UNKNOWN))
 
     @property
     def characters(self) -> str:
@@ -105,17 +110,20 @@ class Vocabulary:
         """The ids of `text`, as an array of `dtype`.
 
         `unknown` says what becomes of characters that are not in the table: `error` raises TextError, which lists
-        them; `skip` leaves them out; `replace` puts the nearest known character in their place (see `nearest`).
+        them; `skip` leaves them out; `replace` puts the nearest known character in their place (see `nearest`), and
+        raises TextError for those that have none.
         """
         if self.kind == "bytes":
-            return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+            return np.frombuffer(_utf8(text), dtype=np.uint8)
         ids = self.lookup(text)
         if (ids == _UNKNOWN).any():
-            if unknown == "error":
-                raise unknown_characters_error(self.unknown(text), self)
             if unknown == "replace":
-                ids = self.lookup("".join(self.nearest(character) or character for character in text))
-            ids = ids[ids != _UNKNOWN]
+                text = "".join(self.nearest(character) or character for character in text)
+                ids = self.lookup(text)
+            if unknown == "skip":
+                ids = ids[ids != _UNKNOWN]
+            elif missing := self.unknown(text):
+                raise unknown_characters_error(missing, self)
         return cast("Ids", ids.astype(self.dtype))
 
     def unknown(self, text: str) -> dict[str, int]:
@@ -140,14 +148,34 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`; byte sequences that are not UTF-8 become U+FFFD."""
         decode = self.decoder()
-        return "".join(map(decode, ids)) + (decode.finish() if isinstance(decode, _Utf8Decoder) else "")
+        return "".join(map(decode, ids)) + decode.finish()
 
     def decoder(self) -> Decoder:
-        """A function from one id to the text it completes, for streaming."""
-        if self.kind == "bytes":
-            return _Utf8Decoder()
-        characters = self.characters
-        return lambda id_: characters[id_]
+        """What decodes one id after the other, for streaming."""
+        return _Utf8Decoder() if self.kind == "bytes" else _TableDecoder(self.characters)
+
+
+def _utf8(text: str) -> bytes:
+    # Python hands over bytes of the command line that are not UTF-8 as surrogates; here they are those bytes again.
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"the text holds {describe_character(text[error.start])}, half of a UTF-16 pair", "leave it out"
+        ) from error
+
+
+class _TableDecoder:
+    """An id in, its character out."""
+
+    def __init__(self, characters: str) -> None:
+        self._characters = characters
+
+    def __call__(self, id_: int) -> str:
+        return self._characters[id_]
+
+    def finish(self) -> str:
+        return ""
 
 
 class _Utf8Decoder:
@@ -177,8 +205,11 @@ def describe_character(character: str) -> str:
     >>> describe_character("é")
     "'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE"
     """
-    shown = repr(character) if character.isprintable() else ascii(character)
-    return f"{shown} U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
+    return f"{_shown(character)} U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
+
+
+def _shown(character: str) -> str:
+    return repr(character) if character.isprintable() else ascii(character)
 
 
 def unknown_characters_error(counts: dict[str, int], vocabulary: Vocabulary) -> TextError:
@@ -188,13 +219,10 @@ def unknown_characters_error(counts: dict[str, int], vocabulary: Vocabulary) -> 
         for character, count in list(counts.items())[:10]
     ]
     more = f", and {len(counts) - 10} more" if len(counts) > 10 else ""
-    near = [
-        f"{describe_character(character).split(' ')[0]} -> {nearest!r}"
-        for character in list(counts)[:3]
-        if (nearest := vocabulary.nearest(character))
-    ]
+    pairs = [(character, vocabulary.nearest(character)) for character in list(counts)[:10]]
+    near = [f"{_shown(character)} -> {_shown(nearest)}" for character, nearest in pairs if nearest][:3]
+    replace = f", --unknown replace takes a near character ({', '.join(near)})" if near else ""
     return TextError(
         "the model's vocabulary lacks " + ", ".join(named) + more,
-        "--unknown skip leaves them out, --unknown replace takes a near character"
-        + (f" ({', '.join(near)})" if near else ""),
+        "--unknown skip leaves them out" + (replace or "; no known character is near"),
     )

@@ -168,3 +168,26 @@ def test_a_part_is_cut_as_training_cut_it(text_file: Callable[..., Path]) -> Non
         for split in ("train", "validation", "test", "all")
     }
     assert lengths == {"train": 2800, "validation": 400, "test": 800, "all": 4000}
+
+
+def test_a_model_with_two_minds_is_scored_as_the_stream() -> None:
+    """A unit that latches for ever on what it reads first makes warmed-up lanes start wrong; they are scored again.
+
+    The vanilla unit h <- tanh(5 h + 20 x) keeps the sign of the first character it reads (only ids 0 and 1 drive it,
+    and only from zero), and the decoder bets on it.
+    """
+    model = CharacterModel(ModelConfig(cell="rnn", num_layers=1, hidden_size=1, embedding_size=1), 4)
+    with torch.no_grad():
+        for array in model.arrays().values():
+            array.zero_()
+        arrays = model.arrays()
+        arrays["embedding"][:2, 0] = torch.tensor([1.0, -1.0])
+        arrays["layers.1.weight_ih"].fill_(2.0)
+        arrays["layers.1.weight_hh"].fill_(9.0)
+        arrays["decoder.weight"][:2, 0] = torch.tensor([3.0, -3.0])
+    ids = np.random.default_rng(2).integers(0, 2, 30_000).astype(np.uint8)
+    single = _scored(model, ids, lanes=1)
+    starts = ids[np.arange(1, 9) * -(-29_999 // 9) - 1024]
+    assert len(set(starts.tolist())) == 2, "some lanes must begin with the other character"
+    many = _scored(model, ids, lanes=9)
+    assert many.nats_per_character == pytest.approx(single.nats_per_character, abs=1e-6)

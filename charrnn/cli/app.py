@@ -6,10 +6,13 @@ a mistyped option answer at once.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import IO, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,47 +20,79 @@ from typer.core import TyperGroup
 from charrnn.errors import CharrnnError, ResourceError
 from charrnn.version import __version__
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class _Group(TyperGroup):
     """Turns foreseeable errors into a message, a hint and an exit status, for every command in one place."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _explained():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _explained():
             result = super().invoke(ctx)
             sys.stdout.flush()  # a full disk or a closed pipe shows here, not in the interpreter's farewell
             return result
-        except CharrnnError as error:
-            if os.environ.get("CHARRNN_TRACEBACK"):
-                raise
-            _report(error)
-            raise typer.Exit(error.exit_status) from None
-        except BrokenPipeError:
-            # The reader has what it wanted (`| head`). What is still buffered must not raise again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except CharrnnError as error:
+        if os.environ.get("CHARRNN_TRACEBACK"):
+            raise
+        _report(error)
+        raise typer.Exit(error.exit_status) from None
+    except BrokenPipeError:
+        raise typer.Exit(0) from None  # the reader has what it wanted (`| head`)
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):  # that is what rich makes of it
             raise typer.Exit(0) from None
-        except MemoryError:
-            exhausted = ResourceError("out of memory", "give the machine less to do: a smaller model, text or --batch")
-            _report(exhausted)
-            raise typer.Exit(exhausted.exit_status) from None
-        except OSError as system_error:
-            if system_error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            full = ResourceError("no room left on the device that output goes to", "free some space")
-            _report(full)
-            raise typer.Exit(full.exit_status) from None
+        raise
+    except MemoryError:
+        exhausted = ResourceError("out of memory", "give the machine less to do: a smaller model, text or --batch")
+        _report(exhausted)
+        raise typer.Exit(exhausted.exit_status) from None
+    except OSError as system_error:
+        if system_error.errno not in _NO_ROOM:
+            raise
+        full = ResourceError("no room left on the device that output goes to", "free some space")
+        _report(full)
+        raise typer.Exit(full.exit_status) from None
+    except Exception as error:
+        # Typer's own usage errors quote what was typed, and a shell's `*` types whatever files are called.
+        quoted = vars(error).get("message")
+        if hasattr(error, "format_message") and isinstance(quoted, str):
+            from charrnn.display.safe import visible
+
+            vars(error)["message"] = visible(quoted)
+        raise
+    finally:
+        _settle(sys.stdout)
+        _settle(sys.stderr)
 
 
 def _report(error: CharrnnError) -> None:
-    from charrnn.display.safe import visible
+    from charrnn.display.safe import say
 
     # A message may quote a file name or a character of the text: it never drives the terminal.
-    text = f"error: {error.message}\n" + (f" hint: {error.hint}\n" if error.hint else "")
+    say(f"error: {error.message}")
+    if error.hint:
+        say(f" hint: {error.hint}")
+
+
+def _settle(stream: IO[str]) -> None:
+    """What cannot be written now (a closed pipe, a full disk) must not raise again in the interpreter's farewell."""
     try:
-        sys.stderr.write(visible(text))
-        sys.stderr.flush()
-    except (OSError, UnicodeEncodeError):
-        sys.stderr.write(ascii(text) + "\n")
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def _show_version(wanted: bool) -> None:
@@ -95,6 +130,11 @@ def charrnn(
 
 def main() -> None:
     """The installed command."""
+    # A stream that was closed (`2>&-`) is None, and print would send to stdout what is meant for stderr.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - open as long as the program
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal's encoding lacks is spelled out
     app()
 
 

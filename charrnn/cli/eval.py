@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
+import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from charrnn.cli.options import CHECKPOINT, DEVICE
 from charrnn.config import DecodeErrors, DeviceName, UnknownPolicy
+from charrnn.errors import CheckpointError, ResourceError, TextError
+
+if TYPE_CHECKING:
+    from charrnn.checkpoint import Checkpoint
+
+_MOST_THREADS = 1024
 
 
 def evaluate(
@@ -76,8 +84,8 @@ def evaluate(
         typer.Option(
             "--lanes",
             min=1,
-            help="Parts of the text scored side by side. Each but the first reads 1,024 characters before it, unscored; "
-            "1 is a single stream.",
+            help="Parts of the text scored side by side. Each but the first reads 1,024 characters before it, "
+            "unscored; 1 is a single stream.",
             show_default="by length, at most 64",
             rich_help_panel="Run",
         ),
@@ -86,7 +94,9 @@ def evaluate(
     device: Annotated[DeviceName, DEVICE] = "auto",
     threads: Annotated[
         int | None,
-        typer.Option("--threads", min=1, help="CPU threads.", show_default="all cores", rich_help_panel="Run"),
+        typer.Option(
+            "--threads", min=1, max=_MOST_THREADS, help="CPU threads.", show_default="all cores", rich_help_panel="Run"
+        ),
     ] = None,
 ) -> None:
     """Bits per character of a model on a text: state carried throughout, every character but the first scored once.
@@ -95,35 +105,62 @@ def evaluate(
     charrnn eval held_out.txt
     charrnn eval tinyshakespeare --split validation -c checkpoints/tinyshakespeare --json
     """
+    from contextlib import closing
     from dataclasses import replace
 
     from charrnn import checkpoint as checkpoints
     from charrnn.cli import texts as text_arguments
     from charrnn.display.progress import WorkDisplay
-    from charrnn.evaluate.report import ForeignText, report
+    from charrnn.display.safe import say
     from charrnn.runs import find_checkpoint
 
     loaded = checkpoints.load(find_checkpoint(checkpoint))
+    _check_split(split, loaded)
     data = loaded.data
     if encoding is not None:
         data = replace(data, encoding=encoding)
     if encoding_errors is not None:
         data = replace(data, encoding_errors=encoding_errors)
-    work = WorkDisplay()
-    texts = text_arguments.find(text, glob=glob, report=work)
-    work.close()
+    with closing(WorkDisplay()) as work:
+        texts = text_arguments.find(text, glob=glob, report=work, config=data)
     for notice in texts.notices:
-        print(f"note: {notice}", file=sys.stderr)
+        say(f"note: {notice}")
     corpus = text_arguments.load(texts, data)
-    foreign = ForeignText.of(corpus, loaded, split, unknown)
 
+    # Only now torch: what can be wrong with the checkpoint and the text has been said at once.
     from charrnn.device import choose_device, prepare
+    from charrnn.evaluate.report import ForeignText, report
 
+    foreign = ForeignText.of(corpus, loaded, split, unknown)
     chosen = choose_device(device)
     prepare(chosen, threads)
-    bar = WorkDisplay()
-    result = report(loaded, foreign, device=chosen, window=window, lanes=lanes, progress=bar)
-    bar.close()
+    with _out_of_memory_explained(), closing(WorkDisplay()) as bar:
+        result = report(loaded, foreign, device=chosen, window=window, lanes=lanes, progress=bar)
+    if not math.isfinite(result["nats_per_character"]):
+        raise CheckpointError("the score is not finite: the weights are too large to compute with", "train again")
+    _show(result, as_json=as_json)
+
+
+def _check_split(split: str, loaded: Checkpoint) -> None:
+    shares = {"validation": loaded.data.validation_fraction, "test": loaded.data.test_fraction}
+    if shares.get(split) == 0:
+        raise TextError(
+            f"--split is {split}, but the run cut no {split} part off its corpus",
+            f"name the {split} text itself, without --split",
+        )
+
+
+@contextlib.contextmanager
+def _out_of_memory_explained() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error)):
+            raise
+        raise ResourceError("out of memory while scoring", "fewer --lanes or a smaller --window need less") from error
+
+
+def _show(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 
 from charrnn.cli.options import CHECKPOINT, DEVICE
 from charrnn.config import DeviceName, UnknownPolicy
-from charrnn.errors import UsageError
+from charrnn.errors import CheckpointError, TextError, UsageError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
@@ -35,8 +34,8 @@ def inspect(
         typer.Option(
             "--unit",
             "-u",
-            help="Colour the text by this unit, such as L2.c17: layer from 1; h, c or a gate (ifgo, rzn); index from 0. "
-            "May be given several times.",
+            help="Colour the text by this unit, such as L2.c17: layer from 1; h, c or a gate (ifgo, rzn); index from "
+            "0. May be given several times.",
             show_default="the units that vary most",
             metavar="UNIT",
             rich_help_panel=_TEXT,
@@ -99,18 +98,22 @@ def inspect(
             raise UsageError("--unit and --html need a text to colour", "charrnn inspect TEXT --unit ...")
         _summarise(path, loaded, as_json=as_json)
         return
+    import numpy as np
+
     from charrnn.inference.network import Network
     from charrnn.neurons.record import liveliest, parse_unit
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
     read = _read(text, loaded, unknown, start + length)
+    if not read:
+        raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
     if len(read) <= start:
         raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
     network = Network(loaded.model, loaded.parameters)
     ids = loaded.vocabulary.encode(read) if loaded.vocabulary.kind == "text" else _latin(read)
-    if not chosen:
-        chosen = liveliest(network, ids, units)
-    values = _values(network, ids, chosen, start)
+    with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
+        chosen = chosen or liveliest(network, ids, units)
+        values = _values(network, ids, chosen, start)
     _draw(read[start:], chosen, values, path, as_json=as_json, html=html)
 
 
@@ -126,7 +129,7 @@ def _read(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int
     from charrnn.corpus import read_beginning
     from charrnn.sources import release
 
-    texts = find([argument], glob=None, report=lambda _doing, _done, _total: None)
+    texts = find([argument], glob=None, report=lambda _doing, _done, _total: None, config=loaded.data)
     try:
         beginning = read_beginning(texts.sources, loaded.data, length)
     finally:
@@ -137,12 +140,17 @@ def _read(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int
 
 
 def _values(network: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:
+    import math
+
     from charrnn.neurons.record import record
 
     values: dict[Unit, list[float]] = {unit: [] for unit in units}
     for taken in record(network, ids, list(dict.fromkeys(unit.part for unit in units))):
         for unit in units:
             values[unit] += taken[unit.part][:, unit.index].tolist()
+    for unit, all_values in values.items():
+        if not all(map(math.isfinite, all_values)):
+            raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
     return {unit: all_values[start:] for unit, all_values in values.items()}
 
 
@@ -159,13 +167,14 @@ def _draw(
 
     titles = {unit: f"{unit} (tanh c)" if unit.kind == "c" else str(unit) for unit in units}
     if html is not None:
+        from charrnn.display.safe import say
         from charrnn.display.webpage import Picture, render
         from charrnn.files import replace_durably
 
         pictures = [Picture(titles[unit], text, values[unit], *limits(unit.kind)) for unit in units]
-        page = render(f"{path.parent.name}: {', '.join(map(str, units))}", pictures)
+        page = render(f"{path.resolve().parent.name}: {', '.join(map(str, units))}", pictures)
         replace_durably(html, lambda temporary: _write(temporary, page))
-        print(f"wrote {html}", file=sys.stderr)
+        say(f"wrote {html}")
     if as_json:
         rounded = {str(unit): [round(value, 6) for value in values[unit]] for unit in units}
         print(json.dumps({"checkpoint": str(path), "text": text, "units": rounded}))

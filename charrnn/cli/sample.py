@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from charrnn.errors import UsageError
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
     from charrnn.sampling import Stepper
+    from charrnn.vocabulary import Ids
 
 _TEXT, _DRAWING = "Text", "Drawing"
 
@@ -105,9 +107,12 @@ def sample(
     config = SamplingConfig(**{name: value for name, value in given.items() if value is not None})
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
-    text = _read_prime(prime_file) if prime_file is not None else prime or ""
-    ids = loaded.vocabulary.encode(text, unknown)
-    text = text if loaded.vocabulary.kind == "bytes" else loaded.vocabulary.decode(ids.tolist())
+    ids = (
+        loaded.vocabulary.encode(prime or "", unknown)
+        if prime_file is None
+        else _read_prime(prime_file, loaded, unknown)
+    )
+    text = loaded.vocabulary.decode(ids.tolist())
     stepper = _stepper(loaded, device)
     for number in range(count):
         written = draw_sample(stepper, loaded.vocabulary, ids.tolist(), config, number)
@@ -161,7 +166,7 @@ def _unescape(option: str, text: str | None) -> str | None:
         body = match[1]
         if body in escapes:
             return escapes[body]
-        if body[0] in "xuU" and len(body) > 1:
+        if len(body) > 1:
             code = int(body[1:], 16)
             if code < 0x110000:
                 return chr(code)
@@ -170,16 +175,22 @@ def _unescape(option: str, text: str | None) -> str | None:
     return re.sub(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.|$)", character, text, flags=re.DOTALL)
 
 
-def _read_prime(argument: str) -> str:
+def _read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids:
+    """The file in the model's ids: its bytes as they are, or its text in UTF-8 with line ends as in training."""
+    import numpy as np
+
     from charrnn.config import DataConfig
     from charrnn.corpus import read_text
     from charrnn.errors import TextError
     from charrnn.sources import find, release
 
-    if Path(argument).is_dir():
+    if os.path.isdir(argument):
         raise TextError(f"--prime-file {argument} is a folder", "name a file")
     found, _ = find(argument)
     try:
-        return read_text(found[0], DataConfig())
+        text = read_text(found[0], DataConfig(as_bytes=loaded.data.as_bytes, newlines=loaded.data.newlines))
     finally:
         release(found)
+    if loaded.data.as_bytes:
+        return np.frombuffer(text.encode("latin-1"), np.uint8)
+    return loaded.vocabulary.encode(text, unknown)

@@ -14,7 +14,8 @@ _POLITE = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 class StopOnSignal:
     """A context in which SIGINT, SIGTERM and SIGHUP are remembered; called, it gives the first's number, or None."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -37,6 +38,8 @@ class StopOnSignal:
                 raise KeyboardInterrupt
             return
         self._received = number
+        if self._quiet:
+            return
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             # After a hang-up there may be no terminal left to write to.
             again = " (Ctrl-C again stops at once, without saving)" if number == signal.SIGINT else ""

@@ -26,8 +26,17 @@ class Texts:
     """Data settings that are customary for a corpus of the catalogue."""
 
 
-def find(arguments: Sequence[str], *, glob: str | None, report: Callable[[str, int, int], None]) -> Texts:
-    """The files that `arguments` name, in their order. A path that exists wins over a name."""
+def find(
+    arguments: Sequence[str],
+    *,
+    glob: str | None,
+    report: Callable[[str, int, int], None],
+    config: DataConfig | None = None,
+) -> Texts:
+    """The files that `arguments` name, in their order. A path that exists wins over a name.
+
+    `config` tells what counts as text in a folder: the encoding, or bytes of any kind.
+    """
     if arguments.count("-") > 1:
         raise UsageError("standard input (-) is named twice", "it can be read only once")
     found: list[Source] = []
@@ -38,7 +47,6 @@ def find(arguments: Sequence[str], *, glob: str | None, report: Callable[[str, i
         known = None if argument == "-" or os.path.lexists(argument) else catalogue.find(argument, report)
         if known is not None:
             found += known
-            names.append(argument)
             entry = catalogue.entries().get(argument)
             if entry is not None and len(arguments) == 1:
                 customary = {
@@ -47,10 +55,10 @@ def find(arguments: Sequence[str], *, glob: str | None, report: Callable[[str, i
                     "as_bytes": entry.as_bytes,
                 }
         else:
-            more, said = sources.find(argument, glob)
+            more, said = sources.find(argument, glob, config)
             found += more
             notices += said
-            names.append(sources.title(argument))
+        names.append(sources.title(argument))
     return Texts(found, "+".join(names[:3]) + ("+..." if len(names) > 3 else ""), notices, customary)
 
 

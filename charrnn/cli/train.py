@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from charrnn.checkpoint import Checkpoint
+    from charrnn.cli.signals import StopOnSignal
     from charrnn.corpus import Corpus
     from charrnn.display.progress import TrainingDisplay
     from charrnn.plan import Plan, Request
@@ -73,6 +74,9 @@ def train(
         int | None, setting(TrainingConfig, "batch_size", "--batch", panel=_OPTIMISATION, shown=_CHOSEN)
     ] = None,
     bptt: Annotated[int | None, setting(TrainingConfig, "bptt", "--bptt", panel=_OPTIMISATION, shown=_CHOSEN)] = None,
+    state_reset: Annotated[
+        float | None, setting(TrainingConfig, "state_reset", "--state-reset", panel=_OPTIMISATION)
+    ] = None,
     lr: Annotated[
         float | None, setting(TrainingConfig, "learning_rate", "--lr", panel=_OPTIMISATION, shown=_CHOSEN)
     ] = None,
@@ -193,9 +197,11 @@ def train(
                     dropout="dropout", forget_bias="forget_bias"),
         data=_said(given, encoding="encoding", encoding_errors="encoding_errors", as_bytes="as_bytes",
                    newlines="newlines", validation_fraction="validation_fraction", test_fraction="test_fraction"),
-        training=_said(given, batch_size="batch", bptt="bptt", optimizer="optimizer", learning_rate="lr",
-                       momentum="momentum", beta1="beta1", beta2="beta2", weight_decay="weight_decay",
-                       clip_norm="clip", warmup="warmup", decay="decay", final_learning_rate="final_lr", seed="seed"),
+        training=_said(given, batch_size="batch", bptt="bptt", state_reset="state_reset", optimizer="optimizer",
+                       learning_rate="lr", momentum="momentum", beta1="beta1", beta2="beta2",
+                       weight_decay="weight_decay",
+                       clip_norm="clip", warmup="warmup", decay="decay", final_learning_rate="final_lr",
+                       seed="seed"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", on_divergence="on_divergence"),
@@ -242,14 +248,16 @@ def _train(
     from dataclasses import replace
 
     from charrnn.cli import texts as text_arguments
+    from charrnn.cli.signals import StopOnSignal
     from charrnn.display.progress import TrainingDisplay, WorkDisplay
     from charrnn.events import Notice
     from charrnn.runs import RUNS, Run
 
     with TrainingDisplay(quiet=quiet) as display:
         work = WorkDisplay(quiet=quiet)
-        texts = text_arguments.find(arguments, glob=glob, report=work)
-        held_out = text_arguments.find([validation], glob=glob, report=work) if validation else None
+        data = DataConfig(**request.data)
+        texts = text_arguments.find(arguments, glob=glob, report=work, config=data)
+        held_out = text_arguments.find([validation], glob=glob, report=work, config=data) if validation else None
         work.close()
         for notice in [*texts.notices, *(held_out.notices if held_out else [])]:
             display.show(Notice(notice))
@@ -261,7 +269,8 @@ def _train(
             texts, DataConfig(**request.data), held_out.sources if held_out else (), quiet=quiet
         )
         corpus.check_size()  # before torch is loaded
-        return _run(request, run, corpus, display, device_name, threads, fresh=fresh)
+        with StopOnSignal(quiet=quiet) as stop:
+            return _run(request, run, corpus, display, device_name, threads, stop, fresh=fresh)
 
 
 def _run(
@@ -271,45 +280,45 @@ def _run(
     display: TrainingDisplay,
     device_name: DeviceName,
     threads: int | None,
+    stop: StopOnSignal,
     *,
     fresh: bool,
 ) -> int | None:
-    from charrnn.cli.signals import StopOnSignal
+    from charrnn.device import choose_device, prepare
     from charrnn.events import Finished, Notice
+    from charrnn.train import Trainer
 
-    with StopOnSignal() as stop:
-        if fresh and run.folder.exists():
-            with run.locked():
-                run.set_aside()
+    device = choose_device(device_name)
+    prepare(device, threads)
+    with run.locked():
+        plan, resume = _plan(request, run, corpus, device, fresh=fresh)
+        trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
+        if resume is not None and trainer.is_finished:
+            notice = f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over"
+            display.show(Notice(notice))
+            display.show(trainer.outcome())
+            return None
+        if fresh and (run.last.exists() or run.best.exists()):
+            run.set_aside()  # only now that nothing can be wrong with the new one
             display.show(Notice(f"the run before is kept in {run.aside} until this one has a validated checkpoint"))
-        with run.locked():
-            from charrnn.device import choose_device, prepare
-            from charrnn.train import Trainer
-
-            device = choose_device(device_name)
-            prepare(device, threads)
-            plan, resume = _plan(request, run, corpus, device)
-            trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
-            if resume is not None and trainer.is_finished:
-                display.show(
-                    Notice(f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over")
-                )
-                display.show(trainer.outcome())
-                return None
-            display.show(Notice(_describe(plan, corpus, run, device)))
-            for event in trainer.run():
-                display.show(event)
-                if isinstance(event, Finished):
-                    return event.signal
+        display.show(Notice(_describe(plan, corpus, run, device)))
+        for event in trainer.run():
+            display.show(event)
+            if isinstance(event, Finished):
+                return event.signal
     raise AssertionError("a run ends with Finished")
 
 
-def _plan(request: Request, run: Run, corpus: Corpus, device: torch.device) -> tuple[Plan, Checkpoint | None]:
+def _plan(
+    request: Request, run: Run, corpus: Corpus, device: torch.device, *, fresh: bool
+) -> tuple[Plan, Checkpoint | None]:
     """What to do in the run's folder."""
     from charrnn import checkpoint as checkpoints
     from charrnn.errors import CheckpointError
     from charrnn.plan import plan_resume, plan_start
 
+    if fresh:
+        return plan_start(request, len(corpus) - corpus.separate_validation, device.type), None
     if run.last.exists():
         resume = checkpoints.load(run.last, with_state=True)
         return plan_resume(request, resume, corpus.sha256), resume

@@ -24,6 +24,12 @@ class Line:
     points: Sequence[tuple[float, float]]
 
 
+def _label(value: float) -> str:
+    """A number in eight places."""
+    label = f"{value:8.3f}"
+    return label if len(label) == 8 else f"{value:8.1e}"
+
+
 class Chart:
     """A renderable: curves over a shared pair of axes."""
 
@@ -47,14 +53,14 @@ class Chart:
                 cells[row // 4][column // 2] = (bits | _DOTS[row % 4][column % 2], line.colour)
         yield Text(f"{self.y_label:>8} ") + self._names()
         for number, row_of_cells in enumerate(cells):
-            at_edge = {0: f"{y_high:8.3f}", self.height - 1: f"{y_low:8.3f}"}.get(number, " " * 8)
+            at_edge = {0: _label(y_high), self.height - 1: _label(y_low)}.get(number, " " * 8)
             text = Text(at_edge + "\u2502", no_wrap=True)
             for bits, colour in row_of_cells:
                 text.append(chr(_BLANK + bits), colour or None)
             yield text
-        yield Text(" " * 8 + "\u2514" + "\u2500" * width)
+        yield Text(" " * 8 + "\u2514" + "\u2500" * width, no_wrap=True)
         left, right = f"{x_low:,.0f}", f"{x_high:,.0f} {self.x_label}"
-        yield Text(" " * 9 + left + " " * max(1, width - len(left) - len(right)) + right)
+        yield Text(" " * 9 + left + " " * max(1, width - len(left) - len(right)) + right, no_wrap=True)
 
     def _names(self) -> Text:
         text = Text()

@@ -36,35 +36,42 @@ class HeatText:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         has_colour = console.color_system is not None and not console.no_color
-        yield self._legend(has_colour)
+        yield from self._legend(has_colour, options.max_width)
         for line in self._lines(options.max_width):
             yield from self._coloured(line) if has_colour else self._with_bars(line)
 
     def _share(self, value: float) -> float:
         return (value - self.low) / (self.high - self.low)
 
-    def _legend(self, has_colour: bool) -> Text:
-        steps = [place / 16 for place in range(17)]
-        legend = Text(f"{self.title}   {self.low:+g} ")
-        for share in steps:
-            legend.append(" " if has_colour else glyph(share), _style(share) if has_colour else None)
-        return legend.append(f" {self.high:+g}")
+    def _legend(self, has_colour: bool, width: int) -> Iterator[Text]:
+        ramp = Text(f"{self.low:+g} ", no_wrap=True)
+        for share in (place / 16 for place in range(17)):
+            ramp.append(" " if has_colour else glyph(share), _style(share) if has_colour else None)
+        ramp.append(f" {self.high:+g}")
+        title = Text(self.title)
+        if title.cell_len + 3 + ramp.cell_len <= width:
+            yield Text.assemble(title, "   ", ramp, no_wrap=True)
+        else:
+            yield title
+            yield ramp
 
     def _lines(self, width: int) -> Iterator[list[tuple[str, float]]]:
         """Lines of (shown, value), broken after line ends and where the terminal's width is used up."""
         line: list[tuple[str, float]] = []
-        used = 0
+        so_far, used = "", 0
         for character, value in zip(self.text, self.values, strict=True):
             shown = {"\n": _LINE_END, "\t": _TAB}.get(character) or visible_character(character)
-            cells = cell_len(shown)
-            if line and used + cells > width:
+            used += cell_len(shown)
+            # Characters may join to something wider or narrower than they are one by one, or not: that is the
+            # terminal's choice, and the line must fit either way.
+            if line and max(used, cell_len(so_far + shown)) > width:
                 yield line
-                line, used = [], 0
+                line, so_far, used = [], "", cell_len(shown)
             line.append((shown, self._share(value)))
-            used += cells
+            so_far += shown
             if character == "\n":
                 yield line
-                line, used = [], 0
+                line, so_far, used = [], "", 0
         if line:
             yield line
 

@@ -25,9 +25,15 @@ def diverging(share: float) -> Colour:
 
 
 def is_dark(colour: Colour) -> bool:
-    """Whether white text reads better on it than black: relative luminance (ITU-R BT.709) below a half."""
-    red, green, blue = colour
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 128
+    """Whether white text stands out from it more than black does, by the contrast of WCAG 2.2 (at least 4.5 to 1)."""
+    red, green, blue = (_linear(channel / 255) for channel in colour)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05
+
+
+def _linear(channel: float) -> float:
+    """Light of an sRGB channel (IEC 61966-2-1)."""
+    return channel / 12.92 if channel <= 0.04045 else float(((channel + 0.055) / 1.055) ** 2.4)
 
 
 def glyph(share: float) -> str:

@@ -12,7 +12,7 @@ import time
 from types import TracebackType
 from typing import IO, Any, Self
 
-from charrnn.display.safe import write
+from charrnn.display.safe import visible, write
 from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
@@ -81,7 +81,7 @@ class TrainingDisplay:
                 text = event.text if event.text.endswith("\n") else event.text + "\n"
                 self._line(text, self._out)
             case Notice():
-                self._line(f"note: {event.text}", self._err)
+                self._line(visible(f"note: {event.text}", kept="\t"), self._err)
             case RolledBack():
                 self._line(
                     f"note: diverged at step {event.diverged_at:,}; back at step {event.step:,} with "
@@ -154,6 +154,10 @@ class WorkDisplay:
     def __call__(self, doing: str, done: int, total: int) -> None:
         if self._quiet or not sys.stderr.isatty():
             return
+        with contextlib.suppress(OSError, ValueError):
+            self._draw(doing, done, total)
+
+    def _draw(self, doing: str, done: int, total: int) -> None:
         if doing != self._doing:
             self.close()
             from tqdm import tqdm
@@ -173,5 +177,6 @@ class WorkDisplay:
     def close(self) -> None:
         """Removes the bar."""
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.close()
             self._bar, self._doing = None, ""

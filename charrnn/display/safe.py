@@ -8,6 +8,8 @@ itself, what follows is harmless text.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import unicodedata
 from typing import IO
 
@@ -51,3 +53,10 @@ def write(text: str, stream: IO[str]) -> None:
     except UnicodeEncodeError:  # a terminal that is not UTF-8, or a lone surrogate
         encoding = getattr(stream, "encoding", None) or "ascii"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def say(text: str) -> None:
+    """One line on stderr, made visible wherever it goes. A stderr that cannot take it is no reason to fail."""
+    with contextlib.suppress(OSError, ValueError):
+        write(visible(text, kept="\t") + "\n", sys.stderr)
+        sys.stderr.flush()

@@ -1,0 +1,288 @@
+"""Durable replacement: the old bytes or the new ones, whole, whatever fails and wherever it fails."""
+
+from __future__ import annotations
+
+import doctest
+import errno
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from charrnn import files
+from charrnn.errors import ResourceError, TextError, UsageError
+from charrnn.files import cache_folder, explained, make_folder, replace_durably, sweep_temporaries, sync_folder
+from tests.full_disk import no_file_above
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """A umask that is neither the usual one nor none."""
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_examples_in_docstrings() -> None:
+    """What the docstrings show is what happens."""
+    assert doctest.testmod(files).failed == 0
+
+
+def test_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    """The writer works in the same folder, on another name, while the old bytes are still in place."""
+    target = tmp_path / "page.html"
+    target.write_bytes(b"old")
+    seen = []
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(b"newer")
+        seen.append((temporary.parent, temporary.name != target.name, target.read_bytes()))
+
+    replace_durably(target, write)
+    assert seen == [(tmp_path, True, b"old")]
+    assert target.read_bytes() == b"newer"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_new_file_has_the_permissions_of_the_umask(tmp_path: Path, umask: None) -> None:
+    """As any file that a shell creates; not those of the temporary file."""
+    replace_durably(tmp_path / "page", lambda temporary: temporary.write_bytes(b"new"))
+    assert _mode(tmp_path / "page") == 0o640
+
+
+def test_mode_of_an_existing_file_is_kept(tmp_path: Path, umask: None) -> None:
+    """Whoever could read the old file can read the new one."""
+    target = tmp_path / "page"
+    target.write_bytes(b"old")
+    target.chmod(0o604)
+    replace_durably(target, lambda temporary: temporary.write_bytes(b"new"))
+    assert _mode(target) == 0o604
+
+
+def test_umask_is_as_it_was(tmp_path: Path, umask: None) -> None:
+    """Reading the umask means setting it; it must be set back."""
+    replace_durably(tmp_path / "page", lambda temporary: temporary.write_bytes(b"new"))
+    after = os.umask(0o027)
+    assert after == 0o027
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "chmod", "replace"])
+@pytest.mark.parametrize(
+    ("number", "status"), [(errno.ENOSPC, 6), (errno.EDQUOT, 6), (errno.EFBIG, 6), (errno.EACCES, 2), (errno.EIO, 2)]
+)
+@pytest.mark.parametrize("old", [b"old", None])
+def test_failure_at_any_step_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, number: int, status: int, old: bytes | None
+) -> None:
+    """No room is status 6, anything else status 2; the message names the file, and no temporary file stays."""
+    target = tmp_path / "last.safetensors"
+    if old is not None:
+        target.write_bytes(old)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    if step == "chmod":
+        monkeypatch.setattr(Path, "chmod", fail)
+    elif step != "write":
+        monkeypatch.setattr(os, step, fail)
+    with pytest.raises((ResourceError, UsageError)) as raised:
+        replace_durably(target, fail if step == "write" else lambda temporary: temporary.write_bytes(b"new"))
+    assert raised.value.exit_status == status
+    assert str(target) in raised.value.message
+    assert os.strerror(number) in raised.value.message
+    assert raised.value.hint
+    assert list(tmp_path.iterdir()) == ([] if old is None else [target])
+    assert old is None or target.read_bytes() == old
+
+
+def test_real_lack_of_room(tmp_path: Path) -> None:
+    """The system's own refusal half way through the new file, not a pretended one."""
+    target = tmp_path / "last.safetensors"
+    target.write_bytes(b"old")
+    with no_file_above(1000), pytest.raises(ResourceError) as raised:
+        replace_durably(target, lambda temporary: temporary.write_bytes(bytes(3000)))
+    assert raised.value.exit_status == 6
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, TextError("not this text"), ZeroDivisionError])
+def test_other_exceptions_pass_unchanged(tmp_path: Path, failure: BaseException | type[BaseException]) -> None:
+    """Ctrl-C, a foreseen error and a bug stay what they are, and leave no temporary file either."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(b"half")
+        raise failure
+
+    with pytest.raises(failure if isinstance(failure, type) else type(failure)):
+        replace_durably(tmp_path / "page", write)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    """The error says which path cannot be written."""
+    target = tmp_path / "nowhere" / "page.html"
+    with pytest.raises(UsageError, match="No such file or directory") as raised:
+        replace_durably(target, lambda temporary: temporary.write_bytes(b"new"))
+    assert str(target) in raised.value.message
+
+
+def test_folder_is_not_replaced(tmp_path: Path) -> None:
+    """A folder in the place of the file is an error, and stays with what is in it."""
+    target = tmp_path / "page"
+    target.mkdir()
+    (target / "kept").write_bytes(b"kept")
+    with pytest.raises(UsageError, match="directory"):
+        replace_durably(target, lambda temporary: temporary.write_bytes(b"new"))
+    assert (target / "kept").read_bytes() == b"kept"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_link_is_followed(tmp_path: Path) -> None:
+    """What the link points at is replaced; the link stays."""
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    replace_durably(link, lambda temporary: temporary.write_bytes(b"new"))
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+def test_pipe_is_written_to() -> None:
+    """/dev/stdout and its like cannot be replaced: a rename would put a file in the place of the device."""
+    reading, writing = os.pipe()
+    try:
+        replace_durably(Path(f"/dev/fd/{writing}"), lambda path: path.write_bytes(b"page"))
+        assert os.read(reading, 9) == b"page"
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_longest_name_the_system_takes(tmp_path: Path) -> None:
+    """The temporary name must not be too long where the real one is not."""
+    target = tmp_path / ("é" * 127)  # 254 bytes of 255
+    replace_durably(target, lambda temporary: temporary.write_bytes(b"new"))
+    assert target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(("number", "raises"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_file_systems_that_cannot_sync_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, raises: bool
+) -> None:
+    """They are put up with; a disk that fails is not. Either way the file is whole."""
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    target = tmp_path / "page"
+    if raises:
+        with pytest.raises(UsageError, match=os.strerror(number)):
+            replace_durably(target, lambda temporary: temporary.write_bytes(b"new"))
+    else:
+        replace_durably(target, lambda temporary: temporary.write_bytes(b"new"))
+    assert target.read_bytes() == b"new"
+
+
+def test_file_then_folder_are_synced_around_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order that survives a power cut: bytes, rename, folder."""
+    happened = []
+    real_fsync, real_replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        happened.append("sync folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync file")
+        real_fsync(descriptor)
+
+    def replace(source: Path, target: Path) -> None:
+        happened.append("rename")
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    replace_durably(tmp_path / "page", lambda temporary: temporary.write_bytes(b"new"))
+    assert happened == ["sync file", "rename", "sync folder"]
+
+
+def test_folder_that_cannot_be_listed_is_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may be allowed to write into a folder without being allowed to open it."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    sync_folder(tmp_path)
+
+
+def test_sweep_removes_only_what_a_killed_writer_left(tmp_path: Path) -> None:
+    """Its own temporary files; not a user's files, nor a folder that happens to be called so."""
+    for name in (".last.safetensors.x8.tmp", "notes.tmp", ".hidden", "last.safetensors"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / ".mine.tmp").mkdir()
+    sweep_temporaries(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", ".mine.tmp", "last.safetensors", "notes.tmp"]
+    sweep_temporaries(tmp_path / "nowhere")
+
+
+def test_writer_killed_half_way_leaves_what_sweep_removes(tmp_path: Path) -> None:
+    """The names that replacement uses are the names that the sweep looks for."""
+    program = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from charrnn.files import replace_durably\n"
+        "replace_durably(Path('page').absolute(), lambda _temporary: os._exit(7))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False).returncode == 7
+    assert len(list(tmp_path.iterdir())) == 1
+    sweep_temporaries(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cache_folder_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CHARRNN_CACHE wins over the system's place."""
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the XDG rules are Linux's")
+@pytest.mark.parametrize("named", [None, ""])
+def test_cache_folder_is_the_systems_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None
+) -> None:
+    """Where the XDG base directory rules put a user's caches; an empty CHARRNN_CACHE names nothing."""
+    monkeypatch.delenv("CHARRNN_CACHE")
+    if named is not None:
+        monkeypatch.setenv("CHARRNN_CACHE", named)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "charrnn"
+
+
+def test_make_folder_makes_parents_and_minds_no_folder_that_is_there(tmp_path: Path) -> None:
+    """A file in its place is an error that names it."""
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"creating .*file"):
+        make_folder(tmp_path / "file")
+
+
+def test_explained_says_what_was_being_done(tmp_path: Path) -> None:
+    """Path, deed and the system's reason; the system's error stays as the cause."""
+    with pytest.raises(UsageError) as raised, explained(tmp_path, "counting"):
+        (tmp_path / "nowhere").stat()
+    assert raised.value.message == f"cannot go on counting {tmp_path}: No such file or directory"
+    assert isinstance(raised.value.__cause__, FileNotFoundError)

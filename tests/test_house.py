@@ -1,0 +1,133 @@
+"""The house itself: import direction, a start without torch, options, configuration and documents that agree."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from charrnn import config
+from charrnn.catalogue import names
+from charrnn.cli.app import app
+from tests.readme_options import table, with_tables
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+CONFIGURATIONS = [
+    config.ModelConfig,
+    config.DataConfig,
+    config.TrainingConfig,
+    config.Budget,
+    config.RunConfig,
+    config.SamplingConfig,
+]
+
+
+def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_imports_point_down() -> None:
+    """The contracts of pyproject.toml hold."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["--version"], ["trian"], ["sample", "--top-k"]]
+)
+def test_help_and_mistakes_answer_without_torch(arguments: list[str]) -> None:
+    """Neither torch nor numpy is loaded to print a help page or a usage error."""
+    code = (
+        "import sys\n"
+        "from charrnn.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    result = _python(code, *arguments)
+    assert result.returncode == 0, result.stderr
+
+
+def _options() -> Iterator[tuple[str, str]]:
+    for name, command in COMMANDS.items():
+        for parameter in command.params:
+            if parameter.param_type_name == "option":
+                for flag in (*parameter.opts, *parameter.secondary_opts):
+                    if flag.startswith("--") and flag != "--help":
+                        yield name, flag
+
+
+def test_every_option_is_in_the_readme() -> None:
+    """The option tables of the README are what the command line itself says, word for word."""
+    assert with_tables(README) == README, "run: python -m tests.readme_options"
+    for command, flag in _options():
+        assert f"`{flag}`" in table(command)
+
+
+def test_the_readme_mentions_no_option_that_is_gone() -> None:
+    """Outside the tables too, and not counting other programs' options."""
+    known = {flag for _, flag in _options()} | {"--help", "--version", "--install-completion"}
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", README))
+    assert mentioned <= known, mentioned - known
+
+
+@pytest.mark.parametrize("cls", CONFIGURATIONS, ids=lambda cls: cls.__name__)
+def test_every_field_is_documented(cls: type) -> None:
+    """The string below a field is its documentation and its option's help."""
+    for field in fields(cls):
+        assert len(config.field_help(cls, field.name)) > 10
+
+
+def test_every_setting_has_its_option() -> None:
+    """Each field whose value decides what is learned has an option of `train`, under the name the messages use."""
+    flags = {flag for command, flag in _options() if command == "train"}
+    for cls in (config.ModelConfig, config.DataConfig, config.TrainingConfig):
+        for field in fields(cls):
+            assert config.OPTIONS[field.name] in flags
+
+
+def _parameters(command: str) -> dict[str, Any]:
+    return {parameter.name: parameter for parameter in COMMANDS[command].params}
+
+
+def test_the_help_shows_the_configurations_defaults() -> None:
+    """What `--help` gives as default is the default."""
+    shown = {
+        "clip": config.TrainingConfig().clip_norm,
+        "beta2": config.TrainingConfig().beta2,
+        "decay": config.TrainingConfig().decay,
+        "test_fraction": config.DataConfig().test_fraction,
+        "sample_length": config.RunConfig().sample_length,
+        "forget_bias": config.ModelConfig().forget_bias,
+    }
+    for name, default in shown.items():
+        assert f"[default: {default}]" in _parameters("train")[name].help.replace("\\", "")
+    assert f"[default: {config.SamplingConfig().temperature}]" in _parameters("sample")["temperature"].help.replace(
+        "\\", ""
+    )
+
+
+def test_the_names_of_the_catalogue_are_in_help_and_readme() -> None:
+    """A corpus that can be had by name can be found by reading."""
+    for name in names():
+        assert name in _parameters("train")["corpus"].help
+        assert f"`{name}`" in README
+
+
+def test_no_pickle_anywhere() -> None:
+    """Neither the module nor torch's way to it."""
+    for path in (ROOT / "charrnn").rglob("*.py"):
+        assert not re.search(r"import pickle|torch\.(load|save)\(", path.read_text("utf-8")), path
