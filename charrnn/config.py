@@ -26,6 +26,10 @@ UnknownPolicy = Literal["error", "skip", "replace"]
 DivergencePolicy = Literal["stop", "rollback"]
 
 
+_MOST_LAYERS = 1000
+_HUGE = 1e300
+_WIDEST = 1 << 20
+
 OPTIONS = {
     "cell": "--cell",
     "num_layers": "--layers",
@@ -84,12 +88,14 @@ def _require(condition: bool, option: str, value: object, expected: str) -> None
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < _HUGE  # also keeps whole numbers away that no float can hold
 
 
-def _positive_integer(option: str, value: object) -> None:
-    valid = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    _require(valid, option, value, "a whole number of at least 1")
+def _positive_integer(option: str, value: object, most: int | None = None) -> None:
+    valid = isinstance(value, int) and not isinstance(value, bool) and value >= 1 and (most is None or value <= most)
+    _require(valid, option, value, "a whole number " + (f"from 1 to {most:,}" if most else "of at least 1"))
 
 
 def _between(option: str, value: Any, low: float, high: float, *, high_included: bool = True) -> None:
@@ -141,9 +147,9 @@ class ModelConfig(_Record):
 
     def __post_init__(self) -> None:
         _one_of("--cell", self.cell, get_args(CellName))
-        _positive_integer("--layers", self.num_layers)
-        _positive_integer("--hidden", self.hidden_size)
-        _positive_integer("--embedding", self.embedding_size)
+        _positive_integer("--layers", self.num_layers, _MOST_LAYERS)
+        _positive_integer("--hidden", self.hidden_size, _WIDEST)
+        _positive_integer("--embedding", self.embedding_size, _WIDEST)
         _between("--dropout", self.dropout, 0.0, 1.0, high_included=False)
         _require(_is_number(self.forget_bias), "--forget-bias", self.forget_bias, "a finite number")
 
@@ -166,6 +172,8 @@ class DataConfig(_Record):
     """Share held out at the very end and never looked at in training; `eval --split test` scores it."""
 
     def __post_init__(self) -> None:
+        _require(isinstance(self.encoding, str), "--encoding", self.encoding, "the name of an encoding")
+        _require(isinstance(self.as_bytes, bool), "--bytes", self.as_bytes, "true or false")
         _one_of("--encoding-errors", self.encoding_errors, get_args(DecodeErrors))
         _one_of("--newlines", self.newlines, get_args(Newlines))
         _between("--validation-fraction", self.validation_fraction, 0.0, 0.9)
@@ -209,8 +217,8 @@ class TrainingConfig(_Record):
     """Seed of initial weights, dropout and state resets."""
 
     def __post_init__(self) -> None:
-        _positive_integer("--batch", self.batch_size)
-        _positive_integer("--bptt", self.bptt)
+        _positive_integer("--batch", self.batch_size, _WIDEST)
+        _positive_integer("--bptt", self.bptt, _WIDEST)
         _between("--state-reset", self.state_reset, 0.0, 1.0)
         _one_of("--optimizer", self.optimizer, get_args(OptimizerName))
         _one_of("--decay", self.decay, get_args(DecayName))

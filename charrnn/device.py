@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from charrnn.config import DeviceName
-from charrnn.errors import UsageError
+from charrnn.errors import ResourceError, UsageError
 
 # cuBLAS needs a fixed workspace to be deterministic, and reads this when the first context is made.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -43,6 +43,21 @@ def prepare(device: torch.device, threads: int | None) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+
+
+def require_memory(needed: int, device: torch.device, what: str) -> None:
+    """Raises ResourceError where `what` needs more bytes than the device has in all: sooner than when it is full."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+    elif "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        return
+    if needed > total:
+        raise ResourceError(
+            f"{what} needs at least {needed / 2**30:,.1f} GiB, and {device.type} has {total / 2**30:,.1f} GiB in all",
+            "choose a smaller --hidden, --layers, --batch or --bptt",
+        )
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -107,11 +107,3 @@ def replace_durably(path: Path, write: Callable[[Path], None]) -> None:
         finally:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
-
-
-def sweep_temporaries(folder: Path) -> None:
-    """Removes what an earlier process that was killed while writing left behind."""
-    for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-        if leftover.is_file():
-            with explained(leftover, "removing"):
-                leftover.unlink(missing_ok=True)

@@ -21,7 +21,10 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import cross_entropy
 
+from charrnn.cells.parameters import parameter_shapes
+from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.device import require_memory
 from charrnn.model import CharacterModel
 from charrnn.optim import load_optimizer_arrays, make_optimizer, optimizer_arrays, set_learning_rate
 from charrnn.recurrent import detach, reset
@@ -48,6 +51,19 @@ class Outcome(NamedTuple):
     is_clipped: torch.Tensor
 
 
+def training_memory(model: ModelConfig, training: TrainingConfig, vocabulary_size: int) -> int:
+    """Bytes that training holds at the least: weights, gradients and moments, and a window's activations.
+
+    An activation is kept for each state and gate of each unit, and twice for each logit (itself and its gradient).
+    """
+    parameters = sum(math.prod(shape) for shape in parameter_shapes(model, vocabulary_size).values())
+    copies = {"adamw": 4, "sgd": 3, "rmsprop": 4}[training.optimizer]
+    cell = make_cell(model)
+    kept = len(cell.state_names) + len(cell.gate_names)
+    activations = model.num_layers * model.hidden_size * kept + 2 * vocabulary_size
+    return 4 * (parameters * copies + activations * training.batch_size * training.bptt)
+
+
 class Learner:
     """A model in training."""
 
@@ -55,6 +71,7 @@ class Learner:
         self, model: ModelConfig, training: TrainingConfig, vocabulary_size: int, device: torch.device
     ) -> None:
         self.device = device
+        require_memory(training_memory(model, training, vocabulary_size), device, "training this model")
         self.model = CharacterModel(model, vocabulary_size)
         # Drawn on the CPU, so that a seed gives the same weights on every device.
         self.model.initialise(torch.Generator().manual_seed(training.seed))

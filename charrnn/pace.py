@@ -97,6 +97,8 @@ class Pace:
             return counters.step % self.run.validate_every == 0
         if since * self.ring.characters_per_step < _TRAINED_PER_VALIDATED * self.validation_characters:
             return False
+        if self.fraction(counters) > 1.0 - 0.5 / _VALIDATIONS:  # the last one follows at once
+            return False
         if self.total_steps is not None:
             return since >= _interval(counters.validated_step, self.total_steps)
         assert self.budget.minutes is not None

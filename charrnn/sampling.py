@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.config import SamplingConfig
+from charrnn.errors import CheckpointError
 from charrnn.vocabulary import Vocabulary
 
 
@@ -40,7 +41,9 @@ def probabilities(logits: npt.ArrayLike, config: SamplingConfig) -> npt.NDArray[
         likeliest = np.zeros(len(scores))
         likeliest[int(scores.argmax())] = 1.0
         return likeliest
-    weights: npt.NDArray[np.float64] = np.exp((scores - scores.max()) / config.temperature)
+    # A temperature near nothing makes the differences infinite: then, too, all lies on the likeliest.
+    with np.errstate(over="ignore"):
+        weights: npt.NDArray[np.float64] = np.exp((scores - scores.max()) / config.temperature)
     if config.top_k is not None and config.top_k < len(weights):
         weights[np.argsort(-weights, kind="stable")[config.top_k :]] = 0.0
     weights /= weights.sum()
@@ -82,6 +85,7 @@ def sample(
     """Yields what the model writes after `prime` (ids), piece by piece: a character at a time.
 
     In byte mode a piece is empty until a character is complete. Ends after `config.length` ids or with `config.stop`.
+    Raises CheckpointError where the model's output is not finite.
     """
     random = generator(config.seed, number)
     state = model.zero_state(1)
@@ -92,6 +96,8 @@ def sample(
     written = ""
     for _ in range(config.length):
         assert logits is not None
+        if not np.isfinite(logits).all():
+            raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
         id_ = draw(probabilities(logits[0], config), random.random())
         piece = decode(id_)
         yield piece

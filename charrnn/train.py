@@ -67,10 +67,11 @@ class Trainer:
         self._ring = Ring(self._parts.train, plan.training.batch_size, plan.training.bptt)
         self._pace = Pace(plan.budget, plan.run, self._ring, len(self._parts.validation))
         self._prime = corpus.vocabulary.encode(plan.run.prime)
-        self._learner = Learner(plan.model, plan.training, len(corpus.vocabulary), device)
+        self._counters = Counters()
+        with self._out_of_memory_explained():
+            self._learner = Learner(plan.model, plan.training, len(corpus.vocabulary), device)
         self._tally = Tally(device)
         self._since_validation = Tally(device)
-        self._counters = Counters()
         if resume is not None:
             self._restore(resume)
         self._started = time.monotonic() - self._counters.seconds
@@ -110,16 +111,16 @@ class Trainer:
         with self._out_of_memory_explained():
             yield from self._begin()
             while True:
-                just_validated = False
-                if self._pace.validation_is_due(self._counters):
-                    yield from self._validate()
-                    just_validated = self._counters.validated_step == self._counters.step
-                if self._pace.sample_is_due(self._counters, just_validated=just_validated):
-                    yield self._sample()
-                signal = self._stop()
-                if signal is not None or self._pace.is_over(self._counters):
-                    break
                 try:
+                    just_validated = False
+                    if self._pace.validation_is_due(self._counters):
+                        yield from self._validate()
+                        just_validated = self._counters.validated_step == self._counters.step
+                    if self._pace.sample_is_due(self._counters, just_validated=just_validated):
+                        yield self._sample()
+                    signal = self._stop()
+                    if signal is not None or self._pace.is_over(self._counters):
+                        break
                     self._step()
                     yield from self._report()
                 except DivergenceError as error:
@@ -209,6 +210,8 @@ class Trainer:
             if result is None:
                 return
             nats = result.nats_per_character
+            if not math.isfinite(nats):
+                raise self._divergence(nats, math.nan)
         counters.history.append([counters.step, train_nats, nats])
         is_best = nats is None or counters.best_nats is None or nats < counters.best_nats
         counters.without_gain = 0 if is_best else counters.without_gain + 1
@@ -251,7 +254,10 @@ class Trainer:
         )
         network = Network(self._plan.model, self._learner.model.numpy_arrays())
         written = sample(network, vocabulary, self._prime.tolist(), config, number=self._counters.step)
-        text = run.prime + "".join(written)
+        try:
+            text = run.prime + "".join(written)
+        except CheckpointError as error:
+            raise self._divergence(math.nan, math.nan) from error
         self._counters.sampled_step = self._counters.step
         self._run.append_sample(f"step {self._counters.step}, epoch {self._place()['epoch']:.2f}", text)
         return Sampled(self._counters.step, text)

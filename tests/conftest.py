@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
-def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test has a cache of its own and runs in an empty folder of its own."""
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path_factory.mktemp("cache")))
     for name in ("CHARRNN_CORPORA", "CHARRNN_TRACEBACK", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+    yield
+    if "torch" in sys.modules:  # a run flushes denormals for the whole process; other tests must not depend on it
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 def make_text(characters: int, seed: int = 0) -> str:

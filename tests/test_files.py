@@ -15,7 +15,7 @@ import pytest
 
 from charrnn import files
 from charrnn.errors import ResourceError, TextError, UsageError
-from charrnn.files import cache_folder, explained, make_folder, replace_durably, sweep_temporaries, sync_folder
+from charrnn.files import cache_folder, explained, make_folder, replace_durably, sync_folder
 from tests.full_disk import no_file_above
 
 
@@ -225,30 +225,6 @@ def test_folder_that_cannot_be_listed_is_not_synced(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "open", refuse)
     sync_folder(tmp_path)
-
-
-def test_sweep_removes_only_what_a_killed_writer_left(tmp_path: Path) -> None:
-    """Its own temporary files; not a user's files, nor a folder that happens to be called so."""
-    for name in (".last.safetensors.x8.tmp", "notes.tmp", ".hidden", "last.safetensors"):
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / ".mine.tmp").mkdir()
-    sweep_temporaries(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", ".mine.tmp", "last.safetensors", "notes.tmp"]
-    sweep_temporaries(tmp_path / "nowhere")
-
-
-def test_writer_killed_half_way_leaves_what_sweep_removes(tmp_path: Path) -> None:
-    """The names that replacement uses are the names that the sweep looks for."""
-    program = (
-        "import os\n"
-        "from pathlib import Path\n"
-        "from charrnn.files import replace_durably\n"
-        "replace_durably(Path('page').absolute(), lambda _temporary: os._exit(7))\n"
-    )
-    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False).returncode == 7
-    assert len(list(tmp_path.iterdir())) == 1
-    sweep_temporaries(tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_cache_folder_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_validations_are_dense_at_first_then_every_twentieth() -> None:
     assert steps[:4] == [10, 20, 40, 80]
     assert steps[4:7] == [130, 180, 230]
     assert steps[-1] == 1000
-    assert len(steps) == 23
+    assert len(steps) == 22
 
 
 def test_a_budget_in_minutes_validates_as_often() -> None:

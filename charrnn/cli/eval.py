@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from charrnn.cli.options import CHECKPOINT, DEVICE
+from charrnn.cli.options import CHECKPOINT, DEVICE, THREADS
 from charrnn.config import DecodeErrors, DeviceName, UnknownPolicy
 from charrnn.errors import CheckpointError, ResourceError, TextError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
-
-_MOST_THREADS = 1024
 
 
 def evaluate(
@@ -92,12 +90,7 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel="Run")] = False,
     device: Annotated[DeviceName, DEVICE] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            "--threads", min=1, max=_MOST_THREADS, help="CPU threads.", show_default="all cores", rich_help_panel="Run"
-        ),
-    ] = None,
+    threads: Annotated[int | None, THREADS] = None,
 ) -> None:
     """Bits per character of a model on a text: state carried throughout, every character but the first scored once.
 

@@ -42,6 +42,15 @@ CHECKPOINT = typer.Option(
     rich_help_panel="Model",
     autocompletion=lambda incomplete: _complete_runs(incomplete),
 )
+THREADS = typer.Option(
+    # Far beyond any machine's cores, torch's thread pool crashes.
+    "--threads",
+    min=1,
+    max=1024,
+    help="CPU threads.",
+    show_default="all cores",
+    rich_help_panel="Run",
+)
 DEVICE = typer.Option(
     "--device", help="Where to compute: auto takes an NVIDIA GPU where there is one.", rich_help_panel="Run"
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import DEVICE, setting
+from charrnn.cli.options import DEVICE, THREADS, setting
 from charrnn.config import (
     Budget,
     CellName,
@@ -165,10 +165,7 @@ def train(
         DivergencePolicy | None, setting(RunConfig, "on_divergence", "--on-divergence", panel=_RUN)
     ] = None,
     device: Annotated[DeviceName, DEVICE] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", min=1, help="CPU threads.", show_default="all cores", rich_help_panel=_RUN),
-    ] = None,
+    threads: Annotated[int | None, THREADS] = None,
     fresh: Annotated[
         bool,
         typer.Option(

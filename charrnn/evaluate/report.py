@@ -25,6 +25,8 @@ from charrnn.vocabulary import NUM_CODE_POINTS, Ids, unknown_characters_error
 
 Split = Literal["all", "train", "validation", "test"]
 
+_LARGEST_EXPONENT = 709.0  # exp of more is beyond a float
+
 NATS_PER_UNKNOWN = math.log(NUM_CODE_POINTS)
 """A uniform choice among all code points: 20.09 bits."""
 
@@ -106,6 +108,6 @@ def report(
         "nats_per_character": nats_per_character,
         "bits_per_character": nats_per_character / math.log(2),
         "bits_per_byte": nats / (text.bytes * math.log(2)),
-        "perplexity": math.exp(nats_per_character),
+        "perplexity": math.exp(min(nats_per_character, _LARGEST_EXPONENT)),
         "unknown_characters": text.unknown,
     }
