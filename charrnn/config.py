@@ -283,7 +283,7 @@ class RunConfig(_Record):
     validate_every: int | None = None
     """Steps between validations. By default about twenty over the budget, more at first, at about 5 % of its cost."""
     sample_every: int | None = None
-    """Steps between samples; 0 for none. By default one at each validation."""
+    """Steps between samples; 0 for none. By default about twenty over the budget, more at first."""
     sample_length: int = 300
     """Characters in a sample."""
     sample_temperature: float = 0.8

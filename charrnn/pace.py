@@ -33,6 +33,7 @@ class Counters:
     validation_cost: float = 0.0
     """Seconds the last validation took, with its saves."""
     sampled_step: int = 0
+    sampled_seconds: float = 0.0
     best_nats: float | None = None
     best_step: int = 0
     without_gain: int = 0
@@ -99,20 +100,26 @@ class Pace:
             return False
         if self.fraction(counters) > 1.0 - 0.5 / _VALIDATIONS:  # the last one follows at once
             return False
-        if self.total_steps is not None:
-            return since >= _interval(counters.validated_step, self.total_steps)
-        assert self.budget.minutes is not None
-        elapsed = counters.seconds - counters.validated_seconds
-        return elapsed >= _interval(counters.validated_seconds, self.budget.minutes * 60)
+        return self._interval_is_over(counters, counters.validated_step, counters.validated_seconds)
 
-    def sample_is_due(self, counters: Counters, *, just_validated: bool) -> bool:
-        """With each validation, or as `sample_every` says."""
-        if self.run.sample_every is None:
-            return just_validated
-        due = self.run.sample_every > 0 and counters.step % self.run.sample_every == 0
-        return due and counters.step > counters.sampled_step
+    def sample_is_due(self, counters: Counters) -> bool:
+        """As `sample_every` says; else with each validation, and at the same pace where validations are rarer."""
+        if counters.step == counters.sampled_step:
+            return False
+        if self.run.sample_every is not None:
+            return self.run.sample_every > 0 and counters.step % self.run.sample_every == 0
+        if counters.validated_step == counters.step:
+            return True
+        return self._interval_is_over(counters, counters.sampled_step, counters.sampled_seconds)
+
+    def _interval_is_over(self, counters: Counters, step: int, seconds: float) -> bool:
+        """Whether it is time again for what happened last at `step`, after `seconds`."""
+        if self.total_steps is not None:
+            return counters.step - step >= _interval(step, self.total_steps)
+        assert self.budget.minutes is not None
+        return counters.seconds - seconds >= _interval(seconds, self.budget.minutes * 60)
 
 
 def _interval(last: float, total: float) -> float:
-    """How far the next validation is from the last: as far as that one was from the start, within 1 to 5 % of all."""
+    """How far the next time is from the last: as far as that one was from the start, within 1 to 5 % of all."""
     return min(total / _VALIDATIONS, max(total * _FIRST_SHARE, last))

@@ -112,11 +112,9 @@ class Trainer:
             yield from self._begin()
             while True:
                 try:
-                    just_validated = False
                     if self._pace.validation_is_due(self._counters):
                         yield from self._validate()
-                        just_validated = self._counters.validated_step == self._counters.step
-                    if self._pace.sample_is_due(self._counters, just_validated=just_validated):
+                    if self._pace.sample_is_due(self._counters):
                         yield self._sample()
                     signal = self._stop()
                     if signal is not None or self._pace.is_over(self._counters):
@@ -258,7 +256,7 @@ class Trainer:
             text = run.prime + "".join(written)
         except CheckpointError as error:
             raise self._divergence(math.nan, math.nan) from error
-        self._counters.sampled_step = self._counters.step
+        self._counters.sampled_step, self._counters.sampled_seconds = self._counters.step, self._counters.seconds
         self._run.append_sample(f"step {self._counters.step}, epoch {self._place()['epoch']:.2f}", text)
         return Sampled(self._counters.step, text)
 

@@ -103,7 +103,7 @@ def train(
             "validation_fraction",
             "--validation-fraction",
             panel=_DATA,
-            shown="0.1, at most a million characters",
+            shown="0.1, at most 250,000 characters",
         ),
     ] = None,
     test_fraction: Annotated[float | None, setting(DataConfig, "test_fraction", "--test-fraction", panel=_DATA)] = None,

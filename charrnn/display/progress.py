@@ -49,6 +49,7 @@ class TrainingDisplay:
         self._quiet = quiet
         self._bar: Any = None
         self._plain_at = -math.inf
+        self._headed_step: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -70,6 +71,7 @@ class TrainingDisplay:
             case Progress():
                 self._progress(event)
             case Validated():
+                self._headed_step = event.step
                 train = "" if event.train_nats is None else f"train {bits(event.train_nats):.3f} \u00b7 "
                 best = " \u00b7 best so far" if event.is_best else ""
                 heading = (
@@ -78,6 +80,8 @@ class TrainingDisplay:
                 )
                 self._line(f"{_RULE * 2} {heading} ".ljust(80, _RULE), self._out)
             case Sampled():
+                if event.step != self._headed_step:
+                    self._line(f"{_RULE * 2} step {event.step:,} ".ljust(80, _RULE), self._out)
                 text = event.text if event.text.endswith("\n") else event.text + "\n"
                 self._line(text, self._out)
             case Notice():

@@ -45,9 +45,13 @@ class Network:
         return tuple(self.cell.zero_state(p, lanes) for p in self._layers)
 
     def step(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[Floats, NetworkState]:
-        """Reads one character in each lane: `ids` (B,) -> logits of the next (B, V), new state."""
-        state, _ = self.observe(ids, state)
-        return self.decode(state), state
+        """Reads one character in each lane: `ids` (B,) -> logits of the next (B, V), new state.
+
+        Weights too large to compute with give logits that are not finite, without a warning.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            state, _ = self.observe(ids, state)
+            return self.decode(state), state
 
     def observe(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[NetworkState, tuple[Gates, ...]]:
         """Reads one character in each lane: the new state and every layer's gates."""
