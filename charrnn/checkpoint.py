@@ -12,22 +12,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.config import DataConfig, ModelConfig
 from charrnn.errors import CharrnnError, CheckpointError
 from charrnn.files import replace_durably
+from charrnn.tensorfile import (
+    NumpyArray,
+    check_layout,
+    damaged,
+    foreign,
+    open_file,
+    read_arrays,
+    read_header,
+    without_duplicates,
+)
 from charrnn.version import __version__
 from charrnn.vocabulary import NUM_CODE_POINTS, Vocabulary
 
@@ -36,17 +42,7 @@ _METADATA_KEY = "charrnn"
 _FORMAT_KEY = "charrnn.format"
 _DIGEST_KEY = "charrnn.sha256"
 _WRAPPED_KEYS = {"format", _FORMAT_KEY, _METADATA_KEY, _DIGEST_KEY}
-_HEADER_LIMIT = 1 << 26
-_MOST_DIMENSIONS = 32
 _MODEL_PREFIX = "model."
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"),
-    "U8": np.dtype("u1"),
-    "I64": np.dtype("<i8"),
-    "F64": np.dtype("<f8"),
-}
-
-NumpyArray = npt.NDArray[Any]
 Kind = Literal["best", "last"]
 
 
@@ -139,43 +135,32 @@ def load(path: Path, *, with_state: bool = False) -> Checkpoint:
     except CheckpointError:
         raise
     except CharrnnError as error:  # a configuration whose values are out of bounds
-        raise _damaged(path, error.message) from error
+        raise damaged(path, error.message) from error
     except (OSError, MemoryError) as error:
         raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise _damaged(path, f"{type(error).__name__} {error}") from error
-
-
-def _damaged(path: Path, reason: str) -> CheckpointError:
-    # A reason may quote the file, and a damaged file may hold a name of a million letters.
-    return CheckpointError(f"{path} is damaged: {reason[:200]}", "use another checkpoint of the run, or train again")
-
-
-def _foreign(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is not a checkpoint of charrnn: {reason}", "give a .safetensors file that charrnn saved"
-    )
+        raise damaged(path, f"{type(error).__name__} {error}") from error
 
 
 def _load(path: Path, with_state: bool) -> Checkpoint:
     # One opening for all that is read: a run that is going on may put a new file in the place of this one meanwhile.
-    with _open(path) as file:
-        header, data_start, size = _read_header(path, file)
+    with open_file(path) as file:
+        header, data_start, size = read_header(path, file)
         text, expected_digest = _unwrap(path, header.pop("__metadata__", None))
-        metadata = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+        metadata = json.loads(text, object_pairs_hook=without_duplicates, parse_constant=_refuse_constant)
         model = ModelConfig.from_dict(metadata["model"])
         vocabulary = _read_vocabulary(path, metadata["vocabulary"])
-        _check_layout(path, header, size - data_start)
+        check_layout(path, header, size - data_start)
         if model.num_layers > len(header):  # before a name is made for each of them
-            raise _damaged(path, "it lacks layers that its configuration names")
+            raise damaged(path, "it lacks layers that its configuration names")
         shapes = parameter_shapes(model, len(vocabulary))
         _check_parameters(path, header, shapes)
-        arrays = _read_arrays(file, header, data_start)
+        arrays = read_arrays(file, header, data_start)
     if _digest(text, arrays) != expected_digest:
-        raise _damaged(path, "its contents do not match its checksum")
+        raise damaged(path, "its contents do not match its checksum")
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise _damaged(path, f"{name!a} holds values that are not finite")
+            raise damaged(path, f"{name!a} holds values that are not finite")
     _check_records(path, metadata)
     return Checkpoint(
         kind=metadata["kind"],
@@ -193,43 +178,10 @@ def _load(path: Path, with_state: bool) -> Checkpoint:
     )
 
 
-def _open(path: Path) -> IO[bytes]:
-    try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise CheckpointError(f"{path} is a folder, not a checkpoint file")
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for a writer
-            raise _foreign(path, "it is not a file on a disk")
-        return open(path, "rb")
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"there is no checkpoint {path}", "charrnn train makes one; -c names a file or a run"
-        ) from error
-
-
-def _read_header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
-    """The safetensors header (8 bytes of length, then JSON), where the data begins, and the file's size."""
-    size = os.fstat(file.fileno()).st_size
-    start = file.read(8)
-    if len(start) < 8:
-        raise _foreign(path, "it is empty" if not start else f"it has only {len(start)} bytes")
-    length = int.from_bytes(start, "little")
-    raw = file.read(min(length, _HEADER_LIMIT))
-    if not raw.startswith(b"{"):
-        # Only now: a header's length may well begin with the bytes that a zip or a pickle begins with.
-        is_pickle = start[:2] == b"PK" or start[:1] == b"\x80"
-        looks = "it looks like a pickle (torch.save), which can run code and is never opened"
-        raise _foreign(path, looks if is_pickle else "it does not begin as a safetensors file does")
-    if length > _HEADER_LIMIT or length > size - 8:
-        raise _damaged(path, "it ends in the middle of its header")
-    header = json.loads(raw, object_pairs_hook=_without_duplicates)
-    return header, 8 + length, size
-
-
 def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
     """The metadata's text and its digest, out of what safetensors calls `__metadata__`."""
     if not isinstance(wrapped, dict) or _FORMAT_KEY not in wrapped or _METADATA_KEY not in wrapped:
-        raise _foreign(path, "it is a safetensors file of another program")
+        raise foreign(path, "it is a safetensors file of another program")
     version = int(wrapped[_FORMAT_KEY])
     if version > FORMAT:
         raise CheckpointError(
@@ -237,7 +189,7 @@ def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
         )
     # Nothing in the header may go unchecked: what the digest does not cover is compared with what `save` writes.
     if wrapped[_FORMAT_KEY] != str(FORMAT) or wrapped.get("format") != "pt" or wrapped.keys() != _WRAPPED_KEYS:
-        raise _damaged(path, "its header is not as it was written")
+        raise damaged(path, "its header is not as it was written")
     return wrapped[_METADATA_KEY], wrapped[_DIGEST_KEY]
 
 
@@ -251,16 +203,16 @@ def _read_vocabulary(path: Path, described: dict[str, Any]) -> Vocabulary:
         isinstance(points, list) and bool(points) and all(type(p) is int and 0 <= p < NUM_CODE_POINTS for p in points)
     )
     if kind not in ("text", "bytes") or not are_code_points or any(a >= b for a, b in pairwise(points)):
-        raise _damaged(path, "its vocabulary is not a list of characters in order")
+        raise damaged(path, "its vocabulary is not a list of characters in order")
     if kind == "bytes" and points != list(range(256)):
-        raise _damaged(path, "its vocabulary is not that of bytes")
+        raise damaged(path, "its vocabulary is not that of bytes")
     return Vocabulary(points, kind)
 
 
 def _read_data(path: Path, described: dict[str, Any], vocabulary: Vocabulary) -> DataConfig:
     data = DataConfig.from_dict(described)
     if not isinstance(data.encoding, str) or data.as_bytes is not (vocabulary.kind == "bytes"):
-        raise _damaged(path, "its data settings do not go with its vocabulary")
+        raise damaged(path, "its data settings do not go with its vocabulary")
     return data
 
 
@@ -281,11 +233,11 @@ _RECORDS: dict[str, dict[str, Any]] = {
 
 def _check_records(path: Path, metadata: dict[str, Any]) -> None:
     if metadata["kind"] not in get_args(Kind):
-        raise _damaged(path, f"it is neither best nor last but {metadata['kind']!a}")
+        raise damaged(path, f"it is neither best nor last but {metadata['kind']!a}")
     for group, types in _RECORDS.items():
         record = metadata[group]
         if not isinstance(record, dict):
-            raise _damaged(path, f"its record {group} is not one")
+            raise damaged(path, f"its record {group} is not one")
         for name, expected in types.items():
             _check_value(path, f"{group}.{name}", record[name], expected)
     for place, entry in enumerate(metadata["progress"]["history"]):
@@ -294,7 +246,7 @@ def _check_records(path: Path, metadata: dict[str, Any]) -> None:
         for value in nats:
             _check_value(path, f"history[{place}]", value, (*_Number, type(None)))
         if len(nats) != 2:
-            raise _damaged(path, f"history[{place}] has {len(nats) + 1} values, not 3")
+            raise damaged(path, f"history[{place}] has {len(nats) + 1} values, not 3")
 
 
 def _check_value(path: Path, name: str, value: Any, expected: Any) -> None:
@@ -302,36 +254,7 @@ def _check_value(path: Path, name: str, value: Any, expected: Any) -> None:
     if is_valid and isinstance(value, _Number):
         is_valid = abs(value) < 1 << 63  # false for infinity, and nothing that is counted here comes near
     if not is_valid:
-        raise _damaged(path, f"{name} is {value!a}")
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON readers differ on a repeated key (the last wins, or the first); a file must not mean two things."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key occurs twice in the header")
-    return result
-
-
-def _check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:
-    """Arrays of known types lie one after the other without gap or overlap and fill the file exactly."""
-    expected = 0
-    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        if entry.keys() != {"dtype", "shape", "data_offsets"}:
-            raise _damaged(path, f"{name!a} is not described as an array is")
-        begin, end = entry["data_offsets"]
-        if entry["dtype"] not in _DTYPES:
-            raise _damaged(path, f"{name!a} has the type {entry['dtype']!a}")
-        shape = entry["shape"]
-        if len(shape) > _MOST_DIMENSIONS or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
-            raise _damaged(path, f"{name!a} has an impossible shape")
-        if begin != expected or end - begin != math.prod(shape) * _DTYPES[entry["dtype"]].itemsize:
-            raise _damaged(path, f"{name!a} does not lie where its shape says")
-        expected = end
-    if expected > data_size:
-        raise _damaged(path, f"it is cut off: {expected - data_size:,} bytes are missing")
-    if expected < data_size:
-        raise _damaged(path, f"{data_size - expected:,} bytes follow its end")
+        raise damaged(path, f"{name} is {value!a}")
 
 
 def _check_parameters(path: Path, header: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -339,19 +262,10 @@ def _check_parameters(path: Path, header: dict[str, Any], shapes: Mapping[str, t
     missing, unexpected = sorted(set(shapes) - set(found)), sorted(set(found) - set(shapes))
     if missing or unexpected:
         what = f"lacks {missing[0]}" if missing else f"has an unexpected {unexpected[0]!a}"
-        raise _damaged(path, f"the model {what}")
+        raise damaged(path, f"the model {what}")
     for name, shape in shapes.items():
         if tuple(found[name]["shape"]) != shape or found[name]["dtype"] != "F32":
-            raise _damaged(
+            raise damaged(
                 path,
                 f"{name} is {found[name]['dtype']} {tuple(found[name]['shape'])}, not F32 {shape} as configured",
             )
-
-
-def _read_arrays(file: IO[bytes], header: dict[str, Any], data_start: int) -> dict[str, NumpyArray]:
-    """All arrays, as read-only views of one memory map: what is never touched costs no memory."""
-    buffer = np.memmap(file, dtype=np.uint8, mode="r", offset=data_start)
-    return {
-        name: buffer[slice(*entry["data_offsets"])].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        for name, entry in header.items()
-    }

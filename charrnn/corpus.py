@@ -10,7 +10,6 @@ know lanes, windows and models.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import itertools
 import json
@@ -20,26 +19,23 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, AnyStr
+from typing import IO, Any
 
 import numpy as np
 
 from charrnn.config import DataConfig
+from charrnn.decoding import REMEDY, Progress, pieces_of
 from charrnn.errors import TextError
 from charrnn.files import cache_folder, explained, make_folder, sync_folder
-from charrnn.sources import COMPRESSED_SUFFIXES, Source, incremental_decoder
+from charrnn.sources import COMPRESSED_SUFFIXES, Source
 from charrnn.vocabulary import NUM_CODE_POINTS, Ids, Vocabulary, describe_character
 
 MINIMUM_CHARACTERS = 200
 _FORMAT = 1
-_PIECE = 1 << 22
-_BOM = "\ufeff"
 _ATTEMPTS = 5
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, bytes done and bytes in all (of the sources on disk)."""
-
-_Progress = Callable[[int, int], None]  # place of a source in its list, bytes of it done
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +168,7 @@ def _encode(
     everything = [*sources, *validation_sources]
     ends = list(itertools.accumulate((source.size() for source in everything), initial=0))
 
-    def progress(doing: str) -> _Progress:
+    def progress(doing: str) -> Progress:
         # A compressed source gives more bytes than lie on disk; it counts as done when it has given as many as those.
         return lambda place, done: report(doing, min(ends[place] + done, ends[place + 1]), ends[-1]) if report else None
 
@@ -182,7 +178,7 @@ def _encode(
         workplace = Path(tempfile.mkdtemp(prefix=".encoding-", dir=folder.parent))
         try:
             with _synced(workplace / "ids.bin") as file:
-                for _, text in _pieces(everything, config, progress("encoding")):
+                for _, text in pieces_of(everything, config, progress("encoding")):
                     file.write(_ids_of(text, vocabulary))
             described = {
                 "code_points": vocabulary.code_points.tolist(),
@@ -240,14 +236,14 @@ def _ids_of(text: str | bytes, vocabulary: Vocabulary) -> bytes:
     return vocabulary.lookup(text).astype(vocabulary.dtype).tobytes()
 
 
-def _scan(sources: list[Source], config: DataConfig, progress: _Progress) -> tuple[Vocabulary, list[int], int, str]:
+def _scan(sources: list[Source], config: DataConfig, progress: Progress) -> tuple[Vocabulary, list[int], int, str]:
     """First pass: the vocabulary, characters of each source, bytes in UTF-8 and sha256 of the whole text."""
     seen = np.zeros(NUM_CODE_POINTS, bool)
     known_ascii = b""
     num_bytes = 0
     digest = hashlib.sha256()
     counts = [0] * len(sources)
-    for place, text in _pieces(sources, config, progress):
+    for place, text in pieces_of(sources, config, progress):
         counts[place] += len(text)
         encoded = text if isinstance(text, bytes) else _utf8(text, sources[place])
         num_bytes += len(encoded)
@@ -270,107 +266,5 @@ def _utf8(text: str, source: Source) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:  # utf-7 and unicode_escape can spell it
         raise TextError(
-            f"{source.name} holds {describe_character(text[error.start])}, half of a UTF-16 pair", _REMEDY
+            f"{source.name} holds {describe_character(text[error.start])}, half of a UTF-16 pair", REMEDY
         ) from error
-
-
-def _pieces(sources: list[Source], config: DataConfig, progress: _Progress) -> Iterator[tuple[int, str | bytes]]:
-    """The text of the sources in pieces, each with its source's place in the list; raw bytes in byte mode."""
-    for place, source in enumerate(sources):
-        chunks = _chunks(source, functools.partial(progress, place))
-        pieces: Iterator[str] | Iterator[bytes]
-        if config.as_bytes:
-            pieces = _with_lf(chunks, b"\r", b"\n") if config.newlines == "lf" else chunks
-        else:
-            decoded = _decoded(chunks, source, config)
-            pieces = _with_lf(decoded, "\r", "\n") if config.newlines == "lf" else decoded
-        for piece in pieces:
-            yield place, piece
-
-
-def _chunks(source: Source, progress: Callable[[int], None]) -> Iterator[bytes]:
-    with source.open() as stream:
-        done = 0
-        while chunk := stream.read(_PIECE):
-            yield chunk
-            done += len(chunk)
-            progress(done)
-
-
-def _decoded(chunks: Iterator[bytes], source: Source, config: DataConfig) -> Iterator[str]:
-    """The text of one source: strictly, without its BOM."""
-    decoder = incremental_decoder(config)
-    position = 0
-    is_start = True
-    for chunk in itertools.chain(chunks, [b""]):
-        position += len(chunk)
-        try:
-            text = decoder.decode(chunk, final=not chunk)
-        except UnicodeDecodeError as error:
-            # What the decoder had before it ends where the chunk ends, but may begin in the chunk before.
-            offset = position - len(error.object) + error.start
-            raise _bad_byte(source, config, offset, error.object[error.start]) from error
-        except UnicodeError as error:  # UTF-16 without a BOM it can trust, and the like
-            raise TextError(f"{source.name} is not {config.encoding}: {error}", _REMEDY) from error
-        if is_start and text:
-            text = text.removeprefix(_BOM)
-            is_start = False
-        if "\0" in text:
-            raise TextError(
-                f"{source.name} holds NUL characters: it looks like a binary file"
-                + (" or UTF-16" if config.encoding == "utf-8" else ""),
-                "--encoding utf-16 if it is that; --bytes models any file byte by byte",
-            )
-        yield text
-
-
-def _with_lf(pieces: Iterator[AnyStr], cr: AnyStr, lf: AnyStr) -> Iterator[AnyStr]:
-    """Every line end made lf, wherever the border between two pieces falls."""
-    held = cr[:0]
-    for piece in pieces:
-        text = held + piece
-        held = cr if text.endswith(cr) else cr[:0]  # its lf may come with the next piece
-        yield text.removesuffix(cr).replace(cr + lf, lf).replace(cr, lf)
-    if held:
-        yield lf
-
-
-def _bad_byte(source: Source, config: DataConfig, offset: int, byte: int) -> TextError:
-    line, start = 1, b""
-    with source.open() as stream:
-        left = offset
-        while left and (chunk := stream.read(min(left, _PIECE))):
-            start = start or chunk[:2]
-            line += chunk.count(b"\n")
-            left -= len(chunk)
-    looks_like_utf16 = start in (b"\xff\xfe", b"\xfe\xff") or (offset == 0 and byte in (0xFE, 0xFF))
-    return TextError(
-        f"{source.name} is not {config.encoding}: byte 0x{byte:02x} at offset {offset:,}, line {line:,}",
-        "it looks like UTF-16: --encoding utf-16" if looks_like_utf16 else _REMEDY,
-    )
-
-
-def read_text(source: Source, config: DataConfig) -> str:
-    """The whole text of one source, decoded by the same rules (byte mode gives one character for each byte)."""
-    return "".join(_characters([source], config))
-
-
-def read_beginning(sources: Sequence[Source], config: DataConfig, length: int) -> str:
-    """The first `length` characters of the sources, by the same rules."""
-    read = ""
-    for piece in _characters(sources, config):
-        read += piece
-        if len(read) >= length:
-            break
-    return read[:length]
-
-
-def _characters(sources: Sequence[Source], config: DataConfig) -> Iterator[str]:
-    for _, piece in _pieces(list(sources), config, lambda _place, _done: None):
-        yield piece.decode("latin-1") if isinstance(piece, bytes) else piece
-
-
-_REMEDY = (
-    "--encoding names another encoding (latin-1, utf-16, ...), --encoding-errors replace puts U+FFFD, "
-    "--bytes models bytes"
-)

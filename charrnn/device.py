@@ -5,8 +5,10 @@ Knows devices, threads and library versions. Refuses to know models.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -58,6 +60,18 @@ def require_memory(needed: int, device: torch.device, what: str) -> None:
             f"{what} needs at least {needed / 2**30:,.1f} GiB, and {device.type} has {total / 2**30:,.1f} GiB in all",
             "choose a smaller --hidden, --layers, --batch or --bptt",
         )
+
+
+@contextlib.contextmanager
+def out_of_memory_explained(hint: str) -> Iterator[None]:
+    """Turns running out of memory inside, on any device, into a ResourceError with `hint`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # torch says it in words: "CUDA out of memory", "DefaultCPUAllocator: can't allocate memory".
+        if not (isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error)):
+            raise
+        raise ResourceError("out of memory", hint) from error
 
 
 def environment(device: torch.device) -> dict[str, Any]:

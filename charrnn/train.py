@@ -8,7 +8,6 @@ anything looks like.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from charrnn.batches import Ring
 from charrnn.checkpoint import Checkpoint, Kind
 from charrnn.config import SamplingConfig
 from charrnn.corpus import Corpus
-from charrnn.errors import CheckpointError, DivergenceError, ResourceError
+from charrnn.errors import CheckpointError, DivergenceError
 from charrnn.evaluate.bpc import score
 from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
 from charrnn.inference.network import Network
@@ -34,11 +33,13 @@ from charrnn.plan import Plan
 from charrnn.runs import Run
 from charrnn.sampling import sample
 from charrnn.schedule import learning_rate
+from charrnn.snapshot import snapshot
 from charrnn.tally import Tally
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _MOST_ROLLBACKS = 10
 _TALLY = "tally"
+_SMALLER = "a smaller --batch, --bptt or --hidden needs less; the last checkpoint is untouched"
 
 StopSignal = Callable[[], int | None]
 """Asked after every step: the number of a signal that wants the run to end, or None."""
@@ -68,7 +69,7 @@ class Trainer:
         self._pace = Pace(plan.budget, plan.run, self._ring, len(self._parts.validation))
         self._prime = corpus.vocabulary.encode(plan.run.prime)
         self._counters = Counters()
-        with self._out_of_memory_explained():
+        with devices.out_of_memory_explained(_SMALLER):
             self._learner = Learner(plan.model, plan.training, len(corpus.vocabulary), device)
         self._tally = Tally(device)
         self._since_validation = Tally(device)
@@ -108,7 +109,7 @@ class Trainer:
         Raises DivergenceError where loss or gradient is not finite (before the weights are touched) and
         ResourceError where memory or disk run out; what was saved before stays.
         """
-        with self._out_of_memory_explained():
+        with devices.out_of_memory_explained(_SMALLER):
             yield from self._begin()
             while True:
                 try:
@@ -288,49 +289,28 @@ class Trainer:
 
     def _save(self, kind: Kind) -> Saved:
         """Writes best.safetensors or last.safetensors."""
-        counters = self._counters
         self._tick()
         path = self._run.best if kind == "best" else self._run.last
-        checkpoint = Checkpoint(
-            kind=kind,
-            model=self._plan.model,
-            vocabulary=self._corpus.vocabulary,
-            data=self._plan.data,
-            corpus={
-                "name": self._corpus.name,
-                "characters": len(self._corpus),
-                "bytes": self._corpus.num_bytes,
-                "sha256": self._corpus.sha256,
-                "train": len(self._parts.train),
-                "validation": len(self._parts.validation),
-                "test": len(self._parts.test),
-            },
-            progress={
-                **self._place(),
-                "best_nats": counters.best_nats,
-                "best_step": counters.best_step,
-                "history": counters.history,
-            },
-            parameters=self._learner.model.numpy_arrays(),
-            environment=devices.environment(self._device),
-        )
-        if kind == "last":
-            checkpoint = replace(
-                checkpoint,
-                training={
-                    **self._plan.to_dict(),
-                    "counters": counters.to_dict(),
-                    "lengths": self._run.lengths(),
-                },
-                state={
-                    **self._learner.state(),
-                    _TALLY: np.stack([self._tally.to_numpy(), self._since_validation.to_numpy()]),
-                },
+        weights = snapshot(self._plan, self._corpus, self._parts, self._counters, self._learner, place=self._place())
+        if kind == "best":
+            checkpoints.save(path, weights)
+        else:
+            tallies = np.stack([self._tally.to_numpy(), self._since_validation.to_numpy()])
+            checkpoints.save(
+                path,
+                replace(
+                    weights,
+                    kind="last",
+                    training={
+                        **self._plan.to_dict(),
+                        "counters": self._counters.to_dict(),
+                        "lengths": self._run.lengths(),
+                    },
+                    state={**self._learner.state(), _TALLY: tallies},
+                ),
             )
-        checkpoints.save(path, checkpoint)
-        if kind == "last":
             self._saved_at = time.monotonic()
-        return Saved(path, counters.step)
+        return Saved(path, self._counters.step)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Takes over a `last` checkpoint: after it, the next step is the one the run would have made."""
@@ -365,20 +345,3 @@ class Trainer:
         self._counters.learning_rate_scale, self._counters.rollbacks = scale, rollbacks
         self._counters.seconds = seconds  # the time is spent all the same
         return RolledBack(diverged_at, self._counters.step, scale)
-
-    @contextlib.contextmanager
-    def _out_of_memory_explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise self._out_of_memory() from error
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):
-                raise
-            raise self._out_of_memory() from error
-
-    def _out_of_memory(self) -> ResourceError:
-        return ResourceError(
-            f"out of memory on {self._device.type} at step {self._counters.step:,}",
-            "a smaller --batch, --bptt or --hidden needs less; the last checkpoint is untouched",
-        )

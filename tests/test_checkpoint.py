@@ -188,14 +188,14 @@ def test_values_that_are_not_json_are_never_written(path: Path) -> None:
 
 def test_a_checkpoint_replaced_while_it_is_read_is_read_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes on saves while another process loads: header and arrays come from one and the same file."""
-    original = checkpoints._read_header
+    original = checkpoints.read_header
 
     def replaced_meanwhile(*arguments: Any) -> Any:
         result = original(*arguments)
         save(path, tiny("best", cell="gru", layers=1))
         return result
 
-    monkeypatch.setattr(checkpoints, "_read_header", replaced_meanwhile)
+    monkeypatch.setattr(checkpoints, "read_header", replaced_meanwhile)
     loaded = load(path, with_state=True)
     monkeypatch.undo()
     assert _same(loaded, tiny("last"))

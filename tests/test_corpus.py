@@ -20,8 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn import corpus as module
+from charrnn import decoding
 from charrnn.config import DataConfig
-from charrnn.corpus import Corpus, load, read_beginning, read_text
+from charrnn.corpus import Corpus, load
+from charrnn.decoding import read_beginning, read_text
 from charrnn.errors import ResourceError, TextError, UsageError
 from charrnn.files import cache_folder
 from charrnn.sources import Source
@@ -77,7 +79,7 @@ def _entries() -> list[Path]:
 
 
 def _pieces_of(size: int) -> mock._patch[int]:
-    return mock.patch.object(module, "_PIECE", size)
+    return mock.patch.object(decoding, "_PIECE", size)
 
 
 def test_examples_in_docstrings() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +11,7 @@ import typer
 
 from charrnn.cli.options import CHECKPOINT, DEVICE, THREADS
 from charrnn.config import DecodeErrors, DeviceName, UnknownPolicy
-from charrnn.errors import CheckpointError, ResourceError, TextError
+from charrnn.errors import CheckpointError, TextError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
@@ -121,13 +119,13 @@ def evaluate(
     corpus = text_arguments.load(texts, data)
 
     # Only now torch: what can be wrong with the checkpoint and the text has been said at once.
-    from charrnn.device import choose_device, prepare
+    from charrnn.device import choose_device, out_of_memory_explained, prepare
     from charrnn.evaluate.report import ForeignText, report
 
     foreign = ForeignText.of(corpus, loaded, split, unknown)
     chosen = choose_device(device)
     prepare(chosen, threads)
-    with _out_of_memory_explained(), closing(WorkDisplay()) as bar:
+    with out_of_memory_explained("fewer --lanes or a smaller --window need less"), closing(WorkDisplay()) as bar:
         result = report(loaded, foreign, device=chosen, window=window, lanes=lanes, progress=bar)
     if not math.isfinite(result["nats_per_character"]):
         raise CheckpointError("the score is not finite: the weights are too large to compute with", "train again")
@@ -141,16 +139,6 @@ def _check_split(split: str, loaded: Checkpoint) -> None:
             f"--split is {split}, but the run cut no {split} part off its corpus",
             f"name the {split} text itself, without --split",
         )
-
-
-@contextlib.contextmanager
-def _out_of_memory_explained() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not (isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error)):
-            raise
-        raise ResourceError("out of memory while scoring", "fewer --lanes or a smaller --window need less") from error
 
 
 def _show(result: dict[str, Any], *, as_json: bool) -> None:

@@ -126,7 +126,7 @@ def _latin(text: str) -> Any:
 def _read(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int) -> str:
     """The first `length` characters of the text, as the model knows them (byte mode: one character for each byte)."""
     from charrnn.cli.texts import find
-    from charrnn.corpus import read_beginning
+    from charrnn.decoding import read_beginning
     from charrnn.sources import release
 
     texts = find([argument], glob=None, report=lambda _doing, _done, _total: None, config=loaded.data)

@@ -180,7 +180,7 @@ def _read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Id
     import numpy as np
 
     from charrnn.config import DataConfig
-    from charrnn.corpus import read_text
+    from charrnn.decoding import read_text
     from charrnn.errors import TextError
     from charrnn.sources import find, release
 
