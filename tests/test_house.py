@@ -131,3 +131,11 @@ def test_no_pickle_anywhere() -> None:
     """Neither the module nor torch's way to it."""
     for path in (ROOT / "charrnn").rglob("*.py"):
         assert not re.search(r"import pickle|torch\.(load|save)\(", path.read_text("utf-8")), path
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """Every file of the project that it points to is part of the project."""
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+    assert "corpora/EXPERIMENTS.md" in targets
+    for target in targets:
+        assert (ROOT / target).is_file(), target
