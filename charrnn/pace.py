@@ -25,8 +25,6 @@ class Counters:
 
     step: int = 0
     seconds: float = 0.0
-    logged_step: int = 0
-    """Step of the last line of metrics."""
     validated_step: int = 0
     validated_seconds: float = 0.0
     """When the last validation ended, in seconds of the run."""

@@ -178,7 +178,6 @@ class Trainer:
                     "characters_per_second": progress.characters_per_second,
                 }
             )
-            counters.logged_step = counters.step
             self._tally.clear()
         self._reported_at = now
         yield progress
