@@ -24,6 +24,7 @@ DecodeErrors = Literal["strict", "replace"]
 Newlines = Literal["keep", "lf"]
 UnknownPolicy = Literal["error", "skip", "replace"]
 DivergencePolicy = Literal["stop", "rollback"]
+WeightsName = Literal["float32", "int8"]
 
 
 _MOST_LAYERS = 1000
@@ -323,10 +324,14 @@ class SamplingConfig(_Record):
     """Draw only from the k likeliest characters."""
     top_p: float | None = None
     """Draw only from the smallest set of characters that holds this much probability (nucleus sampling)."""
+    min_p: float | None = None
+    """Draw only from characters at least this share as likely as the likeliest."""
     seed: int = 1
     """The same seed gives the same text."""
     stop: str | None = None
     """Stop once this text has been written (it is included)."""
+    repeat_until_stop: bool = False
+    """Write on past the length until the stop text comes; without a stop text, until Ctrl-C."""
 
     def __post_init__(self) -> None:
         _positive_integer("--length", self.length)
@@ -336,5 +341,7 @@ class SamplingConfig(_Record):
         if self.top_p is not None:
             valid = _is_number(self.top_p) and 0 < self.top_p <= 1
             _require(valid, "--top-p", self.top_p, "a number above 0 and at most 1")
+        if self.min_p is not None:
+            _between("--min-p", self.min_p, 0.0, 1.0)
         _require(self.stop != "", "--stop", self.stop, "at least one character")
         _require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number from 0 to 2^63 - 1")

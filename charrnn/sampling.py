@@ -1,75 +1,59 @@
-"""Writing text: run the prime through the model, then draw one character after the other.
+"""Writing text: run the prime through the model once, then draw one character after the other, for many samples at once.
 
-Works over any stepper, the numpy one or another. Random numbers come from a counter-based generator (Philox) made
-from the seed and the sample's number, one a character, so a sample depends on nothing else. Knows distributions and
-ids. Refuses to know where the text goes.
+Works over any engine, the compiled one, numpy or a GPU's. Each sample has its own settings and its own random stream
+(drawing.py), so its text does not depend on the samples beside it. Text comes in pieces: the first of one character, so
+that it shows at once; later ones as long as the model writes in a moment. Knows ids, settings and pieces. Refuses to
+know where the text goes.
 
-Shape letters: V vocabulary.
+Shape letters: T characters, B lanes, V vocabulary.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.config import SamplingConfig
+from charrnn.drawing import generator
 from charrnn.errors import CheckpointError
-from charrnn.vocabulary import Vocabulary
+from charrnn.inference.engine import Doubles, Engine, Floats, Integers
+from charrnn.vocabulary import Decoder, Vocabulary
+
+MOST_LANES = 64
+_MOMENT = 0.02  # seconds that a piece takes at most: Ctrl-C answers and the text flows
+_LONGEST_PIECE = 4096
+_BLOCK = 4096  # characters of a prime read in one go
 
 
-class Stepper(Protocol):
-    """What sampling needs of a model."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A sample to write: its settings, and its number, which with the seed makes its random stream."""
 
-    def zero_state(self, lanes: int = 1) -> Any:
-        """The state before the first character."""
-
-    def step(self, ids: npt.ArrayLike, state: Any) -> tuple[npt.NDArray[np.float32], Any]:
-        """One character in each lane (B,) -> logits (B, V) and the new state."""
+    config: SamplingConfig
+    number: int = 0
 
 
-def probabilities(logits: npt.ArrayLike, config: SamplingConfig) -> npt.NDArray[np.float64]:
-    """The distribution (V,) that the next character is drawn from.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some characters of a sample."""
 
-    Temperature first; then top-k (Fan et al. 2018, arXiv 1805.04833), then top-p of what is left (Holtzman et al. 2020,
-    arXiv 1904.09751, eq. 2). Among equals the lower id goes first. Temperature 0 puts everything on the likeliest.
-    """
-    scores: npt.NDArray[np.float64] = np.asarray(logits, np.float64)
-    if config.temperature == 0:
-        likeliest = np.zeros(len(scores))
-        likeliest[int(scores.argmax())] = 1.0
-        return likeliest
-    # A temperature near nothing makes the differences infinite: then, too, all lies on the likeliest.
-    with np.errstate(over="ignore"):
-        weights: npt.NDArray[np.float64] = np.exp((scores - scores.max()) / config.temperature)
-    if config.top_k is not None and config.top_k < len(weights):
-        weights[np.argsort(-weights, kind="stable")[config.top_k :]] = 0.0
-    weights /= weights.sum()
-    if config.top_p is not None and config.top_p < 1:
-        order = np.argsort(-weights, kind="stable")
-        # A character stays if those before it hold less than top_p: the first always does.
-        before = np.cumsum(weights[order]) - weights[order]
-        weights[order[before >= config.top_p]] = 0.0
-        weights /= weights.sum()
-    return weights
+    sample: int
+    """Its place among the requests."""
+    text: str
+    """What the ids complete; in byte mode a character may be under way between two pieces."""
+    ids: Integers
+    """What was drawn (T,)."""
+    log_probabilities: Doubles
+    """Natural logarithms (T,) under the model itself: temperature 1, nothing cut."""
+    is_last: bool
 
 
-def draw(distribution: npt.NDArray[np.float64], uniform: float) -> int:
-    """The id that `uniform` (in [0, 1)) falls on: inversion of the cumulative distribution."""
-    cumulative = np.cumsum(distribution)
-    place = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
-    # Rounding may leave the last sum a hair short of the draw; never step onto a character of probability 0.
-    return min(place, int(np.flatnonzero(distribution)[-1]))
-
-
-def generator(seed: int, sample: int) -> np.random.Generator:
-    """The random stream of sample number `sample`."""
-    return np.random.Generator(np.random.Philox(key=[seed, sample]))
-
-
-def prime_ids(vocabulary: Vocabulary, ids: Sequence[int]) -> Sequence[int]:
+def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> Sequence[int] | npt.NDArray[Any]:
     """What the model reads before it writes: the prime, or a line end where there is none.
 
     A model has never seen a beginning, only continuations, and the commonest beginning is that of a line.
@@ -79,32 +63,109 @@ def prime_ids(vocabulary: Vocabulary, ids: Sequence[int]) -> Sequence[int]:
     return [int(vocabulary.lookup("\n")[0])] if "\n" in vocabulary else [0]
 
 
-def sample(
-    model: Stepper, vocabulary: Vocabulary, prime: Sequence[int], config: SamplingConfig, number: int = 0
-) -> Iterator[str]:
-    """Yields what the model writes after `prime` (ids), piece by piece: a character at a time.
+def read_prime(
+    engine: Engine, vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]
+) -> tuple[Floats, Any]:
+    """Logits (1, V) and state after the prime, read once from the zero state."""
+    ids = prime_ids(vocabulary, ids)
+    state = engine.zero_state(1)
+    for start in range(0, len(ids), _BLOCK):
+        logits, state = engine.read(ids[start : start + _BLOCK], state)
+    return logits, state
 
-    In byte mode a piece is empty until a character is complete. Ends after `config.length` ids or with `config.stop`.
-    Raises CheckpointError where the model's output is not finite.
+
+def write(
+    engine: Engine,
+    vocabulary: Vocabulary,
+    prime: Sequence[int] | npt.NDArray[Any],
+    requests: Sequence[Request],
+) -> Iterator[Piece]:
+    """Yields what the model writes after `prime` (ids) for each request, piece by piece, side by side.
+
+    The pieces of one sample come in order. A sample ends after `config.length` ids or with `config.stop`. Raises
+    CheckpointError where the model's output is not finite.
     """
-    random = generator(config.seed, number)
-    state = model.zero_state(1)
-    logits: npt.NDArray[np.float32] | None = None
-    for id_ in prime_ids(vocabulary, prime):
-        logits, state = model.step([id_], state)
-    decode = vocabulary.decoder()
-    written = ""
-    for _ in range(config.length):
-        assert logits is not None
-        if not np.isfinite(logits).all():
+    logits, state = read_prime(engine, vocabulary, prime)
+    for start in range(0, len(requests), MOST_LANES):
+        lanes = [
+            _Lane(start + place, request, vocabulary.decoder())
+            for place, request in enumerate(requests[start : start + MOST_LANES])
+        ]
+        yield from _write_together(engine, lanes, np.repeat(logits, len(lanes), 0), engine.take(state, [0] * len(lanes)))
+
+
+def sample(
+    engine: Engine,
+    vocabulary: Vocabulary,
+    prime: Sequence[int] | npt.NDArray[Any],
+    config: SamplingConfig,
+    number: int = 0,
+) -> Iterator[str]:
+    """Yields the text of one sample, piece by piece. See `write`."""
+    for piece in write(engine, vocabulary, prime, [Request(config, number)]):
+        if piece.text:
+            yield piece.text
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A sample under way."""
+
+    place: int
+    request: Request
+    decode: Decoder
+    left: float = 0
+    """Characters still to write."""
+    tail: str = ""
+    """The end of the text so far, as long as the stop text."""
+    random: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.request.config
+        self.random = generator(config.seed, self.request.number)
+        self.left = float("inf") if config.repeat_until_stop else config.length
+
+    def accept(self, ids: Integers, log_probabilities: Doubles) -> Piece:
+        """Takes of `ids` what still belongs to the sample."""
+        count = int(min(len(ids), self.left))
+        stop = self.request.config.stop
+        pieces: list[str] = []
+        is_stopped = False
+        for place, id_ in enumerate(ids[:count].tolist()):
+            piece = self.decode(id_)
+            pieces.append(piece)
+            if stop is not None:
+                self.tail = (self.tail + piece)[-len(stop) :]
+                if self.tail == stop:
+                    count, is_stopped = place + 1, True
+                    break
+        self.left -= count
+        is_last = is_stopped or self.left <= 0
+        if is_last:
+            pieces.append(self.decode.finish())
+        return Piece(self.place, "".join(pieces), ids[:count], log_probabilities[:count], is_last)
+
+
+def _write_together(engine: Engine, lanes: list[_Lane], logits: Floats, state: Any) -> Iterator[Piece]:
+    length = 1
+    while lanes:
+        length = int(min(length, max(lane.left for lane in lanes)))
+        uniforms = np.stack([lane.random.random(length) for lane in lanes], axis=1)
+        began = time.perf_counter()
+        written = engine.write(logits, state, [lane.request.config for lane in lanes], uniforms)
+        seconds = time.perf_counter() - began
+        if not written.is_finite:
             raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
-        id_ = draw(probabilities(logits[0], config), random.random())
-        piece = decode(id_)
-        yield piece
-        if config.stop is not None:
-            written = (written + piece)[-len(config.stop) :]
-            if written == config.stop:
-                break
-        logits, state = model.step([id_], state)
-    if rest := decode.finish():
-        yield rest
+        logits, state = written.logits, written.state
+        going: list[int] = []
+        for place, lane in enumerate(lanes):
+            piece = lane.accept(written.ids[:, place], written.log_probabilities[:, place])
+            yield piece
+            if not piece.is_last:
+                going.append(place)
+        if len(going) < len(lanes):
+            lanes = [lanes[place] for place in going]
+            if lanes:
+                logits, state = logits[going], engine.take(state, going)
+        pace = length / max(seconds, 1e-6)  # characters a second in each lane
+        length = max(1, min(2 * length, int(pace * _MOMENT), _LONGEST_PIECE))

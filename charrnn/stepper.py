@@ -1,39 +1,200 @@
-"""The torch model as something to sample from, a character at a time: for GPUs.
+"""The torch model as an engine to sample from: for GPUs.
 
-On a CPU `inference/` is faster and needs no torch. Knows one step for a few lanes. Refuses to know text.
+On a CPU `inference/` is faster and needs no torch. Drawing happens on the device, with the numbers of the same random
+streams, and nothing waits for it inside the loop: on CUDA the whole step (distribution, draw, embedding, layers, decoder)
+is one captured graph that is replayed once a character, and the ids come back once a piece. Elsewhere the same step runs
+eagerly. Knows steps for a few lanes. Refuses to know text.
 
-Shape letters: B lanes, V vocabulary.
+Shape letters: T characters, B lanes, V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from charrnn.checkpoint import Checkpoint
+from charrnn.config import SamplingConfig
+from charrnn.inference.engine import Doubles, Floats, Stepwise, Written
 from charrnn.model import CharacterModel
 from charrnn.recurrent import StackState
 
+_LONGEST = 4096
+_WARM_UPS = 3
 
-class TorchStepper:
-    """What `sampling.Stepper` asks for, over a model on a device."""
+
+class TorchStepper(Stepwise):
+    """An `Engine` over a model on a device."""
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        self._device = device
-        self._model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
-        self._model.load_arrays(checkpoint.parameters)
-        self._model.to(device)
+        self.device = device
+        self.model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
+        self.model.load_arrays(checkpoint.parameters)
+        self.model.to(device).eval()
+        self._loops: dict[tuple[int, bool], _Loop] = {}
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V."""
+        return self.model.vocabulary_size
 
     def zero_state(self, lanes: int = 1) -> StackState:
         """The state before the first character."""
-        return self._model.zero_state(lanes)
+        return self.model.zero_state(lanes)
 
-    def step(self, ids: npt.ArrayLike, state: Any) -> tuple[npt.NDArray[np.float32], StackState]:
+    def take(self, state: StackState, lanes: Sequence[int]) -> StackState:
+        """The state of these lanes, in this order; a lane may be named several times."""
+        chosen = list(lanes)
+        return tuple(tuple(array[chosen] for array in layer) for layer in state)
+
+    def step(self, ids: npt.ArrayLike, state: StackState) -> tuple[Floats, StackState]:
         """One character in each lane (B,) -> logits (B, V) and the new state."""
+        return self.read(np.asarray(ids)[None], state)
+
+    def read(self, ids: npt.ArrayLike, state: StackState) -> tuple[Floats, StackState]:
+        """Reads `ids` (T, B), or (T,) in one lane, as one window: logits of the next character (B, V), new state."""
+        rows = np.asarray(ids, np.int64)
         with torch.inference_mode():
-            inputs = torch.as_tensor(np.asarray(ids, np.int64)).unsqueeze(0).to(self._device)
-            logits, state = self._model(inputs, state)
-            return logits[0].float().cpu().numpy(), state
+            window = torch.from_numpy(rows[:, None] if rows.ndim == 1 else rows).to(self.device)
+            logits, state = self.model(window, state)
+            return logits[-1].float().cpu().numpy(), state
+
+    def write(
+        self, logits: Floats, state: StackState, settings: Sequence[SamplingConfig], uniforms: Doubles
+    ) -> Written:
+        """Draws and reads characters in each lane, from `logits` (B, V) on. See `inference.engine.Engine.write`."""
+        T, B = uniforms.shape
+        cuts = any(config.top_k is not None or config.top_p is not None for config in settings)
+        if (B, cuts) not in self._loops:
+            self._loops[B, cuts] = _Loop(self.model, B, self.device, cuts=cuts)
+        loop = self._loops[B, cuts]
+        with torch.inference_mode():
+            loop.load(logits, state, settings)
+            parts = [loop.run(uniforms[start : start + _LONGEST]) for start in range(0, T, _LONGEST)]
+            ids, likely = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            after = loop.logits.float().cpu().numpy()
+            state = tuple(tuple(array.clone() for array in layer) for layer in loop.state)
+        return Written(ids, likely, after, state, bool(np.isfinite(likely).all()))
+
+
+class _Loop:
+    """Static buffers of B lanes, and the step that reads and writes nothing else: what a CUDA graph needs."""
+
+    def __init__(self, model: CharacterModel, lanes: int, device: torch.device, *, cuts: bool) -> None:
+        V = model.vocabulary_size
+        # Apple's GPUs have no float64; there the distribution is a little coarser.
+        exact = torch.float32 if device.type == "mps" else torch.float64
+        self._model, self._device, self._cuts = model, device, cuts
+
+        def zeros(*shape: int, dtype: torch.dtype = exact) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        with torch.inference_mode():
+            self.logits = zeros(lanes, V, dtype=torch.float32)
+            self.state: StackState = tuple(
+                tuple(array.clone() for array in layer) for layer in model.zero_state(lanes)
+            )
+            self._temperature, self._top_p, self._min_p = zeros(lanes, 1), zeros(lanes, 1), zeros(lanes, 1)
+            self._top_k = zeros(lanes, 1, dtype=torch.int64)
+            self._uniforms, self._likely = zeros(_LONGEST, lanes), zeros(_LONGEST, lanes)
+            self._ids = zeros(_LONGEST, lanes, dtype=torch.int64)
+            self._place = zeros(1, dtype=torch.int64)
+            self._ranks = torch.arange(V, device=device).expand(lanes, V)
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def load(self, logits: Floats, state: StackState, settings: Sequence[SamplingConfig]) -> None:
+        """Puts values where the step looks for them."""
+        V = self.logits.shape[1]
+        self.logits.copy_(torch.from_numpy(np.ascontiguousarray(logits)))
+        for ours, theirs in zip(self.state, state, strict=True):
+            for to, from_ in zip(ours, theirs, strict=True):
+                to.copy_(from_)
+        columns = [
+            (self._temperature, [config.temperature for config in settings]),
+            (self._top_p, [1.0 if config.top_p is None else config.top_p for config in settings]),
+            (self._min_p, [config.min_p or 0.0 for config in settings]),
+            (self._top_k, [config.top_k or V for config in settings]),
+        ]
+        for buffer, values in columns:
+            buffer.copy_(torch.tensor(values, dtype=buffer.dtype)[:, None])
+
+    def run(self, uniforms: Doubles) -> tuple[npt.NDArray[np.int32], Doubles]:
+        """Writes len(uniforms) characters in each lane: ids (T, B) and their log-probabilities (T, B)."""
+        count = len(uniforms)
+        self._uniforms[:count].copy_(torch.from_numpy(np.ascontiguousarray(uniforms)))
+        if self._device.type == "cuda" and self._graph is None:
+            self._capture()
+        self._place.zero_()
+        for _ in range(count):
+            if self._graph is None:
+                self._step()
+            else:
+                self._graph.replay()
+        ids, likely = self._ids[:count].cpu(), self._likely[:count].cpu()  # the one place that waits
+        return ids.numpy().astype(np.int32), likely.numpy().astype(np.float64)
+
+    def _capture(self) -> None:
+        """Records the step as a graph; what the recording does to the buffers is undone."""
+        before = [array.clone() for array in self._changed()]
+        stream = torch.cuda.Stream(self._device)
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):  # libraries choose kernels and make room on their first calls
+                self._place.zero_()
+                self._step()
+        torch.cuda.current_stream(self._device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        self._place.zero_()
+        with torch.cuda.graph(graph):
+            self._step()
+        for array, value in zip(self._changed(), before, strict=True):
+            array.copy_(value)
+        self._graph = graph
+
+    def _changed(self) -> list[Tensor]:
+        return [self.logits, *(array for layer in self.state for array in layer)]
+
+    def _step(self) -> None:
+        """Draws a character in each lane and reads it. All shapes are fixed, nothing comes from or goes to the host."""
+        exact = self.logits.to(self._temperature.dtype)
+        uniform = self._uniforms.index_select(0, self._place).T
+        ids = _draw(self._distribution(exact), uniform)
+        greedy = exact.argmax(1, keepdim=True)
+        ids = torch.where(self._temperature == 0, greedy, ids)
+        likely = exact.log_softmax(1).gather(1, ids)
+        self._ids.index_copy_(0, self._place, ids.T)
+        self._likely.index_copy_(0, self._place, likely.T)
+        logits, state = self._model(ids.T, self.state)
+        self.logits.copy_(logits[0])
+        for ours, new in zip(self.state, state, strict=True):
+            for to, from_ in zip(ours, new, strict=True):
+                to.copy_(from_)
+        self._place.add_(1)
+
+    def _distribution(self, logits: Tensor) -> Tensor:
+        """Weights (B, V), not normalised: `drawing.probabilities` for every lane at once."""
+        temperature = torch.where(self._temperature == 0, 1.0, self._temperature)
+        weights = ((logits - logits.amax(1, keepdim=True)) / temperature).exp()
+        weights = torch.where(weights < self._min_p, 0.0, weights)
+        if self._cuts:
+            ordered, order = weights.sort(dim=1, descending=True, stable=True)
+            ordered = torch.where(self._ranks < self._top_k, ordered, 0.0)
+            total = ordered.sum(1, keepdim=True)
+            before = ordered.cumsum(1) - ordered
+            ordered = torch.where((before < self._top_p * total) | (self._top_p >= 1), ordered, 0.0)
+            weights = torch.zeros_like(weights).scatter(1, order, ordered)
+        return weights
+
+
+def _draw(weights: Tensor, uniform: Tensor) -> Tensor:
+    """The ids (B, 1) that `uniform` (B, 1) falls on: inversion of the cumulative distribution, as `drawing.draw`."""
+    cumulative = weights.cumsum(1)
+    ids = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+    places = torch.arange(weights.shape[1], device=weights.device)
+    last = torch.where(weights > 0, places, 0).amax(1, keepdim=True)
+    return torch.minimum(ids, last)

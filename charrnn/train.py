@@ -26,7 +26,7 @@ from charrnn.corpus import Corpus
 from charrnn.errors import CheckpointError, DivergenceError
 from charrnn.evaluate.bpc import score
 from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
-from charrnn.inference.network import Network
+from charrnn.inference.engine import make_engine
 from charrnn.learner import Learner, NotFinite
 from charrnn.pace import Counters, Pace
 from charrnn.plan import Plan
@@ -250,8 +250,8 @@ class Trainer:
         config = SamplingConfig(
             length=run.sample_length, temperature=run.sample_temperature, seed=self._plan.training.seed
         )
-        network = Network(self._plan.model, self._learner.model.numpy_arrays())
-        written = sample(network, vocabulary, self._prime.tolist(), config, number=self._counters.step)
+        engine = make_engine(self._plan.model, self._learner.model.numpy_arrays(), threads=1)
+        written = sample(engine, vocabulary, self._prime.tolist(), config, number=self._counters.step)
         try:
             text = run.prime + "".join(written)
         except CheckpointError as error:

@@ -14,9 +14,7 @@ Shape letters: T window, B lanes, V vocabulary.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +22,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import cross_entropy
 
+from charrnn.evaluate.score import Score
 from charrnn.recurrent import StackState
 from charrnn.vocabulary import Ids
 
@@ -37,24 +36,6 @@ _MOST_LANES = 64
 _SAME_STATE = 1e-4
 
 Proceed = Callable[[int], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Nats summed over the scored characters, and how many these are."""
-
-    nats: float
-    characters: int
-
-    @property
-    def nats_per_character(self) -> float:
-        """Mean loss."""
-        return self.nats / self.characters
-
-    @property
-    def bits_per_character(self) -> float:
-        """bpc."""
-        return self.nats / (self.characters * math.log(2))
 
 
 def default_lanes(characters: int) -> int:

@@ -1,14 +1,14 @@
-"""A checkpoint's arrays stepped in numpy: what sampling and inspecting run on where there is no GPU.
+"""A checkpoint's arrays stepped in numpy by the cells' own step: the reference of all engines, for every cell.
 
-The cells' own step, so the equations are written once; no torch. Knows one step at a time for a few lanes. Refuses
-to know text, probabilities and where the arrays came from.
+The equations are written once, in `cells/`; no torch. Knows one step at a time for a few lanes. Refuses to know text,
+probabilities and where the arrays came from.
 
-Shape letters: B lanes, V vocabulary, E embedding size, H hidden size.
+Shape letters: T characters, B lanes, L layers, V vocabulary, E embedding size, H hidden size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,13 +18,13 @@ from charrnn.cells.cell import Gates, State
 from charrnn.cells.parameters import layer_parameters
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
+from charrnn.inference.engine import Floats, Stepwise
 
-Floats: TypeAlias = npt.NDArray[np.float32]
 NetworkState: TypeAlias = tuple[State, ...]
 """One state a layer, from the first."""
 
 
-class Network:
+class Network(Stepwise):
     """Embedding, layers and decoder over numpy arrays."""
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -32,8 +32,8 @@ class Network:
         self.cell = make_cell(config)
         self._embedding = parameters["embedding"]
         self._layers = [layer_parameters(parameters, layer) for layer in range(1, config.num_layers + 1)]
-        self._decoder_weight = parameters["decoder.weight"]
-        self._decoder_bias = parameters["decoder.bias"]
+        self.decoder_weight = parameters["decoder.weight"]
+        self.decoder_bias = parameters["decoder.bias"]
 
     @property
     def vocabulary_size(self) -> int:
@@ -43,6 +43,11 @@ class Network:
     def zero_state(self, lanes: int = 1) -> NetworkState:
         """The state before the first character."""
         return tuple(self.cell.zero_state(p, lanes) for p in self._layers)
+
+    def take(self, state: NetworkState, lanes: Sequence[int]) -> NetworkState:
+        """The state of these lanes, in this order; a lane may be named several times."""
+        chosen = list(lanes)
+        return tuple(tuple(array[chosen] for array in layer) for layer in state)
 
     def step(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[Floats, NetworkState]:
         """Reads one character in each lane: `ids` (B,) -> logits of the next (B, V), new state.
@@ -66,5 +71,19 @@ class Network:
 
     def decode(self, state: NetworkState) -> Floats:
         """Logits (B, V) of the next character."""
-        logits: Floats = state[-1][0] @ self._decoder_weight.T + self._decoder_bias
+        logits: Floats = state[-1][0] @ self.decoder_weight.T + self.decoder_bias
         return logits
+
+    def record(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[dict[str, Floats], NetworkState]:
+        """Reads `ids` (T,) in one lane: what every unit did after each character, by kind (T, L, H), and the new state."""
+        ids = np.asarray(ids)
+        names = (*self.cell.state_names, *self.cell.gate_names)
+        shape = (len(ids), self.config.num_layers, self.config.hidden_size)
+        taken = {name: np.empty(shape, np.float32) for name in names}
+        with np.errstate(over="ignore", invalid="ignore"):
+            for place, id_ in enumerate(ids.tolist()):
+                state, gates = self.observe([id_], state)
+                for layer, values in enumerate(zip(state, gates, strict=True)):
+                    for name, value in zip(names, (*values[0], *values[1]), strict=True):
+                        taken[name][place, layer] = value[0]
+        return taken, state

@@ -1,0 +1,195 @@
+"""What sampling, scoring and inspecting ask of a model, and the model to give them on a CPU.
+
+An engine reads and writes characters for B lanes side by side. Its state is a value: it goes into every call, comes out
+new, and only the engine that made it knows what it is. `Stepwise` gives everything to whoever can take one step; the
+compiled step (`compiled.py`) has its own loops. No torch. Refuses to know text.
+
+Shape letters: T characters, B lanes, L layers, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.config import ModelConfig, SamplingConfig, WeightsName
+from charrnn.drawing import draw, log_probabilities, probabilities
+from charrnn.errors import UsageError
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Log-probabilities (T,) of what was read, logits (1, V) of what comes next, and the state there."""
+
+    log_probabilities: Doubles
+    logits: Floats
+    state: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Ids (T, B) that were drawn, their log-probabilities (T, B) under the model itself (temperature 1, nothing cut),
+    the logits (B, V) of what comes next, and the state there. Where `is_finite` is false the weights are too large to
+    compute with, and nothing else means anything."""
+
+    ids: Integers
+    log_probabilities: Doubles
+    logits: Floats
+    state: Any
+    is_finite: bool
+
+
+class Engine(Protocol):
+    """A model that reads and writes."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V."""
+
+    def zero_state(self, lanes: int = 1) -> Any:
+        """The state before the first character."""
+
+    def take(self, state: Any, lanes: Sequence[int]) -> Any:
+        """The state of these lanes, in this order; a lane may be named several times."""
+
+    def step(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
+        """Reads one character in each lane: ids (B,) -> logits of the next (B, V), new state."""
+
+    def read(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
+        """Reads `ids` (T, B), or (T,) in one lane: logits of the next character (B, V), new state."""
+
+    def score(self, ids: npt.ArrayLike, state: Any, logits: Floats | None = None) -> Scored:
+        """Reads `ids` (T,) in one lane and says how likely each was, given all before it.
+
+        `logits` (1, V) are those after the character before; without them the first log-probability is not a number.
+        """
+
+    def write(self, logits: Floats, state: Any, settings: Sequence[SamplingConfig], uniforms: Doubles) -> Written:
+        """Draws and reads characters in each lane, from `logits` (B, V) on.
+
+        `settings` has one entry a lane (temperature, top_k, top_p and min_p are what counts here); `uniforms` (T, B)
+        holds the random numbers, in [0, 1).
+        """
+
+
+class Walk(Protocol):
+    """One step after the other from a state; may keep its buffers."""
+
+    def step(self, ids: npt.ArrayLike) -> Floats:
+        """Reads one character in each lane (B,): logits (B, V) of the next, good until the next call."""
+
+    def state(self) -> Any:
+        """The state as it is now, a value."""
+
+
+class Stepwise(ABC):
+    """An engine made of single steps."""
+
+    @property
+    @abstractmethod
+    def vocabulary_size(self) -> int:
+        """V."""
+
+    @abstractmethod
+    def zero_state(self, lanes: int = 1) -> Any:
+        """The state before the first character."""
+
+    @abstractmethod
+    def take(self, state: Any, lanes: Sequence[int]) -> Any:
+        """The state of these lanes, in this order; a lane may be named several times."""
+
+    @abstractmethod
+    def step(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
+        """Reads one character in each lane: ids (B,) -> logits of the next (B, V), new state."""
+
+    def walk(self, state: Any) -> Walk:
+        """Steps from `state` on."""
+        return _ValueWalk(self, state)
+
+    def read(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
+        """Reads `ids` (T, B), or (T,) in one lane: logits of the next character (B, V), new state."""
+        walk, logits = self.walk(state), None
+        for row in _rows(ids):
+            logits = walk.step(row)
+        assert logits is not None, "there is nothing to read"
+        return logits.copy(), walk.state()
+
+    def score(self, ids: npt.ArrayLike, state: Any, logits: Floats | None = None) -> Scored:
+        """Reads `ids` (T,) in one lane and says how likely each was, given all before it. See `Engine.score`."""
+        walk, rows = self.walk(state), _rows(ids)
+        found = np.full(len(rows), np.nan)
+        for place, row in enumerate(rows):
+            if logits is not None:
+                found[place] = log_probabilities(logits[0])[row[0]]
+            logits = walk.step(row)
+        assert logits is not None, "there is nothing to read"
+        return Scored(found, logits.copy(), walk.state())
+
+    def write(self, logits: Floats, state: Any, settings: Sequence[SamplingConfig], uniforms: Doubles) -> Written:
+        """Draws and reads characters in each lane, from `logits` (B, V) on. See `Engine.write`."""
+        walk = self.walk(state)
+        T, B = uniforms.shape
+        ids, likely, is_finite = np.zeros((T, B), np.int32), np.full((T, B), np.nan), True
+        for t in range(T):
+            if not np.isfinite(logits).all():
+                is_finite = False
+                break
+            for b, config in enumerate(settings):
+                ids[t, b] = draw(probabilities(logits[b], config), float(uniforms[t, b]))
+            likely[t] = log_probabilities(logits)[np.arange(B), ids[t]]
+            logits = walk.step(ids[t])
+        return Written(ids, likely, logits.copy(), walk.state(), is_finite)
+
+
+class _ValueWalk:
+    """Steps whose state is a new value each time."""
+
+    def __init__(self, engine: Stepwise, state: Any) -> None:
+        self._engine, self._state = engine, state
+
+    def step(self, ids: npt.ArrayLike) -> Floats:
+        logits, self._state = self._engine.step(ids, self._state)
+        return logits
+
+    def state(self) -> Any:
+        return self._state
+
+
+def _rows(ids: npt.ArrayLike) -> Integers:
+    rows = np.asarray(ids, np.int32)
+    return rows[:, None] if rows.ndim == 1 else rows
+
+
+def make_engine(
+    config: ModelConfig,
+    parameters: Mapping[str, npt.NDArray[Any]],
+    *,
+    weights: WeightsName = "float32",
+    threads: int | None = None,
+) -> Any:
+    """The fastest engine for a CPU: the compiled step where the package has it, else numpy.
+
+    Raises UsageError for int8 weights where there is no compiled step: numpy would only be slower with them.
+    """
+    from charrnn.inference.compiled import CompiledNetwork, is_available
+
+    if is_available(config):
+        return CompiledNetwork(config, parameters, weights=weights, threads=threads)
+    if weights != "float32":
+        raise UsageError(
+            f"--weights is {weights!r}, and this installation has no compiled step",
+            "install charrnn where there is a C compiler (gcc or clang), or leave --weights out",
+        )
+    from charrnn.inference.inplace import InPlaceNetwork, is_plain
+    from charrnn.inference.network import Network
+
+    return InPlaceNetwork(config, parameters) if is_plain(config) else Network(config, parameters)

@@ -1,0 +1,178 @@
+"""The plain cells stepped in numpy without allocating: what serves where there is no compiled step.
+
+For lstm, gru and rnn. The first layer's input product is a row of a table (embedding times input matrix, biases added);
+each layer is one matrix-vector product over input and state together, for several lanes one matrix product; everything
+goes into buffers made once. The gates' sigmoid is a tanh of half the argument, and the half is already in the weights
+(exactly, as a power of two), so one call serves a layer's gates.
+
+Knows arrays. Refuses to know text. What it computes is `network.py`'s, and is tested against it.
+
+Shape letters: B lanes, V vocabulary, E embedding size, H hidden size, G gates, K inputs of a layer's product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.cells.parameters import layer_parameters
+from charrnn.config import ModelConfig
+from charrnn.inference.engine import Floats
+from charrnn.inference.network import Network, NetworkState
+
+_HALF = np.float32(0.5)
+# Blocks of H rows in a product: gates with a sigmoid first, so that they lie side by side. The gru's candidate is kept
+# in two parts, from the input and from the state, since the reset gate stands between them.
+_SIGMOIDS = {"lstm": 3, "gru": 2, "rnn": 0}
+_LSTM_ORDER = (0, 1, 3, 2)  # i f g o -> i f o g
+
+
+def is_plain(config: ModelConfig) -> bool:
+    """Whether this module knows the cell."""
+    return config.cell in _SIGMOIDS
+
+
+class _LayerProduct:
+    """One layer's product: matrix (R, K) over [input; state], and the biases (R,), in blocks of H rows."""
+
+    def __init__(self, cell: str, p: Mapping[str, Any], is_first: bool) -> None:
+        H = p["weight_hh"].shape[1]
+        weight_ih, weight_hh = p["weight_ih"], p["weight_hh"]
+        if cell == "gru":
+            nothing = np.zeros((H, 1), np.float32)
+            weight_ih = np.concatenate([weight_ih, np.broadcast_to(nothing, (H, weight_ih.shape[1]))])
+            weight_hh = np.concatenate(
+                [weight_hh[: 2 * H], np.broadcast_to(nothing, (H, H)), weight_hh[2 * H :]]
+            )
+            b_ih, b_hh = p["bias_ih"], p["bias_hh"]
+            bias = np.concatenate([b_ih[: 2 * H] + b_hh[: 2 * H], b_ih[2 * H :], b_hh[2 * H :]])
+        else:
+            bias = p["bias"]
+            if cell == "lstm":
+                weight_ih, weight_hh, bias = (_reordered(array, _LSTM_ORDER) for array in (weight_ih, weight_hh, bias))
+        scale = np.ones((len(bias), 1), np.float32)
+        scale[: _SIGMOIDS[cell] * H] = _HALF
+        self.weight_ih = weight_ih * scale
+        self.bias = bias * scale[:, 0]
+        self.matrix = weight_hh * scale if is_first else np.concatenate([self.weight_ih, weight_hh * scale], axis=1)
+
+
+def _reordered(array: Floats, order: tuple[int, ...]) -> Floats:
+    blocks = np.split(array, len(order))
+    return np.concatenate([blocks[place] for place in order])
+
+
+class InPlaceNetwork(Network):
+    """Embedding, layers and decoder over numpy arrays, with buffers that are made once for a walk."""
+
+    def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
+        super().__init__(config, parameters)
+        self.products = [
+            _LayerProduct(config.cell, layer_parameters(parameters, layer), is_first=layer == 1)
+            for layer in range(1, config.num_layers + 1)
+        ]
+        first = self.products[0]
+        self.table: Floats = parameters["embedding"] @ first.weight_ih.T + first.bias
+        for product in self.products:
+            del product.weight_ih  # it lives on in the table, or in the matrix
+
+    def step(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[Floats, NetworkState]:
+        """Reads one character in each lane: `ids` (B,) -> logits of the next (B, V), new state."""
+        walk = self.walk(state)
+        return walk.step(ids), walk.state()
+
+    def walk(self, state: NetworkState) -> _InPlaceWalk:
+        """Steps from `state` on, in buffers of their own."""
+        return _InPlaceWalk(self, state)
+
+
+class _InPlaceWalk:
+    """B lanes under way."""
+
+    def __init__(self, network: InPlaceNetwork, state: NetworkState) -> None:
+        self._network, self._cell = network, network.config.cell
+        B, H = state[0][0].shape
+        self._hidden_size = H
+        decoder = network.decoder_weight
+        self._logits = np.empty((B, len(decoder)), np.float32)
+        self._scratch = np.empty((B, H), np.float32)
+        self._inputs: list[Floats] = []  # (B, K): what a layer's matrix multiplies; the state's h is its last H columns
+        self._gates: list[Floats] = []  # (B, R)
+        self._cells: list[Floats] = []
+        for layer, (product, layer_state) in enumerate(zip(network.products, state, strict=True)):
+            both = np.zeros((B, H if layer == 0 else 2 * H), np.float32)
+            both[:, -H:] = layer_state[0]
+            self._inputs.append(both)
+            self._gates.append(np.empty((B, len(product.matrix)), np.float32))
+            self._cells.append(layer_state[1].copy() if len(layer_state) > 1 else self._scratch)
+
+    def step(self, ids: npt.ArrayLike) -> Floats:
+        """Reads one character in each lane (B,): logits (B, V) of the next, good until the next call."""
+        network, H = self._network, self._hidden_size
+        # Weights too large to compute with give logits that are not finite, without a warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for layer, product in enumerate(network.products):
+                both, gates = self._inputs[layer], self._gates[layer]
+                h = both[:, -H:]
+                _multiply(both, product.matrix, gates)
+                gates += network.table[np.asarray(ids)] if layer == 0 else product.bias
+                _ACTIVATE[self._cell](gates, h, self._cells[layer], self._scratch, H)
+                if layer + 1 < len(network.products):
+                    self._inputs[layer + 1][:, :H] = h
+            _multiply(self._inputs[-1][:, -H:], network.decoder_weight, self._logits)
+            self._logits += network.decoder_bias
+        return self._logits
+
+    def state(self) -> NetworkState:
+        """The state as it is now, a value."""
+        H = self._hidden_size
+        hidden = [both[:, -H:].copy() for both in self._inputs]
+        if self._cell != "lstm":
+            return tuple((h,) for h in hidden)
+        return tuple((h, c.copy()) for h, c in zip(hidden, self._cells, strict=True))
+
+
+def _multiply(x: Floats, matrix: Floats, out: Floats) -> None:
+    """out (B, R) = x (B, K) times the matrix (R, K); for one lane as a matrix-vector product."""
+    if len(x) == 1:
+        np.dot(matrix, x[0], out=out[0])
+    else:
+        np.matmul(x, matrix.T, out=out)
+
+
+def _sigmoid_of_half(x: Floats) -> None:
+    np.tanh(x, out=x)
+    x *= _HALF
+    x += _HALF
+
+
+def _lstm(gates: Floats, h: Floats, c: Floats, scratch: Floats, H: int) -> None:
+    np.tanh(gates, out=gates)
+    sigmoids = gates[:, : 3 * H]
+    sigmoids *= _HALF
+    sigmoids += _HALF
+    c *= gates[:, H : 2 * H]
+    np.multiply(gates[:, :H], gates[:, 3 * H :], out=scratch)
+    c += scratch
+    np.tanh(c, out=h)
+    h *= gates[:, 2 * H : 3 * H]
+
+
+def _gru(gates: Floats, h: Floats, _c: Floats, scratch: Floats, H: int) -> None:
+    _sigmoid_of_half(gates[:, : 2 * H])
+    np.multiply(gates[:, :H], gates[:, 3 * H :], out=scratch)
+    scratch += gates[:, 2 * H : 3 * H]
+    np.tanh(scratch, out=scratch)
+    h -= scratch
+    h *= gates[:, H : 2 * H]
+    h += scratch
+
+
+def _rnn(gates: Floats, h: Floats, _c: Floats, _scratch: Floats, _H: int) -> None:
+    np.tanh(gates, out=h)
+
+
+_ACTIVATE = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}

@@ -1,0 +1,264 @@
+/* Recurrent cells stepped from character to character, for ../compiled.py: products, activations, draws, and the choice of
+ * instruction set. No Python, no allocation, no thread of its own: the caller enters `charrnn_run` once from each thread.
+ *
+ * See step.h for the layout and for what the order of additions promises.
+ */
+#include "step.h"
+
+#include <math.h>
+#include <string.h>
+#if defined(_WIN32)
+#error "the compiled step needs GCC or Clang with POSIX threads; numpy serves instead"
+#endif
+#include <sched.h>
+
+#define BLOCK 96 /* inputs of a panel that stay in the first cache while lanes pass by */
+
+/* All threads of a job meet here. Waiting spins, since the others are microseconds away, and gives way when they are not
+ * (another program may have their core). Returns 0 where the job was given up. */
+static int wait_for_all(Job *job) {
+    if (job->threads == 1) return 1;
+    const int32_t generation = __atomic_load_n(&job->generation, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&job->arrived, 1, __ATOMIC_ACQ_REL) == job->threads) {
+        job->arrived = 0;
+        __atomic_store_n(&job->generation, generation + 1, __ATOMIC_RELEASE);
+        return 1;
+    }
+    for (int spins = 0; __atomic_load_n(&job->generation, __ATOMIC_ACQUIRE) == generation; spins++) {
+        if (__atomic_load_n(&job->given_up, __ATOMIC_RELAXED)) return 0;
+        if (spins > 2000) sched_yield();
+#if defined(__x86_64__)
+        else __builtin_ia32_pause();
+#endif
+    }
+    return 1;
+}
+
+typedef void (*Exponentials)(const float *logits, float largest, float temperature, float *weights, int count);
+
+/* The largest logit, and whether all are finite. */
+static int largest_of(const float *logits, int count, float *largest, int *place) {
+    float nothing = 0;
+    *largest = logits[0], *place = 0;
+    for (int v = 0; v < count; v++) {
+        nothing += logits[v] * 0;
+        if (logits[v] > *largest) *largest = logits[v], *place = v;
+    }
+    return nothing == 0;
+}
+
+static double log_probability(int count, const float *logits, float *weights, Exponentials exponentials, int id) {
+    float largest;
+    int place;
+    if (!largest_of(logits, count, &largest, &place)) return NAN;
+    exponentials(logits, largest, 1, weights, count);
+    double sum = 0;
+    for (int v = 0; v < count; v++) sum += weights[v];
+    return ((double)logits[id] - largest) - log(sum);
+}
+
+static int heavier(const float *weights, int a, int b) { return weights[a] > weights[b] || (weights[a] == weights[b] && a < b); }
+
+/* Restores the heap property (the heaviest on top) below `root`. */
+static void sink(int32_t *heap, int size, int root, const float *weights) {
+    for (int child; (child = 2 * root + 1) < size; root = child) {
+        if (child + 1 < size && heavier(weights, heap[child + 1], heap[child])) child++;
+        if (!heavier(weights, heap[child], heap[root])) return;
+        int32_t swapped = heap[root];
+        heap[root] = heap[child], heap[child] = swapped;
+    }
+}
+
+/* Sets to 0 what top-k and then top-p leave out: characters are taken from a heap, heaviest first, equals by id. */
+static void keep_head(float *weights, int count, const Settings *settings, int32_t *heap) {
+    const int cut = settings->top_k > 0 && settings->top_k < count;
+    double total = 0, before = 0;
+    for (int v = 0; v < count; v++) heap[v] = v, total += weights[v];
+    for (int root = count / 2 - 1; root >= 0; root--) sink(heap, count, root, weights);
+    int size = count;
+    for (int taken = 0; taken < (cut ? settings->top_k : count); taken++) {
+        if (!cut && before >= settings->top_p * total) break;
+        before += weights[heap[0]];
+        const int32_t top = heap[0]; /* what is taken lies behind the heap, the heaviest last */
+        heap[0] = heap[--size], heap[size] = top;
+        sink(heap, size, 0, weights);
+    }
+    for (int rest = 0; rest < size; rest++) weights[heap[rest]] = 0;
+    if (!cut || settings->top_p >= 1) return;
+    total = before, before = 0;
+    for (int place = count - 1; place >= size; place--) {
+        const double here = weights[heap[place]];
+        if (before >= settings->top_p * total) weights[heap[place]] = 0;
+        before += here;
+    }
+}
+
+/* Draws the next id of lane b by inversion of the cumulative distribution, as sampling.probabilities and sampling.draw do.
+ * Returns 0 where the logits are not finite. */
+static int draw(const Job *job, int count, const float *logits, float *weights, int32_t *heap, Exponentials exponentials,
+                int t, int b, int32_t *id) {
+    const Settings *settings = &job->settings[b];
+    float largest;
+    int place;
+    *id = 0;
+    if (!largest_of(logits, count, &largest, &place)) return 0;
+    *id = place;
+    if (settings->temperature == 0) return 1;
+    exponentials(logits, largest, (float)settings->temperature, weights, count);
+    if (settings->min_p > 0)
+        for (int v = 0; v < count; v++) weights[v] = weights[v] < settings->min_p ? 0 : weights[v];
+    if ((settings->top_k > 0 && settings->top_k < count) || settings->top_p < 1) keep_head(weights, count, settings, heap);
+    double sum = 0, cumulative = 0;
+    for (int v = 0; v < count; v++) sum += weights[v];
+    const double target = job->uniforms[(int64_t)t * job->lanes + b] * sum;
+    for (int v = 0; v < count; v++) {
+        if (weights[v] == 0) continue;
+        *id = v; /* rounding may leave the last sum short of the target: then the last with any weight */
+        cumulative += weights[v];
+        if (cumulative > target) break;
+    }
+    return 1;
+}
+
+#define CAT_(a, b) a##_##b
+#define CAT(a, b) CAT_(a, b)
+#define NAME(x) CAT(x, SET)
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define SET avx512
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")))
+#define W 16
+#define SINGLE 8
+#define TILE 4
+#define PAIRS __m512i
+#define WIDEN(p) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(p)))
+#define DOT(a, w, x) ((ints)_mm512_dpwssd_epi32((__m512i)(a), w, _mm512_set1_epi32(pair(x))))
+static inline int32_t pair(const int16_t *x) {
+    int32_t both;
+    memcpy(&both, x, sizeof both);
+    return both;
+}
+#include "kernel.h"
+#undef SET
+#undef TARGET
+#undef W
+#undef SINGLE
+#undef TILE
+#undef PAIRS
+#undef WIDEN
+#undef DOT
+
+#define SET avx2
+#define TARGET __attribute__((target("avx2,fma")))
+#define W 8
+#define SINGLE 8
+#define TILE 2
+#define PAIRS __m256i
+#define WIDEN(p) _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p)))
+#define DOT(a, w, x) \
+    ((ints)_mm256_add_epi32((__m256i)(a), _mm256_madd_epi16(w, _mm256_set1_epi32(pair(x)))))
+#include "kernel.h"
+#undef SET
+#undef TARGET
+#undef W
+#undef SINGLE
+#undef TILE
+#undef PAIRS
+#undef WIDEN
+#undef DOT
+#endif
+
+#define SET portable
+#define TARGET
+#define W 4
+#define SINGLE 4
+#define TILE 2
+typedef struct {
+    int32_t even[4], odd[4];
+} Pairs;
+static inline Pairs widen(const int8_t *p) {
+    Pairs pairs;
+    for (int j = 0; j < 4; j++) pairs.even[j] = p[2 * j], pairs.odd[j] = p[2 * j + 1];
+    return pairs;
+}
+#define PAIRS Pairs
+#define WIDEN(p) widen(p)
+typedef int32_t FourInts __attribute__((vector_size(16), may_alias));
+static inline FourInts dot(FourInts a, const Pairs *w, const int16_t *x) {
+    for (int j = 0; j < 4; j++) a[j] += w->even[j] * x[0] + w->odd[j] * x[1];
+    return a;
+}
+#define DOT(a, w, x) dot(a, &w, x)
+#include "kernel.h"
+
+/* 0 portable, 1 AVX2, 2 AVX-512: the best this machine has. */
+int32_t charrnn_best_set(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma"))
+        return 2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+    return 0;
+}
+
+/* Does the part of `job` that belongs to `thread` (0 to threads - 1); returns when all have done theirs. */
+void charrnn_run(const Model *model, Job *job, int32_t thread, int32_t set) {
+#if defined(__x86_64__)
+    if (set == 2) { run_avx512(model, job, thread); return; }
+    if (set == 1) { run_avx2(model, job, thread); return; }
+#endif
+    (void)set;
+    run_portable(model, job, thread);
+}
+
+/* What the first layer's chains hold after the input of each character: V x panels x input.rows. */
+void charrnn_tabulate(const Model *model, float *table, int32_t set) {
+#if defined(__x86_64__)
+    if (set == 2) { tabulate_avx512(model, table); return; }
+    if (set == 1) { tabulate_avx2(model, table); return; }
+#endif
+    (void)set;
+    tabulate_portable(model, table);
+}
+
+/* What a caller must know to be the right one. */
+int32_t charrnn_version(void) { return VERSION; }
+
+/* The panels of a matrix: from `blocks` blocks of `size` rows (gates of H units) and K columns, row by row, the blocks in
+ * `order`, `units` of each block in a panel, up to `padded` units. Exactly one of out and (quantised, scales) is given. */
+void charrnn_pack(const float *matrix, int32_t blocks, int32_t size, int32_t K, const int32_t *order, int32_t units,
+                  int32_t padded, float *out, int8_t *quantised, float *scales) {
+    const int32_t groups = (K + GROUP - 1) / GROUP;
+    for (int32_t start = 0; start < padded; start += units) {
+        const int32_t here = padded - start < units ? padded - start : units;
+        if (out) {
+            for (int32_t k = 0; k < K; k++)
+                for (int32_t s = 0; s < blocks; s++)
+                    for (int32_t u = start; u < start + here; u++)
+                        *out++ = u < size ? matrix[((int64_t)order[s] * size + u) * K + k] : 0.0f;
+            continue;
+        }
+        for (int32_t g = 0; g < groups; g++) {
+            const int32_t from = g * GROUP, to = K < from + GROUP ? K : from + GROUP;
+            for (int32_t s = 0; s < blocks; s++)
+                for (int32_t u = start; u < start + here; u++) {
+                    const int32_t row = s * here + u - start;
+                    const float *weights = matrix + ((int64_t)order[s] * size + u) * K;
+                    float largest = 0;
+                    if (u < size)
+                        for (int32_t k = from; k < to; k++) largest = fmaxf(largest, fabsf(weights[k]));
+                    const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+                    scales[row] = largest / 127.0f / 32767.0f;
+                    for (int32_t k = from; k < from + GROUP; k++)
+                        quantised[(((int64_t)(k - from) / 2) * blocks * here + row) * 2 + k % 2] =
+                            (int8_t)(u < size && k < to ? lrintf(weights[k] * inverse) : 0);
+                }
+            scales += blocks * here;
+            quantised += (int64_t)GROUP * blocks * here;
+        }
+    }
+}
