@@ -29,6 +29,7 @@ from charrnn.tensorfile import (
     check_layout,
     damaged,
     foreign,
+    let_go,
     open_file,
     read_arrays,
     read_header,
@@ -161,6 +162,7 @@ def _load(path: Path, with_state: bool) -> Checkpoint:
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise damaged(path, f"{name!a} holds values that are not finite")
+        let_go(array)
     _check_records(path, metadata)
     return Checkpoint(
         kind=metadata["kind"],

@@ -63,9 +63,7 @@ def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> 
     return [int(vocabulary.lookup("\n")[0])] if "\n" in vocabulary else [0]
 
 
-def read_prime(
-    engine: Engine, vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]
-) -> tuple[Floats, Any]:
+def read_prime(engine: Engine, vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> tuple[Floats, Any]:
     """Logits (1, V) and state after the prime, read once from the zero state."""
     ids = prime_ids(vocabulary, ids)
     state = engine.zero_state(1)
@@ -91,7 +89,9 @@ def write(
             _Lane(start + place, request, vocabulary.decoder())
             for place, request in enumerate(requests[start : start + MOST_LANES])
         ]
-        yield from _write_together(engine, lanes, np.repeat(logits, len(lanes), 0), engine.take(state, [0] * len(lanes)))
+        yield from _write_together(
+            engine, lanes, np.repeat(logits, len(lanes), 0), engine.take(state, [0] * len(lanes))
+        )
 
 
 def sample(

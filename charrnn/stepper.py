@@ -11,7 +11,6 @@ Shape letters: T characters, B lanes, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,9 +95,7 @@ class _Loop:
 
         with torch.inference_mode():
             self.logits = zeros(lanes, V, dtype=torch.float32)
-            self.state: StackState = tuple(
-                tuple(array.clone() for array in layer) for layer in model.zero_state(lanes)
-            )
+            self.state: StackState = tuple(tuple(array.clone() for array in layer) for layer in model.zero_state(lanes))
             self._temperature, self._top_p, self._min_p = zeros(lanes, 1), zeros(lanes, 1), zeros(lanes, 1)
             self._top_k = zeros(lanes, 1, dtype=torch.int64)
             self._uniforms, self._likely = zeros(_LONGEST, lanes), zeros(_LONGEST, lanes)
@@ -141,7 +138,7 @@ class _Loop:
     def _capture(self) -> None:
         """Records the step as a graph; what the recording does to the buffers is undone."""
         before = [array.clone() for array in self._changed()]
-        stream = torch.cuda.Stream(self._device)
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):  # libraries choose kernels and make room on their first calls

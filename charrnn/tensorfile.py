@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import os
 import stat
 from pathlib import Path
@@ -111,3 +112,19 @@ def read_arrays(file: IO[bytes], header: dict[str, Any], data_start: int) -> dic
         name: buffer[slice(*entry["data_offsets"])].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
         for name, entry in header.items()
     }
+
+
+def let_go(array: NumpyArray) -> None:
+    """Gives back the memory of a mapped array that has been read; it stays good, and is read again where it is used.
+
+    Without this, whoever copies the arrays of a file one by one would hold all of them twice. Does nothing for arrays
+    that are not mapped, and where the system has no such call.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not (isinstance(base, mmap.mmap) and array.nbytes and hasattr(mmap, "MADV_DONTNEED")):
+        return
+    begin = array.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
+    start = begin // mmap.PAGESIZE * mmap.PAGESIZE
+    base.madvise(mmap.MADV_DONTNEED, start, begin + array.nbytes - start)

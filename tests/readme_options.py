@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer.main
 
-from charrnn.cli.app import app
+from charrnn.cli.app import make_app
 
 README = Path(__file__).parents[1] / "README.md"
 _TABLE = re.compile(r"<!-- options (\w+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -19,7 +19,7 @@ _TABLE = re.compile(r"<!-- options (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 def table(command: str) -> str:
     """A Markdown table of the options of one command, in the order of its help."""
     rows = ["| option | meaning | default |", "| --- | --- | --- |"]
-    for parameter in typer.main.get_command(app).commands[command].params:  # type: ignore[attr-defined]
+    for parameter in typer.main.get_command(make_app()).commands[command].params:  # type: ignore[attr-defined]
         if parameter.param_type_name != "option":
             continue
         flags = ", ".join(f"`{flag}`" for flag in (*parameter.opts, *parameter.secondary_opts))

@@ -15,12 +15,12 @@ import typer.main
 
 from charrnn import config
 from charrnn.catalogue import names
-from charrnn.cli.app import app
+from charrnn.cli.app import make_app
 from tests.readme_options import table, with_tables
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
 CONFIGURATIONS = [
     config.ModelConfig,
     config.DataConfig,

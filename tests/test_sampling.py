@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import DataConfig, ModelConfig, SamplingConfig
+from charrnn.drawing import draw, generator, log_probabilities, probabilities
+from charrnn.inference.engine import Stepwise
 from charrnn.inference.network import Network
 from charrnn.model import CharacterModel
-from charrnn.sampling import draw, generator, probabilities, sample
+from charrnn.sampling import Request, sample, write
 from charrnn.stepper import TorchStepper
 from charrnn.vocabulary import Vocabulary
 
@@ -48,6 +51,22 @@ def test_top_k_and_top_p_keep_the_head_of_the_distribution() -> None:
     np.testing.assert_allclose(probabilities(LOGITS, _config(top_k=2, top_p=0.6)), [1, 0, 0, 0])
 
 
+def test_min_p_keeps_what_is_likely_beside_the_likeliest() -> None:
+    """Worked by hand: a share of the largest probability, after the temperature and together with the others."""
+    np.testing.assert_allclose(probabilities(LOGITS, _config(min_p=0.5)), [0.625, 0, 0.375, 0])
+    np.testing.assert_allclose(probabilities(LOGITS, _config(min_p=0.19)), [0.5, 0.1, 0.3, 0.1])
+    np.testing.assert_allclose(probabilities(LOGITS, _config(min_p=1.0)), [1, 0, 0, 0])
+    np.testing.assert_allclose(probabilities(LOGITS, _config(min_p=0.0)), [0.5, 0.1, 0.3, 0.1])
+    # At temperature 0.5 the second weighs 0.36 of the first; top-p then cuts what min-p has left.
+    np.testing.assert_allclose(probabilities(LOGITS, _config(temperature=0.5, min_p=0.37)), [1, 0, 0, 0])
+    np.testing.assert_allclose(probabilities(LOGITS, _config(min_p=0.5, top_p=0.6)), [1, 0, 0, 0])
+
+
+def test_log_probabilities_are_the_models_own() -> None:
+    """Logits up to a constant, without overflow."""
+    np.testing.assert_allclose(log_probabilities(LOGITS + 700), LOGITS, atol=1e-12)
+
+
 def test_extreme_logits_do_not_overflow() -> None:
     """A gap of thousands, or a hair's breadth of temperature, is a certain choice without a warning."""
     assert probabilities(np.array([-1e4, 3e4, 0.0]), _config()).tolist() == [0.0, 1.0, 0.0]
@@ -61,19 +80,28 @@ def test_drawing_inverts_the_cumulative_distribution() -> None:
     assert draw(p * 0.3, np.nextafter(1.0, 0.0)) == 3
 
 
-class _Uniform:
-    """A model to which every character is as likely; it writes down what it is fed."""
+class _Uniform(Stepwise):
+    """A model to which every character is as likely; it writes down what it is fed in lane 0."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.fed: list[int] = []
 
-    def zero_state(self, lanes: int = 1) -> None:
-        assert lanes == 1
+    @property
+    def vocabulary_size(self) -> int:
+        return self.size
 
-    def step(self, ids: Any, state: None) -> tuple[np.ndarray, None]:
-        self.fed += ids
-        return np.zeros((1, self.size), np.float32), None
+    def zero_state(self, lanes: int = 1) -> int:
+        return lanes
+
+    def take(self, state: int, lanes: Sequence[int]) -> int:
+        assert all(lane < state for lane in lanes)
+        return len(lanes)
+
+    def step(self, ids: Any, state: int) -> tuple[np.ndarray, int]:
+        assert len(ids) == state
+        self.fed.append(int(ids[0]))
+        return np.zeros((state, self.size), np.float32), state
 
 
 def test_draws_follow_the_distribution() -> None:
@@ -92,7 +120,8 @@ def test_the_prime_is_read_once_and_then_what_is_written() -> None:
     assert model.fed[:-1] == vocabulary.encode("abc" + text).tolist()[:-1]
     model = _Uniform(4)
     next(sample(model, vocabulary, [], _config()))
-    assert model.fed == vocabulary.encode("\n").tolist()
+    assert model.fed[0] == vocabulary.encode("\n")[0]
+    assert len(model.fed) == 2  # and the first character that it wrote
 
 
 def test_the_same_seed_and_number_give_the_same_text() -> None:
@@ -115,19 +144,52 @@ def test_it_stops_with_the_stop_text() -> None:
     assert text.index("abba") == len(text) - 4
 
 
+def test_it_goes_on_past_the_length_until_the_stop_text() -> None:
+    """With `repeat_until_stop` the length is no end; the text is the one that a large enough length gives."""
+    vocabulary = Vocabulary.of("ab")
+    stop = "abbaabba"
+    long = "".join(sample(_Uniform(2), vocabulary, [0], _config(length=100_000, stop=stop)))
+    text = "".join(sample(_Uniform(2), vocabulary, [0], _config(length=1, stop=stop, repeat_until_stop=True)))
+    assert text == long
+    assert len(text) > len(stop)
+
+
+def test_samples_side_by_side_are_the_samples_alone() -> None:
+    """Each with its own settings, length and end; more than one engine's fill of them."""
+    vocabulary = Vocabulary.of("abcdefg")
+    settings = [{"temperature": 0.5}, {"length": 3}, {"stop": "a"}, {"length": 700}, {"top_k": 2}, {"seed": 9}]
+    requests = [
+        Request(_config(**{"length": 40, **settings[place % len(settings)]}), place // len(settings))
+        for place in range(67)
+    ]
+    texts, ended = [""] * len(requests), [0] * len(requests)
+    for piece in write(_Uniform(7), vocabulary, [3], requests):
+        assert not ended[piece.sample], "a sample went on after its end"
+        texts[piece.sample] += piece.text
+        ended[piece.sample] += piece.is_last
+        assert len(piece.ids) == len(piece.log_probabilities) == len(piece.text)
+        np.testing.assert_allclose(piece.log_probabilities, -np.log(7))
+    assert ended == [1] * len(requests)
+    alone = ["".join(sample(_Uniform(7), vocabulary, [3], r.config, r.number)) for r in requests]
+    assert texts == alone
+    assert len({len(text) for text in texts}) > 3
+
+
 def test_bytes_are_written_as_whole_characters() -> None:
     """In byte mode a piece is empty until its character is complete; what is not UTF-8 becomes U+FFFD."""
 
     script = [*"é€x".encode(), 0xFF, 0xC3]  # the last one begins a character that never ends
 
     class Scripted(_Uniform):
-        def step(self, ids: Any, state: None) -> tuple[np.ndarray, None]:
+        def step(self, ids: Any, state: int) -> tuple[np.ndarray, int]:
             logits = np.full((1, 256), -1e9, np.float32)
             logits[0, script.pop(0) if script else 0] = 0.0
-            return logits, None
+            return logits, state
 
-    pieces = list(sample(Scripted(256), Vocabulary.of_bytes(), [0], _config(length=8)))
-    assert pieces == ["", "é", "", "", "€", "x", "\ufffd", "", "\ufffd"]
+    pieces = list(write(Scripted(256), Vocabulary.of_bytes(), [0], [Request(_config(length=8))]))
+    assert "".join(piece.text for piece in pieces) == "é€x\ufffd\ufffd"
+    assert pieces[0].text == ""
+    assert not any("\ufffd" in piece.text for piece in pieces[:2])
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])

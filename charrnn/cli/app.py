@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Annotated, Any
 
 import typer
@@ -101,17 +102,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(
-    cls=_Group,
-    name="charrnn",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich",
-)
-
-
-@app.callback()
 def charrnn(
     version: Annotated[
         bool,
@@ -135,19 +125,24 @@ def main() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal's encoding lacks is spelled out
-    app()
+    make_app(sys.argv[1:])()
 
 
-def _register() -> None:
-    from charrnn.cli import eval as eval_command
-    from charrnn.cli import inspect as inspect_command
-    from charrnn.cli import sample as sample_command
-    from charrnn.cli import train as train_command
-
-    app.command("train")(train_command.train)
-    app.command("sample")(sample_command.sample)
-    app.command("eval")(eval_command.evaluate)
-    app.command("inspect")(inspect_command.inspect)
+_COMMANDS = {"train": "train", "sample": "sample", "eval": "evaluate", "inspect": "inspect"}
 
 
-_register()
+def make_app(words: Sequence[str] = ()) -> typer.Typer:
+    """The command line. Where `words` begin with a command, with that one alone: the others need not be read then."""
+    app = typer.Typer(
+        cls=_Group,
+        name="charrnn",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode="rich",
+    )
+    app.callback()(charrnn)
+    for name in [word for word in words[:1] if word in _COMMANDS] or _COMMANDS:
+        module = importlib.import_module(f"charrnn.cli.{name}")
+        app.command(name)(getattr(module, _COMMANDS[name]))
+    return app

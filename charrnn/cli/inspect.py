@@ -100,7 +100,7 @@ def inspect(
         return
     import numpy as np
 
-    from charrnn.inference.network import Network
+    from charrnn.inference.engine import make_engine
     from charrnn.neurons.record import liveliest, parse_unit
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
@@ -109,11 +109,11 @@ def inspect(
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
     if len(read) <= start:
         raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
-    network = Network(loaded.model, loaded.parameters)
+    engine = make_engine(loaded.model, loaded.parameters)
     ids = loaded.vocabulary.encode(read) if loaded.vocabulary.kind == "text" else _latin(read)
     with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
-        chosen = chosen or liveliest(network, ids, units)
-        values = _values(network, ids, chosen, start)
+        chosen = chosen or liveliest(engine, ids, units)
+        values = _values(engine, ids, chosen, start)
     _draw(read[start:], chosen, values, path, as_json=as_json, html=html)
 
 
@@ -139,13 +139,13 @@ def _read(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int
     return loaded.vocabulary.decode(loaded.vocabulary.encode(beginning, unknown).tolist())
 
 
-def _values(network: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:
+def _values(engine: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:
     import math
 
     from charrnn.neurons.record import record
 
     values: dict[Unit, list[float]] = {unit: [] for unit in units}
-    for taken in record(network, ids, list(dict.fromkeys(unit.part for unit in units))):
+    for taken in record(engine, ids, list(dict.fromkeys(unit.part for unit in units))):
         for unit in units:
             values[unit] += taken[unit.part][:, unit.index].tolist()
     for unit, all_values in values.items():

@@ -20,14 +20,24 @@ def default_of(cls: type, name: str) -> Any:
     return None if field.default is MISSING else field.default
 
 
-def setting(cls: type, name: str, *flags: str, panel: str, shown: str | None = None, metavar: str | None = None) -> Any:
+def setting(
+    cls: type,
+    name: str,
+    *flags: str,
+    panel: str,
+    shown: str | None = None,
+    metavar: str | None = None,
+    more: str = "",
+) -> Any:
     """An option for field `name` of `cls`. Its value is None where the user says nothing, so that what was asked for
-    can be told from what was left open; the help shows the field's default, or `shown`."""
+    can be told from what was left open; the help shows the field's documentation, `more`, and its default, or `shown`."""
     default = default_of(cls, name)
     shown = shown or (str(default) if default not in (None, "") else None)
     return typer.Option(
         *flags,
-        help=field_help(cls, name) + (rf" [dim]\[default: {shown}][/dim]" if shown else ""),
+        help=field_help(cls, name)
+        + (f" {more}" if more else "")
+        + (rf" [dim]\[default: {shown}][/dim]" if shown else ""),
         rich_help_panel=panel,
         show_default=False,
         metavar=metavar,
@@ -49,6 +59,14 @@ THREADS = typer.Option(
     max=1024,
     help="CPU threads.",
     show_default="all cores",
+    rich_help_panel="Run",
+)
+SAMPLING_THREADS = typer.Option(
+    "--threads",
+    min=1,
+    max=64,
+    help="CPU threads; the text does not depend on them.",
+    show_default="by the model's size",
     rich_help_panel="Run",
 )
 DEVICE = typer.Option(

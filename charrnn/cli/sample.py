@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import CHECKPOINT, DEVICE, setting
-from charrnn.config import DeviceName, SamplingConfig, UnknownPolicy
+from charrnn.cli.options import CHECKPOINT, DEVICE, SAMPLING_THREADS, setting
+from charrnn.config import DeviceName, SamplingConfig, UnknownPolicy, WeightsName, field_help
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
-    from charrnn.sampling import Stepper
-    from charrnn.vocabulary import Ids
+    from charrnn.sampling import Piece, Request
+    from charrnn.vocabulary import Ids, Vocabulary
 
-_TEXT, _DRAWING = "Text", "Drawing"
+_TEXT, _DRAWING, _OUTPUT = "Text", "Drawing", "Output"
 
 
 def sample(
@@ -63,6 +64,12 @@ def sample(
     ] = "error",
     length: Annotated[int | None, setting(SamplingConfig, "length", "--length", "-n", panel=_TEXT)] = None,
     stop: Annotated[str | None, setting(SamplingConfig, "stop", "--stop", panel=_TEXT)] = None,
+    repeat_until_stop: Annotated[
+        bool,
+        typer.Option(
+            "--repeat-until-stop", help=field_help(SamplingConfig, "repeat_until_stop"), rich_help_panel=_TEXT
+        ),
+    ] = False,
     count: Annotated[
         int,
         typer.Option(
@@ -70,27 +77,71 @@ def sample(
         ),
     ] = 1,
     temperature: Annotated[
-        float | None, setting(SamplingConfig, "temperature", "--temperature", "-t", panel=_DRAWING)
+        str | None,
+        setting(
+            SamplingConfig,
+            "temperature",
+            "--temperature",
+            "-t",
+            panel=_DRAWING,
+            metavar="NUMBER[,NUMBER...]",
+            more="Several, with commas between them, write one sample each (with --count, as many each).",
+        ),
     ] = None,
     top_k: Annotated[int | None, setting(SamplingConfig, "top_k", "--top-k", panel=_DRAWING)] = None,
     top_p: Annotated[float | None, setting(SamplingConfig, "top_p", "--top-p", panel=_DRAWING)] = None,
+    min_p: Annotated[float | None, setting(SamplingConfig, "min_p", "--min-p", panel=_DRAWING)] = None,
     seed: Annotated[int | None, setting(SamplingConfig, "seed", "--seed", panel=_DRAWING)] = None,
+    interactive: Annotated[
+        bool,
+        typer.Option(
+            "--interactive",
+            "-i",
+            help="Write together with the model: it proposes characters and words, you choose, type and undo.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    color: Annotated[
+        bool,
+        typer.Option(
+            "--color",
+            help="Colour each character by how little the model expected it (on a terminal).",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="One JSON object for each sample, a line each.", rich_help_panel="Run"),
+        typer.Option(
+            "--json",
+            help="One JSON object for each sample, a line each, with the log-probability of every character.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = False,
+    weights: Annotated[
+        WeightsName,
+        typer.Option(
+            "--weights",
+            help="float32, or int8: a quarter of the memory and faster where the model is wide, for some thousandths "
+            "of a bit per character.",
+            rich_help_panel="Run",
+        ),
+    ] = "float32",
+    threads: Annotated[int | None, SAMPLING_THREADS] = None,
     device: Annotated[DeviceName, DEVICE] = "cpu",
 ) -> None:
     """Write text with a trained model, streamed as it is drawn. The same seed gives the same text.
 
     \b
     charrnn sample --prime "KING" --temperature 0.8 --length 500
+    charrnn sample --prime "KING" --temperature 0.2,0.6,1
     charrnn sample -c checkpoints/stdlib --prime "def " --stop "def " --count 3
     echo "Once upon" | charrnn sample --prime-file - --unknown replace
+    charrnn sample --prime "My " --interactive
     """
     from charrnn import checkpoint as checkpoints
+    from charrnn.pretrained import open_engine
     from charrnn.runs import find_checkpoint
-    from charrnn.sampling import sample as draw_sample
+    from charrnn.sampling import Request, write
 
     if prime is not None and prime_file is not None:
         raise UsageError("--prime and --prime-file are both given", "give one of them")
@@ -99,12 +150,15 @@ def sample(
     given: dict[str, Any] = {
         "length": length,
         "stop": stop,
-        "temperature": temperature,
+        "repeat_until_stop": repeat_until_stop,
         "top_k": top_k,
         "top_p": top_p,
+        "min_p": min_p,
         "seed": seed,
     }
-    config = SamplingConfig(**{name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    configs = [SamplingConfig(**{**given, **drawing}) for drawing in _temperatures(temperature)]
+    _refuse_contradictions(configs, interactive=interactive, as_json=as_json, count=count, prime_file=prime_file)
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
     ids = (
@@ -112,46 +166,137 @@ def sample(
         if prime_file is None
         else _read_prime(prime_file, loaded, unknown)
     )
+    engine = open_engine(loaded, device=device, weights=weights, threads=threads)
+    if interactive:
+        from charrnn.cli.interactive import run
+
+        run(engine, loaded.vocabulary, ids.tolist(), configs[0], unknown=unknown)
+        return
+    requests = [Request(config, number) for config in configs for number in range(count)]
     text = loaded.vocabulary.decode(ids.tolist())
-    stepper = _stepper(loaded, device)
-    for number in range(count):
-        written = draw_sample(stepper, loaded.vocabulary, ids.tolist(), config, number)
-        if as_json:
-            body = {"sample": number, "seed": config.seed, "prime": text, "text": "".join(written)}
-            print(json.dumps(body), flush=True)
-        else:
-            _stream(text, written, is_first=number == 0)
+    pieces = _in_order(write(engine, loaded.vocabulary, ids, requests), len(requests))
+    if as_json:
+        _print_json(text, pieces, requests)
+    else:
+        _stream(text, pieces, requests, loaded.vocabulary, color=color)
 
 
-def _stepper(loaded: Checkpoint, device: DeviceName) -> Stepper:
-    """The model to step: numpy on a CPU, which starts at once; torch on a GPU."""
-    if device in ("cpu", "auto"):
-        from charrnn.inference.network import Network
+def _temperatures(text: str | None) -> list[dict[str, float]]:
+    """What `--temperature` says: one temperature or several, or nothing."""
+    if text is None:
+        return [{}]
+    try:
+        return [{"temperature": float(word)} for word in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"--temperature is {text!r}", "give a number of at least 0, or several with commas between them"
+        ) from None
 
-        return Network(loaded.model, loaded.parameters)
-    from charrnn.device import choose_device
-    from charrnn.stepper import TorchStepper
 
-    return TorchStepper(loaded, choose_device(device))
+def _refuse_contradictions(
+    configs: list[SamplingConfig], *, interactive: bool, as_json: bool, count: int, prime_file: str | None
+) -> None:
+    is_endless = configs[0].repeat_until_stop and configs[0].stop is None
+    if is_endless and (as_json or count > 1 or len(configs) > 1):
+        raise UsageError(
+            "--repeat-until-stop without --stop writes one sample, as text, until Ctrl-C",
+            "say where to stop with --stop",
+        )
+    if interactive and (as_json or count > 1 or len(configs) > 1):
+        raise UsageError("--interactive writes one text", "leave --json, --count and further temperatures out")
+    if interactive and prime_file == "-":
+        raise UsageError("--interactive reads your choices from standard input", "give the prime in a file")
 
 
-def _stream(prime: str, written: Iterator[str], *, is_first: bool) -> None:
+def _in_order(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:
+    """The pieces of sample 0 as they come, then those of sample 1, and so on; what comes too soon waits."""
+    waiting: list[list[Piece]] = [[] for _ in range(count)]
+    current = 0
+    for piece in pieces:
+        waiting[piece.sample].append(piece)
+        while current < count and waiting[current]:
+            here, waiting[current] = waiting[current], []
+            yield from here
+            if not here[-1].is_last:
+                break
+            current += 1
+
+
+def _print_json(prime: str, pieces: Iterator[Piece], requests: list[Request]) -> None:
+    for place, written in groupby(pieces, lambda piece: piece.sample):
+        parts, request = list(written), requests[place]
+        body = {
+            "sample": request.number,
+            "seed": request.config.seed,
+            "temperature": request.config.temperature,
+            "prime": prime,
+            "text": "".join(part.text for part in parts),
+            "log_probabilities": [round(value, 6) for part in parts for value in part.log_probabilities.tolist()],
+        }
+        print(json.dumps(body), flush=True)
+
+
+def _stream(
+    prime: str, pieces: Iterator[Piece], requests: list[Request], vocabulary: Vocabulary, *, color: bool
+) -> None:
     from charrnn.display.safe import write
 
-    if not is_first:
-        sys.stdout.write("-" * 40 + "\n")
-    write(prime, sys.stdout)
-    last = prime
+    def show_plain(piece: Piece) -> None:
+        write(piece.text, sys.stdout)
+
+    last = ""
     try:
-        for piece in written:
-            write(piece, sys.stdout)
-            sys.stdout.flush()
-            last = piece or last
+        for place, written in groupby(pieces, lambda piece: piece.sample):
+            if len(requests) > 1:
+                _rule(requests, place, last)
+            show = _coloured(vocabulary) if color and sys.stdout.isatty() else show_plain
+            write(prime, sys.stdout)
+            last = prime
+            for piece in written:
+                show(piece)
+                sys.stdout.flush()
+                last = piece.text or last
     finally:
         # Ctrl-C keeps the text so far, and the prompt begins on a line of its own.
         if not last.endswith("\n"):
             sys.stdout.write("\n")
         sys.stdout.flush()
+
+
+def _rule(requests: list[Request], place: int, before: str) -> None:
+    """The line between samples; with several temperatures, above each, with its own."""
+    temperature = requests[place].config.temperature
+    is_row = temperature != requests[0].config.temperature or temperature != requests[-1].config.temperature
+    if place and not before.endswith("\n"):
+        sys.stdout.write("\n")
+    if is_row:
+        sys.stdout.write(f"-- temperature {temperature:g} ".ljust(40, "-") + "\n")
+    elif place:
+        sys.stdout.write("-" * 40 + "\n")
+
+
+def _coloured(vocabulary: Vocabulary) -> Callable[[Piece], None]:
+    """Shows pieces of one sample, each character coloured by its surprisal; in byte mode, the sum of its bytes'."""
+    from rich.console import Console
+
+    from charrnn.display.surprisal import coloured
+
+    console, decode = Console(highlight=False, soft_wrap=True), vocabulary.decoder()
+    under_way = 0.0
+
+    def show(piece: Piece) -> None:
+        nonlocal under_way
+        characters: list[tuple[str, float]] = []
+        for id_, log_probability in zip(piece.ids.tolist(), piece.log_probabilities.tolist(), strict=True):
+            under_way += log_probability
+            if text := decode(id_):
+                characters.append((text, under_way))
+                under_way = 0.0
+        if piece.is_last and (rest := decode.finish()):
+            characters.append((rest, under_way))
+        console.print(coloured(characters), end="")
+
+    return show
 
 
 def _unescape(option: str, text: str | None) -> str | None:

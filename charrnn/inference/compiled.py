@@ -32,6 +32,7 @@ import numpy.typing as npt
 from charrnn.cells.parameters import layer_parameters
 from charrnn.config import ModelConfig, SamplingConfig, WeightsName
 from charrnn.inference.engine import Doubles, Floats, Integers, Scored, Written
+from charrnn.tensorfile import let_go
 
 MOST_LANES = 64
 _VERSION = 1
@@ -120,7 +121,8 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
     count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     raw = np.empty(count + _LINE, np.uint8)
     start = -raw.ctypes.data % _LINE
-    return raw[start : start + count].view(dtype).reshape(shape)
+    aligned: npt.NDArray[Any] = raw[start : start + count].view(dtype).reshape(shape)
+    return aligned
 
 
 def _padded(size: int, multiple: int) -> int:
@@ -209,7 +211,7 @@ class CompiledNetwork:
         )
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         wanted = min(available, _MOST_THREADS, max(1, self._bytes // _BYTES_FOR_A_THREAD))
-        self.threads = min(threads or wanted, model.panels)
+        self.threads = max(1, min(threads or wanted, model.panels))
         self._crew = _Crew(self.threads)
 
     def _keep(self, array: npt.NDArray[Any]) -> int:
@@ -237,7 +239,7 @@ class CompiledNetwork:
         self, matrix: Floats, order: tuple[int, ...], size: int, units: int, padded: int, weights: WeightsName
     ) -> _Matrix:
         """`matrix` (blocks of `size` rows, K) in panels (see native/step.h)."""
-        matrix = np.ascontiguousarray(matrix, np.float32)
+        given, matrix = matrix, np.ascontiguousarray(matrix, np.float32)
         blocks, K = len(order), matrix.shape[1]
         packed = _Matrix(inputs=K, rows=blocks * units)
         if weights == "float32":
@@ -254,6 +256,7 @@ class CompiledNetwork:
             ctypes.c_void_p(matrix.ctypes.data), blocks, size, K, (ctypes.c_int32 * blocks)(*order), units, padded,
             ctypes.c_void_p(packed.weights), ctypes.c_void_p(packed.quantised), ctypes.c_void_p(packed.scales),
         )  # fmt: skip
+        let_go(given)
         return packed
 
     def _first_input(self, parameters: Mapping[str, npt.NDArray[Any]], layers: Any) -> None:
@@ -292,7 +295,7 @@ class CompiledNetwork:
 
     def step(self, ids: npt.ArrayLike, state: CompiledState) -> tuple[Floats, CompiledState]:
         """Reads one character in each lane: `ids` (B,) -> logits of the next (B, V), new state."""
-        return self.read(np.asarray(ids, np.int32)[None], state)
+        return self.read(np.asarray(ids)[None], state)
 
     def read(self, ids: npt.ArrayLike, state: CompiledState) -> tuple[Floats, CompiledState]:
         """Reads `ids` (T, B) or, in one lane, (T,): logits of the next character (B, V), new state."""
@@ -313,6 +316,9 @@ class CompiledNetwork:
         self, logits: Floats, state: CompiledState, settings: Sequence[SamplingConfig], uniforms: Doubles
     ) -> Written:
         """Draws characters in each lane from `logits` (B, V) on, with uniform numbers (T, B) in [0, 1)."""
+        B = state.hidden.shape[1]
+        if uniforms.shape != (len(uniforms), B) or len(settings) != B:
+            raise ValueError(f"{uniforms.shape} numbers and {len(settings)} settings, the state has {B} lanes")
         done = self._run(state, len(uniforms), uniforms=uniforms, settings=settings, logits=logits, score=True)
         return Written(
             done.ids, done.log_probabilities, done.logits[:, : self.vocabulary_size], done.state, done.is_finite
@@ -328,14 +334,14 @@ class CompiledNetwork:
         return {name: done.record[:, :, place, :H] for place, name in enumerate(names)}, done.state
 
     def _given(self, ids: npt.ArrayLike, state: CompiledState) -> Integers:
-        given = np.ascontiguousarray(ids, np.int32)
+        given = np.asarray(ids)
         if given.ndim == 1:
             given = given[:, None]
-        if given.shape[1] != state.hidden.shape[1] or not given.size:
+        if given.ndim != 2 or given.shape[1] != state.hidden.shape[1] or not given.size:
             raise ValueError(f"ids are {given.shape}, the state has {state.hidden.shape[1]} lanes")
         if given.min() < 0 or given.max() >= self.vocabulary_size:
             raise IndexError(f"an id is outside 0 to {self.vocabulary_size - 1}")
-        return given
+        return np.ascontiguousarray(given.astype(np.int32, casting="same_kind", copy=False))
 
     def _run(
         self,
@@ -352,10 +358,17 @@ class CompiledNetwork:
         model = self._model
         L, B, P = state.hidden.shape
         V, VP = self.vocabulary_size, model.vocabulary_padded
-        assert B <= MOST_LANES and (given is not None or logits is not None)
+        assert given is not None or logits is not None
+        # What the compiled code would not survive.
+        if (model.num_layers, model.padded) != (L, P) or not 1 <= B <= MOST_LANES:
+            raise ValueError(
+                f"a state of {B} lanes, {L} layers and {P} units: not one of this model, or too many lanes"
+            )
+        if logits is not None and np.shape(logits) != (B, V):
+            raise ValueError(f"logits are {np.shape(logits)}, not {(B, V)}")
         threads = self.threads
         hidden = _aligned((L, 2, B, P), np.float32)
-        hidden[:, 0] = state.hidden
+        hidden[:, 0], hidden[:, 1] = state.hidden, 0  # what lies behind the last panel is never written
         job = _Job(lanes=B, steps=steps, threads=threads, decode_all=given is None or score)
         kept: list[Any] = [hidden]
 
@@ -366,7 +379,9 @@ class CompiledNetwork:
         job.hidden = point(hidden)
         if self._weights == "int8":
             quantised = _aligned((L, 2, B, P), np.int16)
-            np.rint(state.hidden * np.float32(32767), out=quantised[:, 0], casting="unsafe")
+            quantised[:, 1] = 0
+            with np.errstate(invalid="ignore"):
+                np.rint(state.hidden * np.float32(32767), out=quantised[:, 0], casting="unsafe")
             job.hidden_quantised = point(quantised)
         cell = None
         if state.cell is not None:
@@ -399,7 +414,10 @@ class CompiledNetwork:
         job.order = point(np.empty((threads, VP), np.int32))
         self._crew.run(self._library.charrnn_run, model, job, self._set, kept)
         after = CompiledState(hidden[:, steps % 2].copy(), cell)
-        return _Done(ids, log_probabilities, all_logits, after, recorded, not job.not_finite)
+        is_finite = not job.not_finite
+        if self._weights == "int8" and not np.isfinite(after.hidden).all():
+            all_logits[:], is_finite = np.nan, False  # whole numbers hid it from the layers above
+        return _Done(ids, log_probabilities, all_logits, after, recorded, is_finite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,13 +443,17 @@ class _Crew:
     """Threads that enter the compiled step together; the caller's own is the first."""
 
     def __init__(self, size: int) -> None:
+        self._size = size
         self._tasks: list[queue.SimpleQueue[Callable[[], None] | None]] = []
-        for _ in range(size - 1):
-            tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-            self._tasks.append(tasks)
-            threading.Thread(target=_work, args=(tasks,), daemon=True).start()
-        self._one_job = threading.Lock()  # two callers' jobs, mixed, would wait for each other for ever
         weakref.finalize(self, _dismiss, self._tasks)
+        self._hire()
+
+    def _hire(self) -> None:
+        self._process = os.getpid()
+        self._one_job = threading.Lock()  # two callers' jobs, mixed, would wait for each other for ever
+        self._tasks[:] = [queue.SimpleQueue() for _ in range(self._size - 1)]
+        for tasks in self._tasks:
+            threading.Thread(target=_work, args=(tasks,), daemon=True).start()
 
     def run(self, function: Any, model: _Model, job: _Job, instruction_set: int, kept: list[Any]) -> None:
         """Enters `function` from every thread; returns when all have left."""
@@ -442,6 +464,8 @@ class _Crew:
             function(ctypes.byref(model), ctypes.byref(job), thread, instruction_set)
             left.put(kept)  # so the task holds the job's memory for as long as it runs
 
+        if os.getpid() != self._process:
+            self._hire()  # a forked child has none of its parent's threads
         with self._one_job:
             try:
                 for place, tasks in enumerate(self._tasks):

@@ -44,9 +44,7 @@ class _LayerProduct:
         if cell == "gru":
             nothing = np.zeros((H, 1), np.float32)
             weight_ih = np.concatenate([weight_ih, np.broadcast_to(nothing, (H, weight_ih.shape[1]))])
-            weight_hh = np.concatenate(
-                [weight_hh[: 2 * H], np.broadcast_to(nothing, (H, H)), weight_hh[2 * H :]]
-            )
+            weight_hh = np.concatenate([weight_hh[: 2 * H], np.broadcast_to(nothing, (H, H)), weight_hh[2 * H :]])
             b_ih, b_hh = p["bias_ih"], p["bias_hh"]
             bias = np.concatenate([b_ih[: 2 * H] + b_hh[: 2 * H], b_ih[2 * H :], b_hh[2 * H :]])
         else:
@@ -70,12 +68,13 @@ class InPlaceNetwork(Network):
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
         super().__init__(config, parameters)
-        self.products = [
-            _LayerProduct(config.cell, layer_parameters(parameters, layer), is_first=layer == 1)
-            for layer in range(1, config.num_layers + 1)
-        ]
-        first = self.products[0]
-        self.table: Floats = parameters["embedding"] @ first.weight_ih.T + first.bias
+        with np.errstate(over="ignore", invalid="ignore"):  # as in `step`
+            self.products = [
+                _LayerProduct(config.cell, layer_parameters(parameters, layer), is_first=layer == 1)
+                for layer in range(1, config.num_layers + 1)
+            ]
+            first = self.products[0]
+            self.table: Floats = parameters["embedding"] @ first.weight_ih.T + first.bias
         for product in self.products:
             del product.weight_ih  # it lives on in the table, or in the matrix
 
@@ -112,13 +111,16 @@ class _InPlaceWalk:
     def step(self, ids: npt.ArrayLike) -> Floats:
         """Reads one character in each lane (B,): logits (B, V) of the next, good until the next call."""
         network, H = self._network, self._hidden_size
+        rows = np.asarray(ids, np.int32).view(np.uint32)  # so that -1 is out of range, and not the last
+        if len(rows) != len(self._logits):
+            raise ValueError(f"{len(rows)} ids, the state has {len(self._logits)} lanes")
         # Weights too large to compute with give logits that are not finite, without a warning.
         with np.errstate(over="ignore", invalid="ignore"):
             for layer, product in enumerate(network.products):
                 both, gates = self._inputs[layer], self._gates[layer]
                 h = both[:, -H:]
                 _multiply(both, product.matrix, gates)
-                gates += network.table[np.asarray(ids)] if layer == 0 else product.bias
+                gates += network.table[rows] if layer == 0 else product.bias
                 _ACTIVATE[self._cell](gates, h, self._cells[layer], self._scratch, H)
                 if layer + 1 < len(network.products):
                     self._inputs[layer + 1][:, :H] = h

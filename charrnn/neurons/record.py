@@ -5,7 +5,7 @@ so that memory does not grow with the text. Knows units, their names and ranges.
 
 A unit is `L<layer>.<kind><index>`: layer from 1; kind h, c, or a gate (lstm: i f g o, gru: r z n); index from 0.
 
-Shape letters: T characters in a block, H hidden size.
+Shape letters: T characters in a block, L layers, H hidden size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,27 @@ import numpy.typing as npt
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
 from charrnn.errors import UsageError
-from charrnn.inference.network import Network
 
 Floats = npt.NDArray[np.float32]
 Part = tuple[int, str]
 """A layer (from 1) and a kind: all H units of that kind there."""
 
 _SIGMOID_GATES = frozenset("ifo") | frozenset("rz")
-_BLOCK = 1024
+_BLOCK = 256
+
+
+class Recorder(Protocol):
+    """An engine that tells what its units do."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """Its shape."""
+
+    def zero_state(self, lanes: int = 1) -> Any:
+        """The state before the first character."""
+
+    def record(self, ids: npt.ArrayLike, state: Any) -> tuple[dict[str, Floats], Any]:
+        """Reads `ids` (T,): every unit's value after each, by kind (T, L, H), and the new state."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -81,41 +94,34 @@ def limits(kind: str) -> tuple[float, float]:
 
 
 def record(
-    network: Network, ids: Sequence[int] | npt.NDArray[Any], parts: Sequence[Part], block: int = _BLOCK
+    engine: Recorder, ids: Sequence[int] | npt.NDArray[Any], parts: Sequence[Part], block: int = _BLOCK
 ) -> Iterator[dict[Part, Floats]]:
     """Yields, for each block of the text, the activations (T, H) of `parts` after each character.
 
     The lstm's c is handed out as tanh(c), what it contributes to the output and what Karpathy, Johnson & Fei-Fei 2015
     (arXiv 1506.02078) draw: c itself has no bounds.
     """
-    cell = network.cell
-    state = network.zero_state(1)
+    state = engine.zero_state(1)
     for start in range(0, len(ids), block):
-        here = ids[start : start + block]
-        taken: dict[Part, Floats] = {
-            part: np.empty((len(here), network.config.hidden_size), np.float32) for part in parts
-        }
-        for place, id_ in enumerate(here):
-            state, gates = network.observe([int(id_)], state)
-            for (layer, kind), array in taken.items():
-                if kind in cell.state_names:
-                    value = state[layer - 1][cell.state_names.index(kind)][0]
-                    array[place] = np.tanh(value) if kind == "c" else value
-                else:
-                    array[place] = gates[layer - 1][cell.gate_names.index(kind)][0]
-        yield taken
+        taken, state = engine.record(np.asarray(ids[start : start + block]), state)
+        here: dict[Part, Floats] = {}
+        for layer, kind in parts:
+            values = taken[kind][:, layer - 1]
+            here[layer, kind] = np.tanh(values) if kind == "c" else values
+        yield here
 
 
-def liveliest(network: Network, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:
+def liveliest(engine: Recorder, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:
     """The `count` state units that vary most over the text, by the standard deviation of what `record` gives.
 
     Of each layer's h and (for an lstm) tanh(c); a unit is named once, as the kind in which it varies more.
     """
-    config, cell = network.config, network.cell
+    config = engine.config
+    cell = make_cell(config)
     parts = [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in cell.state_names]
     sums = {part: np.zeros(config.hidden_size) for part in parts}
     squares = {part: np.zeros(config.hidden_size) for part in parts}
-    for taken in record(network, ids, parts):
+    for taken in record(engine, ids, parts):
         for part, values in taken.items():
             exact = values.astype(np.float64)
             sums[part] += exact.sum(0)

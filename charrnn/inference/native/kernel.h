@@ -34,8 +34,8 @@ INLINE vec NAME(exponential)(vec x) {
     p = p * r + 5.0000001201e-1f;
     p = (p * r) * r + r;
     p = p + 1.0f;
-    ints exponent = ((ints)(n + magic) - (ints)magic) << 23;
-    return (vec)((ints)p + exponent);
+    ints exponent = ((ints)(n + magic) - (ints)magic + 127) << 23;
+    return p * (vec)exponent;
 }
 INLINE vec NAME(sigmoid)(vec x) { return 1.0f / (1.0f + NAME(exponential)(-x)); }
 INLINE vec NAME(tanh)(vec x) { return 1.0f - 2.0f / (1.0f + NAME(exponential)(x + x)); }
@@ -175,10 +175,12 @@ TARGET static void NAME(activate)(const Model *m, const float *z, const float *h
     }
 }
 
-/* weights[v] = exp((logits[v] - largest) / temperature) */
+/* weights[v] = exp((logits[v] - largest) / temperature), and 0, not the least float, where that is next to nothing */
 TARGET static void NAME(exponentials)(const float *logits, float largest, float temperature, float *weights, int count) {
-    for (int v = 0; v < count; v += W)
-        NAME(store)(weights + v, NAME(exponential)((NAME(load)(logits + v) - largest) / temperature));
+    for (int v = 0; v < count; v += W) {
+        vec x = (NAME(load)(logits + v) - largest) / temperature;
+        NAME(store)(weights + v, NAME(choose)(x < -87.0f, NAME(splat)(0), NAME(exponential)(x)));
+    }
 }
 
 TARGET static void NAME(tabulate)(const Model *m, float *table) {

@@ -5,6 +5,7 @@
  */
 #include "step.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 #if defined(_WIN32)
@@ -57,31 +58,32 @@ static double log_probability(int count, const float *logits, float *weights, Ex
     return ((double)logits[id] - largest) - log(sum);
 }
 
-static int heavier(const float *weights, int a, int b) { return weights[a] > weights[b] || (weights[a] == weights[b] && a < b); }
+static int heavier(const float *logits, int a, int b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); }
 
 /* Restores the heap property (the heaviest on top) below `root`. */
-static void sink(int32_t *heap, int size, int root, const float *weights) {
+static void sink(int32_t *heap, int size, int root, const float *logits) {
     for (int child; (child = 2 * root + 1) < size; root = child) {
-        if (child + 1 < size && heavier(weights, heap[child + 1], heap[child])) child++;
-        if (!heavier(weights, heap[child], heap[root])) return;
+        if (child + 1 < size && heavier(logits, heap[child + 1], heap[child])) child++;
+        if (!heavier(logits, heap[child], heap[root])) return;
         int32_t swapped = heap[root];
         heap[root] = heap[child], heap[child] = swapped;
     }
 }
 
-/* Sets to 0 what top-k and then top-p leave out: characters are taken from a heap, heaviest first, equals by id. */
-static void keep_head(float *weights, int count, const Settings *settings, int32_t *heap) {
+/* Sets to 0 what top-k and then top-p leave out: characters are taken from a heap, heaviest first, equals by id. Logits
+ * tell the order: at a high temperature the weights of unequal characters round to the same float. */
+static void keep_head(const float *logits, float *weights, int count, const Settings *settings, int32_t *heap) {
     const int cut = settings->top_k > 0 && settings->top_k < count;
     double total = 0, before = 0;
     for (int v = 0; v < count; v++) heap[v] = v, total += weights[v];
-    for (int root = count / 2 - 1; root >= 0; root--) sink(heap, count, root, weights);
+    for (int root = count / 2 - 1; root >= 0; root--) sink(heap, count, root, logits);
     int size = count;
     for (int taken = 0; taken < (cut ? settings->top_k : count); taken++) {
         if (!cut && before >= settings->top_p * total) break;
         before += weights[heap[0]];
         const int32_t top = heap[0]; /* what is taken lies behind the heap, the heaviest last */
         heap[0] = heap[--size], heap[size] = top;
-        sink(heap, size, 0, weights);
+        sink(heap, size, 0, logits);
     }
     for (int rest = 0; rest < size; rest++) weights[heap[rest]] = 0;
     if (!cut || settings->top_p >= 1) return;
@@ -104,10 +106,11 @@ static int draw(const Job *job, int count, const float *logits, float *weights, 
     if (!largest_of(logits, count, &largest, &place)) return 0;
     *id = place;
     if (settings->temperature == 0) return 1;
-    exponentials(logits, largest, (float)settings->temperature, weights, count);
+    const double temperature = fmin(fmax(settings->temperature, FLT_MIN), FLT_MAX); /* 0 / 0 would be no number */
+    exponentials(logits, largest, (float)temperature, weights, count);
     if (settings->min_p > 0)
         for (int v = 0; v < count; v++) weights[v] = weights[v] < settings->min_p ? 0 : weights[v];
-    if ((settings->top_k > 0 && settings->top_k < count) || settings->top_p < 1) keep_head(weights, count, settings, heap);
+    if ((settings->top_k > 0 && settings->top_k < count) || settings->top_p < 1) keep_head(logits, weights, count, settings, heap);
     double sum = 0, cumulative = 0;
     for (int v = 0; v < count; v++) sum += weights[v];
     const double target = job->uniforms[(int64_t)t * job->lanes + b] * sum;
@@ -205,24 +208,50 @@ int32_t charrnn_best_set(void) {
     return 0;
 }
 
+/* Round to nearest, no traps, denormal numbers are 0: whatever the calling thread has set (torch, for one, changes it in
+ * the threads it is told to), all threads of a job compute alike, and what fades away does not slow the step down. */
+static uint32_t enter_arithmetic(void) {
+#if defined(__x86_64__)
+    const uint32_t before = _mm_getcsr();
+    _mm_setcsr(0x9fc0);
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static void leave_arithmetic(uint32_t before) {
+#if defined(__x86_64__)
+    _mm_setcsr(before);
+#else
+    (void)before;
+#endif
+}
+
 /* Does the part of `job` that belongs to `thread` (0 to threads - 1); returns when all have done theirs. */
 void charrnn_run(const Model *model, Job *job, int32_t thread, int32_t set) {
+    const uint32_t before = enter_arithmetic();
 #if defined(__x86_64__)
-    if (set == 2) { run_avx512(model, job, thread); return; }
-    if (set == 1) { run_avx2(model, job, thread); return; }
+    if (set == 2) run_avx512(model, job, thread);
+    else if (set == 1) run_avx2(model, job, thread);
+    else
 #endif
+        run_portable(model, job, thread);
+    leave_arithmetic(before);
     (void)set;
-    run_portable(model, job, thread);
 }
 
 /* What the first layer's chains hold after the input of each character: V x panels x input.rows. */
 void charrnn_tabulate(const Model *model, float *table, int32_t set) {
+    const uint32_t before = enter_arithmetic();
 #if defined(__x86_64__)
-    if (set == 2) { tabulate_avx512(model, table); return; }
-    if (set == 1) { tabulate_avx2(model, table); return; }
+    if (set == 2) tabulate_avx512(model, table);
+    else if (set == 1) tabulate_avx2(model, table);
+    else
 #endif
+        tabulate_portable(model, table);
+    leave_arithmetic(before);
     (void)set;
-    tabulate_portable(model, table);
 }
 
 /* What a caller must know to be the right one. */
@@ -236,10 +265,17 @@ void charrnn_pack(const float *matrix, int32_t blocks, int32_t size, int32_t K, 
     for (int32_t start = 0; start < padded; start += units) {
         const int32_t here = padded - start < units ? padded - start : units;
         if (out) {
-            for (int32_t k = 0; k < K; k++)
-                for (int32_t s = 0; s < blocks; s++)
-                    for (int32_t u = start; u < start + here; u++)
-                        *out++ = u < size ? matrix[((int64_t)order[s] * size + u) * K + k] : 0.0f;
+            /* Sixteen inputs at a time: a row's line is read once, and what is written stays in the first cache. */
+            const int32_t rows = blocks * here;
+            for (int32_t first = 0; first < K; first += 16) {
+                const int32_t count = K - first < 16 ? K - first : 16;
+                for (int32_t row = 0; row < rows; row++) {
+                    const int32_t u = start + row % here;
+                    const float *from = matrix + ((int64_t)order[row / here] * size + u) * K + first;
+                    for (int32_t k = 0; k < count; k++) out[(int64_t)k * rows + row] = u < size ? from[k] : 0.0f;
+                }
+                out += (int64_t)count * rows;
+            }
             continue;
         }
         for (int32_t g = 0; g < groups; g++) {

@@ -1,0 +1,154 @@
+"""A trained model for use from Python: `charrnn.load(path)`.
+
+    model = charrnn.load("checkpoints/tinyshakespeare")
+    print(model.sample("ROMEO:", length=200, temperature=0.7))
+    print(model.score("To be, or not to be").bits_per_character)
+    log_probabilities, state = model.step("T")
+
+Without torch on a CPU, as the command line. Knows characters and engines. Refuses to know files' formats and terminals.
+
+Shape letters: V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charrnn import checkpoint as checkpoints
+from charrnn.checkpoint import Checkpoint
+from charrnn.config import DeviceName, ModelConfig, SamplingConfig, UnknownPolicy, WeightsName
+from charrnn.drawing import Doubles, log_probabilities
+from charrnn.errors import TextError, UsageError
+from charrnn.evaluate.score import Score
+from charrnn.inference.engine import Engine, make_engine
+from charrnn.runs import find_checkpoint
+from charrnn.sampling import Request, write
+from charrnn.vocabulary import Vocabulary
+
+_BLOCK = 4096
+
+
+def load(
+    path: str | Path | None = None,
+    *,
+    device: DeviceName = "cpu",
+    weights: WeightsName = "float32",
+    threads: int | None = None,
+) -> Pretrained:
+    """The model of a checkpoint file or a run's folder; by default of the newest run under checkpoints/.
+
+    `weights` int8 is about three times faster for wide models and costs a few thousandths of a bit per character.
+    `threads` is chosen by size where it is None. Raises CheckpointError, or UsageError for what this machine lacks.
+    """
+    loaded = checkpoints.load(find_checkpoint(None if path is None else Path(path)))
+    return Pretrained(loaded, open_engine(loaded, device=device, weights=weights, threads=threads))
+
+
+def open_engine(
+    loaded: Checkpoint, *, device: DeviceName = "cpu", weights: WeightsName = "float32", threads: int | None = None
+) -> Engine:
+    """What steps the model: on a CPU without torch, which starts at once."""
+    if device in ("cpu", "auto"):
+        engine: Engine = make_engine(loaded.model, loaded.parameters, weights=weights, threads=threads)
+        return engine
+    if weights != "float32":
+        raise UsageError(f"--weights is {weights!r} and --device {device}", "int8 weights are for --device cpu")
+    from charrnn.device import choose_device
+    from charrnn.stepper import TorchStepper
+
+    return TorchStepper(loaded, choose_device(device))
+
+
+class Pretrained:
+    """A trained model. It may be used from several threads; a state is a value and may be used again."""
+
+    def __init__(self, loaded: Checkpoint, engine: Engine) -> None:
+        self.checkpoint = loaded
+        self.engine = engine
+
+    @property
+    def config(self) -> ModelConfig:
+        """Cell, layers, sizes."""
+        return self.checkpoint.model
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The characters it knows; a character's place is its id."""
+        return self.checkpoint.vocabulary
+
+    def __repr__(self) -> str:
+        config = self.config
+        return f"<charrnn {config.cell} {config.num_layers} x {config.hidden_size}, {len(self.vocabulary)} characters>"
+
+    def stream(
+        self, prime: str = "", *, number: int = 0, unknown: UnknownPolicy = "error", **settings: Any
+    ) -> Iterator[str]:
+        """Yields one sample, piece by piece, without the prime. `settings` are the fields of `SamplingConfig`.
+
+        Sample `number` of a seed is always the same text. Raises TextError for a prime with characters that the model
+        does not know, UsageError for settings that cannot be used.
+        """
+        config = SamplingConfig(**settings)
+        ids = self.vocabulary.encode(prime, unknown)
+        for piece in write(self.engine, self.vocabulary, ids, [Request(config, number)]):
+            if piece.text:
+                yield piece.text
+
+    def sample(self, prime: str = "", *, number: int = 0, unknown: UnknownPolicy = "error", **settings: Any) -> str:
+        """The text of one sample, without the prime; see `stream`."""
+        return "".join(self.stream(prime, number=number, unknown=unknown, **settings))
+
+    def samples(
+        self,
+        count: int,
+        prime: str = "",
+        *,
+        temperatures: Sequence[float] | None = None,
+        unknown: UnknownPolicy = "error",
+        **settings: Any,
+    ) -> list[str]:
+        """Samples 0 to count - 1, written side by side; with several `temperatures`, count of each in turn."""
+        config = SamplingConfig(**settings)
+        chosen = [config.temperature] if temperatures is None else temperatures
+        requests = [
+            Request(replace(config, temperature=temperature), number)
+            for temperature in chosen
+            for number in range(count)
+        ]
+        texts = [""] * len(requests)
+        for piece in write(self.engine, self.vocabulary, self.vocabulary.encode(prime, unknown), requests):
+            texts[piece.sample] += piece.text
+        return texts
+
+    def score(self, text: str, *, unknown: UnknownPolicy = "error") -> Score:
+        """Nats of `text`, each character but the first given all before it, from the zero state.
+
+        The number of `charrnn eval` for text whose characters the model knows. Raises TextError where fewer than two
+        characters are left.
+        """
+        ids = self.vocabulary.encode(text, unknown)
+        if len(ids) < 2:
+            raise TextError("there is nothing to score", "give a text of at least two characters")
+        state, logits, likely = self.engine.zero_state(1), None, []
+        for start in range(0, len(ids), _BLOCK):
+            scored = self.engine.score(ids[start : start + _BLOCK], state, logits)
+            logits, state = scored.logits, scored.state
+            likely.append(scored.log_probabilities)
+        return Score(float(-np.concatenate(likely)[1:].sum()), len(ids) - 1)
+
+    def step(self, text: str, state: Any = None, *, unknown: UnknownPolicy = "error") -> tuple[Doubles, Any]:
+        """Reads `text` (one character or more) from `state` on, by default from the zero state.
+
+        Returns the log-probabilities (V,) of each character to come next, in the order of `vocabulary.characters`, and
+        the new state.
+        """
+        ids = self.vocabulary.encode(text, unknown)
+        if not len(ids):
+            raise TextError("there is nothing to read", "give at least one character")
+        logits, state = self.engine.read(ids, self.engine.zero_state(1) if state is None else state)
+        return log_probabilities(logits[0]), state
