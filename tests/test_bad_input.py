@@ -77,11 +77,12 @@ def _file(kind: str = "best", cell: str = "lstm") -> bytes:
 
 
 def _big() -> bytes:
-    """A checkpoint whose numbers are all finite, and whose second step is infinity less infinity."""
-    saved = tiny()
-    signs = {"embedding": 1, "layers.1.weight_ih": 1, "layers.1.weight_hh": -1}
-    for name, sign in signs.items():
-        saved.parameters[name].fill(sign * 3e38)
+    """A gru whose numbers are all finite, and whose second step is a closed reset gate times infinity: not a number."""
+    saved = tiny(cell="gru")
+    H = saved.model.hidden_size
+    biases, recurrent = saved.parameters["layers.1.bias_ih"], saved.parameters["layers.1.weight_hh"]
+    biases[: 2 * H], biases[2 * H :] = -3e38, 1e5  # r = z = 0, n = 1, so the first h is 1
+    recurrent[2 * H :] = 3e38
     return forge(saved.metadata(), arrays_of(saved))
 
 
@@ -284,6 +285,12 @@ _CASES: dict[str, Case] = {
     "an escape that is cut off": Case(r"sample -e --prime '\u00'", USAGE, r"--prime holds the escape '\\u'"),
     "an escape of nothing": Case("sample -e --prime 'abc\\'", USAGE, r"--prime holds the escape '\\'"),
     "an escape beyond Unicode": Case(r"sample -e --stop '\U00110000'", USAGE, r"--stop holds the escape '\\U00110000'"),
+    "samples without an end": Case("sample --repeat-until-stop --json", USAGE, ("--repeat-until-stop", "--stop")),
+    "several samples without an end": Case("sample --repeat-until-stop --count 2", USAGE, "--stop"),
+    "a session of several samples": Case("sample --interactive --count 2", USAGE, "--interactive writes one text"),
+    "a session as JSON": Case("sample -i --json", USAGE, "--interactive writes one text"),
+    "a session at two temperatures": Case("sample -i -t 1,2", USAGE, "--interactive writes one text"),
+    "a session whose prime takes standard input": Case("sample -i --prime-file -", USAGE, "reads your choices"),
     "an empty stop": Case("sample --stop ''", USAGE, ("--stop is ''", "at least one character")),
     # Inspecting
     "a unit for no text": Case("inspect --unit L1.h0", USAGE, "need a text"),
@@ -301,7 +308,7 @@ _CASES: dict[str, Case] = {
     "a page of no name": Case("inspect text.txt --html ''", USAGE, "cannot go on writing"),
     "inspecting on a GPU": Case("inspect text.txt --device cuda", USAGE, "--device is cuda"),
     "weights too large to compute with": Case(
-        "inspect text.txt -c big -u L1.c0", CHECKPOINT, "L1.c0 is not finite", lambda: Path("big").write_bytes(_big())
+        "inspect text.txt -c big -u L1.h0", CHECKPOINT, "L1.h0 is not finite", lambda: Path("big").write_bytes(_big())
     ),
     # Evaluating
     "a score of nothing": Case("eval empty", TEXT, "nothing to score", _write("empty", b"")),
@@ -357,7 +364,9 @@ _VALUES: dict[str, dict[str, list[str]]] = {
     "sample": {
         **dict.fromkeys(("--length", "--count", "--top-k"), _NOT_POSITIVE_INTEGERS),
         "--top-p": [*_NOT_NUMBERS, "0", "2", "-1"],
-        "--temperature": _NEGATIVE,
+        "--min-p": [*_NOT_NUMBERS, "1.5", "-1"],
+        "--temperature": [*_NEGATIVE, "0.5,", ",", "0.5,-1", "0.5;1"],
+        "--threads": [*_NOT_POSITIVE_INTEGERS, "100000"],
         "--seed": [*_NOT_COUNTS, str(2**63)],
     },
     "eval text.txt": {
@@ -385,7 +394,7 @@ def test_a_number_that_cannot_be(charrnn: Callable[..., Result], command: str, o
     [
         *(("train text.txt", name) for name in
           ("--cell", "--optimizer", "--decay", "--device", "--newlines", "--encoding-errors", "--on-divergence")),
-        *(("sample", name) for name in ("--unknown", "--device")),
+        *(("sample", name) for name in ("--unknown", "--device", "--weights")),
         *(("eval text.txt", name) for name in ("--split", "--unknown", "--encoding-errors", "--device")),
         *(("inspect text.txt", name) for name in ("--unknown", "--device")),
     ],
@@ -518,7 +527,7 @@ def test_memory_that_runs_out(charrnn: Callable[..., Result], monkeypatch: pytes
 
         monkeypatch.setattr("charrnn.evaluate.report.report", fail)
         _check(charrnn("eval", "text.txt"), RESOURCE, "out of memory")
-        monkeypatch.setattr("charrnn.sampling.sample", fail)
+        monkeypatch.setattr("charrnn.sampling.write", fail)
         if isinstance(error, MemoryError):
             _check(charrnn("sample"), RESOURCE, "out of memory")
 

@@ -30,7 +30,7 @@ def setting(
     more: str = "",
 ) -> Any:
     """An option for field `name` of `cls`. Its value is None where the user says nothing, so that what was asked for
-    can be told from what was left open; the help shows the field's documentation, `more`, and its default, or `shown`."""
+    can be told from what was left open; its help is the field's documentation, `more`, and the default or `shown`."""
     default = default_of(cls, name)
     shown = shown or (str(default) if default not in (None, "") else None)
     return typer.Option(

@@ -46,14 +46,15 @@ class _Signs:
     circle: str = "\u25cc"
     bar: str = "\u258f\u258e\u258d\u258c\u258b\u258a\u2589\u2588"
     """From the narrowest to the full one."""
+    encoding: str = "utf-8"
 
     @classmethod
     def of(cls, encoding: str) -> Self:
-        signs = cls()
+        signs = cls(encoding=encoding)
         try:
             "".join(getattr(signs, name) for name in cls.__slots__).encode(encoding)
-        except (UnicodeEncodeError, LookupError):
-            return cls("_", "\\n", "\\t", "|", "~", "", "#")
+        except UnicodeEncodeError:
+            return cls("_", "\\n", "\\t", "|", "~", "", "#", encoding)
         return signs
 
     def label(self, text: str) -> str:
@@ -66,7 +67,8 @@ class _Signs:
             if category == "Cf" or (category == "Zs" and character != " "):
                 shown[place] = f"\u2039U+{ord(character):04X}\u203a"
         first = unicodedata.category(text[0])[0]
-        return (self.circle if first == "M" else "") + "".join(shown)
+        label = (self.circle if first == "M" else "") + "".join(shown)
+        return label.encode(self.encoding, "backslashreplace").decode(self.encoding)
 
 
 class Menu:
@@ -105,12 +107,16 @@ class Menu:
         if room < 0:
             for column in (left, right):
                 column.narrow(column.width - width)
-                self._print(*column.rows(0, 0))
-            return
-        bar = min(room // 2 - 1, _LONGEST_BAR)
-        count = max(len(words), len(characters), 1)
-        sides = (column.rows(bar if bar >= _SHORTEST_BAR else 0, count) for column in (left, right))
-        self._print(*(Text.assemble(*pair) for pair in zip(*sides, strict=True)))
+            lines = left.rows() + right.rows()
+        else:
+            bar = min(room // 2 - 1, _LONGEST_BAR)
+            bar = bar if bar >= _SHORTEST_BAR else 0
+            count = max(len(words), len(characters))
+            pairs = zip(left.rows(bar, count), right.rows(bar, count), strict=True)
+            lines = [Text.assemble(one, " " * _GAP, other) for one, other in pairs]
+        for line in lines:
+            line.rstrip()
+        self._print(*lines)
 
     def keys(self, rows: Sequence[tuple[str, str]]) -> None:
         """A table of keys and what they do."""
@@ -119,11 +125,15 @@ class Menu:
         table.add_column(overflow="fold")
         for key, meaning in rows:
             table.add_row(Text(key), Text(meaning))
-        self._print(table)
+        self._print(table, wrapped=True)
 
     def say(self, text: str) -> None:
-        """A notice, on a line of its own."""
-        self._write(visible(text, kept="\t") + "\n")
+        """A notice, beginning on a line of its own; a terminal gets it in lines of whole words."""
+        text = visible(text, kept="\t")
+        if self._console.is_terminal:
+            self._print(Text(text), wrapped=True)
+        else:
+            self._write(text + "\n")
 
     def ask(self) -> None:
         """The prompt."""
@@ -141,11 +151,11 @@ class Menu:
             rows += line.divide(list(accumulate(map(len, pieces)))[:-1])
         return rows[-_ROWS_OF_TEXT:]
 
-    def _print(self, *pieces: RenderableType) -> None:
+    def _print(self, *pieces: RenderableType, wrapped: bool = False) -> None:
         # Rich itself must not meet a broken pipe: it would close the standard output, which the text goes to.
         with self._console.capture() as captured:
             for piece in pieces:
-                self._console.print(piece, no_wrap=isinstance(piece, Text), crop=False, overflow="ignore")
+                self._console.print(piece, soft_wrap=not wrapped)
         self._write(captured.get())
 
     def _write(self, text: str) -> None:
@@ -181,13 +191,13 @@ class _Column:
         self._label_width = max(min(self._label_width, _SHORTEST_LABEL), self._label_width - max(by, 0))
         return before - self.width
 
-    def rows(self, bar: int, count: int) -> list[Text]:
-        """A title and at least `count` rows, all of one width; bars of at most `bar`; a gap where `count` is given."""
-        width = self.width + (1 + bar if bar else 0) + (_GAP if count else 0)
+    def rows(self, bar: int = 0, count: int = 1) -> list[Text]:
+        """A title and at least `count` rows, all of one width, with bars of at most `bar`."""
+        width = self.width + (1 + bar if bar else 0)
         lines = [Text(self._title, _TITLE)]
         for key, label, share in zip(self._keys, self._labels, self._shares, strict=True):
-            line = Text(key.rjust(self._key_width), _KEY)
-            line.append(f" {self._fitted(label)} {_percent(share):>{_SHARE_WIDTH}}", "not bold default")
+            line = Text.assemble((key.rjust(self._key_width), _KEY), " ", self._fitted(label))
+            line.append(f" {_percent(share):>{_SHARE_WIDTH}}")
             if bar:
                 line.append(" " + self._bar(share / (max(self._shares) or 1), bar), _BAR)
             lines.append(line)
