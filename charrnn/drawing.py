@@ -1,7 +1,7 @@
 """From logits to the next character: the distribution that settings make of them, and a draw from it.
 
 Random numbers come from a counter-based generator (Philox) made from the seed and the sample's number, one a character,
-so a sample depends on nothing else. These are the definitions; the compiled step follows them (inference/native/step.c).
+so a sample depends on nothing else. These are the definitions; the compiled step follows them (native/step.c).
 Knows numbers. Refuses to know models and text.
 
 Shape letters: T characters, V vocabulary.

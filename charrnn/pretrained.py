@@ -27,7 +27,7 @@ from charrnn.errors import TextError, UsageError
 from charrnn.evaluate.score import Score
 from charrnn.inference.engine import Engine, make_engine
 from charrnn.runs import find_checkpoint
-from charrnn.sampling import Request, write
+from charrnn.sampling import SampleRequest, write
 from charrnn.vocabulary import Vocabulary
 
 _BLOCK = 4096
@@ -42,7 +42,7 @@ def load(
 ) -> Pretrained:
     """The model of a checkpoint file or a run's folder; by default of the newest run under checkpoints/.
 
-    `weights` int8 is about three times faster for wide models and costs a few thousandths of a bit per character.
+    `weights` int8 is about three times faster for wide models and costs about a thousandth of a bit per character.
     `threads` is chosen by size where it is None. Raises CheckpointError, or UsageError for what this machine lacks.
     """
     loaded = checkpoints.load(find_checkpoint(None if path is None else Path(path)))
@@ -95,7 +95,7 @@ class Pretrained:
         """
         config = SamplingConfig(**settings)
         ids = self.vocabulary.encode(prime, unknown)
-        for piece in write(self.engine, self.vocabulary, ids, [Request(config, number)]):
+        for piece in write(self.engine, self.vocabulary, ids, [SampleRequest(config, number)]):
             if piece.text:
                 yield piece.text
 
@@ -116,7 +116,7 @@ class Pretrained:
         config = SamplingConfig(**settings)
         chosen = [config.temperature] if temperatures is None else temperatures
         requests = [
-            Request(replace(config, temperature=temperature), number)
+            SampleRequest(replace(config, temperature=temperature), number)
             for temperature in chosen
             for number in range(count)
         ]

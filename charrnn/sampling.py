@@ -1,4 +1,4 @@
-"""Writing text: run the prime through the model once, then draw one character after the other, for many samples at once.
+"""Writing text: run the prime through the model once, then draw character after character, for many samples at once.
 
 Works over any engine, the compiled one, numpy or a GPU's. Each sample has its own settings and its own random stream
 (drawing.py), so its text does not depend on the samples beside it. Text comes in pieces: the first of one character, so
@@ -31,7 +31,7 @@ _BLOCK = 4096  # characters of a prime read in one go
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SampleRequest:
     """A sample to write: its settings, and its number, which with the seed makes its random stream."""
 
     config: SamplingConfig
@@ -53,14 +53,14 @@ class Piece:
     is_last: bool
 
 
-def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> Sequence[int] | npt.NDArray[Any]:
-    """What the model reads before it writes: the prime, or a line end where there is none.
+def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """What the model reads before it writes: a line end, and then the prime.
 
-    A model has never seen a beginning, only continuations, and the commonest beginning is that of a line.
+    A model has hardly seen a beginning, only continuations. From the zero state the first characters of a prime lead
+    some models astray (corpora/EXPERIMENTS.md), and the commonest beginning is that of a line.
     """
-    if len(ids):
-        return ids
-    return [int(vocabulary.lookup("\n")[0])] if "\n" in vocabulary else [0]
+    start = vocabulary.lookup("\n")[:1] if "\n" in vocabulary else np.zeros(0 if len(ids) else 1)
+    return np.concatenate([start, np.asarray(ids)]).astype(np.int32)
 
 
 def read_prime(engine: Engine, vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> tuple[Floats, Any]:
@@ -76,7 +76,7 @@ def write(
     engine: Engine,
     vocabulary: Vocabulary,
     prime: Sequence[int] | npt.NDArray[Any],
-    requests: Sequence[Request],
+    requests: Sequence[SampleRequest],
 ) -> Iterator[Piece]:
     """Yields what the model writes after `prime` (ids) for each request, piece by piece, side by side.
 
@@ -102,7 +102,7 @@ def sample(
     number: int = 0,
 ) -> Iterator[str]:
     """Yields the text of one sample, piece by piece. See `write`."""
-    for piece in write(engine, vocabulary, prime, [Request(config, number)]):
+    for piece in write(engine, vocabulary, prime, [SampleRequest(config, number)]):
         if piece.text:
             yield piece.text
 
@@ -112,7 +112,7 @@ class _Lane:
     """A sample under way."""
 
     place: int
-    request: Request
+    request: SampleRequest
     decode: Decoder
     left: float = 0
     """Characters still to write."""

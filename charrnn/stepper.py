@@ -1,9 +1,9 @@
 """The torch model as an engine to sample from: for GPUs.
 
 On a CPU `inference/` is faster and needs no torch. Drawing happens on the device, with the numbers of the same random
-streams, and nothing waits for it inside the loop: on CUDA the whole step (distribution, draw, embedding, layers, decoder)
-is one captured graph that is replayed once a character, and the ids come back once a piece. Elsewhere the same step runs
-eagerly. Knows steps for a few lanes. Refuses to know text.
+streams, and nothing waits for it inside the loop: on CUDA the whole step (distribution, draw, embedding, layers,
+decoder) is one captured graph, replayed once a character, and the ids come back once a piece. Elsewhere the same step
+runs eagerly. Knows steps for a few lanes. Refuses to know text.
 
 Shape letters: T characters, B lanes, V vocabulary.
 """
@@ -126,14 +126,18 @@ class _Loop:
         self._uniforms[:count].copy_(torch.from_numpy(np.ascontiguousarray(uniforms)))
         if self._device.type == "cuda" and self._graph is None:
             self._capture()
+        self.replay(count)
+        ids, likely = self._ids[:count].cpu(), self._likely[:count].cpu()  # the one place that waits
+        return ids.numpy().astype(np.int32), likely.numpy().astype(np.float64)
+
+    def replay(self, count: int) -> None:
+        """The loop itself: `count` steps from the beginning of the buffers, without waiting for any of them."""
         self._place.zero_()
         for _ in range(count):
             if self._graph is None:
                 self._step()
             else:
                 self._graph.replay()
-        ids, likely = self._ids[:count].cpu(), self._likely[:count].cpu()  # the one place that waits
-        return ids.numpy().astype(np.int32), likely.numpy().astype(np.float64)
 
     def _capture(self) -> None:
         """Records the step as a graph; what the recording does to the buffers is undone."""

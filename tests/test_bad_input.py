@@ -288,6 +288,7 @@ _CASES: dict[str, Case] = {
     "samples without an end": Case("sample --repeat-until-stop --json", USAGE, ("--repeat-until-stop", "--stop")),
     "several samples without an end": Case("sample --repeat-until-stop --count 2", USAGE, "--stop"),
     "a session of several samples": Case("sample --interactive --count 2", USAGE, "--interactive writes one text"),
+    "a session with an end": Case("sample -i --stop x", USAGE, "ends when you say so"),
     "a session as JSON": Case("sample -i --json", USAGE, "--interactive writes one text"),
     "a session at two temperatures": Case("sample -i -t 1,2", USAGE, "--interactive writes one text"),
     "a session whose prime takes standard input": Case("sample -i --prime-file -", USAGE, "reads your choices"),

@@ -26,6 +26,7 @@ from charrnn import checkpoint as checkpoints
 from charrnn.checkpoint import Checkpoint, load, save
 from charrnn.display.summary import summary
 from charrnn.errors import CheckpointError, UsageError
+from charrnn.tensorfile import let_go
 from tests.tiny import arrays_of, enclose, forge, tiny
 
 Metadata = dict[str, Any]
@@ -676,3 +677,16 @@ def test_arrays_cannot_be_written_to(path: Path) -> None:
     array = load(path).parameters["embedding"]
     with pytest.raises(ValueError, match="read-only"):
         array[0, 0] = 1.0
+
+
+def test_pages_that_are_given_back_are_read_again(tmp_path: Path) -> None:
+    """`let_go` of a mapped array changes nothing that anyone reads; of any other array it does nothing at all."""
+    path = tmp_path / "best.safetensors"
+    saved = tiny()
+    save(path, saved)
+    for name, array in load(path).parameters.items():
+        for _ in range(2):
+            let_go(array)
+            np.testing.assert_array_equal(array, saved.parameters[name])
+    for other in (np.arange(5.0), np.zeros((0, 3)), saved.parameters["embedding"][1:, ::2]):
+        let_go(other)

@@ -21,11 +21,12 @@ from charrnn.learner import Learner
 from charrnn.model import CharacterModel
 from charrnn.plan import Request, plan_resume, plan_start
 from charrnn.runs import Run
-from charrnn.sampling import sample
+from charrnn.sampling import SampleRequest, sample, write
 from charrnn.sources import Source
 from charrnn.stepper import TorchStepper
 from charrnn.train import Trainer
 from tests.runs_compared import assert_same_run
+from tests.tiny import tiny
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")]
 
@@ -117,6 +118,40 @@ def test_eval_and_sampling_agree_with_the_cpu(corpus: Corpus, tmp_path: Path, ce
     stepper = TorchStepper(loaded, torch.device("cuda"))
     texts = ["".join(sample(model, loaded.vocabulary, [1], greedy)) for model in (network, stepper)]
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_captured_step_writes_what_numpy_writes(cell: str) -> None:
+    """The graph against the reference: the same ids from the same random numbers, alone and side by side."""
+    loaded = tiny(cell=cell)
+    reference, stepper = Network(loaded.model, loaded.parameters), TorchStepper(loaded, torch.device("cuda"))
+    settings = [{"temperature": 0.0}, {"temperature": 1.3, "top_k": 5, "top_p": 0.9}, {"min_p": 0.1}, {}]
+    requests = [SampleRequest(SamplingConfig(length=150, **one), n) for n, one in enumerate(settings)]  # type: ignore[arg-type]
+    texts = {}
+    for name, engine in (("numpy", reference), ("cuda", stepper)):
+        texts[name] = [""] * len(requests)
+        for piece in write(engine, loaded.vocabulary, [1], requests):
+            texts[name][piece.sample] += piece.text
+            assert np.isfinite(piece.log_probabilities).all()
+    assert texts["cuda"] == texts["numpy"]
+    alone = ["".join(sample(stepper, loaded.vocabulary, [1], r.config, r.number)) for r in requests]
+    assert alone == texts["cuda"]
+
+
+def test_nothing_waits_inside_the_loop_of_a_sample() -> None:
+    """A piece of 200 characters is written without a synchronisation: torch would raise at one."""
+    loaded = tiny()
+    stepper = TorchStepper(loaded, torch.device("cuda"))
+    logits, state = stepper.read([1, 2], stepper.zero_state(1))
+    config = [SamplingConfig(top_p=0.9)]
+    stepper.write(logits, state, config, np.full((3, 1), 0.5))  # captures
+    loop = stepper._loops[1, True]
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loop.replay(200)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_bad_update_is_skipped_on_the_device() -> None:

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 import charrnn
+from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoint import Checkpoint, save
+from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, TextError, UsageError
 from charrnn.evaluate import bpc
 from charrnn.model import CharacterModel
@@ -96,11 +98,14 @@ def test_a_row_of_temperatures_is_each_alone(model: Pretrained) -> None:
 
 
 def test_log_probabilities_are_the_models_own(model: Pretrained) -> None:
-    """What --json says of each character is what a score of the same text says, whatever the temperature."""
+    """What --json says of each character is what a score of the same text says, whatever the temperature.
+
+    A sample begins as a line does.
+    """
     body = json.loads(_sample(*"--prime abc -n 25 -t 3 --top-p 0.9 --json".split()))
     assert body["temperature"] == 3
     assert len(body["log_probabilities"]) == len(body["text"]) == 25
-    whole, prime = model.score("abc" + body["text"]), model.score("abc")
+    whole, prime = model.score("\nabc" + body["text"]), model.score("\nabc")
     assert -sum(body["log_probabilities"]) == pytest.approx(whole.nats - prime.nats, abs=1e-4)
 
 
@@ -177,6 +182,38 @@ def test_neither_sampling_nor_inspecting_imports_torch(command: str) -> None:
     result = subprocess.run([sys.executable, "-c", code, *command.split()], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout
+
+
+def _most_memory(compiled: str) -> int:
+    """Bytes that `charrnn sample` holds at most, mapped files included."""
+    code = (
+        "import re, sys\n"
+        "from charrnn.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1], file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", code, "sample", "-c", str(RUN), "-n", "3"]
+    environment = {**os.environ, "CHARRNN_COMPILED": compiled, "OPENBLAS_NUM_THREADS": "1"}
+    return 1024 * int(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stderr)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from Linux's /proc")
+@pytest.mark.parametrize("compiled", ["1", "0"], ids=["compiled", "numpy"])
+def test_the_weights_are_held_about_once(compiled: str) -> None:
+    """What sampling from a large model holds beyond what it holds for a tiny one: less than 2.5 times the weights."""
+    RUN.parent.mkdir(parents=True)
+    small = tiny()
+    save(RUN, small)
+    least = _most_memory(compiled)
+    model = ModelConfig(num_layers=2, hidden_size=800, embedding_size=3)
+    shapes = parameter_shapes(model, len(small.vocabulary))
+    random = np.random.default_rng(0)
+    parameters = {name: random.uniform(-0.05, 0.05, shape).astype(np.float32) for name, shape in shapes.items()}
+    save(RUN, replace(small, model=model, parameters=parameters))
+    weights = sum(array.nbytes for array in parameters.values())
+    assert weights > 30e6
+    assert _most_memory(compiled) - least < (1.5 if compiled == "1" else 2.5) * weights
 
 
 def test_colours_are_for_terminals() -> None:

@@ -15,7 +15,7 @@ from charrnn.drawing import draw, generator, log_probabilities, probabilities
 from charrnn.inference.engine import Stepwise
 from charrnn.inference.network import Network
 from charrnn.model import CharacterModel
-from charrnn.sampling import Request, sample, write
+from charrnn.sampling import SampleRequest, prime_ids, sample, write
 from charrnn.stepper import TorchStepper
 from charrnn.vocabulary import Vocabulary
 
@@ -113,15 +113,26 @@ def test_draws_follow_the_distribution() -> None:
 
 
 def test_the_prime_is_read_once_and_then_what_is_written() -> None:
-    """The model is fed the prime and its own characters, each once; without a prime, a line end."""
+    """The model is fed a line end, the prime and its own characters, each once, however many samples there are."""
     vocabulary = Vocabulary.of("\nabc")
-    model = _Uniform(4)
-    text = "".join(sample(model, vocabulary, vocabulary.encode("abc").tolist(), _config(length=5)))
-    assert model.fed[:-1] == vocabulary.encode("abc" + text).tolist()[:-1]
+    for count in (1, 3):
+        model = _Uniform(4)
+        pieces = write(
+            model, vocabulary, vocabulary.encode("abc"), [SampleRequest(_config(length=5), n) for n in range(count)]
+        )
+        text = "".join(piece.text for piece in pieces if piece.sample == 0)
+        assert model.fed == vocabulary.encode("\nabc" + text).tolist()
     model = _Uniform(4)
     next(sample(model, vocabulary, [], _config()))
     assert model.fed[0] == vocabulary.encode("\n")[0]
     assert len(model.fed) == 2  # and the first character that it wrote
+
+
+def test_a_vocabulary_without_line_ends_begins_with_the_prime() -> None:
+    """And with the first character of all where there is no prime; in byte mode the line end is a byte."""
+    assert prime_ids(Vocabulary.of("abc"), [2, 1]).tolist() == [2, 1]
+    assert prime_ids(Vocabulary.of("abc"), []).tolist() == [0]
+    assert prime_ids(Vocabulary.of_bytes(), [200]).tolist() == [10, 200]
 
 
 def test_the_same_seed_and_number_give_the_same_text() -> None:
@@ -159,7 +170,7 @@ def test_samples_side_by_side_are_the_samples_alone() -> None:
     vocabulary = Vocabulary.of("abcdefg")
     settings = [{"temperature": 0.5}, {"length": 3}, {"stop": "a"}, {"length": 700}, {"top_k": 2}, {"seed": 9}]
     requests = [
-        Request(_config(**{"length": 40, **settings[place % len(settings)]}), place // len(settings))
+        SampleRequest(_config(**{"length": 40, **settings[place % len(settings)]}), place // len(settings))
         for place in range(67)
     ]
     texts, ended = [""] * len(requests), [0] * len(requests)
@@ -186,7 +197,7 @@ def test_bytes_are_written_as_whole_characters() -> None:
             logits[0, script.pop(0) if script else 0] = 0.0
             return logits, state
 
-    pieces = list(write(Scripted(256), Vocabulary.of_bytes(), [0], [Request(_config(length=8))]))
+    pieces = list(write(Scripted(256), Vocabulary.of_bytes(), [], [SampleRequest(_config(length=8))]))
     assert "".join(piece.text for piece in pieces) == "é€x\ufffd\ufffd"
     assert pieces[0].text == ""
     assert not any("\ufffd" in piece.text for piece in pieces[:2])

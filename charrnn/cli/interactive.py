@@ -42,7 +42,7 @@ _KEYS = [
     ("l", "the model writes to the end of the line"),
     ("g 200", "the model writes 200 characters (Ctrl-C stops it)"),
     ("u, u 3", "take back the last change, the last three"),
-    ("t 0.5", "temperature of what the model writes; the menu always shows its own probabilities"),
+    ("t 0.5", "temperature of what the model writes (the menu is always at 1)"),
     ("s FILE", "save the text; s! FILE writes over a file"),
     ("m", "show the menu again"),
     ("q", "end, and print the text; so do Ctrl-D and Ctrl-C"),
@@ -204,7 +204,7 @@ class _Conversation:
     def _undo(self, times: int) -> None:
         done = self._session.undo(times)
         if done < times:
-            self._menu.say(f"there was less to undo: {done} of {times}")
+            self._menu.say(f"took back {done}, and there is no more")
         self._show_menu()
 
     def _temperature(self, argument: str) -> None:
@@ -212,7 +212,7 @@ class _Conversation:
             try:
                 temperature = float(argument)
             except ValueError:
-                raise UsageError(f"t {_quoted(argument)} is no number", "for example t 0.5") from None
+                raise UsageError(f"t needs a number, not {_quoted(argument)}", "for example t 0.5") from None
             self._session.set_temperature(temperature)
         self._menu.say(f"temperature {self._session.config.temperature:g}")
 
@@ -268,8 +268,8 @@ def _pairs(choices: Sequence[Choice]) -> list[tuple[str, float]]:
 
 def _whole(name: str, argument: str) -> int:
     if not re.fullmatch("[0-9]{1,12}", argument):
-        said = f"{name} {_quoted(argument)}" if argument else name
-        raise UsageError(f"{said}: that is no whole number", f"for example {name} 3")
+        given = f", not {_quoted(argument)}" if argument else ""
+        raise UsageError(f"{name} needs a whole number{given}", f"for example {name} 3")
     return int(argument)
 
 

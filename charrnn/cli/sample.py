@@ -18,7 +18,7 @@ from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
-    from charrnn.sampling import Piece, Request
+    from charrnn.sampling import Piece, SampleRequest
     from charrnn.vocabulary import Ids, Vocabulary
 
 _TEXT, _DRAWING, _OUTPUT = "Text", "Drawing", "Output"
@@ -31,8 +31,8 @@ def sample(
         typer.Option(
             "--prime",
             "-p",
-            help="Text to go on from; the model reads it first.",
-            show_default="a new line",
+            help="Text to go on from; the model reads it first, as the beginning of a line.",
+            show_default="none: a new line",
             rich_help_panel=_TEXT,
         ),
     ] = None,
@@ -121,8 +121,8 @@ def sample(
         WeightsName,
         typer.Option(
             "--weights",
-            help="float32, or int8: a quarter of the memory and faster where the model is wide, for some thousandths "
-            "of a bit per character.",
+            help="float32, or int8: recurrent weights in a quarter of the room, faster where the model is wide, at a "
+            "cost in quality of about a thousandth of a bit.",
             rich_help_panel="Run",
         ),
     ] = "float32",
@@ -141,7 +141,7 @@ def sample(
     from charrnn import checkpoint as checkpoints
     from charrnn.pretrained import open_engine
     from charrnn.runs import find_checkpoint
-    from charrnn.sampling import Request, write
+    from charrnn.sampling import SampleRequest, write
 
     if prime is not None and prime_file is not None:
         raise UsageError("--prime and --prime-file are both given", "give one of them")
@@ -172,7 +172,7 @@ def sample(
 
         run(engine, loaded.vocabulary, ids.tolist(), configs[0], unknown=unknown)
         return
-    requests = [Request(config, number) for config in configs for number in range(count)]
+    requests = [SampleRequest(config, number) for config in configs for number in range(count)]
     text = loaded.vocabulary.decode(ids.tolist())
     pieces = _in_order(write(engine, loaded.vocabulary, ids, requests), len(requests))
     if as_json:
@@ -204,6 +204,8 @@ def _refuse_contradictions(
         )
     if interactive and (as_json or count > 1 or len(configs) > 1):
         raise UsageError("--interactive writes one text", "leave --json, --count and further temperatures out")
+    if interactive and (configs[0].stop is not None or configs[0].repeat_until_stop):
+        raise UsageError("--interactive ends when you say so", "leave --stop and --repeat-until-stop out")
     if interactive and prime_file == "-":
         raise UsageError("--interactive reads your choices from standard input", "give the prime in a file")
 
@@ -222,7 +224,7 @@ def _in_order(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:
             current += 1
 
 
-def _print_json(prime: str, pieces: Iterator[Piece], requests: list[Request]) -> None:
+def _print_json(prime: str, pieces: Iterator[Piece], requests: list[SampleRequest]) -> None:
     for place, written in groupby(pieces, lambda piece: piece.sample):
         parts, request = list(written), requests[place]
         body = {
@@ -237,7 +239,7 @@ def _print_json(prime: str, pieces: Iterator[Piece], requests: list[Request]) ->
 
 
 def _stream(
-    prime: str, pieces: Iterator[Piece], requests: list[Request], vocabulary: Vocabulary, *, color: bool
+    prime: str, pieces: Iterator[Piece], requests: list[SampleRequest], vocabulary: Vocabulary, *, color: bool
 ) -> None:
     from charrnn.display.safe import write
 
@@ -263,7 +265,7 @@ def _stream(
         sys.stdout.flush()
 
 
-def _rule(requests: list[Request], place: int, before: str) -> None:
+def _rule(requests: list[SampleRequest], place: int, before: str) -> None:
     """The line between samples; with several temperatures, above each, with its own."""
     temperature = requests[place].config.temperature
     is_row = temperature != requests[0].config.temperature or temperature != requests[-1].config.temperature

@@ -9,6 +9,7 @@ Knows texts, probabilities and keys. Refuses to know models, and what a key does
 from __future__ import annotations
 
 import contextlib
+import io
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +77,11 @@ class Menu:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        # Rich itself must not meet a stream that is gone: it would close the standard output, which the text goes to.
+        is_terminal = stream.isatty() or None
+        self._console = Console(
+            file=io.StringIO(), force_terminal=is_terminal, highlight=False, markup=False, emoji=False
+        )
         self._signs = _Signs.of(getattr(stream, "encoding", None) or "utf-8")
 
     def tail(self, text: str, new: int = 0) -> None:
@@ -152,7 +157,6 @@ class Menu:
         return rows[-_ROWS_OF_TEXT:]
 
     def _print(self, *pieces: RenderableType, wrapped: bool = False) -> None:
-        # Rich itself must not meet a broken pipe: it would close the standard output, which the text goes to.
         with self._console.capture() as captured:
             for piece in pieces:
                 self._console.print(piece, soft_wrap=not wrapped)
@@ -225,7 +229,8 @@ def _plain(text: str) -> str:
 
 
 def _percent(share: float) -> str:
-    """
+    """A probability in at most five characters.
+
     >>> _percent(0.9999), _percent(0.1234), _percent(0.0001)
     ('100%', '12.3%', '<0.1%')
     """

@@ -35,7 +35,7 @@ from charrnn.inference.engine import Doubles, Floats, Integers, Scored, Written
 from charrnn.tensorfile import let_go
 
 MOST_LANES = 64
-_VERSION = 1
+_VERSION = 2
 _SCRATCH, _GROUP, _LINE = 128, 64, 64
 _BYTES_FOR_A_THREAD = 1 << 18
 _MOST_THREADS = 8
@@ -153,7 +153,8 @@ class _Plan:
             return list(np.split(p["bias"], len(self.input_order)))
         x_r, x_z, x_n = np.split(p["bias_ih"], 3)
         h_r, h_z, h_n = np.split(p["bias_hh"], 3)
-        return [x_n, x_r + h_r, x_z + h_z, h_n]
+        with np.errstate(over="ignore"):  # what is too large to compute with shows in the logits
+            return [x_n, x_r + h_r, x_z + h_z, h_n]
 
 
 _PLANS = {
@@ -183,7 +184,7 @@ class CompiledNetwork:
         self._kept: list[Any] = []  # memory that the structures point to
         self._plan = plan = _PLANS[config.cell]
         self._weights = weights
-        V, E = parameters["embedding"].shape
+        V = len(parameters["embedding"])
         H, L = config.hidden_size, config.num_layers
         self.vocabulary_size = V
         P = _padded(H, _LINE)
@@ -325,7 +326,7 @@ class CompiledNetwork:
         )
 
     def record(self, ids: npt.ArrayLike, state: CompiledState) -> tuple[dict[str, Floats], CompiledState]:
-        """Reads `ids` (T,) in one lane: what every unit did after each character, by kind (T, L, H), and the new state."""
+        """Reads `ids` (T,) in one lane: what every unit did after each, by kind (T, L, H), and the new state."""
         given = self._given(ids, state)
         done = self._run(state, len(given), given=given, record=True)
         names = {"lstm": "hcifgo", "gru": "hrzn", "rnn": "h"}[self.config.cell]
@@ -362,7 +363,7 @@ class CompiledNetwork:
         # What the compiled code would not survive.
         if (model.num_layers, model.padded) != (L, P) or not 1 <= B <= MOST_LANES:
             raise ValueError(
-                f"a state of {B} lanes, {L} layers and {P} units: not one of this model, or too many lanes"
+                f"a state of {B} lanes, {L} layers, {P} units is not one of this model, or of too many lanes"
             )
         if logits is not None and np.shape(logits) != (B, V):
             raise ValueError(f"logits are {np.shape(logits)}, not {(B, V)}")
@@ -378,11 +379,7 @@ class CompiledNetwork:
 
         job.hidden = point(hidden)
         if self._weights == "int8":
-            quantised = _aligned((L, 2, B, P), np.int16)
-            quantised[:, 1] = 0
-            with np.errstate(invalid="ignore"):
-                np.rint(state.hidden * np.float32(32767), out=quantised[:, 0], casting="unsafe")
-            job.hidden_quantised = point(quantised)
+            job.hidden_quantised = point(np.zeros((L, 2, B, P), np.int16))
         cell = None
         if state.cell is not None:
             cell = _aligned((L, B, P), np.float32)

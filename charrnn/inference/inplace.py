@@ -22,45 +22,61 @@ from charrnn.cells.parameters import layer_parameters
 from charrnn.config import ModelConfig
 from charrnn.inference.engine import Floats
 from charrnn.inference.network import Network, NetworkState
+from charrnn.tensorfile import let_go
 
 _HALF = np.float32(0.5)
-# Blocks of H rows in a product: gates with a sigmoid first, so that they lie side by side. The gru's candidate is kept
-# in two parts, from the input and from the state, since the reset gate stands between them.
+# How a product's blocks of H rows are made of the cell's: (block of the input matrix, block of the recurrent matrix).
+# Gates with a sigmoid come first, so that they lie side by side. The gru's candidate is kept in two parts, from the
+# input and from the state, since the reset gate stands between them.
+_BLOCKS: dict[str, list[tuple[int | None, int | None]]] = {
+    "lstm": [(0, 0), (1, 1), (3, 3), (2, 2)],  # i f o g
+    "gru": [(0, 0), (1, 1), (2, None), (None, 2)],  # r z n n
+    "rnn": [(0, 0)],
+}
 _SIGMOIDS = {"lstm": 3, "gru": 2, "rnn": 0}
-_LSTM_ORDER = (0, 1, 3, 2)  # i f g o -> i f o g
+_SMALL_TABLE = 1 << 23
 
 
 def is_plain(config: ModelConfig) -> bool:
     """Whether this module knows the cell."""
-    return config.cell in _SIGMOIDS
+    return config.cell in _BLOCKS
+
+
+def _arranged(cell: str, matrix: Floats, side: int, out: Floats) -> None:
+    """Writes the cell's blocks of rows of `matrix` into `out` in the product's order; `side` 0 is the input's."""
+    blocks = _BLOCKS[cell]
+    H = len(out) // len(blocks)
+    out[:] = 0
+    for place, pair in enumerate(blocks):
+        source = pair[side]
+        if source is not None:
+            out[place * H : (place + 1) * H] = matrix[source * H : (source + 1) * H]
+    out[: _SIGMOIDS[cell] * H] *= _HALF
 
 
 class _LayerProduct:
-    """One layer's product: matrix (R, K) over [input; state], and the biases (R,), in blocks of H rows."""
+    """One layer's product: matrix (R, K) over [input; state], and the biases (R,), in blocks of H rows.
 
-    def __init__(self, cell: str, p: Mapping[str, Any], is_first: bool) -> None:
-        H = p["weight_hh"].shape[1]
-        weight_ih, weight_hh = p["weight_ih"], p["weight_hh"]
+    The first layer's matrix is over the state alone; its input matrix (R, E) is kept apart.
+    """
+
+    def __init__(self, cell: str, p: Mapping[str, Any], *, is_first: bool) -> None:
+        H, inputs = p["weight_hh"].shape[1], p["weight_ih"].shape[1]
+        rows = len(_BLOCKS[cell]) * H
+        self.weight_ih = np.empty((rows, inputs), np.float32) if is_first else None
+        self.matrix = np.empty((rows, H if is_first else inputs + H), np.float32)
+        _arranged(cell, p["weight_ih"], 0, self.matrix[:, :inputs] if self.weight_ih is None else self.weight_ih)
+        _arranged(cell, p["weight_hh"], 1, self.matrix[:, -H:])
+        for name in ("weight_ih", "weight_hh"):
+            let_go(p[name])
+        self.bias = np.empty(rows, np.float32)
         if cell == "gru":
-            nothing = np.zeros((H, 1), np.float32)
-            weight_ih = np.concatenate([weight_ih, np.broadcast_to(nothing, (H, weight_ih.shape[1]))])
-            weight_hh = np.concatenate([weight_hh[: 2 * H], np.broadcast_to(nothing, (H, H)), weight_hh[2 * H :]])
-            b_ih, b_hh = p["bias_ih"], p["bias_hh"]
-            bias = np.concatenate([b_ih[: 2 * H] + b_hh[: 2 * H], b_ih[2 * H :], b_hh[2 * H :]])
+            recurrent = np.empty(rows, np.float32)
+            _arranged(cell, p["bias_ih"], 0, self.bias)
+            _arranged(cell, p["bias_hh"], 1, recurrent)
+            self.bias += recurrent
         else:
-            bias = p["bias"]
-            if cell == "lstm":
-                weight_ih, weight_hh, bias = (_reordered(array, _LSTM_ORDER) for array in (weight_ih, weight_hh, bias))
-        scale = np.ones((len(bias), 1), np.float32)
-        scale[: _SIGMOIDS[cell] * H] = _HALF
-        self.weight_ih = weight_ih * scale
-        self.bias = bias * scale[:, 0]
-        self.matrix = weight_hh * scale if is_first else np.concatenate([self.weight_ih, weight_hh * scale], axis=1)
-
-
-def _reordered(array: Floats, order: tuple[int, ...]) -> Floats:
-    blocks = np.split(array, len(order))
-    return np.concatenate([blocks[place] for place in order])
+            _arranged(cell, p["bias"], 0, self.bias)
 
 
 class InPlaceNetwork(Network):
@@ -68,15 +84,27 @@ class InPlaceNetwork(Network):
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
         super().__init__(config, parameters)
+        self.table: Floats | None = None
         with np.errstate(over="ignore", invalid="ignore"):  # as in `step`
             self.products = [
                 _LayerProduct(config.cell, layer_parameters(parameters, layer), is_first=layer == 1)
                 for layer in range(1, config.num_layers + 1)
             ]
-            first = self.products[0]
-            self.table: Floats = parameters["embedding"] @ first.weight_ih.T + first.bias
-        for product in self.products:
-            del product.weight_ih  # it lives on in the table, or in the matrix
+            first, embedding = self.products[0], parameters["embedding"]
+            assert first.weight_ih is not None
+            size = 4 * len(embedding) * len(first.bias)
+            if size <= max(_SMALL_TABLE, sum(product.matrix.nbytes for product in self.products) // 4):
+                self.table = embedding @ first.weight_ih.T + first.bias
+
+    def first_input(self, ids: npt.NDArray[Any]) -> Floats:
+        """What the input adds to the first layer's product, biases included: (B, R)."""
+        first = self.products[0]
+        if self.table is None:
+            assert first.weight_ih is not None
+            product: Floats = self.embedding[ids] @ first.weight_ih.T + first.bias
+        else:
+            product = self.table[ids]
+        return product
 
     def step(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[Floats, NetworkState]:
         """Reads one character in each lane: `ids` (B,) -> logits of the next (B, V), new state."""
@@ -120,7 +148,7 @@ class _InPlaceWalk:
                 both, gates = self._inputs[layer], self._gates[layer]
                 h = both[:, -H:]
                 _multiply(both, product.matrix, gates)
-                gates += network.table[rows] if layer == 0 else product.bias
+                gates += network.first_input(rows) if layer == 0 else product.bias
                 _ACTIVATE[self._cell](gates, h, self._cells[layer], self._scratch, H)
                 if layer + 1 < len(network.products):
                     self._inputs[layer + 1][:, :H] = h

@@ -30,7 +30,7 @@ class Network(Stepwise):
     def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
         self.config = config
         self.cell = make_cell(config)
-        self._embedding = parameters["embedding"]
+        self.embedding = parameters["embedding"]
         self._layers = [layer_parameters(parameters, layer) for layer in range(1, config.num_layers + 1)]
         self.decoder_weight = parameters["decoder.weight"]
         self.decoder_bias = parameters["decoder.bias"]
@@ -38,7 +38,7 @@ class Network(Stepwise):
     @property
     def vocabulary_size(self) -> int:
         """V."""
-        return len(self._embedding)
+        return len(self.embedding)
 
     def zero_state(self, lanes: int = 1) -> NetworkState:
         """The state before the first character."""
@@ -60,7 +60,7 @@ class Network(Stepwise):
 
     def observe(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[NetworkState, tuple[Gates, ...]]:
         """Reads one character in each lane: the new state and every layer's gates."""
-        x = self._embedding[np.asarray(ids)]
+        x = self.embedding[np.asarray(ids)]
         states, gates = [], []
         for p, layer_state in zip(self._layers, state, strict=True):
             new_state, layer_gates = self.cell.observe(p, x, layer_state)
@@ -75,7 +75,7 @@ class Network(Stepwise):
         return logits
 
     def record(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[dict[str, Floats], NetworkState]:
-        """Reads `ids` (T,) in one lane: what every unit did after each character, by kind (T, L, H), and the new state."""
+        """Reads `ids` (T,) in one lane: what every unit did after each, by kind (T, L, H), and the new state."""
         ids = np.asarray(ids)
         names = (*self.cell.state_names, *self.cell.gate_names)
         shape = (len(ids), self.config.num_layers, self.config.hidden_size)

@@ -39,7 +39,7 @@ from charrnn.config import DataConfig, ModelConfig, SamplingConfig
 from charrnn.inference.compiled import CompiledNetwork, is_available
 from charrnn.inference.inplace import InPlaceNetwork
 from charrnn.model import CharacterModel
-from charrnn.sampling import Request, write
+from charrnn.sampling import SampleRequest, write
 from charrnn.stepper import TorchStepper
 from charrnn.vocabulary import Vocabulary
 
@@ -128,7 +128,7 @@ def _our_loop(engine: Any, count: int) -> Loop:
     def loop(length: int) -> None:
         config = SamplingConfig(length=length, temperature=TEMPERATURE)
         texts = [""] * count
-        for piece in write(engine, VOCABULARY, [0], [Request(config, number) for number in range(count)]):
+        for piece in write(engine, VOCABULARY, [0], [SampleRequest(config, number) for number in range(count)]):
             texts[piece.sample] += piece.text
 
     return loop

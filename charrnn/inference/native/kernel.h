@@ -138,6 +138,13 @@ TARGET static void NAME(multiply)(const Matrix *m, int64_t panel, int rows, cons
     }
 }
 
+/* What int8 products multiply: h in 1/32767. */
+INLINE void NAME(quantise)(vec h, int16_t *quantised) {
+    const vec magic = NAME(splat)(12582912.0f);
+    ints rounded = (ints)(h * 32767.0f + magic) - (ints)magic;
+    for (int j = 0; j < W; j++) quantised[j] = (int16_t)rounded[j];
+}
+
 /* New state of a panel's units in one lane from the chains' ends in z. `record`, where given, gets h, (c,) and gates. */
 TARGET static void NAME(activate)(const Model *m, const float *z, const float *h_before, float *h, float *c,
                                   int16_t *quantised, float *record) {
@@ -167,11 +174,7 @@ TARGET static void NAME(activate)(const Model *m, const float *z, const float *h
         }
         NAME(store)(h + u, output);
         if (record) NAME(store)(record + u, output);
-        if (quantised) {
-            const vec magic = NAME(splat)(12582912.0f);
-            ints rounded = (ints)(output * 32767.0f + magic) - (ints)magic;
-            for (int j = 0; j < W; j++) quantised[u + j] = (int16_t)rounded[j];
-        }
+        if (quantised) NAME(quantise)(output, quantised + u);
     }
 }
 
@@ -206,6 +209,11 @@ TARGET static void NAME(run)(const Model *m, Job *job, int thread) {
     const int decoder_panels = (int)((VP + m->decoder.rows - 1) / m->decoder.rows);
     int has_logits = job->has_logits;
 
+    for (int64_t row = 0; row < (int64_t)L * lanes && job->hidden_quantised; row++) {
+        const int64_t before = (row / lanes * 2 * lanes + row % lanes) * P;
+        for (int u = first * m->units; u < end * m->units; u += W)
+            NAME(quantise)(NAME(load)(job->hidden + before + u), job->hidden_quantised + before + u);
+    }
     for (int t = 0; t < job->steps; t++) {
         int32_t *ids = job->ids + (int64_t)t * lanes;
         for (int b = thread; b < lanes; b += threads) {
@@ -213,7 +221,7 @@ TARGET static void NAME(run)(const Model *m, Job *job, int thread) {
             float *weights = job->probabilities + thread * VP;
             if (job->given) ids[b] = job->given[(int64_t)t * lanes + b];
             else if (!draw(job, m->vocabulary, logits, weights, job->order + thread * VP, NAME(exponentials), t, b, &ids[b]))
-                job->not_finite = 1;
+                __atomic_store_n(&job->not_finite, 1, __ATOMIC_RELAXED);
             if (job->log_probabilities && has_logits)
                 job->log_probabilities[(int64_t)t * lanes + b] = log_probability(m->vocabulary, logits, weights, NAME(exponentials), ids[b]);
         }

@@ -13,7 +13,7 @@
 #endif
 #include <sched.h>
 
-#define BLOCK 96 /* inputs of a panel that stay in the first cache while lanes pass by */
+#define BLOCK 128 /* inputs of a panel that stay in the first cache while lanes pass by */
 
 /* All threads of a job meet here. Waiting spins, since the others are microseconds away, and gives way when they are not
  * (another program may have their core). Returns 0 where the job was given up. */

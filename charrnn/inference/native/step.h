@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-enum { VERSION = 1 }; /* of what stands here; a library left over from another one is not used */
+enum { VERSION = 2 }; /* of what stands here; a library left over from another one is not used */
 enum { CELL_RNN, CELL_LSTM, CELL_GRU };
 enum { SCRATCH = 128 }; /* outputs of a panel at most */
 enum { GROUP = 64 };    /* inputs that share a scale in int8 */
@@ -58,7 +58,7 @@ typedef struct {
     double *log_probabilities; /* T x B of `ids` under the model, natural logarithm; or null */
     float *logits;             /* B x padded V */
     float *hidden;             /* L x 2 x B x P: before and after a step, in turn; the first holds the state to begin with */
-    int16_t *hidden_quantised; /* the same, where weights are int8; or null */
+    int16_t *hidden_quantised; /* room for the same, zeros, where weights are int8; or null */
     float *cell_state;         /* L x B x P; or null */
     float *record;             /* T x L x parts x P of lane 0: h, c and the gates after each character; or null */
     float *probabilities;      /* threads x padded V, scratch */
