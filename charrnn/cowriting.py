@@ -66,7 +66,7 @@ class _Moment:
 class Session:
     """The text so far, and everything that can be done with it.
 
-    `prime_ids` are what the text begins with; without any the model reads a line end, which is no part of the text.
+    `prime_ids` are what the text begins with. The model reads a line end before them, which is no part of the text.
     Raises CheckpointError, here and wherever the model reads or writes, where its output is not finite; the text stays
     as it was before that.
     """

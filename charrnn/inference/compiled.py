@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from charrnn.cells.parameters import layer_parameters
 from charrnn.config import ModelConfig, SamplingConfig, WeightsName
+from charrnn.cores import available_cores
 from charrnn.inference.engine import Doubles, Floats, Integers, Scored, Written
 from charrnn.tensorfile import let_go
 
@@ -38,7 +39,7 @@ MOST_LANES = 64
 _VERSION = 2
 _SCRATCH, _GROUP, _LINE = 128, 64, 64
 _BYTES_FOR_A_THREAD = 1 << 18
-_MOST_THREADS = 8
+_MOST_THREADS = 4  # more read hardly faster, and wait for the slowest of them
 _SMALL_TABLE = 1 << 23
 _NEVER = np.float32(-1e30)  # logit of a character that does not exist
 
@@ -210,8 +211,7 @@ class CompiledNetwork:
         model.decoder = self._pack(
             parameters["decoder.weight"], (0,), V, decoder_rows, model.vocabulary_padded, "float32"
         )
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        wanted = min(available, _MOST_THREADS, max(1, self._bytes // _BYTES_FOR_A_THREAD))
+        wanted = min(available_cores(), _MOST_THREADS, max(1, self._bytes // _BYTES_FOR_A_THREAD))
         self.threads = max(1, min(threads or wanted, model.panels))
         self._crew = _Crew(self.threads)
 

@@ -8,7 +8,9 @@ Three loops write text from the same weights in the same process, in turn: the `
 (`charrnn.sampling.sample`, so with decoding into text). On a CPU also ours without the compiled step, and with int8
 weights. Each runs with one and two threads, for one sample and for sixteen; medians over rounds; on a shared machine
 only ratios mean anything. `read` is the time that reading an array as large as the float32 weights takes by the fastest
-of numpy's reductions, with the same number of threads. The time to the first character is that of a new process.
+of numpy's reductions, with the same number of threads; for several samples, which are bound by arithmetic, our rate of
+multiplications stands beside that of torch's matrix product. `numpy` is ours without the compiled step, with as many
+threads as numpy's BLAS takes. The time to the first character is that of a new process.
 """
 
 from __future__ import annotations
@@ -150,6 +152,18 @@ def _read_loop(size: int, threads: int, reduce: Callable[[Any], Any]) -> Loop:
     return loop
 
 
+def _product_loop() -> Loop:
+    """Products of 1024 x 1024 float32 matrices in torch: as many multiplications as the cores give."""
+    left, right = torch.randn(2, 1024, 1024)
+    out = torch.empty(1024, 1024)
+
+    def loop(length: int) -> None:
+        for _ in range(length):
+            torch.mm(left, right, out=out)
+
+    return loop
+
+
 def _length_for(loop: Loop) -> int:
     """How many characters take a moment."""
     length, seconds = 2, 0.0
@@ -167,7 +181,7 @@ def _seconds(loops: dict[str, Loop], rounds: int) -> dict[str, float]:
     taken: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(rounds):
         for name, loop in loops.items():
-            time.sleep(0.02)  # torch's threads spin for a while after their work
+            time.sleep(0.1)  # the threads of torch and of numpy's BLAS spin for a while after their work
             began = time.perf_counter()
             loop(lengths[name])
             taken[name].append((time.perf_counter() - began) / lengths[name])
@@ -194,10 +208,16 @@ def measure(layers: int, hidden: int, count: int, threads: int, rounds: int, dev
             eight = CompiledNetwork(checkpoint.model, arrays, threads=threads, weights="int8")
             loops |= {"ours": _our_loop(ours, count), "int8": _our_loop(eight, count)}
             row["weights_mb"] = ours.bytes_per_character / 1e6
+            if count > 1:
+                loops["product"] = _product_loop()
             for name, reduce in (("read by dot", lambda a: np.dot(a, a)), ("read by max", np.max)):
                 loops[name] = _read_loop(ours.bytes_per_character, threads, reduce)
     seconds = _seconds(loops, rounds)
     reads = [seconds.pop(name) for name in list(seconds) if name.startswith("read")]
+    if count > 1 and "ours" in loops:
+        row["our_gflops"] = ours.bytes_per_character / 2e9 * count / seconds["ours"]
+        row["torch.mm gflops"] = 2e-9 * 1024**3 / seconds["product"]
+    seconds.pop("product", None)
     row["characters_per_second"] = {name: count / value for name, value in seconds.items()}
     if reads:
         row["read_gb_per_second"] = row["weights_mb"] / 1e3 / min(reads)
