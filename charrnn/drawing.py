@@ -35,11 +35,12 @@ def probabilities(logits: npt.ArrayLike, config: SamplingConfig) -> Doubles:
     if config.min_p is not None:
         # The likeliest has weight 1 and is never cut, so this may come before the others as well as after.
         weights[weights < config.min_p] = 0.0
+    # By the logits: at a high temperature weights are equal where these are not.
+    order = np.argsort(-scores, kind="stable")
     if config.top_k is not None and config.top_k < len(weights):
-        weights[np.argsort(-weights, kind="stable")[config.top_k :]] = 0.0
+        weights[order[config.top_k :]] = 0.0
     weights /= weights.sum()
     if config.top_p is not None and config.top_p < 1:
-        order = np.argsort(-weights, kind="stable")
         # A character stays if those before it hold less than top_p: the first always does.
         before = np.cumsum(weights[order]) - weights[order]
         weights[order[before >= config.top_p]] = 0.0
@@ -58,8 +59,9 @@ def draw(distribution: Doubles, uniform: float) -> int:
 def log_probabilities(logits: npt.ArrayLike) -> Doubles:
     """The model's own distribution (..., V), as natural logarithms."""
     scores: Doubles = np.asarray(logits, np.float64)
-    scores = scores - scores.max(-1, keepdims=True)
-    normalised: Doubles = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # logits that are not finite give what is not a number, without a warning
+        scores = scores - scores.max(-1, keepdims=True)
+        normalised: Doubles = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
     return normalised
 
 

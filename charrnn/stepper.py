@@ -68,6 +68,8 @@ class TorchStepper(Stepwise):
     ) -> Written:
         """Draws and reads characters in each lane, from `logits` (B, V) on. See `inference.engine.Engine.write`."""
         T, B = uniforms.shape
+        if not T or len(logits) != B or len(settings) != B or len(state[0][0]) != B:
+            raise ValueError(f"{B} lanes of {T} numbers, {len(logits)} of logits, {len(settings)} settings do not fit")
         cuts = any(config.top_k is not None or config.top_p is not None for config in settings)
         if (B, cuts) not in self._loops:
             self._loops[B, cuts] = _Loop(self.model, B, self.device, cuts=cuts)
@@ -183,7 +185,8 @@ class _Loop:
         weights = ((logits - logits.amax(1, keepdim=True)) / temperature).exp()
         weights = torch.where(weights < self._min_p, 0.0, weights)
         if self._cuts:
-            ordered, order = weights.sort(dim=1, descending=True, stable=True)
+            order = logits.argsort(dim=1, descending=True, stable=True)
+            ordered = weights.gather(1, order)
             ordered = torch.where(self._ranks < self._top_k, ordered, 0.0)
             total = ordered.sum(1, keepdim=True)
             before = ordered.cumsum(1) - ordered

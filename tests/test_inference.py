@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _ctypes
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -307,6 +308,7 @@ def test_what_is_written_depends_on_nothing_beside_it() -> None:
 
 
 @needs_compiled
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="elsewhere denormal numbers cost nothing")
 def test_the_callers_arithmetic_neither_matters_nor_changes() -> None:
     """torch may have turned denormal numbers off in the calling thread; a state that fades away stays the same."""
     config, arrays = model("lstm", (1, 65, 5, 17))
@@ -766,14 +768,14 @@ def test_engines_leave_nothing_behind() -> None:
 
 
 def _python(code: str) -> str:
-    """What a fresh interpreter prints; it is ended when it hangs."""
+    """What a fresh interpreter prints, on stderr too; it is ended when it hangs."""
     surroundings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     beginning = "import faulthandler; faulthandler.dump_traceback_later(50, exit=True)\n"
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", beginning + code],
-        capture_output=True, text=True, check=False, timeout=60, env=surroundings,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60, env=surroundings,
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.stdout
     return result.stdout
 
 
@@ -834,7 +836,7 @@ for round in range(300):
     assert write() == expected
 print(interrupted)
 """
-    assert int(_python(code)) == 300
+    assert int(_python(code).split()[-1]) == 300
 
 
 @needs_compiled

@@ -59,8 +59,14 @@ class Network(Stepwise):
             return self.decode(state), state
 
     def observe(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[NetworkState, tuple[Gates, ...]]:
-        """Reads one character in each lane: the new state and every layer's gates."""
-        x = self.embedding[np.asarray(ids)]
+        """Reads one character in each lane: the new state and every layer's gates.
+
+        Raises IndexError for an id that does not exist, ValueError where there is not one for each lane.
+        """
+        rows = np.asarray(ids, np.int32).view(np.uint32)  # -1 is no id, and not the last one either
+        if len(rows) != len(state[0][0]):
+            raise ValueError(f"{len(rows)} ids, the state has {len(state[0][0])} lanes")
+        x = self.embedding[rows]
         states, gates = [], []
         for p, layer_state in zip(self._layers, state, strict=True):
             new_state, layer_gates = self.cell.observe(p, x, layer_state)

@@ -123,6 +123,13 @@ static int draw(const Job *job, int count, const float *logits, float *weights, 
     return 1;
 }
 
+/* Two neighbouring int16 as one number of 32 bits. */
+__attribute__((unused)) static inline int32_t pair(const int16_t *x) {
+    int32_t both;
+    memcpy(&both, x, sizeof both);
+    return both;
+}
+
 #define CAT_(a, b) a##_##b
 #define CAT(a, b) CAT_(a, b)
 #define NAME(x) CAT(x, SET)
@@ -138,11 +145,6 @@ static int draw(const Job *job, int count, const float *logits, float *weights, 
 #define PAIRS __m512i
 #define WIDEN(p) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(p)))
 #define DOT(a, w, x) ((ints)_mm512_dpwssd_epi32((__m512i)(a), w, _mm512_set1_epi32(pair(x))))
-static inline int32_t pair(const int16_t *x) {
-    int32_t both;
-    memcpy(&both, x, sizeof both);
-    return both;
-}
 #include "kernel.h"
 #undef SET
 #undef TARGET
@@ -176,7 +178,27 @@ static inline int32_t pair(const int16_t *x) {
 #define SET portable
 #define TARGET
 #define W 4
-#define SINGLE 4
+#define SINGLE 8
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#define TILE 4 /* of 32 registers */
+#define PAIRS int16x8_t
+#define WIDEN(p) vmovl_s8(vld1_s8(p))
+static inline int32x4_t dot(int32x4_t a, int16x8_t w, int32_t x) {
+    const int16x8_t both = vreinterpretq_s16_s32(vdupq_n_s32(x));
+    return vaddq_s32(a, vpaddq_s32(vmull_s16(vget_low_s16(w), vget_low_s16(both)), vmull_high_s16(w, both)));
+}
+#define DOT(a, w, x) ((ints)dot((int32x4_t)(a), w, pair(x)))
+#elif defined(__x86_64__)
+#define TILE 2
+#define PAIRS __m128i
+static inline __m128i widen(const int8_t *p) {
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)p);
+    return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+}
+#define WIDEN(p) widen(p)
+#define DOT(a, w, x) ((ints)_mm_add_epi32((__m128i)(a), _mm_madd_epi16(w, _mm_set1_epi32(pair(x)))))
+#else
 #define TILE 2
 typedef struct {
     int32_t even[4], odd[4];
@@ -186,14 +208,15 @@ static inline Pairs widen(const int8_t *p) {
     for (int j = 0; j < 4; j++) pairs.even[j] = p[2 * j], pairs.odd[j] = p[2 * j + 1];
     return pairs;
 }
-#define PAIRS Pairs
-#define WIDEN(p) widen(p)
 typedef int32_t FourInts __attribute__((vector_size(16), may_alias));
 static inline FourInts dot(FourInts a, const Pairs *w, const int16_t *x) {
     for (int j = 0; j < 4; j++) a[j] += w->even[j] * x[0] + w->odd[j] * x[1];
     return a;
 }
+#define PAIRS Pairs
+#define WIDEN(p) widen(p)
 #define DOT(a, w, x) dot(a, &w, x)
+#endif
 #include "kernel.h"
 
 /* 0 portable, 1 AVX2, 2 AVX-512: the best this machine has. */
