@@ -1,7 +1,7 @@
 """Sampling: characters a second and time to the first one, ours beside torch's modules, and beside a read of memory.
 
     python -m tests.benchmarks.sampling [--json] [--quick] [--device cuda]
-    python -m tests.benchmarks.sampling --cost CHECKPOINT TEXT      what int8 weights cost in bits per character
+    python -m tests.benchmarks.sampling cost CHECKPOINT TEXT        what int8 weights cost in bits per character
 
 Three loops write text from the same weights in the same process, in turn: the `nn.LSTM` loop that every tutorial has
 (one module of all layers, one character at a time, softmax, multinomial), the same with `nn.LSTMCell`, and ours
@@ -321,11 +321,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--cost", nargs=2, metavar=("CHECKPOINT", "TEXT"))
+    parser.add_argument("words", nargs="*", metavar="cost CHECKPOINT TEXT")
     options = parser.parse_args()
+    if options.words and (options.words[0] != "cost" or len(options.words) != 3):
+        parser.error("what is measured is either nothing that is named, or: cost CHECKPOINT TEXT")
     console = Console(width=None if sys.stdout.isatty() else 200)
-    if options.cost:
-        result = cost(options.cost[0], Path(options.cost[1]))
+    if options.words:
+        result = cost(options.words[1], Path(options.words[2]))
         print(json.dumps(result) if options.json else "\n".join(f"{name}: {value}" for name, value in result.items()))
         return
     rounds = 3 if options.quick else 7
