@@ -12,14 +12,21 @@ from charrnn.version import __version__ as __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from charrnn.config import DeviceName, WeightsName
     from charrnn.pretrained import Pretrained
 
 
-def load(path: str | Path | None = None, **options: Any) -> Pretrained:
+def load(
+    path: str | Path | None = None,
+    *,
+    device: DeviceName = "cpu",
+    weights: WeightsName = "float32",
+    threads: int | None = None,
+) -> Pretrained:
     """A trained model from a checkpoint file or a run's folder: see `charrnn.pretrained.load`."""
     from charrnn.pretrained import load as load_pretrained
 
-    return load_pretrained(path, **options)
+    return load_pretrained(path, device=device, weights=weights, threads=threads)
 
 
 def sample(prime: str = "", *, checkpoint: str | Path | None = None, **settings: Any) -> str:

@@ -24,7 +24,6 @@ from charrnn.errors import CheckpointError
 from charrnn.inference.engine import Doubles, Engine, Floats, Integers
 from charrnn.vocabulary import Decoder, Vocabulary
 
-MOST_LANES = 64
 _MOMENT = 0.02  # seconds that a piece takes at most: Ctrl-C answers and the text flows
 _LONGEST_PIECE = 4096
 _BLOCK = 4096  # characters of a prime read in one go
@@ -84,10 +83,11 @@ def write(
     CheckpointError where the model's output is not finite.
     """
     logits, state = read_prime(engine, vocabulary, prime)
-    for start in range(0, len(requests), MOST_LANES):
+    most = engine.most_lanes
+    for start in range(0, len(requests), most):
         lanes = [
             _Lane(start + place, request, vocabulary.decoder())
-            for place, request in enumerate(requests[start : start + MOST_LANES])
+            for place, request in enumerate(requests[start : start + most])
         ]
         yield from _write_together(
             engine, lanes, np.repeat(logits, len(lanes), 0), engine.take(state, [0] * len(lanes))

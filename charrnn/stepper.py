@@ -30,6 +30,8 @@ _WARM_UPS = 3
 class TorchStepper(Stepwise):
     """An `Engine` over a model on a device."""
 
+    most_lanes = 1024
+
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self.device = device
         self.model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))

@@ -168,6 +168,8 @@ _PLANS = {
 class CompiledNetwork:
     """Embedding, layers and decoder in compiled code."""
 
+    most_lanes = MOST_LANES
+
     def __init__(
         self,
         config: ModelConfig,

@@ -55,6 +55,10 @@ class Engine(Protocol):
     def vocabulary_size(self) -> int:
         """V."""
 
+    @property
+    def most_lanes(self) -> int:
+        """Lanes that are good to have side by side; more do not go faster, or do not go at all."""
+
     def zero_state(self, lanes: int = 1) -> Any:
         """The state before the first character."""
 
@@ -93,6 +97,8 @@ class Walk(Protocol):
 
 class Stepwise(ABC):
     """An engine made of single steps."""
+
+    most_lanes = 64
 
     @property
     @abstractmethod
