@@ -30,7 +30,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import DataConfig, ModelConfig, SamplingConfig
 from charrnn.drawing import draw, log_probabilities, probabilities
 from charrnn.errors import UsageError
-from charrnn.inference import compiled
+from charrnn.inference import compiled, library, panels
 from charrnn.inference.compiled import CompiledNetwork
 from charrnn.inference.engine import Written, make_engine
 from charrnn.inference.inplace import InPlaceNetwork
@@ -42,7 +42,7 @@ from charrnn.vocabulary import Vocabulary
 # Shape letters: T characters, B lanes, L layers, H hidden size, E embedding size, V vocabulary.
 CELLS = ["lstm", "gru", "rnn"]
 SHAPES = [(1, 1, 5, 2), (2, 3, 1, 17), (3, 31, 5, 130), (1, 33, 1, 17), (2, 65, 5, 130), (3, 100, 1, 2)]  # L, H, E, V
-SETS = range(int(compiled.library().charrnn_best_set()) + 1) if compiled.library() else range(0)  # type: ignore[union-attr]
+SETS = range(int(library.find_library().charrnn_best_set()) + 1) if library.find_library() else range(0)  # type: ignore[union-attr]
 LANES = [1, 2, 3, 4, 5, 6, 7, 16, 17, 64]
 needs_compiled = pytest.mark.skipif(not SETS, reason="this installation has no compiled step")
 GREEDY = SamplingConfig(temperature=0.0)
@@ -270,7 +270,7 @@ def test_a_number_depends_on_nothing_beside_it(cell: str, weights: Any, monkeypa
                 assert_same(everything(several, ids, [4, 1, 6]), expected)
                 assert_same(everything(several, ids[:, :1], [4, 1, 6]), expected, [0])
             with monkeypatch.context() as patch:
-                patch.setattr(compiled, "_SMALL_TABLE", 0)
+                patch.setattr(panels, "_SMALL_TABLE", 0)
                 bare = engine(set_, 2)
             if not bare._model.table:
                 assert_same(everything(bare, ids, [4, 1, 6]), expected)
@@ -333,7 +333,7 @@ def test_the_callers_arithmetic_neither_matters_nor_changes() -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_memory_is_not_read_before_it_is_written(cell: str, weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """With all ones, not a number, in place of what happens to lie there, every result is the same."""
-    aligned = compiled._aligned
+    aligned = compiled.aligned
 
     def poisoned(shape: tuple[int, ...], dtype: Any) -> Any:
         array = aligned(shape, dtype)
@@ -355,7 +355,8 @@ def test_memory_is_not_read_before_it_is_written(cell: str, weights: Any, monkey
     for shape in SHAPES:
         expected = results(shape)
         with monkeypatch.context() as patch:
-            patch.setattr(compiled, "_aligned", poisoned)
+            patch.setattr(compiled, "aligned", poisoned)
+            patch.setattr(panels, "aligned", poisoned)
             assert results(shape) == expected
 
 
@@ -880,14 +881,14 @@ print("end")
 @pytest.fixture
 def fresh_library() -> Iterator[None]:
     """The library is looked for again, in the test and after it."""
-    compiled.library.cache_clear()
+    library.find_library.cache_clear()
     yield
-    compiled.library.cache_clear()
+    library.find_library.cache_clear()
 
 
 def _numpy_serves() -> None:
     both = model("lstm", (2, 3, 5, 17))
-    assert compiled.library() is None
+    assert library.find_library() is None
     assert not compiled.is_available(both.config)
     assert type(make_engine(*both)) is InPlaceNetwork
     with pytest.raises(UsageError, match="int8"):
@@ -915,9 +916,9 @@ def test_a_library_that_is_not_ours_is_not_used(what: str, tmp_path: Path, monke
     elif what == "foreign":
         shutil.copy(_ctypes.__file__, path)
     elif what == "version":
-        monkeypatch.setattr(compiled, "_VERSION", -1)
+        monkeypatch.setattr(library, "VERSION", -1)
     if what != "version":
-        monkeypatch.setattr(compiled, "__file__", str(tmp_path / "compiled.py"))
+        monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
     _numpy_serves()
 
 
@@ -929,8 +930,8 @@ def test_a_library_that_is_ours_is_found_behind_one_that_is_not(
     """The names an extension may have are tried in turn."""
     (tmp_path / ("_step" + EXTENSION_SUFFIXES[0])).write_bytes(b"garbage")
     (ours,) = [
-        path for suffix in EXTENSION_SUFFIXES if (path := Path(compiled.__file__).with_name("_step" + suffix)).exists()
+        path for suffix in EXTENSION_SUFFIXES if (path := Path(library.__file__).with_name("_step" + suffix)).exists()
     ]
     shutil.copy(ours, tmp_path / ("_step" + EXTENSION_SUFFIXES[-1]))
-    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "compiled.py"))
+    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
     assert isinstance(make_engine(*model("lstm", (2, 3, 5, 17)), weights="int8"), CompiledNetwork)

@@ -32,14 +32,14 @@ RUN = Path("checkpoints/one/best.safetensors")
 @pytest.fixture(params=["1", "0"], ids=["compiled", "numpy"])
 def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretrained]:
     """A small model, with the compiled step (where there is one) and without."""
-    from charrnn.inference.compiled import library
+    from charrnn.inference.library import find_library
 
     monkeypatch.setenv("CHARRNN_COMPILED", request.param)
-    library.cache_clear()
+    find_library.cache_clear()
     RUN.parent.mkdir(parents=True)
     save(RUN, tiny())
     yield charrnn.load(RUN)
-    library.cache_clear()
+    find_library.cache_clear()
 
 
 def _torch(checkpoint: Checkpoint) -> CharacterModel:
@@ -149,9 +149,9 @@ def test_bytes_are_read_and_written() -> None:
 
 def test_int8_weights_come_close() -> None:
     """Rounded weights change the score by a little and nothing else; numpy alone does not offer them."""
-    from charrnn.inference.compiled import library
+    from charrnn.inference.library import find_library
 
-    if library() is None:
+    if find_library() is None:
         pytest.skip("this installation has no compiled step")
     RUN.parent.mkdir(parents=True)
     save(RUN, tiny(layers=3))

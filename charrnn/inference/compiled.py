@@ -1,133 +1,38 @@
 """A checkpoint's arrays stepped by compiled code: the plain cells at the speed of memory.
 
-The package builds `native/step.c` where a C compiler is found when it is installed; `library` is None where there was
-none, and `inplace.py` serves instead. A number computed here depends on neither the number of threads nor the lanes
-beside it (see native/step.h), so sample i is the same text whatever `--count` is.
+Where the package was installed without it (`library.find_library` is None), `inplace.py` serves instead. A number
+computed here depends on neither the number of threads nor the lanes beside it (see native/step.h), so sample i is the
+same text whatever `--count` is.
 
-Weights are kept as float32 or as int8: groups of 64 along a row share a scale, the cell's outputs enter as 16-bit
-integers, sums are exact integers; embedding, biases, decoder and activations stay float32.
+Knows jobs: some steps for some lanes, with all their memory. Refuses to know text.
 
-Knows the layout that native/step.h describes, and threads. Refuses to know text.
-
-Shape letters: T characters, B lanes, L layers, H hidden size, P hidden size padded, V vocabulary, E embedding size.
+Shape letters: T characters, B lanes, L layers, H hidden size, P hidden size padded, V vocabulary.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
-import os
-import queue
-import threading
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.parameters import layer_parameters
 from charrnn.config import ModelConfig, SamplingConfig, WeightsName
 from charrnn.cores import available_cores
+from charrnn.inference.crew import Crew
 from charrnn.inference.engine import Doubles, Floats, Integers, Scored, Written
-from charrnn.tensorfile import let_go
+from charrnn.inference.library import MOST_LANES, Job, Settings, aligned, best_set, find_library
+from charrnn.inference.panels import NEVER, PLANS, Panels
 
-MOST_LANES = 64
-_VERSION = 2
-_SCRATCH, _GROUP, _LINE = 128, 64, 64
 _BYTES_FOR_A_THREAD = 1 << 18
 _MOST_THREADS = 4  # more read hardly faster, and wait for the slowest of them
-_SMALL_TABLE = 1 << 23
-_NEVER = np.float32(-1e30)  # logit of a character that does not exist
-
-
-class _Matrix(ctypes.Structure):
-    _fields_ = [
-        ("inputs", ctypes.c_int32),
-        ("rows", ctypes.c_int32),
-        ("weights", ctypes.c_void_p),
-        ("quantised", ctypes.c_void_p),
-        ("scales", ctypes.c_void_p),
-    ]
-
-
-class _Layer(ctypes.Structure):
-    _fields_ = [("input", _Matrix), ("recurrent", _Matrix), ("bias", ctypes.c_void_p)]
-
-
-class _Model(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_int32) for name in ("cell", "num_layers", "hidden", "padded", "panels", "units")),
-        *((name, ctypes.c_int32) for name in ("vocabulary", "vocabulary_padded", "embedding_size")),
-        *((name, ctypes.c_void_p) for name in ("table", "embedding", "layers")),
-        ("decoder", _Matrix),
-        ("decoder_bias", ctypes.c_void_p),
-    ]
-
-
-class _Settings(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_double) for name in ("temperature", "top_p", "min_p")),
-        ("top_k", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
-    ]
-
-
-class _Job(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_int32) for name in ("lanes", "steps", "threads", "decode_all", "has_logits")),
-        *((name, ctypes.c_void_p) for name in ("given", "uniforms", "settings", "ids", "log_probabilities", "logits")),
-        *((name, ctypes.c_void_p) for name in ("hidden", "hidden_quantised", "cell_state", "record")),
-        *((name, ctypes.c_void_p) for name in ("probabilities", "order")),
-        *((name, ctypes.c_int32) for name in ("arrived", "generation", "not_finite", "given_up")),
-    ]
-
-
-@functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled step, or None where the package was installed without it (or CHARRNN_COMPILED=0 turns it off)."""
-    if os.environ.get("CHARRNN_COMPILED") == "0":
-        return None
-    for suffix in EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name("_step" + suffix)
-        if path.exists():
-            try:
-                found = ctypes.CDLL(str(path))
-                is_ours = found.charrnn_version() == _VERSION
-            except (OSError, AttributeError):
-                continue
-            if is_ours:
-                return found
-    return None
 
 
 def is_available(config: ModelConfig) -> bool:
     """Whether this module can step such a model here."""
-    return config.cell in _PLANS and library() is not None
-
-
-@functools.cache
-def _best_set() -> int:
-    found = library()
-    assert found is not None
-    return int(found.charrnn_best_set())
-
-
-def _aligned(shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
-    """An uninitialised array that begins with a cache line."""
-    dtype = np.dtype(dtype)
-    count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    raw = np.empty(count + _LINE, np.uint8)
-    start = -raw.ctypes.data % _LINE
-    aligned: npt.NDArray[Any] = raw[start : start + count].view(dtype).reshape(shape)
-    return aligned
-
-
-def _padded(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
+    return config.cell in PLANS and find_library() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,33 +41,6 @@ class CompiledState:
 
     hidden: Floats
     cell: Floats | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """How a cell's blocks of rows lie in a panel."""
-
-    code: int
-    units: int
-    input_order: tuple[int, ...]
-    recurrent_order: tuple[int, ...]
-    gates: int
-
-    def bias(self, p: Mapping[str, Any]) -> list[Floats]:
-        """Where the chains of each block start, block by block (H,)."""
-        if self.code != 2:
-            return list(np.split(p["bias"], len(self.input_order)))
-        x_r, x_z, x_n = np.split(p["bias_ih"], 3)
-        h_r, h_z, h_n = np.split(p["bias_hh"], 3)
-        with np.errstate(over="ignore"):  # what is too large to compute with shows in the logits
-            return [x_n, x_r + h_r, x_z + h_z, h_n]
-
-
-_PLANS = {
-    "rnn": _Plan(0, 64, (0,), (0,), 0),
-    "lstm": _Plan(1, 32, (0, 1, 2, 3), (0, 1, 2, 3), 4),
-    "gru": _Plan(2, 32, (2, 0, 1), (0, 1, 2), 3),
-}
 
 
 class CompiledNetwork:
@@ -179,110 +57,21 @@ class CompiledNetwork:
         threads: int | None = None,
         instruction_set: int | None = None,
     ) -> None:
-        found = library()
-        assert found is not None, "ask engine.make_network, which knows what is there"
-        self._library = found
-        self._set = _best_set() if instruction_set is None else instruction_set
-        self.config = config
-        self._kept: list[Any] = []  # memory that the structures point to
-        self._plan = plan = _PLANS[config.cell]
-        self._weights = weights
-        V = len(parameters["embedding"])
-        H, L = config.hidden_size, config.num_layers
-        self.vocabulary_size = V
-        P = _padded(H, _LINE)
-        decoder_rows = 64
-        self._model = model = _Model(
-            cell=plan.code, num_layers=L, hidden=H, padded=P, panels=-(-H // plan.units), units=plan.units,
-            vocabulary=V, vocabulary_padded=_padded(V, 16),
-        )  # fmt: skip
-        layers = (_Layer * L)()
-        self._kept.append(layers)
-        model.layers = ctypes.addressof(layers)
-        self._bytes = 0
-        for layer in range(L):
-            p = layer_parameters(parameters, layer + 1)
-            layers[layer].bias = self._keep(self._bias(plan.bias(p)))
-            layers[layer].recurrent = self._matrix(p["weight_hh"], plan.recurrent_order, weights)
-            if layer > 0:
-                layers[layer].input = self._matrix(p["weight_ih"], plan.input_order, weights)
-        self._first_input(parameters, layers)
-        decoder_bias = _aligned((model.vocabulary_padded,), np.float32)
-        decoder_bias[:V], decoder_bias[V:] = parameters["decoder.bias"], _NEVER
-        model.decoder_bias = self._keep(decoder_bias)
-        model.decoder = self._pack(
-            parameters["decoder.weight"], (0,), V, decoder_rows, model.vocabulary_padded, "float32"
-        )
-        wanted = min(available_cores(), _MOST_THREADS, max(1, self._bytes // _BYTES_FOR_A_THREAD))
-        self.threads = max(1, min(threads or wanted, model.panels))
-        self._crew = _Crew(self.threads)
-
-    def _keep(self, array: npt.NDArray[Any]) -> int:
-        self._kept.append(array)
-        return array.ctypes.data
-
-    def _bias(self, blocks: list[Floats]) -> Floats:
-        """Panels x SCRATCH."""
-        plan, panels = self._plan, self._model.panels
-        bias = _aligned((panels, _SCRATCH), np.float32)
-        bias[:] = 0
-        H = self.config.hidden_size
-        for place, block in enumerate(blocks):
-            padded = np.zeros(panels * plan.units, np.float32)
-            padded[:H] = block
-            bias[:, place * plan.units : (place + 1) * plan.units] = padded.reshape(panels, plan.units)
-        return bias
-
-    def _matrix(self, matrix: Floats, order: tuple[int, ...], weights: WeightsName) -> _Matrix:
-        return self._pack(
-            matrix, order, self.config.hidden_size, self._plan.units, self._model.panels * self._plan.units, weights
-        )
-
-    def _pack(
-        self, matrix: Floats, order: tuple[int, ...], size: int, units: int, padded: int, weights: WeightsName
-    ) -> _Matrix:
-        """`matrix` (blocks of `size` rows, K) in panels (see native/step.h)."""
-        given, matrix = matrix, np.ascontiguousarray(matrix, np.float32)
-        blocks, K = len(order), matrix.shape[1]
-        packed = _Matrix(inputs=K, rows=blocks * units)
-        if weights == "float32":
-            out = _aligned((padded * blocks * K,), np.float32)
-            packed.weights = self._keep(out)
-            self._bytes += out.nbytes
-        else:
-            groups = _padded(K, _GROUP) // _GROUP
-            quantised = _aligned((padded * blocks * groups * _GROUP,), np.int8)
-            scales = _aligned((padded * blocks * groups,), np.float32)
-            packed.quantised, packed.scales = self._keep(quantised), self._keep(scales)
-            self._bytes += quantised.nbytes + scales.nbytes
-        self._library.charrnn_pack(
-            ctypes.c_void_p(matrix.ctypes.data), blocks, size, K, (ctypes.c_int32 * blocks)(*order), units, padded,
-            ctypes.c_void_p(packed.weights), ctypes.c_void_p(packed.quantised), ctypes.c_void_p(packed.scales),
-        )  # fmt: skip
-        let_go(given)
-        return packed
-
-    def _first_input(self, parameters: Mapping[str, npt.NDArray[Any]], layers: Any) -> None:
-        """The first layer's input product for every character, once, where that takes little room beside the rest."""
-        model, embedding = self._model, parameters["embedding"]
-        V, E = embedding.shape
-        padded = _aligned((V, _padded(E, 16)), np.float32)
-        padded[:, :E], padded[:, E:] = embedding, 0
-        model.embedding, model.embedding_size = self._keep(padded), padded.shape[1]
-        kept, counted = len(self._kept), self._bytes
-        layers[0].input = self._matrix(parameters["layers.1.weight_ih"], self._plan.input_order, "float32")
-        size = 4 * V * model.panels * layers[0].input.rows
-        if size <= max(_SMALL_TABLE, self._bytes // 4):
-            table = _aligned((V, model.panels, layers[0].input.rows), np.float32)
-            self._library.charrnn_tabulate(ctypes.byref(model), ctypes.c_void_p(table.ctypes.data), self._set)
-            del self._kept[kept:]
-            self._bytes = counted
-            model.table = self._keep(table)
+        found = find_library()
+        assert found is not None, "ask engine.make_engine, which knows what is there"
+        self.config, self._library, self._weights = config, found, weights
+        self._set = best_set() if instruction_set is None else instruction_set
+        self._panels = Panels(found, self._set, config, parameters, weights)
+        self._model, self._plan = self._panels.model, PLANS[config.cell]
+        self.vocabulary_size: int = self._model.vocabulary
+        wanted = min(available_cores(), _MOST_THREADS, max(1, self._panels.num_bytes // _BYTES_FOR_A_THREAD))
+        self.threads = max(1, min(threads or wanted, self._model.panels))
+        self._crew = Crew(self.threads)
 
     @property
     def bytes_per_character(self) -> int:
         """Bytes of weights that one step of a single lane reads."""
-        return self._bytes
+        return self._panels.num_bytes
 
     def zero_state(self, lanes: int = 1) -> CompiledState:
         """The state before the first character."""
@@ -370,9 +159,9 @@ class CompiledNetwork:
         if logits is not None and np.shape(logits) != (B, V):
             raise ValueError(f"logits are {np.shape(logits)}, not {(B, V)}")
         threads = self.threads
-        hidden = _aligned((L, 2, B, P), np.float32)
+        hidden = aligned((L, 2, B, P), np.float32)
         hidden[:, 0], hidden[:, 1] = state.hidden, 0  # what lies behind the last panel is never written
-        job = _Job(lanes=B, steps=steps, threads=threads, decode_all=given is None or score)
+        job = Job(lanes=B, steps=steps, threads=threads, decode_all=given is None or score)
         kept: list[Any] = [hidden]
 
         def point(array: npt.NDArray[Any]) -> int:
@@ -384,12 +173,12 @@ class CompiledNetwork:
             job.hidden_quantised = point(np.zeros((L, 2, B, P), np.int16))
         cell = None
         if state.cell is not None:
-            cell = _aligned((L, B, P), np.float32)
+            cell = aligned((L, B, P), np.float32)
             cell[:] = state.cell
             job.cell_state = point(cell)
-        all_logits = _aligned((B, VP), np.float32)
+        all_logits = aligned((B, VP), np.float32)
         if logits is not None:
-            all_logits[:, :V], all_logits[:, V:] = logits, _NEVER
+            all_logits[:, :V], all_logits[:, V:] = logits, NEVER
             job.has_logits = 1
         job.logits = point(all_logits)
         ids = np.empty((steps, B), np.int32)
@@ -398,7 +187,7 @@ class CompiledNetwork:
             job.given = point(given)
         if uniforms is not None:
             job.uniforms = point(np.ascontiguousarray(uniforms, np.float64))
-            array = (_Settings * B)(*(_as_settings(config) for config in settings))
+            array = (Settings * B)(*(_as_settings(config) for config in settings))
             kept.append(array)
             job.settings = ctypes.addressof(array)
         log_probabilities = np.full((steps, B), np.nan) if score else np.empty((0, B))
@@ -407,9 +196,9 @@ class CompiledNetwork:
         recorded = None
         if record:
             assert B == 1
-            recorded = _aligned((steps, L, 1 + (self.config.cell == "lstm") + self._plan.gates, P), np.float32)
+            recorded = aligned((steps, L, 1 + (self.config.cell == "lstm") + self._plan.gates, P), np.float32)
             job.record = point(recorded)
-        job.probabilities = point(_aligned((threads, VP), np.float32))
+        job.probabilities = point(aligned((threads, VP), np.float32))
         job.order = point(np.empty((threads, VP), np.int32))
         self._crew.run(self._library.charrnn_run, model, job, self._set, kept)
         after = CompiledState(hidden[:, steps % 2].copy(), cell)
@@ -429,62 +218,10 @@ class _Done:
     is_finite: bool
 
 
-def _as_settings(config: SamplingConfig) -> _Settings:
-    return _Settings(
+def _as_settings(config: SamplingConfig) -> Settings:
+    return Settings(
         temperature=config.temperature,
         top_p=1.0 if config.top_p is None else config.top_p,
         min_p=config.min_p or 0.0,
         top_k=config.top_k or 0,
     )
-
-
-class _Crew:
-    """Threads that enter the compiled step together; the caller's own is the first."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._tasks: list[queue.SimpleQueue[Callable[[], None] | None]] = []
-        weakref.finalize(self, _dismiss, self._tasks)
-        self._hire()
-
-    def _hire(self) -> None:
-        self._process = os.getpid()
-        self._one_job = threading.Lock()  # two callers' jobs, mixed, would wait for each other for ever
-        self._tasks[:] = [queue.SimpleQueue() for _ in range(self._size - 1)]
-        for tasks in self._tasks:
-            threading.Thread(target=_work, args=(tasks,), daemon=True).start()
-
-    def run(self, function: Any, model: _Model, job: _Job, instruction_set: int, kept: list[Any]) -> None:
-        """Enters `function` from every thread; returns when all have left."""
-        left: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
-        called = 0
-
-        def enter(thread: int) -> None:
-            function(ctypes.byref(model), ctypes.byref(job), thread, instruction_set)
-            left.put(kept)  # so the task holds the job's memory for as long as it runs
-
-        if os.getpid() != self._process:
-            self._hire()  # a forked child has none of its parent's threads
-        with self._one_job:
-            try:
-                for place, tasks in enumerate(self._tasks):
-                    tasks.put(functools.partial(enter, place + 1))
-                    called += 1
-                function(ctypes.byref(model), ctypes.byref(job), 0, instruction_set)
-            except BaseException:
-                job.given_up = 1  # Ctrl-C before this thread came in: nobody may wait for it
-                raise
-            finally:
-                for _ in range(called):
-                    left.get()
-
-
-def _work(tasks: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-    while (task := tasks.get()) is not None:
-        task()
-        del task  # or the memory of a finished job would stay until the next
-
-
-def _dismiss(crew: list[queue.SimpleQueue[Callable[[], None] | None]]) -> None:
-    for tasks in crew:
-        tasks.put(None)

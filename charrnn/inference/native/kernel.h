@@ -274,3 +274,12 @@ TARGET static void NAME(run)(const Model *m, Job *job, int thread) {
 #undef vec
 #undef ints
 #undef INLINE
+/* and what was given, for the next set */
+#undef SET
+#undef TARGET
+#undef W
+#undef SINGLE
+#undef TILE
+#undef PAIRS
+#undef WIDEN
+#undef DOT

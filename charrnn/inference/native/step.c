@@ -146,14 +146,6 @@ __attribute__((unused)) static inline int32_t pair(const int16_t *x) {
 #define WIDEN(p) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(p)))
 #define DOT(a, w, x) ((ints)_mm512_dpwssd_epi32((__m512i)(a), w, _mm512_set1_epi32(pair(x))))
 #include "kernel.h"
-#undef SET
-#undef TARGET
-#undef W
-#undef SINGLE
-#undef TILE
-#undef PAIRS
-#undef WIDEN
-#undef DOT
 
 #define SET avx2
 #define TARGET __attribute__((target("avx2,fma")))
@@ -165,14 +157,6 @@ __attribute__((unused)) static inline int32_t pair(const int16_t *x) {
 #define DOT(a, w, x) \
     ((ints)_mm256_add_epi32((__m256i)(a), _mm256_madd_epi16(w, _mm256_set1_epi32(pair(x)))))
 #include "kernel.h"
-#undef SET
-#undef TARGET
-#undef W
-#undef SINGLE
-#undef TILE
-#undef PAIRS
-#undef WIDEN
-#undef DOT
 #endif
 
 #define SET portable

@@ -1,0 +1,160 @@
+"""A model's arrays as the compiled step reads them: in panels, as float32 or int8.
+
+See native/step.h for the layout. In int8, groups of 64 weights along a row share a scale; embedding, biases and decoder
+stay float32. Knows how the blocks of each plain cell lie. Refuses to know steps.
+
+Shape letters: V vocabulary, E embedding size, H hidden size, P hidden size padded, K inputs of a product, L layers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.cells.parameters import layer_parameters
+from charrnn.config import ModelConfig, WeightsName
+from charrnn.inference.engine import Floats
+from charrnn.inference.library import GROUP, LINE, SCRATCH, Layer, Matrix, Model, aligned
+from charrnn.tensorfile import let_go
+
+NEVER = np.float32(-1e30)
+"""Logit of a character that does not exist."""
+_DECODER_ROWS = 64
+_SMALL_TABLE = 1 << 23
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a cell's blocks of rows lie in a panel."""
+
+    code: int
+    units: int
+    input_order: tuple[int, ...]
+    recurrent_order: tuple[int, ...]
+    gates: int
+
+    def bias(self, p: Mapping[str, Any]) -> list[Floats]:
+        """Where the chains of each block start, block by block (H,)."""
+        if self.code != 2:
+            return list(np.split(p["bias"], len(self.input_order)))
+        x_r, x_z, x_n = np.split(p["bias_ih"], 3)
+        h_r, h_z, h_n = np.split(p["bias_hh"], 3)
+        with np.errstate(over="ignore"):  # what is too large to compute with shows in the logits
+            return [x_n, x_r + h_r, x_z + h_z, h_n]
+
+
+PLANS = {
+    "rnn": Plan(0, 64, (0,), (0,), 0),
+    "lstm": Plan(1, 32, (0, 1, 2, 3), (0, 1, 2, 3), 4),
+    "gru": Plan(2, 32, (2, 0, 1), (0, 1, 2), 3),
+}
+
+
+class Panels:
+    """The structure `model` for the library, and the memory that it points to."""
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        instruction_set: int,
+        config: ModelConfig,
+        parameters: Mapping[str, npt.NDArray[Any]],
+        weights: WeightsName,
+    ) -> None:
+        self._library, self._set, self._config = library, instruction_set, config
+        self._kept: list[Any] = []
+        self._plan = plan = PLANS[config.cell]
+        self.num_bytes = 0
+        """What one step of a single lane reads."""
+        V, H, L = len(parameters["embedding"]), config.hidden_size, config.num_layers
+        self.model = model = Model(
+            cell=plan.code, num_layers=L, hidden=H, padded=_up(H, LINE), panels=-(-H // plan.units), units=plan.units,
+            vocabulary=V, vocabulary_padded=_up(V, 16),
+        )  # fmt: skip
+        layers = (Layer * L)()
+        self._kept.append(layers)
+        model.layers = ctypes.addressof(layers)
+        for layer in range(L):
+            p = layer_parameters(parameters, layer + 1)
+            layers[layer].bias = self._keep(self._bias(plan.bias(p)))
+            layers[layer].recurrent = self._matrix(p["weight_hh"], plan.recurrent_order, weights)
+            if layer > 0:
+                layers[layer].input = self._matrix(p["weight_ih"], plan.input_order, weights)
+        self._first_input(parameters, layers)
+        bias = aligned((model.vocabulary_padded,), np.float32)
+        bias[:V], bias[V:] = parameters["decoder.bias"], NEVER
+        model.decoder_bias = self._keep(bias)
+        model.decoder = self._pack(
+            parameters["decoder.weight"], (0,), V, _DECODER_ROWS, model.vocabulary_padded, "float32"
+        )
+
+    def _keep(self, array: npt.NDArray[Any]) -> int:
+        self._kept.append(array)
+        return array.ctypes.data
+
+    def _bias(self, blocks: list[Floats]) -> Floats:
+        """Panels x SCRATCH."""
+        plan, panels = self._plan, self.model.panels
+        bias = aligned((panels, SCRATCH), np.float32)
+        bias[:] = 0
+        H = self._config.hidden_size
+        for place, block in enumerate(blocks):
+            padded = np.zeros(panels * plan.units, np.float32)
+            padded[:H] = block
+            bias[:, place * plan.units : (place + 1) * plan.units] = padded.reshape(panels, plan.units)
+        return bias
+
+    def _matrix(self, matrix: Floats, order: tuple[int, ...], weights: WeightsName) -> Matrix:
+        return self._pack(
+            matrix, order, self._config.hidden_size, self._plan.units, self.model.panels * self._plan.units, weights
+        )
+
+    def _pack(
+        self, matrix: Floats, order: tuple[int, ...], size: int, units: int, padded: int, weights: WeightsName
+    ) -> Matrix:
+        """`matrix` (blocks of `size` rows, K) in panels (see native/step.h)."""
+        given, matrix = matrix, np.ascontiguousarray(matrix, np.float32)
+        blocks, K = len(order), matrix.shape[1]
+        packed = Matrix(inputs=K, rows=blocks * units)
+        if weights == "float32":
+            out = aligned((padded * blocks * K,), np.float32)
+            packed.weights = self._keep(out)
+            self.num_bytes += out.nbytes
+        else:
+            groups = _up(K, GROUP) // GROUP
+            quantised = aligned((padded * blocks * groups * GROUP,), np.int8)
+            scales = aligned((padded * blocks * groups,), np.float32)
+            packed.quantised, packed.scales = self._keep(quantised), self._keep(scales)
+            self.num_bytes += quantised.nbytes + scales.nbytes
+        self._library.charrnn_pack(
+            ctypes.c_void_p(matrix.ctypes.data), blocks, size, K, (ctypes.c_int32 * blocks)(*order), units, padded,
+            ctypes.c_void_p(packed.weights), ctypes.c_void_p(packed.quantised), ctypes.c_void_p(packed.scales),
+        )  # fmt: skip
+        let_go(given)
+        return packed
+
+    def _first_input(self, parameters: Mapping[str, npt.NDArray[Any]], layers: Any) -> None:
+        """The first layer's input product for every character, once, where that takes little room beside the rest."""
+        model, embedding = self.model, parameters["embedding"]
+        V, E = embedding.shape
+        padded = aligned((V, _up(E, 16)), np.float32)
+        padded[:, :E], padded[:, E:] = embedding, 0
+        model.embedding, model.embedding_size = self._keep(padded), padded.shape[1]
+        kept, counted = len(self._kept), self.num_bytes
+        layers[0].input = self._matrix(parameters["layers.1.weight_ih"], self._plan.input_order, "float32")
+        size = 4 * V * model.panels * layers[0].input.rows
+        if size <= max(_SMALL_TABLE, self.num_bytes // 4):
+            table = aligned((V, model.panels, layers[0].input.rows), np.float32)
+            self._library.charrnn_tabulate(ctypes.byref(model), ctypes.c_void_p(table.ctypes.data), self._set)
+            del self._kept[kept:]
+            self.num_bytes = counted
+            model.table = self._keep(table)
+
+
+def _up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
