@@ -2,7 +2,8 @@
  *
  *   NAME(x)    x with the set's suffix           TARGET     attribute that turns the set on
  *   W          floats in a vector                SINGLE     vectors of one lane kept in registers
- *   TILE       vectors of a tile of lanes        DOT(a,w,x) a + the dot products of int16 pairs
+ *   TILE       vectors of a tile of lanes        PAIRS      W pairs of int16
+ *   WIDEN(p)   pairs of int8, as PAIRS           DOT(a,w,x) a + the dot products of pairs w with the pair at x
  *
  * Only arithmetic stands here: products, activations, the loop over characters.
  */
