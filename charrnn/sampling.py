@@ -131,11 +131,12 @@ class _Lane:
         stop = self.request.config.stop
         pieces: list[str] = []
         is_stopped = False
-        for place, id_ in enumerate(ids[:count].tolist()):
-            piece = self.decode(id_)
-            pieces.append(piece)
-            if stop is not None:
-                self.tail = (self.tail + piece)[-len(stop) :]
+        if stop is None:
+            pieces = list(map(self.decode, ids[:count].tolist()))
+        else:
+            for place, id_ in enumerate(ids[:count].tolist()):
+                pieces.append(self.decode(id_))
+                self.tail = (self.tail + pieces[-1])[-len(stop) :]
                 if self.tail == stop:
                     count, is_stopped = place + 1, True
                     break

@@ -26,7 +26,7 @@ from charrnn.inference.engine import Doubles, Floats, Integers, Scored, Written
 from charrnn.inference.library import MOST_LANES, Job, Settings, aligned, best_set, find_library
 from charrnn.inference.panels import NEVER, PLANS, Panels
 
-_BYTES_FOR_A_THREAD = 1 << 18
+_BYTES_FOR_A_THREAD = 1 << 17
 _MOST_THREADS = 4  # more read hardly faster, and wait for the slowest of them
 
 

@@ -179,6 +179,24 @@ TARGET static void NAME(activate)(const Model *m, const float *z, const float *h
     }
 }
 
+/* The largest of the logits (whole vectors of them), and whether all are finite. */
+TARGET static int NAME(largest)(const float *logits, int count, float *largest) {
+    vec most = NAME(load)(logits);
+    ints are_finite = ~(ints){0};
+    for (int v = 0; v < count; v += W) {
+        vec x = NAME(load)(logits + v);
+        most = NAME(choose)(x > most, x, most);
+        are_finite &= (x <= FLT_MAX) & (x >= -FLT_MAX);
+    }
+    *largest = most[0];
+    int is_finite = 1;
+    for (int j = 0; j < W; j++) {
+        if (most[j] > *largest) *largest = most[j];
+        is_finite &= are_finite[j] != 0;
+    }
+    return is_finite;
+}
+
 /* weights[v] = exp((logits[v] - largest) / temperature), and 0, not the least float, where that is next to nothing */
 TARGET static void NAME(exponentials)(const float *logits, float largest, float temperature, float *weights, int count) {
     for (int v = 0; v < count; v += W) {
@@ -220,11 +238,18 @@ TARGET static void NAME(run)(const Model *m, Job *job, int thread) {
         for (int b = thread; b < lanes; b += threads) {
             const float *logits = job->logits + b * VP;
             float *weights = job->probabilities + thread * VP;
+            int32_t *order = job->order + thread * VP;
+            float largest = 0;
+            const int is_finite = has_logits && (!job->given || job->log_probabilities) && NAME(largest)(logits, (int)VP, &largest);
             if (job->given) ids[b] = job->given[(int64_t)t * lanes + b];
-            else if (!draw(job, m->vocabulary, logits, weights, job->order + thread * VP, NAME(exponentials), t, b, &ids[b]))
+            else if (is_finite) ids[b] = draw(job, m->vocabulary, logits, largest, weights, order, NAME(exponentials), t, b);
+            else {
+                ids[b] = 0;
                 __atomic_store_n(&job->not_finite, 1, __ATOMIC_RELAXED);
+            }
             if (job->log_probabilities && has_logits)
-                job->log_probabilities[(int64_t)t * lanes + b] = log_probability(m->vocabulary, logits, weights, NAME(exponentials), ids[b]);
+                job->log_probabilities[(int64_t)t * lanes + b] =
+                    is_finite ? log_probability(m->vocabulary, logits, largest, weights, NAME(exponentials), ids[b]) : NAN;
         }
         if (!wait_for_all(job)) return;
         for (int l = 0; l < L; l++) {

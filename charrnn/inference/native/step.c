@@ -37,25 +37,20 @@ static int wait_for_all(Job *job) {
 
 typedef void (*Exponentials)(const float *logits, float largest, float temperature, float *weights, int count);
 
-/* The largest logit, and whether all are finite. */
-static int largest_of(const float *logits, int count, float *largest, int *place) {
-    float nothing = 0;
-    *largest = logits[0], *place = 0;
-    for (int v = 0; v < count; v++) {
-        nothing += logits[v] * 0;
-        if (logits[v] > *largest) *largest = logits[v], *place = v;
-    }
-    return nothing == 0;
+/* In four chains, whose order is the same on every machine. */
+static double sum_of(const float *weights, int count) {
+    double sums[4] = {0, 0, 0, 0};
+    int v = 0;
+    for (; v + 4 <= count; v += 4)
+        for (int chain = 0; chain < 4; chain++) sums[chain] += weights[v + chain];
+    for (; v < count; v++) sums[v % 4] += weights[v];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-static double log_probability(int count, const float *logits, float *weights, Exponentials exponentials, int id) {
-    float largest;
-    int place;
-    if (!largest_of(logits, count, &largest, &place)) return NAN;
+static double log_probability(int count, const float *logits, float largest, float *weights, Exponentials exponentials,
+                              int id) {
     exponentials(logits, largest, 1, weights, count);
-    double sum = 0;
-    for (int v = 0; v < count; v++) sum += weights[v];
-    return ((double)logits[id] - largest) - log(sum);
+    return ((double)logits[id] - largest) - log(sum_of(weights, count));
 }
 
 static int heavier(const float *logits, int a, int b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); }
@@ -95,32 +90,29 @@ static void keep_head(const float *logits, float *weights, int count, const Sett
     }
 }
 
-/* Draws the next id of lane b by inversion of the cumulative distribution, as sampling.probabilities and sampling.draw do.
- * Returns 0 where the logits are not finite. */
-static int draw(const Job *job, int count, const float *logits, float *weights, int32_t *heap, Exponentials exponentials,
-                int t, int b, int32_t *id) {
+/* Draws the next id of lane b by inversion of the cumulative distribution, as drawing.probabilities and drawing.draw do.
+ * All logits are finite; `largest` is the largest of them. */
+static int draw(const Job *job, int count, const float *logits, float largest, float *weights, int32_t *heap,
+                Exponentials exponentials, int t, int b) {
     const Settings *settings = &job->settings[b];
-    float largest;
-    int place;
-    *id = 0;
-    if (!largest_of(logits, count, &largest, &place)) return 0;
-    *id = place;
-    if (settings->temperature == 0) return 1;
+    int id = 0;
+    while (logits[id] != largest) id++;
+    if (settings->temperature == 0) return id;
     const double temperature = fmin(fmax(settings->temperature, FLT_MIN), FLT_MAX); /* 0 / 0 would be no number */
     exponentials(logits, largest, (float)temperature, weights, count);
     if (settings->min_p > 0)
         for (int v = 0; v < count; v++) weights[v] = weights[v] < settings->min_p ? 0 : weights[v];
-    if ((settings->top_k > 0 && settings->top_k < count) || settings->top_p < 1) keep_head(logits, weights, count, settings, heap);
-    double sum = 0, cumulative = 0;
-    for (int v = 0; v < count; v++) sum += weights[v];
-    const double target = job->uniforms[(int64_t)t * job->lanes + b] * sum;
+    if ((settings->top_k > 0 && settings->top_k < count) || settings->top_p < 1)
+        keep_head(logits, weights, count, settings, heap);
+    const double target = job->uniforms[(int64_t)t * job->lanes + b] * sum_of(weights, count);
+    double cumulative = 0;
     for (int v = 0; v < count; v++) {
         if (weights[v] == 0) continue;
-        *id = v; /* rounding may leave the last sum short of the target: then the last with any weight */
+        id = v; /* rounding may leave the last sum short of the target: then the last with any weight */
         cumulative += weights[v];
         if (cumulative > target) break;
     }
-    return 1;
+    return id;
 }
 
 /* Two neighbouring int16 as one number of 32 bits. */
