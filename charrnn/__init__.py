@@ -1,34 +1,24 @@
 """charrnn: character-level language modelling with recurrent networks, from the command line and from Python.
 
-`load` gives a trained model, `sample` a text at once; both import what they need when they are called.
+`load` gives a trained model, `sample` a text at once (`charrnn/pretrained.py`); they are imported when they are asked
+for, since this file is read before anything else of the package.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from charrnn.version import __version__ as __version__
+from charrnn.version import __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from charrnn.pretrained import load, sample
 
-    from charrnn.config import DeviceName, WeightsName
-    from charrnn.pretrained import Pretrained
-
-
-def load(
-    path: str | Path | None = None,
-    *,
-    device: DeviceName = "cpu",
-    weights: WeightsName = "float32",
-    threads: int | None = None,
-) -> Pretrained:
-    """A trained model from a checkpoint file or a run's folder: see `charrnn.pretrained.load`."""
-    from charrnn.pretrained import load as load_pretrained
-
-    return load_pretrained(path, device=device, weights=weights, threads=threads)
+__all__ = ["__version__", "load", "sample"]
 
 
-def sample(prime: str = "", *, checkpoint: str | Path | None = None, **settings: Any) -> str:
-    """A text that a trained model writes after `prime`: see `charrnn.pretrained.Pretrained.sample`."""
-    return load(checkpoint).sample(prime, **settings)
+def __getattr__(name: str) -> Any:
+    if name not in ("load", "sample"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from charrnn import pretrained
+
+    return getattr(pretrained, name)

@@ -49,6 +49,11 @@ def load(
     return Pretrained(loaded, open_engine(loaded, device=device, weights=weights, threads=threads))
 
 
+def sample(prime: str = "", *, checkpoint: str | Path | None = None, **settings: Any) -> str:
+    """A text that a trained model writes after `prime`: see `Pretrained.sample`."""
+    return load(checkpoint).sample(prime, **settings)
+
+
 def open_engine(
     loaded: Checkpoint, *, device: DeviceName = "cpu", weights: WeightsName = "float32", threads: int | None = None
 ) -> Engine:

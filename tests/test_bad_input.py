@@ -288,6 +288,8 @@ _CASES: dict[str, Case] = {
     "samples without an end": Case("sample --repeat-until-stop --json", USAGE, ("--repeat-until-stop", "--stop")),
     "several samples without an end": Case("sample --repeat-until-stop --count 2", USAGE, "--stop"),
     "a session of several samples": Case("sample --interactive --count 2", USAGE, "--interactive writes one text"),
+    "a session of a length": Case("sample -i -n 9", USAGE, "leave --length out"),
+    "a session in colour": Case("sample -i --color", USAGE, "leave --color out"),
     "a session with an end": Case("sample -i --stop x", USAGE, "ends when you say so"),
     "a session as JSON": Case("sample -i --json", USAGE, "--interactive writes one text"),
     "a session at two temperatures": Case("sample -i -t 1,2", USAGE, "--interactive writes one text"),
@@ -335,6 +337,16 @@ def test_bad_input(charrnn: Callable[..., Result], kind: str) -> None:
     result = charrnn(*shlex.split(case.command), stdin=case.stdin)
     _check(result, case.status, *([case.said] if isinstance(case.said, str) else case.said))
     assert {path: path.read_bytes() for path in before} == before, "a file was changed"
+
+
+def test_a_sample_that_becomes_no_number(charrnn: Callable[..., Result]) -> None:
+    """What was written until then is kept; then the error, and its status."""
+    Path("big").write_bytes(_big())
+    result = charrnn("sample", "-c", "big", "-n", "9")
+    assert result.status == CHECKPOINT
+    assert "is not finite" in result.err
+    assert len(result.out) == 2
+    assert result.out.endswith("\n")
 
 
 # Values of options.

@@ -31,6 +31,7 @@ from charrnn.config import DataConfig, ModelConfig, SamplingConfig
 from charrnn.drawing import draw, log_probabilities, probabilities
 from charrnn.errors import UsageError
 from charrnn.inference import compiled, library, panels
+from charrnn.inference import engine as engines
 from charrnn.inference.compiled import CompiledNetwork
 from charrnn.inference.engine import Written, make_engine
 from charrnn.inference.inplace import InPlaceNetwork
@@ -270,7 +271,7 @@ def test_a_number_depends_on_nothing_beside_it(cell: str, weights: Any, monkeypa
                 assert_same(everything(several, ids, [4, 1, 6]), expected)
                 assert_same(everything(several, ids[:, :1], [4, 1, 6]), expected, [0])
             with monkeypatch.context() as patch:
-                patch.setattr(panels, "_SMALL_TABLE", 0)
+                patch.setattr(engines, "_SMALL_TABLE", 0)
                 bare = engine(set_, 2)
             if not bare._model.table:
                 assert_same(everything(bare, ids, [4, 1, 6]), expected)

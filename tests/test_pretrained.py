@@ -95,6 +95,7 @@ def test_a_row_of_temperatures_is_each_alone(model: Pretrained) -> None:
     parts = re.split(r"^-- temperature (\S+) -+\n", shown, flags=re.MULTILINE)
     assert parts[1::2] == ["0", "0", "0.5", "0.5", "2", "2"]
     assert [part.removesuffix("\n") for part in parts[2::2]] == ["a" + text.removesuffix("\n") for text in row]
+    assert re.findall(r"^-- temperature (\S+)", _sample(*"-n 9 -t 1,2,1".split()), re.MULTILINE) == ["1", "2", "1"]
 
 
 def test_log_probabilities_are_the_models_own(model: Pretrained) -> None:
@@ -115,6 +116,13 @@ def test_writing_goes_on_until_the_stop_text(model: Pretrained) -> None:
     assert text.endswith("ab\n")
     assert text.count("ab") == 1
     assert len(text) > 4
+
+
+def test_the_package_itself_has_what_it_says() -> None:
+    """`load` and `sample` come when they are asked for; anything else is missing as from any module."""
+    assert charrnn.load.__module__ == charrnn.sample.__module__ == "charrnn.pretrained"
+    with pytest.raises(AttributeError, match="no attribute 'lode'"):
+        charrnn.lode  # noqa: B018
 
 
 def test_what_cannot_be_is_refused(model: Pretrained) -> None:

@@ -158,7 +158,18 @@ def sample(
     }
     given = {name: value for name, value in given.items() if value is not None}
     configs = [SamplingConfig(**{**given, **drawing}) for drawing in _temperatures(temperature)]
-    _refuse_contradictions(configs, interactive=interactive, as_json=as_json, count=count, prime_file=prime_file)
+    _refuse_endless(configs, as_json=as_json, count=count)
+    if interactive:
+        beside = {
+            "--json": as_json,
+            "--color": color,
+            "--count": count > 1,
+            "further temperatures": len(configs) > 1,
+            "--length": length is not None,
+            "--stop": stop is not None,
+            "--repeat-until-stop": repeat_until_stop,
+        }
+        _refuse_beside_session(beside, prime_file)
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
     ids = (
@@ -193,20 +204,19 @@ def _temperatures(text: str | None) -> list[dict[str, float]]:
         ) from None
 
 
-def _refuse_contradictions(
-    configs: list[SamplingConfig], *, interactive: bool, as_json: bool, count: int, prime_file: str | None
-) -> None:
+def _refuse_endless(configs: list[SamplingConfig], *, as_json: bool, count: int) -> None:
     is_endless = configs[0].repeat_until_stop and configs[0].stop is None
     if is_endless and (as_json or count > 1 or len(configs) > 1):
         raise UsageError(
             "--repeat-until-stop without --stop writes one sample, as text, until Ctrl-C",
             "say where to stop with --stop",
         )
-    if interactive and (as_json or count > 1 or len(configs) > 1):
-        raise UsageError("--interactive writes one text", "leave --json, --count and further temperatures out")
-    if interactive and (configs[0].stop is not None or configs[0].repeat_until_stop):
-        raise UsageError("--interactive ends when you say so", "leave --stop and --repeat-until-stop out")
-    if interactive and prime_file == "-":
+
+
+def _refuse_beside_session(given: dict[str, bool], prime_file: str | None) -> None:
+    if senseless := [option for option, is_given in given.items() if is_given]:
+        raise UsageError("--interactive writes one text and ends when you say so", f"leave {', '.join(senseless)} out")
+    if prime_file == "-":
         raise UsageError("--interactive reads your choices from standard input", "give the prime in a file")
 
 
@@ -260,7 +270,7 @@ def _stream(
                 last = piece.text or last
     finally:
         # Ctrl-C keeps the text so far, and the prompt begins on a line of its own.
-        if not last.endswith("\n"):
+        if last and not last.endswith("\n"):
             sys.stdout.write("\n")
         sys.stdout.flush()
 
@@ -268,7 +278,7 @@ def _stream(
 def _rule(requests: list[SampleRequest], place: int, before: str) -> None:
     """The line between samples; with several temperatures, above each, with its own."""
     temperature = requests[place].config.temperature
-    is_row = temperature != requests[0].config.temperature or temperature != requests[-1].config.temperature
+    is_row = len({request.config.temperature for request in requests}) > 1
     if place and not before.endswith("\n"):
         sys.stdout.write("\n")
     if is_row:

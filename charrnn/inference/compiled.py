@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig, SamplingConfig, WeightsName
 from charrnn.cores import available_cores
 from charrnn.inference.crew import Crew
@@ -62,7 +63,8 @@ class CompiledNetwork:
         self.config, self._library, self._weights = config, found, weights
         self._set = best_set() if instruction_set is None else instruction_set
         self._panels = Panels(found, self._set, config, parameters, weights)
-        self._model, self._plan = self._panels.model, PLANS[config.cell]
+        self._model, cell = self._panels.model, make_cell(config)
+        self._recorded = (*cell.state_names, *cell.gate_names)
         self.vocabulary_size: int = self._model.vocabulary
         wanted = min(available_cores(), _MOST_THREADS, max(1, self._panels.num_bytes // _BYTES_FOR_A_THREAD))
         self.threads = max(1, min(threads or wanted, self._model.panels))
@@ -120,10 +122,9 @@ class CompiledNetwork:
         """Reads `ids` (T,) in one lane: what every unit did after each, by kind (T, L, H), and the new state."""
         given = self._given(ids, state)
         done = self._run(state, len(given), given=given, record=True)
-        names = {"lstm": "hcifgo", "gru": "hrzn", "rnn": "h"}[self.config.cell]
         H = self.config.hidden_size
         assert done.record is not None
-        return {name: done.record[:, :, place, :H] for place, name in enumerate(names)}, done.state
+        return {name: done.record[:, :, place, :H] for place, name in enumerate(self._recorded)}, done.state
 
     def _given(self, ids: npt.ArrayLike, state: CompiledState) -> Integers:
         given = np.asarray(ids)
@@ -196,7 +197,7 @@ class CompiledNetwork:
         recorded = None
         if record:
             assert B == 1
-            recorded = aligned((steps, L, 1 + (self.config.cell == "lstm") + self._plan.gates, P), np.float32)
+            recorded = aligned((steps, L, len(self._recorded), P), np.float32)
             job.record = point(recorded)
         job.probabilities = point(aligned((threads, VP), np.float32))
         job.order = point(np.empty((threads, VP), np.int32))

@@ -25,6 +25,8 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int32]
 
+_SMALL_TABLE = 1 << 23
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -173,6 +175,12 @@ class _ValueWalk:
 def _rows(ids: npt.ArrayLike) -> Integers:
     rows = np.asarray(ids, np.int32)
     return rows[:, None] if rows.ndim == 1 else rows
+
+
+def is_small_table(table: int, others: int) -> bool:
+    """Whether a table of the first layer's input product for every character (bytes) is worth its room beside the other
+    arrays: with a large vocabulary the product itself is read faster."""
+    return table <= max(_SMALL_TABLE, others // 4)
 
 
 def make_engine(

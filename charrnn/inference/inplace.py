@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from charrnn.cells.parameters import layer_parameters
 from charrnn.config import ModelConfig
-from charrnn.inference.engine import Floats
+from charrnn.inference.engine import Floats, is_small_table
 from charrnn.inference.network import Network, NetworkState
 from charrnn.tensorfile import let_go
 
@@ -34,7 +34,6 @@ _BLOCKS: dict[str, list[tuple[int | None, int | None]]] = {
     "rnn": [(0, 0)],
 }
 _SIGMOIDS = {"lstm": 3, "gru": 2, "rnn": 0}
-_SMALL_TABLE = 1 << 23
 
 
 def is_plain(config: ModelConfig) -> bool:
@@ -93,7 +92,7 @@ class InPlaceNetwork(Network):
             first, embedding = self.products[0], parameters["embedding"]
             assert first.weight_ih is not None
             size = 4 * len(embedding) * len(first.bias)
-            if size <= max(_SMALL_TABLE, sum(product.matrix.nbytes for product in self.products) // 4):
+            if is_small_table(size, sum(product.matrix.nbytes for product in self.products)):
                 self.table = embedding @ first.weight_ih.T + first.bias
 
     def first_input(self, ids: npt.NDArray[Any]) -> Floats:

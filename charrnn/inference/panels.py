@@ -18,14 +18,13 @@ import numpy.typing as npt
 
 from charrnn.cells.parameters import layer_parameters
 from charrnn.config import ModelConfig, WeightsName
-from charrnn.inference.engine import Floats
+from charrnn.inference.engine import Floats, is_small_table
 from charrnn.inference.library import GROUP, LINE, SCRATCH, Layer, Matrix, Model, aligned
 from charrnn.tensorfile import let_go
 
 NEVER = np.float32(-1e30)
 """Logit of a character that does not exist."""
 _DECODER_ROWS = 64
-_SMALL_TABLE = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +35,10 @@ class Plan:
     units: int
     input_order: tuple[int, ...]
     recurrent_order: tuple[int, ...]
-    gates: int
 
     def bias(self, p: Mapping[str, Any]) -> list[Floats]:
         """Where the chains of each block start, block by block (H,)."""
-        if self.code != 2:
+        if "bias" in p:
             return list(np.split(p["bias"], len(self.input_order)))
         x_r, x_z, x_n = np.split(p["bias_ih"], 3)
         h_r, h_z, h_n = np.split(p["bias_hh"], 3)
@@ -49,9 +47,9 @@ class Plan:
 
 
 PLANS = {
-    "rnn": Plan(0, 64, (0,), (0,), 0),
-    "lstm": Plan(1, 32, (0, 1, 2, 3), (0, 1, 2, 3), 4),
-    "gru": Plan(2, 32, (2, 0, 1), (0, 1, 2), 3),
+    "rnn": Plan(0, 64, (0,), (0,)),
+    "lstm": Plan(1, 32, (0, 1, 2, 3), (0, 1, 2, 3)),
+    "gru": Plan(2, 32, (2, 0, 1), (0, 1, 2)),
 }
 
 
@@ -148,7 +146,7 @@ class Panels:
         kept, counted = len(self._kept), self.num_bytes
         layers[0].input = self._matrix(parameters["layers.1.weight_ih"], self._plan.input_order, "float32")
         size = 4 * V * model.panels * layers[0].input.rows
-        if size <= max(_SMALL_TABLE, self.num_bytes // 4):
+        if is_small_table(size, self.num_bytes):
             table = aligned((V, model.panels, layers[0].input.rows), np.float32)
             self._library.charrnn_tabulate(ctypes.byref(model), ctypes.c_void_p(table.ctypes.data), self._set)
             del self._kept[kept:]
