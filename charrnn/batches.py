@@ -10,6 +10,8 @@ A lane's window follows its window before, so the recurrent state is carried fro
 After n / B characters lane 0 has come to where lane 1 began: one epoch, every character read once, none dropped,
 every step of the same shape. The single seam, from the last character of the text to its first, is all this costs.
 
+However large the text, only what the lanes have read lately counts as memory of the process, where the ids are mapped.
+
 Knows positions. Refuses to know models. Shape letters: T window, B lanes.
 """
 
@@ -20,7 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from charrnn.corpus import release_pages
 from charrnn.vocabulary import Ids
+
+_KEPT = 1 << 16
+"""Characters of each lane after which their pages are released."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +52,17 @@ class Ring:
 
     def at(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The window at `position`: inputs (T, B) and their successors (T, B), as int64."""
-        size = len(self.ids)
+        if position % _KEPT < self.window:
+            release_pages(self.ids)
+        ids = np.asarray(self.ids)  # a slice of a memmap is another memmap, which takes three times as long to make
+        size = len(ids)
         window = np.empty((self.window + 1, self.lanes), np.int64)
         for lane in range(self.lanes):
             start = (lane * size // self.lanes + position) % size
             stop = start + self.window + 1
             if stop <= size:
-                window[:, lane] = self.ids[start:stop]
+                window[:, lane] = ids[start:stop]
             else:  # over the seam, for a tiny text more than once
-                window[:, lane] = np.take(self.ids, np.arange(start, stop) % size)
+                window[:, lane] = np.take(ids, np.arange(start, stop) % size)
         tensor = torch.from_numpy(window)
         return tensor[:-1], tensor[1:]

@@ -1,10 +1,10 @@
 """A text as ids: read and decoded once, kept in a memory-mapped cache, split into its parts.
 
-Two passes over the sources, each in pieces of a few megabytes: the first finds the characters, the second writes
-their ids. Memory stays bounded however large the text. The result lies in a cache under a key made of the sources'
-content and the decoding options, so that a second start only hashes the files. Entries of the cache appear whole, by a
-rename, and a whole one is never replaced: another process may be reading it. Knows decoding and splitting. Refuses to
-know lanes, windows and models.
+Two passes over the sources, in small pieces: the first finds the characters, the second writes their ids. Memory stays
+bounded however large the text. The result lies in a cache under a key made of the sources' content and the decoding
+options, so that a second start only hashes the files. Entries of the cache appear whole, by a rename, and a whole one
+is never replaced: another process may be reading it. Knows decoding and splitting. Refuses to know lanes, windows and
+models.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -24,11 +25,11 @@ from typing import IO, Any
 import numpy as np
 
 from charrnn.config import DataConfig
-from charrnn.decoding import REMEDY, Progress, pieces_of
+from charrnn.decoding import Piece, Progress, is_strict_utf8, pieces_of
 from charrnn.errors import TextError
 from charrnn.files import cache_folder, explained, make_folder, sync_folder
 from charrnn.sources import COMPRESSED_SUFFIXES, Source
-from charrnn.vocabulary import NUM_CODE_POINTS, Ids, Vocabulary, describe_character
+from charrnn.vocabulary import NUM_CODE_POINTS, Ids, Vocabulary
 
 MINIMUM_CHARACTERS = 200
 _FORMAT = 1
@@ -98,6 +99,19 @@ class Corpus:
         return Parts(body[:end_of_train], validation, body[end_of_validation:])
 
 
+def release_pages(ids: Ids) -> None:
+    """Ends the count of mapped ids read so far as memory of this process: they stay in the system's cache of files.
+
+    Without it a reader of the whole map comes to look as large as the map. It costs a microsecond, and about as much
+    for each page that is read again. Ids that are not mapped, and systems without the call, are left as they are.
+    """
+    owner: object = ids
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
+
+
 def load(
     sources: Sequence[Source],
     config: DataConfig,
@@ -111,7 +125,7 @@ def load(
     Raises TextError where a source cannot be read or decoded, ResourceError where the cache has no room.
     """
     sources, validation_sources = list(sources), list(validation_sources)
-    folder = cache_folder() / "corpora" / _key(sources, validation_sources, config)
+    folder = cache_folder() / "corpora" / _key(_contents(sources), _contents(validation_sources), config)
     corpus = _open(folder, name)
     # Encoding once is enough, unless another process finds the same entry torn and replaces it at the same moment.
     for _ in range(_ATTEMPTS):
@@ -124,13 +138,14 @@ def load(
     return corpus
 
 
-def _key(sources: list[Source], validation_sources: list[Source], config: DataConfig) -> str:
-    content = [
-        _FORMAT,
-        [(source.digest(), _compression(source)) for source in sources],
-        [(source.digest(), _compression(source)) for source in validation_sources],
-        [config.encoding, config.encoding_errors, config.as_bytes, config.newlines],
-    ]
+def _contents(sources: list[Source]) -> list[tuple[str, str]]:
+    """What each source holds: the digest of its file, and how that is compressed."""
+    return [(source.digest(), _compression(source)) for source in sources]
+
+
+def _key(contents: list[tuple[str, str]], validation_contents: list[tuple[str, str]], config: DataConfig) -> str:
+    decoding = [config.encoding, config.encoding_errors, config.as_bytes, config.newlines]
+    content = [_FORMAT, contents, validation_contents, decoding]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
@@ -172,28 +187,34 @@ def _encode(
         # A compressed source gives more bytes than lie on disk; it counts as done when it has given as many as those.
         return lambda place, done: report(doing, min(ends[place] + done, ends[place + 1]), ends[-1]) if report else None
 
-    vocabulary, counts, num_bytes, digest = _scan(everything, config, progress("reading"))
+    vocabulary, counts, num_bytes = _scan(everything, config, progress("reading"))
+    is_file = _is_file(everything, config) and num_bytes == ends[-1]  # with a mark the file is longer than the text
+    digest = hashlib.sha256()
+    encode = _encoder(vocabulary)
     make_folder(folder.parent)
     with explained(folder, "encoding the corpus into"):
         workplace = Path(tempfile.mkdtemp(prefix=".encoding-", dir=folder.parent))
         try:
             with _synced(workplace / "ids.bin") as file:
-                for _, text in pieces_of(everything, config, progress("encoding")):
-                    file.write(_ids_of(text, vocabulary))
+                for piece in pieces_of(everything, config, progress("encoding")):
+                    file.write(encode(piece))
+                    if not is_file:
+                        digest.update(piece.raw)
+            # The files have been read three times. While someone writes to them the three need not be the same text,
+            # and the cache must not keep one text under the key of another.
+            contents, validation_contents = _contents(sources), _contents(validation_sources)
+            if folder.name != _key(contents, validation_contents, config):
+                raise TextError("the text changed while it was being read", "run this again once it is complete")
             described = {
                 "code_points": vocabulary.code_points.tolist(),
                 "kind": vocabulary.kind,
                 "characters": sum(counts),
                 "validation": sum(counts[len(sources) :]),
                 "bytes": num_bytes,
-                "sha256": digest,
+                "sha256": (contents + validation_contents)[0][0] if is_file else digest.hexdigest(),
             }
             with _synced(workplace / "corpus.json") as file:
                 file.write(json.dumps(described).encode())
-            # The files have been read three times. While someone writes to them the three need not be the same text,
-            # and the cache must not keep one text under the key of another.
-            if folder.name != _key(sources, validation_sources, config):
-                raise TextError("the text changed while it was being read", "run this again once it is complete")
             _place(workplace, folder)
         finally:
             shutil.rmtree(workplace, ignore_errors=True)
@@ -224,47 +245,47 @@ def _place(workplace: Path, folder: Path) -> None:
             folder.rename(Path(torn, folder.name))
 
 
-def _ids_of(text: str | bytes, vocabulary: Vocabulary) -> bytes:
-    if isinstance(text, bytes):
-        return text
-    if text.isascii() and vocabulary.dtype == np.uint8:
-        # bytes.translate is the fastest table look-up there is from Python: about a gigabyte a second.
-        table = np.zeros(256, np.uint8)
-        known = vocabulary.code_points[vocabulary.code_points < 128]
-        table[known] = np.arange(len(known))
-        return text.encode("ascii").translate(table.tobytes())
-    return vocabulary.lookup(text).astype(vocabulary.dtype).tobytes()
+def _is_file(sources: list[Source], config: DataConfig) -> bool:
+    """Whether the text is what one file holds, byte by byte, unless that begins with a mark."""
+    is_plain = (config.as_bytes or is_strict_utf8(config)) and config.newlines == "keep"
+    return is_plain and [_compression(source) for source in sources] == [""]
 
 
-def _scan(sources: list[Source], config: DataConfig, progress: Progress) -> tuple[Vocabulary, list[int], int, str]:
-    """First pass: the vocabulary, characters of each source, bytes in UTF-8 and sha256 of the whole text."""
+def _encoder(vocabulary: Vocabulary) -> Callable[[Piece], bytes]:
+    """What turns a piece into its ids, as they lie in the file. All its characters are in the vocabulary."""
+    table = bytearray(256)
+    for id_, code_point in enumerate(vocabulary.code_points[:128].tolist()):
+        if code_point < 128:
+            table[code_point] = id_
+
+    def encode(piece: Piece) -> bytes:
+        if vocabulary.kind == "bytes":
+            return piece.raw
+        if not piece.text.isascii():
+            return vocabulary.lookup(piece.text).astype(vocabulary.dtype).tobytes()
+        # The fastest look-up in a table that there is from Python: about two gigabytes a second.
+        ids = piece.raw.translate(table)
+        return ids if vocabulary.dtype == np.uint8 else np.frombuffer(ids, np.uint8).astype(vocabulary.dtype).tobytes()
+
+    return encode
+
+
+def _scan(sources: list[Source], config: DataConfig, progress: Progress) -> tuple[Vocabulary, list[int], int]:
+    """First pass: the vocabulary, characters of each source, and bytes in UTF-8 (in byte mode, bytes)."""
     seen = np.zeros(NUM_CODE_POINTS, bool)
-    known_ascii = b""
+    seen_ascii = b""
     num_bytes = 0
-    digest = hashlib.sha256()
     counts = [0] * len(sources)
-    for place, text in pieces_of(sources, config, progress):
+    for place, raw, text in pieces_of(sources, config, progress):
         counts[place] += len(text)
-        encoded = text if isinstance(text, bytes) else _utf8(text, sources[place])
-        num_bytes += len(encoded)
-        digest.update(encoded)
-        if isinstance(text, bytes):
+        num_bytes += len(raw)
+        if config.as_bytes:
             continue
-        if text.isascii():
-            if new := encoded.translate(None, delete=known_ascii):
-                known_ascii += bytes(set(new))
-        else:
-            seen[np.frombuffer(text.encode("utf-32-le"), "<u4")] = True
-    if config.as_bytes:
-        return Vocabulary.of_bytes(), counts, num_bytes, digest.hexdigest()
-    seen[list(known_ascii)] = True
-    return Vocabulary(np.flatnonzero(seen).tolist()), counts, num_bytes, digest.hexdigest()
-
-
-def _utf8(text: str, source: Source) -> bytes:
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:  # utf-7 and unicode_escape can spell it
-        raise TextError(
-            f"{source.name} holds {describe_character(text[error.start])}, half of a UTF-16 pair", REMEDY
-        ) from error
+        # Most of most texts is ASCII that has been seen: without it little is left to look at. Of others, nearly all.
+        is_mostly_ascii = len(raw) - len(text) < len(text) // 4
+        left = raw.translate(None, delete=seen_ascii).decode() if is_mostly_ascii else text
+        if left:
+            seen[np.frombuffer(left.encode("utf-32-le"), "<u4").astype(np.intp)] = True
+            seen_ascii = np.flatnonzero(seen[:128]).astype(np.uint8).tobytes()
+    vocabulary = Vocabulary.of_bytes() if config.as_bytes else Vocabulary(np.flatnonzero(seen).tolist())
+    return vocabulary, counts, num_bytes

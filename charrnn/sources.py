@@ -61,14 +61,11 @@ class Source:
 
     def digest(self) -> str:
         """sha256 of the file as it lies on disk (compressed or not)."""
-        digest = hashlib.sha256()
         try:
             with open(self.path, "rb", buffering=0) as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
+                return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise TextError(f"cannot read {self.name}: {error.strerror}", _remedy(error)) from error
-        return digest.hexdigest()
 
     def size(self) -> int:
         """Bytes on disk."""

@@ -103,8 +103,7 @@ class Vocabulary:
     def lookup(self, text: str) -> npt.NDArray[np.uint32]:
         """Ids of the characters of `text`, with 0xFFFFFFFF for each that is unknown."""
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-        ids: npt.NDArray[np.uint32] = self._table[np.minimum(codes, len(self._table) - 1)]
-        return ids
+        return self._table.take(codes, mode="clip")  # the table ends with an unknown: that is all beyond it
 
     def encode(self, text: str, unknown: UnknownPolicy = "error") -> Ids:
         """The ids of `text`, as an array of `dtype`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -56,3 +58,23 @@ def test_epochs_are_counted_in_characters() -> None:
     assert ring.steps(1) == 9  # 8 windows of 120 are 960, the ninth reaches 1,000
     assert ring.steps(2.5) == 21
     assert ring.steps(1e-9) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="nothing tells how much memory is whose")
+def test_memory_does_not_grow_with_a_mapped_text(tmp_path: Path) -> None:
+    """After one pass over 48 MB of mapped ids a few are resident, and what was let go of is read again as it was."""
+
+    def megabytes_of_files() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("RssFile:")[1].split()[0]) // 1024
+
+    ids = np.random.default_rng(0).integers(0, 251, 48 << 20, np.uint8)
+    (tmp_path / "ids.bin").write_bytes(ids.tobytes())
+    mapped = np.memmap(tmp_path / "ids.bin", np.uint8, mode="r")
+    before = megabytes_of_files()
+    ring = Ring(mapped[:-3], lanes=3, window=1 << 13)
+    for step in range(ring.steps(1)):
+        ring.at(step * ring.window)
+    assert megabytes_of_files() - before < 16
+    in_memory = Ring(ids[:-3], lanes=3, window=1 << 13)
+    assert ring.at(1 << 16)[1].equal(in_memory.at(1 << 16)[1])

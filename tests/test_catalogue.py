@@ -14,6 +14,7 @@ import socket
 import stat
 import sysconfig
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -157,6 +158,10 @@ def test_download(server: Server, entry: Entry, folder: Path) -> None:
     assert source.path.read_bytes() == TEXT
     assert list(folder.iterdir()) == [source.path]
     assert _partials() == []
+    for _ in range(200):  # the server notes what it sent after the last byte has left
+        if server.sent:
+            break
+        time.sleep(0.01)
     assert (server.seen, server.sent) == ([None], [5003])
     steps = [done for _, done, _ in said]
     assert steps == sorted(set(steps))

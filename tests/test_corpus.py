@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest import mock
@@ -32,7 +33,7 @@ from tests.conftest import make_text
 from tests.full_disk import no_file_above
 from tests.test_sources import PACK
 
-PIECE = 1 << 22  # what is read at a time, if nothing is said
+PIECE = 1 << 16  # what is read at a time, if nothing is said
 # In every text but those of its own test: U+0000 is refused.
 characters = st.characters(codec="utf-8", exclude_characters="\0")
 # A short alphabet makes borders, line ends, marks and repetitions likely.
@@ -175,7 +176,7 @@ def test_bad_byte_beyond_the_first_piece(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(TextError) as raised:
         load([source], DataConfig(), name="text")
     assert raised.value.exit_status == 3
-    assert raised.value.message == f"big.txt{suffix} is not utf-8: byte 0xe9 at offset 4,194,318, line 4"
+    assert raised.value.message == f"big.txt{suffix} is not utf-8: byte 0xe9 at offset {13 + PIECE + 1:,}, line 4"
     for remedy in ("--encoding ", "--encoding-errors replace", "--bytes"):
         assert remedy in str(raised.value.hint)
     assert _entries() == []
@@ -198,6 +199,40 @@ def test_character_across_the_border_of_two_pieces(tmp_path: Path, before: int) 
     assert corpus.vocabulary.characters == "xy😀"
     assert len(corpus) == before + 2
     assert corpus.ids[before - 1 :].tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_bad_byte_stands_where_it_does_in_the_file(tmp_path: Path, encoding: str) -> None:
+    """Marks taken away and line ends made one do not move it."""
+    good = ("\ufeff" if encoding == "utf-8" else "") + "one\r\ntwo\r\nthree\r"
+    raw = good.encode(encoding)
+    bad = {"utf-8": b"\xff", "utf-16": b"\x00\xdc", "cp1252": b"\x81"}[encoding]
+    source = _source(tmp_path, raw + bad + "\r\n".encode(encoding))
+    with _pieces_of(4), pytest.raises(TextError, match=f"at offset {len(raw)}, line 3"):
+        load([source], DataConfig(encoding=encoding, newlines="lf"), name="text")
+
+
+def test_bad_byte_that_is_gone_when_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Someone writes to the file meanwhile: that is what the error says."""
+    source = _source(tmp_path, b"caf\xff")
+    real = decoding._bad_byte
+
+    def too_late(source: Source, config: DataConfig) -> TextError:
+        source.path.write_bytes(b"cafe")
+        return real(source, config)
+
+    monkeypatch.setattr(decoding, "_bad_byte", too_late)
+    with pytest.raises(TextError, match=r"text\.txt changed while it was being read"):
+        load([source], DataConfig(), name="text")
+
+
+@pytest.mark.parametrize(
+    ("raw", "encoding"), [(b"a\0b", "utf-8"), (b"a+AAA-b", "utf-7"), (b"a\\x00b", "unicode_escape")]
+)
+def test_nul_is_refused_however_it_is_spelled(tmp_path: Path, raw: bytes, encoding: str) -> None:
+    """Some encodings write it without a byte 0."""
+    with pytest.raises(TextError, match=r"text\.txt holds NUL characters"):
+        load([_source(tmp_path, raw)], DataConfig(encoding=encoding), name="text")
 
 
 @pytest.mark.parametrize(
@@ -276,6 +311,93 @@ def test_ascii_and_other_pieces_agree(tmp_path: Path, others: str) -> None:
     text = "".join(map(chr, range(1, 128))) * 3 + others + make_text(53)
     with _pieces_of(29):
         _check(load([_source(tmp_path, text.encode())], DataConfig(), name="text"), text)
+
+
+# Every plane of Unicode has its own length in UTF-8 or in UTF-16, and the borders between lengths their neighbours.
+PLANES = st.one_of(
+    st.sampled_from("\x01\x7f\x80\xe9\u07ff\u0800\u2019\ud7ff\ue000\uffff\U00010000\U0010ffff"),
+    st.characters(codec="utf-8", min_codepoint=0x80),
+)
+
+
+@given(
+    ascii_parts=st.lists(st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=30), max_size=12),
+    others=st.lists(st.text(PLANES, min_size=1, max_size=3), min_size=12, max_size=12),
+    number=st.sampled_from([0, 200, 300]),
+    piece=st.integers(1, 90),
+)
+@settings(deadline=None, max_examples=150)
+def test_pieces_of_any_mixture_agree(ascii_parts: list[str], others: list[str], number: int, piece: int) -> None:
+    """ASCII with others scattered in it, little else, or both by turns, against a dictionary of characters: each piece
+    goes the way that is fast for it, into ids of one byte or two."""
+    text = "".join(part + other for part, other in zip(ascii_parts, others, strict=False))
+    text += "".join(map(chr, range(0x4E00, 0x4E00 + number)))
+    ids = {character: id_ for id_, character in enumerate(sorted(set(text)))}
+    with tempfile.TemporaryDirectory() as folder, _pieces_of(piece):
+        corpus = load([_source(Path(folder), text.encode())], DataConfig(), name="text")
+    assert corpus.vocabulary.characters == "".join(ids)
+    assert corpus.ids.tolist() == [ids[character] for character in text]
+
+
+@given(text=st.text(PLANES, max_size=20), others=st.binary(max_size=12), piece=st.integers(1, 9))
+@settings(deadline=None, max_examples=200)
+def test_pieces_are_whole_characters(text: str, others: bytes, piece: int) -> None:
+    """Together they are the text, valid or not; each decodes by itself exactly where Python decodes the whole."""
+    raw = text.encode() + others
+    chunks = [raw[start : start + piece] for start in range(0, len(raw), piece)]
+    pieces = list(decoding._cut(iter(chunks)))
+    assert b"".join(pieces) == raw
+    if _first_bad_byte(raw) is None:
+        assert "".join(part.decode() for part in pieces) == raw.decode()
+    else:
+        assert any(_first_bad_byte(part) is not None for part in pieces)
+
+
+@pytest.mark.parametrize(
+    ("raw", "config", "text"),
+    [
+        (b"caf\xc3\xa9 a\rb\n", DataConfig(), "café a\rb\n"),
+        (b"caf\xc3\xa9 a\rb\n", DataConfig(encoding="U8"), "café a\rb\n"),
+        (b"\xef\xbb\xbfcaf\xc3\xa9", DataConfig(), "café"),
+        (b"caf\xc3\xa9 a\rb\n", DataConfig(newlines="lf"), "café a\nb\n"),  # as long as the file
+        (b"caf\xe1\xbc\xff", DataConfig(encoding_errors="replace"), "caf\ufffd\ufffd"),
+        (b"abc\xf0\x9f\x98", DataConfig(encoding_errors="replace"), "abc\ufffd"),  # as long as the file
+        (b"caf\xe9", DataConfig(encoding="latin-1"), "café"),
+        (b"plain", DataConfig(encoding="latin-1"), "plain"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_digest_is_of_the_text_whatever_the_file_holds(
+    tmp_path: Path, raw: bytes, config: DataConfig, text: str, suffix: str, copies: int
+) -> None:
+    """Where the text is the file, its digest need not be taken twice; nowhere else is the file's digest the text's."""
+    sources = [_source(tmp_path, PACK[suffix](raw), f"text{suffix}")] * copies
+    _check(load(sources, config, name="text"), text * copies)
+
+
+def test_file_is_hashed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the key and to see that nothing changed: what else needs its digest, has it. A second start hashes once."""
+    asked = []
+    real = Source.digest
+    monkeypatch.setattr(Source, "digest", lambda source: asked.append(source) or real(source))
+    source = _source(tmp_path, make_text(251).encode())
+    load([source], DataConfig(), name="text")
+    assert len(asked) == 2
+    load([source], DataConfig(), name="text")
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("others", ["", "é", "’—“", "ж" * 40, "王😀"])
+def test_memory_does_not_grow_with_the_text(tmp_path: Path, others: str) -> None:
+    """Of 12 MB a few are held at a time, however many characters are not ASCII."""
+    line = make_text(97) + others + "\n"
+    source = _source(tmp_path, line.encode() * (12_000_000 // len(line.encode())))
+    tracemalloc.start()
+    load([source], DataConfig(), name="text")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
 
 
 def _never(*_: object) -> None:

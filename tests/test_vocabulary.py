@@ -37,6 +37,17 @@ def test_characters_stand_in_code_point_order(text: str) -> None:
 
 @given(any_text, any_text)
 @settings(deadline=None)
+def test_lookup_is_that_in_a_dictionary(text: str, known: str) -> None:
+    """Characters before, between and behind those in the table are unknown; so is every one to an empty table."""
+    ids = {character: id_ for id_, character in enumerate(sorted(set(known)))}
+    expected = [ids.get(character, 0xFFFFFFFF) for character in text]
+    found = Vocabulary.of(known).lookup(text)
+    assert found.dtype == np.uint32
+    assert found.tolist() == expected
+
+
+@given(any_text, any_text)
+@settings(deadline=None)
 def test_decode_undoes_encode(text: str, more: str) -> None:
     """Any text comes back from its ids, in a vocabulary that knows more than this text."""
     vocabulary = Vocabulary.of(text + more)
