@@ -9,12 +9,13 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from charrnn.config import DeviceName
+from charrnn.config import DeviceName, PrecisionName
 from charrnn.errors import ResourceError, UsageError
+from charrnn.fused.library import find_library
 
 # cuBLAS needs a fixed workspace to be deterministic, and reads this when the first context is made.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -31,6 +32,18 @@ def choose_device(name: DeviceName) -> torch.device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device is mps, but torch sees no Apple GPU", "use --device cpu")
     return torch.device(name)
+
+
+def choose_precision(name: PrecisionName, device: torch.device) -> Literal["fp32", "bf16"]:
+    """What `--precision` means on `device`. Raises UsageError where it has no bfloat16 products of ours."""
+    library = find_library()
+    has_narrow = device.type == "cpu" and library is not None and library.has_narrow
+    if name == "bf16" and not has_narrow:
+        raise UsageError(
+            f"--precision is bf16, and this {device.type} has none (it needs a CPU with AVX512-BF16)",
+            "use --precision fp32, or leave it out",
+        )
+    return "bf16" if has_narrow and name != "fp32" else "fp32"
 
 
 def prepare(device: torch.device, threads: int | None) -> None:
@@ -74,12 +87,14 @@ def out_of_memory_explained(hint: str) -> Iterator[None]:
         raise ResourceError("out of memory", hint) from error
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, precision: str) -> dict[str, Any]:
     """What a bit-exact resume depends on, by name; two equal ones promise it."""
     described: dict[str, Any] = {
         "torch": torch.__version__,
         "device": device.type,
         "threads": torch.get_num_threads(),
+        "precision": precision,
+        "compiled": find_library() is not None,
         "machine": platform.machine(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "world_size": 1,

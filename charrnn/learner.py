@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig, TrainingConfig
-from charrnn.device import require_memory
+from charrnn.device import choose_precision, require_memory
 from charrnn.model import CharacterModel
 from charrnn.optim import load_optimizer_arrays, make_optimizer, optimizer_arrays, set_learning_rate
 from charrnn.recurrent import detach, reset
@@ -71,6 +71,7 @@ class Learner:
         self, model: ModelConfig, training: TrainingConfig, vocabulary_size: int, device: torch.device
     ) -> None:
         self.device = device
+        self.precision = choose_precision(training.precision, device)
         require_memory(training_memory(model, training, vocabulary_size), device, "training this model")
         self.model = CharacterModel(model, vocabulary_size)
         # Drawn on the CPU, so that a seed gives the same weights on every device.
@@ -103,7 +104,7 @@ class Learner:
         inputs, targets = (ids.to(self.device, non_blocking=True) for ids in (inputs, targets))
         self._optimizer.zero_grad(set_to_none=True)
         state = reset(self._carry, self._state_reset, self._random)
-        logits, carry = self.model(inputs, state, self._random)
+        logits, carry = self.model(inputs, state, self._random, is_narrow=self.precision == "bf16")
         loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
         loss.backward()  # type: ignore[no-untyped-call]
         loss = loss.detach()

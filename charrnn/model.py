@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear
+from torch.nn.functional import linear
 
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import make_cell
@@ -84,9 +84,8 @@ class CharacterModel(nn.Module):
         return tuple(self.cell.zero_state(layer.arrays(), lanes) for layer in self._layers())
 
     def forward(
-        self, ids: Tensor, state: StackState, generator: torch.Generator | None = None
+        self, ids: Tensor, state: StackState, generator: torch.Generator | None = None, *, is_narrow: bool = False
     ) -> tuple[Tensor, StackState]:
         """`ids` (T, B) -> logits of each one's successor (T, B, V), and the state after the window."""
-        x = embedding(ids, self.embedding)
-        x, state = self.stack(x, state, generator)
+        x, state = self.stack(self.embedding, state, generator, ids=ids, is_narrow=is_narrow)
         return linear(x, self.decoder.weight, self.decoder.bias), state

@@ -1,9 +1,9 @@
 """Recurrence over time: a layer is a cell run along a window, a stack is layers with dropout between them.
 
-Each layer is a single-layer fused kernel of torch (oneDNN or native on a CPU, cuDNN on a GPU) with explicit dropout
-between layers, never one module of many layers: cuDNN's own dropout state cannot be saved, so a run could not be
-resumed exactly. `Layer.loop` is the plain loop over the cell's step on the same parameters, the reference the fused
-path is tested against. State goes in and comes out of every call and is kept nowhere.
+Each layer runs in our own compiled recurrence (`fused/`) on a CPU, and in a single-layer kernel of torch elsewhere,
+with explicit dropout between layers, never as one module of many layers: cuDNN's own dropout state cannot be saved, so
+a run could not be resumed exactly. `Layer.loop` is the plain loop over the cell's step on the same parameters, the
+reference the fused path is tested against. State goes in and comes out of every call and is kept nowhere.
 
 Shape letters: T time, B lanes, I input size, H hidden size.
 """
@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding as gather
 
 from charrnn.cells.cell import Cell, State
 from charrnn.cells.gru import GRU
 from charrnn.cells.lstm import LSTM
 from charrnn.cells.rnn import RNN
+from charrnn.fused.recurrence import Buffers, is_available, run_window
 
 _KERNELS: dict[type[Cell], Callable[[int, int], nn.RNNBase]] = {LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN}
 _TWO_BIASES = {
@@ -37,6 +39,7 @@ class Layer(nn.Module):
     def __init__(self, cell: Cell, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.cell = cell
+        self._memory = Buffers()
         self.kernel = _KERNELS[type(cell)](input_size, hidden_size)
         self._names = _TWO_BIASES if "bias_hh" in cell.shapes(input_size, hidden_size) else _ONE_BIAS
         if self._names is _ONE_BIAS:
@@ -46,8 +49,20 @@ class Layer(nn.Module):
         """The parameters under the cell's names for them."""
         return {name: getattr(self.kernel, inner) for name, inner in self._names.items()}
 
-    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """The fused path: `x` (T, B, I) and the state before -> outputs (T, B, H) and the state after."""
+    def forward(
+        self, x: Tensor, state: State, ids: Tensor | None = None, *, is_narrow: bool = False
+    ) -> tuple[Tensor, State]:
+        """The fused path: `x` (T, B, I) and the state before -> outputs (T, B, H) and the state after.
+
+        With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. With `is_narrow` products are made
+        of bfloat16 numbers, where `device.choose_precision` allows it.
+        """
+        if is_available(x, *state):
+            if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
+                x, ids = gather(ids, x), None
+            return run_window(self.cell.name, self.arrays(), x, ids, state, self._memory, is_narrow=is_narrow)
+        if ids is not None:
+            x = gather(ids, x)
         packed = tuple(array.unsqueeze(0) for array in state)
         is_single = len(packed) == 1
         output, after = self.kernel(x, packed[0] if is_single else packed)
@@ -77,12 +92,22 @@ class Stack(nn.Module):
         self.dropout = dropout
 
     def forward(
-        self, x: Tensor, state: StackState, generator: torch.Generator | None = None
+        self,
+        x: Tensor,
+        state: StackState,
+        generator: torch.Generator | None = None,
+        *,
+        ids: Tensor | None = None,
+        is_narrow: bool = False,
     ) -> tuple[Tensor, StackState]:
-        """`x` (T, B, I) -> (T, B, H). Dropout acts only where a `generator` draws its masks, that is, in training."""
+        """`x` (T, B, I), or with `ids` (T, B) the embedding (V, I) whose rows they are -> (T, B, H).
+
+        Dropout acts only where a `generator` draws its masks, that is, in training. `is_narrow`: see `Layer.forward`.
+        """
         after = []
         for layer, layer_state in zip(self.layers, state, strict=True):
-            x, layer_after = layer(x, layer_state)
+            x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow)
+            ids = None
             after.append(layer_after)
             x = drop(x, self.dropout, generator)
         return x, tuple(after)

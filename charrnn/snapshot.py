@@ -40,5 +40,5 @@ def snapshot(
             "history": counters.history,
         },
         parameters=learner.model.numpy_arrays(),
-        environment=devices.environment(learner.device),
+        environment=devices.environment(learner.device, learner.precision),
     )

@@ -134,7 +134,8 @@ class Trainer:
             # A full or read-only disk is found now, not after the first hour.
             yield self._save("last")
         else:
-            changes = devices.differences(self._resume.environment, devices.environment(self._device))
+            now = devices.environment(self._device, self._learner.precision)
+            changes = devices.differences(self._resume.environment, now)
             kind = "approximate resume: " + ", ".join(changes) if changes else "exact resume"
             yield Notice(f"{kind} at step {self._counters.step:,}")
             # The checkpoint's arrays lie in a memory map; let go of it before the file is replaced.

@@ -28,7 +28,7 @@ def _state(cell: Cell, lanes: int = B, seed: int = 5) -> tuple[torch.Tensor, ...
 
 @by_name
 def test_the_plain_loop_equals_the_fused_path(cell: Cell) -> None:
-    """Outputs, final state and every gradient agree to 1e-6."""
+    """Outputs, final state and every gradient agree to 1e-5."""
     torch.manual_seed(0)
     layer = Layer(cell, I, H)
     results = []
@@ -41,7 +41,7 @@ def test_the_plain_loop_equals_the_fused_path(cell: Cell) -> None:
         assert len(gradients) == len(layer.arrays())
         results.append([output, *state, x.grad, *gradients])
     for fused, plain in zip(*results, strict=True):
-        torch.testing.assert_close(fused, plain, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-5)
 
 
 @by_name

@@ -69,7 +69,7 @@ def test_the_first_step_is_the_plain_step(tmp_path: Path) -> None:
     """One update equals the one written out with torch's own pieces: cross-entropy, clip_grad_norm_, AdamW."""
     T, B, V = 6, 3, 7
     model_config = ModelConfig(num_layers=2, hidden_size=5, embedding_size=4)
-    config = TrainingConfig(batch_size=B, bptt=T, clip_norm=0.01, weight_decay=0.1, seed=9)
+    config = TrainingConfig(batch_size=B, bptt=T, clip_norm=0.01, weight_decay=0.1, seed=9, precision="fp32")
     learner = Learner(model_config, config, V, CPU)
     reference = CharacterModel(model_config, V)
     reference.initialise(torch.Generator().manual_seed(9))

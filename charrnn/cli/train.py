@@ -19,6 +19,7 @@ from charrnn.config import (
     ModelConfig,
     Newlines,
     OptimizerName,
+    PrecisionName,
     RunConfig,
     TrainingConfig,
 )
@@ -94,6 +95,9 @@ def train(
     decay: Annotated[DecayName | None, setting(TrainingConfig, "decay", "--decay", panel=_OPTIMISATION)] = None,
     final_lr: Annotated[
         float | None, setting(TrainingConfig, "final_learning_rate", "--final-lr", panel=_OPTIMISATION)
+    ] = None,
+    precision: Annotated[
+        PrecisionName | None, setting(TrainingConfig, "precision", "--precision", panel=_OPTIMISATION)
     ] = None,
     seed: Annotated[int | None, setting(TrainingConfig, "seed", "--seed", panel=_OPTIMISATION)] = None,
     validation_fraction: Annotated[
@@ -198,7 +202,7 @@ def train(
                        learning_rate="lr", momentum="momentum", beta1="beta1", beta2="beta2",
                        weight_decay="weight_decay",
                        clip_norm="clip", warmup="warmup", decay="decay", final_learning_rate="final_lr",
-                       seed="seed"),
+                       precision="precision", seed="seed"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", on_divergence="on_divergence"),

@@ -1,0 +1,88 @@
+"""The library of the compiled recurrence: where it lies, whether it is ours, its structure, and how it is entered.
+
+The package builds `native/recurrence.c` where a C compiler is found when it is installed. It runs in a parallel region
+of the OpenMP library that torch itself has loaded: threads of our own would fight for cores with torch's, which spin
+for a while after every piece of parallel work. Where torch has another one than GNU's, torch's own kernels serve. Knows
+files, layouts and threads. Refuses to know tensors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+VERSION = 1
+CELLS = {"rnn": 0, "lstm": 1, "gru": 2}
+_NUMBERS = ("cell", "steps", "lanes", "hidden", "padded", "vocabulary", "is_double", "set", "wants_state_gradient")
+
+
+class Window(ctypes.Structure):
+    """A layer's pass over a window, with all its memory; see native/recurrence.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in (*_NUMBERS, "input_blocks", "input_width")),
+        *((name, ctypes.c_void_p) for name in ("recurrent", "bias", "input", "ids")),
+        *((name, ctypes.c_int32) for name in ("is_narrow", "is_input_narrow")),
+        *((name, ctypes.c_void_p) for name in ("narrow_h", "narrow_gradients", "panels", "gates", "h", "c")),
+        *((name, ctypes.c_void_p) for name in ("output_gradient", "h_gradient", "c_gradient")),
+        *((name, ctypes.c_void_p) for name in ("bias_gradient", "table_gradient", "thread", "threads")),
+        *((name, ctypes.c_int32) for name in ("arrived", "generation")),
+    ]
+
+
+class Library(NamedTuple):
+    """The compiled recurrence, and the OpenMP library it runs in."""
+
+    forward: Any
+    backward: Any
+    best_set: int
+    has_narrow: bool
+    parallel: Any
+    thread: int
+    threads: int
+
+    def run(self, function: Any, window: Window) -> None:
+        """Enters `function` from each of torch's threads; returns when all have left."""
+        window.thread, window.threads = self.thread, self.threads
+        window.arrived = window.generation = 0
+        self.parallel(function, ctypes.byref(window), ctypes.c_uint(torch.get_num_threads()), ctypes.c_uint(0))
+
+
+@functools.cache
+def find_library() -> Library | None:
+    """The compiled recurrence; None where it was not built, cannot run here, or CHARRNN_COMPILED=0 turns it off."""
+    if os.environ.get("CHARRNN_COMPILED") == "0":
+        return None
+    try:
+        openmp = ctypes.CDLL(None)  # torch loads its dependencies for all to see
+        names = [openmp.GOMP_parallel, openmp.omp_get_thread_num, openmp.omp_get_num_threads]
+        parallel, thread, threads = names
+    except (OSError, AttributeError, TypeError):
+        return None
+    for suffix in EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name("_recurrence" + suffix)
+        if path.exists():
+            try:
+                found = ctypes.CDLL(str(path))
+                if found.charrnn_recurrence_version() != VERSION:
+                    continue
+            except (OSError, AttributeError):
+                continue
+            parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+            parallel.restype = None
+            return Library(
+                ctypes.cast(found.charrnn_window_forward, ctypes.c_void_p),
+                ctypes.cast(found.charrnn_window_backward, ctypes.c_void_p),
+                int(found.charrnn_best_recurrence()),
+                bool(found.charrnn_has_narrow()),
+                parallel,
+                ctypes.cast(thread, ctypes.c_void_p).value or 0,
+                ctypes.cast(threads, ctypes.c_void_p).value or 0,
+            )
+    return None

@@ -1,0 +1,95 @@
+"""The real `charrnn train`, run and timed from outside, for the benchmarks of `training.py`.
+
+Knows processes and the lines of metrics.jsonl. Refuses to know what is compared with what.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charrnn.runs import METRICS, read_metrics
+
+ROOT = Path(__file__).parents[2]
+
+Line = dict[str, Any]
+"""Of metrics.jsonl."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A finished `charrnn train`."""
+
+    lines: list[Line]
+    seconds: float
+    """From the start of the command to its end."""
+    start: float | None
+    """From the start of the command to the start of the run's own clock; None where the run was too short to tell."""
+
+    @property
+    def progress(self) -> list[Line]:
+        """The lines written at the moment they name, after a step."""
+        return _progress(self.lines)
+
+    @property
+    def validations(self) -> list[Line]:
+        """The lines that report one; each names the moment when it began."""
+        return [line for line in self.lines if "validation_nats" in line]
+
+    def seconds_per_step(self) -> float | None:
+        """The median over the lines of progress that have no validation between them."""
+        validated = {line["step"] for line in self.validations}
+        paces = [
+            (after["seconds"] - before["seconds"]) / (after["step"] - before["step"])
+            for before, after in itertools.pairwise(self.progress)
+            if validated.isdisjoint(range(before["step"], after["step"]))
+        ]
+        return statistics.median(paces) if paces else None
+
+    def first_below(self, mark: float) -> Line | None:
+        """The first validation below `mark`: loss, step, and seconds by three clocks."""
+        found = next((line for line in self.validations if line["validation_nats"] < mark), None)
+        if found is None:
+            return None
+        pace = self.seconds_per_step()
+        return {
+            "nats": found["validation_nats"],
+            "step": found["step"],
+            "seconds": found["seconds"],
+            "command": None if self.start is None else self.start + found["seconds"],
+            "steps alone": None if pace is None else pace * found["step"],
+        }
+
+
+def train(corpus: Path, *options: str) -> Command:
+    """Runs `charrnn train` in a folder and with a cache of its own."""
+    with tempfile.TemporaryDirectory() as name, open(Path(name) / "stderr", "w+", encoding="utf-8") as errors:
+        out = Path(name) / "run"
+        words = [sys.executable, "-m", "charrnn", "train", str(corpus.resolve()), "--out", str(out), *options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CHARRNN_CACHE": str(Path(name) / "cache")}
+        began, start = time.monotonic(), None
+        with subprocess.Popen(words, cwd=name, env=environment, stdout=errors, stderr=errors) as process:
+            while process.poll() is None and start is None:
+                # The first line of progress, seen within 0.02 s, shows when the run's own clock began.
+                progress = _progress(read_metrics(out / METRICS))
+                if progress:
+                    start = time.monotonic() - began - progress[-1]["seconds"]
+                time.sleep(0.02)
+            status = process.wait()
+        seconds = time.monotonic() - began
+        if status:
+            errors.seek(0)
+            raise SystemExit(f"{' '.join(words)}: exit status {status}\n{errors.read()}")
+        return Command(read_metrics(out / METRICS), seconds, start)
+
+
+def _progress(lines: list[Line]) -> list[Line]:
+    return [line for line in lines if "learning_rate" in line]
