@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, get_args
 from charrnn.errors import UsageError
 
 CellName = Literal["lstm", "gru", "rnn"]
-OptimizerName = Literal["adamw", "sgd", "rmsprop"]
+OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
 DecayName = Literal["cosine", "linear", "constant"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -50,6 +50,8 @@ OPTIONS = {
     "state_reset": "--state-reset",
     "optimizer": "--optimizer",
     "learning_rate": "--lr",
+    "muon_ratio": "--muon-ratio",
+    "cautious": "--cautious",
     "momentum": "--momentum",
     "beta1": "--beta1",
     "beta2": "--beta2",
@@ -58,6 +60,7 @@ OPTIONS = {
     "warmup": "--warmup",
     "decay": "--decay",
     "final_learning_rate": "--final-lr",
+    "average": "--average",
     "precision": "--precision",
     "seed": "--seed",
 }
@@ -197,9 +200,14 @@ class TrainingConfig(_Record):
     """Share of windows that begin from the zero state instead of the carried one, so that the model stays sound
     wherever a text begins; 0 carries the state for ever."""
     optimizer: OptimizerName = "adamw"
-    """adamw, sgd (with momentum), or rmsprop."""
+    """muon (orthogonalised momentum for the layers' matrices, adamw for the rest), adamw, sgd (with momentum), or
+    rmsprop."""
     learning_rate: float = 5e-3
     """Peak learning rate."""
+    muon_ratio: float = 0.33
+    """Under muon, learning rate of the layers' matrices as a share of the others'."""
+    cautious: bool = True
+    """Leave out, in adamw's updates, what would move against the gradient."""
     momentum: float = 0.9
     """Momentum of sgd and rmsprop."""
     beta1: float = 0.9
@@ -216,6 +224,9 @@ class TrainingConfig(_Record):
     """How the learning rate falls from its peak over the budget: cosine, linear, or constant (does not fall)."""
     final_learning_rate: float = 0.0
     """Share of the peak learning rate that is left at the end of the budget."""
+    average: float = 0.05
+    """What is validated, sampled and kept as best are the weights averaged over this share of the steps made so far, or
+    of those still to come where they are fewer; 0 takes the weights as they are."""
     precision: PrecisionName = "auto"
     """What products are made of: fp32, or bf16 (factors rounded to bfloat16; sums, state and weights stay fp32), which
     CPUs with AVX512-BF16 compute twice as fast. auto takes bf16 where the CPU has it, else fp32."""
@@ -227,10 +238,13 @@ class TrainingConfig(_Record):
         _positive_integer("--bptt", self.bptt, _WIDEST)
         _between("--state-reset", self.state_reset, 0.0, 1.0)
         _one_of("--optimizer", self.optimizer, get_args(OptimizerName))
+        _between("--average", self.average, 0.0, 1.0)
         _one_of("--precision", self.precision, get_args(PrecisionName))
         _one_of("--decay", self.decay, get_args(DecayName))
         positive = _is_number(self.learning_rate) and self.learning_rate > 0
         _require(positive, "--lr", self.learning_rate, "a number above 0")
+        _between("--muon-ratio", self.muon_ratio, 0.0, math.inf)
+        _require(isinstance(self.cautious, bool), "--cautious", self.cautious, "true or false")
         _between("--momentum", self.momentum, 0.0, 1.0, high_included=False)
         _between("--beta1", self.beta1, 0.0, 1.0, high_included=False)
         _between("--beta2", self.beta2, 0.0, 1.0, high_included=False)

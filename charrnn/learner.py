@@ -12,8 +12,9 @@ Shape letters: T window, B lanes, H hidden size.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,10 +27,16 @@ from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.device import choose_precision, require_memory
 from charrnn.model import CharacterModel
-from charrnn.optim import load_optimizer_arrays, make_optimizer, optimizer_arrays, set_learning_rate
+from charrnn.optim import (
+    load_optimizer_arrays,
+    make_optimizer,
+    optimizer_arrays,
+    set_learning_rate,
+    skips_bad_gradients,
+)
 from charrnn.recurrent import detach, reset
 
-_CARRY, _RANDOM = "carry.", "random.training"
+_CARRY, _RANDOM, _AVERAGE = "carry.", "random.training", "average."
 
 
 class NotFinite(Exception):
@@ -57,7 +64,7 @@ def training_memory(model: ModelConfig, training: TrainingConfig, vocabulary_siz
     An activation is kept for each state and gate of each unit, and twice for each logit (itself and its gradient).
     """
     parameters = sum(math.prod(shape) for shape in parameter_shapes(model, vocabulary_size).values())
-    copies = {"adamw": 4, "sgd": 3, "rmsprop": 4}[training.optimizer]
+    copies = {"muon": 4, "adamw": 4, "sgd": 3, "rmsprop": 4}[training.optimizer]
     cell = make_cell(model)
     kept = len(cell.state_names) + len(cell.gate_names)
     activations = model.num_layers * model.hidden_size * kept + 2 * vocabulary_size
@@ -79,15 +86,16 @@ class Learner:
         self.model.to(device)
         self._arrays = self.model.arrays()
         self._parameters = list(self._arrays.values())
-        self._optimizer = make_optimizer(training, self._arrays)
+        self._optimizer = make_optimizer(training, self._arrays, is_narrow=self.precision == "bf16")
+        self._average = [array.detach().clone() for array in self._parameters] if training.average else []
         self._clip_norm = training.clip_norm or math.inf
         self._state_reset = training.state_reset
         self._random = torch.Generator(device).manual_seed(training.seed)
         self._carry = self.model.zero_state(training.batch_size)
         # On a CPU the check for finite numbers is free, and a bad update is not begun. On a GPU reading it would wait
-        # for the device at every step; there the fused optimizers skip a bad update themselves, and the caller finds
+        # for the device at every step; there most optimizers skip a bad update themselves, and the caller finds
         # it in the next sum it reads.
-        self._checks_at_once = device.type != "cuda" or not self._optimizer.defaults.get("fused")
+        self._checks_at_once = device.type != "cuda" or not skips_bad_gradients(self._optimizer)
 
     @property
     def learning_rate(self) -> float:
@@ -119,6 +127,28 @@ class Learner:
         self._carry = detach(carry)
         return Outcome(loss, norm, norm > self._clip_norm)
 
+    def average(self, share: float) -> None:
+        """Moves the averaged weights by `share` (0 to 1) of the way to the weights as they are."""
+        if self._average:
+            torch._foreach_lerp_(self._average, [array.detach() for array in self._parameters], share)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the model has its averaged weights; as they are, where none are kept."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        # By value: a GPU's kernels want a layer's weights to stay side by side in memory.
+        for array, average in zip(self._parameters, self._average, strict=False):
+            kept = array.clone()
+            array.copy_(average)
+            average.copy_(kept)
+
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Every array beyond the weights that the next step depends on, by name."""
         carry = {
@@ -129,6 +159,10 @@ class Learner:
         return {
             **optimizer_arrays(self._optimizer, self._arrays),
             **carry,
+            **{
+                f"{_AVERAGE}{name}": average.cpu().numpy()
+                for name, average in zip(self._arrays, self._average, strict=False)
+            },
             _RANDOM: self._random.get_state().numpy(),
         }
 
@@ -143,10 +177,12 @@ class Learner:
             )
             for number, layer in enumerate(self._carry, start=1)
         )
+        for name, average in zip(self._arrays, self._average, strict=False):
+            average.copy_(self._like(state[f"{_AVERAGE}{name}"], average))
         # A generator's state is handed over on the CPU, whatever its device.
         self._random.set_state(torch.from_numpy(np.array(state[_RANDOM])))
 
     def _like(self, array: npt.NDArray[Any], like: torch.Tensor) -> torch.Tensor:
         if array.shape != tuple(like.shape):
-            raise ValueError(f"a carried state has the shape {array.shape}, not {tuple(like.shape)}")
+            raise ValueError(f"an array has the shape {array.shape}, not {tuple(like.shape)}")
         return torch.from_numpy(np.array(array)).to(self.device)

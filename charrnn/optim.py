@@ -1,7 +1,7 @@
 """Optimizers over named parameters, and their state as named arrays.
 
-Knows torch.optim and the names of `cells/parameters.py`. Refuses to know the schedule: the learning rate is set from
-outside at each step.
+Knows torch.optim, two update rules of its own, and the names of `cells/parameters.py`. Refuses to know the schedule:
+the learning rates are set from outside at each step.
 """
 
 from __future__ import annotations
@@ -12,30 +12,154 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from charrnn.config import TrainingConfig
+from charrnn.fused.library import Update, find_library
 
 _PREFIX = "optimizer."
+_EPSILON = 1e-8
+_ITERATIONS = 5
+_QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
-def make_optimizer(config: TrainingConfig, arrays: Mapping[str, nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(
+    config: TrainingConfig, arrays: Mapping[str, nn.Parameter], *, is_narrow: bool = False
+) -> torch.optim.Optimizer:
     """The optimizer of `config`; weight decay acts on matrices, biases are spared.
 
-    adamw: Loshchilov & Hutter 2019 (arXiv 1711.05101, algorithm 2). rmsprop: Hinton's lecture 6e with momentum.
-    The fused kernels do a whole update in one pass over memory.
+    muon: see `Rules`; the layers' matrices go by orthogonalised momentum, the rest by AdamW. adamw: Loshchilov & Hutter
+    2019 (arXiv 1711.05101, algorithm 2). rmsprop: Hinton's lecture 6e with momentum. `is_narrow` lets products be made
+    of bfloat16 numbers.
     """
-    matrices = [array for array in arrays.values() if array.dim() > 1]
-    vectors = [array for array in arrays.values() if array.dim() <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+    layers = [a for name, a in arrays.items() if config.optimizer == "muon" and _is_layers_matrix(name, a)]
+    rest = [a for a in arrays.values() if not any(a is other for other in layers)]
+    groups: list[dict[str, Any]] = [
+        {"params": [a for a in rest if a.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [a for a in rest if a.dim() <= 1], "weight_decay": 0.0},
     ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
+    rate, betas = config.learning_rate, (config.beta1, config.beta2)
+    if config.optimizer == "muon":
+        gates = next(len(a) // a.shape[1] for name, a in arrays.items() if name.endswith("weight_hh"))
+        muon = {"rule": "muon", "ratio": config.muon_ratio, "gates": gates}
+        groups.append({"params": layers, "weight_decay": config.weight_decay, **muon})
+    is_fused = config.optimizer == "adamw" and not config.cautious and rest[0].device.type != "cpu"
+    if is_fused:
+        return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
+    if config.optimizer in ("adamw", "muon"):
+        return Rules(groups, lr=rate, betas=betas, cautious=config.cautious, is_narrow=is_narrow)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
-    return torch.optim.RMSprop(groups, lr=config.learning_rate, alpha=config.beta2, momentum=config.momentum)
+        return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=True)
+    return torch.optim.RMSprop(groups, lr=rate, alpha=config.beta2, momentum=config.momentum)
+
+
+def _is_layers_matrix(name: str, array: Tensor) -> bool:
+    return name.startswith("layers.") and array.dim() == 2
+
+
+class Rules(torch.optim.Optimizer):
+    """AdamW, cautious if asked for, and Muon in the groups whose `rule` is "muon".
+
+    Cautious (Liang et al. 2024, arXiv 2411.16085, algorithm 1): of an update only what has the sign of the gradient's
+    step is made, scaled up for what is left out. Muon (Jordan et al. 2024): the momentum of a matrix is replaced by the
+    nearest (semi-)orthogonal one, found by steps of a Newton-Schulz iteration; here of each gate's block by itself,
+    and scaled by 0.2 sqrt(larger side) (Liu et al. 2025, arXiv 2502.16982, eq. 4), so that a learning rate means the
+    same as Adam's.
+    """
+
+    def __init__(
+        self, groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float], cautious: bool, is_narrow: bool
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "rule": "adamw", "ratio": 1.0, "gates": 1, "fused": False}
+        super().__init__(groups, defaults)
+        self._cautious, self._is_narrow = cautious, is_narrow
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient; none where `found_inf` is set to a tensor above 0."""
+        bad: Tensor | None = getattr(self, "found_inf", None)
+        for group in self.param_groups:
+            rule = self._muon if group["rule"] == "muon" else self._adamw
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                if not self.state[parameter]:
+                    self.state[parameter] = _first_state(group["rule"], parameter)
+                touched = [parameter, *(a for a in self.state[parameter].values() if a.device == parameter.device)]
+                before = [array.clone() for array in touched] if bad is not None else []
+                rule(group, parameter, parameter.grad)
+                for array, old in zip(touched, before, strict=False):
+                    array.copy_(torch.where(bad > 0, old, array))  # type: ignore[operator]
+
+    def _adamw(self, group: dict[str, Any], weights: Tensor, gradient: Tensor) -> None:
+        state = self.state[weights]
+        state["step"] += 1
+        step, (beta1, beta2) = float(state["step"]), group["betas"]
+        first, second = state["exp_avg"], state["exp_avg_sq"]
+        corrections = 1 - beta1**step, 1 - beta2**step
+        library = find_library()
+        if library is not None and _is_plain(weights, gradient):
+            update = Update(
+                size=weights.numel(), weights=weights.data_ptr(), gradient=gradient.data_ptr(),
+                first=first.data_ptr(), second=second.data_ptr(), learning_rate=group["lr"], beta1=beta1, beta2=beta2,
+                epsilon=_EPSILON, weight_decay=group["weight_decay"], first_correction=corrections[0],
+                second_correction=corrections[1], is_cautious=self._cautious,
+            )  # fmt: skip
+            library.run(library.update, update)
+            return
+        first.lerp_(gradient, 1 - beta1)
+        second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        change = first / ((second / corrections[1]).sqrt_().add_(_EPSILON))
+        if self._cautious:
+            along = (first * gradient > 0).to(change.dtype)
+            change *= along / along.mean().clamp_(min=1e-3)
+        weights.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-group["lr"] / corrections[0])
+
+    def _muon(self, group: dict[str, Any], weights: Tensor, gradient: Tensor) -> None:
+        state = self.state[weights]
+        momentum = state["momentum_buffer"].lerp_(gradient, 0.05)
+        ahead = gradient.lerp(momentum, 0.95)  # Nesterov's
+        blocks = ahead.view(group["gates"], -1, weights.shape[1])
+        change = orthogonalised(blocks, is_narrow=self._is_narrow).reshape(weights.shape)
+        rate = group["lr"] * group["ratio"]
+        scale = 0.2 * max(blocks.shape[1:]) ** 0.5
+        weights.mul_(1 - rate * group["weight_decay"]).add_(change, alpha=-rate * scale)
+
+
+def _first_state(rule: str, weights: Tensor) -> dict[str, Tensor]:
+    if rule == "muon":
+        return {"momentum_buffer": torch.zeros_like(weights)}
+    return {
+        "step": torch.zeros(()),
+        "exp_avg": torch.zeros_like(weights),
+        "exp_avg_sq": torch.zeros_like(weights),
+    }
+
+
+def _is_plain(*tensors: Tensor) -> bool:
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors)
+
+
+def orthogonalised(blocks: Tensor, *, is_narrow: bool = False) -> Tensor:
+    """Of each matrix (N, R, C) about the nearest one whose singular values are 1 (they end between 0.7 and 1.2).
+
+    Newton-Schulz with the quintic of Jordan et al. 2024, made for speed at this little exactness.
+    """
+    is_tall = blocks.shape[1] > blocks.shape[2]
+    x = blocks.mT if is_tall else blocks
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    if is_narrow:
+        x = x.bfloat16()
+    a, b, c = _QUINTIC
+    for _ in range(_ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if is_tall else x).to(blocks.dtype)
+
+
+def skips_bad_gradients(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether `found_inf`, a tensor, keeps it from making an update, so that nobody need wait for its value."""
+    return isinstance(optimizer, Rules) or bool(optimizer.defaults.get("fused"))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

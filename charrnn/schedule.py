@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of where the run stands.
+"""Learning rate and averaging of weights as pure functions of where the run stands.
 
 Nothing is remembered between calls, so a resumed run needs nothing restored. Knows steps and the share of the
 budget used. Refuses to know clocks and optimizers.
@@ -30,3 +30,16 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     floor = config.final_learning_rate
     return config.learning_rate * warm * (floor + (1.0 - floor) * remaining)
+
+
+def averaging_horizon(config: TrainingConfig, step: int, progress: float) -> float:
+    """Over how many steps the weights are averaged after `step` of them, when the share `progress` is used.
+
+    A share of the steps made, so that a young average forgets its beginnings; and of those still to come, since a
+    learning rate that falls to zero averages by itself, and an old average would lag behind.
+
+    >>> averaging_horizon(TrainingConfig(average=0.1), step=300, progress=0.75)
+    10.0
+    """
+    left = step * (1.0 - progress) / progress if progress else float(step)
+    return config.average * max(0.0, min(float(step), left))

@@ -8,6 +8,7 @@ anything looks like.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -32,13 +33,14 @@ from charrnn.pace import Counters, Pace
 from charrnn.plan import Plan
 from charrnn.runs import Run
 from charrnn.sampling import sample
-from charrnn.schedule import learning_rate
+from charrnn.schedule import averaging_horizon, learning_rate
 from charrnn.snapshot import snapshot
 from charrnn.tally import Tally
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _MOST_ROLLBACKS = 10
 _TALLY = "tally"
+_STEPS_BETWEEN_AVERAGES = 8  # often enough to be smooth, seldom enough to be free
 _SMALLER = "a smaller --batch, --bptt or --hidden needs less; the last checkpoint is untouched"
 
 StopSignal = Callable[[], int | None]
@@ -158,6 +160,9 @@ class Trainer:
             tally.add(outcome.loss, outcome.gradient_norm, outcome.is_clipped)
         counters.step += 1
         self._tick()
+        if counters.step % _STEPS_BETWEEN_AVERAGES == 0:
+            horizon = averaging_horizon(self._plan.training, counters.step, self._pace.fraction(counters))
+            self._learner.average(_STEPS_BETWEEN_AVERAGES / (_STEPS_BETWEEN_AVERAGES + horizon))
 
     def _report(self) -> Iterator[Event]:
         """A line of metrics and a report of progress, when they are due."""
@@ -200,12 +205,13 @@ class Trainer:
             raise self._divergence(train_nats, math.nan)
         nats = None
         if len(self._parts.validation):
-            result = score(
-                self._learner.model,
-                self._parts.validation,
-                device=self._device,
-                proceed=lambda _done: self._stop() is None,
-            )
+            with self._learner.averaged():
+                result = score(
+                    self._learner.model,
+                    self._parts.validation,
+                    device=self._device,
+                    proceed=lambda _done: self._stop() is None,
+                )
             if result is None:
                 return
             nats = result.nats_per_character
@@ -251,10 +257,11 @@ class Trainer:
         config = SamplingConfig(
             length=run.sample_length, temperature=run.sample_temperature, seed=self._plan.training.seed
         )
-        engine = make_engine(self._plan.model, self._learner.model.numpy_arrays(), threads=1)
-        written = sample(engine, vocabulary, self._prime.tolist(), config, number=self._counters.step)
         try:
-            text = run.prime + "".join(written)
+            with self._learner.averaged():
+                engine = make_engine(self._plan.model, self._learner.model.numpy_arrays(), threads=1)
+                written = sample(engine, vocabulary, self._prime.tolist(), config, number=self._counters.step)
+                text = run.prime + "".join(written)
         except CheckpointError as error:
             raise self._divergence(math.nan, math.nan) from error
         self._counters.sampled_step, self._counters.sampled_seconds = self._counters.step, self._counters.seconds
@@ -291,10 +298,13 @@ class Trainer:
         """Writes best.safetensors or last.safetensors."""
         self._tick()
         path = self._run.best if kind == "best" else self._run.last
-        weights = snapshot(self._plan, self._corpus, self._parts, self._counters, self._learner, place=self._place())
-        if kind == "best":
-            checkpoints.save(path, weights)
-        else:
+        with self._learner.averaged() if kind == "best" else contextlib.nullcontext():
+            weights = snapshot(
+                self._plan, self._corpus, self._parts, self._counters, self._learner, place=self._place()
+            )
+            if kind == "best":
+                checkpoints.save(path, weights)
+        if kind == "last":
             tallies = np.stack([self._tally.to_numpy(), self._since_validation.to_numpy()])
             checkpoints.save(
                 path,

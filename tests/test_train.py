@@ -69,7 +69,9 @@ def test_the_first_step_is_the_plain_step(tmp_path: Path) -> None:
     """One update equals the one written out with torch's own pieces: cross-entropy, clip_grad_norm_, AdamW."""
     T, B, V = 6, 3, 7
     model_config = ModelConfig(num_layers=2, hidden_size=5, embedding_size=4)
-    config = TrainingConfig(batch_size=B, bptt=T, clip_norm=0.01, weight_decay=0.1, seed=9, precision="fp32")
+    config = TrainingConfig(
+        batch_size=B, bptt=T, clip_norm=0.01, weight_decay=0.1, seed=9, precision="fp32", cautious=False
+    )
     learner = Learner(model_config, config, V, CPU)
     reference = CharacterModel(model_config, V)
     reference.initialise(torch.Generator().manual_seed(9))
@@ -221,7 +223,9 @@ def test_patience_stops_a_run_that_gains_nothing(text_file: Callable[..., Path],
 def test_without_a_held_out_part_the_best_is_the_latest(text_file: Callable[..., Path], tmp_path: Path) -> None:
     """It is said, and both files hold the same weights at the end."""
     corpus = _corpus(text_file().read_text("utf-8"), tmp_path)
-    request = Request(model=SMALL, data={"validation_fraction": 0.0}, budget=Budget(steps=12))
+    request = Request(
+        model=SMALL, data={"validation_fraction": 0.0}, training={"average": 0.0}, budget=Budget(steps=12)
+    )
     events = _train(corpus, tmp_path / "run", request)
     assert any("nothing is held out" in event.text for event in events if isinstance(event, Notice))
     best, last = (checkpoints.load(tmp_path / "run" / f"{name}.safetensors") for name in ("best", "last"))

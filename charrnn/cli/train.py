@@ -84,6 +84,13 @@ def train(
     optimizer: Annotated[
         OptimizerName | None, setting(TrainingConfig, "optimizer", "--optimizer", panel=_OPTIMISATION)
     ] = None,
+    muon_ratio: Annotated[
+        float | None, setting(TrainingConfig, "muon_ratio", "--muon-ratio", panel=_OPTIMISATION)
+    ] = None,
+    cautious: Annotated[
+        bool | None,
+        setting(TrainingConfig, "cautious", "--cautious/--no-cautious", panel=_OPTIMISATION, shown="cautious"),
+    ] = None,
     momentum: Annotated[float | None, setting(TrainingConfig, "momentum", "--momentum", panel=_OPTIMISATION)] = None,
     beta1: Annotated[float | None, setting(TrainingConfig, "beta1", "--beta1", panel=_OPTIMISATION)] = None,
     beta2: Annotated[float | None, setting(TrainingConfig, "beta2", "--beta2", panel=_OPTIMISATION)] = None,
@@ -96,6 +103,7 @@ def train(
     final_lr: Annotated[
         float | None, setting(TrainingConfig, "final_learning_rate", "--final-lr", panel=_OPTIMISATION)
     ] = None,
+    average: Annotated[float | None, setting(TrainingConfig, "average", "--average", panel=_OPTIMISATION)] = None,
     precision: Annotated[
         PrecisionName | None, setting(TrainingConfig, "precision", "--precision", panel=_OPTIMISATION)
     ] = None,
@@ -199,10 +207,10 @@ def train(
         data=_said(given, encoding="encoding", encoding_errors="encoding_errors", as_bytes="as_bytes",
                    newlines="newlines", validation_fraction="validation_fraction", test_fraction="test_fraction"),
         training=_said(given, batch_size="batch", bptt="bptt", state_reset="state_reset", optimizer="optimizer",
-                       learning_rate="lr", momentum="momentum", beta1="beta1", beta2="beta2",
-                       weight_decay="weight_decay",
-                       clip_norm="clip", warmup="warmup", decay="decay", final_learning_rate="final_lr",
-                       precision="precision", seed="seed"),
+                       learning_rate="lr", muon_ratio="muon_ratio", cautious="cautious", momentum="momentum",
+                       beta1="beta1", beta2="beta2", weight_decay="weight_decay", clip_norm="clip", warmup="warmup",
+                       decay="decay", final_learning_rate="final_lr", average="average", precision="precision",
+                       seed="seed"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", on_divergence="on_divergence"),

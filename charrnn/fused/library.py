@@ -36,22 +36,38 @@ class Window(ctypes.Structure):
     ]
 
 
+class Update(ctypes.Structure):
+    """One update of a vector of weights by AdamW; see native/update.c."""
+
+    _fields_ = [
+        ("size", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("weights", "gradient", "first", "second")),
+        *((name, ctypes.c_float) for name in ("learning_rate", "beta1", "beta2", "epsilon", "weight_decay")),
+        *((name, ctypes.c_float) for name in ("first_correction", "second_correction")),
+        ("is_cautious", ctypes.c_int32),
+        *((name, ctypes.c_void_p) for name in ("thread", "threads")),
+        ("along", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("arrived", "generation")),
+    ]
+
+
 class Library(NamedTuple):
     """The compiled recurrence, and the OpenMP library it runs in."""
 
     forward: Any
     backward: Any
+    update: Any
     best_set: int
     has_narrow: bool
     parallel: Any
     thread: int
     threads: int
 
-    def run(self, function: Any, window: Window) -> None:
+    def run(self, function: Any, job: Window | Update) -> None:
         """Enters `function` from each of torch's threads; returns when all have left."""
-        window.thread, window.threads = self.thread, self.threads
-        window.arrived = window.generation = 0
-        self.parallel(function, ctypes.byref(window), ctypes.c_uint(torch.get_num_threads()), ctypes.c_uint(0))
+        job.thread, job.threads = self.thread, self.threads
+        job.arrived = job.generation = 0
+        self.parallel(function, ctypes.byref(job), ctypes.c_uint(torch.get_num_threads()), ctypes.c_uint(0))
 
 
 @functools.cache
@@ -79,6 +95,7 @@ def find_library() -> Library | None:
             return Library(
                 ctypes.cast(found.charrnn_window_forward, ctypes.c_void_p),
                 ctypes.cast(found.charrnn_window_backward, ctypes.c_void_p),
+                ctypes.cast(found.charrnn_update, ctypes.c_void_p),
                 int(found.charrnn_best_recurrence()),
                 bool(found.charrnn_has_narrow()),
                 parallel,

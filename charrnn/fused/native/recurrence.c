@@ -11,30 +11,7 @@
 
 #include <math.h>
 #include <string.h>
-#if defined(_WIN32)
-#error "the compiled recurrence needs GCC or Clang with POSIX threads; torch's kernels serve instead"
-#endif
-#include <sched.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-/* All threads meet here. Waiting spins, since the others are microseconds away, and gives way when they are not. */
-static void wait_for_all(Window *window, int threads) {
-    if (threads == 1) return;
-    const int32_t generation = __atomic_load_n(&window->generation, __ATOMIC_ACQUIRE);
-    if (__atomic_add_fetch(&window->arrived, 1, __ATOMIC_ACQ_REL) == threads) {
-        window->arrived = 0;
-        __atomic_store_n(&window->generation, generation + 1, __ATOMIC_RELEASE);
-        return;
-    }
-    for (int spins = 0; __atomic_load_n(&window->generation, __ATOMIC_ACQUIRE) == generation; spins++) {
-        if (spins > 2000) sched_yield();
-#if defined(__x86_64__)
-        else __builtin_ia32_pause();
-#endif
-    }
-}
+#define wait_for_all(window, threads) meet(&(window)->arrived, &(window)->generation, threads)
 
 #define CAT_(a, b) a##_##b
 #define CAT(a, b) CAT_(a, b)
@@ -135,13 +112,9 @@ int32_t charrnn_has_narrow(void) {
 #endif
 }
 
-/* Denormal numbers are 0, in whatever thread this is: in closed gates they would slow a step down many times. */
 static void run(Window *window, int is_backward) {
     const int thread = window->thread(), threads = window->threads();
-#if defined(__x86_64__)
-    const uint32_t before = _mm_getcsr();
-    if (!window->is_double) _mm_setcsr(0x9fc0);
-#endif
+    const uint32_t before = flush_denormals();
     if (window->is_double) (is_backward ? backward_doubled : forward_doubled)(window, thread, threads);
 #if defined(__x86_64__)
     else if (window->is_narrow) (is_backward ? backward_narrow : forward_narrow)(window, thread, threads);
@@ -149,9 +122,7 @@ static void run(Window *window, int is_backward) {
     else if (window->set == 1) (is_backward ? backward_avx2 : forward_avx2)(window, thread, threads);
 #endif
     else (is_backward ? backward_portable : forward_portable)(window, thread, threads);
-#if defined(__x86_64__)
-    _mm_setcsr(before);
-#endif
+    restore_denormals(before);
 }
 
 /* To be entered by every thread of a parallel region. */

@@ -14,7 +14,7 @@
 #ifndef CHARRNN_RECURRENCE_H
 #define CHARRNN_RECURRENCE_H
 
-#include <stdint.h>
+#include "threads.h"
 
 enum { RECURRENCE_VERSION = 1 }; /* of what stands here; a library left over from another one is not used */
 enum { RNN, LSTM, GRU };
@@ -46,5 +46,18 @@ typedef struct {
     int32_t (*threads)(void);
     int32_t arrived, generation;
 } Window;
+
+/* One update of a vector of weights by AdamW; see update.c. */
+typedef struct {
+    int64_t size;
+    float *weights, *gradient, *first, *second; /* first and second moment */
+    float learning_rate, beta1, beta2, epsilon, weight_decay;
+    float first_correction, second_correction;  /* 1 - beta^t */
+    int32_t is_cautious;
+    int32_t (*thread)(void);
+    int32_t (*threads)(void);
+    int64_t along; /* 0 before: weights that move along their gradient */
+    int32_t arrived, generation;
+} Update;
 
 #endif
