@@ -199,10 +199,10 @@ class TrainingConfig(_Record):
     state_reset: float = 0.01
     """Share of windows that begin from the zero state instead of the carried one, so that the model stays sound
     wherever a text begins; 0 carries the state for ever."""
-    optimizer: OptimizerName = "adamw"
+    optimizer: OptimizerName = "muon"
     """muon (orthogonalised momentum for the layers' matrices, adamw for the rest), adamw, sgd (with momentum), or
     rmsprop."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 1.2e-2
     """Peak learning rate."""
     muon_ratio: float = 0.33
     """Under muon, learning rate of the layers' matrices as a share of the others'."""

@@ -20,6 +20,7 @@ from torch.nn.functional import linear
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
+from charrnn.fused.recurrence import decode
 from charrnn.recurrent import Layer, Stack, StackState
 
 
@@ -88,4 +89,6 @@ class CharacterModel(nn.Module):
     ) -> tuple[Tensor, StackState]:
         """`ids` (T, B) -> logits of each one's successor (T, B, V), and the state after the window."""
         x, state = self.stack(self.embedding, state, generator, ids=ids, is_narrow=is_narrow)
+        if is_narrow and torch.is_grad_enabled():
+            return decode(x, self.decoder.weight, self.decoder.bias), state
         return linear(x, self.decoder.weight, self.decoder.bias), state

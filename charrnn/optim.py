@@ -62,7 +62,7 @@ class Rules(torch.optim.Optimizer):
 
     Cautious (Liang et al. 2024, arXiv 2411.16085, algorithm 1): of an update only what has the sign of the gradient's
     step is made, scaled up for what is left out. Muon (Jordan et al. 2024): the momentum of a matrix is replaced by the
-    nearest (semi-)orthogonal one, found by steps of a Newton-Schulz iteration; here of each gate's block by itself,
+    nearest (semi-)orthogonal one, found by steps of a Newton-Schulz iteration; here of a quarter of a gate at a time,
     and scaled by 0.2 sqrt(larger side) (Liu et al. 2025, arXiv 2502.16982, eq. 4), so that a learning rate means the
     same as Adam's.
     """
@@ -89,7 +89,8 @@ class Rules(torch.optim.Optimizer):
                 before = [array.clone() for array in touched] if bad is not None else []
                 rule(group, parameter, parameter.grad)
                 for array, old in zip(touched, before, strict=False):
-                    array.copy_(torch.where(bad > 0, old, array))  # type: ignore[operator]
+                    assert bad is not None
+                    array.copy_(torch.where(bad > 0, old, array))
 
     def _adamw(self, group: dict[str, Any], weights: Tensor, gradient: Tensor) -> None:
         state = self.state[weights]
@@ -119,7 +120,7 @@ class Rules(torch.optim.Optimizer):
         state = self.state[weights]
         momentum = state["momentum_buffer"].lerp_(gradient, 0.05)
         ahead = gradient.lerp(momentum, 0.95)  # Nesterov's
-        blocks = ahead.view(group["gates"], -1, weights.shape[1])
+        blocks = ahead.view(_number_of_blocks(weights.shape, group["gates"]), -1, weights.shape[1])
         change = orthogonalised(blocks, is_narrow=self._is_narrow).reshape(weights.shape)
         rate = group["lr"] * group["ratio"]
         scale = 0.2 * max(blocks.shape[1:]) ** 0.5
@@ -138,6 +139,12 @@ def _first_state(rule: str, weights: Tensor) -> dict[str, Tensor]:
 
 def _is_plain(*tensors: Tensor) -> bool:
     return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors)
+
+
+def _number_of_blocks(shape: torch.Size, gates: int) -> int:
+    """Each gate's block is cut into four where it is not narrow: as good, at a fifth of the cost (EXPERIMENTS.md)."""
+    rows, columns = shape[0] // gates, shape[1]
+    return gates * (4 if columns >= rows and rows % 4 == 0 else 1)
 
 
 def orthogonalised(blocks: Tensor, *, is_narrow: bool = False) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, Self
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import OPTIONS, Budget, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.recipe import DEFAULT_BUDGET, choose, fit_to_corpus, validation_share
+from charrnn.recipe import DEFAULT_BUDGET, REFERENCE_SPEED, choose, fit_to_corpus, validation_share
 
 _GROUPS = ("model", "data", "training")
 
@@ -64,12 +64,15 @@ class Plan:
         )
 
 
-def plan_start(request: Request, characters: int, device: str) -> Plan:
-    """The plan of a new run on a corpus of `characters` characters (held-out text of its own not counted)."""
+def plan_start(request: Request, characters: int, device: str, speed: float = REFERENCE_SPEED) -> Plan:
+    """The plan of a new run on a corpus of `characters` characters (held-out text of its own not counted).
+
+    `speed` is what the device computes, in operations a second.
+    """
     budget = request.budget or DEFAULT_BUDGET
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
-    recipe = choose(characters, budget, device)
+    recipe = choose(characters, budget, device, speed, request.model)
     training = replace(recipe.training, **request.training)
     fitted = fit_to_corpus(training, characters)
     notices = []
@@ -79,7 +82,7 @@ def plan_start(request: Request, characters: int, device: str) -> Plan:
             f"{training.batch_size}, windows of {fitted.bptt} instead of {training.bptt}"
         )
     return Plan(
-        model=replace(recipe.model, **request.model),
+        model=recipe.model,
         data=data,
         training=fitted,
         run=RunConfig(**request.run),

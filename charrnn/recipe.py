@@ -1,16 +1,29 @@
 """Defaults by corpus, device and budget: what a run uses for each setting the user left open.
 
-Pure functions of a few numbers, so that the same command always chooses the same. The choices come from measurements
-(`corpora/EXPERIMENTS.md`). Knows sizes and budgets. Refuses to know how training works.
+Pure functions of a few numbers, so that the same command on the same machine always chooses the same. The choices come
+from measurements (`corpora/EXPERIMENTS.md`). Knows sizes, budgets and nominal speeds. Refuses to know how training
+works.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
+from charrnn.cells.registry import make_cell
 from charrnn.config import Budget, ModelConfig, TrainingConfig
 
 DEFAULT_BUDGET = Budget(minutes=10)
+_MOST_WIDTH = 1024
+_STEP = 64
+# What the experiments ran on: two cores at their nominal speed for three minutes.
+REFERENCE_SPEED = 2 * 170e9
+_WORK = REFERENCE_SPEED * 180
+_WIDTH = 512
+_EFFICIENCY = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +34,57 @@ class Recipe:
     training: TrainingConfig
 
 
-def choose(characters: int, budget: Budget, device: str) -> Recipe:
-    """The defaults for a training part of `characters` characters on `device` ("cpu", "cuda" or "mps")."""
+def choose(
+    characters: int, budget: Budget, device: str, speed: float, asked: Mapping[str, Any] = MappingProxyType({})
+) -> Recipe:
+    """The defaults for a training part of `characters` characters on `device` ("cpu", "cuda" or "mps").
+
+    `speed` is what the device multiplies and adds, in operations a second; `asked` are fields of the model that the
+    user has chosen, for the others to go with.
+    """
     if device == "cuda":
         # Multiples of 128 and single layers are what cuDNN's persistent kernel asks for.
         model = ModelConfig(num_layers=2, hidden_size=512, embedding_size=128, dropout=0.1)
-        training = TrainingConfig(batch_size=64, bptt=128, learning_rate=3e-3)
-    else:
-        model, training = ModelConfig(), TrainingConfig()
-    if characters < 200_000:  # little text is soon known by heart
-        model = replace(model, hidden_size=128, dropout=0.2)
-    return Recipe(model, training)
+        training = TrainingConfig(batch_size=64, bptt=128, optimizer="adamw", cautious=False, learning_rate=3e-3)
+        return Recipe(replace(model, **asked), training)
+    minutes = budget.minutes if budget.minutes is not None else DEFAULT_BUDGET.minutes
+    assert minutes is not None
+    work = speed * minutes * 60
+    model = replace(ModelConfig(hidden_size=_width(work, characters)), **asked)
+    epochs = expected_characters(model, 64, speed, minutes * 60) / max(characters, 1)
+    if budget.epochs is not None:
+        epochs = budget.epochs
+    if "dropout" not in asked:
+        model = replace(model, dropout=_dropout(epochs))
+    return Recipe(model, TrainingConfig())
+
+
+def _width(work: float, characters: int) -> int:
+    """Units of the layer: half as many weights again for twice the work, and no more than a small text can teach."""
+    width = min(_WIDTH * (work / _WORK) ** 0.25, math.sqrt(characters))
+    steps: int = round(width / _STEP)
+    return max(_STEP, min(_MOST_WIDTH, steps * _STEP))
+
+
+def _dropout(epochs: float) -> float:
+    """None while nearly every character is new; more, the more often it is seen again."""
+    return round(min(0.6, max(0.0, 0.12 * math.log2(max(epochs, 1.0) / 1.5))), 2)
+
+
+def operations(model: ModelConfig, vocabulary_size: int) -> float:
+    """Multiplications and additions to train on one character: three times those of its prediction.
+
+    The first layer's input is looked up, not multiplied.
+    """
+    hidden = model.hidden_size
+    blocks = make_cell(model).shapes(1, 1)["weight_hh"][0]
+    inputs = (2 * model.num_layers - 1) * hidden
+    return 3.0 * 2.0 * (blocks * hidden * inputs + hidden * vocabulary_size)
+
+
+def expected_characters(model: ModelConfig, vocabulary_size: int, speed: float, seconds: float) -> float:
+    """Characters that a run of `seconds` trains on, about."""
+    return seconds * _EFFICIENCY * speed / operations(model, vocabulary_size)
 
 
 def validation_share(characters: int) -> float:

@@ -80,10 +80,21 @@ def test_a_run_stopped_anywhere_and_resumed_is_the_same_run(corpus: Corpus, tmp_
         assert_same_run(folder, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
-def test_every_optimizer_resumes_exactly(corpus: Corpus, tmp_path: Path, optimizer: str) -> None:
-    """Momentum and moving averages are all in the checkpoint."""
-    request = replace(REQUEST, training={**REQUEST.training, "optimizer": optimizer})
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "adamw"},
+        {"optimizer": "adamw", "cautious": False, "average": 0.0},
+        {"optimizer": "sgd"},
+        {"optimizer": "rmsprop"},
+        {"precision": "fp32"},
+        {"average": 1.0},
+    ],
+    ids=lambda settings: " ".join(map(str, settings.values())),
+)
+def test_every_optimizer_resumes_exactly(corpus: Corpus, tmp_path: Path, settings: dict[str, object]) -> None:
+    """Momentum, moving averages and averaged weights are all in the checkpoint, in either precision."""
+    request = replace(REQUEST, training={**REQUEST.training, **settings})
     _train(tmp_path / "whole", corpus, request)
     for k in (1, 8):
         _train(tmp_path / f"cut-{k}", corpus, request, stop_after=k)

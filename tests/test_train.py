@@ -70,7 +70,14 @@ def test_the_first_step_is_the_plain_step(tmp_path: Path) -> None:
     T, B, V = 6, 3, 7
     model_config = ModelConfig(num_layers=2, hidden_size=5, embedding_size=4)
     config = TrainingConfig(
-        batch_size=B, bptt=T, clip_norm=0.01, weight_decay=0.1, seed=9, precision="fp32", cautious=False
+        batch_size=B,
+        bptt=T,
+        clip_norm=0.01,
+        weight_decay=0.1,
+        seed=9,
+        precision="fp32",
+        optimizer="adamw",
+        cautious=False,
     )
     learner = Learner(model_config, config, V, CPU)
     reference = CharacterModel(model_config, V)
@@ -251,7 +258,7 @@ def test_a_prime_with_unknown_characters_is_refused_at_once(text_file: Callable[
     assert not (tmp_path / "run" / "last.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd", "rmsprop"])
 def test_weight_decay_spares_the_biases(name: str) -> None:
     """With zero gradients matrices shrink and biases stay."""
     model = CharacterModel(ModelConfig(num_layers=1, hidden_size=4, embedding_size=3), 5)

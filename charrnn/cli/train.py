@@ -178,6 +178,12 @@ def train(
     ] = None,
     device: Annotated[DeviceName, DEVICE] = "auto",
     threads: Annotated[int | None, THREADS] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would be done, and with which settings, and stop.", rich_help_panel=_RUN
+        ),
+    ] = False,
     fresh: Annotated[
         bool,
         typer.Option(
@@ -217,7 +223,7 @@ def train(
         budget=_budget(epochs, steps, minutes),
     )  # fmt: skip
     _check(request)
-    signal = _train(request, corpus, validation, glob, out, device, threads, fresh=fresh, quiet=quiet)
+    signal = _train(request, corpus, validation, glob, out, device, threads, fresh=fresh, quiet=quiet, dry_run=dry_run)
     if signal is not None:
         raise typer.Exit(128 + signal)
 
@@ -252,6 +258,7 @@ def _train(
     *,
     fresh: bool,
     quiet: bool,
+    dry_run: bool,
 ) -> int | None:
     """Finds the text, decides what to do, does it. Gives the number of the signal that ended the run, if one did."""
     from dataclasses import replace
@@ -279,7 +286,7 @@ def _train(
         )
         corpus.check_size()  # before torch is loaded
         with StopOnSignal(quiet=quiet) as stop:
-            return _run(request, run, corpus, display, device_name, threads, stop, fresh=fresh)
+            return _run(request, run, corpus, display, device_name, threads, stop, fresh=fresh, dry_run=dry_run)
 
 
 def _run(
@@ -292,13 +299,20 @@ def _run(
     stop: StopOnSignal,
     *,
     fresh: bool,
+    dry_run: bool,
 ) -> int | None:
+    from charrnn.cli.outlook import describe
     from charrnn.device import choose_device, prepare
     from charrnn.events import Finished, Notice
     from charrnn.train import Trainer
 
     device = choose_device(device_name)
     prepare(device, threads)
+    if dry_run:
+        plan, resume = _plan(request, run, corpus, device, fresh=fresh)
+        for text in (*plan.notices, *describe(plan, corpus, run, device, resume)):
+            display.show(Notice(text))
+        return None
     with run.locked():
         plan, resume = _plan(request, run, corpus, device, fresh=fresh)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
@@ -310,7 +324,8 @@ def _run(
         if fresh and (run.last.exists() or run.best.exists()):
             run.set_aside()  # only now that nothing can be wrong with the new one
             display.show(Notice(f"the run before is kept in {run.aside} until this one has a validated checkpoint"))
-        display.show(Notice(_describe(plan, corpus, run, device)))
+        for text in describe(plan, corpus, run, device, resume):
+            display.show(Notice(text))
         for event in trainer.run():
             display.show(event)
             if isinstance(event, Finished):
@@ -323,11 +338,14 @@ def _plan(
 ) -> tuple[Plan, Checkpoint | None]:
     """What to do in the run's folder."""
     from charrnn import checkpoint as checkpoints
+    from charrnn.device import choose_precision, nominal_speed
     from charrnn.errors import CheckpointError
     from charrnn.plan import plan_resume, plan_start
 
+    precision = choose_precision(request.training.get("precision", "auto"), device)
+    speed = nominal_speed(device, precision)
     if fresh:
-        return plan_start(request, len(corpus) - corpus.separate_validation, device.type), None
+        return plan_start(request, len(corpus) - corpus.separate_validation, device.type, speed), None
     if run.last.exists():
         resume = checkpoints.load(run.last, with_state=True)
         return plan_resume(request, resume, corpus.sha256), resume
@@ -336,19 +354,4 @@ def _plan(
             f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
             "start over with --fresh, or choose another --out",
         )
-    return plan_start(request, len(corpus) - corpus.separate_validation, device.type), None
-
-
-def _describe(plan: Plan, corpus: Corpus, run: Run, device: torch.device) -> str:
-    """One line: what is trained on what, for how long, and where it goes."""
-    from math import prod
-
-    from charrnn.cells.parameters import parameter_shapes
-
-    model, training = plan.model, plan.training
-    count = sum(prod(shape) for shape in parameter_shapes(model, len(corpus.vocabulary)).values())
-    return (
-        f"{model.cell} {model.num_layers} x {model.hidden_size} ({count:,} parameters) on {corpus.name} "
-        f"({len(corpus):,} characters, {len(corpus.vocabulary)} different), {training.batch_size} lanes x "
-        f"{training.bptt}, {plan.budget} on {device.type} -> {run.folder}"
-    )
+    return plan_start(request, len(corpus) - corpus.separate_validation, device.type, speed), None

@@ -1,0 +1,62 @@
+"""What a run is about to do, in words: what was chosen, what is to be expected, how to change it.
+
+Knows plans and rough arithmetic. Refuses to know how a run goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+import torch
+
+from charrnn.cells.parameters import parameter_shapes
+from charrnn.checkpoint import Checkpoint
+from charrnn.corpus import Corpus
+from charrnn.device import choose_precision, measured_speed
+from charrnn.learner import training_memory
+from charrnn.plan import Plan
+from charrnn.recipe import expected_characters
+from charrnn.runs import Run
+
+
+def describe(plan: Plan, corpus: Corpus, run: Run, device: torch.device, resume: Checkpoint | None) -> Iterator[str]:
+    """What is trained on what, for how long, and where it goes; then what is expected, and how to change it."""
+    model, training, vocabulary = plan.model, plan.training, len(corpus.vocabulary)
+    count = sum(prod(shape) for shape in parameter_shapes(model, vocabulary).values())
+    precision = choose_precision(training.precision, device)
+    yield (
+        f"{model.cell} {model.num_layers} x {model.hidden_size} ({count:,} parameters) on {corpus.name} "
+        f"({len(corpus):,} characters, {vocabulary} different), {training.batch_size} lanes x "
+        f"{training.bptt}, {plan.budget} on {device.type} -> {run.folder}"
+    )
+    if resume is not None:
+        return
+    size = max(1, len(corpus.split(plan.data).train))
+    characters = None
+    if plan.budget.minutes is None:
+        steps = plan.budget.steps
+        characters = plan.budget.amount * size if steps is None else steps * training.batch_size * training.bptt
+    elif device.type == "cpu":
+        characters = expected_characters(model, vocabulary, measured_speed(precision), plan.budget.minutes * 60)
+    expected = (
+        "" if characters is None else f"about {_rounded(characters)} characters ({characters / size:.2g} epochs), "
+    )
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    yield (
+        f"{expected}{_rounded(training_memory(model, training, vocabulary))} bytes for the model in training, "
+        f"{precision}{threads}; dropout {model.dropout:g}, {training.optimizer}, learning rate "
+        f"{training.learning_rate:g} falling {training.decay}; change it with --hidden, --layers, --dropout, --lr, ..."
+    )
+
+
+def _rounded(number: float) -> str:
+    """As 1.2 million.
+
+    >>> _rounded(1234567), _rounded(31000), _rounded(800)
+    ('1.2 million', '31,000', '800')
+    """
+    for size, name in ((1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:.2g} {name}" if number < 100 * size else f"{number / size:,.0f} {name}"
+    return f"{float(f'{number:.2g}'):,.0f}"

@@ -1,0 +1,166 @@
+"""The update rules against torch's AdamW, against their formulas, and against what defines them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from charrnn import optim
+from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.model import CharacterModel
+from charrnn.optim import Rules, load_optimizer_arrays, make_optimizer, optimizer_arrays, orthogonalised
+
+SHAPES = [(7, 5), (13,), (3, 41), (1,)]
+STEPS = 12
+
+
+def _random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _run(make: Any, shapes: list[tuple[int, ...]] = SHAPES) -> list[Tensor]:
+    """Weights after some steps over random gradients, a few of them zero."""
+    weights = [_random(*shape, seed=n).requires_grad_() for n, shape in enumerate(shapes)]
+    groups = [{"params": weights[:2], "weight_decay": 0.3}, {"params": weights[2:], "weight_decay": 0.0}]
+    optimizer = make(groups)
+    for step in range(STEPS):
+        for n, array in enumerate(weights):
+            array.grad = _random(*array.shape, seed=100 * step + n) * (_random(*array.shape, seed=7 * step + n) > -1)
+        optimizer.step()
+    return [array.detach() for array in weights]
+
+
+def _rules(groups: list[dict[str, Any]], *, cautious: bool) -> Rules:
+    return Rules(groups, lr=0.02, betas=(0.9, 0.99), cautious=cautious, is_narrow=False)
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_without_caution_it_is_torchs_adamw(is_compiled: bool, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last few bits, over steps, compiled and written out."""
+    if not is_compiled:
+        monkeypatch.setattr(optim, "find_library", lambda: None)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        ours = _run(lambda groups: _rules(groups, cautious=False))
+    finally:
+        torch.set_num_threads(before)
+    theirs = _run(lambda groups: torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.99)))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_caution_leaves_out_what_goes_against_the_gradient(is_compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step from a momentum made by hand: the mask, and the factor that makes up for it, as in the paper."""
+    if not is_compiled:
+        monkeypatch.setattr(optim, "find_library", lambda: None)
+    weights = torch.zeros(4).requires_grad_()
+    optimizer = _rules([{"params": [weights], "weight_decay": 0.0}], cautious=True)
+    weights.grad = torch.tensor([1.0, 1.0, 1.0, 1.0])
+    optimizer.step()
+    first = weights.detach().clone()
+    torch.testing.assert_close(first, torch.full((4,), -0.02))  # all along the gradient: AdamW's step of lr
+    weights.grad = torch.tensor([1.0, -0.5, 1.0, 0.0])  # the momentum of the second still points the other way
+    optimizer.step()
+    moments = 0.9 * 0.1 + 0.1 * 1.0, 0.99 * 0.01 + 0.01 * 1.0
+    change = 0.02 * (moments[0] / (1 - 0.9**2)) / (moments[1] / (1 - 0.99**2)) ** 0.5
+    expected = first - torch.tensor([1.0, 0.0, 1.0, 0.0]) * change * 2  # half are left, so twice as far
+    torch.testing.assert_close(weights.detach(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_caution_is_the_same_compiled_and_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over steps, for vectors and matrices of odd sizes."""
+    compiled = _run(lambda groups: _rules(groups, cautious=True))
+    monkeypatch.setattr(optim, "find_library", lambda: None)
+    written = _run(lambda groups: _rules(groups, cautious=True))
+    for one, other in zip(compiled, written, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("is_narrow", [False, True])
+@pytest.mark.parametrize("shape", [(3, 8, 20), (2, 20, 8), (1, 16, 16)])
+def test_an_orthogonalised_matrix_keeps_its_directions_and_loses_its_sizes(
+    shape: tuple[int, int, int], is_narrow: bool
+) -> None:
+    """Against the singular value decomposition: the same vectors, and values that are all about 1."""
+    matrices = _random(*shape, seed=3)
+    result = orthogonalised(matrices, is_narrow=is_narrow)
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    core = u.mT @ result @ v.mT
+    values = torch.diagonal(core, dim1=1, dim2=2)
+    assert 0.5 < float(values.min()) <= float(values.max()) < 1.3
+    assert float((core - torch.diag_embed(values)).abs().max()) < (0.1 if is_narrow else 1e-3)
+
+
+def test_muon_moves_the_layers_matrices_and_adamw_the_rest() -> None:
+    """One step: a quarter of each gate's block moves by 0.2 sqrt(larger side) times an orthogonal one."""
+    H, E = 8, 3
+    model = CharacterModel(ModelConfig(num_layers=2, hidden_size=H, embedding_size=E), 5)
+    model.initialise(torch.Generator().manual_seed(0))
+    arrays = model.arrays()
+    before = {name: array.detach().clone() for name, array in arrays.items()}
+    config = TrainingConfig(optimizer="muon", learning_rate=0.1, muon_ratio=0.5, weight_decay=0.0, cautious=False)
+    optimizer = make_optimizer(config, arrays)
+    for n, array in enumerate(arrays.values()):
+        array.grad = _random(*array.shape, seed=n)
+    optimizer.step()
+    for name, array in arrays.items():
+        change = (before[name] - array.detach()) / 0.1
+        if name.startswith("layers.") and array.dim() == 2:
+            parts = 4 if array.shape[1] < H else 16
+            values = torch.linalg.svdvals((change / 0.5 / (0.2 * H**0.5)).view(parts, -1, array.shape[1]))
+            assert 0.5 < float(values.min()) <= float(values.max()) < 1.3, name
+        else:
+            torch.testing.assert_close(change.abs(), torch.ones_like(change), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_a_step_with_found_inf_changes_nothing(name: str) -> None:
+    """Neither weights nor moments, even where it is the first; the next good step is made."""
+    model = CharacterModel(ModelConfig(num_layers=1, hidden_size=4, embedding_size=3), 5)
+    model.initialise(torch.Generator().manual_seed(0))
+    arrays = model.arrays()
+    optimizer = make_optimizer(TrainingConfig(optimizer=name), arrays)  # type: ignore[arg-type]
+    before = {key: array.detach().clone() for key, array in arrays.items()}
+    for array in arrays.values():
+        array.grad = torch.full_like(array, torch.nan)
+    optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
+    optimizer.step()
+    for key, array in arrays.items():
+        assert torch.equal(array.detach(), before[key])
+    saved = optimizer_arrays(optimizer, arrays)
+    assert saved
+    assert all(np.isfinite(array).all() for array in saved.values())
+    optimizer.found_inf = torch.zeros(())  # type: ignore[attr-defined]
+    for array in arrays.values():
+        array.grad = torch.ones_like(array)
+    optimizer.step()
+    assert all(not torch.equal(array.detach(), before[key]) for key, array in arrays.items())
+
+
+def test_the_state_goes_out_and_in() -> None:
+    """Named arrays of the parameter's shape, bar the count of steps; a second optimizer goes on as the first."""
+    results = []
+    for is_interrupted in (False, True):
+        model = CharacterModel(ModelConfig(num_layers=1, hidden_size=4, embedding_size=3), 5)
+        model.initialise(torch.Generator().manual_seed(0))
+        arrays = model.arrays()
+        optimizer = make_optimizer(TrainingConfig(), arrays)
+        for step in range(4):
+            for n, array in enumerate(arrays.values()):
+                array.grad = _random(*array.shape, seed=10 * step + n)
+            optimizer.step()
+            if is_interrupted and step == 1:
+                saved = optimizer_arrays(optimizer, arrays)
+                assert saved["optimizer.momentum_buffer.layers.1.weight_hh"].shape == (16, 4)
+                assert saved["optimizer.exp_avg.decoder.bias"].shape == (5,)
+                optimizer = make_optimizer(TrainingConfig(), arrays)
+                load_optimizer_arrays(optimizer, arrays, saved)
+        results.append([array.detach() for array in arrays.values()])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
