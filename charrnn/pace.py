@@ -17,6 +17,8 @@ _FIRST_SHARE = 0.01
 # A scored character costs about a third of a trained one; six times as many trained in between keep it near 5 %.
 _TRAINING_OVER_SCORING = 3
 _TRAINED_PER_VALIDATED = 6
+# Where clocks may decide, they do: so long between two validations, as a multiple of what one takes.
+_SECONDS_PER_SECOND = 19
 
 
 @dataclass(slots=True)
@@ -95,6 +97,11 @@ class Pace:
         if self.run.validate_every is not None:
             return counters.step % self.run.validate_every == 0
         if since * self.ring.characters_per_step < _TRAINED_PER_VALIDATED * self.validation_characters:
+            return False
+        if (
+            self.total_steps is None
+            and counters.seconds - counters.validated_seconds < _SECONDS_PER_SECOND * counters.validation_cost
+        ):
             return False
         if self.fraction(counters) > 1.0 - 0.5 / _VALIDATIONS:  # the last one follows at once
             return False
