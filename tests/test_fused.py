@@ -202,6 +202,21 @@ def test_windows_under_way_do_not_share_memory() -> None:
     assert torch.equal(kept, expected)
 
 
+def test_scoring_in_between_leaves_no_memory_behind() -> None:
+    """Windows of the same shape, in inference mode and in training in turn: the one's tensors are not the other's."""
+    layer = Layer(LSTM(), 4, 16)
+    x = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
+    state = (torch.zeros(3, 16), torch.zeros(3, 16))
+    with torch.inference_mode():
+        expected, _ = layer(x, state)
+    for _ in range(2):
+        output, _ = layer(x, state)
+        output.sum().backward()
+        with torch.inference_mode():
+            assert torch.equal(layer(x, state)[0], expected)
+        assert torch.equal(output.detach(), expected)
+
+
 @by_name
 def test_without_it_torchs_kernels_compute_the_same(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer gives the same outputs and gradients where nothing was compiled, from inputs and from ids."""

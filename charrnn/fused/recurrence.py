@@ -73,7 +73,17 @@ def run_window(
     bias, second = (p["bias_ih"], p["bias_hh"]) if "bias_hh" in p else (p["bias"], None)
     h, *c = state
     output, *after = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        cell, is_narrow, buffers, ids, x, p["weight_ih"], bias, p["weight_hh"], second, h, c[0] if c else None
+        cell,
+        is_narrow,
+        buffers if torch.is_grad_enabled() else None,
+        ids,
+        x,
+        p["weight_ih"],
+        bias,
+        p["weight_hh"],
+        second,
+        h,
+        c[0] if c else None,
     )
     return output, tuple(after)
 
@@ -118,7 +128,7 @@ class _Recurrence(torch.autograd.Function):
         ctx: Any,
         cell: str,
         is_narrow: bool,
-        buffers: Buffers,
+        buffers: Buffers | None,
         ids: Tensor | None,
         x: Tensor,
         weight_ih: Tensor,
@@ -130,6 +140,7 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         library = find_library()
         assert library is not None
+        is_backward_to_come, buffers = buffers is not None, buffers or Buffers()
         T, B = (ids if ids is not None else x).shape[:2]
         H = weight_hh.shape[1]
         P = -(-H // _LINE) * _LINE
@@ -163,13 +174,11 @@ class _Recurrence(torch.autograd.Function):
             window.is_input_narrow = ids is None
         window.bias = None if padded_bias is None else padded_bias.data_ptr()
         library.run(library.forward, window)
-        ctx.cell, ctx.buffers, ctx.ids, ctx.sizes = cell, buffers, ids, (T, B, H, P)
-        ctx.gates, ctx.trace, ctx.factors = gates, trace, factors
-        ctx.has_second_bias = second_bias is not None
-        ctx.save_for_backward(rows, spread, weight_hh)
-        if not any(ctx.needs_input_grad):
-            buffers.give(gates)
-            ctx.gates = None
+        if is_backward_to_come:
+            ctx.cell, ctx.buffers, ctx.ids, ctx.sizes = cell, buffers, ids, (T, B, H, P)
+            ctx.gates, ctx.trace, ctx.factors = gates, trace, factors
+            ctx.has_second_bias = second_bias is not None
+            ctx.save_for_backward(rows, spread, weight_hh)
         return (trace[0][1:, :, :H], *(states[T, :, :H].clone() for states in trace))
 
     @staticmethod
