@@ -349,6 +349,32 @@ def test_a_sample_that_becomes_no_number(charrnn: Callable[..., Result]) -> None
     assert result.out.endswith("\n")
 
 
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(charrnn: Callable[..., Result]) -> None:
+    """Settings, expectation and how to change them; no folder, no file; and of a run that is there, that it goes on."""
+    result = charrnn("train", "text.txt", "--out", "new", "--minutes", "3", "--hidden", "80", "--dry-run")
+    assert (result.status, result.out) == (0, "")
+    said = [line for line in result.err.splitlines() if line.startswith("note: ")]
+    assert "lstm 1 x 80" in result.err
+    assert "3 minutes on cpu -> new" in result.err
+    assert re.search(r"about [\d,.]+( million)? characters \([\d.e+]+ epochs\), [\d,.]+( million)? bytes", said[-1])
+    assert "--dropout" in said[-1]
+    assert not Path("new").exists()
+    charrnn("train", "text.txt", "--out", "new", "--steps", "2", "--hidden", "8", "--quiet")
+    before = {path: path.read_bytes() for path in Path("new").iterdir()}
+    result = charrnn("train", "text.txt", "--out", "new", "--steps", "9", "--hidden", "8", "--dry-run")
+    assert result.status == 0
+    assert "9 steps" in result.err
+    assert {path: path.read_bytes() for path in Path("new").iterdir()} == before
+    _check(charrnn("train", "text.txt", "--out", "new", "--hidden", "9", "--dry-run"), USAGE, "--hidden 8 -> 9")
+
+
+def test_a_precision_that_this_machine_lacks(charrnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error before anything is made."""
+    monkeypatch.setattr("charrnn.device.find_library", lambda: None)
+    _check(charrnn("train", "text.txt", "--out", "new", "--precision", "bf16"), USAGE, "--precision is bf16")
+    assert not Path("new").exists()
+
+
 # Values of options.
 
 _NOT_POSITIVE_INTEGERS = ["0", "-1", "1.5", "ten", "nan", "inf", "", "9" * 5000]
@@ -371,7 +397,9 @@ _VALUES: dict[str, dict[str, list[str]]] = {
         **dict.fromkeys(("--dropout", "--momentum", "--beta1", "--beta2"), _NOT_BELOW_ONE),
         **dict.fromkeys(("--validation-fraction", "--test-fraction"), _NOT_A_SHARE),
         **dict.fromkeys(("--weight-decay", "--clip", "--sample-temperature", "--save-every"), _NEGATIVE),
+        "--muon-ratio": _NEGATIVE,
         "--final-lr": [*_NOT_NUMBERS, "-1", "1.1"],
+        "--average": [*_NOT_NUMBERS, "-1", "1.1"],
         "--forget-bias": _NOT_NUMBERS,
     },
     "sample": {
@@ -406,7 +434,8 @@ def test_a_number_that_cannot_be(charrnn: Callable[..., Result], command: str, o
     ("command", "option"),
     [
         *(("train text.txt", name) for name in
-          ("--cell", "--optimizer", "--decay", "--device", "--newlines", "--encoding-errors", "--on-divergence")),
+          ("--cell", "--optimizer", "--decay", "--precision", "--device", "--newlines", "--encoding-errors",
+           "--on-divergence")),
         *(("sample", name) for name in ("--unknown", "--device", "--weights")),
         *(("eval text.txt", name) for name in ("--split", "--unknown", "--encoding-errors", "--device")),
         *(("inspect text.txt", name) for name in ("--unknown", "--device")),

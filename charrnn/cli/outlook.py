@@ -40,7 +40,9 @@ def describe(plan: Plan, corpus: Corpus, run: Run, device: torch.device, resume:
     elif device.type == "cpu":
         characters = expected_characters(model, vocabulary, measured_speed(precision), plan.budget.minutes * 60)
     expected = (
-        "" if characters is None else f"about {_rounded(characters)} characters ({characters / size:.2g} epochs), "
+        ""
+        if characters is None
+        else f"about {_rounded(characters)} characters ({float(f'{characters / size:.2g}'):g} epochs), "
     )
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     yield (

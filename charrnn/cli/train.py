@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from charrnn.runs import Run
 
 _MODEL, _OPTIMISATION, _BUDGET, _DATA, _RUN = "Model", "Optimisation", "Budget (one of)", "Data", "Run"
-_CHOSEN = "chosen by corpus and device"
+_CHOSEN = "chosen by corpus, machine and budget"
 
 
 def train(
@@ -302,12 +302,13 @@ def _run(
     dry_run: bool,
 ) -> int | None:
     from charrnn.cli.outlook import describe
-    from charrnn.device import choose_device, prepare
+    from charrnn.device import choose_device, choose_precision, prepare
     from charrnn.events import Finished, Notice
     from charrnn.train import Trainer
 
     device = choose_device(device_name)
     prepare(device, threads)
+    choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
     if dry_run:
         plan, resume = _plan(request, run, corpus, device, fresh=fresh)
         for text in (*plan.notices, *describe(plan, corpus, run, device, resume)):
