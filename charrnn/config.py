@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
 
 from charrnn.errors import UsageError
+from charrnn.values import between, is_number, one_of, positive_integer, require
 
 CellName = Literal["lstm", "gru", "rnn"]
 OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
@@ -29,7 +30,6 @@ WeightsName = Literal["float32", "int8"]
 
 
 _MOST_LAYERS = 1000
-_HUGE = 1e300
 _WIDEST = 1 << 20
 
 OPTIONS = {
@@ -88,33 +88,6 @@ def field_help(cls: type, name: str) -> str:
     return _documentation(cls)[name]
 
 
-def _require(condition: bool, option: str, value: object, expected: str) -> None:
-    if not condition:
-        raise UsageError(f"{option} is {value!r}", f"it must be {expected}")
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return abs(value) < _HUGE  # also keeps whole numbers away that no float can hold
-
-
-def _positive_integer(option: str, value: object, most: int | None = None) -> None:
-    valid = isinstance(value, int) and not isinstance(value, bool) and value >= 1 and (most is None or value <= most)
-    _require(valid, option, value, "a whole number " + (f"from 1 to {most:,}" if most else "of at least 1"))
-
-
-def _between(option: str, value: Any, low: float, high: float, *, high_included: bool = True) -> None:
-    inside = _is_number(value) and low <= value and (value <= high if high_included else value < high)
-    last = f"{high:g}" if high_included else f"less than {high:g}"
-    expected = f"a number of at least {low:g}" if math.isinf(high) else f"a number from {low:g} to {last}"
-    _require(inside, option, value, expected)
-
-
-def _one_of(option: str, value: object, choices: tuple[str, ...]) -> None:
-    _require(value in choices, option, value, "one of " + ", ".join(choices))
-
-
 class _Record:
     """A round trip through a plain dict, for metadata."""
 
@@ -152,12 +125,12 @@ class ModelConfig(_Record):
     """Initial bias of the lstm's forget gate; above 0 the cell starts out remembering."""
 
     def __post_init__(self) -> None:
-        _one_of("--cell", self.cell, get_args(CellName))
-        _positive_integer("--layers", self.num_layers, _MOST_LAYERS)
-        _positive_integer("--hidden", self.hidden_size, _WIDEST)
-        _positive_integer("--embedding", self.embedding_size, _WIDEST)
-        _between("--dropout", self.dropout, 0.0, 1.0, high_included=False)
-        _require(_is_number(self.forget_bias), "--forget-bias", self.forget_bias, "a finite number")
+        one_of("--cell", self.cell, get_args(CellName))
+        positive_integer("--layers", self.num_layers, _MOST_LAYERS)
+        positive_integer("--hidden", self.hidden_size, _WIDEST)
+        positive_integer("--embedding", self.embedding_size, _WIDEST)
+        between("--dropout", self.dropout, 0.0, 1.0, high_included=False)
+        require(is_number(self.forget_bias), "--forget-bias", self.forget_bias, "a finite number")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,14 +151,14 @@ class DataConfig(_Record):
     """Share held out at the very end and never looked at in training; `eval --split test` scores it."""
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.encoding, str), "--encoding", self.encoding, "the name of an encoding")
-        _require(isinstance(self.as_bytes, bool), "--bytes", self.as_bytes, "true or false")
-        _one_of("--encoding-errors", self.encoding_errors, get_args(DecodeErrors))
-        _one_of("--newlines", self.newlines, get_args(Newlines))
-        _between("--validation-fraction", self.validation_fraction, 0.0, 0.9)
-        _between("--test-fraction", self.test_fraction, 0.0, 0.9)
+        require(isinstance(self.encoding, str), "--encoding", self.encoding, "the name of an encoding")
+        require(isinstance(self.as_bytes, bool), "--bytes", self.as_bytes, "true or false")
+        one_of("--encoding-errors", self.encoding_errors, get_args(DecodeErrors))
+        one_of("--newlines", self.newlines, get_args(Newlines))
+        between("--validation-fraction", self.validation_fraction, 0.0, 0.9)
+        between("--test-fraction", self.test_fraction, 0.0, 0.9)
         held_out = self.validation_fraction + self.test_fraction
-        _require(held_out <= 0.9, "the held-out share (validation + test)", held_out, "at most 0.9")
+        require(held_out <= 0.9, "the held-out share (validation + test)", held_out, "at most 0.9")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,25 +207,25 @@ class TrainingConfig(_Record):
     """Seed of initial weights, dropout and state resets."""
 
     def __post_init__(self) -> None:
-        _positive_integer("--batch", self.batch_size, _WIDEST)
-        _positive_integer("--bptt", self.bptt, _WIDEST)
-        _between("--state-reset", self.state_reset, 0.0, 1.0)
-        _one_of("--optimizer", self.optimizer, get_args(OptimizerName))
-        _between("--average", self.average, 0.0, 1.0)
-        _one_of("--precision", self.precision, get_args(PrecisionName))
-        _one_of("--decay", self.decay, get_args(DecayName))
-        positive = _is_number(self.learning_rate) and self.learning_rate > 0
-        _require(positive, "--lr", self.learning_rate, "a number above 0")
-        _between("--muon-ratio", self.muon_ratio, 0.0, math.inf)
-        _require(isinstance(self.cautious, bool), "--cautious", self.cautious, "true or false")
-        _between("--momentum", self.momentum, 0.0, 1.0, high_included=False)
-        _between("--beta1", self.beta1, 0.0, 1.0, high_included=False)
-        _between("--beta2", self.beta2, 0.0, 1.0, high_included=False)
-        _between("--weight-decay", self.weight_decay, 0.0, math.inf)
-        _between("--clip", self.clip_norm, 0.0, math.inf)
-        _between("--warmup", self.warmup, 0, math.inf)
-        _between("--final-lr", self.final_learning_rate, 0.0, 1.0)
-        _require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number from 0 to 2^63 - 1")
+        positive_integer("--batch", self.batch_size, _WIDEST)
+        positive_integer("--bptt", self.bptt, _WIDEST)
+        between("--state-reset", self.state_reset, 0.0, 1.0)
+        one_of("--optimizer", self.optimizer, get_args(OptimizerName))
+        between("--average", self.average, 0.0, 1.0)
+        one_of("--precision", self.precision, get_args(PrecisionName))
+        one_of("--decay", self.decay, get_args(DecayName))
+        positive = is_number(self.learning_rate) and self.learning_rate > 0
+        require(positive, "--lr", self.learning_rate, "a number above 0")
+        between("--muon-ratio", self.muon_ratio, 0.0, math.inf)
+        require(isinstance(self.cautious, bool), "--cautious", self.cautious, "true or false")
+        between("--momentum", self.momentum, 0.0, 1.0, high_included=False)
+        between("--beta1", self.beta1, 0.0, 1.0, high_included=False)
+        between("--beta2", self.beta2, 0.0, 1.0, high_included=False)
+        between("--weight-decay", self.weight_decay, 0.0, math.inf)
+        between("--clip", self.clip_norm, 0.0, math.inf)
+        between("--warmup", self.warmup, 0, math.inf)
+        between("--final-lr", self.final_learning_rate, 0.0, 1.0)
+        require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number from 0 to 2^63 - 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -275,8 +248,8 @@ class Budget(_Record):
                 else "no budget was given",
                 "give one of --epochs, --steps, --minutes",
             )
-        valid = _is_number(self.amount) and self.amount > 0
-        _require(valid, f"--{self.unit}", self.amount, "a number above 0")
+        valid = is_number(self.amount) and self.amount > 0
+        require(valid, f"--{self.unit}", self.amount, "a number above 0")
 
     @property
     def unit(self) -> Literal["epochs", "steps", "minutes"]:
@@ -319,17 +292,17 @@ class RunConfig(_Record):
     """When loss or gradient is not finite: stop (exit status 5), or rollback to the last save at half the rate."""
 
     def __post_init__(self) -> None:
-        _positive_integer("--log-every", self.log_every)
+        positive_integer("--log-every", self.log_every)
         if self.validate_every is not None:
-            _positive_integer("--validate-every", self.validate_every)
+            positive_integer("--validate-every", self.validate_every)
         if self.sample_every is not None:
-            _between("--sample-every", self.sample_every, 0, math.inf)
-        _positive_integer("--sample-length", self.sample_length)
-        _between("--sample-temperature", self.sample_temperature, 0.0, math.inf)
-        _between("--save-every", self.save_every, 0.0, math.inf)
+            between("--sample-every", self.sample_every, 0, math.inf)
+        positive_integer("--sample-length", self.sample_length)
+        between("--sample-temperature", self.sample_temperature, 0.0, math.inf)
+        between("--save-every", self.save_every, 0.0, math.inf)
         if self.patience is not None:
-            _positive_integer("--patience", self.patience)
-        _one_of("--on-divergence", self.on_divergence, get_args(DivergencePolicy))
+            positive_integer("--patience", self.patience)
+        one_of("--on-divergence", self.on_divergence, get_args(DivergencePolicy))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -354,14 +327,14 @@ class SamplingConfig(_Record):
     """Write on past the length until the stop text comes; without a stop text, until Ctrl-C."""
 
     def __post_init__(self) -> None:
-        _positive_integer("--length", self.length)
-        _between("--temperature", self.temperature, 0.0, math.inf)
+        positive_integer("--length", self.length)
+        between("--temperature", self.temperature, 0.0, math.inf)
         if self.top_k is not None:
-            _positive_integer("--top-k", self.top_k)
+            positive_integer("--top-k", self.top_k)
         if self.top_p is not None:
-            valid = _is_number(self.top_p) and 0 < self.top_p <= 1
-            _require(valid, "--top-p", self.top_p, "a number above 0 and at most 1")
+            valid = is_number(self.top_p) and 0 < self.top_p <= 1
+            require(valid, "--top-p", self.top_p, "a number above 0 and at most 1")
         if self.min_p is not None:
-            _between("--min-p", self.min_p, 0.0, 1.0)
-        _require(self.stop != "", "--stop", self.stop, "at least one character")
-        _require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number from 0 to 2^63 - 1")
+            between("--min-p", self.min_p, 0.0, 1.0)
+        require(self.stop != "", "--stop", self.stop, "at least one character")
+        require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number from 0 to 2^63 - 1")

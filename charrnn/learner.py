@@ -129,7 +129,7 @@ class Learner:
 
     def average(self, share: float) -> None:
         """Moves the averaged weights by `share` (0 to 1) of the way to the weights as they are."""
-        if self._average:
+        if self._average and share:
             torch._foreach_lerp_(self._average, [array.detach() for array in self._parameters], share)
 
     @contextlib.contextmanager

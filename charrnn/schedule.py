@@ -10,6 +10,8 @@ import math
 
 from charrnn.config import TrainingConfig
 
+_BETWEEN = 8
+
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
     """Learning rate of update `step` (counted from 0) when the share `progress` (0 to 1) of the budget is used.
@@ -32,14 +34,17 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
     return config.learning_rate * warm * (floor + (1.0 - floor) * remaining)
 
 
-def averaging_horizon(config: TrainingConfig, step: int, progress: float) -> float:
-    """Over how many steps the weights are averaged after `step` of them, when the share `progress` is used.
+def averaging_share(config: TrainingConfig, step: int, progress: float) -> float:
+    """How far the averaged weights go to the weights after `step` updates, when the share `progress` is used.
 
-    A share of the steps made, so that a young average forgets its beginnings; and of those still to come, since a
-    learning rate that falls to zero averages by itself, and an old average would lag behind.
+    The average covers a share of the steps made, so that a young one forgets its beginnings; and of those still to come,
+    since a learning rate that falls to zero averages by itself, and an old average would lag behind. It moves at every
+    eighth step, which is smooth enough and costs nothing.
 
-    >>> averaging_horizon(TrainingConfig(average=0.1), step=300, progress=0.75)
-    10.0
+    >>> averaging_share(TrainingConfig(average=0.1), step=240, progress=0.75)
+    0.5
     """
+    if step % _BETWEEN:
+        return 0.0
     left = step * (1.0 - progress) / progress if progress else float(step)
-    return config.average * max(0.0, min(float(step), left))
+    return _BETWEEN / (_BETWEEN + config.average * max(0.0, min(float(step), left)))

@@ -33,14 +33,13 @@ from charrnn.pace import Counters, Pace
 from charrnn.plan import Plan
 from charrnn.runs import Run
 from charrnn.sampling import sample
-from charrnn.schedule import averaging_horizon, learning_rate
+from charrnn.schedule import averaging_share, learning_rate
 from charrnn.snapshot import snapshot
 from charrnn.tally import Tally
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _MOST_ROLLBACKS = 10
 _TALLY = "tally"
-_STEPS_BETWEEN_AVERAGES = 8  # often enough to be smooth, seldom enough to be free
 _SMALLER = "a smaller --batch, --bptt or --hidden needs less; the last checkpoint is untouched"
 
 StopSignal = Callable[[], int | None]
@@ -160,9 +159,7 @@ class Trainer:
             tally.add(outcome.loss, outcome.gradient_norm, outcome.is_clipped)
         counters.step += 1
         self._tick()
-        if counters.step % _STEPS_BETWEEN_AVERAGES == 0:
-            horizon = averaging_horizon(self._plan.training, counters.step, self._pace.fraction(counters))
-            self._learner.average(_STEPS_BETWEEN_AVERAGES / (_STEPS_BETWEEN_AVERAGES + horizon))
+        self._learner.average(averaging_share(self._plan.training, counters.step, self._pace.fraction(counters)))
 
     def _report(self) -> Iterator[Event]:
         """A line of metrics and a report of progress, when they are due."""
