@@ -37,7 +37,7 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
 def averaging_share(config: TrainingConfig, step: int, progress: float) -> float:
     """How far the averaged weights go to the weights after `step` updates, when the share `progress` is used.
 
-    The average covers a share of the steps made, so that a young one forgets its beginnings; and of those still to come,
+    The average covers a share of the steps made, so that a young one forgets its beginnings, and of those to come,
     since a learning rate that falls to zero averages by itself, and an old average would lag behind. It moves at every
     eighth step, which is smooth enough and costs nothing.
 
