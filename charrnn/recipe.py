@@ -68,7 +68,7 @@ def _width(work: float, characters: int) -> int:
 
 def _dropout(epochs: float) -> float:
     """None while nearly every character is new; more, the more often it is seen again."""
-    return round(min(0.6, max(0.0, 0.12 * math.log2(max(epochs, 1.0) / 1.5))), 2)
+    return round(min(0.6, max(0.0, 0.17 * math.log2(max(epochs, 1.0) / 1.5))), 2)
 
 
 def operations(model: ModelConfig, vocabulary_size: int) -> float:

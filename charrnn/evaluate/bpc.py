@@ -39,8 +39,8 @@ Proceed = Callable[[int], bool]
 
 
 def default_lanes(characters: int) -> int:
-    """Lanes for a text of this length: many enough to be fast, each long beside its warm-up."""
-    return max(1, min(_MOST_LANES, characters // (2 * WARM_UP)))
+    """Lanes for a text of this length: many enough to be fast, each eight times as long as its warm-up."""
+    return max(1, min(_MOST_LANES, characters // (8 * WARM_UP)))
 
 
 def score(
