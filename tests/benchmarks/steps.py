@@ -91,7 +91,7 @@ def plain_step(shape: Shape, device: torch.device = CPU) -> Step:
 
 
 class OurStep:
-    """A training step of this house, with AdamW: the plain one has Adam, and the update is no part of the comparison."""
+    """A training step of this house, with AdamW, since the plain one has Adam: the rule is not what is compared."""
 
     def __init__(self, shape: Shape, device: torch.device = CPU, precision: Any = "auto") -> None:
         cell: Any = shape.cell

@@ -22,7 +22,7 @@ time     Ours is the real command with default settings, but no samples, and --v
          validation and saving before it is in there, nothing is subtracted. `command` counts from the start of the
          command. `steps alone` is an estimate without validations: steps times the median seconds of a step. Theirs is
          `transformer.py`; its validations do not count in its time, and it has no start of a command.
-quality  The real command with default settings but no samples, one run after the other, each with an empty cache. The
+quality  The real command with default settings, no samples and the last tenth held out, each with an empty cache. The
          command is in time when it takes its minutes give or take 5 % or 5 seconds, whichever is more.
 
 Knows what is compared with what. Refuses to know how a step is made and how a command is run.
@@ -157,7 +157,8 @@ def quality(corpus: Path, minutes: list[float], seeds: list[int], options: list[
     for budget in minutes:
         rows: list[Row] = []
         for seed in seeds:
-            settings = ["--minutes", f"{budget:g}", "--seed", str(seed), "--sample-every", "0", *options]
+            settings = ["--minutes", f"{budget:g}", "--seed", str(seed), "--sample-every", "0"]
+            settings += ["--validation-fraction", "0.1", *options]
             run = command.train(corpus, *settings)
             losses = [line["validation_nats"] for line in run.validations]
             last, over = run.lines[-1], run.seconds - 60 * budget
