@@ -14,6 +14,8 @@ from charrnn.config import OPTIONS, Budget, DataConfig, ModelConfig, RunConfig, 
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.recipe import DEFAULT_BUDGET, REFERENCE_SPEED, choose, fit_to_corpus, validation_share
 
+# What runs did whose checkpoints do not name these settings.
+_BEFORE_THEY_EXISTED = {"cautious": False, "average": 0.0, "precision": "fp32"}
 _GROUPS = ("model", "data", "training")
 
 
@@ -57,7 +59,7 @@ class Plan:
         return cls(
             model=checkpoint.model,
             data=checkpoint.data,
-            training=TrainingConfig.from_dict(kept["training"]),
+            training=TrainingConfig.from_dict({**_BEFORE_THEY_EXISTED, **kept["training"]}),
             run=RunConfig.from_dict(kept["run"]),
             budget=Budget.from_dict(kept["budget"]),
             requested=kept["requested"],
