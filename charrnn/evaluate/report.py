@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from charrnn.checkpoint import Checkpoint
@@ -25,6 +26,7 @@ from charrnn.vocabulary import NUM_CODE_POINTS, Ids, unknown_characters_error
 
 Split = Literal["all", "train", "validation", "test"]
 
+_PIECE = 1 << 20
 _LARGEST_EXPONENT = 709.0  # exp of more is beyond a float
 
 NATS_PER_UNKNOWN = math.log(NUM_CODE_POINTS)
@@ -47,7 +49,7 @@ class ForeignText:
         ids = corpus.ids if split == "all" else getattr(corpus.split(checkpoint.data), split)
         ours, theirs = corpus.vocabulary, checkpoint.vocabulary
         lengths = _utf8_lengths(ours.code_points) if ours.kind == "text" else np.ones(256, np.int64)
-        counts = np.bincount(ids, minlength=len(ours)) if len(ids) else np.zeros(len(ours), np.int64)
+        counts = _counts(ids, len(ours))
         num_bytes = int(counts @ lengths) - (int(lengths[ids[0]]) if len(ids) else 0)
         table = theirs.lookup(ours.characters) if ours.kind == "text" else np.arange(256, dtype=np.uint32)
         is_unknown = table >= len(theirs)
@@ -69,6 +71,14 @@ class ForeignText:
         if not np.array_equal(table, np.arange(len(table))):
             ids = table.astype(theirs.dtype)[ids]
         return cls(ids, num_bytes, unknown)
+
+
+def _counts(ids: Ids, size: int) -> npt.NDArray[np.int64]:
+    """How often each id occurs; a piece at a time, since numpy makes eight bytes of each id that it counts."""
+    counts = np.zeros(size, np.int64)
+    for start in range(0, len(ids), _PIECE):
+        counts += np.bincount(ids[start : start + _PIECE], minlength=size)
+    return counts
 
 
 def _utf8_lengths(code_points: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -17,16 +17,19 @@ from typing import Any, NamedTuple
 
 import torch
 
-VERSION = 1
+VERSION = 2
 CELLS = {"rnn": 0, "lstm": 1, "gru": 2}
-_NUMBERS = ("cell", "steps", "lanes", "hidden", "padded", "vocabulary", "is_double", "set", "wants_state_gradient")
+_NUMBERS = (
+    *("cell", "most_threads", "steps", "lanes", "hidden", "padded", "vocabulary", "is_double", "set"),
+    *("wants_state_gradient", "input_blocks", "input_width"),
+)
 
 
 class Window(ctypes.Structure):
     """A layer's pass over a window, with all its memory; see native/recurrence.h."""
 
     _fields_ = [
-        *((name, ctypes.c_int32) for name in (*_NUMBERS, "input_blocks", "input_width")),
+        *((name, ctypes.c_int32) for name in _NUMBERS),
         *((name, ctypes.c_void_p) for name in ("recurrent", "bias", "input", "ids")),
         *((name, ctypes.c_int32) for name in ("is_narrow", "is_input_narrow")),
         *((name, ctypes.c_void_p) for name in ("narrow_h", "narrow_gradients", "panels", "gates", "h", "c")),

@@ -28,6 +28,7 @@ from charrnn.fused.library import CELLS, Library, Window, find_library
 
 State = tuple[Tensor, ...]
 _LINE = 16
+_UNITS = 32  # of a panel of the backward pass where vectors are widest: more threads would only be waited for
 _KEPT = {"lstm": 4, "gru": 4, "rnn": 1}
 _BLOCKS = {"lstm": 4, "gru": 3, "rnn": 1}
 
@@ -274,7 +275,8 @@ def _window(
     weight_hh = weight_hh.detach()
     assert weight_hh.is_contiguous()
     return Window(
-        cell=CELLS[cell], steps=T, lanes=B, hidden=H, padded=P, is_double=gates.dtype == torch.float64,
+        cell=CELLS[cell], most_threads=-(-P // _UNITS),
+        steps=T, lanes=B, hidden=H, padded=P, is_double=gates.dtype == torch.float64,
         set=library.best_set, input_blocks=_BLOCKS[cell], recurrent=weight_hh.data_ptr(), panels=panels.data_ptr(),
         gates=gates.data_ptr(), h=trace[0].data_ptr(), c=trace[1].data_ptr() if len(trace) > 1 else None,
     )  # fmt: skip

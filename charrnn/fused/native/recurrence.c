@@ -113,7 +113,10 @@ int32_t charrnn_has_narrow(void) {
 }
 
 static void run(Window *window, int is_backward) {
-    const int thread = window->thread(), threads = window->threads();
+    /* The region has all of torch's threads: a smaller one would end the others, to be made anew. Some have nothing to do. */
+    const int thread = window->thread(), all = window->threads();
+    const int threads = all < window->most_threads ? all : window->most_threads;
+    if (thread >= threads) return;
     const uint32_t before = flush_denormals();
     if (window->is_double) (is_backward ? backward_doubled : forward_doubled)(window, thread, threads);
 #if defined(__x86_64__)

@@ -16,11 +16,11 @@
 
 #include "threads.h"
 
-enum { RECURRENCE_VERSION = 1 }; /* of what stands here; a library left over from another one is not used */
+enum { RECURRENCE_VERSION = 2 }; /* of what stands here; a library left over from another one is not used */
 enum { RNN, LSTM, GRU };
 
 typedef struct {
-    int32_t cell, steps, lanes, hidden, padded, vocabulary;
+    int32_t cell, most_threads, steps, lanes, hidden, padded, vocabulary;
     int32_t is_double;  /* every number is a double: for checking gradients, not for speed */
     int32_t set;        /* instruction set, as charrnn_best_recurrence says */
     int32_t wants_state_gradient; /* of the state before the window */
