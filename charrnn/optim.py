@@ -19,6 +19,7 @@ from charrnn.fused.library import Update, find_library
 
 _PREFIX = "optimizer."
 _EPSILON = 1e-8
+_HUGE = 1e38  # torch refuses factors beyond a float32; a run that diverges is told so elsewhere
 # Muon: cheaper than it was published, at no loss that was seen (EXPERIMENTS.md).
 _ITERATIONS = 3
 _EVERY = 2
@@ -117,7 +118,8 @@ class Rules(torch.optim.Optimizer):
         if self._cautious:
             along = (first * gradient > 0).to(change.dtype)
             change *= along / along.mean().clamp_(min=1e-3)
-        weights.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-group["lr"] / corrections[0])
+        decay = min(group["lr"] * group["weight_decay"], _HUGE)
+        weights.mul_(1 - decay).add_(change, alpha=-min(group["lr"] / corrections[0], _HUGE))
 
     def _muon(self, group: dict[str, Any], weights: Tensor, gradient: Tensor) -> None:
         state = self.state[weights]
@@ -129,8 +131,8 @@ class Rules(torch.optim.Optimizer):
             direction = orthogonalised(blocks, is_narrow=self._is_narrow).reshape(weights.shape)
             state["direction"].copy_(direction).mul_(scale)
         state["step"] += 1
-        rate = group["lr"] * group["ratio"]
-        weights.mul_(1 - rate * group["weight_decay"]).add_(state["direction"], alpha=-rate)
+        rate = min(group["lr"] * group["ratio"], _HUGE)
+        weights.mul_(1 - min(rate * group["weight_decay"], _HUGE)).add_(state["direction"], alpha=-rate)
 
 
 def _first_state(rule: str, weights: Tensor) -> dict[str, Tensor]:

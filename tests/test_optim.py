@@ -162,6 +162,20 @@ def test_a_step_with_found_inf_changes_nothing(name: str) -> None:
     assert all(not torch.equal(array.detach(), before[key]) for key, array in arrays.items())
 
 
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_a_rate_beyond_all_bounds_is_no_crash(is_compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights become useless, which the run finds and reports; the update itself does not fail."""
+    if not is_compiled:
+        monkeypatch.setattr(optim, "find_library", lambda: None)
+    arrays = CharacterModel(ModelConfig(num_layers=1, hidden_size=4, embedding_size=3), 5).arrays()
+    optimizer = make_optimizer(TrainingConfig(learning_rate=1e200, weight_decay=1e200), arrays)
+    before = {name: array.detach().clone() for name, array in arrays.items()}
+    for array in arrays.values():
+        array.grad = torch.ones_like(array)
+    optimizer.step()
+    assert any(not torch.equal(array.detach(), before[name]) for name, array in arrays.items())
+
+
 def test_the_state_goes_out_and_in() -> None:
     """Named arrays of the parameter's shape, bar the count of steps; a second optimizer goes on as the first."""
     results = []
