@@ -1,4 +1,7 @@
-"""`charrnn train`."""
+"""`charrnn train`: its options, and the request they make.
+
+Imports nothing heavy: this is read for `--help` too. What becomes of a request is `training`'s business.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,7 @@ from charrnn.config import (
 )
 
 if TYPE_CHECKING:
-    import torch
-
-    from charrnn.checkpoint import Checkpoint
-    from charrnn.cli.signals import StopOnSignal
-    from charrnn.corpus import Corpus
-    from charrnn.display.progress import TrainingDisplay
-    from charrnn.plan import Plan, Request
-    from charrnn.runs import Run
+    from charrnn.plan import Request
 
 _MODEL, _OPTIMISATION, _BUDGET, _DATA, _RUN = "Model", "Optimisation", "Budget (one of)", "Data", "Run"
 _CHOSEN = "chosen by corpus, machine and budget"
@@ -204,6 +200,7 @@ def train(
     charrnn train books/ --cell gru --layers 3 --hidden 512 --dropout 0.2 --epochs 20
     zcat corpus.gz | charrnn train - --out checkpoints/mine
     """
+    from charrnn.cli.training import carry_out
     from charrnn.plan import Request
 
     given = {name: value for name, value in locals().items() if value is not None}
@@ -223,7 +220,9 @@ def train(
         budget=_budget(epochs, steps, minutes),
     )  # fmt: skip
     _check(request)
-    signal = _train(request, corpus, validation, glob, out, device, threads, fresh=fresh, quiet=quiet, dry_run=dry_run)
+    signal = carry_out(
+        request, corpus, validation, glob, out, device, threads, fresh=fresh, quiet=quiet, dry_run=dry_run
+    )
     if signal is not None:
         raise typer.Exit(128 + signal)
 
@@ -245,114 +244,3 @@ def _check(request: Request) -> None:
     DataConfig(**request.data)
     TrainingConfig(**request.training)
     RunConfig(**request.run)
-
-
-def _train(
-    request: Request,
-    arguments: list[str],
-    validation: str | None,
-    glob: str | None,
-    out: Path | None,
-    device_name: DeviceName,
-    threads: int | None,
-    *,
-    fresh: bool,
-    quiet: bool,
-    dry_run: bool,
-) -> int | None:
-    """Finds the text, decides what to do, does it. Gives the number of the signal that ended the run, if one did."""
-    from dataclasses import replace
-
-    from charrnn.cli import texts as text_arguments
-    from charrnn.cli.signals import StopOnSignal
-    from charrnn.display.progress import TrainingDisplay, WorkDisplay
-    from charrnn.events import Notice
-    from charrnn.runs import RUNS, Run
-
-    with TrainingDisplay(quiet=quiet) as display:
-        work = WorkDisplay(quiet=quiet)
-        data = DataConfig(**request.data)
-        texts = text_arguments.find(arguments, glob=glob, report=work, config=data)
-        held_out = text_arguments.find([validation], glob=glob, report=work, config=data) if validation else None
-        work.close()
-        for notice in [*texts.notices, *(held_out.notices if held_out else [])]:
-            display.show(Notice(notice))
-        request = replace(request, data={**texts.customary, **request.data})
-        if held_out and "validation_fraction" not in request.data:
-            request = replace(request, data={**request.data, "validation_fraction": 0.0})
-        run = Run(out or RUNS / texts.name)
-        corpus = text_arguments.load(
-            texts, DataConfig(**request.data), held_out.sources if held_out else (), quiet=quiet
-        )
-        corpus.check_size()  # before torch is loaded
-        with StopOnSignal(quiet=quiet) as stop:
-            return _run(request, run, corpus, display, device_name, threads, stop, fresh=fresh, dry_run=dry_run)
-
-
-def _run(
-    request: Request,
-    run: Run,
-    corpus: Corpus,
-    display: TrainingDisplay,
-    device_name: DeviceName,
-    threads: int | None,
-    stop: StopOnSignal,
-    *,
-    fresh: bool,
-    dry_run: bool,
-) -> int | None:
-    from charrnn.cli.outlook import describe
-    from charrnn.device import choose_device, choose_precision, prepare
-    from charrnn.events import Finished, Notice
-    from charrnn.train import Trainer
-
-    device = choose_device(device_name)
-    prepare(device, threads)
-    choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
-    if dry_run:
-        plan, resume = _plan(request, run, corpus, device, fresh=fresh)
-        for text in (*plan.notices, *describe(plan, corpus, run, device, resume)):
-            display.show(Notice(text))
-        return None
-    with run.locked():
-        plan, resume = _plan(request, run, corpus, device, fresh=fresh)
-        trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
-        if resume is not None and trainer.is_finished:
-            notice = f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over"
-            display.show(Notice(notice))
-            display.show(trainer.outcome())
-            return None
-        if fresh and (run.last.exists() or run.best.exists()):
-            run.set_aside()  # only now that nothing can be wrong with the new one
-            display.show(Notice(f"the run before is kept in {run.aside} until this one has a validated checkpoint"))
-        for text in describe(plan, corpus, run, device, resume):
-            display.show(Notice(text))
-        for event in trainer.run():
-            display.show(event)
-            if isinstance(event, Finished):
-                return event.signal
-    raise AssertionError("a run ends with Finished")
-
-
-def _plan(
-    request: Request, run: Run, corpus: Corpus, device: torch.device, *, fresh: bool
-) -> tuple[Plan, Checkpoint | None]:
-    """What to do in the run's folder."""
-    from charrnn import checkpoint as checkpoints
-    from charrnn.device import choose_precision, nominal_speed
-    from charrnn.errors import CheckpointError
-    from charrnn.plan import plan_resume, plan_start
-
-    precision = choose_precision(request.training.get("precision", "auto"), device)
-    speed = nominal_speed(device, precision)
-    if fresh:
-        return plan_start(request, len(corpus) - corpus.separate_validation, device.type, speed), None
-    if run.last.exists():
-        resume = checkpoints.load(run.last, with_state=True)
-        return plan_resume(request, resume, corpus.sha256), resume
-    if run.best.exists():
-        raise CheckpointError(
-            f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
-            "start over with --fresh, or choose another --out",
-        )
-    return plan_start(request, len(corpus) - corpus.separate_validation, device.type, speed), None
