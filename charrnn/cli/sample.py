@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli.escapes import unescaped
 from charrnn.cli.options import CHECKPOINT, DEVICE, SAMPLING_THREADS, setting
 from charrnn.config import DeviceName, SamplingConfig, UnknownPolicy, WeightsName, field_help
 from charrnn.errors import UsageError
@@ -146,7 +147,8 @@ def sample(
     if prime is not None and prime_file is not None:
         raise UsageError("--prime and --prime-file are both given", "give one of them")
     if escapes:
-        prime, stop = _unescape("--prime", prime), _unescape("--stop", stop)
+        prime = None if prime is None else unescaped("--prime", prime)
+        stop = None if stop is None else unescaped("--stop", stop)
     given: dict[str, Any] = {
         "length": length,
         "stop": stop,
@@ -309,27 +311,6 @@ def _coloured(vocabulary: Vocabulary) -> Callable[[Piece], None]:
         console.print(coloured(characters), end="")
 
     return show
-
-
-def _unescape(option: str, text: str | None) -> str | None:
-    r"""Python's escapes \n, \t, \\, \xXX, \uXXXX; other characters stay."""
-    if text is None:
-        return None
-    import re
-
-    escapes = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
-
-    def character(match: re.Match[str]) -> str:
-        body = match[1]
-        if body in escapes:
-            return escapes[body]
-        if len(body) > 1:
-            code = int(body[1:], 16)
-            if code < 0x110000:
-                return chr(code)
-        raise UsageError(f"{option} holds the escape {match[0]!r}", r"known are \n \t \r \\ \xXX \uXXXX \UXXXXXXXX")
-
-    return re.sub(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.|$)", character, text, flags=re.DOTALL)
 
 
 def _read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids:
