@@ -48,14 +48,15 @@ def choose_precision(name: PrecisionName, device: torch.device) -> Literal["fp32
 
 
 def nominal_speed(device: torch.device, precision: str) -> float:
-    """What matrix products reach on `device`, in operations a second: by its kind alone, so that it is always the same.
+    """What a whole run on `device` keeps, updates, validations and samples included, in operations a second.
 
-    On a CPU a core of a few GHz is taken for granted; on a GPU the figure is not used.
+    By its kind alone, so that it is always the same. On a CPU a core of a few GHz is taken for granted; on a GPU the
+    figure is not used.
     """
     library = find_library()
     if library is None:
-        return torch.get_num_threads() * 30e9
-    return torch.get_num_threads() * (170e9 if precision == "bf16" else (15e9, 45e9, 90e9)[library.best_set])
+        return torch.get_num_threads() * 17e9
+    return torch.get_num_threads() * (95e9 if precision == "bf16" else (8e9, 25e9, 50e9)[library.best_set])
 
 
 def measured_speed(precision: str) -> float:

@@ -69,7 +69,7 @@ class Plan:
 def plan_start(request: Request, characters: int, device: str, speed: float = REFERENCE_SPEED) -> Plan:
     """The plan of a new run on a corpus of `characters` characters (held-out text of its own not counted).
 
-    `speed` is what the device computes, in operations a second.
+    `speed` is what a whole run keeps of the device's, in operations a second.
     """
     budget = request.budget or DEFAULT_BUDGET
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})

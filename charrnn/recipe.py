@@ -19,13 +19,14 @@ from charrnn.config import Budget, ModelConfig, TrainingConfig
 DEFAULT_BUDGET = Budget(minutes=10)
 _MOST_WIDTH = 1024
 _STEP = 64
-# What the experiments ran on: two cores at their nominal speed for three minutes.
-REFERENCE_SPEED = 2 * 170e9
+# What the experiments ran on: two threads in bf16 at their nominal speed, for three minutes.
+REFERENCE_SPEED = 2 * 95e9
 _WORK = REFERENCE_SPEED * 180
 _WIDTH = 512
-_EFFICIENCY = 0.7
 # As many weights as a text has characters, about: 704 units learned a million of them by heart in ten minutes.
 _MOST_FOR_TEXT = 0.55
+# Read no more often than this, a text takes no dropout.
+_FRESH_EPOCHS = 1.1975
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ def choose(
 ) -> Recipe:
     """The defaults for a training part of `characters` characters on `device` ("cpu", "cuda" or "mps").
 
-    `speed` is what the device multiplies and adds, in operations a second; `asked` are fields of the model that the
-    user has chosen, for the others to go with.
+    `speed` is what a whole run keeps of the device's, in operations a second; `asked` are fields of the model that
+    the user has chosen, for the others to go with.
     """
     if device == "cuda":
         # Multiples of 128 and single layers are what cuDNN's persistent kernel asks for.
@@ -70,7 +71,7 @@ def _width(work: float, characters: int) -> int:
 
 def _dropout(epochs: float) -> float:
     """None while nearly every character is new; more, the more often it is seen again."""
-    return round(min(0.6, max(0.0, 0.17 * math.log2(max(epochs, 1.0) / 1.5))), 2)
+    return round(min(0.6, max(0.0, 0.17 * math.log2(max(epochs, 1.0) / _FRESH_EPOCHS))), 2)
 
 
 def operations(model: ModelConfig, vocabulary_size: int) -> float:
@@ -85,8 +86,8 @@ def operations(model: ModelConfig, vocabulary_size: int) -> float:
 
 
 def expected_characters(model: ModelConfig, vocabulary_size: int, speed: float, seconds: float) -> float:
-    """Characters that a run of `seconds` trains on, about."""
-    return seconds * _EFFICIENCY * speed / operations(model, vocabulary_size)
+    """Characters that a run of `seconds` trains on, about, at `speed` operations a second, all its pauses included."""
+    return seconds * speed / operations(model, vocabulary_size)
 
 
 def validation_share(characters: int) -> float:

@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
 
-from charrnn.config import Budget, ModelConfig, TrainingConfig
+import numpy as np
+import pytest
+import torch
+
+from charrnn import device
+from charrnn.config import Budget, ModelConfig
 from charrnn.recipe import REFERENCE_SPEED, choose, expected_characters, operations
+
+
+@pytest.mark.parametrize(
+    ("characters", "minutes", "hidden_size", "dropout"),
+    [
+        (1_003_854, 3, 512, 0.36),  # tiny Shakespeare
+        (1_003_854, 10, 576, 0.6),
+        (2_946_211, 3, 512, 0.1),  # War and Peace, 250,000 characters held out
+        (2_946_211, 10, 704, 0.24),
+        (2_876_589, 3, 512, 0.1),  # the same, a tenth held out
+        (2_876_589, 10, 704, 0.25),
+        (90_000, 3, 192, 0.6),
+        (17_000_000, 2, 448, 0.0),  # stdlib
+    ],
+)
+def test_choices_are_those_that_the_experiments_found(
+    characters: int, minutes: float, hidden_size: int, dropout: float
+) -> None:
+    """On the machine they ran on; README and experiments name them."""
+    model = choose(characters, Budget(minutes=minutes), "cpu", REFERENCE_SPEED).model
+    assert (model.num_layers, model.hidden_size, model.dropout) == (1, hidden_size, dropout)
 
 
 @pytest.mark.parametrize("characters", [180, 100_000, 1_000_000, 3_000_000, 100_000_000])
@@ -50,9 +76,47 @@ def test_operations_are_those_of_the_products() -> None:
     lstm = ModelConfig(num_layers=2, hidden_size=3, embedding_size=9)
     assert operations(lstm, 5) == 3 * 2 * (4 * 3 * 3 + 4 * 3 * 6 + 3 * 5)
     assert operations(ModelConfig(cell="gru", num_layers=1, hidden_size=3), 5) == 3 * 2 * (3 * 3 * 3 + 3 * 5)
-    assert expected_characters(lstm, 5, 2e9, 10) == pytest.approx(2 * expected_characters(lstm, 5, 1e9, 10))
+    assert expected_characters(lstm, 5, 2e9, 10) == pytest.approx(2e9 * 10 / (3 * 2 * (36 + 72 + 15)))
 
 
-def test_defaults_are_valid() -> None:
-    """A configuration checks itself."""
-    assert TrainingConfig.from_dict(TrainingConfig().to_dict()) == TrainingConfig()
+@pytest.mark.parametrize(("best_set", "per_thread"), [(None, 17e9), (0, 8e9), (1, 25e9), (2, 50e9)])
+def test_nominal_speed_is_that_of_the_threads(
+    monkeypatch: pytest.MonkeyPatch, best_set: int | None, per_thread: float
+) -> None:
+    """Two threads in bf16 are what the experiments ran on; without the library, or in fp32, fewer operations."""
+    library = None if best_set is None else SimpleNamespace(best_set=best_set)
+    monkeypatch.setattr(device, "find_library", lambda: library)
+    for threads in (1, 2, 7):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert device.nominal_speed(torch.device("cpu"), "fp32") == threads * per_thread
+        if library is not None:
+            assert device.nominal_speed(torch.device("cpu"), "bf16") * 2 == REFERENCE_SPEED * threads
+
+
+@pytest.mark.parametrize("name", ["cpu", "mps", "cuda"])
+def test_choices_move_one_way(name: str) -> None:
+    """Never narrower with more time or speed, never wider for less text, never less dropout for more epochs."""
+    sizes = [round(180 * 1.9**k) for k in range(22)]
+    speeds = [8e9 * 1.7**k for k in range(12)]
+    times = [0.05 * 1.8**k for k in range(18)]
+    widths = np.zeros((len(sizes), len(speeds), len(times)), int)
+    read = []
+    for place in np.ndindex(widths.shape):
+        size, speed, minutes = sizes[place[0]], speeds[place[1]], times[place[2]]
+        model = choose(size, Budget(minutes=minutes), name, speed).model
+        epochs = expected_characters(model, 64, speed, 60 * minutes) / size
+        assert choose(size, Budget(epochs=epochs), name, speed).model.dropout == model.dropout
+        widths[place] = model.hidden_size
+        read.append((epochs, model.dropout))
+    for axis in range(3):
+        assert (np.diff(widths, axis=axis) >= 0).all()
+    assert (widths % 64 == 0).all()
+    assert (widths >= 64).all()
+    assert (widths <= 1024).all()
+    rates = [rate for _, rate in sorted(read)]
+    assert rates == sorted(rates)
+    assert rates[0] >= 0.0
+    assert rates[-1] <= 0.6
+    if name != "cuda":  # there one model serves all
+        assert len(np.unique(widths)) == 16
+        assert len(set(rates)) > 50

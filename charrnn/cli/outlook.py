@@ -16,7 +16,7 @@ from charrnn.corpus import Corpus
 from charrnn.device import choose_precision, measured_speed
 from charrnn.learner import training_memory
 from charrnn.plan import Plan
-from charrnn.recipe import operations
+from charrnn.recipe import expected_characters
 from charrnn.runs import Run
 
 # What a whole run, with its updates, validations and samples, keeps of the speed of a large matrix product.
@@ -42,7 +42,7 @@ def describe(plan: Plan, corpus: Corpus, run: Run, device: torch.device, resume:
         characters = plan.budget.amount * size if steps is None else steps * training.batch_size * training.bptt
     elif device.type == "cpu":
         speed = _KEPT[precision] * measured_speed(precision)
-        characters = plan.budget.minutes * 60 * speed / operations(model, vocabulary)
+        characters = expected_characters(model, vocabulary, speed, plan.budget.minutes * 60)
     expected = (
         ""
         if characters is None
