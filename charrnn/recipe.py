@@ -63,7 +63,7 @@ def choose(
 
 
 def _width(work: float, characters: int) -> int:
-    """Units of the layer: half as many weights again for twice the work, and no more than a small text can teach."""
+    """Units of the layer: weights go with the square root of the work, up to as many as a small text can teach."""
     width = min(_WIDTH * (work / _WORK) ** 0.25, _MOST_FOR_TEXT * math.sqrt(characters))
     steps: int = round(width / _STEP)
     return max(_STEP, min(_MOST_WIDTH, steps * _STEP))
