@@ -275,7 +275,8 @@ class RunConfig(_Record):
     log_every: int = 50
     """Steps between lines of metrics.jsonl."""
     validate_every: int | None = None
-    """Steps between validations. By default about twenty over the budget, more at first, at about 5 % of its cost."""
+    """Steps between validations. By default up to about twenty over the budget, more at first; fewer where they would
+    take more than a thirteenth of a budget in minutes, or score more than one character for six trained on."""
     sample_every: int | None = None
     """Steps between samples; 0 for none. By default about twenty over the budget, more at first."""
     sample_length: int = 300

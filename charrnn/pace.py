@@ -14,10 +14,12 @@ from charrnn.config import Budget, RunConfig
 
 _VALIDATIONS = 20
 _FIRST_SHARE = 0.01
-# A scored character costs about a third of a trained one; six times as many trained in between keep it near 5 %.
+# What a trained character costs in scored ones, until a validation has shown it (beside bf16 less: scoring is in fp32).
 _TRAINING_OVER_SCORING = 3
+# Between two validations, under any budget, so many characters are trained on for each one scored.
 _TRAINED_PER_VALIDATED = 6
-# Where clocks may decide, they do: so long between two validations, as a multiple of what one takes.
+# Where clocks may decide, in budgets of minutes, also so many seconds for each one that the last validation took: they
+# get a thirteenth of the time at most.
 _SECONDS_PER_SECOND = 12
 
 
