@@ -9,8 +9,14 @@
  */
 #include "recurrence.h"
 
+#include "../../native/arithmetic.h"
+
 #include <math.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #define wait_for_all(window, threads) meet(&(window)->arrived, &(window)->generation, threads)
 
 #define CAT_(a, b) a##_##b
@@ -117,7 +123,7 @@ static void run(Window *window, int is_backward) {
     const int thread = window->thread(), all = window->threads();
     const int threads = all < window->most_threads ? all : window->most_threads;
     if (thread >= threads) return;
-    const uint32_t before = flush_denormals();
+    const uint32_t before = enter_arithmetic();
     if (window->is_double) (is_backward ? backward_doubled : forward_doubled)(window, thread, threads);
 #if defined(__x86_64__)
     else if (window->is_narrow) (is_backward ? backward_narrow : forward_narrow)(window, thread, threads);
@@ -125,7 +131,7 @@ static void run(Window *window, int is_backward) {
     else if (window->set == 1) (is_backward ? backward_avx2 : forward_avx2)(window, thread, threads);
 #endif
     else (is_backward ? backward_portable : forward_portable)(window, thread, threads);
-    restore_denormals(before);
+    leave_arithmetic(before);
 }
 
 /* To be entered by every thread of a parallel region. */

@@ -1,4 +1,4 @@
-/* What all that runs in a parallel region needs: a place to meet, and arithmetic without denormal numbers. */
+/* What all that runs in a parallel region needs: a place to meet, and code for every width of vectors. */
 #ifndef CHARRNN_THREADS_H
 #define CHARRNN_THREADS_H
 
@@ -7,9 +7,6 @@
 #error "the compiled training step needs GCC or Clang with POSIX threads; torch's kernels serve instead"
 #endif
 #include <sched.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 /* All threads meet here. Waiting spins, since the others are microseconds away, and gives way when they are not. */
 static inline void meet(int32_t *arrived, int32_t *generation, int threads) {
@@ -26,25 +23,6 @@ static inline void meet(int32_t *arrived, int32_t *generation, int threads) {
         else __builtin_ia32_pause();
 #endif
     }
-}
-
-/* Denormal numbers are 0, in whatever thread this is: in closed gates they would slow a step down many times. */
-static inline uint32_t flush_denormals(void) {
-#if defined(__x86_64__)
-    const uint32_t before = _mm_getcsr();
-    _mm_setcsr(0x9fc0);
-    return before;
-#else
-    return 0;
-#endif
-}
-
-static inline void restore_denormals(uint32_t before) {
-#if defined(__x86_64__)
-    _mm_setcsr(before);
-#else
-    (void)before;
-#endif
 }
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__)

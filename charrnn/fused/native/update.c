@@ -6,6 +6,8 @@
  */
 #include "recurrence.h"
 
+#include "../../native/arithmetic.h"
+
 #include <math.h>
 
 /* Few enough for a sum of 32 bits, so that the loop stays in vectors; a branch would be guessed wrong half the time. */
@@ -40,7 +42,7 @@ TARGET_CLONES static void second_pass(const Update *u, int64_t from, int64_t to,
 void charrnn_update(void *given) {
     Update *u = given;
     const int thread = u->thread(), threads = u->threads();
-    const uint32_t before = flush_denormals();
+    const uint32_t before = enter_arithmetic();
     const int64_t lines = (u->size + 15) / 16;
     const int64_t from = lines * thread / threads * 16, end = lines * (thread + 1) / threads * 16;
     const int64_t to = end < u->size ? end : u->size;
@@ -51,5 +53,5 @@ void charrnn_update(void *given) {
     meet(&u->arrived, &u->generation, threads);
     const int64_t all = __atomic_load_n(&u->along, __ATOMIC_ACQUIRE);
     second_pass(u, from, to, (float)u->size / fmaxf((float)all, 1e-3f * u->size));
-    restore_denormals(before);
+    leave_arithmetic(before);
 }

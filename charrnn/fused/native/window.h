@@ -16,7 +16,7 @@ typedef real NAME(reals) __attribute__((vector_size(W * sizeof(real)), may_alias
 
 INLINE vec NAME(get)(const real *p) { return *(const vec *)p; }
 INLINE void NAME(put)(real *p, vec v) { *(vec *)p = v; }
-INLINE vec NAME(all)(real x) { return x - (vec){0}; }
+INLINE vec NAME(splat)(real x) { return x - (vec){0}; }
 
 #if IS_DOUBLE
 INLINE vec NAME(sigmoid)(vec x) {
@@ -28,29 +28,7 @@ INLINE vec NAME(tanh)(vec x) {
     return x;
 }
 #else
-typedef int32_t NAME(wholes) __attribute__((vector_size(W * 4)));
-/* exp(x) within 2 units in the last place: x = n ln 2 + r, a polynomial in r (the coefficients of Cephes' expf), and n
- * added to the exponent. Saturates instead of overflowing; not-a-number stays. */
-INLINE vec NAME(exponential)(vec x) {
-    NAME(wholes) high = x > 88.0f, low = x < -87.0f;
-    x = (vec)((high & (NAME(wholes))NAME(all)(88.0f)) | (~high & (NAME(wholes))x));
-    x = (vec)((low & (NAME(wholes))NAME(all)(-87.0f)) | (~low & (NAME(wholes))x));
-    const vec magic = NAME(all)(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
-    vec n = (x * 1.44269504f + magic) - magic;
-    vec r = n * -0.693359375f + x;
-    r = n * 2.12194440e-4f + r;
-    vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = (p * r) * r + r;
-    p = p + 1.0f;
-    NAME(wholes) exponent = ((NAME(wholes))(n + magic) - (NAME(wholes))magic + 127) << 23;
-    return p * (vec)exponent;
-}
-INLINE vec NAME(sigmoid)(vec x) { return 1.0f / (1.0f + NAME(exponential)(-x)); }
-INLINE vec NAME(tanh)(vec x) { return 1.0f - 2.0f / (1.0f + NAME(exponential)(x + x)); }
+#include "../../native/activations.h"
 #endif
 
 #if IS_NARROW
@@ -65,7 +43,7 @@ INLINE void NAME(put_factor)(factor *p, vec v) { NARROW_STORE(p, v); }
 #else
 #define ITEM real
 enum { NAME(PAIR) = 1 };
-#define ONE_OF(p) NAME(all)(*(p))
+#define ONE_OF(p) NAME(splat)(*(p))
 #define ROW_OF(p) NAME(get)(p)
 #define ADD(a, row, one) ((a) + (row) * (one))
 #define AS_FACTOR(x) (x)
@@ -137,11 +115,11 @@ INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, co
     vec a[MOST][4], candidate[MOST];
     vec bias[4];
     for (int g = 0; g < blocks; g++)
-        bias[g] = window->bias ? NAME(get)((const real *)window->bias + g * P + unit) : NAME(all)(0);
+        bias[g] = window->bias ? NAME(get)((const real *)window->bias + g * P + unit) : NAME(splat)(0);
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) {
         const int64_t place = (window->ids ? window->ids[row + l] : row + l) * width + unit;
         _Pragma("GCC unroll 4") for (int g = 0; g < blocks; g++)
-            a[l][g] = (cell == GRU && g == 2 ? NAME(all)(0) : NAME(input)(window, place + (first + g) * P)) + bias[g];
+            a[l][g] = (cell == GRU && g == 2 ? NAME(splat)(0) : NAME(input)(window, place + (first + g) * P)) + bias[g];
         if (cell == GRU) candidate[l] = NAME(input)(window, place);
     }
     NAME(multiply)(a, (const factor *)window->panels + (int64_t)panel * P * blocks * W, factors, P, (int)P, blocks, lanes);
@@ -245,7 +223,7 @@ INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane,
         NAME(put_gradient)(window, to, di), NAME(put_gradient)(window, to + P, df);
         NAME(put_gradient)(window, to + 2 * P, dg), NAME(put_gradient)(window, to + 3 * P, d_o);
         sums[0] += di, sums[1] += df, sums[2] += dg, sums[3] += d_o;
-        NAME(put)((real *)window->h_gradient + place, NAME(all)(0));
+        NAME(put)((real *)window->h_gradient + place, NAME(splat)(0));
     } else if (cell == GRU) {
         const vec n = NAME(get)(gates), r = NAME(get)(gates + P), z = NAME(get)(gates + 2 * P), m = NAME(get)(gates + 3 * P);
         const vec h_before = NAME(get)((const real *)window->h + row * P + unit);
@@ -260,7 +238,7 @@ INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane,
         const vec d = dh * (1 - h * h);
         NAME(put_gradient)(window, to, d);
         sums[0] += d;
-        NAME(put)((real *)window->h_gradient + place, NAME(all)(0));
+        NAME(put)((real *)window->h_gradient + place, NAME(splat)(0));
     }
 }
 
@@ -341,6 +319,7 @@ TARGET static void NAME(backward)(Window *window, int thread, int threads) {
 }
 
 #undef vec
+#undef ints
 #undef INLINE
 #undef MOST
 #undef OVER_LANES

@@ -9,37 +9,13 @@
  */
 
 typedef float NAME(floats) __attribute__((vector_size(W * 4), may_alias));
-typedef int32_t NAME(int32s) __attribute__((vector_size(W * 4), may_alias));
 #define vec NAME(floats)
-#define ints NAME(int32s)
 #define INLINE TARGET static inline __attribute__((always_inline))
 
 INLINE vec NAME(load)(const float *p) { return *(const vec *)p; }
 INLINE void NAME(store)(float *p, vec v) { *(vec *)p = v; }
 INLINE vec NAME(splat)(float x) { return x - (vec){0}; }
-INLINE vec NAME(choose)(ints mask, vec yes, vec no) { return (vec)((mask & (ints)yes) | (~mask & (ints)no)); }
-
-/* exp(x) within 2 units in the last place: x = n ln 2 + r, a polynomial in r (the coefficients of Cephes' expf), and n
- * added to the exponent. Saturates instead of overflowing; not-a-number stays. */
-INLINE vec NAME(exponential)(vec x) {
-    x = NAME(choose)(x > 88.0f, NAME(splat)(88.0f), x);
-    x = NAME(choose)(x < -87.0f, NAME(splat)(-87.0f), x);
-    const vec magic = NAME(splat)(12582912.0f); /* 1.5 * 2^23: adding it rounds to a whole number */
-    vec n = (x * 1.44269504f + magic) - magic;
-    vec r = n * -0.693359375f + x;
-    r = n * 2.12194440e-4f + r;
-    vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = (p * r) * r + r;
-    p = p + 1.0f;
-    ints exponent = ((ints)(n + magic) - (ints)magic + 127) << 23;
-    return p * (vec)exponent;
-}
-INLINE vec NAME(sigmoid)(vec x) { return 1.0f / (1.0f + NAME(exponential)(-x)); }
-INLINE vec NAME(tanh)(vec x) { return 1.0f - 2.0f / (1.0f + NAME(exponential)(x + x)); }
+#include "../../native/activations.h"
 
 /* z (B x NV vectors) += w (K x NV vectors, `stride` floats apart) times x (B x K). The chains of B x NV outputs stay in
  * registers. */

@@ -5,6 +5,8 @@
  */
 #include "step.h"
 
+#include "../../native/arithmetic.h"
+
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -205,26 +207,6 @@ int32_t charrnn_best_set(void) {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
 #endif
     return 0;
-}
-
-/* Round to nearest, no traps, denormal numbers are 0: whatever the calling thread has set (torch, for one, changes it in
- * the threads it is told to), all threads of a job compute alike, and what fades away does not slow the step down. */
-static uint32_t enter_arithmetic(void) {
-#if defined(__x86_64__)
-    const uint32_t before = _mm_getcsr();
-    _mm_setcsr(0x9fc0);
-    return before;
-#else
-    return 0;
-#endif
-}
-
-static void leave_arithmetic(uint32_t before) {
-#if defined(__x86_64__)
-    _mm_setcsr(before);
-#else
-    (void)before;
-#endif
 }
 
 /* Does the part of `job` that belongs to `thread` (0 to threads - 1); returns when all have done theirs. */
