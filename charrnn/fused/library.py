@@ -1,21 +1,22 @@
-"""The library of the compiled recurrence: where it lies, whether it is ours, its structure, and how it is entered.
+"""The library of what training compiles: where it lies, which version is ours, its structures, and how it is entered.
 
-The package builds `native/recurrence.c` where a C compiler is found when it is installed. It runs in a parallel region
-of the OpenMP library that torch itself has loaded: threads of our own would fight for cores with torch's, which spin
-for a while after every piece of parallel work. Where torch has another one than GNU's, torch's own kernels serve. Knows
-files, layouts and threads. Refuses to know tensors.
+The package builds `native/recurrence.c`, a layer along a window, and `native/update.c`, an update of weights, into it
+where a C compiler is found when it is installed; the structures are those of native/recurrence.h, field by field. It
+runs in a parallel region of the OpenMP library that torch itself has loaded: threads of our own would fight for cores
+with torch's, which spin for a while after every piece of parallel work. Where torch has another one than GNU's, torch's
+own kernels serve. Knows files, layouts and threads. Refuses to know tensors.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import os
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+
+from charrnn.native.loader import load
 
 VERSION = 2
 CELLS = {"rnn": 0, "lstm": 1, "gru": 2}
@@ -55,7 +56,7 @@ class Update(ctypes.Structure):
 
 
 class Library(NamedTuple):
-    """The compiled recurrence, and the OpenMP library it runs in."""
+    """The compiled recurrence and update, and the OpenMP library they run in."""
 
     forward: Any
     backward: Any
@@ -76,33 +77,23 @@ class Library(NamedTuple):
 @functools.cache
 def find_library() -> Library | None:
     """The compiled recurrence; None where it was not built, cannot run here, or CHARRNN_COMPILED=0 turns it off."""
-    if os.environ.get("CHARRNN_COMPILED") == "0":
+    found = load(Path(__file__).with_name("_recurrence"), "charrnn_recurrence_version", VERSION)
+    if found is None:
         return None
     try:
         openmp = ctypes.CDLL(None)  # torch loads its dependencies for all to see
-        names = [openmp.GOMP_parallel, openmp.omp_get_thread_num, openmp.omp_get_num_threads]
-        parallel, thread, threads = names
+        parallel, thread, threads = openmp.GOMP_parallel, openmp.omp_get_thread_num, openmp.omp_get_num_threads
     except (OSError, AttributeError, TypeError):
         return None
-    for suffix in EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name("_recurrence" + suffix)
-        if path.exists():
-            try:
-                found = ctypes.CDLL(str(path))
-                if found.charrnn_recurrence_version() != VERSION:
-                    continue
-            except (OSError, AttributeError):
-                continue
-            parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-            parallel.restype = None
-            return Library(
-                ctypes.cast(found.charrnn_window_forward, ctypes.c_void_p),
-                ctypes.cast(found.charrnn_window_backward, ctypes.c_void_p),
-                ctypes.cast(found.charrnn_update, ctypes.c_void_p),
-                int(found.charrnn_best_recurrence()),
-                bool(found.charrnn_has_narrow()),
-                parallel,
-                ctypes.cast(thread, ctypes.c_void_p).value or 0,
-                ctypes.cast(threads, ctypes.c_void_p).value or 0,
-            )
-    return None
+    parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    parallel.restype = None
+    return Library(
+        ctypes.cast(found.charrnn_window_forward, ctypes.c_void_p),
+        ctypes.cast(found.charrnn_window_backward, ctypes.c_void_p),
+        ctypes.cast(found.charrnn_update, ctypes.c_void_p),
+        int(found.charrnn_best_recurrence()),
+        bool(found.charrnn_has_narrow()),
+        parallel,
+        ctypes.cast(thread, ctypes.c_void_p).value or 0,
+        ctypes.cast(threads, ctypes.c_void_p).value or 0,
+    )

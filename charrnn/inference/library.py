@@ -1,4 +1,4 @@
-"""The library of the compiled step: where it lies, whether it is ours, and its structures.
+"""The library of the compiled step: where it lies, which version is ours, and its structures.
 
 The package builds `native/step.c` where a C compiler is found when it is installed. The structures are those of
 native/step.h, field by field. Knows files and layouts. Refuses to know models.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from charrnn.native.loader import load
 
 VERSION = 2
 SCRATCH, GROUP, LINE, MOST_LANES = 128, 64, 64, 64
@@ -75,19 +75,7 @@ class Job(ctypes.Structure):
 @functools.cache
 def find_library() -> ctypes.CDLL | None:
     """The compiled step, or None where the package was installed without it (or CHARRNN_COMPILED=0 turns it off)."""
-    if os.environ.get("CHARRNN_COMPILED") == "0":
-        return None
-    for suffix in EXTENSION_SUFFIXES:
-        path = Path(__file__).with_name("_step" + suffix)
-        if path.exists():
-            try:
-                found = ctypes.CDLL(str(path))
-                is_ours = found.charrnn_version() == VERSION
-            except (OSError, AttributeError):
-                continue
-            if is_ours:
-                return found
-    return None
+    return load(Path(__file__).with_name("_step"), "charrnn_version", VERSION)
 
 
 @functools.cache
