@@ -18,11 +18,11 @@ import torch
 
 from charrnn.native.loader import load
 
-VERSION = 2
+VERSION = 3
 CELLS = {"rnn": 0, "lstm": 1, "gru": 2}
 _NUMBERS = (
     *("cell", "most_threads", "steps", "lanes", "hidden", "padded", "vocabulary", "is_double", "set"),
-    *("wants_state_gradient", "input_blocks", "input_width"),
+    *("wants_state_gradient", "input_width"),
 )
 
 
@@ -32,7 +32,7 @@ class Window(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int32) for name in _NUMBERS),
         *((name, ctypes.c_void_p) for name in ("recurrent", "bias", "input", "ids")),
-        *((name, ctypes.c_int32) for name in ("is_narrow", "is_input_narrow")),
+        ("is_narrow", ctypes.c_int32),
         *((name, ctypes.c_void_p) for name in ("narrow_h", "narrow_gradients", "panels", "gates", "h", "c")),
         *((name, ctypes.c_void_p) for name in ("output_gradient", "h_gradient", "c_gradient")),
         *((name, ctypes.c_void_p) for name in ("bias_gradient", "table_gradient", "thread", "threads")),

@@ -172,7 +172,6 @@ class _Recurrence(torch.autograd.Function):
         if is_narrow:
             factors = torch.empty_like(trace[0], dtype=torch.bfloat16)
             window.is_narrow, window.narrow_h = True, factors.data_ptr()
-            window.is_input_narrow = ids is None
         window.bias = None if padded_bias is None else padded_bias.data_ptr()
         library.run(library.forward, window)
         if is_backward_to_come:
@@ -277,6 +276,6 @@ def _window(
     return Window(
         cell=CELLS[cell], most_threads=-(-P // _UNITS),
         steps=T, lanes=B, hidden=H, padded=P, is_double=gates.dtype == torch.float64,
-        set=library.best_set, input_blocks=_BLOCKS[cell], recurrent=weight_hh.data_ptr(), panels=panels.data_ptr(),
+        set=library.best_set, recurrent=weight_hh.data_ptr(), panels=panels.data_ptr(),
         gates=gates.data_ptr(), h=trace[0].data_ptr(), c=trace[1].data_ptr() if len(trace) > 1 else None,
     )  # fmt: skip

@@ -2,8 +2,8 @@
  *
  * Shape letters: T steps of a window, B lanes, H hidden size, P hidden size padded to whole cache lines, V vocabulary.
  *
- * A row of gates is `kept` blocks of P numbers. What the input contributes lies in the first blocks of a row, what the
- * state contributes in the last:
+ * A row of gates is KEPT blocks of P numbers. Input and state contribute BLOCKS blocks each; the input's lie in the first
+ * blocks of a row, the state's in the last:
  *
  *   lstm   i f g o        input i f g o    state i f g o
  *   gru    n r z m        input n r z      state r z m     (m: the state's part of n, inside the reset)
@@ -16,21 +16,23 @@
 
 #include "threads.h"
 
-enum { RECURRENCE_VERSION = 2 }; /* of what stands here; a library left over from another one is not used */
+enum { RECURRENCE_VERSION = 3 }; /* of what stands here; a library left over from another one is not used */
 enum { RNN, LSTM, GRU };
+#define BLOCKS(cell) ((cell) == LSTM ? 4 : (cell) == GRU ? 3 : 1)
+#define KEPT(cell) ((cell) == RNN ? 1 : 4)
 
 typedef struct {
     int32_t cell, most_threads, steps, lanes, hidden, padded, vocabulary;
     int32_t is_double;  /* every number is a double: for checking gradients, not for speed */
     int32_t set;        /* instruction set, as charrnn_best_recurrence says */
     int32_t wants_state_gradient; /* of the state before the window */
-    int32_t input_blocks, input_width; /* numbers from one row of `input` to the next */
+    int32_t input_width; /* numbers from one row of `input` to the next */
     const void *recurrent; /* blocks x H, H */
     const void *bias;      /* of the state's part, blocks x P; or null */
-    const void *input;     /* T B x input blocks x P: the input's products with their bias, may be `gates`; or V x the same, by id */
+    const void *input;     /* T B x blocks x P: the input's products with their bias, may be `gates`; or V x the same, by id */
     const int64_t *ids;    /* T B: rows of `input`; or null */
-    int32_t is_narrow;     /* products of bfloat16 numbers, summed in float; needs charrnn_has_narrow */
-    int32_t is_input_narrow;
+    int32_t is_narrow;     /* products of bfloat16 numbers, summed in float; needs charrnn_has_narrow. Without ids, `input`
+                            * is of such numbers too */
     void *narrow_h;        /* then the same as h in bfloat16, filled along with it */
     void *narrow_gradients; /* and the gates' gradients, T B x kept x P, instead of those in `gates` */
     void *panels;          /* room for the recurrent matrix in panels */
@@ -41,7 +43,7 @@ typedef struct {
     void *h_gradient;      /* B P: of the state after the window; then of the state before it */
     void *c_gradient;
     void *bias_gradient;   /* kept x P: sums of the gates' gradients over the window */
-    void *table_gradient;  /* V x input blocks x P, where there are ids */
+    void *table_gradient;  /* V x blocks x P, where there are ids */
     int32_t (*thread)(void);  /* of the parallel region this runs in: number of the thread, and of threads */
     int32_t (*threads)(void);
     int32_t arrived, generation;

@@ -97,15 +97,15 @@ INLINE void NAME(pack_forward)(const Window *window, int panel, const int blocks
         }
 }
 
-INLINE vec NAME(input)(const Window *window, int64_t place) {
+INLINE vec NAME(input)(const Window *window, int64_t place, const int has_ids) {
 #if IS_NARROW
-    if (window->is_input_narrow) return NAME(widened)((const factor *)window->input + place);
+    if (!has_ids) return NAME(widened)((const factor *)window->input + place);
 #endif
     return NAME(get)((const real *)window->input + place);
 }
 
 INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, const int cell, const int lanes) {
-    const int blocks = cell == LSTM ? 4 : cell == GRU ? 3 : 1, kept = cell == RNN ? 1 : 4, first = kept - blocks;
+    const int blocks = BLOCKS(cell), kept = KEPT(cell), first = kept - blocks;
     const int64_t P = window->padded, unit = (int64_t)panel * W;
     const int64_t row = (int64_t)t * window->lanes + b, width = window->input_width;
     const real *h_before = (const real *)window->h + row * P + unit;
@@ -114,13 +114,14 @@ INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, co
     real *gates = (real *)window->gates + row * kept * P + unit;
     vec a[MOST][4], candidate[MOST];
     vec bias[4];
+    const int has_ids = window->ids != 0; /* read once: for all the compiler knows, every store may change it */
     for (int g = 0; g < blocks; g++)
         bias[g] = window->bias ? NAME(get)((const real *)window->bias + g * P + unit) : NAME(splat)(0);
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) {
-        const int64_t place = (window->ids ? window->ids[row + l] : row + l) * width + unit;
+        const int64_t place = (has_ids ? window->ids[row + l] : row + l) * width + unit;
         _Pragma("GCC unroll 4") for (int g = 0; g < blocks; g++)
-            a[l][g] = (cell == GRU && g == 2 ? NAME(splat)(0) : NAME(input)(window, place + (first + g) * P)) + bias[g];
-        if (cell == GRU) candidate[l] = NAME(input)(window, place);
+            a[l][g] = (cell == GRU && g == 2 ? NAME(splat)(0) : NAME(input)(window, place + (first + g) * P, has_ids)) + bias[g];
+        if (cell == GRU) candidate[l] = NAME(input)(window, place, has_ids);
     }
     NAME(multiply)(a, (const factor *)window->panels + (int64_t)panel * P * blocks * W, factors, P, (int)P, blocks, lanes);
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) {
@@ -150,7 +151,7 @@ INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, co
 }
 
 INLINE void NAME(forward_cell)(Window *window, int thread, int threads, const int cell) {
-    const int panels = (int)(window->padded / W), blocks = cell == LSTM ? 4 : cell == GRU ? 3 : 1;
+    const int panels = (int)(window->padded / W), blocks = BLOCKS(cell);
     const int from = panels * thread / threads, to = panels * (thread + 1) / threads;
     for (int panel = from; panel < to; panel++) {
         NAME(pack_forward)(window, panel, blocks);
@@ -209,7 +210,7 @@ INLINE void NAME(put_gradient)(const Window *window, int64_t place, vec gradient
 /* Gradients of one vector of units in one lane: dh and, kept in memory, dc come in; those of the gates go out. */
 INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane, int64_t unit, vec dh, vec sums[4],
                                 const int cell) {
-    const int64_t P = window->padded, kept = cell == RNN ? 1 : 4, place = lane * P + unit, to = row * kept * P + unit;
+    const int64_t P = window->padded, kept = KEPT(cell), place = lane * P + unit, to = row * kept * P + unit;
     const real *gates = (const real *)window->gates + to;
     if (cell == LSTM) {
         const real *c_before = (const real *)window->c + row * P + unit, *c = c_before + window->lanes * P;
@@ -244,7 +245,7 @@ INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane,
 
 INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, vec sums[2][4], const int cell,
                                 const int vectors, const int lanes) {
-    const int blocks = cell == LSTM ? 4 : cell == GRU ? 3 : 1, kept = cell == RNN ? 1 : 4;
+    const int blocks = BLOCKS(cell), kept = KEPT(cell);
     const int64_t P = window->padded, unit = (int64_t)panel * 2 * W, row = (int64_t)t * window->lanes + b;
     const real *carried = (const real *)window->h_gradient + b * P + unit;
     const real *above = t >= 0 && window->output_gradient ? (const real *)window->output_gradient + row * P + unit : 0;
@@ -266,7 +267,7 @@ INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, v
 
 INLINE void NAME(backward_cell)(Window *window, int thread, int threads, const int cell) {
     const int64_t P = window->padded;
-    const int blocks = cell == LSTM ? 4 : cell == GRU ? 3 : 1, kept = cell == RNN ? 1 : 4;
+    const int blocks = BLOCKS(cell), kept = KEPT(cell);
     const int panels = (int)((P + 2 * W - 1) / (2 * W));
     const int from = panels * thread / threads, to = panels * (thread + 1) / threads;
     for (int panel = from; panel < to; panel++) {
@@ -296,8 +297,8 @@ INLINE void NAME(backward_cell)(Window *window, int thread, int threads, const i
     }
     if (!window->ids || !window->table_gradient) return;
     /* The input's part of the gates, summed by id; each thread has columns of its own. */
-    const int64_t columns = window->input_blocks * P / 16, left = columns * thread / threads * 16;
-    const int64_t right = columns * (thread + 1) / threads * 16, width = window->input_blocks * P;
+    const int64_t width = blocks * P, columns = width / 16;
+    const int64_t left = columns * thread / threads * 16, right = columns * (thread + 1) / threads * 16;
     real *table = (real *)window->table_gradient;
     for (int64_t v = 0; v < window->vocabulary; v++) memset(table + v * width + left, 0, (right - left) * sizeof(real));
     for (int64_t row = 0; row < (int64_t)window->steps * window->lanes; row++) {
