@@ -20,7 +20,7 @@ from torch.nn.functional import linear
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
-from charrnn.fused.recurrence import decode
+from charrnn.fused.decoder import decode
 from charrnn.recurrent import Layer, Stack, StackState
 
 

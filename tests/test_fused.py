@@ -15,6 +15,7 @@ from charrnn.cells.gru import GRU
 from charrnn.cells.lstm import LSTM
 from charrnn.cells.rnn import RNN
 from charrnn.fused import recurrence
+from charrnn.fused.decoder import decode
 from charrnn.fused.library import find_library
 from charrnn.fused.recurrence import Buffers, run_window
 from charrnn.recurrent import Layer
@@ -178,6 +179,21 @@ def test_narrow_products_are_sums_of_rounded_factors(cell: Cell) -> None:
         state = tuple(torch.cat(arrays) for arrays in zip(*steps, strict=True))
         torch.testing.assert_close(ours[t], state[0], rtol=1e-5, atol=1e-5)
         state = (ours[t].detach(), *state[1:])  # or one h, rounded the other way, would lead the rest astray
+
+
+def test_the_decoders_logits_are_exact_and_its_gradient_is_narrow() -> None:
+    """Against torch's own layer: the same logits and bias gradient, the others to what bfloat16 keeps."""
+    T, B, H, V = 5, 3, 16, 7
+    random = torch.Generator().manual_seed(0)
+    given = [torch.randn(shape, generator=random).requires_grad_() for shape in ((T, B, H), (V, H), (V,))]
+    ours, plain = decode(*given), torch.nn.functional.linear(*given)
+    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-5)
+    weights = torch.randn(T, B, V, generator=random)
+    d_ours, d_plain = (torch.autograd.grad(logits, given, weights) for logits in (ours, plain))
+    torch.testing.assert_close(d_ours[2], d_plain[2], rtol=0, atol=1e-5)
+    for one, two in zip(d_ours[:2], d_plain[:2], strict=True):
+        assert one.dtype == torch.float32
+        assert 0 < float((one - two).norm()) < 0.01 * float(two.norm())
 
 
 def test_a_second_pass_back_is_refused() -> None:

@@ -232,29 +232,6 @@ class _Recurrence(torch.autograd.Function):
         return None, None, None, None, d_x, d_weight_ih, d_bias_ih, d_weight_hh, d_bias_hh, d_h, d_c
 
 
-def decode(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """`x` (T, B, H) -> logits (T, B, V), exact; its gradient with factors rounded to bfloat16. Differentiable once."""
-    logits: Tensor = _Decode.apply(x, weight, bias)  # type: ignore[no-untyped-call]
-    return logits
-
-
-class _Decode(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        ctx.save_for_backward(rows, weight)
-        return torch.addmm(bias, rows, weight.t()).view(*x.shape[:-1], -1)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        rows, weight = ctx.saved_tensors
-        flat = d_logits.reshape(-1, d_logits.shape[-1])
-        narrow = flat.bfloat16()
-        d_x = torch.mm(narrow, weight.bfloat16()).float().view(*d_logits.shape[:-1], -1)
-        return d_x, torch.mm(narrow.t(), rows.bfloat16()).float(), flat.sum(0)
-
-
 def _trace(state: Tensor, T: int, P: int) -> Tensor:
     """Room for a state before the window and after each step, (T + 1, B, P), with the first filled in."""
     B, H = state.shape
