@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from charrnn.corpus import release_pages
@@ -50,19 +51,29 @@ class Ring:
         """Windows needed to read the text `epochs` times: the last may reach a little further."""
         return max(1, -(-round(epochs * len(self.ids)) // self.characters_per_step))
 
-    def at(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The window at `position`: inputs (T, B) and their successors (T, B), as int64."""
+    @property
+    def starts(self) -> list[int]:
+        """Where each lane begins."""
+        return [lane * len(self.ids) // self.lanes for lane in range(self.lanes)]
+
+    def window_at(self, position: int, lanes: slice = slice(None)) -> npt.NDArray[np.int64]:
+        """What these lanes read at `position`, and one character more: (T + 1, lanes)."""
         if position % _KEPT < self.window:
             release_pages(self.ids)
         ids = np.asarray(self.ids)  # a slice of a memmap is another memmap, which takes three times as long to make
         size = len(ids)
-        window = np.empty((self.window + 1, self.lanes), np.int64)
-        for lane in range(self.lanes):
-            start = (lane * size // self.lanes + position) % size
+        starts = self.starts[lanes]
+        window = np.empty((self.window + 1, len(starts)), np.int64)
+        for lane, begin in enumerate(starts):
+            start = (begin + position) % size
             stop = start + self.window + 1
             if stop <= size:
                 window[:, lane] = ids[start:stop]
             else:  # over the seam, for a tiny text more than once
                 window[:, lane] = np.take(ids, np.arange(start, stop) % size)
-        tensor = torch.from_numpy(window)
+        return window
+
+    def at(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The window at `position`: inputs (T, B) and their successors (T, B), as int64."""
+        tensor = torch.from_numpy(self.window_at(position))
         return tensor[:-1], tensor[1:]

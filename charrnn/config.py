@@ -20,7 +20,7 @@ from charrnn.values import between, is_number, one_of, positive_integer, require
 CellName = Literal["lstm", "gru", "rnn"]
 OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
 DecayName = Literal["cosine", "linear", "constant"]
-PrecisionName = Literal["auto", "fp32", "bf16"]
+PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DecodeErrors = Literal["strict", "replace"]
 Newlines = Literal["keep", "lf"]
@@ -201,8 +201,9 @@ class TrainingConfig(_Record):
     """What is validated, sampled and kept as best are the weights averaged over this share of the steps made so far, or
     of those still to come where they are fewer; 0 takes the weights as they are."""
     precision: PrecisionName = "auto"
-    """What products are made of: fp32, or bf16 (factors rounded to bfloat16; sums, state and weights stay fp32), which
-    CPUs with AVX512-BF16 compute twice as fast. auto takes bf16 where the CPU has it, else fp32."""
+    """What products are made of: fp32; on NVIDIA GPUs also tf32 or fp16 (with scaled losses; weights, softmax, norms
+    and updates stay fp32); on CPUs with AVX512-BF16 also bf16 (sums, state and weights stay fp32). auto takes the
+    fastest that the device has."""
     seed: int = 1
     """Seed of initial weights, dropout and state resets."""
 
@@ -289,6 +290,8 @@ class RunConfig(_Record):
     """Seconds between saves of last.safetensors (each validation saves too)."""
     patience: int | None = None
     """Stop when this many validations in a row bring no new best."""
+    accumulate: int = 1
+    """Compute each step in this many parts of the lanes, one after the other: less memory, the same result."""
     on_divergence: DivergencePolicy = "stop"
     """When loss or gradient is not finite: stop (exit status 5), or rollback to the last save at half the rate."""
 
@@ -303,6 +306,7 @@ class RunConfig(_Record):
         between("--save-every", self.save_every, 0.0, math.inf)
         if self.patience is not None:
             positive_integer("--patience", self.patience)
+        positive_integer("--accumulate", self.accumulate, _WIDEST)
         one_of("--on-divergence", self.on_divergence, get_args(DivergencePolicy))
 
 

@@ -10,20 +10,27 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from charrnn.config import DeviceName, PrecisionName
+from charrnn.config import DeviceName
 from charrnn.errors import ResourceError, UsageError
 from charrnn.fused.library import find_library
+from charrnn.kernels import GPU, IMAGINED
+from charrnn.precision import use_exact_products
 
 # cuBLAS needs a fixed workspace to be deterministic, and reads this when the first context is made.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def choose_device(name: DeviceName) -> torch.device:
-    """The device that `--device` means. `auto` takes CUDA where there is a GPU, else the CPU. Raises UsageError."""
+def choose_device(name: DeviceName, *, is_needed: bool = True) -> torch.device:
+    """The device that `--device` means. `auto` takes CUDA where there is a GPU, else the CPU. Raises UsageError.
+
+    Where it is not needed, but only planned for, it may be missing.
+    """
+    if not is_needed and name != "auto":
+        return torch.device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -35,16 +42,12 @@ def choose_device(name: DeviceName) -> torch.device:
     return torch.device(name)
 
 
-def choose_precision(name: PrecisionName, device: torch.device) -> Literal["fp32", "bf16"]:
-    """What `--precision` means on `device`. Raises UsageError where it has no bfloat16 products of ours."""
-    library = find_library()
-    has_narrow = device.type == "cpu" and library is not None and library.has_narrow
-    if name == "bf16" and not has_narrow:
-        raise UsageError(
-            f"--precision is bf16, and this {device.type} has none (it needs a CPU with AVX512-BF16)",
-            "use --precision fp32, or leave it out",
-        )
-    return "bf16" if has_narrow and name != "fp32" else "fp32"
+def describe_gpu(device: torch.device) -> GPU:
+    """What the rules of `kernels` ask about a GPU; an imagined one where torch sees none."""
+    if not torch.cuda.is_available():
+        return IMAGINED
+    found = torch.cuda.get_device_properties(device)
+    return GPU(found.name, (found.major, found.minor), found.multi_processor_count, found.total_memory)
 
 
 def nominal_speed(device: torch.device, precision: str) -> float:
@@ -83,6 +86,7 @@ def prepare(device: torch.device, threads: int | None) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
+        use_exact_products()
 
 
 def require_memory(needed: int, device: torch.device, what: str) -> None:
@@ -96,23 +100,33 @@ def require_memory(needed: int, device: torch.device, what: str) -> None:
     if needed > total:
         raise ResourceError(
             f"{what} needs at least {needed / 2**30:,.1f} GiB, and {device.type} has {total / 2**30:,.1f} GiB in all",
-            "choose a smaller --hidden, --layers, --batch or --bptt",
+            "--accumulate splits a step; else choose a smaller --hidden, --layers, --batch or --bptt",
         )
 
 
 @contextlib.contextmanager
-def out_of_memory_explained(hint: str) -> Iterator[None]:
-    """Turns running out of memory inside, on any device, into a ResourceError with `hint`."""
+def out_of_memory_explained(hint: str, device: torch.device | None = None) -> Iterator[None]:
+    """Turns running out of memory inside, on any device, into a ResourceError with `hint` and what a GPU had in use."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         # torch says it in words: "CUDA out of memory", "DefaultCPUAllocator: can't allocate memory".
         if not (isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error)):
             raise
-        raise ResourceError("out of memory", hint) from error
+        raise ResourceError(f"out of memory{_peak(device)}", hint) from error
 
 
-def environment(device: torch.device, precision: str) -> dict[str, Any]:
+def _peak(device: torch.device | None) -> str:
+    if device is None or device.type != "cuda":
+        return ""
+    peak, total = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
+    return (
+        f" on {torch.cuda.get_device_name(device)}: {peak / 2**30:,.1f} GiB were in use at most, "
+        f"of {total / 2**30:,.1f} GiB in all"
+    )
+
+
+def environment(device: torch.device, precision: str, *, world_size: int = 1, accumulate: int = 1) -> dict[str, Any]:
     """What a bit-exact resume depends on, by name; two equal ones promise it."""
     described: dict[str, Any] = {
         "torch": torch.__version__,
@@ -122,7 +136,8 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "compiled": find_library() is not None,
         "machine": platform.machine(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "world_size": 1,
+        "world_size": world_size,
+        "accumulate": accumulate,
     }
     if device.type == "cuda":
         described["gpu"] = torch.cuda.get_device_name(device)
@@ -131,7 +146,12 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
     return described
 
 
+# What was so before checkpoints said it.
+_ALWAYS_WAS = {"accumulate": 1}
+
+
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What changed between two environments, as `torch 2.12 -> 2.13`."""
+    then = {**_ALWAYS_WAS, **then}
     names = dict.fromkeys([*then, *now])
     return [f"{name} {then.get(name)} -> {now.get(name)}" for name in names if then.get(name) != now.get(name)]

@@ -46,3 +46,7 @@ class ResourceError(CharrnnError):
     """No room: memory or disk."""
 
     exit_status = 6
+
+
+class PeerError(CharrnnError):
+    """Another process of the same run is gone."""

@@ -87,6 +87,8 @@ class Finished:
     validation_nats: float | None
     best_nats: float | None
     best_step: int
+    skipped: int = 0
+    """Steps whose gradient overflowed the range of fp16 and that changed nothing."""
     signal: int | None = None
 
 

@@ -4,10 +4,14 @@ Model, optimizer, carried state and random generator, with one method that makes
 out as named arrays and put back: after that, the next step is the one that would have been made. Knows windows of
 ids. Refuses to know time, files and text.
 
+A step is a program over tensors that stay where they are. On a GPU it is recorded once as a CUDA graph and replayed;
+elsewhere the same program runs as it stands. It can be split into parts of the lanes that are computed one after the
+other (`accumulate`), or by processes side by side (`world`), without changing its result.
+
 Williams & Peng 1990 (Neural Computation 2(4)) for truncated backpropagation; clipping by the global norm is Pascanu,
 Mikolov & Bengio 2013 (arXiv 1211.5063, algorithm 1).
 
-Shape letters: T window, B lanes, H hidden size.
+Shape letters: T window, B lanes (of this process), H hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,28 +19,48 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 
-from charrnn.cells.parameters import parameter_shapes
-from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig, TrainingConfig
-from charrnn.device import choose_precision, require_memory
+from charrnn.device import require_memory
+from charrnn.distributed import ALONE, World
+from charrnn.graphs import record
+from charrnn.memory import training_memory
 from charrnn.model import CharacterModel
+from charrnn.noise import Noise, draw_noise
 from charrnn.optim import (
+    Rules,
     load_optimizer_arrays,
     make_optimizer,
     optimizer_arrays,
+    optimizer_tensors,
     set_learning_rate,
-    skips_bad_gradients,
 )
-from charrnn.recurrent import detach, reset
+from charrnn.precision import LossScale, choose_precision, products
+from charrnn.recurrent import StackState, lanes_of, reset
 
-_CARRY, _RANDOM, _AVERAGE = "carry.", "random.training", "average."
+_CARRY, _RANDOM, _AVERAGE, _SCALE, _STEPS = "carry.", "random.training", "average.", "loss_scale", "steps"
+_TINY = 1e-6  # keeps the clipping factor of a zero gradient finite, as in torch's clip_grad_norm_
+
+
+Way = Literal["host", "device", "graph"]
+"""How a step is made. On a CPU the host looks at the gradient before it updates: that is free, and a bad update is not
+begun. On a GPU reading it would wait for the device at every step; there bad updates are skipped on the device, nothing
+is asked of the host, and the caller finds a bad step in the next sum it reads. A graph is that program, recorded."""
+
+
+def _choose_way(training: TrainingConfig, device: torch.device, world: World) -> Way:
+    if device.type != "cuda" or training.optimizer == "rmsprop":  # torch's cannot skip
+        return "host"
+    # sgd's count of steps, and what processes say to each other, are the host's business.
+    return "graph" if world.is_alone and training.optimizer != "sgd" else "device"
 
 
 class NotFinite(Exception):
@@ -49,83 +73,199 @@ class NotFinite(Exception):
 
 
 class Outcome(NamedTuple):
-    """What a step has to report, as tensors on the device; reading them waits for it."""
+    """What a step has to report, on the device; reading it waits for that."""
 
-    loss: torch.Tensor
-    """Mean nats per character of the window."""
-    gradient_norm: torch.Tensor
-    """Global norm before clipping."""
-    is_clipped: torch.Tensor
+    report: Tensor
+    """(4,): loss, gradient norm, whether clipped, whether skipped."""
 
+    @property
+    def loss(self) -> Tensor:
+        """Nats per character of the window; of this process's lanes alone, as a part of the mean over all lanes."""
+        return self.report[0]
 
-def training_memory(model: ModelConfig, training: TrainingConfig, vocabulary_size: int) -> int:
-    """Bytes that training holds at the least: weights, gradients and moments, and a window's activations.
+    @property
+    def gradient_norm(self) -> Tensor:
+        """Global norm before clipping; 0 where the step was skipped."""
+        return self.report[1]
 
-    An activation is kept for each state and gate of each unit, and twice for each logit (itself and its gradient).
-    """
-    parameters = sum(math.prod(shape) for shape in parameter_shapes(model, vocabulary_size).values())
-    copies = {"muon": 4, "adamw": 4, "sgd": 3, "rmsprop": 4}[training.optimizer]
-    cell = make_cell(model)
-    kept = len(cell.state_names) + len(cell.gate_names)
-    activations = model.num_layers * model.hidden_size * kept + 2 * vocabulary_size
-    return 4 * (parameters * copies + activations * training.batch_size * training.bptt)
+    @property
+    def is_clipped(self) -> Tensor:
+        """1 where the norm was above the threshold."""
+        return self.report[2]
+
+    @property
+    def is_skipped(self) -> Tensor:
+        """1 where the gradient overflowed the range of fp16, so that the weights stay as they were."""
+        return self.report[3]
 
 
 class Learner:
     """A model in training."""
 
     def __init__(
-        self, model: ModelConfig, training: TrainingConfig, vocabulary_size: int, device: torch.device
+        self,
+        model: ModelConfig,
+        training: TrainingConfig,
+        vocabulary_size: int,
+        device: torch.device,
+        *,
+        accumulate: int = 1,
+        world: World = ALONE,
+        way: Way | None = None,
     ) -> None:
-        self.device = device
+        self.device, self.world = device, world
         self.precision = choose_precision(training.precision, device)
-        require_memory(training_memory(model, training, vocabulary_size), device, "training this model")
+        self.way: Way = way or _choose_way(training, device, world)
+        self._is_narrow = self.precision == "bf16"
+        parts = accumulate * world.size
+        needed = training_memory(model, training, vocabulary_size, precision=self.precision, parts=parts)
+        require_memory(needed, device, "training this model")
+        self._config, self._training = model, training
         self.model = CharacterModel(model, vocabulary_size)
         # Drawn on the CPU, so that a seed gives the same weights on every device.
         self.model.initialise(torch.Generator().manual_seed(training.seed))
         self.model.to(device)
         self._arrays = self.model.arrays()
         self._parameters = list(self._arrays.values())
-        self._optimizer = make_optimizer(training, self._arrays, is_narrow=self.precision == "bf16")
+        # bfloat16 has the range that an iteration on gradients of unknown size wants; fp16 does not.
+        is_narrow = self._is_narrow or self.precision == "fp16"
+        self._optimizer = make_optimizer(training, self._arrays, is_narrow=is_narrow, is_capturable=self.way != "host")
         self._average = [array.detach().clone() for array in self._parameters] if training.average else []
-        self._clip_norm = training.clip_norm or math.inf
-        self._state_reset = training.state_reset
         self._random = torch.Generator(device).manual_seed(training.seed)
-        self._carry = self.model.zero_state(training.batch_size)
-        # On a CPU the check for finite numbers is free, and a bad update is not begun. On a GPU reading it would wait
-        # for the device at every step; there most optimizers skip a bad update themselves, and the caller finds
-        # it in the next sum it reads.
-        self._checks_at_once = device.type != "cuda" or not skips_bad_gradients(self._optimizer)
+        self._scale = LossScale(device) if self.precision == "fp16" else None
+        self._lanes = world.lanes(training.batch_size)
+        count = self._lanes.stop - self._lanes.start
+        self._parts = [World(part, accumulate).lanes(count) for part in range(accumulate)]
+        self._carry = self.model.zero_state(count)
+        self._report = torch.zeros(4, device=device)
+        self._window = torch.zeros(2, training.bptt, count, dtype=torch.int64, device=device)
+        self._steps = 0
+        self._learning_rate = 0.0
+        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._network: torch.nn.Module = self.model
+        if not world.is_alone:
+            here = [device] if device.type == "cuda" else None
+            self._network = DistributedDataParallel(self.model, device_ids=here)
 
     @property
     def learning_rate(self) -> float:
         """Of the last step."""
-        rate: float = self._optimizer.param_groups[0]["lr"]
-        return rate
+        return self._learning_rate
 
-    def step(self, inputs: torch.Tensor, targets: torch.Tensor, learning_rate: float) -> Outcome:
+    def step(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> Outcome:
         """One update from a window of ids (T, B) and their successors: forward, backward, clip, check, update.
 
         Raises NotFinite, with the weights as they were, where the device allows to know at once.
         """
+        self._learning_rate = learning_rate
         set_learning_rate(self._optimizer, learning_rate)
-        inputs, targets = (ids.to(self.device, non_blocking=True) for ids in (inputs, targets))
-        self._optimizer.zero_grad(set_to_none=True)
-        state = reset(self._carry, self._state_reset, self._random)
-        logits, carry = self.model(inputs, state, self._random, is_narrow=self.precision == "bf16")
-        loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
-        loss.backward()  # type: ignore[no-untyped-call]
-        loss = loss.detach()
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
-        is_bad = ~torch.isfinite(loss + norm)
-        if not self._checks_at_once:
-            self._optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
-        elif bool(is_bad):
+        if isinstance(self._optimizer, Rules):
+            self._optimizer.turn = self._steps
+        if self.way == "graph":
+            self._window[0].copy_(inputs, non_blocking=True)
+            self._window[1].copy_(targets, non_blocking=True)
+            self._replay()
+        else:
+            self._update(*(ids.to(self.device, non_blocking=True) for ids in (inputs, targets)))
+        self._steps += 1
+        return Outcome(self._report.clone())
+
+    def _replay(self) -> None:
+        """The step as a graph; each kind of step is recorded when it first comes."""
+        assert isinstance(self._optimizer, Rules)
+        phase, turn = self._optimizer.phase, self._steps
+
+        def work() -> None:
+            assert isinstance(self._optimizer, Rules)
+            self._optimizer.turn = turn
+            self._update(*self._window)
+
+        if phase not in self._graphs:
+            shared = next((graph.pool() for graph in self._graphs.values()), None)
+            self._graphs[phase] = record(work, self._changed(), [self._random], pool=shared)
+        self._graphs[phase].replay()
+
+    def _changed(self) -> list[Tensor]:
+        """Every tensor that a step changes."""
+        scale = self._scale.tensors() if self._scale else []
+        carry = [array for layer in self._carry for array in layer]
+        return [*self._parameters, *optimizer_tensors(self._optimizer), *scale, *carry, self._report]
+
+    def _update(self, inputs: Tensor, targets: Tensor) -> None:
+        """A step: gradients, their norm, the update, and the report of it."""
+        loss, carry = self._backward(inputs, targets)
+        scale = self._scale.scale if self._scale else 1.0
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        assert len(gradients) == len(self._parameters)
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        norm = torch.linalg.vector_norm(flat) / scale
+        # Of several processes each knows its own loss, but the norm is the same for all, and it is bad where a loss is.
+        is_bad = ~torch.isfinite(norm if not self.world.is_alone else loss + norm)
+        is_overflow = is_bad & torch.isfinite(loss) & (scale > 1.0) if self._scale else torch.zeros_like(is_bad)
+        if self._scale:
+            self._scale.update(is_bad.float())
+        skips = self.way == "host" and bool(is_bad)
+        if skips and not bool(is_overflow):
             raise NotFinite(float(loss), float(norm))
-        torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip_norm, norm)
-        self._optimizer.step()
-        self._carry = detach(carry)
-        return Outcome(loss, norm, norm > self._clip_norm)
+        threshold = self._training.clip_norm or math.inf
+        if not skips:
+            flat = flat * ((threshold / (norm + _TINY)).clamp(max=1.0) / scale)
+            sizes = [parameter.numel() for parameter in self._parameters]
+            for parameter, gradient in zip(self._parameters, flat.split(sizes), strict=True):
+                parameter.grad = gradient.view_as(parameter)
+            if self.way != "host":
+                self._optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
+            self._optimizer.step()
+        for ours, new in zip(self._carry, carry, strict=True):
+            for to, value in zip(ours, new, strict=True):
+                to.copy_(value)
+        reported = torch.where(is_overflow, torch.zeros_like(norm), norm)
+        self._report.copy_(torch.stack((loss, reported, (reported > threshold).float(), is_overflow.float())))
+
+    def _backward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, StackState]:
+        """Gradients of the mean loss over all lanes, scaled; this process's part of the loss, and the state after."""
+        config, training = self._config, self._training
+        all_lanes = training.batch_size
+        noise = draw_noise(self._random, config, len(inputs), all_lanes, training.state_reset)
+        noise = noise.of_lanes(self._lanes) if not self.world.is_alone else noise
+        state = reset(self._carry, noise.kept)
+        for parameter in self._parameters:
+            parameter.grad = None
+        losses, after = [], []
+        for part in self._parts:
+            is_last = part is self._parts[-1]
+            with contextlib.nullcontext() if is_last else self._without_talk():
+                loss, carry = self._part(inputs, targets, state, noise, part)
+                share = loss / (len(inputs) * all_lanes)
+                # Of several processes' gradients DistributedDataParallel takes the mean; what is wanted is the sum.
+                scaled = share * self.world.size
+                (scaled * self._scale.scale if self._scale else scaled).backward()  # type: ignore[no-untyped-call]
+            losses.append(share.detach())
+            after.append(carry)
+        if len(after) == 1:
+            return losses[0], after[0]
+        joined = tuple(
+            tuple(torch.cat(arrays) for arrays in zip(*layers, strict=True)) for layers in zip(*after, strict=True)
+        )
+        return torch.stack(losses).sum(), joined
+
+    def _part(
+        self, inputs: Tensor, targets: Tensor, state: StackState, noise: Noise, part: slice
+    ) -> tuple[Tensor, StackState]:
+        """The summed loss of some of the lanes, and their state after the window."""
+        if len(self._parts) > 1:
+            inputs, targets = inputs[:, part].contiguous(), targets[:, part].contiguous()
+            state, noise = lanes_of(state, part), noise.of_lanes(part)
+        with products(self.precision, self.device):
+            logits, after = self._network(inputs, state, noise.masks, is_narrow=self._is_narrow)
+            loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
+        return loss, tuple(tuple(array.detach() for array in layer) for layer in after)
+
+    def _without_talk(self) -> contextlib.AbstractContextManager[None]:
+        """Gradients of all but the last part stay in this process until the last one's are there too."""
+        if isinstance(self._network, DistributedDataParallel):
+            return self._network.no_sync()
+        return contextlib.nullcontext()
 
     def average(self, share: float) -> None:
         """Moves the averaged weights by `share` (0 to 1) of the way to the weights as they are."""
@@ -150,9 +290,13 @@ class Learner:
             average.copy_(kept)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Every array beyond the weights that the next step depends on, by name."""
+        """Every array beyond the weights that the next step depends on, by name; every process has to come here.
+
+        It is the same however many processes there are: the carried state is that of all lanes.
+        """
+        lanes = self._training.batch_size
         carry = {
-            f"{_CARRY}{number}.{name}": array.detach().cpu().numpy()
+            f"{_CARRY}{number}.{name}": self.world.gather_lanes(array, lanes).cpu().numpy()
             for number, layer in enumerate(self._carry, start=1)
             for name, array in zip(self.model.cell.state_names, layer, strict=True)
         }
@@ -163,6 +307,8 @@ class Learner:
                 f"{_AVERAGE}{name}": average.cpu().numpy()
                 for name, average in zip(self._arrays, self._average, strict=False)
             },
+            **({_SCALE: self._scale.to_numpy()} if self._scale else {}),
+            _STEPS: np.array([self._steps], np.int64),
             _RANDOM: self._random.get_state().numpy(),
         }
 
@@ -170,19 +316,24 @@ class Learner:
         """The inverse of `model.numpy_arrays` and `state`. Raises KeyError or ValueError where arrays do not fit."""
         self.model.load_arrays(parameters)
         load_optimizer_arrays(self._optimizer, self._arrays, state)
-        self._carry = tuple(
-            tuple(
-                self._like(state[f"{_CARRY}{number}.{name}"], array)
-                for name, array in zip(self.model.cell.state_names, layer, strict=True)
-            )
-            for number, layer in enumerate(self._carry, start=1)
-        )
+        for number, layer in enumerate(self._carry, start=1):
+            for name, array in zip(self.model.cell.state_names, layer, strict=True):
+                saved = state[f"{_CARRY}{number}.{name}"]
+                whole = (self._training.batch_size, *array.shape[1:])
+                array.copy_(_like(saved, whole)[self._lanes])
         for name, average in zip(self._arrays, self._average, strict=False):
-            average.copy_(self._like(state[f"{_AVERAGE}{name}"], average))
+            average.copy_(_like(state[f"{_AVERAGE}{name}"], average.shape))
+        if self._scale:
+            self._scale.load(state[_SCALE])
+        if _STEPS in state:
+            self._steps = int(state[_STEPS][0])
+        elif isinstance(self._optimizer, Rules):  # a checkpoint from before they were counted
+            self._steps = self._optimizer.turn
         # A generator's state is handed over on the CPU, whatever its device.
         self._random.set_state(torch.from_numpy(np.array(state[_RANDOM])))
 
-    def _like(self, array: npt.NDArray[Any], like: torch.Tensor) -> torch.Tensor:
-        if array.shape != tuple(like.shape):
-            raise ValueError(f"an array has the shape {array.shape}, not {tuple(like.shape)}")
-        return torch.from_numpy(np.array(array)).to(self.device)
+
+def _like(array: npt.NDArray[Any], shape: tuple[int, ...]) -> Tensor:
+    if array.shape != tuple(shape):
+        raise ValueError(f"an array has the shape {array.shape}, not {tuple(shape)}")
+    return torch.from_numpy(np.array(array))

@@ -8,7 +8,7 @@ Shape letters: T time, B lanes, E embedding size, H hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,10 +85,13 @@ class CharacterModel(nn.Module):
         return tuple(self.cell.zero_state(layer.arrays(), lanes) for layer in self._layers())
 
     def forward(
-        self, ids: Tensor, state: StackState, generator: torch.Generator | None = None, *, is_narrow: bool = False
+        self, ids: Tensor, state: StackState, masks: Sequence[Tensor] = (), *, is_narrow: bool = False
     ) -> tuple[Tensor, StackState]:
-        """`ids` (T, B) -> logits of each one's successor (T, B, V), and the state after the window."""
-        x, state = self.stack(self.embedding, state, generator, ids=ids, is_narrow=is_narrow)
+        """`ids` (T, B) -> logits of each one's successor (T, B, V), and the state after the window.
+
+        `masks` and `is_narrow`: see `Stack.forward`.
+        """
+        x, state = self.stack(self.embedding, state, masks, ids=ids, is_narrow=is_narrow)
         if is_narrow and torch.is_grad_enabled():
             return decode(x, self.decoder.weight, self.decoder.bias), state
         return linear(x, self.decoder.weight, self.decoder.bias), state

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw as fused_adamw
 
 from charrnn.config import TrainingConfig
 from charrnn.fused.library import Update, find_library
@@ -24,17 +25,18 @@ _HUGE = 1e38  # torch refuses factors beyond a float32; a run that diverges is t
 _ITERATIONS = 3
 _EVERY = 2
 _PARTS = 4
+_SHARE = 0.05  # of the gradient in the momentum
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 def make_optimizer(
-    config: TrainingConfig, arrays: Mapping[str, nn.Parameter], *, is_narrow: bool = False
+    config: TrainingConfig, arrays: Mapping[str, nn.Parameter], *, is_narrow: bool = False, is_capturable: bool = False
 ) -> torch.optim.Optimizer:
     """The optimizer of `config`; weight decay acts on matrices, biases are spared.
 
     muon: see `Rules`; the layers' matrices go by orthogonalised momentum, the rest by AdamW. adamw: Loshchilov & Hutter
     2019 (arXiv 1711.05101, algorithm 2). rmsprop: Hinton's lecture 6e with momentum. `is_narrow` lets products be made
-    of bfloat16 numbers.
+    of bfloat16 numbers; `is_capturable`, where the rule is muon or adamw, keeps all that a step reads on the device.
     """
     layers = [a for name, a in arrays.items() if config.optimizer == "muon" and _is_layers_matrix(name, a)]
     rest = [a for a in arrays.values() if not any(a is other for other in layers)]
@@ -47,11 +49,10 @@ def make_optimizer(
         gates = next(len(a) // a.shape[1] for name, a in arrays.items() if name.endswith("weight_hh"))
         muon = {"rule": "muon", "ratio": config.muon_ratio, "gates": gates}
         groups.append({"params": layers, "weight_decay": config.weight_decay, **muon})
-    is_fused = config.optimizer == "adamw" and not config.cautious and rest[0].device.type != "cpu"
-    if is_fused:
-        return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
     if config.optimizer in ("adamw", "muon"):
-        return Rules(groups, lr=rate, betas=betas, cautious=config.cautious, is_narrow=is_narrow)
+        return Rules(
+            groups, lr=rate, betas=betas, cautious=config.cautious, is_narrow=is_narrow, is_capturable=is_capturable
+        )
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=True)
     return torch.optim.RMSprop(groups, lr=rate, alpha=config.beta2, momentum=config.momentum)
@@ -72,29 +73,47 @@ class Rules(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, groups: list[dict[str, Any]], *, lr: float, betas: tuple[float, float], cautious: bool, is_narrow: bool
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        cautious: bool,
+        is_narrow: bool = False,
+        is_capturable: bool = False,
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "rule": "adamw", "ratio": 1.0, "gates": 1, "fused": False}
-        super().__init__(groups, defaults)
-        self._cautious, self._is_narrow = cautious, is_narrow
+        super().__init__(groups, {"lr": lr, "betas": betas, "rule": "adamw", "ratio": 1.0, "gates": 1})
+        self._cautious, self._is_narrow, self.is_capturable = cautious, is_narrow, is_capturable
+        self.found_inf: Tensor | None = None
+        """Above 0 where the gradients are not finite: then a capturable step changes nothing. (torch's name for it.)"""
+        self.turn = 0
+        """Which update this is; Muon's direction is found anew in every second one."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter] = first_state(group["rule"], parameter, is_capturable=is_capturable)
+            if is_capturable and group["params"]:
+                group["lr"] = torch.tensor(float(lr), device=group["params"][0].device)
+
+    @property
+    def phase(self) -> int:
+        """What of `turn` decides on the work of a step."""
+        return self.turn % _EVERY if any(group["rule"] == "muon" for group in self.param_groups) else 0
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient; none where `found_inf` is set to a tensor above 0."""
-        bad: Tensor | None = getattr(self, "found_inf", None)
+        """One update of every parameter that has a gradient."""
         for group in self.param_groups:
-            rule = self._muon if group["rule"] == "muon" else self._adamw
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                if not self.state[parameter]:
-                    self.state[parameter] = _first_state(group["rule"], parameter)
-                touched = [parameter, *(a for a in self.state[parameter].values() if a.device == parameter.device)]
-                before = [array.clone() for array in touched] if bad is not None else []
-                rule(group, parameter, parameter.grad)
-                for array, old in zip(touched, before, strict=False):
-                    assert bad is not None
-                    array.copy_(torch.where(bad > 0, old, array))
+            chosen = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not chosen:
+                continue
+            if self.is_capturable:
+                rule = self._muon_on_device if group["rule"] == "muon" else self._adamw_on_device
+                rule(group, chosen, [parameter.grad for parameter in chosen])
+            else:
+                one_by_one = self._muon if group["rule"] == "muon" else self._adamw
+                for parameter in chosen:
+                    one_by_one(group, parameter, parameter.grad)
+        self.turn += 1
 
     def _adamw(self, group: dict[str, Any], weights: Tensor, gradient: Tensor) -> None:
         state = self.state[weights]
@@ -123,30 +142,90 @@ class Rules(torch.optim.Optimizer):
 
     def _muon(self, group: dict[str, Any], weights: Tensor, gradient: Tensor) -> None:
         state = self.state[weights]
-        momentum = state["momentum_buffer"].lerp_(gradient, 0.05)
-        if int(state["step"]) % _EVERY == 0:
-            ahead = gradient.lerp(momentum, 0.95)  # Nesterov's
-            blocks = ahead.view(_number_of_blocks(weights.shape, group["gates"]), -1, weights.shape[1])
-            scale = 0.2 * max(blocks.shape[1:]) ** 0.5
-            direction = orthogonalised(blocks, is_narrow=self._is_narrow).reshape(weights.shape)
-            state["direction"].copy_(direction).mul_(scale)
+        momentum = state["momentum_buffer"].lerp_(gradient, _SHARE)
+        if self.phase == 0:
+            ahead = gradient.lerp(momentum, 1 - _SHARE)  # Nesterov's
+            state["direction"].copy_(self._direction(ahead, group["gates"]))
         state["step"] += 1
         rate = min(group["lr"] * group["ratio"], _HUGE)
         weights.mul_(1 - min(rate * group["weight_decay"], _HUGE)).add_(state["direction"], alpha=-rate)
 
+    def _direction(self, ahead: Tensor, gates: int) -> Tensor:
+        blocks = ahead.view(_number_of_blocks(ahead.shape, gates), -1, ahead.shape[1])
+        scale = 0.2 * max(blocks.shape[1:]) ** 0.5
+        direction: Tensor = orthogonalised(blocks, is_narrow=self._is_narrow).reshape(ahead.shape) * scale
+        return direction
 
-def _first_state(rule: str, weights: Tensor) -> dict[str, Tensor]:
-    if rule == "muon":
-        return {
-            "step": torch.zeros(()),
-            "momentum_buffer": torch.zeros_like(weights),
-            "direction": torch.zeros_like(weights),
-        }
-    return {
-        "step": torch.zeros(()),
-        "exp_avg": torch.zeros_like(weights),
-        "exp_avg_sq": torch.zeros_like(weights),
-    }
+    # The same rules without a number from the host, for many arrays at a time: what a CUDA graph can replay. Where the
+    # gradients are bad, `share` is zero and every sum below adds nothing.
+
+    def _share(self, like: Tensor) -> Tensor:
+        return torch.ones((), device=like.device) if self.found_inf is None else 1.0 - self.found_inf
+
+    def _finite(self, gradients: list[Tensor]) -> list[Tensor]:
+        bad = self.found_inf
+        return gradients if bad is None else [torch.where(bad > 0, 0.0, gradient) for gradient in gradients]
+
+    def _adamw_on_device(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        states = [self.state[array] for array in weights]
+        first, second, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+        (beta1, beta2), rate, decay = group["betas"], group["lr"], group["weight_decay"]
+        if not self._cautious and weights[0].device.type != "mps":
+            fused_adamw(
+                weights, gradients, first, second, [], steps, fused=True, found_inf=self.found_inf, amsgrad=False,
+                beta1=beta1, beta2=beta2, lr=rate, weight_decay=decay, eps=_EPSILON, maximize=False,
+            )  # fmt: skip
+            return
+        share, gradients = self._share(rate), self._finite(gradients)
+        torch._foreach_add_(steps, share)
+        _move(first, gradients, (1 - beta1) * share)
+        _move(second, torch._foreach_mul(gradients, gradients), (1 - beta2) * share)
+        step = steps[0].clamp(min=1)  # none were made where all were bad, and nothing is changed then
+        changes = torch._foreach_div(second, 1 - beta2**step)
+        torch._foreach_sqrt_(changes)
+        torch._foreach_add_(changes, _EPSILON)
+        changes = torch._foreach_div(first, changes)
+        if self._cautious:
+            for change, momentum, gradient in zip(changes, first, gradients, strict=True):
+                along = (momentum * gradient > 0).to(change.dtype)
+                change *= along / along.mean().clamp_(min=1e-3)
+        torch._foreach_mul_(weights, 1 - rate * decay * share)
+        torch._foreach_mul_(changes, rate * share / (1 - beta1**step))
+        torch._foreach_sub_(weights, changes)
+
+    def _muon_on_device(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        states = [self.state[array] for array in weights]
+        momentum, directions, steps = (
+            [state[name] for state in states] for name in ("momentum_buffer", "direction", "step")
+        )
+        rate = group["lr"] * group["ratio"]
+        share, gradients = self._share(rate), self._finite(gradients)
+        torch._foreach_add_(steps, share)
+        _move(momentum, gradients, _SHARE * share)
+        if self.phase == 0:
+            ahead = torch._foreach_lerp(gradients, momentum, 1 - _SHARE)
+            # Arrays of one shape go through the iteration together.
+            for shape in dict.fromkeys(array.shape for array in ahead):
+                alike = [n for n, array in enumerate(ahead) if array.shape == shape]
+                gates = group["gates"] * len(alike)
+                found = torch.split(self._direction(torch.cat([ahead[n] for n in alike]), gates), shape[0])
+                for n, direction in zip(alike, found, strict=True):
+                    directions[n].lerp_(direction, share)
+        torch._foreach_mul_(weights, 1 - rate * group["weight_decay"] * share)
+        torch._foreach_sub_(weights, torch._foreach_mul(directions, rate * share))
+
+
+def _move(averages: list[Tensor], values: list[Tensor] | tuple[Tensor, ...], share: Tensor) -> None:
+    """Each average moves by `share` of the way to its value."""
+    torch._foreach_mul_(averages, 1 - share)
+    torch._foreach_add_(averages, torch._foreach_mul(values, share))
+
+
+def first_state(rule: str, weights: Tensor, *, is_capturable: bool = False) -> dict[str, Tensor]:
+    """The state before the first update."""
+    names = ("momentum_buffer", "direction") if rule == "muon" else ("exp_avg", "exp_avg_sq")
+    step = torch.zeros((), device=weights.device if is_capturable else None)
+    return {"step": step, **{name: torch.zeros_like(weights) for name in names}}
 
 
 def _is_plain(*tensors: Tensor) -> bool:
@@ -177,21 +256,24 @@ def orthogonalised(blocks: Tensor, *, is_narrow: bool = False) -> Tensor:
     return (x.mT if is_tall else x).to(blocks.dtype)
 
 
-def skips_bad_gradients(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `found_inf`, a tensor, keeps it from making an update, so that nobody need wait for its value."""
-    return isinstance(optimizer, Rules) or bool(optimizer.defaults.get("fused"))
-
-
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Sets the learning rate of every group."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(min(learning_rate, _HUGE))
+        else:
+            group["lr"] = learning_rate
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Every tensor that an update changes, but for the parameters."""
+    return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
 
 
 def optimizer_arrays(
     optimizer: torch.optim.Optimizer, arrays: Mapping[str, nn.Parameter]
 ) -> dict[str, npt.NDArray[Any]]:
-    """The optimizer's state as `optimizer.<what>.<parameter>` -> array; empty before the first step."""
+    """The optimizer's state as `optimizer.<what>.<parameter>` -> array."""
     return {
         f"{_PREFIX}{what}.{name}": np.asarray(torch.as_tensor(value).detach().cpu().numpy(), np.float32)
         for name, parameter in arrays.items()
@@ -205,16 +287,23 @@ def load_optimizer_arrays(
     arrays: Mapping[str, nn.Parameter],
     saved: Mapping[str, npt.NDArray[Any]],
 ) -> None:
-    """Restores what `optimizer_arrays` gave."""
-    optimizer.state.clear()
+    """Restores what `optimizer_arrays` gave. Tensors that are there stay where they are: a graph may know them."""
     is_fused = bool(optimizer.defaults.get("fused"))
+    for array in optimizer_tensors(optimizer):
+        array.zero_()
     for name, parameter in arrays.items():
-        state: dict[str, Any] = {}
-        for key, array in saved.items():
+        state = optimizer.state[parameter]
+        for key, values in saved.items():
             what, _, owner = key.removeprefix(_PREFIX).partition(".")
-            if key.startswith(_PREFIX) and owner == name:
+            if not key.startswith(_PREFIX) or owner != name:
+                continue
+            value = torch.from_numpy(np.array(values))
+            if what in state:
+                state[what].copy_(value)
+            else:
                 # The count of steps stays on the CPU unless the fused kernel reads it on the device.
-                device = parameter.device if what != "step" or is_fused else torch.device("cpu")
-                state[what] = torch.from_numpy(np.array(array)).to(device)
-        if state:
-            optimizer.state[parameter] = state
+                state[what] = value.to(parameter.device if what != "step" or is_fused else torch.device("cpu"))
+    if isinstance(optimizer, Rules):
+        optimizer.turn = max(
+            (int(array) for key, array in saved.items() if key.startswith(f"{_PREFIX}step.")), default=0
+        )

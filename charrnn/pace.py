@@ -42,6 +42,8 @@ class Counters:
     """Validations in a row that brought no new best."""
     learning_rate_scale: float = 1.0
     rollbacks: int = 0
+    skipped: int = 0
+    """Steps whose gradient overflowed the range of fp16, up to the last line of metrics."""
     history: list[list[float | None]] = field(default_factory=list)
     """Of each validation: step, train nats, validation nats."""
 

@@ -10,7 +10,7 @@ Shape letters: T time, B lanes, I input size, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from charrnn.cells.gru import GRU
 from charrnn.cells.lstm import LSTM
 from charrnn.cells.rnn import RNN
 from charrnn.fused.recurrence import Buffers, is_available, run_window
+from charrnn.noise import mask_scale
 
 _KERNELS: dict[type[Cell], Callable[[int, int], nn.RNNBase]] = {LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN}
 _TWO_BIASES = {
@@ -95,51 +96,42 @@ class Stack(nn.Module):
         self,
         x: Tensor,
         state: StackState,
-        generator: torch.Generator | None = None,
+        masks: Sequence[Tensor] = (),
         *,
         ids: Tensor | None = None,
         is_narrow: bool = False,
     ) -> tuple[Tensor, StackState]:
         """`x` (T, B, I), or with `ids` (T, B) the embedding (V, I) whose rows they are -> (T, B, H).
 
-        Dropout acts only where a `generator` draws its masks, that is, in training. `is_narrow`: see `Layer.forward`.
+        `masks`, one (T, B, H) for each layer, says which outputs dropout keeps; without them it is off, as it is
+        outside training. `is_narrow`: see `Layer.forward`.
         """
         after = []
-        for layer, layer_state in zip(self.layers, state, strict=True):
+        for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
             x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow)
             ids = None
             after.append(layer_after)
-            x = drop(x, self.dropout, generator)
+            if masks:
+                x = drop(x, self.dropout, masks[number])
         return x, tuple(after)
 
 
-def drop(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Inverted dropout with masks from `generator`; the identity at rate 0 or without a generator."""
-    if rate == 0.0 or generator is None:
-        return x
-    # Sixteen random bits decide on a number, four numbers at a time: drawing is most of what dropout costs on a CPU.
-    levels = 1 << 16
-    dropped = round(rate * levels)
-    bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64, device=x.device).random_(
-        -(1 << 63), None, generator=generator
-    )
-    kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - levels // 2
-    return x * (kept.to(x.dtype) * (levels / (levels - dropped)))
+def drop(x: Tensor, rate: float, mask: Tensor) -> Tensor:
+    """Inverted dropout: `x` where `mask` is true, scaled so that the mean stays, and zero elsewhere."""
+    return x * (mask.to(x.dtype) * mask_scale(rate))
 
 
-def reset(state: StackState, rate: float, generator: torch.Generator) -> StackState:
-    """The state with a share `rate` of its lanes, drawn anew by `generator`, set back to zero.
+def reset(state: StackState, kept: Tensor | None) -> StackState:
+    """The state with the lanes set back to zero for which `kept` (B, 1) is zero.
 
     A model that is only ever trained on carried state may run away from the zero state for good (one in two hundred
     beginnings did, on tiny Shakespeare). Melis et al. 2020 (arXiv 1909.01792) reset with probability 0.01 as well.
     """
-    if rate == 0.0:
+    if kept is None:
         return state
-    lanes = state[0][0]
-    keep = torch.empty(len(lanes), 1, device=lanes.device).bernoulli_(1.0 - rate, generator=generator)
-    return tuple(tuple(array * keep for array in layer) for layer in state)
+    return tuple(tuple(array * kept for array in layer) for layer in state)
 
 
-def detach(state: StackState) -> StackState:
-    """The same values without their history: what truncates backpropagation through time."""
-    return tuple(tuple(array.detach() for array in layer) for layer in state)
+def lanes_of(state: StackState, lanes: slice) -> StackState:
+    """The state of some lanes, a view."""
+    return tuple(tuple(array[lanes] for array in layer) for layer in state)

@@ -40,5 +40,12 @@ def snapshot(
             "history": counters.history,
         },
         parameters=learner.model.numpy_arrays(),
-        environment=devices.environment(learner.device, learner.precision),
+        environment=environment(plan, learner),
+    )
+
+
+def environment(plan: Plan, learner: Learner) -> dict[str, Any]:
+    """What a bit-exact resume of this run depends on."""
+    return devices.environment(
+        learner.device, learner.precision, world_size=learner.world.size, accumulate=plan.run.accumulate
     )

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import SamplingConfig
+from charrnn.graphs import record
 from charrnn.inference.engine import Doubles, Floats, Stepwise, Written
 from charrnn.model import CharacterModel
 from charrnn.recurrent import StackState
 
 _LONGEST = 4096
-_WARM_UPS = 3
 
 
 class TorchStepper(Stepwise):
@@ -145,24 +145,9 @@ class _Loop:
 
     def _capture(self) -> None:
         """Records the step as a graph; what the recording does to the buffers is undone."""
-        before = [array.clone() for array in self._changed()]
-        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UPS):  # libraries choose kernels and make room on their first calls
-                self._place.zero_()
-                self._step()
-        torch.cuda.current_stream(self._device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
         self._place.zero_()
-        with torch.cuda.graph(graph):
-            self._step()
-        for array, value in zip(self._changed(), before, strict=True):
-            array.copy_(value)
-        self._graph = graph
-
-    def _changed(self) -> list[Tensor]:
-        return [self.logits, *(array for layer in self.state for array in layer)]
+        changed = [self.logits, *(array for layer in self.state for array in layer)]
+        self._graph = record(self._step, [*changed, self._place])
 
     def _step(self) -> None:
         """Draws a character in each lane and reads it. All shapes are fixed, nothing comes from or goes to the host."""

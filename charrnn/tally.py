@@ -6,25 +6,30 @@ what they are used for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from charrnn.distributed import ALONE, World
+
+_TALLY = "tally"
+
 
 class Tally:
-    """Sums of loss, gradient norm and clipped steps since it was cleared."""
+    """Sums of loss, gradient norm, clipped and skipped steps since it was cleared."""
 
     def __init__(self, device: torch.device) -> None:
         # float64 so that a sum saved and resumed stays the sum; Apple's GPUs have none.
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._sums = torch.zeros(3, dtype=dtype, device=device)
+        self._sums = torch.zeros(4, dtype=dtype, device=device)
         self.steps = 0
 
-    def add(self, loss: torch.Tensor, norm: torch.Tensor, is_clipped: torch.Tensor) -> None:
-        """Counts one step."""
-        self._sums += torch.stack((loss, norm, is_clipped.to(loss.dtype)))
+    def add(self, report: torch.Tensor) -> None:
+        """Counts one step: loss, gradient norm (0 where it was skipped), whether clipped, whether skipped."""
+        self._sums += report
         self.steps += 1
 
     def clear(self) -> None:
@@ -32,16 +37,41 @@ class Tally:
         self._sums.zero_()
         self.steps = 0
 
-    def means(self) -> dict[str, float]:
-        """nats, gradient_norm and clip_rate a step; this waits for the device."""
-        nats, norm, clipped = (self._sums / max(self.steps, 1)).tolist()
-        return {"nats": nats, "gradient_norm": norm, "clip_rate": clipped}
+    def means(self, world: World = ALONE) -> dict[str, float]:
+        """nats, gradient_norm and clip_rate a step, and skipped steps; this waits for the device, and for all ranks.
 
-    def to_numpy(self) -> npt.NDArray[np.float64]:
-        """The sums and the number of steps, (4,)."""
-        return np.array([*self._sums.tolist(), self.steps], np.float64)
+        The mean norm is that of the steps that were not skipped.
+        """
+        nats, norm, clipped, skipped = self._over(world)
+        made = max(self.steps - skipped, 1)
+        steps = max(self.steps, 1)
+        return {"nats": nats / steps, "gradient_norm": norm / made, "clip_rate": clipped / steps, "skipped": skipped}
 
-    def load(self, saved: npt.NDArray[Any]) -> None:
-        """The inverse of `to_numpy`."""
-        self._sums.copy_(torch.from_numpy(np.array(saved[:3])))
-        self.steps = int(saved[3])
+    def _over(self, world: World) -> list[float]:
+        """The sums: of the loss over all ranks, since each has a part of it; the rest is the same for each."""
+        sums: list[float] = self._sums.tolist()
+        return [float(world.total(self._sums[:1])[0]), *sums[1:]]
+
+    def to_numpy(self, world: World = ALONE) -> npt.NDArray[np.float64]:
+        """The sums and the number of steps, (5,)."""
+        return np.array([*self._over(world), self.steps], np.float64)
+
+    def load(self, saved: npt.NDArray[Any], world: World = ALONE) -> None:
+        """The inverse of `to_numpy`. A checkpoint from before steps could be skipped has one number less."""
+        *sums, steps = saved.tolist()
+        sums += [0.0] * (len(self._sums) - len(sums))
+        if not world.is_first:
+            sums[0] = 0.0
+        self._sums.copy_(torch.tensor(sums, dtype=torch.float64))
+        self.steps = int(steps)
+
+
+def tally_arrays(tallies: Sequence[Tally], world: World) -> dict[str, npt.NDArray[np.float64]]:
+    """Tallies as a checkpoint keeps them; every rank has to come here."""
+    return {_TALLY: np.stack([tally.to_numpy(world) for tally in tallies])}
+
+
+def load_tallies(tallies: Sequence[Tally], saved: Mapping[str, npt.NDArray[Any]], world: World) -> None:
+    """The inverse of `tally_arrays`. Raises KeyError or ValueError where arrays do not fit."""
+    for tally, sums in zip(tallies, saved[_TALLY], strict=True):
+        tally.load(sums, world)

@@ -8,25 +8,25 @@ anything looks like.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 
 from charrnn import checkpoint as checkpoints
 from charrnn import device as devices
 from charrnn.batches import Ring
-from charrnn.checkpoint import Checkpoint, Kind
+from charrnn.checkpoint import Checkpoint
 from charrnn.config import SamplingConfig
 from charrnn.corpus import Corpus
+from charrnn.distributed import ALONE, World, check_parts
 from charrnn.errors import CheckpointError, DivergenceError
 from charrnn.evaluate.bpc import score
-from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
+from charrnn.events import Event, Finished, Notice, RolledBack, Sampled, Saved, Validated
+from charrnn.feed import make_feed
 from charrnn.inference.engine import make_engine
 from charrnn.learner import Learner, NotFinite
 from charrnn.pace import Counters, Pace
@@ -34,13 +34,16 @@ from charrnn.plan import Plan
 from charrnn.runs import Run
 from charrnn.sampling import sample
 from charrnn.schedule import averaging_share, learning_rate
-from charrnn.snapshot import snapshot
-from charrnn.tally import Tally
+from charrnn.snapshot import environment, snapshot
+from charrnn.standing import finished, place, progress_of
+from charrnn.tally import Tally, load_tallies, tally_arrays
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _MOST_ROLLBACKS = 10
-_TALLY = "tally"
-_SMALLER = "a smaller --batch, --bptt or --hidden needs less; the last checkpoint is untouched"
+_SMALLER = (
+    "--accumulate 2 (or more) splits each step without changing its result; a smaller --batch, --bptt or --hidden "
+    "needs less too; the last checkpoint is untouched"
+)
 
 StopSignal = Callable[[], int | None]
 """Asked after every step: the number of a signal that wants the run to end, or None."""
@@ -58,6 +61,7 @@ class Trainer:
         device: torch.device,
         resume: Checkpoint | None = None,
         stop: StopSignal = lambda: None,
+        world: World = ALONE,
     ) -> None:
         self._run = run
         self._corpus = corpus
@@ -65,19 +69,25 @@ class Trainer:
         self._device = device
         self._resume = resume
         self._stop = stop
+        self._world = world
+        self._signal: int | None = None
         self._parts = corpus.split(plan.data)
         self._ring = Ring(self._parts.train, plan.training.batch_size, plan.training.bptt)
         self._pace = Pace(plan.budget, plan.run, self._ring, len(self._parts.validation))
         self._prime = corpus.vocabulary.encode(plan.run.prime)
         self._counters = Counters()
-        with devices.out_of_memory_explained(_SMALLER):
-            self._learner = Learner(plan.model, plan.training, len(corpus.vocabulary), device)
-        self._tally = Tally(device)
-        self._since_validation = Tally(device)
+        lanes, accumulate = world.lanes(plan.training.batch_size), plan.run.accumulate
+        check_parts(plan.training.batch_size, world.size, accumulate)
+        with devices.out_of_memory_explained(_SMALLER, device):
+            self._learner = Learner(
+                plan.model, plan.training, len(corpus.vocabulary), device, accumulate=accumulate, world=world
+            )
+            self._feed = make_feed(self._ring, lanes, device)
+        self._tally, self._since_validation = self._tallies = Tally(device), Tally(device)
         if resume is not None:
             self._restore(resume)
         self._started = time.monotonic() - self._counters.seconds
-        self._saved_at = self._reported_at = time.monotonic()
+        self._saved_at = self._reported_at = self._counters.seconds
 
     @property
     def is_finished(self) -> bool:
@@ -87,22 +97,8 @@ class Trainer:
 
     def outcome(self, signal: int | None = None) -> Finished:
         """Where the run stands, as its last event."""
-        counters = self._counters
-        reason: Literal["budget", "patience", "signal"] = "budget"
-        if signal is not None:
-            reason = "signal"
-        elif self._pace.is_out_of_patience(counters):
-            reason = "patience"
-        return Finished(
-            reason=reason,
-            step=counters.step,
-            characters=counters.step * self._ring.characters_per_step,
-            seconds=counters.seconds,
-            validation_nats=counters.history[-1][2] if counters.history else None,
-            best_nats=counters.best_nats,
-            best_step=counters.best_step,
-            signal=signal,
-        )
+        since_then = round(self._tally.means(self._world)["skipped"])
+        return finished(self._counters, self._pace, skipped=self._counters.skipped + since_then, signal=signal)
 
     def run(self) -> Iterator[Event]:
         """Trains, yielding events; the last one is Finished.
@@ -110,7 +106,7 @@ class Trainer:
         Raises DivergenceError where loss or gradient is not finite (before the weights are touched) and
         ResourceError where memory or disk run out; what was saved before stays.
         """
-        with devices.out_of_memory_explained(_SMALLER):
+        with devices.out_of_memory_explained(_SMALLER, self._device):
             yield from self._begin()
             while True:
                 try:
@@ -118,24 +114,24 @@ class Trainer:
                         yield from self._validate()
                     if self._pace.sample_is_due(self._counters):
                         yield self._sample()
-                    signal = self._stop()
-                    if signal is not None or self._pace.is_over(self._counters):
+                    self._look()
+                    if self._signal is not None or self._pace.is_over(self._counters):
                         break
                     self._step()
                     yield from self._report()
                 except DivergenceError as error:
                     yield self._roll_back(error)
-            yield self._save("last")
-            yield self.outcome(signal)
+            yield self._save_last()
+            yield self.outcome(self._signal)
 
     def _begin(self) -> Iterator[Event]:
         for notice in self._plan.notices:
             yield Notice(notice)
         if self._resume is None:
             # A full or read-only disk is found now, not after the first hour.
-            yield self._save("last")
+            yield self._save_last()
         else:
-            now = devices.environment(self._device, self._learner.precision)
+            now = environment(self._plan, self._learner)
             changes = devices.differences(self._resume.environment, now)
             kind = "approximate resume: " + ", ".join(changes) if changes else "exact resume"
             yield Notice(f"{kind} at step {self._counters.step:,}")
@@ -150,34 +146,36 @@ class Trainer:
         rate = counters.learning_rate_scale * learning_rate(
             self._plan.training, counters.step, self._pace.fraction(counters)
         )
-        inputs, targets = self._ring.at(counters.step * self._ring.window)
+        inputs, targets = self._feed.at(counters.step * self._ring.window)
         try:
             outcome = self._learner.step(inputs, targets, rate)
         except NotFinite as error:
             raise self._divergence(error.loss, error.gradient_norm) from error
-        for tally in (self._tally, self._since_validation):
-            tally.add(outcome.loss, outcome.gradient_norm, outcome.is_clipped)
+        for tally in self._tallies:
+            tally.add(outcome.report)
         counters.step += 1
-        self._tick()
+        self._look()
         self._learner.average(averaging_share(self._plan.training, counters.step, self._pace.fraction(counters)))
 
     def _report(self) -> Iterator[Event]:
         """A line of metrics and a report of progress, when they are due."""
         counters = self._counters
         is_logged = counters.step % self._plan.run.log_every == 0
-        now = time.monotonic()
+        now = counters.seconds
         if not is_logged and now - self._reported_at < _SECONDS_BETWEEN_REPORTS:
             return
         means = self._means()
-        progress = self._progress(means["nats"], means["gradient_norm"])
+        progress = progress_of(counters, self._pace, means, self._learner.learning_rate)
         if is_logged:
-            self._run.append_metrics(
+            counters.skipped += round(means["skipped"])
+            self._append_metrics(
                 {
                     **self._place(),
                     "train_nats": means["nats"],
                     "learning_rate": progress.learning_rate,
                     "gradient_norm": means["gradient_norm"],
                     "clip_rate": means["clip_rate"],
+                    "skipped_steps": round(means["skipped"]) or None,
                     "characters_per_second": progress.characters_per_second,
                 }
             )
@@ -185,33 +183,26 @@ class Trainer:
         self._reported_at = now
         yield progress
         if now - self._saved_at >= self._plan.run.save_every:
-            yield self._save("last")
+            yield self._save_last()
 
     def _means(self) -> dict[str, float]:
         """Means since the last line of metrics. Raises DivergenceError where a step among them was bad."""
-        means = self._tally.means()
+        means = self._tally.means(self._world)
         if not math.isfinite(means["nats"] + means["gradient_norm"]):
             raise self._divergence(means["nats"], means["gradient_norm"])
         return means
 
     def _validate(self) -> Iterator[Event]:
         """Scores the held-out part, keeps the best, saves. Given up, with nothing changed, when a signal arrives."""
-        counters, began = self._counters, time.monotonic()
-        train_nats = self._since_validation.means()["nats"] if self._since_validation.steps else None
+        counters, began = self._counters, self._counters.seconds
+        train_nats = self._since_validation.means(self._world)["nats"] if self._since_validation.steps else None
         if train_nats is not None and not math.isfinite(train_nats):
             raise self._divergence(train_nats, math.nan)
         nats = None
         if len(self._parts.validation):
-            with self._learner.averaged():
-                result = score(
-                    self._learner.model,
-                    self._parts.validation,
-                    device=self._device,
-                    proceed=lambda _done: self._stop() is None,
-                )
-            if result is None:
+            nats = self._score()
+            if nats is None:
                 return
-            nats = result.nats_per_character
             if not math.isfinite(nats):
                 raise self._divergence(nats, math.nan)
         counters.history.append([counters.step, train_nats, nats])
@@ -221,7 +212,7 @@ class Trainer:
             counters.best_nats, counters.best_step = nats, counters.step
         counters.validated_step = counters.step
         self._since_validation.clear()
-        self._run.append_metrics(
+        self._append_metrics(
             {
                 **self._place(),
                 "train_nats": train_nats,
@@ -241,93 +232,97 @@ class Trainer:
                 is_best=is_best,
             )
         if is_best:
-            yield self._save("best")
-            self._run.forget_aside()
-        self._tick()
-        counters.validation_cost = time.monotonic() - began
+            yield self._save_best()
+        self._look()
+        counters.validation_cost = counters.seconds - began
         counters.validated_seconds = counters.seconds
-        yield self._save("last")
+        yield self._save_last()
+
+    def _score(self) -> float | None:
+        """Nats per character of the held-out part, by the first rank for all; None where a signal came first."""
+        nats = 0.0
+        if self._world.is_first:
+            with self._learner.averaged():
+                result = score(
+                    self._learner.model,
+                    self._parts.validation,
+                    device=self._device,
+                    proceed=lambda _done: self._stop() is None,
+                )
+            nats = -1.0 if result is None else result.nats_per_character
+            nats = nats if math.isfinite(nats) else math.inf  # a number that ranks can compare
+        nats = self._world.first_says(nats)
+        return None if nats == -1.0 else nats
 
     def _sample(self) -> Sampled:
         """Lets the model write a little, on copies of nothing: numpy reads the weights, the training state rests."""
-        run, vocabulary = self._plan.run, self._corpus.vocabulary
+        counters, text = self._counters, self._write() if self._world.is_first else ""
+        if self._world.first_says(text is None):
+            raise self._divergence(math.nan, math.nan)
+        counters.sampled_step, counters.sampled_seconds = counters.step, counters.seconds
+        if self._world.is_first:
+            assert text is not None
+            self._run.append_sample(f"step {counters.step}, epoch {self._place()['epoch']:.2f}", text)
+        return Sampled(counters.step, text or "")
+
+    def _write(self) -> str | None:
+        """A sample; None where the weights are not finite."""
+        run = self._plan.run
         config = SamplingConfig(
             length=run.sample_length, temperature=run.sample_temperature, seed=self._plan.training.seed
         )
         try:
             with self._learner.averaged():
                 engine = make_engine(self._plan.model, self._learner.model.numpy_arrays(), threads=1)
-                written = sample(engine, vocabulary, self._prime.tolist(), config, number=self._counters.step)
-                text = run.prime + "".join(written)
-        except CheckpointError as error:
-            raise self._divergence(math.nan, math.nan) from error
-        self._counters.sampled_step, self._counters.sampled_seconds = self._counters.step, self._counters.seconds
-        self._run.append_sample(f"step {self._counters.step}, epoch {self._place()['epoch']:.2f}", text)
-        return Sampled(self._counters.step, text)
+                written = sample(engine, self._corpus.vocabulary, self._prime.tolist(), config, self._counters.step)
+                return run.prime + "".join(written)
+        except CheckpointError:
+            return None
 
-    def _tick(self) -> None:
-        self._counters.seconds = time.monotonic() - self._started
+    def _look(self) -> None:
+        """At the clock, and whether a signal has come: one answer for all ranks, so that they do the same things."""
+        seconds, signal = self._world.agree(time.monotonic() - self._started, self._stop() or 0)
+        self._counters.seconds = seconds
+        self._signal = int(signal) or None
+
+    def _append_metrics(self, values: dict[str, Any]) -> None:
+        if self._world.is_first:
+            self._run.append_metrics(values)
 
     def _place(self) -> dict[str, Any]:
-        step = self._counters.step
-        return {
-            "step": step,
-            "epoch": round(self._ring.epoch(step * self._ring.window), 6),
-            "characters": step * self._ring.characters_per_step,
-            "seconds": round(self._counters.seconds, 3),
-        }
+        return place(self._counters, self._ring)
 
-    def _progress(self, train_nats: float, gradient_norm: float) -> Progress:
-        counters, place = self._counters, self._place()
-        fraction = self._pace.fraction(counters)
-        left = counters.seconds / fraction - counters.seconds if fraction else math.inf
-        return Progress(
-            fraction=fraction,
-            seconds_left=left,
-            train_nats=train_nats,
-            learning_rate=self._learner.learning_rate,
-            gradient_norm=gradient_norm,
-            characters_per_second=place["characters"] / counters.seconds if counters.seconds else 0.0,
-            **place,
-        )
+    def _snapshot(self) -> Checkpoint:
+        self._look()
+        return snapshot(self._plan, self._corpus, self._parts, self._counters, self._learner, place=self._place())
 
-    def _save(self, kind: Kind) -> Saved:
-        """Writes best.safetensors or last.safetensors."""
-        self._tick()
-        path = self._run.best if kind == "best" else self._run.last
-        with self._learner.averaged() if kind == "best" else contextlib.nullcontext():
-            weights = snapshot(
-                self._plan, self._corpus, self._parts, self._counters, self._learner, place=self._place()
-            )
-            if kind == "best":
-                checkpoints.save(path, weights)
-        if kind == "last":
-            tallies = np.stack([self._tally.to_numpy(), self._since_validation.to_numpy()])
-            checkpoints.save(
-                path,
-                replace(
-                    weights,
-                    kind="last",
-                    training={
-                        **self._plan.to_dict(),
-                        "counters": self._counters.to_dict(),
-                        "lengths": self._run.lengths(),
-                    },
-                    state={**self._learner.state(), _TALLY: tallies},
-                ),
-            )
-            self._saved_at = time.monotonic()
-        return Saved(path, self._counters.step)
+    def _save_best(self) -> Saved:
+        """Writes best.safetensors: the weights that were validated."""
+        with self._learner.averaged():
+            weights = self._snapshot()
+            if self._world.is_first:
+                checkpoints.save(self._run.best, weights)
+                self._run.forget_aside()
+        return Saved(self._run.best, self._counters.step)
+
+    def _save_last(self) -> Saved:
+        """Writes last.safetensors: all that the next step depends on."""
+        weights = self._snapshot()
+        state = {**self._learner.state(), **tally_arrays(self._tallies, self._world)}
+        if self._world.is_first:
+            settings = {**self._plan.to_dict(), "counters": self._counters.to_dict(), "lengths": self._run.lengths()}
+            checkpoints.save(self._run.last, replace(weights, kind="last", training=settings, state=state))
+        self._saved_at = self._counters.seconds
+        return Saved(self._run.last, self._counters.step)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Takes over a `last` checkpoint: after it, the next step is the one the run would have made."""
         try:
             self._learner.load(checkpoint.parameters, checkpoint.state)
-            tally, since_validation = checkpoint.state[_TALLY]
-            self._tally.load(tally)
-            self._since_validation.load(since_validation)
+            load_tallies(self._tallies, checkpoint.state, self._world)
             self._counters = Counters(**checkpoint.training["counters"])
-            self._run.cut_back(checkpoint.training["lengths"])
+            if self._world.is_first:
+                self._run.cut_back(checkpoint.training["lengths"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{self._run.last} cannot be resumed from: {error}", "start over with --fresh"

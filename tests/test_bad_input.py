@@ -370,8 +370,12 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(charrnn: Callable[..
 
 def test_a_precision_that_this_machine_lacks(charrnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     """An error before anything is made."""
-    monkeypatch.setattr("charrnn.device.find_library", lambda: None)
-    _check(charrnn("train", "text.txt", "--out", "new", "--precision", "bf16"), USAGE, "--precision is bf16")
+    monkeypatch.setattr("charrnn.precision.find_library", lambda: None)
+    _check(
+        charrnn("train", "text.txt", "--out", "new", "--steps", "1", "--precision", "bf16"),
+        USAGE,
+        "--precision is bf16",
+    )
     assert not Path("new").exists()
 
 

@@ -12,7 +12,14 @@ from torch import Tensor
 from charrnn import optim
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.model import CharacterModel
-from charrnn.optim import Rules, load_optimizer_arrays, make_optimizer, optimizer_arrays, orthogonalised
+from charrnn.optim import (
+    Rules,
+    load_optimizer_arrays,
+    make_optimizer,
+    optimizer_arrays,
+    orthogonalised,
+    set_learning_rate,
+)
 
 SHAPES = [(7, 5), (13,), (3, 41), (1,)]
 STEPS = 12
@@ -138,24 +145,26 @@ def test_muon_moves_the_layers_matrices_and_adamw_the_rest() -> None:
             torch.testing.assert_close(change.abs(), torch.ones_like(change), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("cautious", [False, True])
 @pytest.mark.parametrize("name", ["muon", "adamw"])
-def test_a_step_with_found_inf_changes_nothing(name: str) -> None:
+def test_a_step_with_found_inf_changes_nothing(name: str, cautious: bool) -> None:
     """Neither weights nor moments, even where it is the first; the next good step is made."""
     model = CharacterModel(ModelConfig(num_layers=1, hidden_size=4, embedding_size=3), 5)
     model.initialise(torch.Generator().manual_seed(0))
     arrays = model.arrays()
-    optimizer = make_optimizer(TrainingConfig(optimizer=name), arrays)  # type: ignore[arg-type]
+    optimizer = make_optimizer(TrainingConfig(optimizer=name, cautious=cautious), arrays, is_capturable=True)  # type: ignore[arg-type]
+    assert isinstance(optimizer, Rules)
     before = {key: array.detach().clone() for key, array in arrays.items()}
     for array in arrays.values():
         array.grad = torch.full_like(array, torch.nan)
-    optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
+    optimizer.found_inf = torch.ones(())
     optimizer.step()
     for key, array in arrays.items():
         assert torch.equal(array.detach(), before[key])
     saved = optimizer_arrays(optimizer, arrays)
     assert saved
     assert all(np.isfinite(array).all() for array in saved.values())
-    optimizer.found_inf = torch.zeros(())  # type: ignore[attr-defined]
+    optimizer.found_inf = torch.zeros(())
     for array in arrays.values():
         array.grad = torch.ones_like(array)
     optimizer.step()
@@ -176,14 +185,41 @@ def test_a_rate_beyond_all_bounds_is_no_crash(is_compiled: bool, monkeypatch: py
     assert any(not torch.equal(array.detach(), before[name]) for name, array in arrays.items())
 
 
-def test_the_state_goes_out_and_in() -> None:
+@pytest.mark.parametrize("cautious", [False, True])
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_a_capturable_step_is_the_plain_one(name: str, cautious: bool) -> None:
+    """What a graph replays beside what the host computes, with steps in between that are skipped."""
+    results = []
+    for is_capturable in (False, True):
+        model = CharacterModel(ModelConfig(num_layers=2, hidden_size=8, embedding_size=3), 5)
+        model.initialise(torch.Generator().manual_seed(0))
+        arrays = model.arrays()
+        config = TrainingConfig(optimizer=name, cautious=cautious, weight_decay=0.3)  # type: ignore[arg-type]
+        optimizer = make_optimizer(config, arrays, is_capturable=is_capturable)
+        assert isinstance(optimizer, Rules)
+        for step in range(7):
+            set_learning_rate(optimizer, 0.03 / (step + 1))
+            for is_bad in (False, True) if is_capturable and step in (2, 5) else (False,):
+                for n, array in enumerate(arrays.values()):
+                    gradient = _random(*array.shape, seed=10 * step + n)
+                    array.grad = gradient * torch.inf if is_bad else gradient
+                optimizer.found_inf = torch.tensor(float(is_bad)) if is_capturable else None
+                optimizer.step()
+                optimizer.turn -= is_bad
+        results.append([array.detach() for array in arrays.values()])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("is_capturable", [False, True])
+def test_the_state_goes_out_and_in(is_capturable: bool) -> None:
     """Named arrays of the parameter's shape, bar the count of steps; a second optimizer goes on as the first."""
     results = []
     for is_interrupted in (False, True):
         model = CharacterModel(ModelConfig(num_layers=1, hidden_size=4, embedding_size=3), 5)
         model.initialise(torch.Generator().manual_seed(0))
         arrays = model.arrays()
-        optimizer = make_optimizer(TrainingConfig(), arrays)
+        optimizer = make_optimizer(TrainingConfig(), arrays, is_capturable=is_capturable)
         for step in range(4):
             for n, array in enumerate(arrays.values()):
                 array.grad = _random(*array.shape, seed=10 * step + n)
@@ -192,7 +228,7 @@ def test_the_state_goes_out_and_in() -> None:
                 saved = optimizer_arrays(optimizer, arrays)
                 assert saved["optimizer.momentum_buffer.layers.1.weight_hh"].shape == (16, 4)
                 assert saved["optimizer.exp_avg.decoder.bias"].shape == (5,)
-                optimizer = make_optimizer(TrainingConfig(), arrays)
+                optimizer = make_optimizer(TrainingConfig(), arrays, is_capturable=is_capturable)
                 load_optimizer_arrays(optimizer, arrays, saved)
         results.append([array.detach() for array in arrays.values()])
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))

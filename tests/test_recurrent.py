@@ -10,6 +10,8 @@ from charrnn.cells.cell import Cell
 from charrnn.cells.gru import GRU
 from charrnn.cells.lstm import LSTM
 from charrnn.cells.rnn import RNN
+from charrnn.config import ModelConfig
+from charrnn.noise import Noise, draw_mask, draw_noise
 from charrnn.recurrent import Layer, Stack, drop
 
 T, B, I, H, L = 7, 3, 5, 4, 2  # noqa: E741 - the letter the equations use
@@ -105,18 +107,28 @@ def test_the_second_bias_of_a_one_bias_cell_stays_at_zero() -> None:
     assert not second.any()
 
 
-def test_dropout_is_the_identity_without_rate_or_generator() -> None:
-    """Rate 0 is off, and so is evaluation, which passes no generator."""
-    x = _random(T, B, H)
-    assert drop(x, 0.0, torch.Generator()) is x
-    assert drop(x, 0.7, None) is x
-
-
 def test_dropout_keeps_the_mean_and_follows_its_generator() -> None:
     """A share of 1 - rate survives, scaled so that the mean stays; the same generator state gives the same mask."""
     x = torch.ones(40, 50, 60)
-    dropped = drop(x, 0.3, torch.Generator().manual_seed(8))
-    assert dropped.unique().tolist() == pytest.approx([0.0, 1.0 / 0.7], rel=1e-4)
-    assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
-    assert torch.equal(dropped, drop(x, 0.3, torch.Generator().manual_seed(8)))
-    assert not torch.equal(dropped, drop(x, 0.3, torch.Generator().manual_seed(9)))
+
+    def dropped(seed: int) -> torch.Tensor:
+        return drop(x, 0.3, draw_mask(torch.Generator().manual_seed(seed), 0.3, (40, 50, 60)))
+
+    assert dropped(8).unique().tolist() == pytest.approx([0.0, 1.0 / 0.7], rel=1e-4)
+    assert dropped(8).mean().item() == pytest.approx(1.0, abs=0.01)
+    assert torch.equal(dropped(8), dropped(8))
+    assert not torch.equal(dropped(8), dropped(9))
+
+
+def test_noise_is_drawn_for_all_lanes_and_taken_in_parts() -> None:
+    """At rate 0 there is none of either kind; the parts of the lanes are the whole, in their order."""
+    off = ModelConfig(num_layers=2, hidden_size=H, dropout=0.0)
+    assert draw_noise(torch.Generator(), off, T, B, 0.0) == Noise()
+    model = ModelConfig(num_layers=2, hidden_size=H, dropout=0.4)
+    noise = draw_noise(torch.Generator().manual_seed(1), model, T, 6, 0.5)
+    parts = [noise.of_lanes(slice(start, start + 2)) for start in (0, 2, 4)]
+    assert noise.kept is not None
+    assert torch.equal(torch.cat([part.kept for part in parts if part.kept is not None]), noise.kept)
+    for layer in range(2):
+        assert torch.equal(torch.cat([part.masks[layer] for part in parts], 1), noise.masks[layer])
+    assert not torch.equal(*noise.masks)

@@ -80,9 +80,12 @@ def _report(error: CharrnnError) -> None:
     from charrnn.display.safe import say
 
     # A message may quote a file name or a character of the text: it never drives the terminal.
-    say(f"error: {error.message}")
+    # Of several processes that fail alike, the first need not say which it is.
+    number = os.environ.get("RANK", "0")
+    who = "" if number == "0" else f"process {number}: "
+    say(f"{who}error: {error.message}")
     if error.hint:
-        say(f" hint: {error.hint}")
+        say(f"{who} hint: {error.hint}")
 
 
 def _settle(stream: IO[str]) -> None:

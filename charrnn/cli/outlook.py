@@ -13,9 +13,12 @@ import torch
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Corpus
-from charrnn.device import choose_precision, measured_speed
-from charrnn.learner import training_memory
+from charrnn.device import describe_gpu, measured_speed
+from charrnn.distributed import World
+from charrnn.kernels import IMAGINED, explain
+from charrnn.memory import training_memory
 from charrnn.plan import Plan
+from charrnn.precision import choose_precision
 from charrnn.recipe import expected_characters
 from charrnn.runs import Run
 
@@ -23,7 +26,9 @@ from charrnn.runs import Run
 _KEPT = {"bf16": 0.42, "fp32": 0.6}
 
 
-def describe(plan: Plan, corpus: Corpus, run: Run, device: torch.device, resume: Checkpoint | None) -> Iterator[str]:
+def describe(
+    plan: Plan, corpus: Corpus, run: Run, device: torch.device, resume: Checkpoint | None, world: World
+) -> Iterator[str]:
     """What is trained on what, for how long, and where it goes; then what is expected, and how to change it."""
     model, training, vocabulary = plan.model, plan.training, len(corpus.vocabulary)
     count = sum(prod(shape) for shape in parameter_shapes(model, vocabulary).values())
@@ -31,7 +36,7 @@ def describe(plan: Plan, corpus: Corpus, run: Run, device: torch.device, resume:
     yield (
         f"{model.cell} {model.num_layers} x {model.hidden_size} ({count:,} parameters) on {corpus.name} "
         f"({len(corpus):,} characters, {vocabulary} different), {training.batch_size} lanes x "
-        f"{training.bptt}, {plan.budget} on {device.type} -> {run.folder}"
+        f"{training.bptt}{_pieces(plan, world)}, {plan.budget} on {device.type} -> {run.folder}"
     )
     if resume is not None:
         return
@@ -48,12 +53,25 @@ def describe(plan: Plan, corpus: Corpus, run: Run, device: torch.device, resume:
         if characters is None
         else f"about {_rounded(characters)} characters ({float(f'{characters / size:.2g}'):g} epochs), "
     )
+    parts = world.size * plan.run.accumulate
+    memory = training_memory(model, training, vocabulary, precision=precision, parts=parts)
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     yield (
-        f"{expected}{_rounded(training_memory(model, training, vocabulary))} bytes for the model in training, "
+        f"{expected}{_rounded(memory)} bytes for the model in training, "
         f"{precision}{threads}; dropout {model.dropout:g}, {training.optimizer}, learning rate "
         f"{training.learning_rate:g} ({training.decay} decay); change it with --hidden, --layers, --dropout, --lr, ..."
     )
+    if device.type == "cuda":
+        gpu = describe_gpu(device)
+        if gpu is IMAGINED:
+            yield f"torch sees no NVIDIA GPU here: what follows holds for {gpu.name}"
+        yield from explain(model, -(-training.batch_size // parts), precision, gpu)
+
+
+def _pieces(plan: Plan, world: World) -> str:
+    """How a step is split."""
+    processes = "" if world.is_alone else f" by {world.size} processes"
+    return processes + (f" in {plan.run.accumulate} parts" if plan.run.accumulate > 1 else "")
 
 
 def _rounded(number: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -12,10 +13,15 @@ _POLITE = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class StopOnSignal:
-    """A context in which SIGINT, SIGTERM and SIGHUP are remembered; called, it gives the first's number, or None."""
+    """A context in which SIGINT, SIGTERM and SIGHUP are remembered; called, it gives the first's number, or None.
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    For `deaf` seconds after the first, another is taken for the same.
+    """
+
+    def __init__(self, *, quiet: bool = False, deaf: float = 0.0) -> None:
         self._quiet = quiet
+        self._deaf = deaf
+        self._received_at = 0.0
         self._received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -34,10 +40,10 @@ class StopOnSignal:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
-            if number == signal.SIGINT:
+            if number == signal.SIGINT and time.monotonic() - self._received_at >= self._deaf:
                 raise KeyboardInterrupt
             return
-        self._received = number
+        self._received, self._received_at = number, time.monotonic()
         if self._quiet:
             return
         with contextlib.suppress(OSError, ValueError, RuntimeError):

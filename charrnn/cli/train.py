@@ -169,6 +169,9 @@ def train(
         float | None, setting(RunConfig, "save_every", "--save-every", panel=_RUN, metavar="SECONDS")
     ] = None,
     patience: Annotated[int | None, setting(RunConfig, "patience", "--patience", panel=_RUN)] = None,
+    accumulate: Annotated[
+        int | None, setting(RunConfig, "accumulate", "--accumulate", panel=_RUN, metavar="PARTS")
+    ] = None,
     on_divergence: Annotated[
         DivergencePolicy | None, setting(RunConfig, "on_divergence", "--on-divergence", panel=_RUN)
     ] = None,
@@ -216,7 +219,7 @@ def train(
                        seed="seed"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
-                  save_every="save_every", patience="patience", on_divergence="on_divergence"),
+                  save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),
         budget=_budget(epochs, steps, minutes),
     )  # fmt: skip
     _check(request)

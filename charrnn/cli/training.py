@@ -6,23 +6,31 @@ the text has been read and found long enough. Refuses to know options, how a run
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn import checkpoint as checkpoints
+from charrnn import torchrun
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.signals import StopOnSignal
 from charrnn.config import DataConfig, DeviceName
 from charrnn.corpus import Corpus
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, UsageError
 from charrnn.events import Finished, Notice
 from charrnn.plan import Plan, Request, plan_resume, plan_start
 from charrnn.runs import RUNS, Run
 
 if TYPE_CHECKING:
     import torch
+
+    from charrnn.distributed import World
+
+_REPEATED = 2.0
+"""Seconds in which a signal may come again by way of torchrun, which passes on what the terminal has sent to all."""
 
 
 def carry_out(
@@ -39,7 +47,39 @@ def carry_out(
     dry_run: bool,
 ) -> int | None:
     """Finds the text, decides what to do, does it. Gives the number of the signal that ended the run, if one did."""
-    with TrainingDisplay(quiet=quiet) as display:
+    quiet = quiet or torchrun.rank() > 0  # one process prints, and writes, for all
+    with contextlib.ExitStack() as stack:
+        display = stack.enter_context(TrainingDisplay(quiet=quiet))
+        if torchrun.world_size() > 1:
+            _join(arguments, device_name, stack)
+        request, run, corpus = _read(request, arguments, validation, glob, out, display, quiet=quiet)
+        stop = stack.enter_context(StopOnSignal(quiet=quiet, deaf=_REPEATED if torchrun.world_size() > 1 else 0.0))
+        return _run(request, run, corpus, display, device_name, threads, stop, fresh=fresh, dry_run=dry_run)
+
+
+def _join(arguments: list[str], device_name: DeviceName, stack: contextlib.ExitStack) -> None:
+    """Makes this process one of several, until the `stack` is left. Raises UsageError where they cannot all do it."""
+    from charrnn.device import choose_device
+    from charrnn.distributed import joined, local_device, world_from_environment
+
+    if "-" in arguments:
+        raise UsageError("several processes cannot read one standard input (-)", "put the text into a file")
+    world = world_from_environment()
+    stack.enter_context(joined(world, local_device(choose_device(device_name), world)))
+
+
+def _read(
+    request: Request,
+    arguments: list[str],
+    validation: str | None,
+    glob: str | None,
+    out: Path | None,
+    display: TrainingDisplay,
+    *,
+    quiet: bool,
+) -> tuple[Request, Run, Corpus]:
+    """The text, what is customary for it, and where the run goes."""
+    with _one_process_of_a_machine_first():
         work = WorkDisplay(quiet=quiet)
         data = DataConfig(**request.data)
         texts = text_arguments.find(arguments, glob=glob, report=work, config=data)
@@ -50,13 +90,27 @@ def carry_out(
         request = replace(request, data={**texts.customary, **request.data})
         if held_out and "validation_fraction" not in request.data:
             request = replace(request, data={**request.data, "validation_fraction": 0.0})
-        run = Run(out or RUNS / texts.name)
         corpus = text_arguments.load(
             texts, DataConfig(**request.data), held_out.sources if held_out else (), quiet=quiet
         )
         corpus.check_size()  # before torch is loaded
-        with StopOnSignal(quiet=quiet) as stop:
-            return _run(request, run, corpus, display, device_name, threads, stop, fresh=fresh, dry_run=dry_run)
+    return request, Run(out or RUNS / texts.name), corpus
+
+
+@contextlib.contextmanager
+def _one_process_of_a_machine_first() -> Iterator[None]:
+    """What one process downloads and encodes, the others of its machine find in the cache."""
+    if torchrun.world_size() == 1:
+        yield
+        return
+    from charrnn.distributed import world_from_environment
+
+    world = world_from_environment()
+    if torchrun.local_rank() > 0:
+        world.wait()
+    yield
+    if torchrun.local_rank() == 0:
+        world.wait()
 
 
 def _run(
@@ -72,29 +126,33 @@ def _run(
     dry_run: bool,
 ) -> int | None:
     from charrnn.cli.outlook import describe
-    from charrnn.device import choose_device, choose_precision, prepare
+    from charrnn.device import choose_device, prepare
+    from charrnn.distributed import local_device, world_from_environment
+    from charrnn.precision import choose_precision
     from charrnn.train import Trainer
 
-    device = choose_device(device_name)
+    world = world_from_environment()
+    device = local_device(choose_device(device_name, is_needed=not dry_run), world)
     prepare(device, threads)
     choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
     if dry_run:
         plan, resume = _plan(request, run, corpus, device, fresh=fresh)
-        for text in (*plan.notices, *describe(plan, corpus, run, device, resume)):
+        for text in (*plan.notices, *describe(plan, corpus, run, device, resume, world)):
             display.show(Notice(text))
         return None
-    with run.locked():
+    with run.locked() if world.is_first else contextlib.nullcontext():
         plan, resume = _plan(request, run, corpus, device, fresh=fresh)
-        trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
+        _check_same_start(world, run, corpus, resume)
+        trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
         if resume is not None and trainer.is_finished:
             notice = f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over"
             display.show(Notice(notice))
             display.show(trainer.outcome())
             return None
-        if fresh and (run.last.exists() or run.best.exists()):
+        if world.is_first and fresh and (run.last.exists() or run.best.exists()):
             run.set_aside()  # only now that nothing can be wrong with the new one
             display.show(Notice(f"the run before is kept in {run.aside} until this one has a validated checkpoint"))
-        for text in describe(plan, corpus, run, device, resume):
+        for text in describe(plan, corpus, run, device, resume, world):
             display.show(Notice(text))
         for event in trainer.run():
             display.show(event)
@@ -103,11 +161,22 @@ def _run(
     raise AssertionError("a run ends with Finished")
 
 
+def _check_same_start(world: World, run: Run, corpus: Corpus, resume: checkpoints.Checkpoint | None) -> None:
+    """Raises UsageError where processes would train on different texts, or some go on and others start."""
+    if not world.is_same(int(corpus.sha256[:12], 16)):
+        raise UsageError("the processes do not read the same text", "give each machine the same files")
+    if not world.is_same(-1 if resume is None else resume.progress["step"]):
+        raise UsageError(
+            f"the processes do not find the same run in {run.folder}", "put it where all machines see it, with --out"
+        )
+
+
 def _plan(
     request: Request, run: Run, corpus: Corpus, device: torch.device, *, fresh: bool
 ) -> tuple[Plan, checkpoints.Checkpoint | None]:
     """What to do in the run's folder."""
-    from charrnn.device import choose_precision, nominal_speed
+    from charrnn.device import nominal_speed
+    from charrnn.precision import choose_precision
 
     precision = choose_precision(request.training.get("precision", "auto"), device)
     speed = nominal_speed(device, precision)

@@ -102,6 +102,8 @@ class TrainingDisplay:
         why = {"budget": "finished", "patience": "stopped: no more gain", "signal": "stopped by a signal, saved"}
         spent = f"{event.step:,} steps, {event.characters:,} characters, {duration(event.seconds)}"
         text = f"{why[event.reason]} after {spent}"
+        if event.skipped:
+            text += f", {event.skipped:,} skipped for overflow"
         if event.best_nats is None:
             return text
         return (

@@ -1,0 +1,99 @@
+"""Windows of text where a step wants them.
+
+On a CPU they are cut when they are asked for. On a GPU the whole text lies in its memory as ids, where there is room,
+and a window is gathered there; a text that is too large comes window by window through two pieces of pinned memory: one
+is filled while the other may still be on its way. Nothing here waits for the device, except for a piece that is still
+on its way when it is needed again. Knows devices and memory. Refuses to know what is done with a window.
+
+Shape letters: T window, B lanes (of this process), N characters.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from charrnn.batches import Ring
+from charrnn.corpus import release_pages
+
+_MOST_OF_FREE = 0.25
+_PIECE = 1 << 24
+_TENSORS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
+
+
+class Feed(Protocol):
+    """Gives windows of a ring, on a device."""
+
+    def at(self, position: int) -> tuple[Tensor, Tensor]:
+        """The window at `position`: inputs (T, B) and their successors (T, B), int64."""
+
+
+def make_feed(ring: Ring, lanes: slice, device: torch.device) -> Feed:
+    """The way that suits the device and the size of the text."""
+    if device.type != "cuda":
+        return HostFeed(ring, lanes)
+    free, _ = torch.cuda.mem_get_info(device)
+    return (
+        ResidentFeed(ring, lanes, device)
+        if ring.ids.nbytes <= _MOST_OF_FREE * free
+        else PinnedFeed(ring, lanes, device)
+    )
+
+
+class HostFeed:
+    """Cuts windows from the text in the computer's memory."""
+
+    def __init__(self, ring: Ring, lanes: slice) -> None:
+        self._ring, self._lanes = ring, lanes
+
+    def at(self, position: int) -> tuple[Tensor, Tensor]:
+        """See `Feed`."""
+        window = torch.from_numpy(self._ring.window_at(position, self._lanes))
+        return window[:-1], window[1:]
+
+
+class ResidentFeed:
+    """Gathers windows from the text in the device's memory."""
+
+    def __init__(self, ring: Ring, lanes: slice, device: torch.device) -> None:
+        ids = ring.ids
+        # torch does little with unsigned numbers of two and four bytes; no vocabulary reaches the sign of the latter.
+        signed = {2: np.int16, 4: np.int32}.get(ids.itemsize)
+        self._ids = torch.empty(len(ids), dtype=_TENSORS[ids.itemsize], device=device)
+        for start in range(0, len(ids), _PIECE):  # so that a mapped text is never in the computer's memory as a whole
+            piece = np.array(ids[start : start + _PIECE])
+            self._ids[start : start + _PIECE] = torch.from_numpy(piece if signed is None else piece.view(signed))
+            release_pages(ids)
+        self._mask = (1 << 8 * ids.itemsize) - 1
+        starts = torch.tensor(ring.starts[lanes], dtype=torch.int64)
+        self._places = (starts[None, :] + torch.arange(ring.window + 1)[:, None]).to(device)  # (T + 1, B)
+
+    def at(self, position: int) -> tuple[Tensor, Tensor]:
+        """See `Feed`."""
+        places = (self._places + position) % len(self._ids)
+        window = self._ids[places].long() & self._mask
+        return window[:-1], window[1:]
+
+
+class PinnedFeed:
+    """Sends windows through two pieces of pinned memory."""
+
+    def __init__(self, ring: Ring, lanes: slice, device: torch.device) -> None:
+        self._ring, self._lanes, self._device = ring, lanes, device
+        shape = (ring.window + 1, lanes.stop - lanes.start)
+        self._pieces = [torch.empty(shape, dtype=torch.int64, pin_memory=True) for _ in range(2)]
+        self._sent = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
+        self._turn = 0
+
+    def at(self, position: int) -> tuple[Tensor, Tensor]:
+        """See `Feed`."""
+        self._turn = 1 - self._turn
+        piece, sent = self._pieces[self._turn], self._sent[self._turn]
+        sent.synchronize()  # of two windows ago: it has long been
+        piece.copy_(torch.from_numpy(self._ring.window_at(position, self._lanes)))
+        window = piece.to(self._device, non_blocking=True)
+        sent.record()
+        return window[:-1], window[1:]

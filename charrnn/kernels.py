@@ -1,0 +1,138 @@
+"""Which kernel of NVIDIA's cuDNN a layer is expected to get, and what would have to change for a faster one.
+
+torch chooses between three (`get_algo` in aten/src/ATen/native/cudnn/RNN.cpp, the same from 2.8 to 2.13; the persistent
+kernels are Diamos et al. 2016, "Persistent RNNs"):
+
+    small     the whole recurrence in one launch, for narrow layers, in any precision
+    persistent  the recurrent weights stay on the chip: fp16 only, a single layer, widths in steps of 128 up to 1024
+    standard  a matrix product a step, read anew from memory each time
+
+Pure rules over numbers, so that they can be asked without a GPU at hand. Knows torch's conditions. Refuses to know
+torch itself, and how fast any of them is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from charrnn.config import ModelConfig
+
+Kernel = Literal["small", "persistent", "standard"]
+
+_NARROW = {"rnn": (384, 256), "lstm": (192, 128), "gru": (192, 128)}  # widest of the small kernel: forward, backward
+_STEP, _WIDEST = 128, 1024
+_MOST_LANES = 128
+_FEWEST_MULTIPROCESSORS = 98
+
+
+@dataclass(frozen=True, slots=True)
+class GPU:
+    """What the rules ask about a device."""
+
+    name: str
+    capability: tuple[int, int]
+    multiprocessors: int
+    memory: int
+    """Bytes in all."""
+
+
+IMAGINED = GPU("an H200-class GPU", (9, 0), 132, 141 * 10**9)
+"""What a plan is made for where no GPU is at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A layer's kernels, why they are these, and what to change; `advice` is empty where nothing would help."""
+
+    forward: Kernel
+    backward: Kernel
+    why: str
+    advice: str = ""
+
+
+def expected(cell: str, input_size: int, hidden_size: int, lanes: int, precision: str, gpu: GPU) -> Expectation:
+    """The kernels of one layer trained on `lanes` lanes at once (of one process, and of one part of a split step)."""
+    widest_forward, widest_backward = _NARROW[cell]
+    if gpu.capability >= (6, 0):
+        if hidden_size <= widest_backward:
+            return Expectation(
+                "small", "small", f"{cell} layers of up to {widest_backward} units have one of their own"
+            )
+        if hidden_size <= widest_forward:
+            backward, why, _ = _wide(cell, input_size, hidden_size, lanes, precision, gpu)
+            return Expectation(
+                "small",
+                backward,
+                f"between {widest_backward} and {widest_forward} units only the forward pass is the small kernel, "
+                "which is slow there with many lanes" + (f"; backward: {why}" if why else ""),
+                f"--hidden {widest_backward} or {_next_width(widest_forward)}",
+            )
+    kernel, why, advice = _wide(cell, input_size, hidden_size, lanes, precision, gpu)
+    return Expectation(kernel, kernel, why or "fp16, and every size is one it takes", advice)
+
+
+def _wide(
+    cell: str, input_size: int, hidden_size: int, lanes: int, precision: str, gpu: GPU
+) -> tuple[Kernel, str, str]:
+    """persistent or standard, why not the first, and what to change."""
+    if not _has_persistent(gpu):
+        return "standard", f"{gpu.name} is not among those that torch uses the persistent kernel on", ""
+    if cell == "gru":
+        return "standard", "torch keeps gru layers from the persistent kernel", "--cell lstm"
+    wrong, advice = [], []
+    if precision != "fp16":
+        wrong.append(f"the precision is {precision}, not fp16")
+        advice.append("--precision fp16")
+    if hidden_size % _STEP or hidden_size > _WIDEST:
+        wrong.append(f"{hidden_size} units are not a multiple of {_STEP} up to {_WIDEST}")
+        advice.append(f"--hidden {_next_width(hidden_size)}")
+    elif input_size % _STEP:
+        wrong.append(f"an input of {input_size} is not a multiple of {_STEP}")
+        advice.append(f"--embedding {-(-input_size // _STEP) * _STEP}")
+    if not _takes_lanes(cell, hidden_size, lanes, gpu):
+        wrong.append(f"{lanes} lanes at once are not a number it is used for")
+        advice.append(f"--batch {_next_lanes(cell, hidden_size, lanes, gpu)}")
+    return ("standard", ", ".join(wrong), " ".join(advice)) if wrong else ("persistent", "", "")
+
+
+def _has_persistent(gpu: GPU) -> bool:
+    major, minor = gpu.capability
+    if major == 7:
+        return minor != 5
+    return major >= 8 and minor != 6 and gpu.multiprocessors >= _FEWEST_MULTIPROCESSORS
+
+
+def _takes_lanes(cell: str, hidden_size: int, lanes: int, gpu: GPU) -> bool:
+    if gpu.capability[0] == 7:  # for windows of 40 and more characters
+        return (lanes % 16 == 0 and lanes not in (80, 112) and lanes <= _MOST_LANES) or lanes == 8
+    return lanes % 8 == 0 and lanes <= _MOST_LANES and (cell == "lstm" or lanes < 96 or hidden_size < 896)
+
+
+def _next_lanes(cell: str, hidden_size: int, lanes: int, gpu: GPU) -> int:
+    """The number of lanes it takes that is nearest."""
+    fitting = [number for number in range(8, _MOST_LANES + 1, 8) if _takes_lanes(cell, hidden_size, number, gpu)]
+    return min(fitting, key=lambda number: abs(number - lanes))
+
+
+def _next_width(hidden_size: int) -> int:
+    return max(2 * _STEP, min(_WIDEST, -(-hidden_size // _STEP) * _STEP))
+
+
+def explain(model: ModelConfig, lanes: int, precision: str, gpu: GPU) -> list[str]:
+    """A line for each run of layers that are alike: kernel, reason, what to change."""
+    found: list[tuple[list[int], Expectation]] = []
+    for layer in range(1, model.num_layers + 1):
+        input_size = model.embedding_size if layer == 1 else model.hidden_size
+        expectation = expected(model.cell, input_size, model.hidden_size, lanes, precision, gpu)
+        if found and found[-1][1] == expectation:
+            found[-1][0].append(layer)
+        else:
+            found.append(([layer], expectation))
+    lines = []
+    for layers, one in found:
+        which = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
+        kernel = one.forward if one.forward == one.backward else f"{one.forward} forward, {one.backward} backward"
+        advice = f"; to change it: {one.advice}" if one.advice else ""
+        lines.append(f"{which}: cuDNN's {kernel} kernel expected ({one.why}){advice}")
+    return lines

@@ -1,0 +1,29 @@
+"""What training a model needs of memory, before anything is built.
+
+Knows shapes. Refuses to know devices.
+"""
+
+from __future__ import annotations
+
+import math
+
+from charrnn.cells.parameters import parameter_shapes
+from charrnn.cells.registry import make_cell
+from charrnn.config import ModelConfig, TrainingConfig
+
+
+def training_memory(
+    model: ModelConfig, training: TrainingConfig, vocabulary_size: int, *, precision: str = "fp32", parts: int = 1
+) -> int:
+    """Bytes that training holds at the least: weights, gradients and moments, and a window's activations.
+
+    An activation is kept for each state and gate of each unit, and twice for each logit (itself and its gradient).
+    `parts` is in how many the lanes are computed one after the other, or by processes of their own.
+    """
+    parameters = sum(math.prod(shape) for shape in parameter_shapes(model, vocabulary_size).values())
+    copies = {"muon": 4, "adamw": 4, "sgd": 3, "rmsprop": 4}[training.optimizer]
+    cell = make_cell(model)
+    kept = len(cell.state_names) + len(cell.gate_names)
+    units = (2 if precision == "fp16" else 4) * model.num_layers * model.hidden_size * kept
+    lanes = -(-training.batch_size // parts)
+    return 4 * parameters * copies + (units + 4 * 2 * vocabulary_size) * lanes * training.bptt

@@ -1,0 +1,32 @@
+"""What torchrun tells the processes that it starts, in their environment.
+
+Knows names of variables. Refuses to know what the processes do.
+"""
+
+from __future__ import annotations
+
+import os
+
+from charrnn.errors import UsageError
+
+
+def rank() -> int:
+    """Which of the processes this is, from 0."""
+    return _number("RANK", 0)
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return _number("WORLD_SIZE", 1)
+
+
+def local_rank() -> int:
+    """Which of the processes of this machine it is, from 0."""
+    return _number("LOCAL_RANK", 0)
+
+
+def _number(name: str, otherwise: int) -> int:
+    value = os.environ.get(name, str(otherwise))
+    if not value.isdecimal():
+        raise UsageError(f"{name} is {value!r}, not a whole number", "start with torchrun, or unset it")
+    return int(value)
