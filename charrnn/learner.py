@@ -59,7 +59,7 @@ is asked of the host, and the caller finds a bad step in the next sum it reads. 
 def _choose_way(training: TrainingConfig, device: torch.device, world: World) -> Way:
     if device.type != "cuda" or training.optimizer == "rmsprop":  # torch's cannot skip
         return "host"
-    # sgd's count of steps, and what processes say to each other, are the host's business.
+    # torch's sgd takes its learning rate from the host, and what processes say to each other is the host's business.
     return "graph" if world.is_alone and training.optimizer != "sgd" else "device"
 
 

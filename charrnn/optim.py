@@ -54,7 +54,12 @@ def make_optimizer(
             groups, lr=rate, betas=betas, cautious=config.cautious, is_narrow=is_narrow, is_capturable=is_capturable
         )
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=True)
+        optimizer = torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=True)
+        if config.momentum:
+            # Where torch's first step is skipped for found_inf, it leaves momentum behind that nothing was written to.
+            for array in arrays.values():
+                optimizer.state[array]["momentum_buffer"] = torch.zeros_like(array)
+        return optimizer
     return torch.optim.RMSprop(groups, lr=rate, alpha=config.beta2, momentum=config.momentum)
 
 
@@ -88,11 +93,11 @@ class Rules(torch.optim.Optimizer):
         """Above 0 where the gradients are not finite: then a capturable step changes nothing. (torch's name for it.)"""
         self.turn = 0
         """Which update this is; Muon's direction is found anew in every second one."""
+        rate = torch.tensor(min(lr, _HUGE), device=groups[0]["params"][0].device) if is_capturable else lr
         for group in self.param_groups:
+            group["lr"] = rate
             for parameter in group["params"]:
-                self.state[parameter] = first_state(group["rule"], parameter, is_capturable=is_capturable)
-            if is_capturable and group["params"]:
-                group["lr"] = torch.tensor(float(lr), device=group["params"][0].device)
+                self.state[parameter] = _first_state(group["rule"], parameter, is_capturable=is_capturable)
 
     @property
     def phase(self) -> int:
@@ -186,9 +191,14 @@ class Rules(torch.optim.Optimizer):
         torch._foreach_add_(changes, _EPSILON)
         changes = torch._foreach_div(first, changes)
         if self._cautious:
-            for change, momentum, gradient in zip(changes, first, gradients, strict=True):
-                along = (momentum * gradient > 0).to(change.dtype)
-                change *= along / along.mean().clamp_(min=1e-3)
+            along = torch._foreach_mul(first, gradients)
+            torch._foreach_sign_(along)
+            torch._foreach_clamp_min_(along, 0.0)  # 1 where the momentum goes along with the gradient, else 0
+            left = torch._foreach_norm(along, 1)
+            torch._foreach_div_(left, [float(array.numel()) for array in along])
+            torch._foreach_clamp_min_(left, 1e-3)
+            torch._foreach_div_(along, left)
+            torch._foreach_mul_(changes, along)
         torch._foreach_mul_(weights, 1 - rate * decay * share)
         torch._foreach_mul_(changes, rate * share / (1 - beta1**step))
         torch._foreach_sub_(weights, changes)
@@ -221,7 +231,7 @@ def _move(averages: list[Tensor], values: list[Tensor] | tuple[Tensor, ...], sha
     torch._foreach_add_(averages, torch._foreach_mul(values, share))
 
 
-def first_state(rule: str, weights: Tensor, *, is_capturable: bool = False) -> dict[str, Tensor]:
+def _first_state(rule: str, weights: Tensor, *, is_capturable: bool = False) -> dict[str, Tensor]:
     """The state before the first update."""
     names = ("momentum_buffer", "direction") if rule == "muon" else ("exp_avg", "exp_avg_sq")
     step = torch.zeros((), device=weights.device if is_capturable else None)
@@ -257,12 +267,13 @@ def orthogonalised(blocks: Tensor, *, is_narrow: bool = False) -> Tensor:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Sets the learning rate of every group."""
+    """Sets the learning rate of every group; of a capturable one, in the tensor that its groups share."""
+    shared = optimizer.param_groups[0]["lr"]
+    if isinstance(shared, Tensor):
+        shared.fill_(min(learning_rate, _HUGE))
+        return
     for group in optimizer.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(min(learning_rate, _HUGE))
-        else:
-            group["lr"] = learning_rate
+        group["lr"] = learning_rate
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -1,8 +1,9 @@
 """Runs the command line in a process that gets a real signal at an exact step.
 
-    python tests/interrupt.py SIGNAL STEP train corpus.txt ...
+    python tests/interrupt.py SIGNAL STEP RANK train corpus.txt ...
 
-SIGNAL (a name such as SIGTERM) arrives right after update number STEP of this process, through the operating system.
+SIGNAL (a name such as SIGTERM) arrives right after update number STEP, through the operating system, at the process
+that torchrun calls RANK (0 where there is but one).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def interrupt_after(step: int, number: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
-    interrupt_after(int(sys.argv[2]), signal.Signals[sys.argv[1]])
-    sys.argv = ["charrnn", *sys.argv[3:]]
+    if os.environ.get("RANK", "0") == sys.argv[3]:
+        interrupt_after(int(sys.argv[2]), signal.Signals[sys.argv[1]])
+    sys.argv = ["charrnn", *sys.argv[4:]]
     main()

@@ -221,6 +221,6 @@ def test_a_signal_saves_and_a_new_process_goes_on(
         return subprocess.run([*command, *options], env=environment, check=False, timeout=120).returncode
 
     assert train("whole") == 0
-    assert train("cut", str(Path(__file__).with_name("interrupt.py")), name, str(k)) == status
+    assert train("cut", str(Path(__file__).with_name("interrupt.py")), name, str(k), "0") == status
     assert train("cut") == 0
     assert_same_run(tmp_path / "cut", tmp_path / "whole")

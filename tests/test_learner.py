@@ -1,0 +1,147 @@
+"""A step of training made in several ways: whole or in parts, asking the host or not, within a range and beyond."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.distributed import World
+from charrnn.learner import Learner, NotFinite, Outcome, Way
+from charrnn.precision import LossScale
+
+T, B, V = 6, 7, 9
+CPU = torch.device("cpu")
+STEPS = 8
+
+
+def _model(cell: str = "lstm", dropout: float = 0.4) -> ModelConfig:
+    return ModelConfig(cell=cell, num_layers=2, hidden_size=8, embedding_size=5, dropout=dropout)  # type: ignore[arg-type]
+
+
+def _learner(cell: str = "lstm", *, way: Way | None = None, accumulate: int = 1, **settings: Any) -> Learner:
+    training = TrainingConfig(batch_size=B, bptt=T, state_reset=0.3, **{"precision": "fp32", **settings})
+    return Learner(_model(cell), training, V, CPU, accumulate=accumulate, way=way)
+
+
+def _windows() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, V, (STEPS, T + 1, B)))
+    return [(window[:-1], window[1:]) for window in ids]
+
+
+def _train(learner: Learner) -> list[Outcome]:
+    return [learner.step(*window, 0.02 / (n + 1)) for n, window in enumerate(_windows())]
+
+
+def _assert_close(one: Learner, other: Learner, tolerance: float) -> None:
+    for name, array in one.model.numpy_arrays().items():
+        np.testing.assert_allclose(array, other.model.numpy_arrays()[name], atol=tolerance, err_msg=name)
+    ours, theirs = one.state(), other.state()
+    assert set(ours) == set(theirs)
+    for name, state in ours.items():
+        if not name.startswith("optimizer.direction"):  # an iteration that makes small differences larger
+            np.testing.assert_allclose(state, theirs[name], atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, B])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_a_step_in_parts_is_the_step_in_one_piece(cell: str, accumulate: int) -> None:
+    """Loss, norm, weights, moments, state and generator, with dropout and resets; the 7 lanes in unequal parts."""
+    whole, parts = _learner(cell), _learner(cell, accumulate=accumulate)
+    for one, other in zip(_train(whole), _train(parts), strict=True):
+        torch.testing.assert_close(one.report, other.report, rtol=1e-5, atol=1e-5)
+    _assert_close(whole, parts, 1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_a_step_that_asks_the_host_nothing_is_the_step_that_does(optimizer: str, clip: float) -> None:
+    """The program that a GPU replays, run on a CPU: the graph's eager twin."""
+    learners = [_learner(way=way, optimizer=optimizer, clip_norm=clip) for way in ("host", "device")]  # type: ignore[arg-type]
+    for one, other in zip(*(_train(learner) for learner in learners), strict=True):
+        torch.testing.assert_close(one.report, other.report, rtol=1e-5, atol=1e-5)
+        assert one.is_clipped.item() == float(clip > 0)
+    _assert_close(*learners, 1e-5)
+
+
+@pytest.mark.parametrize("way", ["host", "device"])
+def test_a_scaled_loss_gives_the_same_step(way: Way) -> None:
+    """Scaled up before the backward pass and down after it: nothing is left of the scale, a power of two."""
+    plain, scaled = _learner(way=way), _learner(way=way)
+    scaled._scale = LossScale(CPU, 2.0**20)
+    for one, other in zip(_train(plain), _train(scaled), strict=True):
+        torch.testing.assert_close(one.report, other.report, rtol=1e-5, atol=1e-6)
+        assert not other.is_skipped
+    for name, array in plain.model.numpy_arrays().items():
+        np.testing.assert_allclose(array, scaled.model.numpy_arrays()[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("way", ["host", "device"])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
+def test_steps_that_overflow_are_skipped_and_counted_until_the_scale_fits(way: Way, optimizer: str) -> None:
+    """Weights and moments as they were, the norm not counted, the scale halved each time; then training goes on."""
+    learner = _learner(way=way, optimizer=optimizer)
+    learner._scale = LossScale(CPU, 2.0**127)
+    inputs, targets = _windows()[0]
+    before = {name: array.copy() for name, array in learner.model.numpy_arrays().items()}
+    scales = []
+    for _ in range(90):
+        scales.append(float(learner._scale.scale))
+        outcome = learner.step(inputs, targets, 0.02)
+        assert torch.isfinite(outcome.report).all()
+        if not outcome.is_skipped:
+            break
+        assert outcome.gradient_norm == 0
+        for name, array in learner.model.numpy_arrays().items():
+            np.testing.assert_array_equal(array, before[name])
+    assert 1 < len(scales) < 90
+    assert scales == [2.0 ** (127 - n) for n in range(len(scales))]
+    assert any((array != before[name]).any() for name, array in learner.model.numpy_arrays().items())
+    assert all(np.isfinite(array).all() for array in learner.state().values())
+
+
+@pytest.mark.parametrize("way", ["host", "device"])
+def test_what_no_scale_can_mend_is_a_divergence(way: Way) -> None:
+    """A loss that is not finite, and a gradient that overflows without any scale, are not skipped in silence."""
+    learner = _learner(way=way)
+    learner._scale = LossScale(CPU, 1.0)
+    with torch.no_grad():
+        learner.model.arrays()["embedding"][:] = torch.nan
+    inputs, targets = _windows()[0]
+    if way == "host":
+        with pytest.raises(NotFinite):
+            learner.step(inputs, targets, 0.02)
+    else:
+        outcome = learner.step(inputs, targets, 0.02)
+        assert not torch.isfinite(outcome.loss + outcome.gradient_norm)
+        assert not outcome.is_skipped
+
+
+@pytest.mark.parametrize("way", ["host", "device"])
+def test_state_goes_out_and_in_in_the_middle(way: Way) -> None:
+    """A second learner goes on bit for bit, the scale of the loss and Muon's turn included."""
+    learners = []
+    for is_interrupted in (False, True):
+        learner = _learner(way=way)
+        learner._scale = LossScale(CPU, 2.0**10)
+        for n, window in enumerate(_windows()):
+            if is_interrupted and n == 3:
+                arrays, state = learner.model.numpy_arrays(), learner.state()
+                learner = _learner(way=way)
+                learner._scale = LossScale(CPU)
+                learner.load(arrays, state)
+            learner.step(*window, 0.02)
+        learners.append(learner)
+    _assert_close(*learners, 0.0)
+
+
+def test_the_lanes_of_ranks_are_all_lanes_once() -> None:
+    """For every number of ranks: side by side, none left out, none twice, as equal as can be."""
+    for size in range(1, B + 1):
+        shares = [World(rank, size).lanes(B) for rank in range(size)]
+        assert [lane for share in shares for lane in range(B)[share]] == list(range(B))
+        sizes = {share.stop - share.start for share in shares}
+        assert max(sizes) - min(sizes) <= 1
