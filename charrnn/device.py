@@ -23,6 +23,11 @@ from charrnn.precision import use_exact_products
 # cuBLAS needs a fixed workspace to be deterministic, and reads this when the first context is made.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+# Operations a second in fp16 of one multiprocessor, by compute capability.
+_OLDEST = (0, 0)
+_PER_MULTIPROCESSOR = {_OLDEST: 0.1e12, (7, 0): 0.5e12, (8, 0): 1.2e12, (8, 6): 0.6e12, (9, 0): 3e12}
+_OF_FP16 = {"tf32": 0.5, "fp32": 0.1}
+
 
 def choose_device(name: DeviceName, *, is_needed: bool = True) -> torch.device:
     """The device that `--device` means. `auto` takes CUDA where there is a GPU, else the CPU. Raises UsageError.
@@ -53,9 +58,13 @@ def describe_gpu(device: torch.device) -> GPU:
 def nominal_speed(device: torch.device, precision: str) -> float:
     """What a whole run on `device` keeps, updates, validations and samples included, in operations a second.
 
-    By its kind alone, so that it is always the same. On a CPU a core of a few GHz is taken for granted; on a GPU the
-    figure is not used.
+    By its kind alone, so that it is always the same. On a CPU a core of a few GHz is taken for granted; on a GPU it is
+    half of what the matrix units of its generation are said to do, an estimate that nothing here has measured.
     """
+    if device.type == "cuda":
+        gpu = describe_gpu(device)
+        generation = max(known for known in _PER_MULTIPROCESSOR if known <= max(gpu.capability, _OLDEST))
+        return gpu.multiprocessors * _PER_MULTIPROCESSOR[generation] * _OF_FP16.get(precision, 1.0)
     library = find_library()
     if library is None:
         return torch.get_num_threads() * 17e9

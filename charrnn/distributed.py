@@ -115,6 +115,8 @@ def local_device(device: torch.device, world: World) -> torch.device:
     """On a GPU, the one of this process: each has its own. Raises UsageError where there are fewer."""
     if device.type != "cuda" or world.is_alone:
         return device
+    if not torch.cuda.is_available():  # only planned for
+        return device
     local, count = torchrun.local_rank(), torch.cuda.device_count()
     if local >= count:
         raise UsageError(
@@ -125,13 +127,26 @@ def local_device(device: torch.device, world: World) -> torch.device:
     return torch.device("cuda", local)
 
 
+_joined: list[str] = []
+
+
+def has_joined() -> bool:
+    """Whether this process was one of several at any time: its threads may still be about."""
+    return bool(_joined)
+
+
 @contextmanager
 def joined(world: World, device: torch.device) -> Iterator[None]:
     """Inside, the processes can talk: numbers on the CPU through gloo, gradients on GPUs through NCCL."""
     if world.is_alone:
         yield
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    has_gpu = device.type == "cuda" and torch.cuda.is_available()
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo")
+    except ValueError as error:  # it names the variable of the environment that is missing
+        raise UsageError(f"the processes do not find each other: {error}", "start with torchrun") from error
+    _joined.append(device.type)
     try:
         yield
     finally:

@@ -51,49 +51,68 @@ class Expectation:
     advice: str = ""
 
 
-def expected(cell: str, input_size: int, hidden_size: int, lanes: int, precision: str, gpu: GPU) -> Expectation:
-    """The kernels of one layer trained on `lanes` lanes at once (of one process, and of one part of a split step)."""
+def expected(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    lanes: int,
+    precision: str,
+    gpu: GPU,
+    *,
+    parts: int = 1,
+    is_first: bool = True,
+) -> Expectation:
+    """The kernels of one layer trained on `lanes` lanes in `parts` (of a split step, or of processes of their own).
+
+    The first layer's input is the embedding; that of another is as wide as the layer below it.
+    """
     widest_forward, widest_backward = _NARROW[cell]
+    kernel, why, advice = _wide(cell, input_size, hidden_size, lanes, precision, gpu, parts, is_first)
     if gpu.capability >= (6, 0):
         if hidden_size <= widest_backward:
             return Expectation(
                 "small", "small", f"{cell} layers of up to {widest_backward} units have one of their own"
             )
         if hidden_size <= widest_forward:
-            backward, why, _ = _wide(cell, input_size, hidden_size, lanes, precision, gpu)
             return Expectation(
                 "small",
-                backward,
+                kernel,
                 f"between {widest_backward} and {widest_forward} units only the forward pass is the small kernel, "
                 "which is slow there with many lanes" + (f"; backward: {why}" if why else ""),
-                f"--hidden {widest_backward} or {_next_width(widest_forward)}",
+                f"--hidden {widest_backward}" + (f", or {advice}" if advice else ""),
             )
-    kernel, why, advice = _wide(cell, input_size, hidden_size, lanes, precision, gpu)
     return Expectation(kernel, kernel, why or "fp16, and every size is one it takes", advice)
 
 
 def _wide(
-    cell: str, input_size: int, hidden_size: int, lanes: int, precision: str, gpu: GPU
+    cell: str, input_size: int, hidden_size: int, lanes: int, precision: str, gpu: GPU, parts: int, is_first: bool
 ) -> tuple[Kernel, str, str]:
-    """persistent or standard, why not the first, and what to change."""
+    """persistent or standard, why not the first, and what to change: all of it together gives the first."""
     if not _has_persistent(gpu):
         return "standard", f"{gpu.name} is not among those that torch uses the persistent kernel on", ""
-    if cell == "gru":
-        return "standard", "torch keeps gru layers from the persistent kernel", "--cell lstm"
     wrong, advice = [], []
+    if cell == "gru" and gpu.capability[0] > 7:
+        wrong.append("torch keeps gru layers from the persistent kernel")
+        advice.append("--cell lstm")
+        cell = "lstm"
     if precision != "fp16":
         wrong.append(f"the precision is {precision}, not fp16")
         advice.append("--precision fp16")
     if hidden_size % _STEP or hidden_size > _WIDEST:
         wrong.append(f"{hidden_size} units are not a multiple of {_STEP} up to {_WIDEST}")
-        advice.append(f"--hidden {_next_width(hidden_size)}")
-    elif input_size % _STEP:
+    width = min(_WIDEST, -(-max(hidden_size, _NARROW[cell][0] + 1) // _STEP) * _STEP)
+    if width != hidden_size:
+        advice.append(f"--hidden {width}")
+    if is_first and input_size % _STEP:
         wrong.append(f"an input of {input_size} is not a multiple of {_STEP}")
         advice.append(f"--embedding {-(-input_size // _STEP) * _STEP}")
-    if not _takes_lanes(cell, hidden_size, lanes, gpu):
-        wrong.append(f"{lanes} lanes at once are not a number it is used for")
-        advice.append(f"--batch {_next_lanes(cell, hidden_size, lanes, gpu)}")
-    return ("standard", ", ".join(wrong), " ".join(advice)) if wrong else ("persistent", "", "")
+    # Of the width that is advised, since not every width takes the same lanes.
+    fitting = [number for number in range(8, _MOST_LANES + 1, 8) if _takes_lanes(cell, width, number, gpu)]
+    if lanes % parts or lanes // parts not in fitting:
+        at_once = f"{lanes} lanes at once" if parts == 1 else f"{lanes} lanes in {parts} parts"
+        wrong.append(f"{at_once} are not a number it is used for")
+        advice.append(f"--batch {parts * min(fitting, key=lambda number: abs(parts * number - lanes))}")
+    return ("standard" if wrong else "persistent"), ", ".join(wrong), " ".join(advice)
 
 
 def _has_persistent(gpu: GPU) -> bool:
@@ -106,25 +125,16 @@ def _has_persistent(gpu: GPU) -> bool:
 def _takes_lanes(cell: str, hidden_size: int, lanes: int, gpu: GPU) -> bool:
     if gpu.capability[0] == 7:  # for windows of 40 and more characters
         return (lanes % 16 == 0 and lanes not in (80, 112) and lanes <= _MOST_LANES) or lanes == 8
-    return lanes % 8 == 0 and lanes <= _MOST_LANES and (cell == "lstm" or lanes < 96 or hidden_size < 896)
+    return lanes % 8 == 0 and lanes <= _MOST_LANES and (cell != "rnn" or lanes < 96 or hidden_size < 896)
 
 
-def _next_lanes(cell: str, hidden_size: int, lanes: int, gpu: GPU) -> int:
-    """The number of lanes it takes that is nearest."""
-    fitting = [number for number in range(8, _MOST_LANES + 1, 8) if _takes_lanes(cell, hidden_size, number, gpu)]
-    return min(fitting, key=lambda number: abs(number - lanes))
-
-
-def _next_width(hidden_size: int) -> int:
-    return max(2 * _STEP, min(_WIDEST, -(-hidden_size // _STEP) * _STEP))
-
-
-def explain(model: ModelConfig, lanes: int, precision: str, gpu: GPU) -> list[str]:
-    """A line for each run of layers that are alike: kernel, reason, what to change."""
+def explain(model: ModelConfig, lanes: int, precision: str, gpu: GPU, *, parts: int = 1) -> list[str]:
+    """A line for each run of layers that are alike: kernel, reason, what to change; `parts`: see `expected`."""
     found: list[tuple[list[int], Expectation]] = []
     for layer in range(1, model.num_layers + 1):
         input_size = model.embedding_size if layer == 1 else model.hidden_size
-        expectation = expected(model.cell, input_size, model.hidden_size, lanes, precision, gpu)
+        sizes = (input_size, model.hidden_size, lanes)
+        expectation = expected(model.cell, *sizes, precision, gpu, parts=parts, is_first=layer == 1)
         if found and found[-1][1] == expectation:
             found[-1][0].append(layer)
         else:

@@ -12,7 +12,7 @@ from typing import Any, Self
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import OPTIONS, Budget, DataConfig, ModelConfig, RunConfig, TrainingConfig
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.recipe import DEFAULT_BUDGET, REFERENCE_SPEED, choose, fit_to_corpus, validation_share
+from charrnn.recipe import REFERENCE_SPEED, choose, default_budget, fit_to_corpus, validation_share
 
 # What runs did whose checkpoints do not name these settings.
 _BEFORE_THEY_EXISTED = {"cautious": False, "average": 0.0, "precision": "fp32"}
@@ -71,9 +71,9 @@ def plan_start(request: Request, characters: int, device: str, speed: float = RE
 
     `speed` is what a whole run keeps of the device's, in operations a second.
     """
-    budget = request.budget or DEFAULT_BUDGET
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
+    budget = request.budget or default_budget(characters, device, speed)
     recipe = choose(characters, budget, device, speed, request.model)
     training = replace(recipe.training, **request.training)
     fitted = fit_to_corpus(training, characters)

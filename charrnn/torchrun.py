@@ -27,6 +27,7 @@ def local_rank() -> int:
 
 def _number(name: str, otherwise: int) -> int:
     value = os.environ.get(name, str(otherwise))
-    if not value.isdecimal():
+    # No more digits than any count of processes has: Python refuses to read thousands of them.
+    if not value.isdecimal() or len(value) > 9:
         raise UsageError(f"{name} is {value!r}, not a whole number", "start with torchrun, or unset it")
     return int(value)

@@ -108,13 +108,15 @@ class Trainer:
         """
         with devices.out_of_memory_explained(_SMALLER, self._device):
             yield from self._begin()
+            self._look()
             while True:
                 try:
                     if self._pace.validation_is_due(self._counters):
                         yield from self._validate()
+                        self._look()
                     if self._pace.sample_is_due(self._counters):
                         yield self._sample()
-                    self._look()
+                        self._look()
                     if self._signal is not None or self._pace.is_over(self._counters):
                         break
                     self._step()

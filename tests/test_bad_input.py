@@ -248,6 +248,16 @@ _CASES: dict[str, Case] = {
     # Budgets and combinations
     "two budgets": Case("train text.txt --steps 3 --epochs 2", USAGE, "more than one budget was given: --epochs, --st"),
     "three budgets": Case("train text.txt --steps 3 --epochs 2 --minutes 1", USAGE, "more than one budget"),
+    "more parts than lanes": Case(
+        "train text.txt --batch 5 --accumulate 9 --hidden 4 --steps 1", USAGE,
+        ("--batch is 5, too few lanes for 9 pieces of a step", "--batch 9 or more, or a smaller --accumulate"),
+    ),
+    "more parts than a small text has lanes": Case(
+        "train text.txt --accumulate 9 --hidden 4 --steps 1", USAGE, "too few lanes for 9 pieces of a step"
+    ),
+    "more parts than lanes, to be tried": Case(
+        "train text.txt --batch 5 --accumulate 9 --hidden 4 --steps 1 --dry-run", USAGE, "--batch is 5, too few lanes"
+    ),
     "everything held out": Case(
         "train text.txt --validation-fraction 0.5 --test-fraction 0.5", USAGE, ("held-out share", "is 1.0", "0.9")
     ),
@@ -368,6 +378,126 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(charrnn: Callable[..
     _check(charrnn("train", "text.txt", "--out", "new", "--hidden", "9", "--dry-run"), USAGE, "--hidden 8 -> 9")
 
 
+@pytest.fixture
+def without_gpu() -> None:
+    """The test plans for a GPU that is not at hand."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is an NVIDIA GPU")
+
+
+def _plan_for_a_gpu(charrnn: Callable[..., Result], *arguments: str) -> list[str]:
+    """The notices of a dry run on a text that is long enough for any lanes."""
+    Path("long.txt").write_text("abc def gh\n" * 30_000)
+    result = charrnn("train", "long.txt", "--device", "cuda", "--dry-run", "--steps", "1", *arguments)
+    assert (result.status, result.out) == (0, ""), result.err
+    assert not Path("checkpoints/long").exists()
+    return [line.removeprefix("note: ") for line in result.err.splitlines()]
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_a_dry_run_for_a_gpu_that_is_not_here(charrnn: Callable[..., Result]) -> None:
+    """What it holds for is said, and which kernel the defaults get there; to train it takes a GPU all the same."""
+    start, expected, *_, gpu, kernel = _plan_for_a_gpu(charrnn)
+    assert "1 step on cuda -> checkpoints/long" in start
+    assert ", fp16; " in expected
+    assert gpu == "torch sees no NVIDIA GPU here: what follows holds for an H200-class GPU"
+    assert re.match(r"layers? 1( to \d)?: cuDNN's persistent kernel expected \(", kernel)
+    _check(charrnn("train", "long.txt", "--device", "cuda", "--steps", "1"), USAGE, "--device is cuda", "no NVIDIA GPU")
+    assert not Path("checkpoints/long").exists()
+
+
+@pytest.mark.usefixtures("without_gpu")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("", ["persistent"]),
+        ("--cell gru", ["standard", "torch keeps gru layers from the persistent kernel", "to change it: --cell lstm"]),
+        ("--hidden 500", ["standard", "500 units are not a multiple of 128", "to change it: --hidden 512"]),
+        ("--hidden 100", ["small"]),
+        ("--precision tf32", ["standard", "the precision is tf32, not fp16", "to change it: --precision fp16"]),
+        ("--accumulate 2", ["persistent"]),
+        ("--accumulate 16", ["standard", "64 lanes in 16 parts are not a number it is", "to change it: --batch 128"]),
+        ("--batch 128 --accumulate 16", ["persistent"]),
+        ("--batch 66 --accumulate 2", ["standard", "66 lanes in 2 parts are not", "to change it: --batch 64"]),
+        ("--batch 62", ["standard", "62 lanes at once are not", "to change it: --batch 64"]),
+    ],
+)
+def test_the_kernel_of_other_settings(charrnn: Callable[..., Result], arguments: str, said: list[str]) -> None:
+    """What stands in the way, and what to change; of a split step what counts are the lanes of a part."""
+    settings = {"--layers": "3", "--hidden": "512", "--embedding": "128", "--batch": "64", "--bptt": "80"}
+    changed = arguments.split()
+    settings |= dict(zip(changed[::2], changed[1::2], strict=True))
+    *_, gpu, kernel = _plan_for_a_gpu(charrnn, *(word for pair in settings.items() for word in pair))
+    assert "torch sees no NVIDIA GPU" in gpu
+    assert kernel.startswith(f"layers 1 to 3: cuDNN's {said[0]} kernel expected (")
+    assert all(words in kernel for words in said)
+    assert ("to change it" in kernel) == (said[0] == "standard")
+
+
+def _refused_among_several(result: Result, *said: str) -> None:
+    """As `_check`; who it is stands before the message of every process but the first."""
+    who = os.environ.get("RANK", "0")
+    lines = result.err.splitlines()
+    if who != "0":
+        assert all(line.startswith(f"process {who}: ") for line in lines)
+        result = replace(result, err="\n".join(line.removeprefix(f"process {who}: ") for line in lines))
+    _check(result, USAGE, *said)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"RANK": "junk"}, ("RANK is 'junk', not a whole number", "start with torchrun, or unset it")),
+        ({"RANK": "junk", "WORLD_SIZE": "2"}, ("RANK is 'junk'",)),
+        ({"RANK": ""}, ("RANK is ''",)),
+        ({"RANK": "9" * 5000}, ("RANK is '9999",)),
+        ({"WORLD_SIZE": "two"}, ("WORLD_SIZE is 'two', not a whole number",)),
+        ({"WORLD_SIZE": "1.5"}, ("WORLD_SIZE is '1.5'",)),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, ("RANK is 2, and WORLD_SIZE 2", "start with torchrun, or unset both")),
+        ({"RANK": "-1", "WORLD_SIZE": "2"}, ("RANK is '-1', not a whole number",)),
+        ({"RANK": "1"}, ("RANK is 1, and WORLD_SIZE 1",)),
+        ({"WORLD_SIZE": "0"}, ("RANK is 0, and WORLD_SIZE 0",)),
+    ],
+    ids=lambda value: (
+        " ".join(f"{name}={number[:9]}" for name, number in value.items()) if isinstance(value, dict) else ""
+    ),
+)
+def test_an_environment_that_torchrun_does_not_make(
+    charrnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: tuple[str, ...]
+) -> None:
+    """Refused before a folder is made, and before anything is joined."""
+    _never_join(monkeypatch)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    _refused_among_several(charrnn("train", "text.txt", "--out", "new", "--hidden", "4", "--steps", "1"), *said)
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+@pytest.mark.parametrize("command", ["train -", "train text.txt -", "train text.txt --validation -"])
+def test_one_standard_input_for_several(
+    charrnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, command: str, rank: str
+) -> None:
+    """Each process would read a part of it: none begins."""
+    _never_join(monkeypatch)
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = charrnn(*command.split(), "--hidden", "4", "--steps", "1", stdin=b"abc def gh\n" * 50)
+    _refused_among_several(result, "several processes cannot read one standard input", "put the text into a file")
+
+
+def _never_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on a process that would wait for others, fails."""
+    import torch.distributed
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("a process joined others")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", fail)
+
+
 def test_a_precision_that_this_machine_lacks(charrnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     """An error before anything is made."""
     monkeypatch.setattr("charrnn.precision.find_library", lambda: None)
@@ -392,7 +522,7 @@ _VALUES: dict[str, dict[str, list[str]]] = {
     "train text.txt": {
         **dict.fromkeys(
             ("--layers", "--hidden", "--embedding", "--batch", "--bptt", "--steps", "--validate-every", "--log-every",
-             "--sample-length", "--patience", "--threads"),
+             "--sample-length", "--patience", "--accumulate", "--threads"),
             _NOT_POSITIVE_INTEGERS,
         ),
         **dict.fromkeys(("--sample-every", "--warmup"), _NOT_COUNTS),

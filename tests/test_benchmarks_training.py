@@ -1,47 +1,62 @@
 """What the benchmarks of training count and compare with, where a mistake would flatter: against hand-worked figures
-and torch's own module."""
+and torch's own module. That for a GPU is rehearsed whole."""
 
 from __future__ import annotations
 
+import gc
+import json
 import math
+import weakref
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.autograd import DeviceType
 
+from tests.benchmarks import gpu
 from tests.benchmarks.command import Command
-from tests.benchmarks.steps import Shape
+from tests.benchmarks.steps import CPU, Kind, Shape, alternate, plain_step
 from tests.benchmarks.transformer import Recipe, Transformer, score, train
 
 TINY = Recipe(
     num_layers=2, num_heads=3, width=12, context=7, batch_size=5, iterations=9, warmup=2, validation_batches=4
 )
 V = 11
+SHAPE = Shape("lstm", layers=2, hidden=3, embedding=5, lanes=2, window=7, vocabulary=11)
 
 
 def test_operations_of_a_step_by_hand() -> None:
     """Products a character: 5 x 12 and 3 x 12 in the first layer, twice 3 x 12 in the second, 3 x 11 in the decoder."""
-    shape = Shape("lstm", layers=2, hidden=3, embedding=5, lanes=2, window=7, vocabulary=11)
-    assert shape.operations(with_first=True) == (60 + 36 + 36 + 36 + 33) * 2 * 3 * 14
-    assert shape.operations(with_first=False) == (36 + 36 + 36 + 33) * 2 * 3 * 14
-    assert shape._replace(cell="gru").operations(with_first=True) == (45 + 27 + 27 + 27 + 33) * 2 * 3 * 14
+    assert SHAPE.operations(with_first=True) == (60 + 36 + 36 + 36 + 33) * 2 * 3 * 14
+    assert SHAPE.operations(with_first=False) == (36 + 36 + 36 + 33) * 2 * 3 * 14
+    assert SHAPE._replace(cell="gru").operations(with_first=True) == (45 + 27 + 27 + 27 + 33) * 2 * 3 * 14
+
+
+def _command(*nats: float, start: float | None = 1.25) -> Command:
+    """0.1 seconds a step, a validation after every tenth, which takes 5 seconds; 40 characters a step."""
+    lines: list[dict[str, Any]] = [
+        {"step": step, "seconds": 0.1 * step + 5.0 * ((step - 1) // 10), "learning_rate": 1.0}
+        for step in range(2, 10 * len(nats) + 1, 2)
+    ]
+    lines += [
+        {"step": 10 * count, "seconds": 1.0 * count + 5.0 * (count - 1), "validation_nats": one}
+        for count, one in enumerate(nats, start=1)
+    ]
+    return Command([{**line, "characters": 40 * line["step"]} for line in lines], seconds=60.0, start=start)
 
 
 def test_the_moment_of_a_loss_by_hand() -> None:
-    """0.1 seconds a step, and 5 seconds for each validation, which the pace leaves out and the run's clock does not."""
-    lines = [
-        {"step": step, "seconds": 0.1 * step + 5.0 * ((step - 1) // 10), "learning_rate": 1.0}
-        for step in range(2, 31, 2)
-    ]
-    lines += [
-        {"step": step, "seconds": 0.1 * step + 5.0 * (step // 10 - 1), "validation_nats": nats}
-        for step, nats in ((10, 2.0), (20, 1.8), (30, 1.5))
-    ]
-    found = Command(lines, seconds=60.0, start=1.25).first_below(1.886)
+    """A validation's time is left out by the pace, and not by the run's clock."""
+    found = _command(2.0, 1.8, 1.5).first_below(1.886)
     assert found is not None
     assert (found["nats"], found["step"]) == (1.8, 20)
     assert [found[clock] for clock in ("seconds", "command", "steps alone")] == pytest.approx([7.0, 8.25, 2.0])
-    assert Command(lines, seconds=60.0, start=None).first_below(1.5) is None
+    assert _command(2.0, 1.8, 1.5, start=None).first_below(1.5) is None
 
 
 def test_the_transformer_is_torchs_own() -> None:
@@ -102,3 +117,208 @@ def test_the_transformer_learns_and_its_validations_change_nothing() -> None:
         weights.append(model.state_dict())
     for one, other in zip(weights[0].values(), weights[1].values(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_round_has_an_even_number_of_each_step() -> None:
+    """Two to warm up, two to tell how many, and then as many in each round; the order is turned round."""
+    calls: list[str] = []
+    steps = {name: lambda name=name: calls.append(name) for name in "ab"}
+    taken = alternate(steps, rounds=2, moment=0.0)
+    assert {name: len(seconds) for name, seconds in taken.items()} == {"a": 2, "b": 2}
+    assert "".join(calls) == "aabb" + "aabb" + "aabb" + "bbaa"
+
+
+@pytest.fixture
+def _flags() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("_flags")
+def test_the_kinds_of_the_plain_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TF32 is allowed until the gradients are there and forbidden after; bf16 gives another loss, but not much."""
+    seen: list[tuple[bool, bool]] = []
+    clip = nn.utils.clip_grad_norm_
+
+    def looking(*arguments: Any) -> torch.Tensor:
+        seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        return clip(*arguments)
+
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", looking)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    losses: dict[str, list[float]] = {}
+    kinds: tuple[Kind, ...] = ("fp32", "tf32", "bf16")
+    for kind in kinds:
+        torch.manual_seed(0)
+        step = plain_step(SHAPE._replace(cell="gru"), CPU, kind)
+        losses[kind] = [float(step()) for _ in range(3)]  # type: ignore[arg-type]
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert not torch.backends.cudnn.allow_tf32
+    assert seen == [(False, False)] * 3 + [(True, True)] * 3 + [(False, False)] * 3
+    assert losses["tf32"] == losses["fp32"] != losses["bf16"] == pytest.approx(losses["fp32"], abs=0.02)
+
+
+def test_rates_by_hand() -> None:
+    """The median of the rounds' ratios is not the ratio of the medians: 4/1, 9/3 and 1/2."""
+    found = gpu.rates({"ours": [1.0, 3.0, 2.0], "plain tf32": [4.0, 9.0, 1.0], "plain bf16": [2.0, 2.0, 2.0]}, 12)
+    assert found["ours"] == {"ms": 2000.0, "c/s": 6, "spread": 1.0, "x plain tf32": 3.0, "x plain bf16": 1.0}
+    assert found["plain tf32"] == {"ms": 4000.0, "c/s": 3, "spread": 2.0}
+
+
+def test_floors_by_hand() -> None:
+    """201 x 84 operations at 84 a second; 7 characters and 2 layers, there and back, at half a second each."""
+    row = gpu.shares(SHAPE, seconds=402.0, rate=84.0, link=0.5)
+    floors = {"all": 201.0, "needed": 141.0, "serial": 14.0, "wavefront": 8.0}
+    for name, floor in floors.items():
+        assert row[f"{name} ms"] == 1e3 * floor
+        assert row[f"{name}/step"] == floor / 402.0
+
+
+def test_a_chain_is_made_of_products_that_need_each_other() -> None:
+    """Weights solved for from the first product explain the second, and keep the length of what they turn."""
+    H = 3
+    work, (there, back) = gpu.chain(SHAPE._replace(lanes=5), 2, torch.float32, CPU)
+    before = there.clone()
+    work()
+    weights = torch.linalg.lstsq(before[:, :H], back).solution
+    assert weights.shape == (H, 4 * H)
+    torch.testing.assert_close(back[:, :H] @ weights, there, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(there[:, :H].norm(dim=1), before[:, :H].norm(dim=1))
+
+
+def test_a_graph_keeps_what_it_was_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph knows tensors by their address alone: one let go of would be overwritten by the next replay."""
+    replays: list[int] = []
+    monkeypatch.setattr(gpu, "record", lambda *_: SimpleNamespace(replay=lambda: replays.append(1)))
+    tensor = torch.zeros(3)
+    alive = weakref.ref(tensor)
+
+    def work(tensor: torch.Tensor = tensor) -> None:
+        tensor.add_(1.0)
+
+    step: Any = gpu.recorded(work, [SimpleNamespace(is_cuda=True)])  # type: ignore[list-item]
+    del work, tensor
+    gc.collect()
+    step()
+    assert replays == [1]
+    assert alive() is not None
+    del step
+    gc.collect()
+    assert alive() is None
+
+
+def test_memory_is_counted_from_before_a_step_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 GiB were in use, and 3 taken from the driver."""
+    calls: list[str] = []
+    figures = {"memory_allocated": 2, "memory_reserved": 3, "max_memory_allocated": 7, "max_memory_reserved": 11}
+    for name, gibibytes in figures.items():
+        monkeypatch.setattr(torch.cuda, name, lambda figure=gibibytes: figure * 2**30)
+    for name in ("reset_peak_memory_stats", "synchronize"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: calls.append(name))
+
+    def make() -> Callable[[], None]:
+        calls.append("made")
+        return lambda: calls.append("run")
+
+    _, memory = gpu.with_memory(make, torch.device("cuda"))
+    assert memory == {"GiB": 5.0, "reserved": 8.0}
+    assert calls == ["reset_peak_memory_stats", "made", *["run"] * gpu.WARM_UPS, "synchronize"]
+
+
+def _average(key: str, us: float, count: int, where: DeviceType, *, is_user_annotation: bool = False) -> Any:
+    return SimpleNamespace(
+        key=key, count=count, device_type=where, is_user_annotation=is_user_annotation,
+        self_device_time_total=us, self_cpu_time_total=0.0,
+    )  # fmt: skip
+
+
+def test_kernels_are_ranked_by_time() -> None:
+    """Of two steps; what the host did, the marks it set and waiting do not count."""
+    rows = gpu.ranked(
+        [
+            _average("gemm", 100.0, 4, DeviceType.CUDA),
+            _average("aten::mm", 100.0, 4, DeviceType.CPU),
+            _average("Optimizer.step", 400.0, 2, DeviceType.CUDA, is_user_annotation=True),
+            _average("Context Sync", 900.0, 2, DeviceType.CUDA),
+            _average("LSTM_elementWise_PERSIST_fp", 300.0, 2, DeviceType.CUDA),
+        ],
+        DeviceType.CUDA,
+    )
+    assert rows == [
+        {"share": 1.0, "us": 200.0, "calls": 3.0, "kernel": "all of 2 kinds", "persist": True},
+        {"share": 0.75, "us": 150.0, "calls": 1.0, "kernel": "LSTM_elementWise_PERSIST_fp", "persist": True},
+        {"share": 0.25, "us": 50.0, "calls": 2.0, "kernel": "gemm", "persist": False},
+    ]
+    with pytest.raises(RuntimeError, match="saw nothing"):
+        gpu.ranked([_average("aten::mm", 100.0, 4, DeviceType.CPU)], DeviceType.CUDA)
+
+
+def test_the_moment_of_the_mark() -> None:
+    """With the best of all, which need not be the last; or without a moment."""
+    row = gpu.moments(_command(1.9, 1.4, 1.3, 1.45))
+    assert (row["mark"], row["nats"], row["step"]) == ("below 1.4697", 1.4, 20)
+    assert row["command"] == pytest.approx(8.25)
+    assert (row["best nats"], row["best step"]) == (1.3, 30)
+    row = gpu.moments(_command(1.9, 1.8))
+    assert (row["mark"], row["best nats"]) == ("never below 1.4697", 1.8)
+    assert "seconds" not in row
+
+
+def test_every_part_for_a_gpu_is_rehearsed(
+    text_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each part finds something, nothing is left out, and what is kept as it comes is what is printed at the end."""
+    gpu.main(["--rehearse", "--rounds", "1", "--json", "--out", f"{tmp_path}/out", "--corpus", str(text_file(3000))])
+    found = json.loads(capsys.readouterr().out)
+    assert found["rehearsal"] is True
+    assert gpu.LEFT_OUT not in found
+    kept: dict[str, list[Any]] = {}
+    for line in (tmp_path / "out").read_text("utf-8").splitlines()[1:]:
+        row = json.loads(line)
+        kept.setdefault(row.pop("part"), []).append(row)
+    assert kept == {part: found[part] for part in gpu.PARTS}
+    for row in found["speed"]:
+        assert 0 < row["loss"] < 2 * math.log(96)
+
+
+def test_what_does_not_fit_the_budget_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """And said so, for each piece; that is no failure."""
+    gpu.main(["--rehearse", "--budget", "0", "speed", "sizes"])
+    assert capsys.readouterr().out.count("it may take") == len(gpu.REHEARSAL.shapes) + len(gpu.REHEARSAL.widths)
+
+
+def test_what_fails_leaves_the_rest(
+    text_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step that cannot be made is told; the others are measured, and so is the next part."""
+
+    def broken(error: BaseException, *_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(gpu, "OurStep", partial(broken, ValueError("no such\nkernel")))
+    monkeypatch.setattr(gpu.command, "train", partial(broken, SystemExit("exit status 6")))
+    words = ["--rehearse", "--rounds", "1", "--json", "--corpus", str(text_file())]
+    with pytest.raises(SystemExit) as caught:
+        gpu.main([*words, "speed", "floors", "time", "sizes"])
+    assert caught.value.code == 1
+    found = json.loads(capsys.readouterr().out)
+    told = "ValueError: no such kernel"
+    assert [row.get("failed") for row in found["speed"][:4]] == [told, told, told, None]
+    assert found["speed"][3]["c/s"] > 0
+    assert [row["failed"] for row in found[gpu.LEFT_OUT]] == [told, told, "SystemExit: exit status 6"]
+    assert found["sizes"]
+
+
+def test_without_a_text_there_is_no_time_to_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is left out with a note."""
+    gpu.main(["--rehearse", "--json", "--corpus", "nowhere.txt", "time"])
+    (row,) = json.loads(capsys.readouterr().out)[gpu.LEFT_OUT]
+    assert "nowhere.txt is no text" in row["skipped"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is an NVIDIA GPU")
+def test_without_a_gpu_there_is_only_a_rehearsal() -> None:
+    """Figures from a CPU must not pass for a GPU's."""
+    with pytest.raises(SystemExit, match="--rehearse"):
+        gpu.main([])

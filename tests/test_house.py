@@ -80,6 +80,7 @@ def test_every_option_is_in_the_readme() -> None:
 def test_the_readme_mentions_no_option_that_is_gone() -> None:
     """Outside the tables too, and not counting other programs' options and those of the benchmarks."""
     known = {flag for _, flag in _options()} | {"--help", "--version", "--install-completion"}
+    known |= {"--nproc-per-node", "--nnodes", "--rdzv-endpoint", "--rdzv-backend"}  # torchrun's
     ours = re.sub(r"`python -m tests\.benchmarks[^`]*`", "", README)
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", ours))
     assert mentioned <= known, mentioned - known

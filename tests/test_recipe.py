@@ -10,7 +10,8 @@ import torch
 
 from charrnn import device
 from charrnn.config import Budget, ModelConfig
-from charrnn.recipe import REFERENCE_SPEED, choose, expected_characters, operations
+from charrnn.kernels import GPU, IMAGINED, expected
+from charrnn.recipe import REFERENCE_SPEED, choose, default_budget, expected_characters, operations
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,19 @@ def test_operations_are_those_of_the_products() -> None:
     assert expected_characters(lstm, 5, 2e9, 10) == pytest.approx(2e9 * 10 / (3 * 2 * (36 + 72 + 15)))
 
 
+@pytest.mark.parametrize(
+    ("capability", "per_multiprocessor"),
+    [((9, 0), 3e12), ((8, 9), 0.6e12), ((8, 0), 1.2e12), ((7, 5), 0.5e12), ((6, 1), 1e11)],
+)
+def test_nominal_speed_of_a_gpu_goes_by_its_generation(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], per_multiprocessor: float
+) -> None:
+    """And by its size; tf32 is taken for half as fast, fp32 for a tenth."""
+    monkeypatch.setattr(device, "describe_gpu", lambda _: GPU("a GPU", capability, 30, 10**10))
+    found = [device.nominal_speed(torch.device("cuda"), precision) for precision in ("fp16", "tf32", "fp32")]
+    assert found == pytest.approx([30 * per_multiprocessor * share for share in (1.0, 0.5, 0.1)])
+
+
 @pytest.mark.parametrize(("best_set", "per_thread"), [(None, 17e9), (0, 8e9), (1, 25e9), (2, 50e9)])
 def test_nominal_speed_is_that_of_the_threads(
     monkeypatch: pytest.MonkeyPatch, best_set: int | None, per_thread: float
@@ -93,7 +107,7 @@ def test_nominal_speed_is_that_of_the_threads(
             assert device.nominal_speed(torch.device("cpu"), "bf16") * 2 == REFERENCE_SPEED * threads
 
 
-@pytest.mark.parametrize("name", ["cpu", "mps", "cuda"])
+@pytest.mark.parametrize("name", ["cpu", "mps"])
 def test_choices_move_one_way(name: str) -> None:
     """Never narrower with more time or speed, never wider for less text, never less dropout for more epochs."""
     sizes = [round(180 * 1.9**k) for k in range(22)]
@@ -117,6 +131,42 @@ def test_choices_move_one_way(name: str) -> None:
     assert rates == sorted(rates)
     assert rates[0] >= 0.0
     assert rates[-1] <= 0.6
-    if name != "cuda":  # there one model serves all
-        assert len(np.unique(widths)) == 16
-        assert len(set(rates)) > 50
+    assert len(np.unique(widths)) == 16
+    assert len(set(rates)) > 50
+
+
+@pytest.mark.parametrize("budget", [Budget(minutes=0.5), Budget(minutes=10), Budget(epochs=3), Budget(epochs=100)])
+def test_choices_for_a_gpu_suit_its_fastest_kernel(budget: Budget) -> None:
+    """Whatever the text: a kernel better than the standard one, wider and deeper for more text, enough updates."""
+    sizes = [round(5000 * 1.7**k) for k in range(22)]
+    recipes = [choose(size, budget, "cuda", 4e14) for size in sizes]
+    for size, recipe in zip(sizes, recipes, strict=True):
+        model, training = recipe.model, recipe.training
+        for input_size in (model.embedding_size, model.hidden_size):
+            kernel = expected("lstm", input_size, model.hidden_size, training.batch_size, "fp16", IMAGINED)
+            assert kernel.forward == kernel.backward == ("small" if model.hidden_size == 128 else "persistent")
+        steps = training.batch_size * training.bptt
+        assert steps == 16 * 64 or steps * 20_000 <= 40 * size
+    weights = [(recipe.model.num_layers, recipe.model.hidden_size) for recipe in recipes]
+    assert weights == sorted(weights)
+    assert weights[0] == (1, 128)
+    assert weights[-1] == (3, 1024)
+    if budget.epochs is not None:  # in minutes, deeper models read less
+        read = [recipe.training.batch_size * recipe.training.bptt for recipe in recipes]
+        assert read == sorted(read)
+        assert read[-1] == 128 * 128
+
+
+def test_the_default_budget_is_minutes_unless_a_gpu_knows_the_text_sooner() -> None:
+    """Twelve epochs of a small text on a GPU; ten minutes of a large one, on a slow GPU, and on any CPU."""
+    ten = Budget(minutes=10)
+    assert default_budget(10**6, "cuda", 4e14) == Budget(epochs=12)
+    assert default_budget(10**9, "cuda", 4e14) == default_budget(10**6, "cuda", 1e11) == ten
+    assert default_budget(10**6, "cpu", REFERENCE_SPEED) == ten
+
+
+def test_on_a_gpu_the_pace_of_the_steps_limits_what_is_read() -> None:
+    """By hand: 2 layers at 6 us a step; more lanes read more, until the arithmetic is what limits."""
+    model = ModelConfig(num_layers=2, hidden_size=3)
+    assert expected_characters(model, 5, 1e14, 10, lanes=16) == pytest.approx(10 * 16 / 12e-6)
+    assert expected_characters(model, 5, 2e9, 10, lanes=10**6) == expected_characters(model, 5, 2e9, 10)

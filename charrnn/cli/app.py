@@ -13,7 +13,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -128,7 +128,24 @@ def main() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal's encoding lacks is spelled out
-    make_app(sys.argv[1:])()
+    try:
+        make_app(sys.argv[1:])()
+    except SystemExit as leaving:
+        distributed = sys.modules.get("charrnn.distributed")  # it would load torch
+        if distributed is not None and distributed.has_joined() and isinstance(leaving.code, int):
+            _leave_at_once(leaving.code)
+        raise
+
+
+def _leave_at_once(status: int) -> NoReturn:
+    """Ends one of several processes without the interpreter's farewell.
+
+    gloo's threads may still be letting go of the last messages, and of Python objects with them; one that wants the
+    interpreter's lock while that is shut down for good aborts the process.
+    """
+    _settle(sys.stdout)
+    _settle(sys.stderr)
+    os._exit(status)
 
 
 _COMMANDS = {"train": "train", "sample": "sample", "eval": "evaluate", "inspect": "inspect"}

@@ -13,17 +13,19 @@ import torch
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Corpus
-from charrnn.device import describe_gpu, measured_speed
+from charrnn.device import describe_gpu, measured_speed, nominal_speed
 from charrnn.distributed import World
 from charrnn.kernels import IMAGINED, explain
 from charrnn.memory import training_memory
 from charrnn.plan import Plan
 from charrnn.precision import choose_precision
-from charrnn.recipe import expected_characters
+from charrnn.recipe import EPOCHS_ON_GPU, expected_characters
 from charrnn.runs import Run
 
 # What a whole run, with its updates, validations and samples, keeps of the speed of a large matrix product.
 _KEPT = {"bf16": 0.42, "fp32": 0.6}
+
+_TOO_OFTEN = 4 * EPOCHS_ON_GPU
 
 
 def describe(
@@ -46,8 +48,11 @@ def describe(
         steps = plan.budget.steps
         characters = plan.budget.amount * size if steps is None else steps * training.batch_size * training.bptt
     elif device.type == "cpu":
-        speed = _KEPT[precision] * measured_speed(precision)
+        speed = _KEPT[precision] * measured_speed(precision) * world.size
         characters = expected_characters(model, vocabulary, speed, plan.budget.minutes * 60)
+    elif device.type == "cuda":
+        speed, lanes = nominal_speed(device, precision) * world.size, training.batch_size
+        characters = expected_characters(model, vocabulary, speed, plan.budget.minutes * 60, lanes=lanes)
     expected = (
         ""
         if characters is None
@@ -61,11 +66,13 @@ def describe(
         f"{precision}{threads}; dropout {model.dropout:g}, {training.optimizer}, learning rate "
         f"{training.learning_rate:g} ({training.decay} decay); change it with --hidden, --layers, --dropout, --lr, ..."
     )
+    if characters is not None and device.type == "cuda" and characters > _TOO_OFTEN * size:
+        yield f"that is the same text over and over: --epochs {EPOCHS_ON_GPU:g} is done sooner, and often ends lower"
     if device.type == "cuda":
         gpu = describe_gpu(device)
         if gpu is IMAGINED:
             yield f"torch sees no NVIDIA GPU here: what follows holds for {gpu.name}"
-        yield from explain(model, -(-training.batch_size // parts), precision, gpu)
+        yield from explain(model, training.batch_size, precision, gpu, parts=parts)
 
 
 def _pieces(plan: Plan, world: World) -> str:

@@ -7,6 +7,7 @@ the text has been read and found long enough. Refuses to know options, how a run
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -51,13 +52,15 @@ def carry_out(
     with contextlib.ExitStack() as stack:
         display = stack.enter_context(TrainingDisplay(quiet=quiet))
         if torchrun.world_size() > 1:
-            _join(arguments, device_name, stack)
+            _join([*arguments, validation], device_name, stack, is_needed=not dry_run)
         request, run, corpus = _read(request, arguments, validation, glob, out, display, quiet=quiet)
         stop = stack.enter_context(StopOnSignal(quiet=quiet, deaf=_REPEATED if torchrun.world_size() > 1 else 0.0))
         return _run(request, run, corpus, display, device_name, threads, stop, fresh=fresh, dry_run=dry_run)
 
 
-def _join(arguments: list[str], device_name: DeviceName, stack: contextlib.ExitStack) -> None:
+def _join(
+    arguments: list[str | None], device_name: DeviceName, stack: contextlib.ExitStack, *, is_needed: bool
+) -> None:
     """Makes this process one of several, until the `stack` is left. Raises UsageError where they cannot all do it."""
     from charrnn.device import choose_device
     from charrnn.distributed import joined, local_device, world_from_environment
@@ -65,7 +68,7 @@ def _join(arguments: list[str], device_name: DeviceName, stack: contextlib.ExitS
     if "-" in arguments:
         raise UsageError("several processes cannot read one standard input (-)", "put the text into a file")
     world = world_from_environment()
-    stack.enter_context(joined(world, local_device(choose_device(device_name), world)))
+    stack.enter_context(joined(world, local_device(choose_device(device_name, is_needed=is_needed), world)))
 
 
 def _read(
@@ -127,7 +130,7 @@ def _run(
 ) -> int | None:
     from charrnn.cli.outlook import describe
     from charrnn.device import choose_device, prepare
-    from charrnn.distributed import local_device, world_from_environment
+    from charrnn.distributed import check_parts, local_device, world_from_environment
     from charrnn.precision import choose_precision
     from charrnn.train import Trainer
 
@@ -136,13 +139,14 @@ def _run(
     prepare(device, threads)
     choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
     if dry_run:
-        plan, resume = _plan(request, run, corpus, device, fresh=fresh)
+        plan, resume = _plan(request, run, corpus, device, world, fresh=fresh)
+        check_parts(plan.training.batch_size, world.size, plan.run.accumulate)
         for text in (*plan.notices, *describe(plan, corpus, run, device, resume, world)):
             display.show(Notice(text))
         return None
     with run.locked() if world.is_first else contextlib.nullcontext():
-        plan, resume = _plan(request, run, corpus, device, fresh=fresh)
-        _check_same_start(world, run, corpus, resume)
+        plan, resume = _plan(request, run, corpus, device, world, fresh=fresh)
+        _check_same_start(world, run, corpus, plan, device, resume)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
         if resume is not None and trainer.is_finished:
             notice = f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over"
@@ -161,25 +165,41 @@ def _run(
     raise AssertionError("a run ends with Finished")
 
 
-def _check_same_start(world: World, run: Run, corpus: Corpus, resume: checkpoints.Checkpoint | None) -> None:
-    """Raises UsageError where processes would train on different texts, or some go on and others start."""
-    if not world.is_same(int(corpus.sha256[:12], 16)):
+def _check_same_start(
+    world: World, run: Run, corpus: Corpus, plan: Plan, device: torch.device, resume: checkpoints.Checkpoint | None
+) -> None:
+    """Raises UsageError where processes would train different models on different texts, or some go on and some not."""
+    if world.is_alone:
+        return
+    from charrnn.precision import choose_precision
+
+    if not world.is_same(_number_for(corpus.sha256)):
         raise UsageError("the processes do not read the same text", "give each machine the same files")
     if not world.is_same(-1 if resume is None else resume.progress["step"]):
         raise UsageError(
             f"the processes do not find the same run in {run.folder}", "put it where all machines see it, with --out"
         )
+    if not world.is_same(_number_for(repr((plan, choose_precision(plan.training.precision, device))))):
+        raise UsageError(
+            "the processes do not choose the same settings, since their machines differ",
+            "choose them yourself: --hidden, --layers, --dropout, --batch, --precision",
+        )
+
+
+def _number_for(text: str) -> int:
+    """A number that two texts share only where they are the same (or once in 10^14), and that fits into a float."""
+    return int(hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12], 16)
 
 
 def _plan(
-    request: Request, run: Run, corpus: Corpus, device: torch.device, *, fresh: bool
+    request: Request, run: Run, corpus: Corpus, device: torch.device, world: World, *, fresh: bool
 ) -> tuple[Plan, checkpoints.Checkpoint | None]:
     """What to do in the run's folder."""
     from charrnn.device import nominal_speed
     from charrnn.precision import choose_precision
 
     precision = choose_precision(request.training.get("precision", "auto"), device)
-    speed = nominal_speed(device, precision)
+    speed = nominal_speed(device, precision) * world.size
     if fresh:
         return plan_start(request, len(corpus) - corpus.separate_validation, device.type, speed), None
     if run.last.exists():

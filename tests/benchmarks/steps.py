@@ -1,16 +1,19 @@
 """A step of training, ours and the plain one that every tutorial writes, timed in turn.
 
 The plain step is nn.Embedding, one nn.LSTM or nn.GRU of all layers, nn.Linear, cross-entropy, clip_grad_norm_ and
-torch's default Adam. Both read the same random text, and cutting the next window is part of a step. Knows shapes and
-clocks. Refuses to know what is made of the figures.
+torch's default Adam. Both read the same random text through the same feed, and cutting the next window is part of a
+step; on a GPU that is a gather in its memory, so the plain step is spared the copy from the host that tutorials make.
+A step gives its loss, on the device. Beside them the matrix product that is the ceiling for both. Knows shapes, devices
+and clocks. Refuses to know what is made of the figures.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +21,17 @@ from torch import nn
 
 from charrnn.batches import Ring
 from charrnn.config import ModelConfig, TrainingConfig
-from charrnn.learner import Learner
+from charrnn.feed import make_feed
+from charrnn.learner import Learner, Way
+from charrnn.precision import products
 
 MOMENT = 0.3  # seconds that one round of one loop takes, about
 CPU = torch.device("cpu")
 
 Step = Callable[[], object]
+
+Kind = Literal["fp32", "tf32", "bf16"]
+"""What the plain step's products are made of; bf16 is torch's autocast."""
 
 
 class Shape(NamedTuple):
@@ -40,12 +48,27 @@ class Shape(NamedTuple):
     def __str__(self) -> str:
         return f"{self.cell} {self.layers}x{self.hidden} E{self.embedding} B{self.lanes} T{self.window}"
 
+    @property
+    def characters(self) -> int:
+        """That one step reads."""
+        return self.lanes * self.window
+
+    @property
+    def gates(self) -> int:
+        """Rows of a layer's matrices."""
+        return {"lstm": 4, "gru": 3}[self.cell] * self.hidden
+
+    @property
+    def model(self) -> ModelConfig:
+        """The network, in our terms."""
+        cell: Any = self.cell
+        return ModelConfig(cell=cell, num_layers=self.layers, hidden_size=self.hidden, embedding_size=self.embedding)
+
     def operations(self, *, with_first: bool) -> int:
         """Floating point operations of one step's matrix products, with or without the first layer's input product."""
-        gates = {"lstm": 4, "gru": 3}[self.cell] * self.hidden
         inputs = self.embedding * with_first + (self.layers - 1) * self.hidden
-        multiplications = (inputs + self.layers * self.hidden) * gates + self.hidden * self.vocabulary
-        return 3 * 2 * multiplications * self.lanes * self.window
+        multiplications = (inputs + self.layers * self.hidden) * self.gates + self.hidden * self.vocabulary
+        return 3 * 2 * multiplications * self.characters
 
 
 class _Plain(nn.Module):
@@ -63,55 +86,77 @@ class _Plain(nn.Module):
         return self.decoder(output), state
 
 
-def _windows(shape: Shape) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _windows(shape: Shape, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Window after window of a random text, letters as unequally frequent as in writing."""
     ids = np.random.default_rng(0).zipf(1.6, 200_000) % shape.vocabulary
-    ring = Ring(ids.astype(np.uint8), shape.lanes, shape.window)
-    return (ring.at(number * shape.window) for number in itertools.count())
+    feed = make_feed(Ring(ids.astype(np.uint8), shape.lanes, shape.window), slice(0, shape.lanes), device)
+    return (feed.at(number * shape.window) for number in itertools.count())
 
 
-def plain_step(shape: Shape, device: torch.device = CPU) -> Step:
-    """A training step of torch's own modules, optimizer and all."""
+def plain_step(shape: Shape, device: torch.device = CPU, kind: Kind = "fp32") -> Step:
+    """A training step of torch's own modules, optimizer and all. Where fp32 is exact is the process's affair."""
     model = _Plain(shape).to(device)
     optimizer = torch.optim.Adam(model.parameters())
-    windows, state = _windows(shape), None
+    windows, state = _windows(shape, device), None
 
-    def step() -> None:
+    def step() -> torch.Tensor:
         nonlocal state
-        inputs, targets = (ids.to(device) for ids in next(windows))
-        logits, after = model(inputs, state)
-        state = tuple(array.detach() for array in after) if isinstance(after, tuple) else after.detach()
-        loss = nn.functional.cross_entropy(logits.reshape(-1, shape.vocabulary), targets.reshape(-1))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        with products("tf32", device) if kind == "tf32" else contextlib.nullcontext():
+            inputs, targets = (ids.to(device) for ids in next(windows))
+            with torch.autocast(device.type, torch.bfloat16, enabled=kind == "bf16"):
+                logits, after = model(inputs, state)
+                loss = nn.functional.cross_entropy(logits.reshape(-1, shape.vocabulary), targets.reshape(-1))
+            state = tuple(array.detach() for array in after) if isinstance(after, tuple) else after.detach()
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        return loss.detach()
 
     return step
 
 
 class OurStep:
-    """A training step of this house, with AdamW, since the plain one has Adam: the rule is not what is compared."""
+    """A training step of this house. With AdamW unless told otherwise, since the plain one has Adam: the rule is not
+    what is compared. `way` is the learner's, by default what it takes on the device; `settings` are TrainingConfig's.
+    """
 
-    def __init__(self, shape: Shape, device: torch.device = CPU, precision: Any = "auto") -> None:
-        cell: Any = shape.cell
-        model = ModelConfig(
-            cell=cell, num_layers=shape.layers, hidden_size=shape.hidden, embedding_size=shape.embedding
+    def __init__(
+        self,
+        shape: Shape,
+        device: torch.device = CPU,
+        precision: Any = "auto",
+        *,
+        way: Way | None = None,
+        **settings: Any,
+    ) -> None:
+        training = TrainingConfig(
+            batch_size=shape.lanes, bptt=shape.window, precision=precision, **{"optimizer": "adamw", **settings}
         )
-        training = TrainingConfig(batch_size=shape.lanes, bptt=shape.window, precision=precision, optimizer="adamw")
-        self._learner, self._windows = Learner(model, training, shape.vocabulary, device), _windows(shape)
+        self._learner = Learner(shape.model, training, shape.vocabulary, device, way=way)
+        self._windows = _windows(shape, device)
         self.precision: str = self._learner.precision
         """What auto has come to."""
 
-    def __call__(self) -> None:
-        self._learner.step(*next(self._windows), 1e-3)
+    def __call__(self) -> torch.Tensor:
+        return self._learner.step(*next(self._windows), 1e-3).loss
 
 
-def alternate(steps: dict[str, Step], rounds: int, device: torch.device = CPU) -> dict[str, list[float]]:
+def product(size: int, dtype: torch.dtype, device: torch.device = CPU) -> Step:
+    """A product of square matrices of random numbers: 2 `size`^3 operations."""
+    left, right = torch.randn(2, size, size, device=device).to(dtype)
+    out = torch.empty_like(left)
+    return lambda: torch.mm(left, right, out=out)
+
+
+def alternate(
+    steps: dict[str, Step], rounds: int, device: torch.device = CPU, moment: float = MOMENT
+) -> dict[str, list[float]]:
     """Seconds of each step, one figure a round; in every other round the order is turned round."""
     for step in steps.values():
         _seconds(step, 2, device)  # kernels are chosen and memory is taken once
-    counts = {name: max(1, round(MOMENT / _seconds(step, 2, device))) for name, step in steps.items()}
+    # An even number of each: Muon does more in every second step.
+    counts = {name: 2 * max(1, round(moment / 2 / _seconds(step, 2, device))) for name, step in steps.items()}
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds):
         for name in list(steps)[:: -1 if number % 2 else 1]:
@@ -124,6 +169,11 @@ def _seconds(step: Step, count: int, device: torch.device) -> float:
     began = time.perf_counter()
     for _ in range(count):
         step()
+    wait(device)
+    return (time.perf_counter() - began) / count
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return (time.perf_counter() - began) / count

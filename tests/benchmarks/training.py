@@ -48,6 +48,7 @@ import torch
 
 from charrnn import device as devices
 from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.precision import choose_precision
 from tests.benchmarks import command, transformer
 from tests.benchmarks.steps import CPU, OurStep, Shape, Step, alternate, plain_step
 
@@ -260,7 +261,7 @@ def main() -> None:
     options = _options()
     devices.prepare(CPU, options.threads)
     found: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cpu": cpu_name()}
-    found["auto precision"] = devices.choose_precision("auto", CPU)
+    found["auto precision"] = choose_precision("auto", CPU)
     for part in options.parts:
         if part == "encoding":
             found[part] = encoding(options.json)
