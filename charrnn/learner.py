@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -60,7 +61,8 @@ def _choose_way(training: TrainingConfig, device: torch.device, world: World) ->
     if device.type != "cuda" or training.optimizer == "rmsprop":  # torch's cannot skip
         return "host"
     # torch's sgd takes its learning rate from the host, and what processes say to each other is the host's business.
-    return "graph" if world.is_alone and training.optimizer != "sgd" else "device"
+    is_recorded = world.is_alone and training.optimizer != "sgd" and os.environ.get("CHARRNN_GRAPHS") != "0"
+    return "graph" if is_recorded else "device"
 
 
 class NotFinite(Exception):

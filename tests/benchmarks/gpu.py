@@ -17,7 +17,7 @@ speed    Characters a second of `steps.py`'s two steps. Ours computes in the pre
          share of the median. `GiB` is the most that tensors took at once since before the step was made, `reserved`
          what torch took from the driver for them: a graph keeps a pool of its own. `loss` is of the last step made, a
          sign of life: the steps do not make equally many.
-time     The real command with its defaults for one minute, no samples: when the first validation below nanoGPT's
+time     The real command with its defaults, its budget too, but no samples: when the first validation below nanoGPT's
          published best on tiny Shakespeare begins, by the clocks of `training.py`, and the best of all.
 floors   performance.md's two floors for our step, from ceilings measured in the same rounds. Compute: its matrix
          products (`all`; without the first layer's input product, which could be a look-up: `needed`) at the rate of
@@ -124,7 +124,7 @@ FULL = Scale(
     precision="auto", way="graph", kinds=("fp32", "tf32", "bf16"),
     types={"fp16": torch.float16, "fp32": torch.float32},
     square=8192, links=256, widths=(128, 160, 192, 256), lanes=(32, 64, 128), window=128,
-    train=("--minutes", "1"), moment=0.3, rounds=5,
+    train=(), moment=0.3, rounds=5,
 )  # fmt: skip
 REHEARSAL = Scale(
     device=CPU,
