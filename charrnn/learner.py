@@ -204,8 +204,6 @@ class Learner:
         # Of several processes each knows its own loss, but the norm is the same for all, and it is bad where a loss is.
         is_bad = ~torch.isfinite(norm if not self.world.is_alone else loss + norm)
         is_overflow = is_bad & torch.isfinite(loss) & (scale > 1.0) if self._scale else torch.zeros_like(is_bad)
-        if self._scale:
-            self._scale.update(is_bad.float())
         skips = self.way == "host" and bool(is_bad)
         if skips and not bool(is_overflow):
             raise NotFinite(float(loss), float(norm))
@@ -218,6 +216,8 @@ class Learner:
             if self.way != "host":
                 self._optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
             self._optimizer.step()
+        if self._scale:
+            self._scale.update(is_bad.float())  # in place: nothing above may come after it
         for ours, new in zip(self._carry, carry, strict=True):
             for to, value in zip(ours, new, strict=True):
                 to.copy_(value)

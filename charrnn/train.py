@@ -71,18 +71,17 @@ class Trainer:
         self._stop = stop
         self._world = world
         self._signal: int | None = None
-        self._parts = corpus.split(plan.data)
+        self._parts, self._counters = corpus.split(plan.data), Counters()
         self._ring = Ring(self._parts.train, plan.training.batch_size, plan.training.bptt)
         self._pace = Pace(plan.budget, plan.run, self._ring, len(self._parts.validation))
         self._prime = corpus.vocabulary.encode(plan.run.prime)
-        self._counters = Counters()
-        lanes, accumulate = world.lanes(plan.training.batch_size), plan.run.accumulate
-        check_parts(plan.training.batch_size, world.size, accumulate)
+        lanes, accumulate = plan.training.batch_size, plan.run.accumulate
+        check_parts(lanes, world.size, accumulate)
         with devices.out_of_memory_explained(_SMALLER, device):
             self._learner = Learner(
                 plan.model, plan.training, len(corpus.vocabulary), device, accumulate=accumulate, world=world
             )
-            self._feed = make_feed(self._ring, lanes, device)
+            self._feed = make_feed(self._ring, world.lanes(lanes), device)
         self._tally, self._since_validation = self._tallies = Tally(device), Tally(device)
         if resume is not None:
             self._restore(resume)

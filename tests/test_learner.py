@@ -73,12 +73,14 @@ def test_a_step_that_asks_the_host_nothing_is_the_step_that_does(optimizer: str,
 
 @pytest.mark.parametrize("way", ["host", "device"])
 def test_a_scaled_loss_gives_the_same_step(way: Way) -> None:
-    """Scaled up before the backward pass and down after it: nothing is left of the scale, a power of two."""
-    plain, scaled = _learner(way=way), _learner(way=way)
-    scaled._scale = LossScale(CPU, 2.0**20)
+    """Scaled up before the backward pass and down after it, also where the scale grows: nothing is left of it."""
+    plain, scaled = _learner(way=way, clip_norm=0.05), _learner(way=way, clip_norm=0.05)
+    scaled._scale = LossScale(CPU)
+    scaled._scale.load(np.array([2.0**20, 1996]))
     for one, other in zip(_train(plain), _train(scaled), strict=True):
         torch.testing.assert_close(one.report, other.report, rtol=1e-5, atol=1e-6)
         assert not other.is_skipped
+    assert float(scaled._scale.scale) == 2.0**21
     for name, array in plain.model.numpy_arrays().items():
         np.testing.assert_allclose(array, scaled.model.numpy_arrays()[name], atol=1e-6)
 
