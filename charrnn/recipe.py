@@ -35,7 +35,7 @@ _MOST_LAYERS = 3
 _LAYER_WEIGHTS = 2 * 4 * _MOST_WIDTH**2
 _LADDER = ((16, 64), (32, 64), (32, 128), (64, 128), (128, 128))
 _UPDATES = 20_000
-EPOCHS_ON_GPU = 12.0
+EPOCHS_ON_GPU = 6.0
 _MOST_READ = 40.0  # epochs after which a run has learned what it will, however long it lasts
 
 

@@ -158,10 +158,10 @@ def test_choices_for_a_gpu_suit_its_fastest_kernel(budget: Budget) -> None:
 
 
 def test_the_default_budget_is_minutes_unless_a_gpu_knows_the_text_sooner() -> None:
-    """Twelve epochs of a small text on a GPU; ten minutes of a large one, on a slow GPU, and on any CPU."""
+    """Six epochs of a small text on a GPU; ten minutes of a large one, on a slow GPU, and on any CPU."""
     ten = Budget(minutes=10)
-    assert default_budget(10**6, "cuda", 4e14) == Budget(epochs=12)
-    assert default_budget(10**9, "cuda", 4e14) == default_budget(10**6, "cuda", 1e11) == ten
+    assert default_budget(10**6, "cuda", 4e14) == Budget(epochs=6)
+    assert default_budget(10**9, "cuda", 4e14) == default_budget(10**6, "cuda", 5e10) == ten
     assert default_budget(10**6, "cpu", REFERENCE_SPEED) == ten
 
 

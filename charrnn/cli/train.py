@@ -63,7 +63,7 @@ def train(
         typer.Option(
             "--minutes",
             help="Minutes of training, validation and saving included.",
-            show_default="10; on a GPU 12 epochs, where that is less",
+            show_default="10; on a GPU 6 epochs, where that is less",
             rich_help_panel=_BUDGET,
         ),
     ] = None,
