@@ -140,6 +140,11 @@ class Learner:
         self._parts = [World(part, accumulate).lanes(count) for part in range(accumulate)]
         self._carry = self.model.zero_state(count)
         self._report = torch.zeros(4, device=device)
+        # All gradients side by side, as one vector and as views of it.
+        sizes = [parameter.numel() for parameter in self._parameters]
+        self._gradient = torch.zeros(sum(sizes), device=device)
+        pieces = torch.split(self._gradient, sizes)
+        self._gradients = [piece.view_as(p) for piece, p in zip(pieces, self._parameters, strict=True)]
         self._window = torch.zeros(2, training.bptt, count, dtype=torch.int64, device=device)
         self._steps = 0
         self._learning_rate = 0.0
@@ -199,8 +204,8 @@ class Learner:
         scale = self._scale.scale if self._scale else 1.0
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         assert len(gradients) == len(self._parameters)
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        norm = torch.linalg.vector_norm(flat) / scale
+        torch.cat([gradient.flatten() for gradient in gradients], out=self._gradient)
+        norm = torch.linalg.vector_norm(self._gradient) / scale
         # Of several processes each knows its own loss, but the norm is the same for all, and it is bad where a loss is.
         is_bad = ~torch.isfinite(norm if not self.world.is_alone else loss + norm)
         is_overflow = is_bad & torch.isfinite(loss) & (scale > 1.0) if self._scale else torch.zeros_like(is_bad)
@@ -209,10 +214,10 @@ class Learner:
             raise NotFinite(float(loss), float(norm))
         threshold = self._training.clip_norm or math.inf
         if not skips:
-            flat = flat * ((threshold / (norm + _TINY)).clamp(max=1.0) / scale)
-            sizes = [parameter.numel() for parameter in self._parameters]
-            for parameter, gradient in zip(self._parameters, flat.split(sizes), strict=True):
-                parameter.grad = gradient.view_as(parameter)
+            if self._scale or self.way != "host" or bool(norm > threshold):
+                self._gradient.mul_((threshold / (norm + _TINY)).clamp(max=1.0) / scale)
+            for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+                parameter.grad = gradient
             if self.way != "host":
                 self._optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
             self._optimizer.step()
