@@ -323,6 +323,9 @@ _CASES: dict[str, Case] = {
     "weights too large to compute with": Case(
         "inspect text.txt -c big -u L1.h0", CHECKPOINT, "L1.h0 is not finite", lambda: Path("big").write_bytes(_big())
     ),
+    "guesses of weights too large to compute with": Case(
+        "inspect text.txt -c big --predictions", CHECKPOINT, "not finite", lambda: Path("big").write_bytes(_big())
+    ),
     # Evaluating
     "a score of nothing": Case("eval empty", TEXT, "nothing to score", _write("empty", b"")),
     "a score of one character": Case("eval one", TEXT, "nothing to score", _write("one", b"a")),
@@ -549,7 +552,7 @@ _VALUES: dict[str, dict[str, list[str]]] = {
         "--threads": [*_NOT_POSITIVE_INTEGERS, "100000"],
     },
     "inspect text.txt": {
-        **dict.fromkeys(("--units", "--length"), _NOT_POSITIVE_INTEGERS),
+        **dict.fromkeys(("--units", "--length", "--guesses"), _NOT_POSITIVE_INTEGERS),
         "--from": _NOT_COUNTS,
     },
 }  # fmt: skip
@@ -815,6 +818,7 @@ def test_a_run_in_another_process_is_left_alone(charrnn: Callable[..., Result]) 
         "inspect",
         "inspect --json",
         "inspect text.txt -n 9 --json",
+        "inspect text.txt -n 9 --predictions",
         "--help",
         "train --help",
         "--version",

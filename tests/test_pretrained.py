@@ -170,7 +170,14 @@ def test_int8_weights_come_close() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["sample -n 20 --count 3 --color", "inspect text.txt", "inspect text.txt -u L1.i2 --json", "inspect"]
+    "command",
+    [
+        "sample -n 20 --count 3 --color",
+        "inspect text.txt",
+        "inspect text.txt -u L1.i2 --json",
+        "inspect text.txt --predictions",
+        "inspect",
+    ],
 )
 def test_neither_sampling_nor_inspecting_imports_torch(command: str) -> None:
     """On a CPU, from the command line and from Python; the first character needs nothing that takes long."""

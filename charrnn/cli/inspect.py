@@ -78,6 +78,24 @@ def inspect(
         ),
     ] = None,
     device: Annotated[DeviceName, DEVICE] = "cpu",
+    predictions: Annotated[
+        bool,
+        typer.Option(
+            "--predictions",
+            help="Show what the model expects after each character: its likeliest guesses, in a grid.",
+            rich_help_panel=_TEXT,
+        ),
+    ] = False,
+    guesses: Annotated[
+        int | None,
+        typer.Option(
+            "--guesses",
+            min=1,
+            help="With --predictions: how many guesses for each character.",
+            show_default="5",
+            rich_help_panel=_TEXT,
+        ),
+    ] = None,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -85,17 +103,20 @@ def inspect(
     charrnn inspect                                     what the newest run is, and how it learned
     charrnn inspect held_out.txt                        the units that vary most over the text
     charrnn inspect held_out.txt --unit L2.c17 --html c17.html
+    charrnn inspect held_out.txt --predictions          what it expects after each character
     """
     from charrnn import checkpoint as checkpoints
+    from charrnn.cli import predictions as guessing
     from charrnn.runs import find_checkpoint
 
+    number = guessing.check(predictions=predictions, guesses=guesses, units=len(unit or []))
     if device not in ("cpu", "auto"):
         raise UsageError(f"--device is {device}", "inspect reads one character at a time and computes on the CPU")
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
     if text is None:
-        if unit or html:
-            raise UsageError("--unit and --html need a text to colour", "charrnn inspect TEXT --unit ...")
+        if unit or html or predictions:
+            raise UsageError("--unit, --html and --predictions need a text", "charrnn inspect TEXT --unit ...")
         _summarise(path, loaded, as_json=as_json)
         return
     import numpy as np
@@ -104,13 +125,18 @@ def inspect(
     from charrnn.neurons.record import liveliest, parse_unit
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
-    read = _read(text, loaded, unknown, start + length)
+    read = _read(text, loaded, unknown, start + length + predictions)  # what follows the last one is guessed too
     if not read:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
     if len(read) <= start:
         raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
     engine = make_engine(loaded.model, loaded.parameters)
     ids = loaded.vocabulary.encode(read) if loaded.vocabulary.kind == "text" else _latin(read)
+    if predictions:
+        charged = unknown == "error" or loaded.vocabulary.kind == "bytes"
+        shown = guessing.Shown(start, length, number, chosen, charged, as_json, html)
+        guessing.show(engine, ids, read, loaded, path, shown)
+        return
     with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
         chosen = chosen or liveliest(engine, ids, units)
         values = _values(engine, ids, chosen, start)

@@ -10,7 +10,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charrnn.display.palette import diverging, is_dark
+from charrnn.display.palette import Colour, diverging, is_dark
 from charrnn.display.safe import visible_character
 
 _STYLE = """
@@ -35,14 +35,19 @@ class Picture:
 
 def render(heading: str, pictures: Sequence[Picture]) -> str:
     """The page as text."""
-    stops = ", ".join(_css(place / 8) for place in range(9))
-    body = "\n".join(_section(picture, stops) for picture in pictures)
+    stops = ", ".join(css(diverging(place / 8)) for place in range(9))
+    return frame(heading, "\n".join(_section(picture, stops) for picture in pictures))
+
+
+def frame(heading: str, body: str, style: str = "") -> str:
+    """A page around `body`, which is HTML; `style` adds to the rules that every page has."""
+    rules = f"{_STYLE}\n{style}".rstrip()
     return (
         "<!DOCTYPE html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_escape(heading)}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n"
+        f"<title>{_escape(heading)}</title>\n<style>\n{rules}\n</style>\n</head>\n<body>\n"
         f"<h1>{_escape(heading)}</h1>\n{body}\n</body>\n</html>\n"
     )
 
@@ -51,11 +56,11 @@ def _section(picture: Picture, stops: str) -> str:
     span = picture.high - picture.low
     cells = []
     for character, value in zip(picture.text, picture.values, strict=True):
-        share = (value - picture.low) / span
-        ink = "#fff" if is_dark(diverging(share)) else "#000"
+        colour = diverging((value - picture.low) / span)
+        ink = "#fff" if is_dark(colour) else "#000"
         shown = {"\n": "\u21b5\n", "\t": "\u2192\t"}.get(character) or visible_character(character)
         cells.append(
-            f'<span style="background:{_css(share)};color:{ink}" title="{value:+.3f}">{html.escape(shown)}</span>'
+            f'<span style="background:{css(colour)};color:{ink}" title="{value:+.3f}">{html.escape(shown)}</span>'
         )
     return (
         f"<h2>{_escape(picture.title)}</h2>\n<div>{picture.low:+g}"
@@ -68,6 +73,7 @@ def _escape(text: str) -> str:
     return html.escape("".join(map(visible_character, text)))
 
 
-def _css(share: float) -> str:
-    red, green, blue = diverging(share)
+def css(colour: Colour) -> str:
+    """A colour as a style sheet writes it."""
+    red, green, blue = colour
     return f"#{red:02x}{green:02x}{blue:02x}"

@@ -1,0 +1,161 @@
+"""`charrnn inspect --predictions`: what the model expects after each character."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charrnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from charrnn.checkpoint import Checkpoint
+    from charrnn.display.grid import Column
+    from charrnn.neurons.guesses import Guesses, Tally
+    from charrnn.neurons.record import Unit
+
+DEFAULT_GUESSES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Which characters of what was read, and how: the options."""
+
+    start: int
+    length: int
+    guesses: int
+    units: list[Unit]
+    unknown_are_charged: bool
+    as_json: bool
+    html: Path | None
+
+
+def check(*, predictions: bool, guesses: int | None, units: int) -> int:
+    """The number of guesses. Raises UsageError for options that do not go together."""
+    if not predictions and guesses is not None:
+        raise UsageError("--guesses is for --predictions", "add --predictions, or leave --guesses out")
+    if predictions and units > 1:
+        raise UsageError(f"--predictions colours the text by one --unit, not by {units}", "name one, or none")
+    return DEFAULT_GUESSES if guesses is None else guesses
+
+
+def show(engine: Any, ids: Any, text: str, loaded: Checkpoint, path: Path, shown: Shown) -> None:
+    """Draws the grid, writes it as a page, or prints its numbers. `text` are all characters of `ids`, one for each."""
+    import numpy as np
+
+    from charrnn.neurons.guesses import Tally, guess
+
+    unit = shown.units[0] if shown.units else None
+    columns: list[Column] = []
+    tally = Tally()
+    with np.errstate(over="ignore", invalid="ignore"):  # `guess` says it in a sentence
+        for taken in guess(engine, ids, shown.start, shown.length, shown.guesses, unit):
+            tally += taken
+            columns += _columns(taken, text[shown.start + len(columns) :], loaded.vocabulary.characters)
+    if shown.html is not None:
+        _write_page(columns, tally, loaded, path, shown)
+    if shown.as_json:
+        print(json.dumps(_numbers(columns, tally, text, path, shown)))
+    elif shown.html is None:
+        from rich.console import Console
+
+        from charrnn.display.grid import Grid
+
+        console = Console(highlight=False)
+        console.print(Grid(columns, _scale(unit), is_bytes=loaded.vocabulary.kind == "bytes"))
+        console.print()
+        console.print(_summary(tally, shown), soft_wrap=True)
+
+
+def _columns(taken: Guesses, text: str, characters: str) -> list[Column]:
+    import math
+
+    from charrnn.display.grid import Column
+
+    values = [None] * len(taken.ids) if taken.values is None else taken.values.tolist()
+    columns = []
+    for place, (ids, likely) in enumerate(zip(taken.ids.tolist(), taken.probabilities.tolist(), strict=True)):
+        guesses = [(characters[id_], probability) for id_, probability in zip(ids, likely, strict=True)]
+        rank, of_next = int(taken.ranks[place]), float(taken.log_probabilities[place])
+        came = None if math.isnan(of_next) else math.exp(of_next)
+        columns.append(Column(text[place], guesses, None if rank < 0 else rank, came, values[place]))
+    return columns
+
+
+def _scale(unit: Unit | None) -> Any:
+    from charrnn.display.grid import Scale
+    from charrnn.neurons.record import limits
+
+    if unit is None:
+        return None
+    return Scale(f"{unit} (tanh c)" if unit.kind == "c" else str(unit), *limits(unit.kind))
+
+
+def _bits(tally: Tally) -> float | None:
+    from charrnn.evaluate.score import Score
+
+    return Score(tally.nats, tally.characters).bits_per_character if tally.characters else None
+
+
+def _summary(tally: Tally, shown: Shown) -> str:
+    bits = _bits(tally)
+    if bits is None:
+        return "no character follows, so there is nothing to compare the guesses with"
+    first, among = (f"{100 * hits / tally.characters:.1f} %" for hits in (tally.first, tally.among))
+    return (
+        f"guessed first {first}, among the {shown.guesses} likeliest {among}; {bits:.4f} bits per character over "
+        f"{tally.characters:,} characters" + ("" if shown.unknown_are_charged else ", unknown ones not charged")
+    )
+
+
+def _write_page(columns: list[Column], tally: Tally, loaded: Checkpoint, path: Path, shown: Shown) -> None:
+    from charrnn.display.gridpage import render_grid
+    from charrnn.display.safe import say
+    from charrnn.files import replace_durably
+
+    assert shown.html is not None
+    page = render_grid(
+        f"{path.resolve().parent.name}: predictions",
+        columns,
+        _summary(tally, shown),
+        _scale(shown.units[0] if shown.units else None),
+        is_bytes=loaded.vocabulary.kind == "bytes",
+    )
+    replace_durably(shown.html, lambda temporary: _write(temporary, page))
+    say(f"wrote {shown.html}")
+
+
+def _write(path: Path, page: str) -> None:
+    path.write_text(page, "utf-8")
+
+
+def _numbers(columns: list[Column], tally: Tally, text: str, path: Path, shown: Shown) -> dict[str, Any]:
+    characters = []
+    for place, column in enumerate(columns, start=shown.start):
+        numbers: dict[str, Any] = {"character": column.character}
+        if column.value is not None:
+            numbers["value"] = round(column.value, 6)
+        numbers["guesses"] = [
+            {"character": character, "probability": _rounded(probability)} for character, probability in column.guesses
+        ]
+        is_known = column.next_probability is not None
+        numbers["next"] = text[place + 1] if is_known else None
+        numbers["next_probability"] = _rounded(column.next_probability) if column.next_probability is not None else None
+        characters.append(numbers)
+    body: dict[str, Any] = {"checkpoint": str(path), "from": shown.start}
+    if shown.units:
+        body["unit"] = str(shown.units[0])
+    return {
+        **body,
+        "characters": characters,
+        "scored": tally.characters,
+        "guessed_first": tally.first,
+        "guessed_among": tally.among,
+        "bits_per_character": _bits(tally),
+    }
+
+
+def _rounded(probability: float) -> float:
+    """To six digits that count, so that a small one stays one."""
+    return float(f"{probability:.6g}")
