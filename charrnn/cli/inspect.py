@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from charrnn.neurons.record import Unit
 
 _TEXT, _OUTPUT = "Text", "Output"
+_LENGTH = 600
 
 
 def inspect(
@@ -55,8 +56,16 @@ def inspect(
         ),
     ] = 0,
     length: Annotated[
-        int, typer.Option("--length", "-n", min=1, help="Characters to show.", rich_help_panel=_TEXT)
-    ] = 600,
+        int | None,
+        typer.Option(
+            "--length",
+            "-n",
+            min=1,
+            help="Characters to show.",
+            show_default=f"{_LENGTH}; with --gates the whole text",
+            rich_help_panel=_TEXT,
+        ),
+    ] = None,
     unknown: Annotated[
         UnknownPolicy,
         typer.Option(
@@ -78,6 +87,15 @@ def inspect(
         ),
     ] = None,
     device: Annotated[DeviceName, DEVICE] = "cpu",
+    gates: Annotated[
+        bool,
+        typer.Option(
+            "--gates",
+            help="Instead of colouring the text: how often each gate of an lstm or a gru is as good as open (above "
+            "0.9) or shut (below 0.1).",
+            rich_help_panel=_TEXT,
+        ),
+    ] = False,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -85,6 +103,7 @@ def inspect(
     charrnn inspect                                     what the newest run is, and how it learned
     charrnn inspect held_out.txt                        the units that vary most over the text
     charrnn inspect held_out.txt --unit L2.c17 --html c17.html
+    charrnn inspect held_out.txt --gates                how often each gate is open or shut
     """
     from charrnn import checkpoint as checkpoints
     from charrnn.runs import find_checkpoint
@@ -94,9 +113,16 @@ def inspect(
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
     if text is None:
-        if unit or html:
-            raise UsageError("--unit and --html need a text to colour", "charrnn inspect TEXT --unit ...")
+        if unit or html or gates:
+            raise UsageError("--unit, --gates and --html need a text to read", "charrnn inspect TEXT --unit ...")
         _summarise(path, loaded, as_json=as_json)
+        return
+    if gates:
+        from charrnn.cli.gates import show_gates
+
+        if unit:
+            raise UsageError("--gates shows every gate, --unit one", "give one of them")
+        show_gates(text, path, loaded, start=start, length=length, unknown=unknown, as_json=as_json, html=html)
         return
     import numpy as np
 
@@ -104,7 +130,7 @@ def inspect(
     from charrnn.neurons.record import liveliest, parse_unit
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
-    read = _read(text, loaded, unknown, start + length)
+    read = _read(text, loaded, unknown, start + (length or _LENGTH))
     if not read:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
     if len(read) <= start:

@@ -36,13 +36,18 @@ class Picture:
 def render(heading: str, pictures: Sequence[Picture]) -> str:
     """The page as text."""
     stops = ", ".join(_css(place / 8) for place in range(9))
-    body = "\n".join(_section(picture, stops) for picture in pictures)
+    return page(heading, "\n".join(_section(picture, stops) for picture in pictures))
+
+
+def page(heading: str, body: str, style: str = "") -> str:
+    """A page around `body`, which is HTML already, as `style` is CSS already; the heading is text."""
+    style = f"{_STYLE}\n{style}".strip()
     return (
         "<!DOCTYPE html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_escape(heading)}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n"
+        f"<title>{_escape(heading)}</title>\n<style>\n{style}\n</style>\n</head>\n<body>\n"
         f"<h1>{_escape(heading)}</h1>\n{body}\n</body>\n</html>\n"
     )
 
