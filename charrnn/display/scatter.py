@@ -108,7 +108,7 @@ STYLE = """
 .scatters text { font: 11px system-ui, sans-serif; fill: currentColor; }
 .scatters line { stroke: currentColor; stroke-width: 1; }
 .scatters .limit { stroke-dasharray: 3 4; opacity: .6; }
-.scatters circle { fill: #e66101; fill-opacity: .5; }
+.scatters circle { fill: #e66101; fill-opacity: .35; stroke: #e66101; stroke-width: .8; }
 """.strip()
 """What a page with SVG plots needs in its style sheet."""
 
