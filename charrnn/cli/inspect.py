@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from charrnn.neurons.record import Unit
 
 _TEXT, _OUTPUT = "Text", "Output"
+_LENGTH = 600
 
 
 def inspect(
@@ -55,8 +56,16 @@ def inspect(
         ),
     ] = 0,
     length: Annotated[
-        int, typer.Option("--length", "-n", min=1, help="Characters to show.", rich_help_panel=_TEXT)
-    ] = 600,
+        int | None,
+        typer.Option(
+            "--length",
+            "-n",
+            min=1,
+            help="Characters to show.",
+            show_default=f"{_LENGTH}; with --gates the whole text",
+            rich_help_panel=_TEXT,
+        ),
+    ] = None,
     unknown: Annotated[
         UnknownPolicy,
         typer.Option(
@@ -96,6 +105,15 @@ def inspect(
             rich_help_panel=_TEXT,
         ),
     ] = None,
+    gates: Annotated[
+        bool,
+        typer.Option(
+            "--gates",
+            help="Instead of colouring the text: how often each gate of an lstm or a gru is as good as open (above "
+            "0.9) or shut (below 0.1).",
+            rich_help_panel=_TEXT,
+        ),
+    ] = False,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -104,6 +122,7 @@ def inspect(
     charrnn inspect held_out.txt                        the units that vary most over the text
     charrnn inspect held_out.txt --unit L2.c17 --html c17.html
     charrnn inspect held_out.txt --predictions          what it expects after each character
+    charrnn inspect held_out.txt --gates                how often each gate is open or shut
     """
     from charrnn import checkpoint as checkpoints
     from charrnn.cli import predictions as guessing
@@ -115,9 +134,16 @@ def inspect(
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
     if text is None:
-        if unit or html or predictions:
-            raise UsageError("--unit, --html and --predictions need a text", "charrnn inspect TEXT --unit ...")
+        if unit or html or predictions or gates:
+            raise UsageError("--unit, --html, --predictions and --gates need a text", "charrnn inspect TEXT ...")
         _summarise(path, loaded, as_json=as_json)
+        return
+    if gates:
+        from charrnn.cli.gates import show_gates
+
+        if unit or predictions:
+            raise UsageError("--gates is a picture of its own", "leave out --unit and --predictions")
+        show_gates(text, path, loaded, start=start, length=length, unknown=unknown, as_json=as_json, html=html)
         return
     import numpy as np
 
@@ -125,7 +151,8 @@ def inspect(
     from charrnn.neurons.record import liveliest, parse_unit
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
-    read = _read(text, loaded, unknown, start + length + predictions)  # what follows the last one is guessed too
+    shown = length or _LENGTH
+    read = _read(text, loaded, unknown, start + shown + predictions)  # what follows the last one is guessed too
     if not read:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
     if len(read) <= start:
@@ -134,8 +161,8 @@ def inspect(
     ids = loaded.vocabulary.encode(read) if loaded.vocabulary.kind == "text" else _latin(read)
     if predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"
-        shown = guessing.Shown(start, length, number, chosen, charged, as_json, html)
-        guessing.show(engine, ids, read, loaded, path, shown)
+        view = guessing.Shown(start, shown, number, chosen, charged, as_json, html)
+        guessing.show(engine, ids, read, loaded, path, view)
         return
     with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
         chosen = chosen or liveliest(engine, ids, units)

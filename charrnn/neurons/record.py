@@ -11,7 +11,7 @@ Shape letters: T characters in a block, L layers, H hidden size.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -101,14 +101,22 @@ def record(
     The lstm's c is handed out as tanh(c), what it contributes to the output and what Karpathy, Johnson & Fei-Fei 2015
     (arXiv 1506.02078) draw: c itself has no bounds.
     """
+    return record_pieces(engine, [ids], parts, block)
+
+
+def record_pieces(
+    engine: Recorder, pieces: Iterable[Sequence[int] | npt.NDArray[Any]], parts: Sequence[Part], block: int = _BLOCK
+) -> Iterator[dict[Part, Floats]]:
+    """The same for a text that comes in pieces, of any length: the state goes on from each to the next."""
     state = engine.zero_state(1)
-    for start in range(0, len(ids), block):
-        taken, state = engine.record(np.asarray(ids[start : start + block]), state)
-        here: dict[Part, Floats] = {}
-        for layer, kind in parts:
-            values = taken[kind][:, layer - 1]
-            here[layer, kind] = np.tanh(values) if kind == "c" else values
-        yield here
+    for ids in pieces:
+        for start in range(0, len(ids), block):
+            taken, state = engine.record(np.asarray(ids[start : start + block]), state)
+            here: dict[Part, Floats] = {}
+            for layer, kind in parts:
+                values = taken[kind][:, layer - 1]
+                here[layer, kind] = np.tanh(values) if kind == "c" else values
+            yield here
 
 
 def liveliest(engine: Recorder, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:

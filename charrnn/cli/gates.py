@@ -1,0 +1,149 @@
+"""`charrnn inspect TEXT --gates`: how often each gate is saturated over a whole text.
+
+The text is read twice, in pieces: first to find characters that the model does not know, before anything is computed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charrnn.cli import texts as text_arguments
+from charrnn.config import DataConfig, UnknownPolicy
+from charrnn.decoding import pieces_of
+from charrnn.display.progress import WorkDisplay
+from charrnn.display.safe import say
+from charrnn.errors import TextError, UsageError
+from charrnn.inference.engine import make_engine
+from charrnn.neurons.saturation import LEFT, RIGHT, Saturation, gate_kinds, saturation
+from charrnn.sources import Source, release
+from charrnn.vocabulary import Vocabulary, unknown_characters_error
+
+if TYPE_CHECKING:
+    from charrnn.checkpoint import Checkpoint
+
+_SLICE = 4096  # characters between two steps of the bar
+
+
+def show_gates(
+    text: str,
+    path: Path,
+    loaded: Checkpoint,
+    *,
+    start: int,
+    length: int | None,
+    unknown: UnknownPolicy,
+    as_json: bool,
+    html: Path | None,
+) -> None:
+    """Reads `text` (of which `length` characters from `start` on are counted, or all) and shows what its gates did."""
+    gate_kinds(loaded.model)  # a model without any is refused before the text is read
+    with closing(WorkDisplay()) as work:
+        texts = text_arguments.find([text], glob=None, report=work, config=loaded.data)
+        for notice in texts.notices:
+            say(f"note: {notice}")
+        most = None if length is None else start + length
+        try:
+            found = _found(texts.sources, loaded, unknown, start, most, work)
+        finally:
+            release(texts.sources)
+    if found.characters == 0:
+        raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
+    if html is not None:
+        from charrnn.display.saturation import webpage
+        from charrnn.files import replace_durably
+
+        page = webpage(f"{path.resolve().parent.name}: gates", found)
+        replace_durably(html, lambda temporary: _write(temporary, page))
+        say(f"wrote {html}")
+    if as_json:
+        print(json.dumps(_as_json(path, found)))
+    elif html is None:
+        from rich.console import Console
+
+        from charrnn.display.saturation import pieces
+
+        console = Console(highlight=False)
+        for piece in pieces(found):
+            console.print(piece)
+
+
+def _found(
+    sources: list[Source], loaded: Checkpoint, unknown: UnknownPolicy, start: int, most: int | None, work: WorkDisplay
+) -> Saturation:
+    vocabulary = loaded.vocabulary
+    total = _check(_texts(sources, loaded.data, most), vocabulary, unknown)
+    if 0 < total <= start:
+        raise UsageError(f"--from is {start:,}, but the text has {total:,} characters", "start earlier")
+
+    def ids() -> Iterator[Any]:
+        done = 0
+        for text in _texts(sources, loaded.data, most):
+            read = _encoded(text, vocabulary, unknown)
+            for place in range(0, len(read), _SLICE):
+                yield read[place : place + _SLICE]
+                done += len(read[place : place + _SLICE])
+                work("reading", min(done, total), total)
+
+    return saturation(make_engine(loaded.model, loaded.parameters), ids(), start)
+
+
+def _texts(sources: list[Source], config: DataConfig, most: int | None) -> Iterator[str]:
+    """The text in pieces, up to `most` characters (byte mode: one character for each byte)."""
+    for piece in pieces_of(sources, config, lambda _place, _done: None):
+        text = piece.text if most is None else piece.text[:most]
+        yield text
+        if most is not None:
+            most -= len(text)
+            if most <= 0:
+                return
+
+
+def _check(texts: Iterator[str], vocabulary: Vocabulary, unknown: UnknownPolicy) -> int:
+    """How many characters the model will read. Raises TextError that lists all those it cannot."""
+    total, missing = 0, Counter[str]()
+    for text in texts:
+        total += len(text)
+        missing.update(vocabulary.unknown(text))
+    if unknown == "skip":
+        return total - missing.total()
+    strangers = {
+        character: count
+        for character, count in missing.items()
+        if unknown == "error" or vocabulary.nearest(character) is None
+    }
+    if strangers:
+        raise unknown_characters_error(strangers, vocabulary)
+    return total
+
+
+def _encoded(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy) -> Any:
+    import numpy as np
+
+    if vocabulary.kind == "bytes":
+        return np.frombuffer(text.encode("latin-1"), np.uint8)
+    return vocabulary.encode(text, unknown)
+
+
+def _as_json(path: Path, found: Saturation) -> dict[str, Any]:
+    return {
+        "checkpoint": str(path),
+        "characters": found.characters,
+        "left_below": LEFT,
+        "right_above": RIGHT,
+        "gates": {
+            f"L{gate.layer}.{gate.kind}": {
+                "right": [round(fraction, 6) for fraction in gate.right.tolist()],
+                "left": [round(fraction, 6) for fraction in gate.left.tolist()],
+            }
+            for gate in found.gates
+        },
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")
