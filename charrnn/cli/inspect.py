@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli import horizon as horizons
 from charrnn.cli.options import CHECKPOINT, DEVICE
 from charrnn.config import DeviceName, UnknownPolicy
 from charrnn.errors import CheckpointError, TextError, UsageError
@@ -78,6 +79,11 @@ def inspect(
         ),
     ] = None,
     device: Annotated[DeviceName, DEVICE] = "cpu",
+    horizon: Annotated[bool, horizons.HORIZON] = False,
+    distance: Annotated[int | None, horizons.DISTANCE] = None,
+    lanes: Annotated[int | None, horizons.LANES] = None,
+    read_length: Annotated[int | None, horizons.READ] = None,
+    seed: Annotated[int | None, horizons.SEED] = None,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -85,14 +91,22 @@ def inspect(
     charrnn inspect                                     what the newest run is, and how it learned
     charrnn inspect held_out.txt                        the units that vary most over the text
     charrnn inspect held_out.txt --unit L2.c17 --html c17.html
+    charrnn inspect held_out.txt --horizon              how many characters back the model remembers
     """
     from charrnn import checkpoint as checkpoints
     from charrnn.runs import find_checkpoint
 
     if device not in ("cpu", "auto"):
         raise UsageError(f"--device is {device}", "inspect reads one character at a time and computes on the CPU")
+    request = horizons.Request(distance, lanes, read_length, seed)
+    others = {"--unit": bool(unit), "--units": units != 3, "--from": start != 0, "--length": length != 600}
+    horizons.check(is_asked=horizon, request=request, text=text, others=others)
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
+    if horizon and text is not None:
+        ids = _ids(_read(text, loaded, unknown, request.characters), loaded)
+        horizons.show(ids, loaded, path, request, as_json=as_json, html=html)
+        return
     if text is None:
         if unit or html:
             raise UsageError("--unit and --html need a text to colour", "charrnn inspect TEXT --unit ...")
@@ -110,16 +124,18 @@ def inspect(
     if len(read) <= start:
         raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
     engine = make_engine(loaded.model, loaded.parameters)
-    ids = loaded.vocabulary.encode(read) if loaded.vocabulary.kind == "text" else _latin(read)
+    ids = _ids(read, loaded)
     with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
         chosen = chosen or liveliest(engine, ids, units)
         values = _values(engine, ids, chosen, start)
     _draw(read[start:], chosen, values, path, as_json=as_json, html=html)
 
 
-def _latin(text: str) -> Any:
+def _ids(text: str, loaded: Checkpoint) -> Any:
     import numpy as np
 
+    if loaded.vocabulary.kind == "text":
+        return loaded.vocabulary.encode(text)
     return np.frombuffer(text.encode("latin-1"), np.uint8)
 
 
