@@ -10,10 +10,14 @@ to the excess too, and fades as the context grows.
 The starting places are drawn independently and with replacement, so that, given the text, the lanes' excesses are
 independent and identically distributed even where lanes overlap: sampling from a finite population, whose mean is the
 excess over all starting places there are (Cochran 1977, Sampling Techniques, chapter 2). Characters of one lane are
-not independent; each lane counts as one number. The interval is Student's t over lanes. The bootstrap of the mean was
-the other choice: its percentile interval is narrower than it should be with few lanes and gains nothing on skewed
-numbers (Hesterberg 2015, The American Statistician 69(4)), and it needs random numbers. An interval holds
-for its own row; several rows are not covered jointly, and other texts not at all.
+not independent: each lane counts as one number.
+
+The interval is Student's t over lanes. The bootstrap's percentile interval was the other choice: Hesterberg 2015 (The
+American Statistician 69(4)) finds it less accurate than t with few numbers and more with many, but it needs random
+numbers, and here it is not better. Of 5,000 lanes of a trained lstm 1x256, 256 drawn again and again, t covered the
+mean of all in 94.2 to 95.5 % of 4,000 trials, by row (1 to 70-99), and the percentile interval in 90.2 to 95.8 % of
+400. Excesses are skewed: where t misses, it is mostly too low. An interval holds for its own row; several rows are
+not covered jointly, and other texts not at all.
 
 Knows ids, losses and intervals. Refuses to know characters and drawing.
 
