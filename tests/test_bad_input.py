@@ -326,6 +326,22 @@ _CASES: dict[str, Case] = {
     "guesses of weights too large to compute with": Case(
         "inspect text.txt -c big --predictions", CHECKPOINT, "not finite", lambda: Path("big").write_bytes(_big())
     ),
+    "a horizon of no text": Case("inspect --horizon", USAGE, "--horizon needs a text"),
+    "a horizon of a unit": Case("inspect text.txt --horizon --unit L1.h0", USAGE, "leave --unit out"),
+    "a horizon from a place on": Case("inspect text.txt --horizon --from 3", USAGE, "leave --from out"),
+    "a horizon of some characters": Case("inspect text.txt --horizon --length 3", USAGE, "leave --length out"),
+    "a horizon of some units": Case("inspect text.txt --horizon --units 2", USAGE, "leave --units out"),
+    "a distance without a horizon": Case("inspect text.txt --distance 9", USAGE, ("--distance says how", "--horizon")),
+    "lanes without a horizon": Case("inspect text.txt --lanes 9", USAGE, ("--lanes says how", "add --horizon")),
+    "reading without a horizon": Case("inspect text.txt --read 9", USAGE, ("--read says how", "add --horizon")),
+    "a seed without a horizon": Case("inspect text.txt --seed 0", USAGE, ("--seed says how", "add --horizon")),
+    "a horizon of one lane": Case("inspect text.txt --horizon --lanes 1", USAGE, "--lanes"),
+    "a horizon of nothing": Case("inspect empty --horizon", TEXT, "0 characters, too few", _write("empty", b"")),
+    "a horizon of three characters": Case("inspect abc --horizon", TEXT, "too few for two", _write("abc", b"abc")),
+    "a horizon of weights too large": Case(
+        "inspect text.txt -c big --horizon --distance 9", CHECKPOINT, "not finite",
+        lambda: Path("big").write_bytes(_big()),
+    ),
     # Evaluating
     "a score of nothing": Case("eval empty", TEXT, "nothing to score", _write("empty", b"")),
     "a score of one character": Case("eval one", TEXT, "nothing to score", _write("one", b"a")),
@@ -554,6 +570,8 @@ _VALUES: dict[str, dict[str, list[str]]] = {
     "inspect text.txt": {
         **dict.fromkeys(("--units", "--length", "--guesses"), _NOT_POSITIVE_INTEGERS),
         "--from": _NOT_COUNTS,
+        **dict.fromkeys(("--distance", "--read", "--lanes"), _NOT_POSITIVE_INTEGERS),
+        "--seed": [*_NOT_COUNTS, str(2**63)],
     },
 }  # fmt: skip
 

@@ -325,6 +325,18 @@ def test_two_curves_share_the_axes() -> None:
     assert lines[4].startswith("   2.000")
 
 
+def test_a_logarithmic_axis_has_equal_room_for_every_power_of_ten() -> None:
+    """What falls by the same for each power of ten is the straight line that it is not on a plain axis."""
+    stream = StringIO()
+    line = Line("excess", "blue", [(1, 3.0), (10, 2.0), (100, 1.0), (1000, 0.0)])
+    Console(file=stream, width=40).print(Chart([line], x_label="d", y_label="bits", height=4, log_x=True))
+    lines = stream.getvalue().split("\n")[:-1]
+    dots = _dots(lines)
+    assert {column for column, _ in dots} == set(range(62))
+    assert all(abs(row - column * 15 / 61) <= 1 for column, row in dots)
+    assert lines[-1] == " " * 9 + "1         10        100 1,000 d"
+
+
 def test_a_chart_of_nothing_is_nothing() -> None:
     """No axes without a point."""
     assert _chart() == []
@@ -337,10 +349,15 @@ def test_a_chart_of_nothing_is_nothing() -> None:
     width=st.integers(20, 130),
 )
 def test_any_chart_fits_the_width(points: list[tuple[int, float]], width: int) -> None:
-    """Also with numbers too long for the axis."""
+    """Also with numbers too long for the axis, and on an axis of logarithms."""
     lines = _chart(Line("train", "blue", sorted(points)), width=width)
     assert all(cell_len(line) <= width for line in lines)
     assert len(lines) == 1 + 4 + 2
+    stream = StringIO()
+    positive = Line("train", "blue", sorted((x + 1, y) for x, y in points))
+    Console(file=stream, width=width).print(Chart([positive], x_label="x", y_label="y", height=4, log_x=True))
+    assert all(cell_len(line) <= width for line in stream.getvalue().split("\n"))
+    assert stream.getvalue().count("\n") == 1 + 4 + 2
 
 
 # The page.

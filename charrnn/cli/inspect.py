@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli import horizon as horizons
 from charrnn.cli.options import CHECKPOINT, DEVICE
 from charrnn.config import DeviceName, UnknownPolicy
 from charrnn.errors import CheckpointError, TextError, UsageError
@@ -114,6 +115,11 @@ def inspect(
             rich_help_panel=_TEXT,
         ),
     ] = False,
+    horizon: Annotated[bool, horizons.HORIZON] = False,
+    distance: Annotated[int | None, horizons.DISTANCE] = None,
+    lanes: Annotated[int | None, horizons.LANES] = None,
+    read_length: Annotated[int | None, horizons.READ] = None,
+    seed: Annotated[int | None, horizons.SEED] = None,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -123,6 +129,7 @@ def inspect(
     charrnn inspect held_out.txt --unit L2.c17 --html c17.html
     charrnn inspect held_out.txt --predictions          what it expects after each character
     charrnn inspect held_out.txt --gates                how often each gate is open or shut
+    charrnn inspect held_out.txt --horizon              how many characters back the model remembers
     """
     from charrnn import checkpoint as checkpoints
     from charrnn.cli import predictions as guessing
@@ -131,8 +138,15 @@ def inspect(
     number = guessing.check(predictions=predictions, guesses=guesses, units=len(unit or []))
     if device not in ("cpu", "auto"):
         raise UsageError(f"--device is {device}", "inspect reads one character at a time and computes on the CPU")
+    request = horizons.Request(distance, lanes, read_length, seed)
+    others = {"--unit": bool(unit), "--units": units != 3, "--from": start != 0, "--length": length is not None}
+    horizons.check(is_asked=horizon, request=request, text=text, others=others)
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
+    if horizon and text is not None:
+        ids = _ids(_read(text, loaded, unknown, request.characters), loaded)
+        horizons.show(ids, loaded, path, request, as_json=as_json, html=html)
+        return
     if text is None:
         if unit or html or predictions or gates:
             raise UsageError("--unit, --html, --predictions and --gates need a text", "charrnn inspect TEXT ...")
@@ -158,7 +172,7 @@ def inspect(
     if len(read) <= start:
         raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
     engine = make_engine(loaded.model, loaded.parameters)
-    ids = loaded.vocabulary.encode(read) if loaded.vocabulary.kind == "text" else _latin(read)
+    ids = _ids(read, loaded)
     if predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"
         view = guessing.Shown(start, shown, number, chosen, charged, as_json, html)
@@ -170,9 +184,11 @@ def inspect(
     _draw(read[start:], chosen, values, path, as_json=as_json, html=html)
 
 
-def _latin(text: str) -> Any:
+def _ids(text: str, loaded: Checkpoint) -> Any:
     import numpy as np
 
+    if loaded.vocabulary.kind == "text":
+        return loaded.vocabulary.encode(text)
     return np.frombuffer(text.encode("latin-1"), np.uint8)
 
 

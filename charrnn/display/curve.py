@@ -5,6 +5,7 @@ Knows points. Refuses to know what they measure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,18 +27,21 @@ class Line:
 
 def _label(value: float) -> str:
     """A number in eight places."""
-    label = f"{value:8.3f}"
+    label = f"{round(value, 3) + 0.0:8.3f}"  # no -0.000
     return label if len(label) == 8 else f"{value:8.1e}"
 
 
 class Chart:
-    """A renderable: curves over a shared pair of axes."""
+    """A renderable: curves over a shared pair of axes, with x by its logarithm where asked (then it is positive)."""
 
-    def __init__(self, lines: Sequence[Line], *, x_label: str, y_label: str, height: int = 12) -> None:
+    def __init__(
+        self, lines: Sequence[Line], *, x_label: str, y_label: str, height: int = 12, log_x: bool = False
+    ) -> None:
         self.lines = [line for line in lines if line.points]
         self.x_label = x_label
         self.y_label = y_label
         self.height = height
+        self.log_x = log_x
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self.lines:
@@ -59,8 +63,21 @@ class Chart:
                 text.append(chr(_BLANK + bits), colour or None)
             yield text
         yield Text(" " * 8 + "\u2514" + "\u2500" * width, no_wrap=True)
+        yield Text(" " * 9 + self._below(width, x_low, x_high), no_wrap=True)
+
+    def _below(self, width: int, x_low: float, x_high: float) -> str:
+        """The ends of the x axis and, where it is logarithmic, the powers of ten between that there is room for."""
         left, right = f"{x_low:,.0f}", f"{x_high:,.0f} {self.x_label}"
-        yield Text(" " * 9 + left + " " * max(1, width - len(left) - len(right)) + right, no_wrap=True)
+        room = max(1, width - len(left) - len(right))
+        if not self.log_x or x_low == x_high:
+            return left + " " * room + right
+        below = left
+        for exponent in range(math.floor(math.log10(x_low)) + 1, math.ceil(math.log10(x_high))):
+            share = (exponent - math.log10(x_low)) / (math.log10(x_high) - math.log10(x_low))
+            label, column = f"{10**exponent:,}", round(share * (width - 1))
+            if len(below) < column and column + len(label) < len(left) + room:
+                below += " " * (column - len(below)) + label
+        return below + " " * max(1, len(left) + room - len(below)) + right
 
     def _names(self) -> Text:
         text = Text()
@@ -71,16 +88,18 @@ class Chart:
     def _dots(self, line: Line, width: int, xs: tuple[float, float], ys: tuple[float, float]) -> list[tuple[int, int]]:
         """Dots of the curve, with the gaps between its points filled by straight lines."""
         columns, rows = 2 * width - 1, 4 * self.height - 1
+        scale = math.log if self.log_x else float
+        left, right = scale(xs[0]), scale(xs[1])
 
         def place(x: float, y: float) -> tuple[float, float]:
-            across = (x - xs[0]) / (xs[1] - xs[0]) if xs[1] > xs[0] else 0.5
+            across = (scale(x) - left) / (right - left) if right > left else 0.5
             down = (ys[1] - y) / (ys[1] - ys[0]) if ys[1] > ys[0] else 0.5
             return across * columns, down * rows
 
         placed = [place(x, y) for x, y in line.points]
         dots = {(round(column), round(row)) for column, row in placed}
         for (x0, y0), (x1, y1) in zip(placed, placed[1:], strict=False):
-            steps = max(1, round(max(abs(x1 - x0), abs(y1 - y0))))
+            steps = max(1, math.ceil(max(abs(x1 - x0), abs(y1 - y0))))  # at most one dot each
             for step in range(steps + 1):
                 share = step / steps
                 dots.add((round(x0 + (x1 - x0) * share), round(y0 + (y1 - y0) * share)))

@@ -47,8 +47,8 @@ def frame(heading: str, body: str, style: str = "") -> str:
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_escape(heading)}</title>\n<style>\n{rules}\n</style>\n</head>\n<body>\n"
-        f"<h1>{_escape(heading)}</h1>\n{body}\n</body>\n</html>\n"
+        f"<title>{escape(heading)}</title>\n<style>\n{rules}\n</style>\n</head>\n<body>\n"
+        f"<h1>{escape(heading)}</h1>\n{body}\n</body>\n</html>\n"
     )
 
 
@@ -63,13 +63,14 @@ def _section(picture: Picture, stops: str) -> str:
             f'<span style="background:{css(colour)};color:{ink}" title="{value:+.3f}">{html.escape(shown)}</span>'
         )
     return (
-        f"<h2>{_escape(picture.title)}</h2>\n<div>{picture.low:+g}"
+        f"<h2>{escape(picture.title)}</h2>\n<div>{picture.low:+g}"
         f'<span class="legend" style="background:linear-gradient(90deg, {stops})"></span>{picture.high:+g}</div>\n'
         f"<pre>{''.join(cells)}</pre>"
     )
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Text that neither the page nor its surroundings take for more."""
     return html.escape("".join(map(visible_character, text)))
 
 
