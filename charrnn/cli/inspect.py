@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _TEXT, _OUTPUT = "Text", "Output"
 _LENGTH = 600
+_FIND_LENGTH = 200_000
 
 
 def inspect(
@@ -63,7 +64,7 @@ def inspect(
             "-n",
             min=1,
             help="Characters to show.",
-            show_default=f"{_LENGTH}; with --gates the whole text",
+            show_default=f"{_LENGTH}; with --find {_FIND_LENGTH:,}, with --gates the whole text",
             rich_help_panel=_TEXT,
         ),
     ] = None,
@@ -106,6 +107,34 @@ def inspect(
             rich_help_panel=_TEXT,
         ),
     ] = None,
+    find: Annotated[
+        bool,
+        typer.Option(
+            "--find",
+            help="Find the units that know something: every unit against a library of labels, chosen on one half of "
+            "the text and scored on the other, beside chance, an untrained model and the last three characters.",
+            rich_help_panel=_TEXT,
+        ),
+    ] = False,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            help="With --find: a label of your own, which holds within each match of a regular expression. May be "
+            "given several times.",
+            metavar="NAME=REGEX",
+            rich_help_panel=_TEXT,
+        ),
+    ] = None,
+    label_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--label-file",
+            help="With --find: a file of such labels, one a line; lines that begin with # are left out.",
+            metavar="FILE",
+            rich_help_panel=_TEXT,
+        ),
+    ] = None,
     gates: Annotated[
         bool,
         typer.Option(
@@ -128,13 +157,20 @@ def inspect(
     charrnn inspect held_out.txt                        the units that vary most over the text
     charrnn inspect held_out.txt --unit L2.c17 --html c17.html
     charrnn inspect held_out.txt --predictions          what it expects after each character
+    charrnn inspect held_out.txt --find                 which units know what, and how sure that is
     charrnn inspect held_out.txt --gates                how often each gate is open or shut
     charrnn inspect held_out.txt --horizon              how many characters back the model remembers
     """
     from charrnn import checkpoint as checkpoints
+    from charrnn.cli import find as finding
     from charrnn.cli import predictions as guessing
     from charrnn.runs import find_checkpoint
 
+    views = {"--predictions": predictions, "--gates": gates, "--horizon": horizon, "--find": find}
+    if sum(views.values()) > 1:
+        asked = " and ".join(name for name, is_asked in views.items() if is_asked)
+        raise UsageError(f"{asked} are pictures of their own", "give one of them")
+    own = finding.check(is_asked=find, labels=label or [], file=label_file, others=bool(html or unit))
     number = guessing.check(predictions=predictions, guesses=guesses, units=len(unit or []))
     if device not in ("cpu", "auto"):
         raise UsageError(f"--device is {device}", "inspect reads one character at a time and computes on the CPU")
@@ -148,15 +184,17 @@ def inspect(
         horizons.show(ids, loaded, path, request, as_json=as_json, html=html)
         return
     if text is None:
-        if unit or html or predictions or gates:
-            raise UsageError("--unit, --html, --predictions and --gates need a text", "charrnn inspect TEXT ...")
+        if unit or html or any(views.values()):
+            raise UsageError(
+                "--unit, --html, --predictions, --gates and --find need a text", "charrnn inspect TEXT ..."
+            )
         _summarise(path, loaded, as_json=as_json)
         return
     if gates:
         from charrnn.cli.gates import show_gates
 
-        if unit or predictions:
-            raise UsageError("--gates is a picture of its own", "leave out --unit and --predictions")
+        if unit:
+            raise UsageError("--gates is a picture of its own", "leave out --unit")
         show_gates(text, path, loaded, start=start, length=length, unknown=unknown, as_json=as_json, html=html)
         return
     import numpy as np
@@ -165,7 +203,7 @@ def inspect(
     from charrnn.neurons.record import liveliest, parse_unit
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
-    shown = length or _LENGTH
+    shown = length or (_FIND_LENGTH if find else _LENGTH)
     read = _read(text, loaded, unknown, start + shown + predictions)  # what follows the last one is guessed too
     if not read:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
@@ -173,6 +211,9 @@ def inspect(
         raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
     engine = make_engine(loaded.model, loaded.parameters)
     ids = _ids(read, loaded)
+    if find:
+        finding.show(engine, ids[start:], read[start:], loaded, path, own, as_json=as_json)
+        return
     if predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"
         view = guessing.Shown(start, shown, number, chosen, charged, as_json, html)

@@ -1,0 +1,262 @@
+"""Which units know what: every unit against every label, found on one half of a text and reported on the other.
+
+One pass over the text; of each half a sample of places is kept, so that memory depends on the model and not on the
+text. For each label the unit with the highest score on the first half is chosen, and only its score on the second half
+is reported: among thousands of units the best is always good by luck on the half that chose it. Beside it stand three
+answers to "compared with what?":
+
+    shifted    the same score with the label shifted round the second half (p, and which are discoveries)
+    untrained  what the same search finds in a model of the same shape that has learned nothing
+    last 3     how well the last three characters tell the label: many a "neuron" is only a character detector
+
+Knows units, labels and their statistics. Refuses to know how it is shown. `statistics.py` has the sources.
+
+Shape letters: N sampled places of a half, U units, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.cells.parameters import parameter_shapes
+from charrnn.config import ModelConfig
+from charrnn.neurons.labels import Label
+from charrnn.neurons.record import Part, Recorder, Unit, kinds, limits, record
+from charrnn.neurons.statistics import Doubles, discoveries, effects, interval, shifted_p_value
+
+Ids = npt.NDArray[np.integer]
+Keys = npt.NDArray[np.uint16]
+
+SAMPLES = 20_000
+_STEPS = 1 << 13
+_MOST_BYTES = 1 << 28
+_FEWEST = 20
+"""Sampled places where a label must hold, and where it must not, in each half."""
+_SHIFTS = 200
+CONTEXT = 3
+_CLEAR = 0.5  # an AUC of 0.75
+_STRONG = 0.8  # |2 AUC - 1|, that is an AUC of 0.9; or |rho|
+_CHUNK = 128
+_BEGINNING = 25_000
+_FALSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The best unit for a label. Effects are signed, 2 AUC - 1 or rho, on the second half."""
+
+    label: str
+    is_graded: bool
+    share: float
+    """Of the second half's characters, where the label holds; the mean of a graded one."""
+    unit: Unit
+    effect: float
+    low: float
+    high: float
+    p_value: float
+    is_discovery: bool
+    from_characters: float
+    """Effect of the last characters' prediction."""
+    untrained: float
+    """Effect of the unit that the same search finds in an untrained model."""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the unit tells the label clearly, and better than an untrained model's and the last characters do."""
+        surely = min(abs(self.low), abs(self.high)) if self.low * self.high > 0 else 0.0
+        return self.is_discovery and surely > max(_CLEAR, abs(self.from_characters), abs(self.untrained))
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two: found, or the first reason why not (what tells as much, or weak)."""
+        if self.is_found:
+            return "found"
+        if not self.is_discovery:
+            return "chance"
+        if abs(self.effect) <= abs(self.from_characters):
+            return "characters"
+        return "new net" if abs(self.effect) <= abs(self.untrained) else "weak"
+
+
+@dataclass(frozen=True, slots=True)
+class Atlas:
+    """What was found, and how much was not."""
+
+    findings: list[Finding]
+    too_rare: list[str]
+    """Labels that hold too seldom in this text to say anything."""
+    units: int
+    strong: int
+    """Units whose label of the first half they tell with an AUC of 0.9 (or |rho| of 0.8) or more on the second."""
+    beyond_characters: int
+    """Those among them that do better than the last characters."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Survey:
+    """What one pass over the text gives."""
+
+    units: list[Unit]
+    places: npt.NDArray[np.int64]
+    """Of the second half, (N,)."""
+    keys: Keys
+    """Activations there, (U, N)."""
+    first: Doubles
+    """Effects (U, L) on the first half."""
+    second: Doubles
+    """And on the second."""
+
+
+def make_atlas(
+    engine: Recorder, untrained: Recorder, ids: Ids, labels: Sequence[Label], *, samples: int = SAMPLES, seed: int = 0
+) -> Atlas:
+    """Searches `engine`'s units, and those of `untrained`, for every label of the text that `ids` spell."""
+    random = np.random.Generator(np.random.Philox(seed))
+    units = len(_parts(engine.config)) * engine.config.hidden_size
+    samples = max(1, min(samples, _MOST_BYTES // (4 * units), len(ids) // 2))
+    half = len(ids) // 2
+    places = [np.sort(random.choice(half, samples, replace=False)) + start for start in (0, half)]
+    asked = [label for label in labels if all(_says_something(label, chosen) for chosen in places)]
+    too_rare = [label.name for label in labels if not any(label is one for one in asked)]
+    if not asked:
+        return Atlas([], too_rare, units, 0, 0)
+    trained = _survey(engine, ids, asked, places, [(0, len(ids))])
+    # The beginnings of both halves will do for a model that knows nothing.
+    spans = [(start, min(start + _BEGINNING, start + half)) for start in (0, half)]
+    begun = [chosen[chosen < end] for chosen, (_, end) in zip(places, spans, strict=True)]
+    novice = _survey(untrained, ids, asked, begun, spans)
+    known = _from_characters(ids, half, asked, places[1])
+    chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
+    findings = []
+    for number, label in enumerate(asked):
+        unit, effect = chosen[number], float(trained.second[chosen[number], number])
+        null = _shifted(trained.keys[unit], label, half, places[1], random)
+        low, high = interval(trained.keys[unit], label.values[places[1]], is_graded=label.is_graded, seed=seed)
+        findings.append(
+            Finding(
+                label.name, label.is_graded, float(label.values[half:].mean()), trained.units[unit], effect, low, high,
+                shifted_p_value(effect, null), False, float(known[number]),
+                float(np.nan_to_num(novice.second[by_luck[number], number])),
+            )
+        )  # fmt: skip
+    significant = discoveries([finding.p_value for finding in findings], _FALSE)
+    findings = [replace(finding, is_discovery=bool(one)) for finding, one in zip(findings, significant, strict=True)]
+    findings.sort(key=lambda finding: (not finding.is_found, -abs(finding.effect)))
+    best = np.argmax(np.abs(np.nan_to_num(trained.first)), axis=1)
+    told = np.abs(np.nan_to_num(trained.second[np.arange(len(best)), best]))
+    strong = told >= _STRONG
+    return Atlas(findings, too_rare, units, int(strong.sum()), int((strong & (told > np.abs(known[best]))).sum()))
+
+
+def _parts(config: ModelConfig) -> list[Part]:
+    return [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in kinds(config)]
+
+
+def _says_something(label: Label, places: npt.NDArray[np.int64]) -> bool:
+    values = label.values[places]
+    if label.is_graded:
+        return len(np.unique(values)) > 1 and float((values != np.median(values)).sum()) >= _FEWEST
+    return _FEWEST <= int((values > 0).sum()) <= len(values) - _FEWEST
+
+
+def _survey(
+    engine: Recorder,
+    ids: Ids,
+    labels: Sequence[Label],
+    places: Sequence[npt.NDArray[np.int64]],
+    spans: Sequence[tuple[int, int]],
+) -> _Survey:
+    """Reads `spans` of the text, each from the zero state; keeps activations at `places` of the halves as numbers."""
+    parts, H = _parts(engine.config), engine.config.hidden_size
+    taken = [np.zeros((len(parts) * H, len(chosen)), np.uint16) for chosen in places]
+    for start, end in spans:
+        for block in record(engine, ids[start:end], parts):
+            stop = start + len(block[parts[0]])
+            for keys, chosen in zip(taken, places, strict=True):
+                here = slice(*np.searchsorted(chosen, [start, stop]))
+                rows = chosen[here] - start
+                if len(rows):
+                    for number, part in enumerate(parts):
+                        keys[number * H : (number + 1) * H, here] = _as_keys(block[part][rows], part[1]).T
+            start = stop
+    is_graded = np.array([label.is_graded for label in labels])
+    halves = []
+    for keys, chosen in zip(taken, places, strict=True):
+        answers = np.stack([label.values[chosen] for label in labels])
+        pieces = (keys[begin : begin + _CHUNK] for begin in range(0, len(keys), _CHUNK))
+        halves.append(np.concatenate([effects(piece, answers, is_graded) for piece in pieces]))
+    units = [Unit(layer, kind, index) for layer, kind in parts for index in range(H)]
+    return _Survey(units, places[1], taken[1], halves[0], halves[1])
+
+
+def _as_keys(values: npt.NDArray[np.float32], kind: str) -> Keys:
+    """Steps over the range of a kind: whole numbers are ranked by counting."""
+    low, high = limits(kind)
+    scaled = (values - low) * np.float32((_STEPS - 1) / (high - low))
+    keys: Keys = np.clip(np.nan_to_num(scaled), 0, _STEPS - 1).astype(np.uint16)
+    return keys
+
+
+def _shifted(
+    keys: Keys, label: Label, half: int, places: npt.NDArray[np.int64], random: np.random.Generator
+) -> Doubles:
+    """Effects of a unit for its label shifted round the second half, no less than a twentieth of it: (_SHIFTS,)."""
+    values = label.values[half:]
+    size = len(values)
+    least = max(1, size // 20)
+    steps = random.integers(least, max(least + 1, size - least), _SHIFTS)
+    shifted = np.stack([values[(places - half + step) % size] for step in steps])
+    return np.asarray(np.nan_to_num(effects(keys[None], shifted, np.full(_SHIFTS, label.is_graded))[0]), np.float64)
+
+
+def _from_characters(ids: Ids, half: int, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:
+    """Effects on the second half of predictions from the last characters, learned on the first: (L,).
+
+    The mean of the label after the last three characters; after fewer of them where those three were never seen.
+    """
+    answers = np.stack([label.values[:half] for label in labels])
+    predicted = np.repeat(answers.mean(1)[:, None], len(places), 1).astype(np.float64)
+    for codes in _contexts(ids):
+        seen, which = np.unique(codes[:half], return_inverse=True)
+        counts = np.bincount(which, minlength=len(seen))
+        at = np.searchsorted(seen, codes[places]).clip(max=len(seen) - 1)
+        is_known = seen[at] == codes[places]
+        for number, answer in enumerate(answers):
+            means = np.bincount(which, weights=answer, minlength=len(seen)) / counts
+            predicted[number, is_known] = means[at[is_known]]
+    return np.array([
+        np.nan_to_num(effects(one[None], label.values[places][None], np.array([label.is_graded]))[0, 0])
+        for one, label in zip(predicted, labels, strict=True)
+    ])  # fmt: skip
+
+
+def _contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
+    """A number for the last character at each place, for the last two, the last three."""
+    codes = np.zeros(len(ids), np.int64)
+    wide = ids.astype(np.int64) + 1
+    base = int(wide.max()) + 1
+    for back in range(CONTEXT):
+        codes[back:] += wide[: len(wide) - back] * base**back
+        yield codes.copy()
+
+
+def untrained_arrays(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
+    """Weights that nothing has been taught: drawn as training draws them, `model.initialise`, by another generator."""
+    random = np.random.Generator(np.random.Philox(seed))
+    bound, hidden = config.hidden_size**-0.5, config.hidden_size
+    arrays: dict[str, npt.NDArray[np.float32]] = {}
+    for name, shape in parameter_shapes(config, vocabulary_size).items():
+        if name == "embedding":
+            drawn = random.standard_normal(shape)
+        elif name.startswith("layers.") and "bias" in name:
+            drawn = np.zeros(shape)
+            if config.cell == "lstm":
+                drawn[hidden : 2 * hidden] = config.forget_bias
+        else:
+            drawn = random.uniform(-bound, bound, shape)
+        arrays[name] = drawn.astype(np.float32)
+    return arrays

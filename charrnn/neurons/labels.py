@@ -1,0 +1,326 @@
+"""What can be said of each character of a text from the text alone: the questions that units are asked.
+
+A label is a number for every character: 0 or 1 (is it so after reading this one?) or a degree (how deep, how far).
+"Inside" begins with the character that opens and ends before the one that closes, so that a network that has just read
+the opening quote is inside; where several open or close, it begins with their first and ends before their last. A line
+ends with a line feed, perhaps after a carriage return, and a paragraph with an empty line. A slip of the pen must stay
+one: what is opened and never closed is not inside, and does not turn inside out what follows.
+
+Every answer takes time in proportion to the text. Knows text and small grammars of writing and code. Refuses to know
+networks.
+
+The cells for quotes, line position, brackets, comments, if-conditions, depth and URLs are those of Karpathy, Johnson &
+Fei-Fei 2015 (arXiv 1506.02078) and of the article before it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import string
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.errors import UsageError
+
+Values = npt.NDArray[np.float32]
+
+_LONGEST = 2000
+"""Characters after which an open quote or bracket is taken for a slip of the pen, not for one that is still open."""
+_LONGEST_BLOCK = 10_000
+"""The same for comments and for strings of many lines."""
+
+
+@dataclass(frozen=True, eq=False)
+class Label:
+    """A question and its answer for every character."""
+
+    name: str
+    values: Values
+    is_graded: bool = False
+    """Whether the answer is a degree, not yes or no."""
+
+
+def labels_of(text: str, own: Mapping[str, re.Pattern[str]] | None = None) -> list[Label]:
+    """Every label of the library for `text`, then the user's own: inside of each match of a pattern.
+
+    Raises UsageError where one of those has a name of the library's.
+    """
+    for name in own or {}:
+        if name in _YES_NO or name in _GRADED:
+            raise UsageError(f"there is a label called {name!r} already", "give yours another name")
+    yes_no = {name: answer(text) for name, answer in _YES_NO.items()}
+    graded = {name: answer(text) for name, answer in _GRADED.items()}
+    for name, pattern in (own or {}).items():
+        yes_no[name] = _inside_matches(text, pattern, keeps_end=True)
+    return [
+        *(Label(name, values) for name, values in yes_no.items()),
+        *(Label(name, values, is_graded=True) for name, values in graded.items()),
+    ]
+
+
+def parse_label(said: str) -> tuple[str, re.Pattern[str]]:
+    """`NAME=REGEX` as a name and its pattern. Raises UsageError."""
+    name, equals, pattern = said.partition("=")
+    if not equals or not name.strip() or not pattern:
+        raise UsageError(f"a label is {said!r}", "write NAME=REGEX, such as --label 'year=[0-9]{4}'")
+    try:
+        return name.strip(), re.compile(pattern, re.MULTILINE)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(
+            f"the label {name.strip()!r} has no valid pattern: {error}", "see Python's re module"
+        ) from error
+
+
+def _zeros(text: str) -> Values:
+    return np.zeros(len(text), np.float32)
+
+
+def _inside_matches(text: str, pattern: re.Pattern[str], *, keeps_end: bool = False) -> Values:
+    """1 from the first character of each match to the one before its last (or the last)."""
+    values = _zeros(text)
+    for match in pattern.finditer(text):
+        values[match.start() : max(match.end() - (not keeps_end), match.start())] = 1.0
+    return values
+
+
+def _matches(pattern: str, *, keeps_end: bool = False) -> Callable[[str], Values]:
+    compiled = re.compile(pattern, re.MULTILINE)
+    return lambda text: _inside_matches(text, compiled, keeps_end=keeps_end)
+
+
+def _characters(is_one: Callable[[str], bool]) -> Callable[[str], Values]:
+    def answer(text: str) -> Values:
+        known = {character: is_one(character) for character in set(text)}
+        return np.fromiter((known[character] for character in text), np.float32, len(text))
+
+    return answer
+
+
+def _is_vowel(character: str) -> bool:
+    """By its letter without accents, except й and ў, which are no и and у."""
+    lower = character.lower()
+    return lower not in "йў" and unicodedata.normalize("NFD", lower)[0] in "aeiouæœøаеиоуыэюяєіαεηιουω"
+
+
+def _is_punctuation(character: str) -> bool:
+    return character in string.punctuation or unicodedata.category(character).startswith("P")
+
+
+def _pairs(text: str, opening: str, closing: str) -> Iterator[tuple[int, int]]:
+    """Where each bracket opens and where its partner closes; those without one are left out."""
+    stack: list[int] = []
+    for match in re.finditer(f"{re.escape(opening)}|{re.escape(closing)}", text):
+        if match[0] == opening:
+            stack.append(match.start())
+        elif stack:
+            begin, end = stack.pop(), match.end() - 1
+            if opening == "{" or end - begin <= _LONGEST:  # the body of a function may be long
+                yield begin, end
+
+
+def _depth(*brackets: tuple[str, str]) -> Callable[[str], Values]:
+    def answer(text: str) -> Values:
+        change = np.zeros(len(text) + 1, np.int64)
+        for opening, closing in brackets:
+            for begin, end in _pairs(text, opening, closing):
+                change[begin] += 1
+                change[end] -= 1
+        return np.cumsum(change[:-1]).astype(np.float32)
+
+    return answer
+
+
+def _inside(opening: str, closing: str) -> Callable[[str], Values]:
+    depth = _depth((opening, closing))
+    return lambda text: (depth(text) > 0).astype(np.float32)
+
+
+def _inside_first(opening: str, closing: str) -> Callable[[str], Values]:
+    """Of what cannot be nested: from an opening, whatever opens after it, to the first closing."""
+
+    def answer(text: str) -> Values:
+        values = _zeros(text)
+        begin: int | None = None
+        for match in re.finditer(f"{re.escape(opening)}|{re.escape(closing)}", text):
+            if match[0] == opening:
+                if begin is None or match.start() - begin > _LONGEST_BLOCK:
+                    begin = match.start()
+            elif begin is not None:
+                if match.end() - begin <= _LONGEST_BLOCK:
+                    values[begin : match.end() - 1] = 1.0
+                begin = None
+        return values
+
+    return answer
+
+
+# A word that begins with an apostrophe opens no quotation: 'tis, 'em, the '90s; but 'em' is quoted.
+_ELIDED = r"(?!(?i:tis|twas|twere|twill|twould|twixt|tween|em|til|cause|bout|gainst|neath|\d0s)\b(?!'))"
+_STRING_OPENS = r"(?:(?<![\w\\.?!])|(?<=\b[bfruBFRUL])|(?<=\b[bfrBFR]{2}))"
+_STRING = "|".join([
+    _STRING_OPENS + r"\"\"\"(?:[^\"\\]|\\.|\"(?!\"\")){0,10000}\"\"\"(?!\w)",
+    _STRING_OPENS + r"'''(?:[^'\\]|\\.|'(?!'')){0,10000}'''(?!\w)",
+    _STRING_OPENS + r"\"(?:[^\"\\\n]|\\(?:\r\n|.))*\"",
+    _STRING_OPENS + rf"'{_ELIDED}(?:[^'\\\n]|\\(?:\r\n|.))*'(?!\w)",
+])  # fmt: skip
+# After what may be a number, a // with one word behind it is Python's division; # before a letter a colour or #include.
+_SLASHES = r"(?<![:/])(?:(?<![\w)\]])(?<![\w)\]] )|(?=// ?\w+ \w))//[^\r\n]*"
+_HASH = r"(?<!\S)#(?![\w\[({])[^\r\n]*"
+_TOKENS = re.compile(rf"(?P<string>{_STRING})|(?P<block>/\*)|(?P<slashes>{_SLASHES})|(?P<hash>{_HASH})", re.DOTALL)
+
+
+def _tokens(text: str) -> Iterator[tuple[str, int, int]]:
+    """Strings and comments of code, each beginning outside the others: its kind, and where one is inside it."""
+    place = 0
+    while match := _TOKENS.search(text, place):
+        kind, begin, place = str(match.lastgroup), match.start(), match.end()
+        if kind == "string":
+            yield kind, begin, place - 1
+        elif kind != "block":
+            yield kind, begin, place
+        elif (star := text.find("*/", place, place + _LONGEST_BLOCK)) >= 0:
+            place = star + 2
+            yield kind, begin, star + 1
+
+
+def _inside_tokens(*kinds: str) -> Callable[[str], Values]:
+    def answer(text: str) -> Values:
+        values = _zeros(text)
+        for kind, begin, end in _tokens(text):
+            if kind in kinds:
+                values[begin:end] = 1.0
+        return values
+
+    return answer
+
+
+_CONDITION = re.compile(r"(?:^|[{}();:]|\belse\b)[ \t]*(?:if|while)\b[ \t]*(?=\()", re.MULTILINE)
+_PYTHON_CONDITION = re.compile(
+    r"^[ \t]*(?:if|elif|while)\b[ \t]*([^\n]*?):(?=[ \t]*(?:#|\r?$|(?:return|break|continue|pass|raise)\b))",
+    re.MULTILINE,
+)
+
+
+def _inside_condition(text: str) -> Values:
+    """Between the parentheses of `if (...)`, or after Python's `if` up to its colon."""
+    values = _zeros(text)
+    code = list(text)
+    for _, begin, end in _tokens(text):
+        code[begin:end] = " " * (end - begin)  # a bracket or a colon in a string is none
+    blank = "".join(code)
+    closing = dict(_pairs(blank, "(", ")"))
+    for match in _CONDITION.finditer(blank):
+        values[match.end() : closing.get(match.end(), match.end())] = 1.0
+    for match in _PYTHON_CONDITION.finditer(blank):
+        values[match.start(1) : match.end(1)] = 1.0
+    return values
+
+
+def _since(pattern: str) -> Callable[[str], Values]:
+    """Characters since the last match of `pattern`: 0 right after it; the match itself belongs to what it ends."""
+    compiled = re.compile(pattern)
+
+    def answer(text: str) -> Values:
+        ends = [0, *(match.end() for match in compiled.finditer(text))]
+        values = np.arange(len(text))
+        for begin, end in itertools.pairwise([*ends, len(text)]):
+            values[begin:end] -= begin
+        return values.astype(np.float32)
+
+    return answer
+
+
+def _starts(pattern: str) -> Callable[[str], Values]:
+    since = _since(pattern)
+    return lambda text: (since(text) == 0).astype(np.float32)
+
+
+def _capitals_in_a_row(text: str) -> Values:
+    is_upper = np.pad(_characters(str.isupper)(text), 1)
+    return is_upper[1:-1] * np.maximum(is_upper[:-2], is_upper[2:])
+
+
+def _position_in_word(text: str) -> Values:
+    """1 for a word's first letter, 2 for its second; 0 outside words. Accents of their own are part of the word."""
+    values = _zeros(text)
+    marks = {ord(character): "_" for character in set(text) if unicodedata.category(character).startswith("M")}
+    for match in re.finditer(r"\w+(?:['’]\w+)*", text.translate(marks)):
+        values[match.start() : match.end()] = np.arange(1, match.end() - match.start() + 1)
+    return values
+
+
+def _indentation(text: str) -> Values:
+    """Width of the space that begins the line as read so far, and all of it in the rest of the line; tabs fill to 8."""
+    values = _zeros(text)
+    for match in re.finditer(r"^([ \t]*).*\n?", text, re.MULTILINE):
+        width = 0
+        for place in range(match.start(), match.end(1)):
+            width = width + 1 if text[place] == " " else (width // 8 + 1) * 8
+            values[place] = width
+        values[match.end(1) : match.end()] = width
+    return values
+
+
+# Speech that goes on in the next paragraph opens there again without having closed; it ends with this paragraph.
+_IN_PARAGRAPH = r"\n(?![ \t\r]*\n)"
+_QUOTES = r"(?<!\\)(?<!\b\d)(?<!\b\d\d)(?!(?<=')\"')\"(?:[^\"\\\n]|\\(?:.|(?=\n))|" + (
+    _IN_PARAGRAPH + r"(?!\s*\"\w)){0,2000}(?:\"|\n(?=\s*\"\w))"
+)
+_APOSTROPHES = rf"(?<![\w'\\])'{_ELIDED}(?=\S)(?:[^'\\\n]|\\.|(?<=\w)'(?=\w)){{0,{_LONGEST}}}'(?!\w)"
+_PARAGRAPH_END = r"\n[ \t\r\n]*\n"
+_FULL_STOP = r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-HJ-ZА-Ю])\."
+# A small letter after it goes on with the sentence: "Stop!" he said.
+_SENTENCE_END = rf"(?:{_FULL_STOP}|[!?…])[\"'”’»)\]]*\s+(?![\sa-zа-яё])|{_PARAGRAPH_END}\s*"
+_URL_CHARACTER = r"[^\s<>\"'`\\|()\[\]{}“”‘’«»]"
+_URL = (
+    rf"\b(?i:(?:https?|ftp)://|www\.)(?:{_URL_CHARACTER}|\({_URL_CHARACTER}{{0,200}}\)){{1,{_LONGEST}}}(?<![.,;:!?*…])"
+)
+_SPEAKER = r"^[A-ZÀ-ÖØ-ÞА-ЯЁ](?:[^\W\d_]|[ '’.-]){0,40}:(?=\r?$)"
+_TAG = r"(?<!#include )</?[A-Za-z][\w-]*(?::[\w-]+)?(?=[\s/>])(?:[^<>\n]|\n(?![ \t\r]*[\n>])){0,400}>"
+
+_YES_NO: dict[str, Callable[[str], Values]] = {
+    'inside "quotes"': _matches(_QUOTES),
+    "inside “quotes”": _matches(rf"“(?:[^“”\n]|{_IN_PARAGRAPH}){{0,{_LONGEST}}}(?:”|\n(?=\s*“))"),
+    "inside 'quotes'": _matches(_APOSTROPHES),
+    "inside ‘quotes’": _matches(rf"‘(?:[^‘\n]|{_IN_PARAGRAPH}){{0,{_LONGEST}}}?(?:’(?!\w)|\n(?=\s*‘))"),
+    "inside ( )": _inside("(", ")"),
+    "inside [ ]": _inside("[", "]"),
+    "inside { }": _inside("{", "}"),
+    "inside [[ ]]": _inside("[[", "]]"),
+    "inside a tag < >": _matches(_TAG),
+    "inside a URL": _matches(_URL, keeps_end=True),
+    "inside a /* comment */": _inside_tokens("block", "slashes"),
+    "inside a # comment": _inside_tokens("hash"),
+    "inside <!-- -->": _inside_first("<!--", "-->"),
+    "inside a string literal": _inside_tokens("string"),
+    "inside an if condition": _inside_condition,
+    "start of a line": _starts(r"\n"),
+    "start of a sentence": _starts(_SENTENCE_END),
+    "start of a paragraph": _starts(_PARAGRAPH_END),
+    "start of a word": lambda text: (_position_in_word(text) == 1).astype(np.float32),
+    "next is a line end": _matches(r"(?s:.)(?=\r?\n)", keeps_end=True),
+    "next is a space": _matches(r"(?s:.)(?= )", keeps_end=True),
+    "capital letters in a row": _capitals_in_a_row,
+    "speaker's name on its line": _matches(_SPEAKER, keeps_end=True),
+    "digit": _characters(str.isdigit),
+    "upper case": _characters(str.isupper),
+    "vowel": _characters(_is_vowel),
+    "letter": _characters(str.isalpha),
+    "space or line end": _characters(str.isspace),
+    "punctuation": _characters(_is_punctuation),
+}
+
+_GRADED: dict[str, Callable[[str], Values]] = {
+    "depth of brackets": _depth(("(", ")"), ("[", "]"), ("{", "}")),
+    "depth of { }": _depth(("{", "}")),
+    "indentation": _indentation,
+    "position in the line": _since(r"\n"),
+    "position in the word": _position_in_word,
+    "position in the sentence": _since(_SENTENCE_END),
+    "position in the paragraph": _since(_PARAGRAPH_END),
+}

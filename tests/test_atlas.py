@@ -1,0 +1,259 @@
+"""The atlas of units: what was planted is found, what is not there is not, and memory does not depend on the text."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from rich.console import Console
+
+from charrnn import checkpoint as checkpoints
+from charrnn.cells.parameters import parameter_shapes
+from charrnn.cli.app import main
+from charrnn.config import ModelConfig
+from charrnn.display.atlas import draw_atlas
+from charrnn.inference.engine import make_engine
+from charrnn.inference.network import Network
+from charrnn.neurons import atlas as atlas_module
+from charrnn.neurons.atlas import Atlas, Finding, make_atlas, untrained_arrays
+from charrnn.neurons.labels import Label, labels_of
+from charrnn.neurons.record import Unit
+from charrnn.vocabulary import Vocabulary
+from tests.tiny import tiny
+
+H = 20
+PLANTED = 17
+INSIDE = "inside “quotes”"
+
+
+def _text(characters: int, seed: int = 0) -> str:
+    """Words in lines, some of them between typographic quotes of very different lengths."""
+    random = np.random.default_rng(seed)
+    pieces, inside = [], False
+    while sum(map(len, pieces)) < characters:
+        word = "".join(random.choice(list("abcdefgh"), random.integers(1, 8)))
+        if random.random() < 0.15:
+            word = word + "”" if inside else "“" + word
+            inside = not inside
+        pieces.append(word + ("\n" if random.random() < 0.1 else " "))
+    return "".join(pieces)[:characters]
+
+
+TEXT = _text(12_000)
+VOCABULARY = Vocabulary.of(TEXT)
+IDS = VOCABULARY.encode(TEXT)
+CONFIG = ModelConfig(cell="lstm", num_layers=1, hidden_size=H, embedding_size=len(VOCABULARY))
+
+
+def _planted() -> Network:
+    """See `_arrays`."""
+    return Network(CONFIG, _arrays())
+
+
+def _arrays() -> dict[str, npt.NDArray[np.float32]]:
+    """An lstm whose cell 17 is set by an opening quote, cleared by a closing one, and kept in between."""
+    arrays = untrained_arrays(CONFIG, len(VOCABULARY), seed=3)
+    arrays["embedding"] = np.eye(len(VOCABULARY), dtype=np.float32)
+    opening, closing = (int(VOCABULARY.encode(quote)[0]) for quote in "“”")
+    i, f, g, o = (PLANTED + block * H for block in range(4))
+    for row in (i, f, g, o):
+        arrays["layers.1.weight_ih"][row] = 0
+        arrays["layers.1.weight_hh"][row] = 0
+    for row, at_rest, at_quotes in ((i, -20, 40), (f, 20, -40), (o, 20, 0)):
+        arrays["layers.1.bias"][row] = at_rest
+        arrays["layers.1.weight_ih"][row, [opening, closing]] = at_quotes
+    arrays["layers.1.weight_ih"][g, opening] = 20
+    arrays["layers.1.weight_ih"][g, closing] = -20
+    return arrays
+
+
+def _novice(seed: int = 8) -> Network:
+    return Network(CONFIG, untrained_arrays(CONFIG, len(VOCABULARY), seed=seed))
+
+
+def test_the_planted_unit_is_found_and_named() -> None:
+    """First of all findings, with an AUC above 0.95 on the half that did not choose it, beyond both comparisons."""
+    found = make_atlas(_planted(), _novice(), IDS, labels_of(TEXT))
+    best = next(finding for finding in found.findings if finding.label == INSIDE)
+    assert best.unit.index == PLANTED
+    assert best.unit.kind in "hc"
+    assert (1 + best.effect) / 2 > 0.95
+    assert best.low <= best.effect <= best.high
+    assert best.is_found
+    assert best.verdict == "found"
+    assert abs(best.from_characters) < 0.8
+    assert abs(best.untrained) < 0.8
+    assert "inside a URL" in found.too_rare
+    assert found.units == 6 * H
+    assert 0 < found.beyond_characters <= found.strong
+
+
+def test_labels_of_another_text_are_not_found() -> None:
+    """Shuffled in long blocks they keep their own correlations and lose every relation to the text."""
+    random = np.random.default_rng(1)
+    labels = []
+    for label in labels_of(TEXT):
+        blocks = np.array_split(label.values, 100)
+        labels.append(replace(label, values=np.concatenate([blocks[n] for n in random.permutation(100)])))
+    found = make_atlas(_planted(), _novice(), IDS, labels)
+    assert len(found.findings) > 5
+    assert not any(finding.is_found for finding in found.findings)
+    assert sum(finding.is_discovery for finding in found.findings) <= 1
+
+
+def test_an_untrained_model_knows_nothing_beyond_itself() -> None:
+    """Its units answer to single characters, as any random features do; none is called a finding."""
+    found = make_atlas(_novice(1), _novice(2), IDS, labels_of(TEXT))
+    assert not any(finding.is_found for finding in found.findings)
+    assert found.beyond_characters == 0
+
+
+def test_what_the_last_characters_tell_is_said() -> None:
+    """A label that is a function of them is predicted perfectly, one that needs a longer memory is not."""
+    letters = np.array(list(TEXT))
+    after_ab = np.zeros(len(TEXT), np.float32)
+    after_ab[1:] = (letters[:-1] == "a") & (letters[1:] == "b")
+    labels = [Label("after ab", after_ab), next(label for label in labels_of(TEXT) if label.name == INSIDE)]
+    found = {finding.label: finding for finding in make_atlas(_planted(), _novice(), IDS, labels).findings}
+    assert found["after ab"].from_characters == pytest.approx(1.0)
+    assert not found["after ab"].is_found
+    assert abs(found[INSIDE].from_characters) < 0.9
+
+
+def test_any_engine_and_any_number_of_samples_tell_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy's reference and the engine that inspect uses agree; a tight limit on memory takes fewer places."""
+    labels, planted = labels_of(TEXT), _planted()
+    reference = make_atlas(planted, _novice(), IDS, labels, samples=900)
+    novice = make_engine(CONFIG, untrained_arrays(CONFIG, len(VOCABULARY), seed=8))
+    other = make_atlas(make_engine(CONFIG, _arrays()), novice, IDS, labels, samples=900)
+    one, two = ([(f.label, f.unit) for f in each.findings if f.is_found] for each in (reference, other))
+    assert one == two
+    monkeypatch.setattr(atlas_module, "_MOST_BYTES", 4 * 6 * H * 700)
+    small = make_atlas(planted, _novice(), IDS, labels)
+    assert any(finding.label == INSIDE and finding.is_found for finding in small.findings)
+
+
+def test_untrained_weights_have_every_name_and_shape() -> None:
+    """For each cell; the same seed draws the same."""
+    for cell in ("lstm", "gru", "rnn"):
+        config = ModelConfig(cell=cell, num_layers=2, hidden_size=7, embedding_size=5)  # type: ignore[arg-type]
+        arrays = untrained_arrays(config, 9, seed=4)
+        assert {name: array.shape for name, array in arrays.items()} == parameter_shapes(config, 9)
+        again = untrained_arrays(config, 9, seed=4)
+        assert all((array == again[name]).all() for name, array in arrays.items())
+
+
+def test_the_verdicts_say_why() -> None:
+    """Each by the first reason that holds, of a finding that would be one but for it."""
+    good = Finding(
+        label="a", is_graded=False, share=0.1, unit=Unit(1, "c", 3), effect=-0.9, low=-0.95, high=-0.8, p_value=0.005,
+        is_discovery=True, from_characters=0.3, untrained=-0.4,
+    )  # fmt: skip
+    assert good.verdict == "found"
+    for change, verdict in (
+        ({"is_discovery": False}, "chance"),
+        ({"from_characters": -0.91}, "characters"),
+        ({"untrained": 0.92}, "new net"),
+        ({"from_characters": 0.85}, "weak"),  # within the interval
+        ({"effect": -0.6, "low": -0.7, "high": -0.45}, "weak"),  # too little
+        ({"low": -0.95, "high": 0.1}, "weak"),
+    ):
+        assert replace(good, **change).verdict == verdict  # type: ignore[arg-type]
+
+
+def test_the_table_fits_and_nothing_in_it_drives_the_terminal() -> None:
+    """At 80 columns, with AUCs turned upright, rho signed, and a label of the user's shown and not sent."""
+    unit = Unit(12, "c", 1023)
+    found = [
+        Finding("speaker's name on its line", False, 0.1, unit, -0.99, -1.0, -0.98, 0.005, True, 0.3, -0.4),
+        Finding("x\x1b[31m‮", True, 40.0, unit, -0.7, -0.75, -0.6, 0.005, True, 0.9, 0.1),
+    ]
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    for piece in draw_atlas(Atlas(found, ["digit\x07"], 6144, 300, 40), 200_000):
+        console.print(piece)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b" not in shown
+    assert "‮" not in shown
+    assert "\x07" not in shown
+    assert " -L12.c1023   .995   .990 1.00   .650    .700 found" in shown  # the label may wrap
+    assert " L12.c1023 ρ-.700 -.750 -.600   .900    .100 characters" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "5,844 (95%)" in shown
+
+
+RUN = Path("checkpoints/tiny/best.safetensors")
+
+
+@pytest.fixture
+def inspect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `charrnn inspect` with a tiny network beside a text of its characters."""
+    monkeypatch.chdir(tmp_path)
+    RUN.parent.mkdir(parents=True)
+    checkpoints.save(RUN, tiny())
+    random = np.random.default_rng(2)
+    Path("text.txt").write_text("".join(random.choice(list("\n abcdefgh"), 900)), "utf-8")
+    Path("labels.txt").write_text("# mine\nab=ab\n\nlong = x{3}[a-c]+\n", "utf-8")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", *arguments])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        captured = capsys.readouterr()
+        return int(leaving.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_find_from_the_command_line(inspect: Callable[..., tuple[int, str, str]]) -> None:
+    """A table; the numbers as JSON, own labels of options and of a file included."""
+    status, out, _ = inspect("text.txt", "--find")
+    assert status == 0
+    assert "position in the line" in out
+    assert "too rare in this text to say" in out
+    status, out, _ = inspect(
+        "text.txt", "--find", "--json", "--label", "cd=cd", "--label-file", "labels.txt", "-n", "800"
+    )
+    numbers = json.loads(out)
+    assert numbers["characters"] == 800
+    labels = {finding["label"] for finding in numbers["findings"]}
+    assert {"ab", "cd"} <= labels | set(numbers["too_rare"])
+    assert "long" in numbers["too_rare"]
+    assert {"unit", "effect", "low", "high", "p_value", "verdict", "from_characters", "untrained"} <= set(
+        numbers["findings"][0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["text.txt", "--find", "--gates"], 2, "--gates and --find are pictures of their own"),
+        (["text.txt", "--find", "--unit", "L1.h0"], 2, "--find prints a table of all units"),
+        (["text.txt", "--find", "--html", "x.html"], 2, "--find prints a table of all units"),
+        (["text.txt", "--label", "a=b"], 2, "--label and --label-file are for --find"),
+        (["--find"], 2, "need a text"),
+        (["text.txt", "--find", "--label", "a"], 2, "a label is 'a'"),
+        (["text.txt", "--find", "--label", "a=("], 2, "the label 'a' has no valid pattern"),
+        (["text.txt", "--find", "--label", "a=b", "--label", "a=c"], 2, "two labels have the same name"),
+        (["text.txt", "--find", "--label", "digit=[0-9]"], 2, "there is a label called 'digit' already"),
+        (["text.txt", "--find", "--label-file", "none.txt"], 2, "none.txt"),
+        (["text.txt", "--find", "--label-file", "latin.txt"], 3, "the labels in latin.txt are not UTF-8"),
+        (["text.txt", "--find", "-n", "150"], 3, "the text has 150 characters, too few"),
+    ],
+)  # fmt: skip
+def test_what_find_cannot_do_is_said(
+    inspect: Callable[..., tuple[int, str, str]], arguments: list[str], status: int, said: str
+) -> None:
+    """In one sentence with the right status, and nothing on stdout."""
+    Path("latin.txt").write_bytes(b"caf\xe9=x")
+    found, out, err = inspect(*arguments)
+    assert (found, out) == (status, "")
+    assert said in err

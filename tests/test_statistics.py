@@ -1,0 +1,112 @@
+"""The statistics of the atlas against SciPy's and scikit-learn's, and against what defines them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import false_discovery_control, rankdata, spearmanr
+from sklearn.metrics import roc_auc_score
+
+from charrnn.neurons.statistics import auc, discoveries, effects, interval, ranks, shifted_p_value, spearman
+
+U, N, L = 5, 301, 4
+
+
+def _values(seed: int, levels: int | None, dtype: Any = np.float64) -> np.ndarray[Any, Any]:
+    """With many ties where there are few levels."""
+    random = np.random.default_rng(seed)
+    drawn = random.standard_normal((U, N)) if levels is None else random.integers(0, levels, (U, N))
+    return drawn.astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("levels", "dtype"), [(None, np.float64), (None, np.float32), (7, np.float32), (7, np.uint16), (3000, np.uint16)]
+)
+def test_ranks_are_scipys(levels: int | None, dtype: Any) -> None:
+    """Ties share their mean rank, sorted or counted, in one row or in many."""
+    values = _values(1, levels, dtype)
+    np.testing.assert_array_equal(ranks(values), rankdata(values, axis=1))
+    np.testing.assert_array_equal(ranks(values[2]), rankdata(values[2]))
+
+
+@pytest.mark.parametrize(("levels", "dtype"), [(None, np.float64), (5, np.float64), (40, np.uint16)])
+def test_effects_are_those_of_the_references(levels: int | None, dtype: Any) -> None:
+    """Each unit with each label to 1e-9: 2 AUC - 1 for yes and no, Spearman's rho for degrees."""
+    values, random = _values(2, levels, dtype), np.random.default_rng(3)
+    labels = np.stack([random.random(N) < 0.1, random.random(N) < 0.7, random.integers(0, 4, N), random.random(N)])
+    is_graded = np.array([False, False, True, True])
+    found = effects(values, labels.astype(np.float32), is_graded)
+    for unit in range(U):
+        for label in range(L):
+            answer = labels[label].astype(np.float32)
+            expected = (
+                spearmanr(values[unit], answer).statistic
+                if is_graded[label]
+                else 2 * roc_auc_score(answer, values[unit]) - 1
+            )
+            assert found[unit, label] == pytest.approx(expected, abs=1e-9)
+    assert auc(values[0], labels[0]) == pytest.approx(roc_auc_score(labels[0], values[0]), abs=1e-9)
+    assert spearman(values[0], labels[3]) == pytest.approx(spearmanr(values[0], labels[3]).statistic, abs=1e-9)
+
+
+def test_what_does_not_vary_has_no_effect_to_speak_of() -> None:
+    """A label that always or never holds, and rho of a unit that is always the same: not a number, and no crash."""
+    values = np.stack([np.arange(N), np.zeros(N)])
+    labels = np.stack([np.ones(N), np.zeros(N), np.arange(N), np.zeros(N)])
+    found = effects(values, labels, np.array([False, False, True, True]))
+    assert np.isnan(found[:, [0, 1, 3]]).all()
+    assert found[0, 2] == pytest.approx(1.0)
+    assert np.isnan(found[1, 2])
+    assert auc(values[1], (np.arange(N) % 2).astype(float)) == 0.5
+
+
+def test_discoveries_are_those_of_benjamini_and_hochberg() -> None:
+    """As SciPy adjusts p-values; none among none, all among zeros."""
+    random = np.random.default_rng(4)
+    for size in (1, 7, 300):
+        p = np.where(random.random(size) < 0.3, random.random(size) * 0.01, random.random(size))
+        for rate in (0.01, 0.05, 0.2):
+            np.testing.assert_array_equal(discoveries(p, rate), false_discovery_control(p) <= rate)
+    assert discoveries([]).tolist() == []
+    assert discoveries([0.0, 0.0]).tolist() == [True, True]
+
+
+def test_a_p_value_counts_the_observed_one_in() -> None:
+    """By hand, two-sided: of four shifts one is as far from zero."""
+    assert shifted_p_value(0.5, np.array([0.1, -0.6, 0.3, -0.2])) == pytest.approx(2 / 5)
+    assert shifted_p_value(-0.9, np.array([0.1, -0.6, 0.3, -0.2])) == pytest.approx(1 / 5)
+
+
+@pytest.mark.parametrize("is_graded", [False, True])
+def test_intervals_cover_what_they_should(is_graded: bool) -> None:
+    """Of independent samples with a known effect, about 95 % of the intervals hold it."""
+    covered = []
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        hidden = random.standard_normal(600)
+        label = (hidden if is_graded else hidden > 0.8).astype(np.float32)
+        values = hidden + random.standard_normal(600)
+        low, high = interval(values, label, is_graded=is_graded, draws=100, seed=seed)
+        covered.append(low <= _true_effect(is_graded) <= high)
+    assert 0.83 <= np.mean(covered) <= 1.0
+
+
+def _true_effect(is_graded: bool) -> float:
+    random = np.random.default_rng(99)
+    hidden = random.standard_normal(200_000)
+    label = (hidden if is_graded else hidden > 0.8).astype(np.float32)
+    return float(effects((hidden + random.standard_normal(200_000))[None], label[None], np.array([is_graded]))[0, 0])
+
+
+def test_blocks_widen_the_interval_of_what_repeats_itself() -> None:
+    """A value that stays for thirty places at a time says less than as many independent ones."""
+    random = np.random.default_rng(5)
+    alone = random.standard_normal((2, 1500))
+    lasting = np.repeat(random.standard_normal((2, 50)), 30, axis=1)
+    widths = []
+    for values, label in (alone, lasting):
+        low, high = interval(values, (label > 0).astype(np.float32), is_graded=False)
+        widths.append(high - low)
+    assert widths[1] > 2 * widths[0]
