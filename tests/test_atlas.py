@@ -140,6 +140,21 @@ def test_any_engine_and_any_number_of_samples_tell_the_same(monkeypatch: pytest.
     assert any(finding.label == INSIDE and finding.is_found for finding in small.findings)
 
 
+def test_what_lies_before_the_start_is_read_and_not_asked_about() -> None:
+    """A beginning that would mislead changes no share; a quote opened in it is still known to be open."""
+    before = "“" + "a" * 400
+    text = before + "b" * 60 + "”" + TEXT
+    ids = np.concatenate((VOCABULARY.encode(before + "b" * 60 + "”"), IDS))
+    labels = labels_of(text)
+    found = make_atlas(_planted(), _novice(), ids, labels, start=len(before))
+    best = next(finding for finding in found.findings if finding.label == INSIDE)
+    assert best.unit.index == PLANTED
+    second = len(before) + (len(text) - len(before)) // 2
+    truth = next(label for label in labels if label.name == INSIDE).values[second:].mean()
+    assert best.share == pytest.approx(float(truth))
+    assert best.is_found
+
+
 def test_untrained_weights_have_every_name_and_shape() -> None:
     """For each cell; the same seed draws the same."""
     for cell in ("lstm", "gru", "rnn"):

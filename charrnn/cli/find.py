@@ -49,7 +49,15 @@ def _own_labels(said: Sequence[str], file: Path | None) -> dict[str, re.Pattern[
 
 
 def show(
-    engine: Any, ids: Any, text: str, loaded: Checkpoint, path: Path, own: dict[str, re.Pattern[str]], *, as_json: bool
+    engine: Any,
+    ids: Any,
+    text: str,
+    loaded: Checkpoint,
+    path: Path,
+    own: dict[str, re.Pattern[str]],
+    *,
+    start: int,
+    as_json: bool,
 ) -> None:
     """Makes the atlas and draws it, or prints its numbers. `text` are the characters of `ids`, one for each."""
     import numpy as np
@@ -58,23 +66,24 @@ def show(
     from charrnn.neurons.atlas import make_atlas, untrained_arrays
     from charrnn.neurons.labels import labels_of
 
-    if len(ids) < _SHORTEST:
+    characters = len(ids) - start
+    if characters < _SHORTEST:
         raise TextError(
-            f"the text has {len(ids):,} characters, too few to choose on one half and to test on the other",
+            f"the text has {characters:,} characters, too few to choose on one half and to test on the other",
             f"give {_SHORTEST} or more; a hundred thousand say much",
         )
     novice = make_engine(loaded.model, untrained_arrays(loaded.model, len(loaded.vocabulary)))
     with np.errstate(over="ignore", invalid="ignore"):
-        atlas = make_atlas(engine, novice, ids, labels_of(text, own))
+        atlas = make_atlas(engine, novice, ids, labels_of(text, own), start=start)
     if as_json:
-        print(json.dumps(_numbers(atlas, len(ids), path)))
+        print(json.dumps(_numbers(atlas, characters, path)))
         return
     from rich.console import Console
 
     from charrnn.display.atlas import draw_atlas
 
     console = Console(highlight=False)
-    for piece in draw_atlas(atlas, len(ids)):
+    for piece in draw_atlas(atlas, characters):
         console.print(piece)
 
 

@@ -212,7 +212,7 @@ def inspect(
     engine = make_engine(loaded.model, loaded.parameters)
     ids = _ids(read, loaded)
     if find:
-        finding.show(engine, ids[start:], read[start:], loaded, path, own, as_json=as_json)
+        finding.show(engine, ids, read, loaded, path, own, start=start, as_json=as_json)
         return
     if predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"

@@ -112,34 +112,45 @@ class _Survey:
 
 
 def make_atlas(
-    engine: Recorder, untrained: Recorder, ids: Ids, labels: Sequence[Label], *, samples: int = SAMPLES, seed: int = 0
+    engine: Recorder,
+    untrained: Recorder,
+    ids: Ids,
+    labels: Sequence[Label],
+    *,
+    start: int = 0,
+    samples: int = SAMPLES,
+    seed: int = 0,
 ) -> Atlas:
-    """Searches `engine`'s units, and those of `untrained`, for every label of the text that `ids` spell."""
+    """Searches `engine`'s units, and those of `untrained`, for every label of the text that `ids` spell.
+
+    What lies before `start` is read and not asked about.
+    """
     random = np.random.Generator(np.random.Philox(seed))
     units = len(_parts(engine.config)) * engine.config.hidden_size
-    samples = max(1, min(samples, _MOST_BYTES // (4 * units), len(ids) // 2))
-    half = len(ids) // 2
-    places = [np.sort(random.choice(half, samples, replace=False)) + start for start in (0, half)]
+    half = (len(ids) - start) // 2
+    second = start + half
+    samples = max(1, min(samples, _MOST_BYTES // (4 * units), half))
+    places = [np.sort(random.choice(half, samples, replace=False)) + begin for begin in (start, second)]
     asked = [label for label in labels if all(_says_something(label, chosen) for chosen in places)]
     too_rare = [label.name for label in labels if not any(label is one for one in asked)]
     if not asked:
         return Atlas([], too_rare, units, 0, 0)
     trained = _survey(engine, ids, asked, places, [(0, len(ids))])
     # The beginnings of both halves will do for a model that knows nothing.
-    spans = [(start, min(start + _BEGINNING, start + half)) for start in (0, half)]
+    spans = [(begin, begin + min(_BEGINNING, half)) for begin in (start, second)]
     begun = [chosen[chosen < end] for chosen, (_, end) in zip(places, spans, strict=True)]
     novice = _survey(untrained, ids, asked, begun, spans)
-    known = _from_characters(ids, half, asked, places[1])
+    known = _from_characters(ids, slice(start, second), asked, places[1])
     chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
     findings = []
     for number, label in enumerate(asked):
         unit, effect = chosen[number], float(trained.second[chosen[number], number])
-        null = _shifted(trained.keys[unit], label, half, places[1], random)
+        null = _shifted(trained.keys[unit], label, second, places[1], random)
         low, high = interval(trained.keys[unit], label.values[places[1]], is_graded=label.is_graded, seed=seed)
         findings.append(
             Finding(
-                label.name, label.is_graded, float(label.values[half:].mean()), trained.units[unit], effect, low, high,
-                shifted_p_value(effect, null), False, float(known[number]),
+                label.name, label.is_graded, float(label.values[second:].mean()), trained.units[unit],
+                effect, low, high, shifted_p_value(effect, null), False, float(known[number]),
                 float(np.nan_to_num(novice.second[by_luck[number], number])),
             )
         )  # fmt: skip
@@ -202,26 +213,26 @@ def _as_keys(values: npt.NDArray[np.float32], kind: str) -> Keys:
 
 
 def _shifted(
-    keys: Keys, label: Label, half: int, places: npt.NDArray[np.int64], random: np.random.Generator
+    keys: Keys, label: Label, second: int, places: npt.NDArray[np.int64], random: np.random.Generator
 ) -> Doubles:
     """Effects of a unit for its label shifted round the second half, no less than a twentieth of it: (_SHIFTS,)."""
-    values = label.values[half:]
+    values = label.values[second:]
     size = len(values)
     least = max(1, size // 20)
     steps = random.integers(least, max(least + 1, size - least), _SHIFTS)
-    shifted = np.stack([values[(places - half + step) % size] for step in steps])
+    shifted = np.stack([values[(places - second + step) % size] for step in steps])
     return np.asarray(np.nan_to_num(effects(keys[None], shifted, np.full(_SHIFTS, label.is_graded))[0]), np.float64)
 
 
-def _from_characters(ids: Ids, half: int, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:
+def _from_characters(ids: Ids, first: slice, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:
     """Effects on the second half of predictions from the last characters, learned on the first: (L,).
 
     The mean of the label after the last three characters; after fewer of them where those three were never seen.
     """
-    answers = np.stack([label.values[:half] for label in labels])
+    answers = np.stack([label.values[first] for label in labels])
     predicted = np.repeat(answers.mean(1)[:, None], len(places), 1).astype(np.float64)
     for codes in _contexts(ids):
-        seen, which = np.unique(codes[:half], return_inverse=True)
+        seen, which = np.unique(codes[first], return_inverse=True)
         counts = np.bincount(which, minlength=len(seen))
         at = np.searchsorted(seen, codes[places]).clip(max=len(seen) - 1)
         is_known = seen[at] == codes[places]
