@@ -73,7 +73,7 @@ class Ring:
                 window[:, lane] = np.take(ids, np.arange(start, stop) % size)
         return window
 
-    def at(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The window at `position`: inputs (T, B) and their successors (T, B), as int64."""
-        tensor = torch.from_numpy(self.window_at(position))
+    def at(self, position: int, lanes: slice = slice(None)) -> tuple[torch.Tensor, torch.Tensor]:
+        """The window at `position`: inputs (T, B) and their successors (T, B) of these lanes, as int64."""
+        tensor = torch.from_numpy(self.window_at(position, lanes))
         return tensor[:-1], tensor[1:]

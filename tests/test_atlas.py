@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from rich.console import Console
 
 from charrnn import checkpoint as checkpoints
@@ -21,6 +22,7 @@ from charrnn.config import ModelConfig
 from charrnn.display.atlas import draw_atlas
 from charrnn.inference.engine import make_engine
 from charrnn.inference.network import Network
+from charrnn.model import CharacterModel
 from charrnn.neurons import atlas as atlas_module
 from charrnn.neurons.atlas import Atlas, Finding, make_atlas, untrained_arrays
 from charrnn.neurons.labels import Label, labels_of
@@ -272,3 +274,19 @@ def test_what_find_cannot_do_is_said(
     found, out, err = inspect(*arguments)
     assert (found, out) == (status, "")
     assert said in err
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_untrained_weights_are_drawn_as_training_draws_them(cell: str) -> None:
+    """Each array against the model's own: the same constants, or the same bounds and spread."""
+    config = ModelConfig(cell=cell, num_layers=2, hidden_size=60, embedding_size=50, forget_bias=1.5)  # type: ignore[arg-type]
+    model = CharacterModel(config, 70)
+    model.initialise(torch.Generator().manual_seed(0))
+    theirs, ours = model.numpy_arrays(), untrained_arrays(config, 70)
+    for name, array in ours.items():
+        if name.startswith("layers.") and "bias" in name:
+            np.testing.assert_array_equal(array, theirs[name])
+        else:
+            assert array.std() == pytest.approx(theirs[name].std(), rel=0.25 if array.size < 100 else 0.05)
+            if name != "embedding":
+                assert np.abs(array).max() <= 60**-0.5

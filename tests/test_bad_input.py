@@ -338,6 +338,9 @@ _CASES: dict[str, Case] = {
     "a horizon of one lane": Case("inspect text.txt --horizon --lanes 1", USAGE, "--lanes"),
     "a horizon of nothing": Case("inspect empty --horizon", TEXT, "0 characters, too few", _write("empty", b"")),
     "a horizon of three characters": Case("inspect abc --horizon", TEXT, "too few for two", _write("abc", b"abc")),
+    "an atlas of weights too large": Case(
+        "inspect text.txt -c big --find", CHECKPOINT, "not finite", lambda: Path("big").write_bytes(_big())
+    ),
     "a horizon of weights too large": Case(
         "inspect text.txt -c big --horizon --distance 9", CHECKPOINT, "not finite",
         lambda: Path("big").write_bytes(_big()),

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.output import print_pieces
 from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -78,13 +79,9 @@ def show(
     if as_json:
         print(json.dumps(_numbers(atlas, characters, path)))
         return
-    from rich.console import Console
-
     from charrnn.display.atlas import draw_atlas
 
-    console = Console(highlight=False)
-    for piece in draw_atlas(atlas, characters):
-        console.print(piece)
+    print_pieces(draw_atlas(atlas, characters))
 
 
 def _numbers(atlas: Atlas, characters: int, path: Path) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import texts as text_arguments
+from charrnn.cli.output import print_pieces, write_page
+from charrnn.cli.reading import ids_of
 from charrnn.config import DataConfig, UnknownPolicy
 from charrnn.decoding import pieces_of
 from charrnn.display.progress import WorkDisplay
@@ -55,21 +57,15 @@ def show_gates(
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
     if html is not None:
         from charrnn.display.saturation import webpage
-        from charrnn.files import replace_durably
 
         page = webpage(f"{path.resolve().parent.name}: gates", found)
-        replace_durably(html, lambda temporary: _write(temporary, page))
-        say(f"wrote {html}")
+        write_page(html, page)
     if as_json:
         print(json.dumps(_as_json(path, found)))
     elif html is None:
-        from rich.console import Console
-
         from charrnn.display.saturation import pieces
 
-        console = Console(highlight=False)
-        for piece in pieces(found):
-            console.print(piece)
+        print_pieces(pieces(found))
 
 
 def _found(
@@ -83,7 +79,7 @@ def _found(
     def ids() -> Iterator[Any]:
         done = 0
         for text in _texts(sources, loaded.data, most):
-            read = _encoded(text, vocabulary, unknown)
+            read = ids_of(text, vocabulary, unknown)
             for place in range(0, len(read), _SLICE):
                 yield read[place : place + _SLICE]
                 done += len(read[place : place + _SLICE])
@@ -121,14 +117,6 @@ def _check(texts: Iterator[str], vocabulary: Vocabulary, unknown: UnknownPolicy)
     return total
 
 
-def _encoded(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy) -> Any:
-    import numpy as np
-
-    if vocabulary.kind == "bytes":
-        return np.frombuffer(text.encode("latin-1"), np.uint8)
-    return vocabulary.encode(text, unknown)
-
-
 def _as_json(path: Path, found: Saturation) -> dict[str, Any]:
     return {
         "checkpoint": str(path),
@@ -143,7 +131,3 @@ def _as_json(path: Path, found: Saturation) -> dict[str, Any]:
             for gate in found.gates
         },
     }
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, "utf-8")

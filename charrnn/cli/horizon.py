@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from charrnn.cli.output import print_pieces, write_page
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -120,25 +121,15 @@ def show(
         )
     if html is not None:
         from charrnn.display.horizon import as_page
-        from charrnn.files import replace_durably
 
         page = as_page(f"{path.resolve().parent.name}: how long it remembers", memory)
-        replace_durably(html, lambda temporary: _write(temporary, page))
-        say(f"wrote {html}")
+        write_page(html, page)
     if as_json:
         print(json.dumps({"checkpoint": str(path), **_numbers(memory)}))
     elif html is None:
-        from rich.console import Console
-
         from charrnn.display.horizon import pieces
 
-        console = Console(highlight=False)
-        for piece in pieces(memory):
-            console.print(piece)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, "utf-8")
+        print_pieces(pieces(memory))
 
 
 def _numbers(memory: Memory) -> dict[str, Any]:

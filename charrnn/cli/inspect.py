@@ -10,6 +10,8 @@ import typer
 
 from charrnn.cli import horizon as horizons
 from charrnn.cli.options import CHECKPOINT, DEVICE
+from charrnn.cli.output import print_pieces, write_page
+from charrnn.cli.reading import ids_of, read_text
 from charrnn.config import DeviceName, UnknownPolicy
 from charrnn.errors import CheckpointError, TextError, UsageError
 
@@ -180,7 +182,7 @@ def inspect(
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
     if horizon and text is not None:
-        ids = _ids(_read(text, loaded, unknown, request.characters), loaded)
+        ids = ids_of(read_text(text, loaded, unknown, request.characters), loaded.vocabulary)
         horizons.show(ids, loaded, path, request, as_json=as_json, html=html)
         return
     if text is None:
@@ -204,13 +206,13 @@ def inspect(
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
     shown = length or (_FIND_LENGTH if find else _LENGTH)
-    read = _read(text, loaded, unknown, start + shown + predictions)  # what follows the last one is guessed too
+    read = read_text(text, loaded, unknown, start + shown + predictions)  # what follows the last one is guessed too
     if not read:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
     if len(read) <= start:
         raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
     engine = make_engine(loaded.model, loaded.parameters)
-    ids = _ids(read, loaded)
+    ids = ids_of(read, loaded.vocabulary)
     if find:
         finding.show(engine, ids, read, loaded, path, own, start=start, as_json=as_json)
         return
@@ -223,30 +225,6 @@ def inspect(
         chosen = chosen or liveliest(engine, ids, units)
         values = _values(engine, ids, chosen, start)
     _draw(read[start:], chosen, values, path, as_json=as_json, html=html)
-
-
-def _ids(text: str, loaded: Checkpoint) -> Any:
-    import numpy as np
-
-    if loaded.vocabulary.kind == "text":
-        return loaded.vocabulary.encode(text)
-    return np.frombuffer(text.encode("latin-1"), np.uint8)
-
-
-def _read(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int) -> str:
-    """The first `length` characters of the text, as the model knows them (byte mode: one character for each byte)."""
-    from charrnn.cli.texts import find
-    from charrnn.decoding import read_beginning
-    from charrnn.sources import release
-
-    texts = find([argument], glob=None, report=lambda _doing, _done, _total: None, config=loaded.data)
-    try:
-        beginning = read_beginning(texts.sources, loaded.data, length)
-    finally:
-        release(texts.sources)
-    if loaded.vocabulary.kind == "bytes":
-        return beginning
-    return loaded.vocabulary.decode(loaded.vocabulary.encode(beginning, unknown).tolist())
 
 
 def _values(engine: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:
@@ -277,14 +255,11 @@ def _draw(
 
     titles = {unit: f"{unit} (tanh c)" if unit.kind == "c" else str(unit) for unit in units}
     if html is not None:
-        from charrnn.display.safe import say
         from charrnn.display.webpage import Picture, render
-        from charrnn.files import replace_durably
 
         pictures = [Picture(titles[unit], text, values[unit], *limits(unit.kind)) for unit in units]
         page = render(f"{path.resolve().parent.name}: {', '.join(map(str, units))}", pictures)
-        replace_durably(html, lambda temporary: _write(temporary, page))
-        say(f"wrote {html}")
+        write_page(html, page)
     if as_json:
         rounded = {str(unit): [round(value, 6) for value in values[unit]] for unit in units}
         print(json.dumps({"checkpoint": str(path), "text": text, "units": rounded}))
@@ -300,10 +275,6 @@ def _draw(
             console.print(HeatText(titles[unit], text, values[unit], *limits(unit.kind)))
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, "utf-8")
-
-
 def _summarise(path: Path, loaded: Checkpoint, *, as_json: bool) -> None:
     if as_json:
         from charrnn.display.summary import parameters_by_part
@@ -313,10 +284,6 @@ def _summarise(path: Path, loaded: Checkpoint, *, as_json: bool) -> None:
         del body["training"]
         print(json.dumps(body))
         return
-    from rich.console import Console
-
     from charrnn.display.summary import summary
 
-    console = Console(highlight=False)
-    for piece in summary(str(path), loaded):
-        console.print(piece)
+    print_pieces(summary(str(path), loaded))

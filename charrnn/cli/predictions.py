@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.output import write_page
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,8 +112,6 @@ def _summary(tally: Tally, shown: Shown) -> str:
 
 def _write_page(columns: list[Column], tally: Tally, loaded: Checkpoint, path: Path, shown: Shown) -> None:
     from charrnn.display.gridpage import render_grid
-    from charrnn.display.safe import say
-    from charrnn.files import replace_durably
 
     assert shown.html is not None
     page = render_grid(
@@ -122,12 +121,7 @@ def _write_page(columns: list[Column], tally: Tally, loaded: Checkpoint, path: P
         _scale(shown.units[0] if shown.units else None),
         is_bytes=loaded.vocabulary.kind == "bytes",
     )
-    replace_durably(shown.html, lambda temporary: _write(temporary, page))
-    say(f"wrote {shown.html}")
-
-
-def _write(path: Path, page: str) -> None:
-    path.write_text(page, "utf-8")
+    write_page(shown.html, page)
 
 
 def _numbers(columns: list[Column], tally: Tally, text: str, path: Path, shown: Shown) -> dict[str, Any]:

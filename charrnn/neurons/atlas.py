@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.config import ModelConfig
+from charrnn.errors import CheckpointError
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Part, Recorder, Unit, kinds, limits, record
 from charrnn.neurons.statistics import Doubles, discoveries, effects, interval, shifted_p_value
@@ -207,8 +208,12 @@ def _survey(
 def _as_keys(values: npt.NDArray[np.float32], kind: str) -> Keys:
     """Steps over the range of a kind: whole numbers are ranked by counting."""
     low, high = limits(kind)
+    if not np.isfinite(values).all():
+        raise CheckpointError(
+            f"a unit of kind {kind} is not finite: the weights are too large to compute with", "train again"
+        )
     scaled = (values - low) * np.float32((_STEPS - 1) / (high - low))
-    keys: Keys = np.clip(np.nan_to_num(scaled), 0, _STEPS - 1).astype(np.uint16)
+    keys: Keys = np.clip(scaled, 0, _STEPS - 1).astype(np.uint16)
     return keys
 
 
