@@ -43,6 +43,8 @@ class Label:
     values: Values
     is_graded: bool = False
     """Whether the answer is a degree, not yes or no."""
+    ends: npt.NDArray[np.bool_] | None = None
+    """Which characters end it, where that is not simply the first one after it: a line's line feed belongs to it."""
 
 
 def labels_of(text: str, own: Mapping[str, re.Pattern[str]] | None = None) -> list[Label]:
@@ -59,8 +61,16 @@ def labels_of(text: str, own: Mapping[str, re.Pattern[str]] | None = None) -> li
         yes_no[name] = _inside_matches(text, pattern, keeps_end=True)
     return [
         *(Label(name, values) for name, values in yes_no.items()),
-        *(Label(name, values, is_graded=True) for name, values in graded.items()),
+        *(Label(name, values, is_graded=True, ends=_ends(name, text)) for name, values in graded.items()),
     ]
+
+
+def _ends(name: str, text: str) -> npt.NDArray[np.bool_] | None:
+    if name not in _ENDS:
+        return None
+    ends = np.zeros(len(text), bool)
+    ends[[match.start() for match in re.finditer(_ENDS[name], text)]] = True
+    return ends
 
 
 def parse_label(said: str) -> tuple[str, re.Pattern[str]]:
@@ -324,3 +334,9 @@ _GRADED: dict[str, Callable[[str], Values]] = {
     "position in the sentence": _since(_SENTENCE_END),
     "position in the paragraph": _since(_PARAGRAPH_END),
 }
+_ENDS = {
+    "position in the line": r"\r?\n",
+    "position in the sentence": _SENTENCE_END,
+    "position in the paragraph": _PARAGRAPH_END,
+}
+"""What begins with the character that ends what is counted."""

@@ -111,6 +111,26 @@ def interval(
     return float(low), float(high)
 
 
+def resampled_means(
+    values: Doubles, masks: npt.NDArray[np.bool_], *, blocks: int = 50, draws: int = 4000, seed: int = 0
+) -> Doubles:
+    """Means of `values` (N,) where each of `masks` (M, N) holds, in `draws` resamples of the text: (M, draws).
+
+    A resample is `blocks` stretches of the text with replacement, the same ones for every mask, so that differences of
+    rows are resamples of differences. Not a number where no place of a mask was drawn.
+    """
+    random = np.random.Generator(np.random.Philox(seed))
+    begins = np.array([piece[0] for piece in np.array_split(np.arange(len(values)), min(blocks, len(values)))])
+    sums = np.add.reduceat(np.where(masks, values, 0.0), begins, axis=1)  # (M, blocks)
+    counts = np.add.reduceat(masks.astype(np.float64), begins, axis=1)
+    taken = random.multinomial(
+        len(begins), np.full(len(begins), 1 / len(begins)), draws
+    ).T  # how often, (blocks, draws)
+    with np.errstate(invalid="ignore"):
+        means: Doubles = (sums @ taken) / (counts @ taken)
+    return means
+
+
 def shifted_p_value(effect: float, null: Doubles) -> float:
     """Of a two-sided test: how often labels shifted elsewhere score as `effect` does, which is counted in."""
     return float((1 + (np.abs(null) >= abs(effect)).sum()) / (1 + len(null)))

@@ -1,0 +1,230 @@
+"""Whether the model uses what a unit knows: the price of its standing still.
+
+The unit is held at its mean (`clamping.py`) and the text is read again; what each character then costs more, in bits,
+is averaged where a label holds, where it does not, and over the characters that end it (the closing quote, the closing
+bracket, the line feed): there a unit that knows the label should be missed. A unit that encodes a label need not be
+used for it, and selective units often matter little (Morcos et al. 2018, arXiv 1803.06959; Ravfogel et al. 2021,
+arXiv 2006.00995). So a unit is said to be used for a label only where
+
+    * what its standing still costs at the ends, or inside, exceeds what it costs elsewhere, beyond the chance of blocks
+      of text resampled, all questions taken together (Bonferroni): one in twenty that any of them is wrongly affirmed;
+    * and holding any of a few other units of the same layer and kind costs less there.
+
+Knows losses with and without. Refuses to know how units were chosen: choose on other text than this.
+
+Shape letters: N characters, D resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.config import ModelConfig
+from charrnn.errors import CheckpointError
+from charrnn.inference.engine import make_engine
+from charrnn.neurons.clamping import clamp
+from charrnn.neurons.labels import Label
+from charrnn.neurons.record import Unit, record
+from charrnn.neurons.statistics import Doubles, resampled_means
+
+Ids = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+WARM_UP = 1000
+"""Characters read before the first that counts."""
+COMPARED = 4
+"""Other units held for comparison, of each layer and kind."""
+_FEWEST = 20
+"""Places a mean is taken over, at least."""
+_BLOCK = 4096
+_FALSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Bits that a character costs more, on average over some places, with a 95 % interval."""
+
+    bits: float
+    low: float
+    high: float
+    characters: int
+    """How many places these are; where it is 0 the rest is not a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a unit's standing still costs where a label holds, where it ends, and elsewhere."""
+
+    label: str
+    inside: Cost
+    """Characters that come while the label holds (a graded one: is above its median), other than its ends."""
+    ends: Cost
+    """Characters that end it."""
+    outside: Cost
+    compared: float
+    """The most that holding one of the comparison units costs at the ends (inside, where these are too few)."""
+    is_used: bool
+
+    @property
+    def margin(self) -> float:
+        """What it costs at the ends more than elsewhere; where they are too few, inside."""
+        return (self.ends if self.ends.characters >= _FEWEST else self.inside).bits - self.outside.bits
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """What one unit's standing still does."""
+
+    unit: Unit
+    held_at: float
+    overall: Cost
+    uses: list[Use]
+    """For each label that was asked about and that has places enough, in their order."""
+    dearest: list[tuple[int, float, int]]
+    """Characters by what they cost more in sum, the dearest first: id, bits on average, how often it came."""
+
+
+def ablate(
+    config: ModelConfig,
+    parameters: Mapping[str, npt.NDArray[Any]],
+    ids: Ids,
+    asked: Mapping[Unit, Sequence[Label]],
+    *,
+    start: int = 0,
+    compared: int = COMPARED,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> list[Ablation]:
+    """Holds each unit of `asked` at its mean, alone, and measures the price over `ids[start:]` for its labels.
+
+    Labels have a value for each of `ids`. `progress` is called with the readings of the text that are done and all.
+    Raises CheckpointError where the weights are too large to compute with.
+    """
+    begin = max(0, start - WARM_UP)
+    first = max(start, begin + 1)  # the very first character of a text has no prediction
+    others = _others(config, asked, compared, seed)
+    units = [*asked, *(other for each in others.values() for other in each)]
+    readings = len(units) + 2
+    means = _means(config, parameters, ids[begin:], units, start - begin)
+    progress(1, readings)
+    plain = _bits(config, parameters, ids[begin:], first - begin)
+    progress(2, readings)
+    rises: dict[Unit, Doubles] = {}
+    for number, unit in enumerate(units, 3):
+        held = clamp(config, parameters, {unit: means[unit]})
+        rises[unit] = _bits(config, held, ids[begin:], first - begin) - plain
+        progress(number, readings)
+    questions = 2 * max(1, sum(map(len, asked.values())))
+    return [
+        _ablation(
+            unit, means[unit], rises[unit], [rises[other] for other in others[unit.part]], ids[first:], labels, first,
+            _FALSE / questions, seed,
+        )
+        for unit, labels in asked.items()
+    ]  # fmt: skip
+
+
+def _others(
+    config: ModelConfig, asked: Mapping[Unit, Sequence[Label]], compared: int, seed: int
+) -> dict[tuple[int, str], list[Unit]]:
+    """For each layer and kind that is asked about, a few of its other units, drawn."""
+    random = np.random.Generator(np.random.Philox(seed))
+    drawn = {}
+    for layer, kind in sorted({unit.part for unit in asked}):
+        free = [index for index in range(config.hidden_size) if Unit(layer, kind, index) not in asked]
+        chosen = random.permutation(len(free))[:compared]
+        drawn[layer, kind] = [Unit(layer, kind, free[place]) for place in sorted(chosen.tolist())]
+    return drawn
+
+
+def _means(
+    config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Ids, units: Sequence[Unit], start: int
+) -> dict[Unit, float]:
+    sums, place = dict.fromkeys(units, 0.0), 0
+    for taken in record(make_engine(config, parameters), ids, sorted({unit.part for unit in units})):
+        for unit in sums:
+            values = taken[unit.part][:, unit.index]
+            sums[unit] += float(values[max(0, start - place) :].sum(dtype=np.float64))
+        place += len(values)
+    means = {unit: total / max(1, place - start) for unit, total in sums.items()}
+    if not all(map(math.isfinite, means.values())):
+        raise CheckpointError("a unit is not finite: the weights are too large to compute with", "train again")
+    return means
+
+
+def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Ids, first: int) -> Doubles:
+    """What each of `ids[first:]` costs, in bits."""
+    engine = make_engine(config, parameters)
+    state, logits, parts = engine.zero_state(1), None, []
+    for begin in range(0, len(ids), _BLOCK):
+        scored = engine.score(ids[begin : begin + _BLOCK], state, logits)
+        parts.append(scored.log_probabilities)
+        state, logits = scored.state, scored.logits
+    bits: Doubles = -np.concatenate(parts)[first:] / math.log(2)
+    if not np.isfinite(bits).all():
+        raise CheckpointError("a loss is not finite: the weights are too large to compute with", "train again")
+    return bits
+
+
+def places_of(label: Label, first: int) -> tuple[Mask, Mask, Mask]:
+    """Of the characters from `first` (1 or more) on: which come inside the label, which end it, which are elsewhere.
+
+    A character comes inside where the label holds after the one before it; a degree holds above its median. It ends the
+    label where that falls with it, or where the label says so.
+    """
+    before, here = label.values[first - 1 : -1], label.values[first:]
+    ends = here < before if label.ends is None else label.ends[first:]
+    holds = before > (np.median(before) if label.is_graded else 0)
+    return holds & ~ends, ends, ~holds & ~ends
+
+
+def _ablation(
+    unit: Unit,
+    held_at: float,
+    rise: Doubles,
+    compared: Sequence[Doubles],
+    ids: Ids,
+    labels: Sequence[Label],
+    first: int,
+    level: float,
+    seed: int,
+) -> Ablation:
+    everywhere = np.ones((1, len(rise)), bool)
+    uses = [_use(rise, compared, label, first, level, seed) for label in labels]
+    totals, counts = np.bincount(ids, weights=rise), np.bincount(ids)
+    order = np.argsort(-totals, kind="stable")[:8]
+    dearest = [(int(id_), float(totals[id_] / counts[id_]), int(counts[id_])) for id_ in order if totals[id_] > 0]
+    overall = _cost(rise, everywhere[0], resampled_means(rise, everywhere, seed=seed)[0])
+    return Ablation(unit, held_at, overall, [use for use in uses if use is not None], dearest)
+
+
+def _use(rise: Doubles, compared: Sequence[Doubles], label: Label, first: int, level: float, seed: int) -> Use | None:
+    masks = np.stack(places_of(label, first))
+    enough = masks.sum(1) >= _FEWEST
+    if not enough[2] or not (enough[0] or enough[1]):
+        return None
+    drawn = resampled_means(rise, masks, seed=seed)
+    inside, ends, outside = (_cost(rise, mask, draws) for mask, draws in zip(masks, drawn, strict=True))
+    is_used, least = False, 0.0
+    for place, cost in ((1, ends), (0, inside)):
+        if enough[place]:
+            least = float(np.nanquantile(drawn[place] - drawn[2], level / 2))
+            most = max((float(other[masks[place]].mean()) for other in compared), default=-math.inf)
+            is_used = is_used or (least > 0 and cost.bits > most)
+    asked = masks[1 if enough[1] else 0]
+    beside = max((float(other[asked].mean()) for other in compared), default=math.nan)
+    return Use(label.name, inside, ends, outside, beside, is_used)
+
+
+def _cost(rise: Doubles, mask: Mask, drawn: Doubles) -> Cost:
+    count, known = int(mask.sum()), drawn[np.isfinite(drawn)]
+    if not count or not len(known):
+        return Cost(math.nan, math.nan, math.nan, count)
+    low, high = np.quantile(known, [0.025, 0.975])
+    return Cost(float(rise[mask].mean()), float(low), float(high), count)

@@ -1,0 +1,127 @@
+"""A model in which chosen units stand still: the same network with other weights.
+
+What a unit is held at reaches everything that reads it, in every step and from the first one on. No engine has to know:
+whoever reads a unit does so through a column of a weight matrix, so a constant there is a bias, and a gate that never
+moves is one without inputs. So a held model runs wherever a model runs, at full speed, and its numbers are those of the
+step with the unit overwritten (the tests do that).
+
+    h        its columns become part of the biases of who reads them: the layer itself, the layer above or the decoder
+    c        (lstm, as tanh(c), see `record`) i = 1, f = 0, g is constant; what h = o tanh(c) lacks, its columns make up
+    a gate   its row of the weights becomes zero, its bias what gives the value
+
+Knows the layouts of the plain cells. Refuses to know why a unit is held.
+
+Shape letters: H hidden size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.config import ModelConfig
+from charrnn.errors import UsageError
+from charrnn.neurons.record import Unit, limits, parse_unit
+
+Array = npt.NDArray[np.float32]
+
+_GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": ""}
+"""The rows of a layer's matrices, in blocks of H."""
+_SHUT = 40.0
+"""sigmoid(-40) and 1 - sigmoid(40) are nothing beside 1 in float32, as 1 - tanh(20) is."""
+_HALF = 0.5
+
+
+def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:
+    """`L2.c318=+1` as the unit and what it is held at. Raises UsageError."""
+    name, equals, number = said.partition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not equals or math.isnan(value):
+        raise UsageError(f"--clamp is {said!r}", "write UNIT=VALUE, such as --clamp L2.c318=+1")
+    unit = parse_unit(name.strip(), config, option="--clamp")
+    low, high = limits(unit.kind)
+    if not low <= value <= high:
+        raise UsageError(f"--clamp holds {unit} at {number.strip()}", f"it can take on {low:g} to {high:g}")
+    return unit, value
+
+
+def clamp(
+    config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], held: Mapping[Unit, float]
+) -> dict[str, Array]:
+    """The parameters of the model in which each of these units keeps its value; `parameters` stay as they are.
+
+    Where h is held as well, nothing reads what leads to it: the others of its index are left alone.
+    """
+    changed = _Changed(config, parameters)
+    for unit in held:
+        if unit.kind != "h" and Unit(unit.layer, "h", unit.index) in held:
+            continue
+        if unit.kind == "h":
+            changed.hold_output(unit, held[unit])
+        elif unit.kind == "c":
+            changed.hold_memory(unit, held[unit])
+        elif unit.kind == "o" or Unit(unit.layer, "c", unit.index) not in held:
+            changed.hold_gate(unit, held[unit])
+    return changed.arrays
+
+
+class _Changed:
+    """Parameters under change; an array is copied before its first."""
+
+    def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.config = config
+        self.arrays = dict(parameters)
+        self._copied: set[str] = set()
+
+    def _own(self, name: str) -> Array:
+        if name not in self._copied:
+            self.arrays[name] = np.array(self.arrays[name], np.float32)
+            self._copied.add(name)
+        return self.arrays[name]
+
+    def _readers(self, unit: Unit) -> list[tuple[Array, Array]]:
+        """The matrices of which a column reads this unit's output, each with the bias of the same rows."""
+        is_gru = self.config.cell == "gru"
+        above = f"layers.{unit.layer + 1}."
+        names = [(f"layers.{unit.layer}.weight_hh", f"layers.{unit.layer}.{'bias_hh' if is_gru else 'bias'}")]
+        if unit.layer == self.config.num_layers:
+            names.append(("decoder.weight", "decoder.bias"))
+        else:
+            names.append((above + "weight_ih", above + ("bias_ih" if is_gru else "bias")))
+        return [(self._own(matrix), self._own(bias)) for matrix, bias in names]
+
+    def hold_output(self, unit: Unit, value: float) -> None:
+        for matrix, bias in self._readers(unit):
+            bias += np.float32(value) * matrix[:, unit.index]
+            matrix[:, unit.index] = 0
+
+    def hold_memory(self, unit: Unit, value: float) -> None:
+        for kind, at in (("i", 1.0), ("f", 0.0), ("g", _HALF)):
+            self.hold_gate(Unit(unit.layer, kind, unit.index), at)
+        for matrix, _ in self._readers(unit):
+            matrix[:, unit.index] *= np.float32(value / math.tanh(_HALF))
+
+    def hold_gate(self, unit: Unit, value: float) -> None:
+        row = _GATES[self.config.cell].index(unit.kind) * self.config.hidden_size + unit.index
+        layer = f"layers.{unit.layer}."
+        for matrix in ("weight_ih", "weight_hh"):
+            self._own(layer + matrix)[row] = 0
+        if self.config.cell == "gru":
+            self._own(layer + "bias_hh")[row] = 0
+        self._own(layer + ("bias_ih" if self.config.cell == "gru" else "bias"))[row] = _argument(unit.kind, value)
+
+
+def _argument(kind: str, value: float) -> float:
+    """What the gate's own function makes `value` of: a sigmoid, or the candidates' tanh."""
+    low, high = limits(kind)
+    share = (value - low) / (high - low)
+    if share in (0.0, 1.0):
+        return _SHUT if share else -_SHUT
+    return math.log(share / (1 - share)) / (1 if low == 0 else 2)

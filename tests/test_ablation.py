@@ -1,0 +1,176 @@
+"""The price of a unit's standing still: exact numbers, a hand-built network, and what must not be called used."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from charrnn.config import ModelConfig
+from charrnn.inference.network import Network
+from charrnn.neurons.ablation import ablate, places_of
+from charrnn.neurons.atlas import untrained_arrays
+from charrnn.neurons.clamping import clamp
+from charrnn.neurons.labels import Label, labels_of
+from charrnn.neurons.record import Unit, record
+from charrnn.neurons.statistics import resampled_means
+from charrnn.vocabulary import Vocabulary
+
+H, PLANTED = 20, 17
+INSIDE = "inside “quotes”"
+QUOTE_RATE = 0.15
+
+
+def _text(characters: int, seed: int = 0) -> str:
+    """Letters at random; an opening quote now and then, and then, as often, a closing one."""
+    random, inside, pieces = np.random.default_rng(seed), False, []
+    for letter, chance in zip(random.choice(list("abcde "), characters), random.random(characters), strict=True):
+        if chance < QUOTE_RATE:
+            pieces.append("”" if inside else "“")
+            inside = not inside
+        else:
+            pieces.append(letter)
+    return "".join(pieces)
+
+
+TEXT = _text(6000)
+VOCABULARY = Vocabulary.of(TEXT)
+V = len(VOCABULARY)
+IDS = VOCABULARY.encode(TEXT)
+CONFIG = ModelConfig(cell="lstm", num_layers=1, hidden_size=H, embedding_size=V)
+OPENING, CLOSING = (int(VOCABULARY.encode(quote)[0]) for quote in "“”")
+
+
+def _arrays(*, is_read: bool = True) -> dict[str, npt.NDArray[np.float32]]:
+    """An lstm whose unit 17 is inside quotes (1) or not (-1); only the guess of closing quotes reads it, or nothing."""
+    arrays = untrained_arrays(CONFIG, V, seed=3)
+    arrays["embedding"] = np.eye(V, dtype=np.float32)
+    for kind, at_rest, at_quotes in (("i", -20, 40), ("f", 20, -40), ("o", 20, 0)):
+        row = PLANTED + "ifgo".index(kind) * H
+        arrays["layers.1.weight_ih"][row] = 0
+        arrays["layers.1.weight_hh"][row] = 0
+        arrays["layers.1.bias"][row] = at_rest
+        arrays["layers.1.weight_ih"][row, [OPENING, CLOSING]] = at_quotes
+    row = PLANTED + 2 * H
+    arrays["layers.1.weight_ih"][row] = 0
+    arrays["layers.1.weight_hh"][row] = 0
+    arrays["layers.1.weight_ih"][row, [OPENING, CLOSING]] = 20, -20
+    decoder, bias = np.zeros((V, H), np.float32), np.full(V, math.log((1 - QUOTE_RATE) / (V - 2)), np.float32)
+    bias[OPENING], bias[CLOSING] = math.log(QUOTE_RATE), math.log(QUOTE_RATE) - 4
+    if is_read:
+        decoder[CLOSING, PLANTED] = 4 / math.tanh(1)  # what h becomes inside
+    arrays["decoder.weight"], arrays["decoder.bias"] = decoder, bias
+    return arrays
+
+
+def _label(name: str = INSIDE) -> Label:
+    return next(label for label in labels_of(TEXT) if label.name == name)
+
+
+def test_without_the_planted_unit_closing_quotes_are_dear_and_nothing_else_is() -> None:
+    """Its label is called used, with the price paid exactly at closing quotes: no other character pays any."""
+    unit = Unit(1, "h", PLANTED)
+    (found,) = ablate(CONFIG, _arrays(), IDS, {unit: [_label()]}, start=50)
+    (use,) = found.uses
+    assert use.is_used
+    assert use.ends.characters == int((IDS[50:] == CLOSING).sum())
+    assert use.ends.bits > 3
+    assert use.ends.low > 3
+    assert use.inside.bits < 0.01
+    assert abs(use.outside.bits) < 0.01
+    assert abs(use.compared) < 1e-6
+    assert use.margin > 3
+    assert found.dearest[0][0] == CLOSING
+    paid = {id_: bits * count for id_, bits, count in found.dearest}
+    assert paid.pop(CLOSING) > 500 * sum(paid.values())
+    assert use.ends.characters + use.inside.characters + use.outside.characters == found.overall.characters
+
+
+def test_a_unit_that_nothing_reads_is_encoded_and_not_used() -> None:
+    """The same unit, as sure of the quotes, in a model whose decoder does not look at it."""
+    unit = Unit(1, "c", PLANTED)
+    arrays = _arrays(is_read=False)
+    arrays["layers.1.weight_hh"][:, PLANTED] = 0
+    (found,) = ablate(CONFIG, arrays, IDS, {unit: [_label()]})
+    assert found.overall.bits == 0
+    assert not found.uses[0].is_used
+    assert found.dearest == []
+
+
+def test_costs_are_means_of_differences_of_losses() -> None:
+    """Against a plain loop over softmaxes, on the places that a plain loop finds; for a graded label too."""
+    rng = np.random.default_rng(4)
+    arrays = {name: rng.normal(0, 0.5, array.shape).astype(np.float32) for name, array in _arrays().items()}
+    unit, ids, start = Unit(1, "c", 5), IDS[:900], 30
+    text = TEXT[:900]
+    labels = [label for label in labels_of(text) if label.name in (INSIDE, "position in the word", "vowel")]
+    (found,) = ablate(CONFIG, arrays, ids, {unit: labels}, start=start)
+    values = np.concatenate([taken[unit.part] for taken in record(Network(CONFIG, arrays), ids, [unit.part])])
+    assert found.held_at == pytest.approx(float(values[start:, 5].mean()), abs=1e-6)
+
+    def bits(parameters: dict[str, npt.NDArray[np.float32]]) -> list[float]:
+        engine, losses = Network(CONFIG, parameters), [math.nan]
+        state = engine.zero_state()
+        for id_, coming in zip(ids, ids[1:], strict=False):
+            logits, state = engine.step([id_], state)
+            exact = logits[0].astype(np.float64)
+            losses.append(float(np.log(np.exp(exact).sum()) - exact[coming]) / math.log(2))
+        return losses
+
+    rise = np.array(bits(clamp(CONFIG, arrays, {unit: found.held_at}))) - np.array(bits(arrays))
+    assert found.overall.bits == pytest.approx(rise[start:].mean(), abs=1e-5)
+    for use, label in zip(found.uses, labels, strict=True):
+        sums = {"inside": [], "ends": [], "outside": []}  # type: ignore[var-annotated]
+        median = np.median(label.values[start - 1 : -1])
+        for place in range(start, len(ids)):
+            before, here = label.values[place - 1], label.values[place]
+            holds = before > median if label.is_graded else before > 0
+            sums["ends" if here < before else "inside" if holds else "outside"].append(rise[place])
+        for name, wanted in sums.items():
+            cost = getattr(use, name)
+            assert cost.characters == len(wanted)
+            assert cost.bits == pytest.approx(np.mean(wanted), abs=1e-5)
+            assert cost.low <= cost.bits <= cost.high
+    totals = {id_: rise[start:][ids[start:] == id_].sum() for id_ in range(V)}
+    assert found.dearest[0][0] == max(totals, key=totals.__getitem__)
+
+
+def test_a_line_ends_with_its_line_feed() -> None:
+    """Which still belongs to it: the place asked about is the line feed itself, a sentence's its full stop."""
+    text = "One two. Three\nfour.\n\nFive"
+    labels = {label.name: label for label in labels_of(text)}
+    for name, ends in (
+        ("position in the line", [14, 20, 21]),
+        ("position in the sentence", [7, 19]),
+        ("position in the paragraph", [20]),
+        ("position in the word", [3, 7, 14, 19]),
+    ):
+        found = places_of(labels[name], 1)[1]
+        assert (np.flatnonzero(found) + 1).tolist() == ends, name
+
+
+def test_resampled_means_are_those_of_blocks_put_together() -> None:
+    """Against concatenated blocks, drawn by the same generator; differences of masks share their blocks."""
+    rng = np.random.default_rng(2)
+    values, masks = rng.normal(size=103), rng.random((2, 103)) < 0.3
+    drawn = resampled_means(values, masks, blocks=7, draws=5, seed=9)
+    pieces = np.array_split(np.arange(103), 7)
+    counts = np.random.Generator(np.random.Philox(9)).multinomial(7, np.full(7, 1 / 7), 5)
+    for place, count in enumerate(counts):
+        taken = np.concatenate([np.tile(piece, times) for piece, times in zip(pieces, count, strict=True)])
+        for row, mask in enumerate(masks):
+            assert drawn[row, place] == pytest.approx(values[taken][mask[taken]].mean(), abs=1e-12)
+
+
+def test_chance_is_not_called_used() -> None:
+    """Labels cut into blocks and put together in another order have lost the text: none of forty is affirmed."""
+    rng, unit = np.random.default_rng(1), Unit(1, "h", PLANTED)
+    labels = []
+    for number in range(40):
+        blocks = np.array_split(_label().values, 60)
+        labels.append(Label(str(number), np.concatenate([blocks[n] for n in rng.permutation(60)])))
+    (found,) = ablate(CONFIG, _arrays(), IDS, {unit: labels})
+    assert len(found.uses) == 40
+    assert not any(use.is_used for use in found.uses)
