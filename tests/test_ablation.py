@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from charrnn import checkpoint as checkpoints
+from charrnn.cli.app import main
 from charrnn.config import ModelConfig
 from charrnn.inference.network import Network
 from charrnn.neurons.ablation import ablate, places_of
@@ -17,6 +24,7 @@ from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import Unit, record
 from charrnn.neurons.statistics import resampled_means
 from charrnn.vocabulary import Vocabulary
+from tests.tiny import tiny
 
 H, PLANTED = 20, 17
 INSIDE = "inside “quotes”"
@@ -174,3 +182,76 @@ def test_chance_is_not_called_used() -> None:
     (found,) = ablate(CONFIG, _arrays(), IDS, {unit: labels})
     assert len(found.uses) == 40
     assert not any(use.is_used for use in found.uses)
+
+
+RUN = Path("checkpoints/quotes/best.safetensors")
+
+
+@pytest.fixture
+def inspect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `charrnn inspect` with the hand-built network beside its text."""
+    monkeypatch.chdir(tmp_path)
+    RUN.parent.mkdir(parents=True)
+    checkpoints.save(RUN, replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=_arrays()))
+    Path("text.txt").write_text(TEXT, "utf-8")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", *arguments])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        captured = capsys.readouterr()
+        return int(leaving.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_find_and_ablate_name_the_planted_unit_and_its_price(inspect: Callable[..., tuple[int, str, str]]) -> None:
+    """On the half that did not choose it: found, and used; in words and in numbers."""
+    status, out, _ = inspect("text.txt", "--find", "--ablate")
+    assert status == 0
+    assert "1 of 1 encoded, and used; 0 encoded, not shown to be used." in out
+    status, out, _ = inspect("text.txt", "--find", "--ablate", "--json")
+    numbers = json.loads(out)
+    (one,) = numbers["ablations"]
+    assert one["unit"] in (f"L1.c{PLANTED}", f"L1.h{PLANTED}")
+    (use,) = one["uses"]
+    assert (use["label"], use["is_used"]) == (INSIDE, True)
+    assert use["ends"]["characters"] == TEXT[len(TEXT) // 2 :].count("”")
+    assert one["dearest"][0]["character"] == "”"
+
+
+def test_ablate_a_unit_that_is_named(inspect: Callable[..., tuple[int, str, str]]) -> None:
+    """Against every label, the user's own among them, from any place on."""
+    unit = f"L1.h{PLANTED}"
+    status, out, _ = inspect("text.txt", "--unit", unit, "--ablate", "--label", "bad=b.d", "--from", "100")
+    assert status == 0
+    assert f"{unit} held at its mean, " in out
+    assert "dearest characters, with their shares of what these cost: '”' +" in out
+    assert INSIDE in out
+    status, out, _ = inspect("text.txt", "--unit", unit, "--ablate", "--label", "bad=b.d", "--json", "-n", "5000")
+    (one,) = json.loads(out)["ablations"]
+    uses = {use["label"]: use for use in one["uses"]}
+    assert {INSIDE, "bad", "vowel"} <= set(uses)
+    assert uses[INSIDE]["is_used"]
+    assert one["overall"]["characters"] == 4999
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["text.txt", "--ablate"], 2, "--ablate needs to know which units to hold"),
+        (["text.txt", "--ablate", "--unit", "L1.h0", "--html", "x.html"], 2, "--ablate prints a table"),
+        (["text.txt", "--ablate", "--unit", "L1.h0", "-n", "150"], 3, "too few to measure a price on"),
+        (["text.txt", "--ablate", "--unit", "L1.h0", "--gates"], 2, "--gates and --ablate are pictures"),
+        (["--ablate", "--unit", "L1.h0"], 2, "need a text"),
+    ],
+)
+def test_what_ablate_cannot_do_is_said(
+    inspect: Callable[..., tuple[int, str, str]], arguments: list[str], status: int, said: str
+) -> None:
+    """In one sentence with the right status, and nothing on stdout."""
+    found, out, err = inspect(*arguments)
+    assert (found, out) == (status, "")
+    assert said in err

@@ -255,7 +255,7 @@ def test_find_from_the_command_line(inspect: Callable[..., tuple[int, str, str]]
         (["text.txt", "--find", "--gates"], 2, "--gates and --find are pictures of their own"),
         (["text.txt", "--find", "--unit", "L1.h0"], 2, "--find prints a table of all units"),
         (["text.txt", "--find", "--html", "x.html"], 2, "--find prints a table of all units"),
-        (["text.txt", "--label", "a=b"], 2, "--label and --label-file are for --find"),
+        (["text.txt", "--label", "a=b"], 2, "--label and --label-file are for --find and --ablate"),
         (["--find"], 2, "need a text"),
         (["text.txt", "--find", "--label", "a"], 2, "a label is 'a'"),
         (["text.txt", "--find", "--label", "a=("], 2, "the label 'a' has no valid pattern"),

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli import ablate as ablating
 from charrnn.cli.output import print_pieces
 from charrnn.errors import TextError, UsageError
 
@@ -15,18 +16,25 @@ if TYPE_CHECKING:
     import re
 
     from charrnn.checkpoint import Checkpoint
+    from charrnn.neurons.ablation import Ablation
     from charrnn.neurons.atlas import Atlas
+    from charrnn.neurons.labels import Label
 
 _SHORTEST = 200
 
 
-def check(*, is_asked: bool, labels: Sequence[str], file: Path | None, others: bool) -> dict[str, re.Pattern[str]]:
-    """The user's labels by name. Raises UsageError for options that do not go together; `others`: --html, --unit."""
+def check(
+    *, is_asked: bool, is_used: bool, labels: Sequence[str], file: Path | None, others: bool
+) -> dict[str, re.Pattern[str]]:
+    """The user's labels by name. Raises UsageError for options that do not go together; `others`: --html, --unit.
+
+    `is_used` says whether labels are for anything.
+    """
     if is_asked and others:
         raise UsageError("--find prints a table of all units", "leave out --html and --unit; --json gives the numbers")
-    if not is_asked and (labels or file):
-        raise UsageError("--label and --label-file are for --find", "add --find, or leave them out")
-    return _own_labels(labels, file) if is_asked else {}
+    if not is_used and (labels or file):
+        raise UsageError("--label and --label-file are for --find and --ablate", "add one of these, or leave them out")
+    return _own_labels(labels, file) if is_used else {}
 
 
 def _own_labels(said: Sequence[str], file: Path | None) -> dict[str, re.Pattern[str]]:
@@ -59,8 +67,12 @@ def show(
     *,
     start: int,
     as_json: bool,
+    ablate: bool,
 ) -> None:
-    """Makes the atlas and draws it, or prints its numbers. `text` are the characters of `ids`, one for each."""
+    """Makes the atlas and draws it, or prints its numbers. `text` are the characters of `ids`, one for each.
+
+    With `ablate` the units that were found are held, on the half of the text that did not choose them.
+    """
     import numpy as np
 
     from charrnn.inference.engine import make_engine
@@ -74,14 +86,33 @@ def show(
             f"give {_SHORTEST} or more; a hundred thousand say much",
         )
     novice = make_engine(loaded.model, untrained_arrays(loaded.model, len(loaded.vocabulary)))
+    labels = labels_of(text, own)
     with np.errstate(over="ignore", invalid="ignore"):
-        atlas = make_atlas(engine, novice, ids, labels_of(text, own), start=start)
+        atlas = make_atlas(engine, novice, ids, labels, start=start)
+    ablations = _ablations(atlas, labels, ids, loaded, start + characters // 2) if ablate else []
     if as_json:
-        print(json.dumps(_numbers(atlas, characters, path)))
+        numbers = _numbers(atlas, characters, path)
+        print(json.dumps({**numbers, "ablations": ablating.numbers(ablations, loaded)} if ablate else numbers))
         return
     from charrnn.display.atlas import draw_atlas
 
     print_pieces(draw_atlas(atlas, characters))
+    if ablations:
+        from charrnn.display.ablation import draw_uses
+
+        print_pieces(draw_uses(ablations))
+
+
+def _ablations(atlas: Atlas, labels: Sequence[Label], ids: Any, loaded: Checkpoint, start: int) -> list[Ablation]:
+    """What it costs to hold each unit that was found, for the labels it was found for."""
+    from charrnn.neurons.record import Unit
+
+    named = {label.name: label for label in labels}
+    asked: dict[Unit, list[Label]] = {}
+    for finding in atlas.findings:
+        if finding.is_found:
+            asked.setdefault(finding.unit, []).append(named[finding.label])
+    return ablating.measure(loaded, ids, asked, start=start) if asked else []
 
 
 def _numbers(atlas: Atlas, characters: int, path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli import ablate as ablating
 from charrnn.cli import horizon as horizons
 from charrnn.cli.options import CHECKPOINT, DEVICE
 from charrnn.cli.output import print_pieces, write_page
@@ -66,7 +67,8 @@ def inspect(
             "-n",
             min=1,
             help="Characters to show.",
-            show_default=f"{_LENGTH}; with --find {_FIND_LENGTH:,}, with --gates the whole text",
+            show_default=f"{_LENGTH}; with --find {_FIND_LENGTH:,}, with --ablate {ablating.LENGTH:,}, "
+            "with --gates the whole text",
             rich_help_panel=_TEXT,
         ),
     ] = None,
@@ -151,6 +153,7 @@ def inspect(
     lanes: Annotated[int | None, horizons.LANES] = None,
     read_length: Annotated[int | None, horizons.READ] = None,
     seed: Annotated[int | None, horizons.SEED] = None,
+    ablate: Annotated[bool, ablating.ABLATE] = False,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -160,6 +163,7 @@ def inspect(
     charrnn inspect held_out.txt --unit L2.c17 --html c17.html
     charrnn inspect held_out.txt --predictions          what it expects after each character
     charrnn inspect held_out.txt --find                 which units know what, and how sure that is
+    charrnn inspect held_out.txt --find --ablate        and whether the model uses what they know
     charrnn inspect held_out.txt --gates                how often each gate is open or shut
     charrnn inspect held_out.txt --horizon              how many characters back the model remembers
     """
@@ -169,10 +173,15 @@ def inspect(
     from charrnn.runs import find_checkpoint
 
     views = {"--predictions": predictions, "--gates": gates, "--horizon": horizon, "--find": find}
+    if not find:  # whose findings may be ablated at once
+        views["--ablate"] = ablate
     if sum(views.values()) > 1:
         asked = " and ".join(name for name, is_asked in views.items() if is_asked)
         raise UsageError(f"{asked} are pictures of their own", "give one of them")
-    own = finding.check(is_asked=find, labels=label or [], file=label_file, others=bool(html or unit))
+    own = finding.check(
+        is_asked=find, is_used=find or ablate, labels=label or [], file=label_file, others=bool(html or unit)
+    )
+    ablating.check(is_asked=ablate, units=unit or [], find=find, others=bool(html))
     number = guessing.check(predictions=predictions, guesses=guesses, units=len(unit or []))
     if device not in ("cpu", "auto"):
         raise UsageError(f"--device is {device}", "inspect reads one character at a time and computes on the CPU")
@@ -205,7 +214,7 @@ def inspect(
     from charrnn.neurons.record import liveliest, parse_unit
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
-    shown = length or (_FIND_LENGTH if find else _LENGTH)
+    shown = length or (_FIND_LENGTH if find else ablating.LENGTH if ablate else _LENGTH)
     read = read_text(text, loaded, unknown, start + shown + predictions)  # what follows the last one is guessed too
     if not read:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
@@ -214,7 +223,10 @@ def inspect(
     engine = make_engine(loaded.model, loaded.parameters)
     ids = ids_of(read, loaded.vocabulary)
     if find:
-        finding.show(engine, ids, read, loaded, path, own, start=start, as_json=as_json)
+        finding.show(engine, ids, read, loaded, path, own, start=start, as_json=as_json, ablate=ablate)
+        return
+    if ablate:
+        ablating.show(ids, read, loaded, path, chosen, own, start=start, as_json=as_json)
         return
     if predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"

@@ -1,0 +1,129 @@
+"""`charrnn inspect --ablate`: whether the model uses what its units know."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from charrnn.cli.output import print_pieces
+from charrnn.errors import TextError, UsageError
+
+if TYPE_CHECKING:
+    import re
+
+    from charrnn.checkpoint import Checkpoint
+    from charrnn.neurons.ablation import Ablation
+    from charrnn.neurons.labels import Label
+    from charrnn.neurons.record import Unit
+
+ABLATE = typer.Option(
+    "--ablate",
+    help="Hold units at their means, each alone, and measure the price in bits, where labels hold, where they end and "
+    "elsewhere: those of --unit, or with --find those that were found.",
+    rich_help_panel="Text",
+)
+LENGTH = 50_000
+_SHORTEST = 200
+
+
+def check(*, is_asked: bool, units: Sequence[str], find: bool, others: bool) -> None:
+    """Raises UsageError where there is nothing to hold, or no such picture."""
+    if not is_asked:
+        return
+    if not units and not find:
+        raise UsageError("--ablate needs to know which units to hold", "name them with --unit, or add --find")
+    if others:
+        raise UsageError("--ablate prints a table", "leave out --html; --json gives the numbers")
+
+
+def measure(loaded: Checkpoint, ids: Any, asked: Mapping[Unit, Sequence[Label]], *, start: int) -> list[Ablation]:
+    """The price of each unit, with a bar where that takes long."""
+    import numpy as np
+
+    from charrnn.display.progress import WorkDisplay
+    from charrnn.neurons.ablation import ablate
+
+    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
+        return ablate(
+            loaded.model,
+            loaded.parameters,
+            ids,
+            asked,
+            start=start,
+            progress=lambda done, total: work("holding units", done, total),
+        )
+
+
+def show(
+    ids: Any,
+    text: str,
+    loaded: Checkpoint,
+    path: Path,
+    units: Sequence[Unit],
+    own: dict[str, re.Pattern[str]],
+    *,
+    start: int,
+    as_json: bool,
+) -> None:
+    """Holds each of `units`, alone, and prints what that costs. `text` are the characters of `ids`, one for each."""
+    from charrnn.neurons.labels import labels_of
+
+    characters = len(ids) - start
+    if characters < _SHORTEST:
+        raise TextError(
+            f"the text has {characters:,} characters, too few to measure a price on",
+            f"give {_SHORTEST} or more; {LENGTH:,} say much",
+        )
+    labels = labels_of(text, own)
+    ablations = measure(loaded, ids, dict.fromkeys(units, labels), start=start)
+    if as_json:
+        body = {"checkpoint": str(path), "characters": characters}
+        print(json.dumps({**body, "ablations": numbers(ablations, loaded)}))
+        return
+    print_pieces(_drawn(ablations, loaded))
+
+
+def _drawn(ablations: Sequence[Ablation], loaded: Checkpoint) -> Iterator[Any]:
+    from charrnn.display.ablation import draw_ablation, meaning
+
+    for one in ablations:
+        yield from draw_ablation(one, characters_of(loaded))
+        yield ""
+    yield meaning()
+
+
+def characters_of(loaded: Checkpoint) -> list[str]:
+    """The vocabulary's characters by id; in byte mode one for each byte."""
+    if loaded.vocabulary.kind == "bytes":
+        return [chr(byte) for byte in range(256)]
+    return [loaded.vocabulary.decode([id_]) for id_ in range(len(loaded.vocabulary))]
+
+
+def numbers(ablations: Sequence[Ablation], loaded: Checkpoint) -> list[dict[str, Any]]:
+    """As JSON has them; what is not a number is null."""
+    characters = characters_of(loaded)
+    return [
+        {
+            "unit": str(one.unit),
+            "held_at": one.held_at,
+            "overall": asdict(one.overall),
+            "uses": [_finite(asdict(use)) for use in one.uses],
+            "dearest": [
+                {"character": characters[id_], "bits": bits, "count": count} for id_, bits, count in one.dearest
+            ],
+        }
+        for one in ablations
+    ]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
