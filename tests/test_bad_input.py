@@ -307,6 +307,10 @@ _CASES: dict[str, Case] = {
     "an empty stop": Case("sample --stop ''", USAGE, ("--stop is ''", "at least one character")),
     # Inspecting
     "a unit for no text": Case("inspect --unit L1.h0", USAGE, "need a text"),
+    "colours of no text": Case("inspect --palette karpathy", USAGE, "inspect without a text draws neither"),
+    "colours of gates": Case("inspect text.txt --gates --palette safe", USAGE, ("--gates draws", "leave --pal")),
+    "colours of a horizon": Case("inspect text.txt --horizon --palette safe", USAGE, "--horizon draws neither"),
+    "colours of what is found": Case("inspect text.txt --find --palette safe", USAGE, "--find draws neither"),
     "a page of no text": Case("inspect --html page.html", USAGE, "need a text"),
     "a text that is missing": Case("inspect no.txt", TEXT, "no file or folder no.txt"),
     "a text of nothing": Case("inspect empty", TEXT, "nothing to read in empty", _write("empty", b"")),
@@ -596,7 +600,7 @@ def test_a_number_that_cannot_be(charrnn: Callable[..., Result], command: str, o
            "--on-divergence")),
         *(("sample", name) for name in ("--unknown", "--device", "--weights")),
         *(("eval text.txt", name) for name in ("--split", "--unknown", "--encoding-errors", "--device")),
-        *(("inspect text.txt", name) for name in ("--unknown", "--device")),
+        *(("inspect text.txt", name) for name in ("--unknown", "--device", "--palette")),
     ],
 )  # fmt: skip
 def test_a_choice_that_does_not_exist(charrnn: Callable[..., Result], command: str, option: str) -> None:

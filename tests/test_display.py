@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from rich.console import Console
 from charrnn.display import palette, progress, safe
 from charrnn.display.curve import Chart, Line
 from charrnn.display.heat import HeatText
-from charrnn.display.palette import diverging, glyph, is_dark
+from charrnn.display.palette import KARPATHY, PALETTES, SAFE, Palette, Ramp, diverging, glyph, is_dark, mixed
 from charrnn.display.progress import TrainingDisplay, WorkDisplay, duration
 from charrnn.display.safe import say, visible, visible_character, write
 from charrnn.display.summary import parameters_by_part, summary
@@ -143,7 +144,32 @@ def test_the_ramp_of_colours_has_its_anchors_and_no_jumps() -> None:
     assert max(abs(a - b) for one, next_ in pairwise(colours) for a, b in zip(one, next_, strict=True)) <= 4
 
 
-def test_ink_stands_out_from_every_background() -> None:
+_RAMPS = [
+    pytest.param(getattr(palette, part), id=f"{name} {part}")
+    for name, palette in PALETTES.items()
+    for part in ("text", "above", "guesses")
+]
+
+
+@pytest.mark.parametrize("ramp", _RAMPS)
+def test_every_ramp_runs_evenly_through_its_anchors(ramp: Ramp) -> None:
+    """Each anchor in its place, between them what numpy interpolates, and the ends beyond the ends."""
+    places = np.linspace(0, 1, len(ramp))
+    assert [mixed(ramp, place) for place in (-1, *places, 2)] == [ramp[0], *ramp, ramp[-1]]
+    for share in np.linspace(0, 1, 101).tolist():
+        expected = [np.interp(share, places, channel) for channel in zip(*ramp, strict=True)]
+        np.testing.assert_allclose(mixed(ramp, share), expected, atol=0.5 + 1e-9)
+
+
+def test_values_meet_guesses_in_the_middle() -> None:
+    """Of every palette the middle of a unit's values and an improbable guess are the same white."""
+    for each in PALETTES.values():
+        assert each.text[1] == each.above[1] == each.guesses[0] == mixed(each.text, 0.5)
+        assert min(each.guesses[0]) >= 247
+
+
+@pytest.mark.parametrize("ramp", _RAMPS)
+def test_ink_stands_out_from_every_background(ramp: Ramp) -> None:
     """Contrast of at least 4.5 to 1 (WCAG 2.2, 1.4.3) everywhere on the ramp, as that document defines it."""
 
     def luminance(colour: tuple[int, int, int]) -> float:
@@ -152,7 +178,7 @@ def test_ink_stands_out_from_every_background() -> None:
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
     for step in range(256):
-        background = diverging(step / 255)
+        background = mixed(ramp, step / 255)
         ink = 1.0 if is_dark(background) else 0.0
         lighter, darker = sorted((luminance(background), ink), reverse=True)
         assert (lighter + 0.05) / (darker + 0.05) >= 4.5
@@ -174,7 +200,14 @@ def _drawn(text: str, values: Sequence[float] | None = None, *, colour: bool, wi
     return [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in _raw(text, values, colour=colour, width=width)]
 
 
-def _raw(text: str, values: Sequence[float] | None = None, *, colour: bool, width: int = 40) -> list[str]:
+def _raw(
+    text: str,
+    values: Sequence[float] | None = None,
+    *,
+    colour: bool,
+    width: int = 40,
+    palette: Palette = SAFE,
+) -> list[str]:
     stream = StringIO()
     console = Console(
         file=stream, width=width, force_terminal=colour, color_system="truecolor" if colour else None, highlight=False,
@@ -182,7 +215,7 @@ def _raw(text: str, values: Sequence[float] | None = None, *, colour: bool, widt
     )  # fmt: skip
     if values is None:
         values = [math.sin(place) for place in range(len(text))]
-    console.print(HeatText("L1.h0", text, values, -1.0, 1.0))
+    console.print(HeatText("L1.h0", text, values, -1.0, 1.0, palette))
     return stream.getvalue().split("\n")[:-1]
 
 
@@ -212,6 +245,20 @@ def test_each_character_has_the_colour_of_its_value() -> None:
         f"{ESC}[38;2;0;0;0;48;2;230;97;1m\u21b5{ESC}[0m"
     )
     assert second == f"{ESC}[38;2;0;0;0;48;2;230;97;1mc{ESC}[0m"
+
+
+def test_another_palette_has_other_colours_and_the_same_bars() -> None:
+    """Blue and red as in Karpathy's panes, the legend too; without colour nothing changes."""
+    values = [-1.0, 0.0, 1.0]
+    legend, line = _raw("abc", values, colour=True, palette=KARPATHY)
+    assert line == (
+        f"{ESC}[38;2;0;0;0;48;2;91;173;214ma{ESC}[0m"
+        f"{ESC}[38;2;0;0;0;48;2;255;255;255mb{ESC}[0m"
+        f"{ESC}[38;2;0;0;0;48;2;215;92;92mc{ESC}[0m"
+    )
+    assert "48;2;91;173;214m" in legend
+    assert "48;2;215;92;92m" in legend
+    assert _raw("abc", values, colour=False, palette=KARPATHY) == _raw("abc", values, colour=False)
 
 
 def test_without_colour_a_bar_stands_below_each_character() -> None:
@@ -399,6 +446,15 @@ def test_a_page_names_unit_range_and_values() -> None:
         ("#2166ac", "#fff", "-1.000"),
         ("#f3d2ba", "#000", "+0.250"),
     ]
+
+
+def test_a_page_has_the_colours_of_its_palette() -> None:
+    """Of the text and of the legend; the default is the one without red and green."""
+    pictures = [Picture("L1.c0", "abc", [-1.0, 0.0, 1.0], -1.0, 1.0)]
+    page = render("x", pictures, KARPATHY)
+    assert re.findall(r'<span style="background:(#[0-9a-f]{6})', page) == ["#5badd6", "#ffffff", "#d75c5c"]
+    assert re.search(r"linear-gradient\(90deg, #5badd6, .*, #ffffff, .*, #d75c5c\)", page)
+    assert render("x", pictures) == render("x", pictures, SAFE) != page
 
 
 def test_the_same_input_gives_the_same_page() -> None:

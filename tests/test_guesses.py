@@ -24,6 +24,7 @@ from charrnn.cli.app import main
 from charrnn.display import grid
 from charrnn.display.grid import Column, Grid, Scale, symbol
 from charrnn.display.gridpage import render_grid
+from charrnn.display.palette import KARPATHY
 from charrnn.errors import CheckpointError
 from charrnn.evaluate.score import Score
 from charrnn.inference.engine import make_engine
@@ -188,6 +189,21 @@ def test_colours_are_probabilities_and_what_came_is_underlined() -> None:
     lines = _raw(Grid(columns, Scale("L1.h0", -1, 1)), colour=True)
     assert lines[0] == "L1.h0"
     assert lines[-2] == f"{ESC}[1;38;2;255;255;255;48;2;33;102;172ma{ESC}[0m"
+
+
+def test_the_grid_in_the_colours_of_karpathys() -> None:
+    """A unit from blue to green above guesses from white to red, on the terminal, on a page, and in both legends."""
+    columns = [Column("a", [("b", 1.0)], None, None, -1.0), Column("b", [("c", 0.0)], None, None, 1.0)]
+    lines = _raw(Grid(columns, Scale("L1.h0", -1, 1), palette=KARPATHY), colour=True)
+    assert lines[-2:] == [
+        f"{ESC}[1;38;2;255;255;255;48;2;0;0;255ma{ESC}[0m{ESC}[1;38;2;0;0;0;48;2;0;255;0mb{ESC}[0m",
+        f"{ESC}[38;2;0;0;0;48;2;255;0;0mb{ESC}[0m{ESC}[38;2;0;0;0;48;2;255;255;255mc{ESC}[0m",
+    ]
+    assert "48;2;0;0;255m" in lines[1]
+    assert any("0 " in line and "48;2;255;0;0m" in line for line in lines[2:-2])
+    page = render_grid("x", columns, "", Scale("L1.h0", -1, 1), palette=KARPATHY)
+    assert re.findall(r'<[bi] style="background:(#[0-9a-f]{6})', page) == ["#0000ff", "#ff0000", "#00ff00", "#ffffff"]
+    assert re.findall(r"linear-gradient\(90deg, ([^)]*)\)", page) == ["#0000ff, #ffffff, #00ff00", "#ffffff, #ff0000"]
 
 
 def test_without_colour_a_unit_is_a_bar_behind_each_character() -> None:
@@ -355,6 +371,16 @@ def test_a_page_is_written(inspect: Callable[..., str]) -> None:
     page = Path("page.html").read_text("utf-8")
     assert "<h2>L1.f2</h2>" in page
     assert f"<p>{summary}</p>" in page
+
+
+def test_a_page_in_other_colours_is_written(inspect: Callable[..., str]) -> None:
+    """The option reaches the page; its default is the palette for all eyes."""
+    pages = []
+    for arguments in ([], ["--palette", "safe"], ["--palette", "karpathy"]):
+        inspect("--html", "page.html", "-u", "L1.f2", *arguments)
+        pages.append(Path("page.html").read_text("utf-8"))
+    assert pages[0] == pages[1] != pages[2]
+    assert "#0000ff, #ffffff, #00ff00" in pages[2]
 
 
 def test_a_single_character_has_nothing_to_compare_with(inspect: Callable[..., str]) -> None:

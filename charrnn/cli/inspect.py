@@ -11,9 +11,10 @@ import typer
 from charrnn.cli import ablate as ablating
 from charrnn.cli import horizon as horizons
 from charrnn.cli.options import CHECKPOINT, DEVICE
-from charrnn.cli.output import print_pieces, write_page
+from charrnn.cli.output import PALETTE, palette_of, print_pieces, write_page
 from charrnn.cli.reading import ids_of, read_text
 from charrnn.config import DeviceName, UnknownPolicy
+from charrnn.display.palette import Palette, PaletteName
 from charrnn.errors import CheckpointError, TextError, UsageError
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def inspect(
     read_length: Annotated[int | None, horizons.READ] = None,
     seed: Annotated[int | None, horizons.SEED] = None,
     ablate: Annotated[bool, ablating.ABLATE] = False,
+    palette: Annotated[PaletteName | None, PALETTE] = None,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -178,6 +180,8 @@ def inspect(
     if sum(views.values()) > 1:
         asked = " and ".join(name for name, is_asked in views.items() if is_asked)
         raise UsageError(f"{asked} are pictures of their own", "give one of them")
+    without_text = {name: is_asked for name, is_asked in views.items() if name != "--predictions"}
+    colours = palette_of(palette, without_text | {"charrnn inspect without a text": text is None})
     own = finding.check(
         is_asked=find, is_used=find or ablate, labels=label or [], file=label_file, others=bool(html or unit)
     )
@@ -230,13 +234,13 @@ def inspect(
         return
     if predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"
-        view = guessing.Shown(start, shown, number, chosen, charged, as_json, html)
+        view = guessing.Shown(start, shown, number, chosen, charged, as_json, html, colours)
         guessing.show(engine, ids, read, loaded, path, view)
         return
     with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
         chosen = chosen or liveliest(engine, ids, units)
         values = _values(engine, ids, chosen, start)
-    _draw(read[start:], chosen, values, path, as_json=as_json, html=html)
+    _draw(read[start:], chosen, values, path, as_json=as_json, html=html, palette=colours)
 
 
 def _values(engine: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:
@@ -262,6 +266,7 @@ def _draw(
     *,
     as_json: bool,
     html: Path | None,
+    palette: Palette,
 ) -> None:
     from charrnn.neurons.record import limits
 
@@ -270,7 +275,7 @@ def _draw(
         from charrnn.display.webpage import Picture, render
 
         pictures = [Picture(titles[unit], text, values[unit], *limits(unit.kind)) for unit in units]
-        page = render(f"{path.resolve().parent.name}: {', '.join(map(str, units))}", pictures)
+        page = render(f"{path.resolve().parent.name}: {', '.join(map(str, units))}", pictures, palette)
         write_page(html, page)
     if as_json:
         rounded = {str(unit): [round(value, 6) for value in values[unit]] for unit in units}
@@ -284,7 +289,7 @@ def _draw(
         for number, unit in enumerate(units):
             if number:
                 console.print()
-            console.print(HeatText(titles[unit], text, values[unit], *limits(unit.kind)))
+            console.print(HeatText(titles[unit], text, values[unit], *limits(unit.kind), palette))
 
 
 def _summarise(path: Path, loaded: Checkpoint, *, as_json: bool) -> None:

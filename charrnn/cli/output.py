@@ -1,4 +1,4 @@
-"""Where what `inspect` draws goes: onto the terminal piece by piece, or into a file as a page."""
+"""How what `inspect` draws looks and where it goes: onto the terminal piece by piece, or into a file as a page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,30 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
+from charrnn.display.palette import PALETTES, SAFE, Palette, PaletteName
+from charrnn.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+PALETTE = typer.Option(
+    "--palette",
+    help="Colours of text and guesses: safe for every kind of colour vision, or those of Karpathy's pictures (red and "
+    "green among them).",
+    show_default="safe",
+    rich_help_panel="Output",
+)
+
+
+def palette_of(name: PaletteName | None, others: dict[str, bool]) -> Palette:
+    """The palette that was asked for. Raises UsageError where it would colour nothing; `others`: what else was asked,
+    and draws no text."""
+    for view, is_asked in others.items():
+        if name is not None and is_asked:
+            raise UsageError(f"--palette colours text and guesses, and {view} draws neither", "leave --palette out")
+    return SAFE if name is None else PALETTES[name]
 
 
 def write_page(file: Path, page: str) -> None:

@@ -13,6 +13,7 @@ from charrnn.errors import UsageError
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
     from charrnn.display.grid import Column
+    from charrnn.display.palette import Palette
     from charrnn.neurons.guesses import Guesses, Tally
     from charrnn.neurons.record import Unit
 
@@ -30,6 +31,7 @@ class Shown:
     unknown_are_charged: bool
     as_json: bool
     html: Path | None
+    palette: Palette
 
 
 def check(*, predictions: bool, guesses: int | None, units: int) -> int:
@@ -64,7 +66,8 @@ def show(engine: Any, ids: Any, text: str, loaded: Checkpoint, path: Path, shown
         from charrnn.display.grid import Grid
 
         console = Console(highlight=False)
-        console.print(Grid(columns, _scale(unit), is_bytes=loaded.vocabulary.kind == "bytes"))
+        is_bytes = loaded.vocabulary.kind == "bytes"
+        console.print(Grid(columns, _scale(unit), is_bytes=is_bytes, palette=shown.palette))
         console.print()
         console.print(_summary(tally, shown), soft_wrap=True)
 
@@ -120,6 +123,7 @@ def _write_page(columns: list[Column], tally: Tally, loaded: Checkpoint, path: P
         _summary(tally, shown),
         _scale(shown.units[0] if shown.units else None),
         is_bytes=loaded.vocabulary.kind == "bytes",
+        palette=shown.palette,
     )
     write_page(shown.html, page)
 

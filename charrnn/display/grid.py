@@ -1,15 +1,16 @@
 """A text in columns, one a character, with the guesses for the character after it below, on a terminal.
 
-The best guess stands on top, and each on a background from white (improbable) to orange (certain); the guess that came
-true, which is the character of the next column, is bold and underlined. Without colour (`NO_COLOR`, a pipe) it has a
-star before it, and every guess a bar behind it. A unit's value colours the text itself, as in `heat`. Columns are as
-wide as what stands in them and wrap in bands. Knows characters, values and probabilities. Refuses to know networks.
+The best guess stands on top, and each on a background from white (improbable) to the palette's colour for certainty,
+orange by default; the guess that came true, which is the character of the next column, is bold and underlined. Without
+colour (`NO_COLOR`, a pipe) it has a star before it, and every guess a bar behind it. A unit's value colours the text
+itself, as in `heat`. Columns are as wide as what stands in them and wrap in bands. Knows characters, values and
+probabilities. Refuses to know networks.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -18,7 +19,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.style import Style
 from rich.text import Text
 
-from charrnn.display.palette import Colour, diverging, glyph, is_dark
+from charrnn.display.palette import SAFE, Colour, Palette, Ramp, glyph, is_dark, mixed
 from charrnn.display.safe import visible_character
 
 _SYMBOLS = {"\n": "\u21b5", "\t": "\u2192"}
@@ -53,11 +54,6 @@ class Scale:
     def share(self, value: float) -> float:
         """0 at the low end, 1 at the high one."""
         return (value - self.low) / (self.high - self.low)
-
-
-def shade(probability: float) -> Colour:
-    """White for 0 to orange for 1."""
-    return diverging(0.5 + probability / 2)
 
 
 def symbol(character: str, *, is_byte: bool = False) -> str:
@@ -98,11 +94,19 @@ def _is_joining(code: int) -> bool:
 class Grid:
     """A renderable: columns, under a legend."""
 
-    def __init__(self, columns: Sequence[Column], scale: Scale | None = None, *, is_bytes: bool = False) -> None:
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        scale: Scale | None = None,
+        *,
+        is_bytes: bool = False,
+        palette: Palette = SAFE,
+    ) -> None:
         assert all((column.value is not None) == (scale is not None) for column in columns), "a value for each, or none"
         self.columns = columns
         self.scale = scale
         self.is_bytes = is_bytes
+        self.palette = palette
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         has_colour = console.color_system is not None and not console.no_color
@@ -117,10 +121,10 @@ class Grid:
     def _legend(self, has_colour: bool) -> Iterator[Text]:
         if self.scale is not None:
             yield Text(self.scale.title)
-            yield _ramp(self.scale.low, self.scale.high, diverging, has_colour)
+            yield _ramp(self.scale.low, self.scale.high, self.palette.above, has_colour)
         mark = "underlined" if has_colour else f"after a {_MARK}"
         yield Text(f"below each character the guesses for the next; {mark}: the one that came")
-        yield _ramp(0, 1, shade, has_colour)
+        yield _ramp(0, 1, self.palette.guesses, has_colour)
 
     def _labels(self, column: Column) -> list[str]:
         below = [guess_symbol(character, is_byte=self.is_bytes) for character, _ in column.guesses]
@@ -147,7 +151,7 @@ class Grid:
             for column, labels, wide in band:
                 share, is_hit = self._share(column, row), row > 0 and column.hit == row - 1
                 if has_colour:
-                    line.append(_padded(labels[row], wide), _style(row, share, is_hit))
+                    line.append(_padded(labels[row], wide), self._style(row, share, is_hit))
                 else:
                     bar = " " if share is None else glyph(share)
                     line.append(_padded((_MARK if is_hit else " ") + labels[row] + bar, wide))
@@ -158,15 +162,15 @@ class Grid:
             return column.guesses[row - 1][1]
         return None if self.scale is None or column.value is None else self.scale.share(column.value)
 
+    def _style(self, row: int, share: float | None, is_hit: bool) -> Style:
+        if share is None:
+            return Style(bold=True)
+        ramp = self.palette.guesses if row else self.palette.above
+        return _on(mixed(ramp, share), bold=is_hit or not row, underline=is_hit)
+
 
 def _padded(text: str, wide: int) -> str:
     return text + " " * (wide - cell_len(text))
-
-
-def _style(row: int, share: float | None, is_hit: bool) -> Style:
-    if share is None:
-        return Style(bold=True)
-    return _on(shade(share) if row else diverging(share), bold=is_hit or not row, underline=is_hit)
 
 
 def _on(colour: Colour, *, bold: bool = False, underline: bool = False) -> Style:
@@ -174,8 +178,8 @@ def _on(colour: Colour, *, bold: bool = False, underline: bool = False) -> Style
     return Style(color=Color.from_rgb(*ink), bgcolor=Color.from_rgb(*colour), bold=bold, underline=underline)
 
 
-def _ramp(low: float, high: float, colour: Callable[[float], Colour], has_colour: bool) -> Text:
+def _ramp(low: float, high: float, colours: Ramp, has_colour: bool) -> Text:
     ramp = Text(f"{low:g} ", no_wrap=True, overflow="ignore")
     for share in (place / (_STEPS - 1) for place in range(_STEPS)):
-        ramp.append(" " if has_colour else glyph(share), _on(colour(share)) if has_colour else None)
+        ramp.append(" " if has_colour else glyph(share), _on(mixed(colours, share)) if has_colour else None)
     return ramp.append(f" {high:g}")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from charrnn.display.grid import Column, Scale, guess_symbol, shade, symbol
-from charrnn.display.palette import Colour, diverging, is_dark
+from charrnn.display.grid import Column, Scale, guess_symbol, symbol
+from charrnn.display.palette import SAFE, Colour, Palette, Ramp, is_dark, mixed
 from charrnn.display.webpage import css, frame
 
 _STYLE = """
@@ -23,40 +23,46 @@ _STYLE = """
 
 
 def render_grid(
-    heading: str, columns: Sequence[Column], summary: str, scale: Scale | None = None, *, is_bytes: bool = False
+    heading: str,
+    columns: Sequence[Column],
+    summary: str,
+    scale: Scale | None = None,
+    *,
+    is_bytes: bool = False,
+    palette: Palette = SAFE,
 ) -> str:
     """The page as text; `summary` stands below the grid."""
     legend = ""
     if scale is not None:
-        ramp = [diverging(share) for share in (0.0, 0.5, 1.0)]
-        legend = f"<h2>{html.escape(scale.title)}</h2>\n{_legend(scale.low, scale.high, ramp)}"
-    cells = "\n".join(_column(column, scale, is_bytes) for column in columns)
+        legend = f"<h2>{html.escape(scale.title)}</h2>\n{_legend(scale.low, scale.high, palette.above)}"
+    cells = "\n".join(_column(column, scale, is_bytes, palette) for column in columns)
     return frame(
         heading,
         f"{legend}<p>Below each character: guesses for the next, the likeliest on top; framed and underlined: the one "
-        f"that came.</p>\n{_legend(0, 1, [shade(0), shade(1)])}"
+        f"that came.</p>\n{_legend(0, 1, palette.guesses)}"
         f'<div class="grid">\n{cells}\n</div>\n<p>{html.escape(summary)}</p>',
         _STYLE,
     )
 
 
-def _legend(low: float, high: float, stops: Sequence[Colour]) -> str:
+def _legend(low: float, high: float, stops: Ramp) -> str:
     ramp = ", ".join(map(css, stops))
     return f'<div>{low:g}<span class="legend" style="background:linear-gradient(90deg, {ramp})"></span>{high:g}</div>\n'
 
 
-def _column(column: Column, scale: Scale | None, is_bytes: bool) -> str:
+def _column(column: Column, scale: Scale | None, is_bytes: bool, palette: Palette) -> str:
     came = column.next_probability
     title = [] if column.value is None else [f"{column.value:+.3f}"]
     title += ["the text ends here" if came is None else f"what came next had {came:.4f}"]
     look = ""
     if scale is not None and column.value is not None:
-        look = f' style="{_look(diverging(scale.share(column.value)))}"'
+        look = f' style="{_look(mixed(palette.above, scale.share(column.value)))}"'
     cells = [f'<b{look} title="{", ".join(title)}">{html.escape(symbol(column.character, is_byte=is_bytes))}</b>']
     for place, (character, probability) in enumerate(column.guesses):
         hit = ' class="hit"' if place == column.hit else ""
         shown = html.escape(guess_symbol(character, is_byte=is_bytes))
-        cells.append(f'<i{hit} style="{_look(shade(probability))}" title="{probability:.4f}">{shown}</i>')
+        shaded = _look(mixed(palette.guesses, probability))
+        cells.append(f'<i{hit} style="{shaded}" title="{probability:.4f}">{shown}</i>')
     return f"<div>{''.join(cells)}</div>"
 
 

@@ -1,9 +1,9 @@
 """Text coloured by a value at each character, on a terminal.
 
-Every character stands on a background from blue (low) over white to orange (high). Without colour (`NO_COLOR`, a
-pipe) each line of text has a line of bars below it instead. A legend with the range always comes first; the range is
-fixed by what the unit can take on, never rescaled silently to the text. Line ends are shown as a symbol that carries
-their colour. Knows text and values. Refuses to know units and networks.
+Every character stands on a background from blue (low) over white to orange (high), or in the colours of another
+palette. Without colour (`NO_COLOR`, a pipe) each line of text has a line of bars below it instead. A legend with the
+range always comes first; the range is fixed by what the unit can take on, never rescaled silently to the text. Line
+ends are shown as a symbol that carries their colour. Knows text and values. Refuses to know units and networks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.style import Style
 from rich.text import Text
 
-from charrnn.display.palette import diverging, glyph, is_dark
+from charrnn.display.palette import SAFE, Palette, Ramp, glyph, is_dark, mixed
 from charrnn.display.safe import visible_character
 
 _LINE_END = "\u21b5"
@@ -26,13 +26,16 @@ _TAB = "\u2192"
 class HeatText:
     """A renderable: `text` with `values` (one a character) within `low` to `high`."""
 
-    def __init__(self, title: str, text: str, values: Sequence[float], low: float, high: float) -> None:
+    def __init__(
+        self, title: str, text: str, values: Sequence[float], low: float, high: float, palette: Palette = SAFE
+    ) -> None:
         assert len(text) == len(values), "one value for each character"
         self.title = title
         self.text = text
         self.values = values
         self.low = low
         self.high = high
+        self.ramp = palette.text
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         has_colour = console.color_system is not None and not console.no_color
@@ -46,7 +49,7 @@ class HeatText:
     def _legend(self, has_colour: bool, width: int) -> Iterator[Text]:
         ramp = Text(f"{self.low:+g} ", no_wrap=True)
         for share in (place / 16 for place in range(17)):
-            ramp.append(" " if has_colour else glyph(share), _style(share) if has_colour else None)
+            ramp.append(" " if has_colour else glyph(share), _style(self.ramp, share) if has_colour else None)
         ramp.append(f" {self.high:+g}")
         title = Text(self.title)
         if title.cell_len + 3 + ramp.cell_len <= width:
@@ -78,7 +81,7 @@ class HeatText:
     def _coloured(self, line: list[tuple[str, float]]) -> Iterator[Text]:
         text = Text(end="\n", no_wrap=True, overflow="ignore")
         for shown, share in line:
-            text.append(shown, _style(share))
+            text.append(shown, _style(self.ramp, share))
         yield text
 
     def _with_bars(self, line: list[tuple[str, float]]) -> Iterator[Text]:
@@ -86,7 +89,7 @@ class HeatText:
         yield Text("".join(glyph(share) * cell_len(shown) for shown, share in line), no_wrap=True, overflow="ignore")
 
 
-def _style(share: float) -> Style:
-    colour = diverging(share)
+def _style(ramp: Ramp, share: float) -> Style:
+    colour = mixed(ramp, share)
     foreground = (255, 255, 255) if is_dark(colour) else (0, 0, 0)
     return Style(color=Color.from_rgb(*foreground), bgcolor=Color.from_rgb(*colour))

@@ -1,13 +1,21 @@
 """Colours for values from low to high, one table for terminal and HTML.
 
-The default runs from blue over white to orange: the ends differ in lightness-neutral hue for every common kind of
-colour vision (blue against orange is the pair that all of them keep apart). Knows numbers and colours. Refuses to
-know what they stand for.
+A palette is a value that is handed to what draws. The default runs from blue over white to orange: the ends differ in
+lightness-neutral hue for every common kind of colour vision (blue against orange is the pair that all of them keep
+apart). `KARPATHY` has the colours of the pictures in Karpathy's "The Unreasonable Effectiveness of Recurrent Neural
+Networks" (2015), read off their pixels: blue against red for coloured text, blue against green for a unit above
+guesses, red for guesses. Knows numbers and colours. Refuses to know what they stand for.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 Colour = tuple[int, int, int]
+Ramp = tuple[Colour, ...]
+"""Anchors at equal distances, from the lowest value to the highest."""
+PaletteName = Literal["safe", "karpathy"]
 
 _BLUE: Colour = (33, 102, 172)
 _WHITE: Colour = (247, 247, 247)
@@ -16,12 +24,39 @@ RAMP = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 """Glyphs from low to high, for where there is no colour."""
 
 
-def diverging(share: float) -> Colour:
-    """The colour of `share` (0 lowest, 0.5 the middle, 1 highest), linear between three anchors."""
-    share = min(max(share, 0.0), 1.0)
-    low, high, weight = (_BLUE, _WHITE, share * 2) if share < 0.5 else (_WHITE, _ORANGE, share * 2 - 1)
-    red, green, blue = (round(a + (b - a) * weight) for a, b in zip(low, high, strict=True))
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The colours of one picture."""
+
+    text: Ramp
+    """Of a unit's values behind running text."""
+    above: Ramp
+    """Of a unit's values where guesses stand below them."""
+    guesses: Ramp
+    """Of probabilities from 0 to 1."""
+
+
+SAFE = Palette((_BLUE, _WHITE, _ORANGE), (_BLUE, _WHITE, _ORANGE), (_WHITE, _ORANGE))
+KARPATHY = Palette(
+    ((91, 173, 214), (255, 255, 255), (215, 92, 92)),
+    ((0, 0, 255), (255, 255, 255), (0, 255, 0)),
+    ((255, 255, 255), (255, 0, 0)),
+)
+PALETTES: dict[PaletteName, Palette] = {"safe": SAFE, "karpathy": KARPATHY}
+
+
+def mixed(ramp: Ramp, share: float) -> Colour:
+    """The colour of `share` (0 lowest, 1 highest), linear between the two anchors that it lies between."""
+    place = min(max(share, 0.0), 1.0) * (len(ramp) - 1)
+    below = min(int(place), len(ramp) - 2)
+    weight = place - below
+    red, green, blue = (round(a + (b - a) * weight) for a, b in zip(ramp[below], ramp[below + 1], strict=True))
     return red, green, blue
+
+
+def diverging(share: float) -> Colour:
+    """The default's colour of `share`: 0 lowest, 0.5 the middle, 1 highest."""
+    return mixed(SAFE.text, share)
 
 
 def is_dark(colour: Colour) -> bool:

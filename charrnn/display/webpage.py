@@ -10,7 +10,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from charrnn.display.palette import Colour, diverging, is_dark
+from charrnn.display.palette import SAFE, Colour, Palette, Ramp, is_dark, mixed
 from charrnn.display.safe import visible_character
 
 _STYLE = """
@@ -33,10 +33,9 @@ class Picture:
     high: float
 
 
-def render(heading: str, pictures: Sequence[Picture]) -> str:
+def render(heading: str, pictures: Sequence[Picture], palette: Palette = SAFE) -> str:
     """The page as text."""
-    stops = ", ".join(css(diverging(place / 8)) for place in range(9))
-    return frame(heading, "\n".join(_section(picture, stops) for picture in pictures))
+    return frame(heading, "\n".join(_section(picture, palette.text) for picture in pictures))
 
 
 def frame(heading: str, body: str, style: str = "") -> str:
@@ -52,11 +51,12 @@ def frame(heading: str, body: str, style: str = "") -> str:
     )
 
 
-def _section(picture: Picture, stops: str) -> str:
+def _section(picture: Picture, ramp: Ramp) -> str:
+    stops = ", ".join(css(mixed(ramp, place / 8)) for place in range(9))
     span = picture.high - picture.low
     cells = []
     for character, value in zip(picture.text, picture.values, strict=True):
-        colour = diverging((value - picture.low) / span)
+        colour = mixed(ramp, (value - picture.low) / span)
         ink = "#fff" if is_dark(colour) else "#000"
         shown = {"\n": "\u21b5\n", "\t": "\u2192\t"}.get(character) or visible_character(character)
         cells.append(
