@@ -228,7 +228,7 @@ def test_ablate_a_unit_that_is_named(inspect: Callable[..., tuple[int, str, str]
     status, out, _ = inspect("text.txt", "--unit", unit, "--ablate", "--label", "bad=b.d", "--from", "100")
     assert status == 0
     assert f"{unit} held at its mean, " in out
-    assert "dearest characters, with their shares of what these cost: '”' +" in out
+    assert "dearest, with their shares of what these cost: '”' +" in " ".join(out.split())
     assert INSIDE in out
     status, out, _ = inspect("text.txt", "--unit", unit, "--ablate", "--label", "bad=b.d", "--json", "-n", "5000")
     (one,) = json.loads(out)["ablations"]
@@ -242,7 +242,6 @@ def test_ablate_a_unit_that_is_named(inspect: Callable[..., tuple[int, str, str]
     ("arguments", "status", "said"),
     [
         (["text.txt", "--ablate"], 2, "--ablate needs to know which units to hold"),
-        (["text.txt", "--ablate", "--unit", "L1.h0", "--html", "x.html"], 2, "--ablate prints a table"),
         (["text.txt", "--ablate", "--unit", "L1.h0", "-n", "150"], 3, "too few to measure a price on"),
         (["text.txt", "--ablate", "--unit", "L1.h0", "--gates"], 2, "--gates and --ablate are pictures"),
         (["--ablate", "--unit", "L1.h0"], 2, "need a text"),

@@ -19,7 +19,8 @@ from charrnn import checkpoint as checkpoints
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cli.app import main
 from charrnn.config import ModelConfig
-from charrnn.display.atlas import draw_atlas
+from charrnn.display.atlas import atlas_pieces
+from charrnn.display.report import draw
 from charrnn.inference.engine import make_engine
 from charrnn.inference.network import Network
 from charrnn.model import CharacterModel
@@ -193,7 +194,7 @@ def test_the_table_fits_and_nothing_in_it_drives_the_terminal() -> None:
         Finding("x\x1b[31m‮", True, 40.0, unit, -0.7, -0.75, -0.6, 0.005, True, 0.9, 0.1),
     ]
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    for piece in draw_atlas(Atlas(found, ["digit\x07"], 6144, 300, 40), 200_000):
+    for piece in draw(atlas_pieces(Atlas(found, ["digit\x07"], 6144, 300, 40), 200_000)):
         console.print(piece)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\x1b" not in shown
@@ -253,8 +254,9 @@ def test_find_from_the_command_line(inspect: Callable[..., tuple[int, str, str]]
     ("arguments", "status", "said"),
     [
         (["text.txt", "--find", "--gates"], 2, "--gates and --find are pictures of their own"),
-        (["text.txt", "--find", "--unit", "L1.h0"], 2, "--find prints a table of all units"),
-        (["text.txt", "--find", "--html", "x.html"], 2, "--find prints a table of all units"),
+        (["text.txt", "--find", "--unit", "L1.h0"], 2, "--find looks at all units"),
+        (["text.txt", "--find", "--card"], 2, "--find and --card are pictures of their own"),
+        (["text.txt", "--card"], 2, "--card needs a unit"),
         (["text.txt", "--label", "a=b"], 2, "--label and --label-file are for --find and --ablate"),
         (["--find"], 2, "need a text"),
         (["text.txt", "--find", "--label", "a"], 2, "a label is 'a'"),

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charrnn.cli.output import print_pieces
+from charrnn.cli.output import View, put
 from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
     import re
 
     from charrnn.checkpoint import Checkpoint
+    from charrnn.display.report import Piece
     from charrnn.neurons.ablation import Ablation
     from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Unit
@@ -33,14 +34,10 @@ LENGTH = 50_000
 _SHORTEST = 200
 
 
-def check(*, is_asked: bool, units: Sequence[str], find: bool, others: bool) -> None:
-    """Raises UsageError where there is nothing to hold, or no such picture."""
-    if not is_asked:
-        return
-    if not units and not find:
+def check(*, is_asked: bool, units: Sequence[str], find: bool) -> None:
+    """Raises UsageError where there is nothing to hold."""
+    if is_asked and not units and not find:
         raise UsageError("--ablate needs to know which units to hold", "name them with --unit, or add --find")
-    if others:
-        raise UsageError("--ablate prints a table", "leave out --html; --json gives the numbers")
 
 
 def measure(loaded: Checkpoint, ids: Any, asked: Mapping[Unit, Sequence[Label]], *, start: int) -> list[Ablation]:
@@ -68,9 +65,9 @@ def show(
     path: Path,
     units: Sequence[Unit],
     own: dict[str, re.Pattern[str]],
+    view: View,
     *,
     start: int,
-    as_json: bool,
 ) -> None:
     """Holds each of `units`, alone, and prints what that costs. `text` are the characters of `ids`, one for each."""
     from charrnn.neurons.labels import labels_of
@@ -83,19 +80,17 @@ def show(
         )
     labels = labels_of(text, own)
     ablations = measure(loaded, ids, dict.fromkeys(units, labels), start=start)
-    if as_json:
+    if view.as_json:
         body = {"checkpoint": str(path), "characters": characters}
         print(json.dumps({**body, "ablations": numbers(ablations, loaded)}))
-        return
-    print_pieces(_drawn(ablations, loaded))
+    put(_pieces(ablations, loaded), f"{path.resolve().parent.name}: {', '.join(map(str, units))}", view)
 
 
-def _drawn(ablations: Sequence[Ablation], loaded: Checkpoint) -> Iterator[Any]:
-    from charrnn.display.ablation import draw_ablation, meaning
+def _pieces(ablations: Sequence[Ablation], loaded: Checkpoint) -> Iterator[Piece]:
+    from charrnn.display.ablation import ablation_pieces, meaning
 
     for one in ablations:
-        yield from draw_ablation(one, characters_of(loaded))
-        yield ""
+        yield from ablation_pieces(one, characters_of(loaded))
     yield meaning()
 
 

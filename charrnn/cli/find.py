@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import ablate as ablating
-from charrnn.cli.output import print_pieces
+from charrnn.cli.output import View, put
 from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ _SHORTEST = 200
 def check(
     *, is_asked: bool, is_used: bool, labels: Sequence[str], file: Path | None, others: bool
 ) -> dict[str, re.Pattern[str]]:
-    """The user's labels by name. Raises UsageError for options that do not go together; `others`: --html, --unit.
+    """The user's labels by name. Raises UsageError for options that do not go together; `others`: --unit.
 
     `is_used` says whether labels are for anything.
     """
     if is_asked and others:
-        raise UsageError("--find prints a table of all units", "leave out --html and --unit; --json gives the numbers")
+        raise UsageError("--find looks at all units", "leave out --unit")
     if not is_used and (labels or file):
         raise UsageError("--label and --label-file are for --find and --ablate", "add one of these, or leave them out")
     return _own_labels(labels, file) if is_used else {}
@@ -64,9 +64,9 @@ def show(
     loaded: Checkpoint,
     path: Path,
     own: dict[str, re.Pattern[str]],
+    view: View,
     *,
     start: int,
-    as_json: bool,
     ablate: bool,
 ) -> None:
     """Makes the atlas and draws it, or prints its numbers. `text` are the characters of `ids`, one for each.
@@ -90,17 +90,14 @@ def show(
     with np.errstate(over="ignore", invalid="ignore"):
         atlas = make_atlas(engine, novice, ids, labels, start=start)
     ablations = _ablations(atlas, labels, ids, loaded, start + characters // 2) if ablate else []
-    if as_json:
+    if view.as_json:
         numbers = _numbers(atlas, characters, path)
         print(json.dumps({**numbers, "ablations": ablating.numbers(ablations, loaded)} if ablate else numbers))
-        return
-    from charrnn.display.atlas import draw_atlas
+    from charrnn.display.ablation import use_pieces
+    from charrnn.display.atlas import atlas_pieces
 
-    print_pieces(draw_atlas(atlas, characters))
-    if ablations:
-        from charrnn.display.ablation import draw_uses
-
-        print_pieces(draw_uses(ablations))
+    pieces = [*atlas_pieces(atlas, characters), *(use_pieces(ablations) if ablations else ())]
+    put(pieces, f"{path.resolve().parent.name}: what its units know", view)
 
 
 def _ablations(atlas: Atlas, labels: Sequence[Label], ids: Any, loaded: Checkpoint, start: int) -> list[Ablation]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli import ablate as ablating
+from charrnn.cli import card as carding
 from charrnn.cli import horizon as horizons
 from charrnn.cli.options import CHECKPOINT, DEVICE
-from charrnn.cli.output import PALETTE, palette_of, print_pieces, write_page
+from charrnn.cli.output import PALETTE, View, palette_of, print_pieces, write_page
 from charrnn.cli.reading import ids_of, read_text
 from charrnn.config import DeviceName, UnknownPolicy
 from charrnn.display.palette import Palette, PaletteName
@@ -68,7 +69,7 @@ def inspect(
             "-n",
             min=1,
             help="Characters to show.",
-            show_default=f"{_LENGTH}; with --find {_FIND_LENGTH:,}, with --ablate {ablating.LENGTH:,}, "
+            show_default=f"{_LENGTH}; with --find {_FIND_LENGTH:,}, with --ablate or --card {ablating.LENGTH:,}, "
             "with --gates the whole text",
             rich_help_panel=_TEXT,
         ),
@@ -155,6 +156,7 @@ def inspect(
     read_length: Annotated[int | None, horizons.READ] = None,
     seed: Annotated[int | None, horizons.SEED] = None,
     ablate: Annotated[bool, ablating.ABLATE] = False,
+    card: Annotated[bool, carding.CARD] = False,
     palette: Annotated[PaletteName | None, PALETTE] = None,
 ) -> None:
     """See what a model is and what its units respond to.
@@ -163,6 +165,7 @@ def inspect(
     charrnn inspect                                     what the newest run is, and how it learned
     charrnn inspect held_out.txt                        the units that vary most over the text
     charrnn inspect held_out.txt --unit L2.c17 --html c17.html
+    charrnn inspect held_out.txt --unit L2.c17 --card   all that can be said of a unit
     charrnn inspect held_out.txt --predictions          what it expects after each character
     charrnn inspect held_out.txt --find                 which units know what, and how sure that is
     charrnn inspect held_out.txt --find --ablate        and whether the model uses what they know
@@ -174,7 +177,7 @@ def inspect(
     from charrnn.cli import predictions as guessing
     from charrnn.runs import find_checkpoint
 
-    views = {"--predictions": predictions, "--gates": gates, "--horizon": horizon, "--find": find}
+    views = {"--predictions": predictions, "--gates": gates, "--horizon": horizon, "--find": find, "--card": card}
     if not find:  # whose findings may be ablated at once
         views["--ablate"] = ablate
     if sum(views.values()) > 1:
@@ -183,9 +186,10 @@ def inspect(
     without_text = {name: is_asked for name, is_asked in views.items() if name != "--predictions"}
     colours = palette_of(palette, without_text | {"charrnn inspect without a text": text is None})
     own = finding.check(
-        is_asked=find, is_used=find or ablate, labels=label or [], file=label_file, others=bool(html or unit)
+        is_asked=find, is_used=find or ablate or card, labels=label or [], file=label_file, others=bool(unit)
     )
-    ablating.check(is_asked=ablate, units=unit or [], find=find, others=bool(html))
+    carding.check(is_asked=card, units=unit or [])
+    ablating.check(is_asked=ablate, units=unit or [], find=find)
     number = guessing.check(predictions=predictions, guesses=guesses, units=len(unit or []))
     if device not in ("cpu", "auto"):
         raise UsageError(f"--device is {device}", "inspect reads one character at a time and computes on the CPU")
@@ -218,7 +222,7 @@ def inspect(
     from charrnn.neurons.record import liveliest, parse_unit
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
-    shown = length or (_FIND_LENGTH if find else ablating.LENGTH if ablate else _LENGTH)
+    shown = length or (_FIND_LENGTH if find else ablating.LENGTH if ablate or card else _LENGTH)
     read = read_text(text, loaded, unknown, start + shown + predictions)  # what follows the last one is guessed too
     if not read:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
@@ -226,16 +230,20 @@ def inspect(
         raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
     engine = make_engine(loaded.model, loaded.parameters)
     ids = ids_of(read, loaded.vocabulary)
+    view = View(as_json, html, colours)
     if find:
-        finding.show(engine, ids, read, loaded, path, own, start=start, as_json=as_json, ablate=ablate)
+        finding.show(engine, ids, read, loaded, path, own, view, start=start, ablate=ablate)
+        return
+    if card:
+        carding.show(ids, read, loaded, path, chosen, own, view, start=start)
         return
     if ablate:
-        ablating.show(ids, read, loaded, path, chosen, own, start=start, as_json=as_json)
+        ablating.show(ids, read, loaded, path, chosen, own, view, start=start)
         return
     if predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"
-        view = guessing.Shown(start, shown, number, chosen, charged, as_json, html, colours)
-        guessing.show(engine, ids, read, loaded, path, view)
+        shown_guesses = guessing.Shown(start, shown, number, chosen, charged, as_json, html, colours)
+        guessing.show(engine, ids, read, loaded, path, shown_guesses)
         return
     with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
         chosen = chosen or liveliest(engine, ids, units)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from charrnn.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from charrnn.display.report import Piece
+
 PALETTE = typer.Option(
     "--palette",
     help="Colours of text and guesses: safe for every kind of colour vision, or those of Karpathy's pictures (red and "
@@ -21,6 +24,25 @@ PALETTE = typer.Option(
     show_default="safe",
     rich_help_panel="Output",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where a report goes, and its colours."""
+
+    as_json: bool
+    html: Path | None
+    palette: Palette = SAFE
+
+
+def put(pieces: Iterable[Piece], heading: str, view: View) -> None:
+    """A report onto the terminal; or into the file that was named, under its heading."""
+    from charrnn.display.report import draw, page
+
+    if view.html is not None:
+        write_page(view.html, page(heading, pieces, view.palette))
+    elif not view.as_json:
+        print_pieces(draw(pieces, view.palette))
 
 
 def palette_of(name: PaletteName | None, others: dict[str, bool]) -> Palette:

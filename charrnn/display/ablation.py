@@ -8,14 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from rich.table import Table
-from rich.text import Text
-
-from charrnn.display.safe import visible, visible_character
+from charrnn.display.report import Columns, Prose, Row
 from charrnn.neurons.ablation import Ablation, Cost, Use
 
 USED, NOT_SHOWN = "encoded, and used", "encoded, not shown to be used"
 _MOST_ROWS = 12
+_COLUMNS = ("ends", "95 %", "inside", "elsewhere", "other units", "verdict")
 _MEANING = (
     "Bits that a character costs more while the unit is held at its mean: the characters that end the label (the "
     "closing quote, the line feed), with a 95 % interval; those inside it; all others. other units: the most that "
@@ -24,66 +22,56 @@ _MEANING = (
 )
 
 
-def draw_uses(ablations: Sequence[Ablation]) -> Iterator[Table | Text]:
+def use_pieces(ablations: Sequence[Ablation]) -> Iterator[Prose | Columns]:
     """Below an atlas: whether the model uses what its units tell, a row for each label."""
-    table = _table("unit")
-    rows = [(one, use) for one in ablations for use in one.uses]
-    for one, use in sorted(rows, key=lambda pair: -pair[1].margin):
-        table.add_row(visible(use.label), str(one.unit), *_row(use), style="bold" if use.is_used else "")
-    yield Text()
-    yield table
-    yield Text()
-    yield Text(_MEANING)
+    rows = sorted(((one, use) for one in ablations for use in one.uses), key=lambda pair: -pair[1].margin)
+    yield Columns(
+        ("label", "unit", *_COLUMNS),
+        [Row((use.label, str(one.unit), *_row(use)), "bold" if use.is_used else "") for one, use in rows],
+    )
+    yield meaning()
     used = sum(use.is_used for _, use in rows)
-    yield Text(f"{used} of {len(rows)} {USED}; {len(rows) - used} {NOT_SHOWN}.")
+    yield Prose(f"{used} of {len(rows)} {USED}; {len(rows) - used} {NOT_SHOWN}.")
 
 
-def draw_ablation(one: Ablation, characters: Sequence[str]) -> Iterator[Table | Text]:
+def ablation_pieces(one: Ablation, characters: Sequence[str]) -> Iterator[Prose | Columns]:
     """A unit by itself; `characters` are the vocabulary's, by id."""
     overall = one.overall
-    yield Text(
-        f"{one.unit} held at its mean, {one.held_at:+.3f}: {_bits(overall)} bits per character over "
-        f"{overall.characters:,} characters (95 %: {_short(overall.low)} to {_short(overall.high)})",
-        "bold",
+    yield Prose(f"{one.unit} held at its mean, {one.held_at:+.3f}", is_heading=True)
+    yield Prose(
+        f"{_bits(overall)} bits per character over {overall.characters:,} characters (95 %: {_short(overall.low)} to "
+        f"{_short(overall.high)}). " + _dearest(one, characters)
     )
-    if one.dearest:
-        total = sum(bits * count for _, bits, count in one.dearest)
-        shares = (
-            f"{named(characters[id_])} {_short(bits)} ({bits * count / total:.0%})" for id_, bits, count in one.dearest
-        )
-        yield Text("dearest characters, with their shares of what these cost: " + ", ".join(shares))
     shown = sorted(one.uses, key=lambda use: -use.margin)[:_MOST_ROWS]
     if not shown:
-        yield Text("No label of the library holds in this text often enough to say more.")
+        yield Prose("No label of the library holds in this text often enough to say more.")
         return
-    table = _table()
-    for use in shown:
-        table.add_row(visible(use.label), *_row(use), style="bold" if use.is_used else "")
-    yield Text()
-    yield table
+    rows = [Row((use.label, *_row(use)), "bold" if use.is_used else "") for use in shown]
+    yield Columns(("label", *_COLUMNS), rows)
     if len(one.uses) > len(shown):
         rest = [use.label for use in one.uses if use.is_used and use not in shown]
-        more = f"; of them used: {visible(', '.join(rest))}" if rest else ", none of them used"
-        yield Text(f"{len(one.uses) - len(shown)} more labels cost less at their ends{more}")
+        more = f"; of them used: {', '.join(rest)}" if rest else ", none of them used"
+        yield Prose(f"{len(one.uses) - len(shown)} more labels cost less at their ends{more}.")
 
 
-def meaning() -> Text:
+def _dearest(one: Ablation, characters: Sequence[str]) -> str:
+    if not one.dearest:
+        return "No character costs more."
+    total = sum(bits * count for _, bits, count in one.dearest)
+    shares = (
+        f"{named(characters[id_])} {_short(bits)} ({bits * count / total:.0%})" for id_, bits, count in one.dearest
+    )
+    return "The dearest, with their shares of what these cost: " + ", ".join(shares) + "."
+
+
+def meaning() -> Prose:
     """What the columns are."""
-    return Text(_MEANING)
+    return Prose(_MEANING)
 
 
 def named(character: str) -> str:
     """A character as one speaks of it in a line: quoted, so that a space is seen."""
-    return {"\n": "line feed", " ": "space", "\t": "tab"}.get(character) or f"'{visible_character(character)}'"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("label", overflow="fold")
-    for name in (*columns, "ends", "95 %", "inside", "elsewhere", "other units"):
-        table.add_column(name, justify="right", no_wrap=name != "other units")
-    table.add_column("verdict", no_wrap=True)
-    return table
+    return {"\n": "line feed", " ": "space", "\t": "tab"}.get(character) or f"'{character}'"
 
 
 def _row(use: Use) -> tuple[str, ...]:

@@ -6,64 +6,68 @@ Knows findings. Refuses to know how they were made.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
-from rich.table import Table
-from rich.text import Text
-
-from charrnn.display.safe import visible
+from charrnn.display.report import Columns, Prose, Row
 from charrnn.neurons.atlas import CONTEXT, Atlas, Finding
 
 _RHO = "\u03c1"
 
 
-def draw_atlas(atlas: Atlas, characters: int) -> Iterator[Table | Text]:
+def atlas_pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
     """The table, and below it what it means and what was not found. It fits into 80 columns."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("label", overflow="fold")
-    for name in ("unit", "tells", "95 %", f"last {CONTEXT}", "new net"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for finding in atlas.findings:
-        style = "bold" if finding.is_found else "" if finding.is_discovery else "dim"
-        table.add_row(*_row(finding), style=style)
-    yield table
-    yield Text()
-    for line in _words(atlas, characters):
-        yield Text(line)
+    rows = [
+        Row(_row(finding), "bold" if finding.is_found else "" if finding.is_discovery else "dim")
+        for finding in atlas.findings
+    ]
+    yield Columns(("label", "unit", "tells", "95 %", f"last {CONTEXT}", "new net", "verdict"), rows)
+    yield from map(Prose, _words(atlas, characters))
 
 
 def _row(finding: Finding) -> tuple[str, ...]:
-    low, high = sorted((measure(finding.low, finding), measure(finding.high, finding)))
+    low, high = sorted((measured(finding.low, finding), measured(finding.high, finding)))
     is_low = finding.effect < 0 and not finding.is_graded
     return (
-        visible(finding.label),
+        finding.label,
         f"{'-' if is_low else ''}{finding.unit}",
-        (_RHO if finding.is_graded else "") + _short(measure(finding.effect, finding)),
-        f"{_short(low)} {_short(high)}",
-        _short(_alone(finding.from_characters, finding)),
-        _short(_alone(finding.untrained, finding)),
+        (_RHO if finding.is_graded else "") + short(measured(finding.effect, finding)),
+        f"{short(low)} {short(high)}",
+        short(alone(finding.from_characters, finding)),
+        short(alone(finding.untrained, finding)),
         finding.verdict,
     )
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
     """As .996, -.893, 1.00.
 
-    >>> _short(0.9961), _short(-0.893), _short(0.9999)
+    >>> short(0.9961), short(-0.893), short(0.9999)
     ('.996', '-.893', '1.00')
     """
     shown = f"{number:.3f}"
     return f"{number:.2f}" if abs(float(shown)) >= 1 else shown.replace("0.", ".", 1)
 
 
-def measure(effect: float, finding: Finding) -> float:
+class Effect(Protocol):
+    """What a score belongs to."""
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether it is a rank correlation."""
+
+    @property
+    def effect(self) -> float:
+        """Signed: 2 AUC - 1, or rho."""
+
+
+def measured(effect: float, finding: Effect) -> float:
     """An effect as people know it: rho with its sign, an AUC turned so that the unit's own is above one half."""
     if finding.is_graded:
         return effect
     return (1 + (effect if finding.effect >= 0 else -effect)) / 2
 
 
-def _alone(effect: float, finding: Finding) -> float:
+def alone(effect: float, finding: Effect) -> float:
     """What something else tells, whatever its sign."""
     return abs(effect) if finding.is_graded else (1 + abs(effect)) / 2
 
@@ -87,4 +91,4 @@ def _words(atlas: Atlas, characters: int) -> Iterator[str]:
         f"{rest:,} ({rest / max(atlas.units, 1):.0%}) answer to none of these labels."
     )
     if atlas.too_rare:
-        yield f"too rare in this text to say: {visible(', '.join(atlas.too_rare))}"
+        yield f"too rare in this text to say: {', '.join(atlas.too_rare)}"

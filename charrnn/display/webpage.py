@@ -35,7 +35,7 @@ class Picture:
 
 def render(heading: str, pictures: Sequence[Picture], palette: Palette = SAFE) -> str:
     """The page as text."""
-    return frame(heading, "\n".join(_section(picture, palette.text) for picture in pictures))
+    return frame(heading, "\n".join(section(picture, palette.text) for picture in pictures))
 
 
 def frame(heading: str, body: str, style: str = "") -> str:
@@ -51,7 +51,8 @@ def frame(heading: str, body: str, style: str = "") -> str:
     )
 
 
-def _section(picture: Picture, ramp: Ramp) -> str:
+def section(picture: Picture, ramp: Ramp) -> str:
+    """A coloured text with its title and its legend."""
     stops = ", ".join(css(mixed(ramp, place / 8)) for place in range(9))
     span = picture.high - picture.low
     cells = []

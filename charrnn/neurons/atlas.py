@@ -141,7 +141,7 @@ def make_atlas(
     spans = [(begin, begin + min(_BEGINNING, half)) for begin in (start, second)]
     begun = [chosen[chosen < end] for chosen, (_, end) in zip(places, spans, strict=True)]
     novice = _survey(untrained, ids, asked, begun, spans)
-    known = _from_characters(ids, slice(start, second), asked, places[1])
+    known = from_characters(ids, slice(start, second), asked, places[1])
     chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
     findings = []
     for number, label in enumerate(asked):
@@ -229,7 +229,7 @@ def _shifted(
     return np.asarray(np.nan_to_num(effects(keys[None], shifted, np.full(_SHIFTS, label.is_graded))[0]), np.float64)
 
 
-def _from_characters(ids: Ids, first: slice, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:
+def from_characters(ids: Ids, first: slice, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:
     """Effects on the second half of predictions from the last characters, learned on the first: (L,).
 
     The mean of the label after the last three characters; after fewer of them where those three were never seen.

@@ -1,0 +1,127 @@
+"""`charrnn inspect --unit L2.c17 --card`: all that can be said of a unit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from charrnn.cli import ablate as ablating
+from charrnn.cli.output import View, put
+from charrnn.errors import TextError, UsageError
+
+if TYPE_CHECKING:
+    import re
+
+    from charrnn.checkpoint import Checkpoint
+    from charrnn.neurons.card import Card
+    from charrnn.neurons.record import Unit
+
+CARD = typer.Option(
+    "--card",
+    help="For each --unit all that can be said of it: what it tells, where it is highest and lowest, how long it "
+    "remembers, which characters it makes likelier, what its gates do, and its price (--ablate).",
+    rich_help_panel="Text",
+)
+_SHORTEST = 200
+
+
+def check(*, is_asked: bool, units: Sequence[str]) -> None:
+    """Raises UsageError where there is no unit to describe."""
+    if is_asked and not units:
+        raise UsageError("--card needs a unit", "name it with --unit, such as --unit L2.c17; --find finds some")
+
+
+def show(
+    ids: Any,
+    text: str,
+    loaded: Checkpoint,
+    path: Path,
+    units: Sequence[Unit],
+    own: dict[str, re.Pattern[str]],
+    view: View,
+    *,
+    start: int,
+) -> None:
+    """Makes a card of each unit and draws it, or prints its numbers. `text` are the characters of `ids`."""
+    import numpy as np
+
+    from charrnn.display.card import card_pieces
+    from charrnn.display.progress import WorkDisplay
+    from charrnn.neurons.card import make_card
+    from charrnn.neurons.labels import labels_of
+
+    characters = len(ids) - start
+    if characters < _SHORTEST:
+        raise TextError(
+            f"the text has {characters:,} characters, too few to know a unit by",
+            f"give {_SHORTEST} or more; {ablating.LENGTH:,} say much",
+        )
+    labels, cards = labels_of(text, own), []
+    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
+        for unit in units:
+            cards.append(
+                make_card(
+                    loaded.model,
+                    loaded.parameters,
+                    unit,
+                    ids,
+                    labels,
+                    start=start,
+                    progress=lambda done, total, unit=unit: work(f"holding {unit} and others", done, total),  # type: ignore[misc]
+                )
+            )
+    if view.as_json:
+        print(json.dumps({"checkpoint": str(path), "characters": characters, "cards": _numbers(cards, loaded, text)}))
+    names = ablating.characters_of(loaded)
+    pieces = [piece for card in cards for piece in card_pieces(card, text, names, _title(card.unit))]
+    put(pieces, f"{path.resolve().parent.name}: {', '.join(map(str, units))}", view)
+
+
+def _title(unit: Unit) -> str:
+    return f"{unit} (tanh c)" if unit.kind == "c" else str(unit)
+
+
+def _numbers(cards: Sequence[Card], loaded: Checkpoint, text: str) -> list[dict[str, Any]]:
+    characters = ablating.characters_of(loaded)
+
+    def moved(card: Card) -> dict[str, Any]:
+        return {
+            name: [{"character": characters[one.id], "low": one.low, "high": one.high} for one in each]
+            for name, each in (("promoted", card.promoted), ("demoted", card.demoted))
+        }
+
+    def contexts(card: Card) -> dict[str, Any]:
+        return {
+            name: [
+                {
+                    "place": place,
+                    "value": float(card.values[place - card.start]),
+                    "text": text[max(0, place - 40) : place + 1],
+                }
+                for place in each
+            ]
+            for name, each in (("highest", card.highest), ("lowest", card.lowest))
+        }
+
+    return [
+        {
+            "unit": str(card.unit),
+            "mean": float(card.values.mean()),
+            "counts": card.counts.tolist(),
+            "memory": card.memory,
+            "labels": [asdict(told) for told in card.told],
+            **contexts(card),
+            "gates": [asdict(gate) for gate in card.gates],
+            "held_low": card.held_low,
+            "held_high": card.held_high,
+            **moved(card),
+            "ablation": ablating.numbers([card.ablation], loaded)[0],
+        }
+        for card in cards
+    ]

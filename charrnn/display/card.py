@@ -1,0 +1,128 @@
+"""A unit's card: what it tells, when, for how long, and what it does.
+
+Knows a card's numbers and the text they belong to. Refuses to know how they were measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from charrnn.display.ablation import ablation_pieces, meaning, named
+from charrnn.display.atlas import alone, measured, short
+from charrnn.display.palette import RAMP
+from charrnn.display.report import Columns, Piece, Prose, Row
+from charrnn.display.webpage import Picture
+from charrnn.neurons.atlas import CONTEXT
+from charrnn.neurons.card import Card, Moved
+from charrnn.neurons.record import limits
+
+_BEFORE, _AFTER = 40, 16
+_PASSAGE = 400
+_RHO = "\u03c1"
+
+
+def card_pieces(card: Card, text: str, characters: Sequence[str], title: str) -> Iterator[Piece]:
+    """The card; `text` is what the model read, `characters` are the vocabulary's, by id."""
+    low, high = limits(card.unit.kind)
+    yield Prose(title, is_heading=True)
+    yield Prose(_distribution(card, low, high))
+    yield from _labels(card)
+    yield from _contexts(card, text)
+    yield from _characters(card, characters)
+    if card.gates:
+        rows = [Row((gate.kind, f"{gate.mean:+.3f}", f"{gate.left:.0%}", f"{gate.right:.0%}")) for gate in card.gates]
+        yield Prose("What its gates do", is_heading=True)
+        yield Columns(("gate", "mean", "near its low end", "near its high end"), rows, words=(0,))
+    yield from ablation_pieces(card.ablation, characters)
+    yield meaning()
+    begin = max(card.start, card.highest[0] - _PASSAGE // 2)
+    end = min(begin + _PASSAGE, card.start + len(card.values))
+    values = card.values[begin - card.start : end - card.start].tolist()
+    yield Picture(f"{title}, around where it is highest", text[begin:end], values, low, high)
+
+
+def _distribution(card: Card, low: float, high: float) -> str:
+    most = max(1, int(card.counts.max()))
+    # A bin that holds anything shows: the eye must not miss rare ends.
+    bars = "".join(RAMP[0 if not count else max(1, round(count / most * 8))] for count in card.counts.tolist())
+    if card.memory is None:
+        memory = "Its autocorrelation does not fall below 1/e within 2,000 characters."
+    else:
+        memory = f"Its autocorrelation falls below 1/e after {card.memory:,} character{'s' * (card.memory != 1)}."
+    return (
+        f"{low:+g} |{bars}| {high:+g}, over {len(card.values):,} characters: mean {card.values.mean():+.3f}, 5 % below "
+        f"{card.held_low:+.3f}, 5 % above {card.held_high:+.3f}. {memory}"
+    )
+
+
+def _labels(card: Card) -> Iterator[Piece]:
+    yield Prose("What it tells", is_heading=True)
+    if not card.told:
+        yield Prose("No label of the library holds often enough in both halves of this text.")
+        return
+    rows = []
+    for told in card.told:
+        effect, ends = measured(told.effect, told), (measured(told.low, told), measured(told.high, told))
+        is_low = told.effect < 0 and not told.is_graded
+        rows.append(
+            Row((
+                told.label + (" (low)" if is_low else ""),
+                (_RHO if told.is_graded else "") + short(effect),
+                f"{short(min(ends))} {short(max(ends))}",
+                short(alone(told.from_characters, told)),
+            ))
+        )  # fmt: skip
+    yield Columns(("label", "tells", "95 %", f"last {CONTEXT}"), rows, words=(0,))
+    yield Prose(
+        f"tells: AUC, or {_RHO} for degrees, on the half of the text that did not choose these labels; (low): it is "
+        f"low where the label holds. last {CONTEXT}: what the last {CONTEXT} characters tell."
+    )
+
+
+def _contexts(card: Card, text: str) -> Iterator[Piece]:
+    for heading, places in (("Where it is highest", card.highest), ("Where it is lowest", card.lowest)):
+        yield Prose(heading, is_heading=True)
+        rows = []
+        for place in places:
+            value = float(card.values[place - card.start])
+            before = text[max(0, place - _BEFORE) : place + 1]
+            after = text[place + 1 : place + 1 + _AFTER]
+            rows.append(Row((f"{_flat(before)}\u25c2{_flat(after)}", f"{value:+.3f}", f"{place:,}")))
+        yield Columns(("read \u25c2 still to come", "value", "place"), rows, words=(0,))
+
+
+def _flat(text: str) -> str:
+    return text.replace("\r", "").replace("\n", "\u21b5").replace("\t", "\u2192")
+
+
+def _characters(card: Card, characters: Sequence[str]) -> Iterator[Piece]:
+    yield Prose("What it does", is_heading=True)
+    for verb, moved in (("likelier", card.promoted), ("less likely", card.demoted)):
+        if moved:
+            yield Prose(f"{verb} when it is high: " + ", ".join(_change(one, characters) for one in moved))
+    if not card.promoted and not card.demoted:
+        yield Prose("Held high or low, it moves no character's probability to speak of.")
+        return
+    yield Prose(
+        f"Mean probability over the same text, with the unit held at {card.held_low:+.3f} and at {card.held_high:+.3f}."
+    )
+
+
+def _change(one: Moved, characters: Sequence[str]) -> str:
+    return f"{named(characters[one.id])} {_percent(one.low)} to {_percent(one.high)}"
+
+
+def _percent(share: float) -> str:
+    """As 8.1 %, 0.02 %.
+
+    >>> _percent(0.0814), _percent(0.00021), _percent(0.4), _percent(1e-7)
+    ('8.1 %', '0.021 %', '40 %', '0.00001 %')
+    """
+    percent = share * 100
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %" if percent >= 1 else f"{_two(percent)} %"
+
+
+def _two(number: float) -> str:
+    """Two significant digits, never with an exponent."""
+    rounded = f"{float(f'{number:.2g}'):.6f}".rstrip("0").rstrip(".")
+    return rounded or "0"

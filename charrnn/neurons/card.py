@@ -1,0 +1,237 @@
+"""All that can be said of one unit: what it tells, when it is highest and lowest, how long it remembers, what it does.
+
+    labels      the labels it tells best by the first half of the text, scored on the second (as in the atlas)
+    contexts    the places where it is highest and lowest, apart from each other
+    values      their distribution, and the length of their autocorrelation: the lag at which it falls below 1/e
+    gates       of its cell: mean, and how often as good as shut and as good as open (`saturation.py`)
+    characters  whose probability changes most when the unit is held high (at its 95th percentile) instead of low (at
+                its 5th), on the same text: an intervention, not a correlation, so that it holds for every layer
+
+Knows one unit over a text that fits into memory. Refuses to know how it is shown.
+
+Shape letters: N characters, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.config import ModelConfig
+from charrnn.drawing import log_probabilities
+from charrnn.errors import CheckpointError
+from charrnn.inference.engine import make_engine
+from charrnn.neurons.ablation import Ablation, ablate
+from charrnn.neurons.atlas import from_characters
+from charrnn.neurons.clamping import clamp
+from charrnn.neurons.labels import Label
+from charrnn.neurons.record import Unit, kinds, limits, record
+from charrnn.neurons.saturation import LEFT, RIGHT
+from charrnn.neurons.statistics import Doubles, effects, interval
+
+BINS = 24
+_CONTEXTS = 5
+_APART = 100
+"""Characters between two contexts, at least."""
+_BEST = 5
+_FEWEST = 20
+_READ = 3000
+"""Characters over which the unit is held high and low."""
+_LAGS = 2000
+_BESIDE = 3
+"""Other units held for comparison."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How well the unit tells a label, on the half of the text that did not choose it. Effects as in the atlas."""
+
+    label: str
+    is_graded: bool
+    effect: float
+    low: float
+    high: float
+    from_characters: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a gate of the unit's cell does."""
+
+    kind: str
+    mean: float
+    left: float
+    """Share of the time below 0.1; of a candidate, below -0.8."""
+    right: float
+    """Share of the time above 0.9; of a candidate, above 0.8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A character and its mean probability with the unit held low and high."""
+
+    id: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """One unit."""
+
+    unit: Unit
+    start: int
+    values: npt.NDArray[np.float32]
+    """After each character from `start` on, (N,)."""
+    counts: npt.NDArray[np.int64]
+    """Of values in `BINS` equal steps over the kind's limits."""
+    memory: int | None
+    """Characters after which the autocorrelation is below 1/e; None where that is not within 2,000, or never moves."""
+    told: list[Told]
+    highest: list[int]
+    """Places in the text, the highest first."""
+    lowest: list[int]
+    gates: list[Gate]
+    held_low: float
+    held_high: float
+    promoted: list[Moved]
+    """Characters that become likelier when the unit is high, by their part in the divergence of the two."""
+    demoted: list[Moved]
+    ablation: Ablation
+
+
+def make_card(
+    config: ModelConfig,
+    parameters: Mapping[str, npt.NDArray[Any]],
+    unit: Unit,
+    ids: npt.NDArray[Any],
+    labels: Sequence[Label],
+    *,
+    start: int = 0,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Card:
+    """Of `unit`, over `ids[start:]`; labels have a value for each of `ids`."""
+    parts = [(unit.layer, kind) for kind in kinds(config)]
+    pieces: dict[str, list[npt.NDArray[np.float32]]] = {kind: [] for _, kind in parts}
+    for taken in record(make_engine(config, parameters), ids, parts):
+        for part in parts:
+            pieces[part[1]].append(taken[part][:, unit.index].copy())
+    series = {kind: np.concatenate(each)[start:] for kind, each in pieces.items()}
+    if not all(np.isfinite(each).all() for each in series.values()):
+        raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
+    values = series[unit.kind]
+    told = _told(values, ids, labels, start)
+    held_low, held_high = (float(value) for value in np.quantile(values, [0.05, 0.95]))
+    promoted, demoted = _moved(config, parameters, unit, ids[start : start + _READ], held_low, held_high)
+    (ablation,) = ablate(
+        config, parameters, ids, {unit: labels}, start=start, compared=_BESIDE, progress=progress
+    )  # fmt: skip
+    counts, _ = np.histogram(values, BINS, limits(unit.kind))
+    return Card(
+        unit=unit,
+        start=start,
+        values=values,
+        counts=counts,
+        memory=autocorrelation_length(values),
+        told=told,
+        highest=[start + place for place in extremes(values)],
+        lowest=[start + place for place in extremes(-values)],
+        gates=[_gate(kind, series[kind]) for _, kind in parts if kind not in "hc"],
+        held_low=held_low,
+        held_high=held_high,
+        promoted=promoted,
+        demoted=demoted,
+        ablation=ablation,
+    )
+
+
+def _gate(kind: str, values: npt.NDArray[np.float32]) -> Gate:
+    low, high = limits(kind)
+    left, right = (low + share * (high - low) for share in (LEFT, RIGHT))
+    return Gate(kind, float(values.mean()), float((values < left).mean()), float((values > right).mean()))
+
+
+def _told(values: npt.NDArray[np.float32], ids: npt.NDArray[Any], labels: Sequence[Label], start: int) -> list[Told]:
+    """The labels that the first half chooses, as the second half has them."""
+    half = len(values) // 2
+    second = start + half
+    asked = []
+    for label in labels:
+        halves = label.values[start:second], label.values[second:]
+        counts = [(each > (np.median(each) if label.is_graded else 0)).sum() for each in halves]
+        if all(_FEWEST <= count <= len(each) - _FEWEST for count, each in zip(counts, halves, strict=True)):
+            asked.append(label)
+    if not asked:
+        return []
+    is_graded = np.array([label.is_graded for label in asked])
+    by_first = effects(values[None, :half], np.stack([label.values[start:second] for label in asked]), is_graded)[0]
+    best = [asked[number] for number in np.argsort(-np.abs(np.nan_to_num(by_first)), kind="stable")[:_BEST]]
+    places = np.arange(second, len(ids))
+    known = from_characters(ids, slice(start, second), best, places)
+    told = []
+    for number, label in enumerate(best):
+        answers = label.values[second:]
+        effect = float(effects(values[None, half:], answers[None], np.array([label.is_graded]))[0, 0])
+        low, high = interval(values[half:], answers, is_graded=label.is_graded)
+        told.append(Told(label.name, label.is_graded, effect, low, high, float(known[number])))
+    return [one for one in told if math.isfinite(one.effect)]
+
+
+def extremes(values: npt.NDArray[np.float32], count: int = _CONTEXTS, apart: int = _APART) -> list[int]:
+    """Places of the `count` largest values, each the largest that is `apart` or more from those before it."""
+    order = np.argsort(-values, kind="stable")
+    is_free, found = np.ones(len(values), bool), []
+    for place in order:
+        if is_free[place]:
+            found.append(int(place))
+            is_free[max(0, place - apart + 1) : place + apart] = False
+            if len(found) == count:
+                break
+    return found
+
+
+def autocorrelation_length(values: npt.NDArray[np.floating[Any]], most: int = _LAGS) -> int | None:
+    """The lag at which the autocorrelation first falls below 1/e; None where it does not within `most`, or at all.
+
+    Each lag's covariance is divided by the whole length (the usual, positive definite estimate).
+    """
+    centred = np.asarray(values, np.float64) - np.mean(values, dtype=np.float64)
+    N = len(centred)
+    spectrum = np.fft.rfft(centred, 1 << (2 * N - 1).bit_length())
+    covariance: Doubles = np.fft.irfft(spectrum * spectrum.conj())[: min(N, most + 1)]
+    if covariance[0] <= 1e-12 * N:
+        return None
+    below = np.flatnonzero(covariance < covariance[0] / math.e)
+    return int(below[0]) if len(below) else None
+
+
+def _moved(
+    config: ModelConfig,
+    parameters: Mapping[str, npt.NDArray[Any]],
+    unit: Unit,
+    ids: npt.NDArray[Any],
+    low: float,
+    high: float,
+) -> tuple[list[Moved], list[Moved]]:
+    """Characters by what they add to the divergence of the mean distributions: sum of p ln(p / q)."""
+    at_low, at_high = (_mean_probabilities(config, clamp(config, parameters, {unit: at}), ids) for at in (low, high))
+    found = []
+    for p, q in ((at_high, at_low), (at_low, at_high)):
+        adds = p * (np.log(p) - np.log(q))
+        order = np.argsort(-adds, kind="stable")[:6]
+        found.append([Moved(int(id_), float(at_low[id_]), float(at_high[id_])) for id_ in order if adds[id_] > 1e-5])
+    return found[0], found[1]
+
+
+def _mean_probabilities(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Any) -> Doubles:
+    engine = make_engine(config, parameters)
+    state, total = engine.zero_state(1), np.zeros(engine.vocabulary_size)
+    for id_ in ids.tolist():
+        logits, state = engine.step([id_], state)
+        total += np.exp(log_probabilities(logits[0].astype(np.float64)))
+    return np.asarray(np.maximum(total / len(ids), 1e-12))
