@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli import horizon as horizons
+from charrnn.cli import select as selecting
 from charrnn.cli.options import CHECKPOINT, DEVICE
 from charrnn.cli.output import print_pieces, write_page
 from charrnn.cli.reading import ids_of, read_text
@@ -66,7 +67,7 @@ def inspect(
             "-n",
             min=1,
             help="Characters to show.",
-            show_default=f"{_LENGTH}; with --find {_FIND_LENGTH:,}, with --gates the whole text",
+            show_default=f"{_LENGTH}; with --find or --select {_FIND_LENGTH:,}, with --gates the whole text",
             rich_help_panel=_TEXT,
         ),
     ] = None,
@@ -151,6 +152,9 @@ def inspect(
     lanes: Annotated[int | None, horizons.LANES] = None,
     read_length: Annotated[int | None, horizons.READ] = None,
     seed: Annotated[int | None, horizons.SEED] = None,
+    select: Annotated[str | None, selecting.SELECT] = None,
+    match: Annotated[bool, selecting.MATCH] = False,
+    threshold: Annotated[float | None, selecting.THRESHOLD] = None,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -162,6 +166,7 @@ def inspect(
     charrnn inspect held_out.txt --find                 which units know what, and how sure that is
     charrnn inspect held_out.txt --gates                how often each gate is open or shut
     charrnn inspect held_out.txt --horizon              how many characters back the model remembers
+    charrnn inspect held_out.txt --select '"([^"]*)"' --match  which units are on there, and where else
     """
     from charrnn import checkpoint as checkpoints
     from charrnn.cli import find as finding
@@ -169,6 +174,7 @@ def inspect(
     from charrnn.runs import find_checkpoint
 
     views = {"--predictions": predictions, "--gates": gates, "--horizon": horizon, "--find": find}
+    views["--select"] = select is not None
     if sum(views.values()) > 1:
         asked = " and ".join(name for name, is_asked in views.items() if is_asked)
         raise UsageError(f"{asked} are pictures of their own", "give one of them")
@@ -179,6 +185,8 @@ def inspect(
     request = horizons.Request(distance, lanes, read_length, seed)
     others = {"--unit": bool(unit), "--units": units != 3, "--from": start != 0, "--length": length is not None}
     horizons.check(is_asked=horizon, request=request, text=text, others=others)
+    selection = selecting.Request(select, match, threshold)
+    selecting.check(selection, {"--unit": bool(unit), "--units": units != 3})
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
     if horizon and text is not None:
@@ -188,7 +196,7 @@ def inspect(
     if text is None:
         if unit or html or any(views.values()):
             raise UsageError(
-                "--unit, --html, --predictions, --gates and --find need a text", "charrnn inspect TEXT ..."
+                "--unit, --html, --predictions, --gates, --find and --select need a text", "charrnn inspect TEXT ..."
             )
         _summarise(path, loaded, as_json=as_json)
         return
@@ -205,7 +213,7 @@ def inspect(
     from charrnn.neurons.record import liveliest, parse_unit
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
-    shown = length or (_FIND_LENGTH if find else _LENGTH)
+    shown = length or (_FIND_LENGTH if find or select is not None else _LENGTH)
     read = read_text(text, loaded, unknown, start + shown + predictions)  # what follows the last one is guessed too
     if not read:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
@@ -215,6 +223,9 @@ def inspect(
     ids = ids_of(read, loaded.vocabulary)
     if find:
         finding.show(engine, ids, read, loaded, path, own, start=start, as_json=as_json)
+        return
+    if select is not None:
+        selecting.show(engine, ids, read, path, selection, start=start, as_json=as_json, html=html)
         return
     if predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"
