@@ -11,6 +11,7 @@ import typer
 from charrnn.cli import ablate as ablating
 from charrnn.cli import card as carding
 from charrnn.cli import horizon as horizons
+from charrnn.cli import select as selecting
 from charrnn.cli.options import CHECKPOINT, DEVICE
 from charrnn.cli.output import PALETTE, View, palette_of, print_pieces, write_page
 from charrnn.cli.reading import ids_of, read_text
@@ -69,8 +70,8 @@ def inspect(
             "-n",
             min=1,
             help="Characters to show.",
-            show_default=f"{_LENGTH}; with --find {_FIND_LENGTH:,}, with --ablate or --card {ablating.LENGTH:,}, "
-            "with --gates the whole text",
+            show_default=f"{_LENGTH}; with --find or --select {_FIND_LENGTH:,}, with --ablate or --card "
+            f"{ablating.LENGTH:,}, with --gates the whole text",
             rich_help_panel=_TEXT,
         ),
     ] = None,
@@ -158,6 +159,9 @@ def inspect(
     ablate: Annotated[bool, ablating.ABLATE] = False,
     card: Annotated[bool, carding.CARD] = False,
     palette: Annotated[PaletteName | None, PALETTE] = None,
+    select: Annotated[str | None, selecting.SELECT] = None,
+    match: Annotated[bool, selecting.MATCH] = False,
+    threshold: Annotated[float | None, selecting.THRESHOLD] = None,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -171,6 +175,7 @@ def inspect(
     charrnn inspect held_out.txt --find --ablate        and whether the model uses what they know
     charrnn inspect held_out.txt --gates                how often each gate is open or shut
     charrnn inspect held_out.txt --horizon              how many characters back the model remembers
+    charrnn inspect held_out.txt --select '"([^"]*)"' --match  which units are on there, and where else
     """
     from charrnn import checkpoint as checkpoints
     from charrnn.cli import find as finding
@@ -180,6 +185,7 @@ def inspect(
     views = {"--predictions": predictions, "--gates": gates, "--horizon": horizon, "--find": find, "--card": card}
     if not find:  # whose findings may be ablated at once
         views["--ablate"] = ablate
+    views["--select"] = select is not None
     if sum(views.values()) > 1:
         asked = " and ".join(name for name, is_asked in views.items() if is_asked)
         raise UsageError(f"{asked} are pictures of their own", "give one of them")
@@ -196,6 +202,8 @@ def inspect(
     request = horizons.Request(distance, lanes, read_length, seed)
     others = {"--unit": bool(unit), "--units": units != 3, "--from": start != 0, "--length": length is not None}
     horizons.check(is_asked=horizon, request=request, text=text, others=others)
+    selection = selecting.Request(select, match, threshold)
+    selecting.check(selection, {"--unit": bool(unit), "--units": units != 3})
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
     if horizon and text is not None:
@@ -205,7 +213,7 @@ def inspect(
     if text is None:
         if unit or html or any(views.values()):
             raise UsageError(
-                "--unit, --html, --predictions, --gates and --find need a text", "charrnn inspect TEXT ..."
+                "--unit, --html, --predictions, --gates, --find and --select need a text", "charrnn inspect TEXT ..."
             )
         _summarise(path, loaded, as_json=as_json)
         return
@@ -222,7 +230,9 @@ def inspect(
     from charrnn.neurons.record import liveliest, parse_unit
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
-    shown = length or (_FIND_LENGTH if find else ablating.LENGTH if ablate or card else _LENGTH)
+    shown = length or (
+        _FIND_LENGTH if find or select is not None else ablating.LENGTH if ablate or card else _LENGTH
+    )
     read = read_text(text, loaded, unknown, start + shown + predictions)  # what follows the last one is guessed too
     if not read:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
@@ -239,6 +249,9 @@ def inspect(
         return
     if ablate:
         ablating.show(ids, read, loaded, path, chosen, own, view, start=start)
+        return
+    if select is not None:
+        selecting.show(engine, ids, read, path, selection, start=start, as_json=as_json, html=html)
         return
     if predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"

@@ -1,0 +1,136 @@
+"""`charrnn inspect TEXT --select REGEX`: which units are on in the spans that a pattern selects, and where else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from charrnn.cli.output import print_pieces, write_page
+from charrnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from charrnn.neurons.selection import Choice, Selection, Tally
+
+_PANEL = "Selection"
+_THRESHOLD = 0.3  # neurons.selection.THRESHOLD, which loads numpy
+
+SELECT = typer.Option(
+    "--select",
+    help="Find the units that are on throughout what this regular expression matches (its group 1 where it has one) "
+    "and off just before and just after: chosen on the first half of the matches, reported on the second.",
+    show_default=False,
+    metavar="REGEX",
+    rich_help_panel=_PANEL,
+)
+MATCH = typer.Option(
+    "--match",
+    help="With --select: show the 20 best other places of the text where the same units behave so.",
+    rich_help_panel=_PANEL,
+)
+THRESHOLD = typer.Option(
+    "--threshold",
+    min=0.01,
+    max=0.99,
+    help="With --select: a unit is on from this value up, or from minus it down.",
+    show_default=str(_THRESHOLD),
+    rich_help_panel=_PANEL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for; None where it was not said."""
+
+    pattern: str | None
+    with_matches: bool
+    threshold: float | None
+
+
+def check(request: Request, others: dict[str, bool]) -> None:
+    """Raises UsageError for options that do not go together; `others` says which of the rest were given."""
+    if request.pattern is None:
+        for name, is_given in (("--match", request.with_matches), ("--threshold", request.threshold is not None)):
+            if is_given:
+                raise UsageError(f"{name} is for --select", "add --select REGEX, or leave it out")
+        return
+    for name, is_given in others.items():
+        if is_given:
+            raise UsageError(f"--select looks through all units, {name} is not for it", f"leave {name} out")
+    if not request.pattern:
+        raise UsageError("--select is empty", "give a regular expression, such as --select '[0-9]+'")
+    from charrnn.neurons.selection import parse_pattern
+
+    parse_pattern(request.pattern)
+
+
+def show(
+    engine: Any,
+    ids: Any,
+    text: str,
+    path: Path,
+    request: Request,
+    *,
+    start: int,
+    as_json: bool,
+    html: Path | None,
+) -> None:
+    """Selects, and draws, prints or writes what was found. `text` are the characters of `ids`, one for each."""
+    import numpy as np
+
+    from charrnn.neurons.selection import find_spans, parse_pattern, select
+
+    assert request.pattern is not None
+    spans = find_spans(text, parse_pattern(request.pattern), start)
+    with np.errstate(over="ignore", invalid="ignore"):  # `select` says it in a sentence
+        found = select(
+            engine,
+            ids,
+            spans,
+            threshold=request.threshold or _THRESHOLD,
+            start=start,
+            with_matches=request.with_matches,
+        )
+    if html is not None or not as_json:
+        from charrnn.display.selection import Shown, pieces, webpage
+
+        shown = Shown(found, text, request.pattern, start)
+        if html is not None:
+            write_page(html, webpage(f"{path.resolve().parent.name}: {request.pattern}", shown))
+        elif not as_json:
+            print_pieces(pieces(shown))
+    if as_json:
+        print(json.dumps(_numbers(found, text, path, request.pattern, start)))
+
+
+def _numbers(found: Selection, text: str, path: Path, pattern: str, start: int) -> dict[str, Any]:
+    numbers: dict[str, Any] = {
+        "checkpoint": str(path),
+        "pattern": pattern,
+        "characters": len(text) - start,
+        "spans": found.spans,
+        "threshold": found.threshold,
+        "units": found.units,
+        "choices": [_choice(choice) for choice in found.choices],
+        "together": [str(choice) for choice in found.together],
+    }
+    if found.matches is not None:
+        numbers["matches"] = [{**asdict(match), "text": text[match.start : match.end]} for match in found.matches]
+    return numbers
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    return {
+        "unit": str(choice.unit),
+        "is_low": choice.is_low,
+        "chosen": _tally(choice.chosen),
+        "reported": _tally(choice.reported),
+    }
+
+
+def _tally(tally: Tally) -> dict[str, Any]:
+    rounded = {name: round(getattr(tally, name), 6) for name in ("share", "base", "precision", "score")}
+    return {**asdict(tally), **rounded, "lift": None if tally.lift is None else round(tally.lift, 6)}
