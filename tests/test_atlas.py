@@ -24,7 +24,7 @@ from charrnn.inference.engine import make_engine
 from charrnn.inference.network import Network
 from charrnn.model import CharacterModel
 from charrnn.neurons import atlas as atlas_module
-from charrnn.neurons.atlas import Atlas, Finding, make_atlas, untrained_arrays
+from charrnn.neurons.atlas import Atlas, Finding, Scores, make_atlas, untrained_arrays
 from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import Unit
 from charrnn.vocabulary import Vocabulary
@@ -192,8 +192,9 @@ def test_the_table_fits_and_nothing_in_it_drives_the_terminal() -> None:
         Finding("speaker's name on its line", False, 0.1, unit, -0.99, -1.0, -0.98, 0.005, True, 0.3, -0.4),
         Finding("x\x1b[31m‮", True, 40.0, unit, -0.7, -0.75, -0.6, 0.005, True, 0.9, 0.1),
     ]
+    nothing = Scores([], [], np.zeros((0, 0)), np.zeros((0, 0)))
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    for piece in draw_atlas(Atlas(found, ["digit\x07"], 6144, 300, 40), 200_000):
+    for piece in draw_atlas(Atlas(found, ["digit\x07"], 6144, 300, 40, nothing), 200_000):
         console.print(piece)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\x1b" not in shown

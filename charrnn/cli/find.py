@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.output import print_pieces
+from charrnn.cli.output import print_pieces, write_arrays
 from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def show(
     *,
     start: int,
     as_json: bool,
+    npz: Path | None,
 ) -> None:
     """Makes the atlas and draws it, or prints its numbers. `text` are the characters of `ids`, one for each."""
     import numpy as np
@@ -76,18 +77,41 @@ def show(
     novice = make_engine(loaded.model, untrained_arrays(loaded.model, len(loaded.vocabulary)))
     with np.errstate(over="ignore", invalid="ignore"):
         atlas = make_atlas(engine, novice, ids, labels_of(text, own), start=start)
+    if npz is not None:
+        write_arrays(npz, _arrays(atlas, characters))
     if as_json:
         print(json.dumps(_numbers(atlas, characters, path)))
+    if as_json or npz is not None:
         return
     from charrnn.display.atlas import draw_atlas
 
     print_pieces(draw_atlas(atlas, characters))
 
 
+def _findings(atlas: Atlas) -> list[dict[str, Any]]:
+    return [{**asdict(finding), "unit": str(finding.unit), "verdict": finding.verdict} for finding in atlas.findings]
+
+
+def _arrays(atlas: Atlas, characters: int) -> dict[str, Any]:
+    """What each unit tells of each label on both halves, and the findings' fields after a dot."""
+    import numpy as np
+
+    findings = _findings(atlas)
+    return {
+        "characters": characters,
+        "units": np.array([str(unit) for unit in atlas.scores.units], np.str_),
+        "labels": np.array(atlas.scores.labels, np.str_),
+        "first": atlas.scores.first,
+        "second": atlas.scores.second,
+        **{f"findings.{name}": np.array([finding[name] for finding in findings]) for name in (findings or [{}])[0]},
+        "too_rare": np.array(atlas.too_rare, np.str_),
+        "strong": atlas.strong,
+        "beyond_characters": atlas.beyond_characters,
+    }
+
+
 def _numbers(atlas: Atlas, characters: int, path: Path) -> dict[str, Any]:
-    findings = [
-        {**asdict(finding), "unit": str(finding.unit), "verdict": finding.verdict} for finding in atlas.findings
-    ]
+    findings = _findings(atlas)
     rest = {"too_rare": atlas.too_rare, "units": atlas.units, "strong": atlas.strong}
     return {
         "checkpoint": str(path),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import texts as text_arguments
-from charrnn.cli.output import print_pieces, write_page
+from charrnn.cli.output import print_pieces, write_arrays, write_page
 from charrnn.cli.reading import ids_of
 from charrnn.config import DataConfig, UnknownPolicy
 from charrnn.decoding import pieces_of
@@ -41,6 +41,7 @@ def show_gates(
     unknown: UnknownPolicy,
     as_json: bool,
     html: Path | None,
+    npz: Path | None,
 ) -> None:
     """Reads `text` (of which `length` characters from `start` on are counted, or all) and shows what its gates did."""
     gate_kinds(loaded.model)  # a model without any is refused before the text is read
@@ -60,9 +61,11 @@ def show_gates(
 
         page = webpage(f"{path.resolve().parent.name}: gates", found)
         write_page(html, page)
+    if npz is not None:
+        write_arrays(npz, _as_arrays(found))
     if as_json:
         print(json.dumps(_as_json(path, found)))
-    elif html is None:
+    elif html is None and npz is None:
         from charrnn.display.saturation import pieces
 
         print_pieces(pieces(found))
@@ -115,6 +118,15 @@ def _check(texts: Iterator[str], vocabulary: Vocabulary, unknown: UnknownPolicy)
     if strangers:
         raise unknown_characters_error(strangers, vocabulary)
     return total
+
+
+def _as_arrays(found: Saturation) -> dict[str, Any]:
+    shares = {
+        f"L{gate.layer}.{gate.kind}.{end}": values
+        for gate in found.gates
+        for end, values in (("right", gate.right), ("left", gate.left))
+    }
+    return {"characters": found.characters, "left_below": LEFT, "right_above": RIGHT, **shares}
 
 
 def _as_json(path: Path, found: Saturation) -> dict[str, Any]:

@@ -10,7 +10,16 @@ import typer
 
 from charrnn.cli import horizon as horizons
 from charrnn.cli.options import CHECKPOINT, DEVICE
-from charrnn.cli.output import PALETTE, palette_of, print_pieces, write_page
+from charrnn.cli.output import (
+    NPZ,
+    PALETTE,
+    arrays_of_text,
+    check_files,
+    palette_of,
+    print_pieces,
+    write_arrays,
+    write_page,
+)
 from charrnn.cli.reading import ids_of, read_text
 from charrnn.config import DeviceName, UnknownPolicy
 from charrnn.display.palette import Palette, PaletteName
@@ -153,6 +162,7 @@ def inspect(
     read_length: Annotated[int | None, horizons.READ] = None,
     seed: Annotated[int | None, horizons.SEED] = None,
     palette: Annotated[PaletteName | None, PALETTE] = None,
+    npz: Annotated[Path | None, NPZ] = None,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -176,6 +186,7 @@ def inspect(
         raise UsageError(f"{asked} are pictures of their own", "give one of them")
     without_text = {name: is_asked for name, is_asked in views.items() if name != "--predictions"}
     colours = palette_of(palette, without_text | {"charrnn inspect without a text": text is None})
+    check_files(text, html, npz)
     own = finding.check(is_asked=find, labels=label or [], file=label_file, others=bool(html or unit))
     number = guessing.check(predictions=predictions, guesses=guesses, units=len(unit or []))
     if device not in ("cpu", "auto"):
@@ -187,7 +198,7 @@ def inspect(
     loaded = checkpoints.load(path)
     if horizon and text is not None:
         ids = ids_of(read_text(text, loaded, unknown, request.characters), loaded.vocabulary)
-        horizons.show(ids, loaded, path, request, as_json=as_json, html=html)
+        horizons.show(ids, loaded, path, request, as_json=as_json, html=html, npz=npz)
         return
     if text is None:
         if unit or html or any(views.values()):
@@ -201,7 +212,7 @@ def inspect(
 
         if unit:
             raise UsageError("--gates is a picture of its own", "leave out --unit")
-        show_gates(text, path, loaded, start=start, length=length, unknown=unknown, as_json=as_json, html=html)
+        show_gates(text, path, loaded, start=start, length=length, unknown=unknown, as_json=as_json, html=html, npz=npz)
         return
     import numpy as np
 
@@ -218,17 +229,21 @@ def inspect(
     engine = make_engine(loaded.model, loaded.parameters)
     ids = ids_of(read, loaded.vocabulary)
     if find:
-        finding.show(engine, ids, read, loaded, path, own, start=start, as_json=as_json)
+        finding.show(engine, ids, read, loaded, path, own, start=start, as_json=as_json, npz=npz)
         return
     if predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"
-        view = guessing.Shown(start, shown, number, chosen, charged, as_json, html, colours)
+        view = guessing.Shown(start, shown, number, chosen, charged, as_json, html, colours, npz)
         guessing.show(engine, ids, read, loaded, path, view)
         return
     with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
         chosen = chosen or liveliest(engine, ids, units)
         values = _values(engine, ids, chosen, start)
-    _draw(read[start:], chosen, values, path, as_json=as_json, html=html, palette=colours)
+    if npz is not None:
+        of_units = {str(unit): np.array(values[unit], np.float32) for unit in chosen}
+        write_arrays(npz, {**arrays_of_text(ids[start:], start, loaded.vocabulary), **of_units})
+    is_drawn = html is None and npz is None
+    _draw(read[start:], chosen, values, path, as_json=as_json, html=html, palette=colours, is_drawn=is_drawn)
 
 
 def _values(engine: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:
@@ -255,6 +270,7 @@ def _draw(
     as_json: bool,
     html: Path | None,
     palette: Palette,
+    is_drawn: bool,
 ) -> None:
     from charrnn.neurons.record import limits
 
@@ -268,7 +284,7 @@ def _draw(
     if as_json:
         rounded = {str(unit): [round(value, 6) for value in values[unit]] for unit in units}
         print(json.dumps({"checkpoint": str(path), "text": text, "units": rounded}))
-    elif html is None:
+    elif is_drawn:
         from rich.console import Console
 
         from charrnn.display.heat import HeatText

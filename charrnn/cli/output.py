@@ -1,10 +1,11 @@
-"""How what `inspect` draws looks and where it goes: onto the terminal piece by piece, or into a file as a page."""
+"""How what `inspect` draws looks and where it goes: onto the terminal piece by piece, or into a file,
+as a page or as arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,6 +15,8 @@ from charrnn.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from charrnn.vocabulary import Vocabulary
+
 PALETTE = typer.Option(
     "--palette",
     help="Colours of text and guesses: safe for every kind of colour vision, or those of Karpathy's pictures (red and "
@@ -21,6 +24,21 @@ PALETTE = typer.Option(
     show_default="safe",
     rich_help_panel="Output",
 )
+NPZ = typer.Option(
+    "--npz",
+    help="Write the numbers as numpy arrays, to be read with numpy.load.",
+    metavar="FILE",
+    rich_help_panel="Output",
+)
+_OLDEST = (1980, 1, 1, 0, 0, 0)  # a zip file can tell no earlier time
+
+
+def check_files(text: str | None, html: Path | None, npz: Path | None) -> None:
+    """Raises UsageError where there are no numbers to write, or two files are one."""
+    if npz is not None and text is None:
+        raise UsageError("--npz needs a text", "charrnn inspect TEXT --npz FILE")
+    if npz is not None and html is not None and npz.resolve() == html.resolve():
+        raise UsageError(f"--html and --npz are both {npz}", "name two files")
 
 
 def palette_of(name: PaletteName | None, others: dict[str, bool]) -> Palette:
@@ -42,6 +60,33 @@ def write_page(file: Path, page: str) -> None:
 
     replace_durably(file, write)
     say(f"wrote {file}")
+
+
+def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
+    """Puts arrays by name into an .npz file in one step, and says so.
+
+    As `numpy.savez` does, of one time for all, so that the same arrays are the same bytes; objects are refused.
+    """
+    import zipfile
+
+    import numpy as np
+
+    from charrnn.display.safe import say
+    from charrnn.files import replace_durably
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy", _OLDEST), "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+
+    replace_durably(file, write)
+    say(f"wrote {file}")
+
+
+def arrays_of_text(ids: Any, start: int, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What was read, for `write_arrays`: `ids`, where in the text they begin, and the code point (or byte) of each."""
+    return {"ids": ids, "from": start, "code_points": vocabulary.code_points}
 
 
 def print_pieces(pieces: Iterable[RenderableType]) -> None:
