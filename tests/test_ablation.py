@@ -244,7 +244,7 @@ def test_ablate_a_unit_that_is_named(inspect: Callable[..., tuple[int, str, str]
         (["text.txt", "--ablate"], 2, "--ablate needs to know which units to hold"),
         (["text.txt", "--ablate", "--unit", "L1.h0", "-n", "150"], 3, "too few to measure a price on"),
         (["text.txt", "--ablate", "--unit", "L1.h0", "--gates"], 2, "--gates and --ablate are pictures"),
-        (["--ablate", "--unit", "L1.h0"], 2, "need a text"),
+        (["--ablate", "--unit", "L1.h0"], 2, "needs a text"),
     ],
 )
 def test_what_ablate_cannot_do_is_said(

@@ -25,7 +25,7 @@ from charrnn.inference.engine import make_engine
 from charrnn.inference.network import Network
 from charrnn.model import CharacterModel
 from charrnn.neurons import atlas as atlas_module
-from charrnn.neurons.atlas import Atlas, Finding, make_atlas, untrained_arrays
+from charrnn.neurons.atlas import Atlas, Finding, Scores, make_atlas, untrained_arrays
 from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import Unit
 from charrnn.vocabulary import Vocabulary
@@ -193,8 +193,9 @@ def test_the_table_fits_and_nothing_in_it_drives_the_terminal() -> None:
         Finding("speaker's name on its line", False, 0.1, unit, -0.99, -1.0, -0.98, 0.005, True, 0.3, -0.4),
         Finding("x\x1b[31m‮", True, 40.0, unit, -0.7, -0.75, -0.6, 0.005, True, 0.9, 0.1),
     ]
+    nothing = Scores([], [], np.zeros((0, 0)), np.zeros((0, 0)))
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    for piece in draw(atlas_pieces(Atlas(found, ["digit\x07"], 6144, 300, 40), 200_000)):
+    for piece in draw(atlas_pieces(Atlas(found, ["digit\x07"], 6144, 300, 40, nothing), 200_000)):
         console.print(piece)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\x1b" not in shown
@@ -258,7 +259,7 @@ def test_find_from_the_command_line(inspect: Callable[..., tuple[int, str, str]]
         (["text.txt", "--find", "--card"], 2, "--find and --card are pictures of their own"),
         (["text.txt", "--card"], 2, "--card needs a unit"),
         (["text.txt", "--label", "a=b"], 2, "--label and --label-file are for --find and --ablate"),
-        (["--find"], 2, "need a text"),
+        (["--find"], 2, "needs a text"),
         (["text.txt", "--find", "--label", "a"], 2, "a label is 'a'"),
         (["text.txt", "--find", "--label", "a=("], 2, "the label 'a' has no valid pattern"),
         (["text.txt", "--find", "--label", "a=b", "--label", "a=c"], 2, "two labels have the same name"),

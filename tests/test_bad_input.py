@@ -306,12 +306,12 @@ _CASES: dict[str, Case] = {
     "a session whose prime takes standard input": Case("sample -i --prime-file -", USAGE, "reads your choices"),
     "an empty stop": Case("sample --stop ''", USAGE, ("--stop is ''", "at least one character")),
     # Inspecting
-    "a unit for no text": Case("inspect --unit L1.h0", USAGE, "need a text"),
+    "a unit for no text": Case("inspect --unit L1.h0", USAGE, "needs a text"),
     "colours of no text": Case("inspect --palette karpathy", USAGE, "inspect without a text draws neither"),
     "colours of gates": Case("inspect text.txt --gates --palette safe", USAGE, ("--gates draws", "leave --pal")),
     "colours of a horizon": Case("inspect text.txt --horizon --palette safe", USAGE, "--horizon draws neither"),
     "colours of what is found": Case("inspect text.txt --find --palette safe", USAGE, "--find draws neither"),
-    "a page of no text": Case("inspect --html page.html", USAGE, "need a text"),
+    "a page of no text": Case("inspect --html page.html", USAGE, "needs a text"),
     "a text that is missing": Case("inspect no.txt", TEXT, "no file or folder no.txt"),
     "a text of nothing": Case("inspect empty", TEXT, "nothing to read in empty", _write("empty", b"")),
     "a text of strangers": Case("inspect greek", TEXT, "U+03B1", _write("greek", "\u03b1\u03b2\u03b3".encode())),
@@ -320,6 +320,9 @@ _CASES: dict[str, Case] = {
     ),
     "a start beyond the end": Case("inspect text.txt --from 550", USAGE, "--from is 550, but the text has 550 char"),
     "a start beyond all texts": Case(f"inspect text.txt --from {10**40}", USAGE, "but the text has 550 char"),
+    "arrays of no text": Case("inspect --npz a.npz", USAGE, "--npz needs a text"),
+    "arrays in a folder that is missing": Case("inspect text.txt --npz no/a", USAGE, "no/a: No such file"),
+    "arrays in the place of a page": Case("inspect text.txt --npz ./a --html a", USAGE, "--html and --npz are both a"),
     "a page in a folder that is missing": Case("inspect text.txt --html no/a.html", USAGE, "no/a.html: No such file"),
     "a page in the place of a folder": Case("inspect text.txt --html checkpoints", USAGE, "points: Is a directory"),
     "a page of no name": Case("inspect text.txt --html ''", USAGE, "cannot go on writing"),
@@ -869,6 +872,16 @@ def test_a_page_that_has_no_room_leaves_the_one_before() -> None:
     _check(result, RESOURCE, "no room left writing page.html", "what was there before is untouched")
     assert Path("page.html").read_text() == "the page before"
     assert sorted(path.name for path in Path().iterdir()) == ["checkpoints", "page.html", "text.txt"]
+
+
+@on_posix
+def test_arrays_that_have_no_room_leave_those_before() -> None:
+    """As a page does, though a zip file writes its table of contents when it is closed."""
+    Path("a.npz").write_text("the arrays before")
+    result = _run_apart("inspect", "text.txt", "--npz", "a.npz", first=_limit(5000))
+    _check(result, RESOURCE, "no room left writing a.npz", "what was there before is untouched")
+    assert Path("a.npz").read_text() == "the arrays before"
+    assert sorted(path.name for path in Path().iterdir()) == ["a.npz", "checkpoints", "text.txt"]
 
 
 @on_posix

@@ -413,7 +413,7 @@ def test_guesses_without_predictions_are_refused(
     """They would be ignored; and predictions need a text."""
     for arguments, reason in (
         (["text.txt", "--guesses", "3"], "is for --predictions"),
-        (["--predictions"], "need a text"),
+        (["--predictions"], "needs a text"),
     ):
         monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", *arguments])
         with pytest.raises(SystemExit) as leaving:

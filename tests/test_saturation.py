@@ -395,7 +395,7 @@ def test_characters_that_the_model_does_not_know(inspect) -> None:
         ("abc", "text.txt --gates --from 99999999999999999999 -n 5", "lstm", 2, "but the text has 3 characters"),
         ("abc", "text.txt --gates --unit L1.f0", "lstm", 2, "--gates is a picture of its own"),
         ("abc", "missing.txt --gates", "gru", 3, "no file or folder missing.txt"),
-        ("abc", "--gates", "lstm", 2, "need a text"),
+        ("abc", "--gates", "lstm", 2, "needs a text"),
         ("abc", "text.txt --gates --html no/page.html", "lstm", 2, "no/page.html"),
     ],
 )

@@ -429,7 +429,7 @@ def test_nothing_found_is_said(inspect: Callable[..., tuple[int, str, str]]) -> 
         (["text.txt", "--select", "a", "--units", "4"], "--units is not for it"),
         (["text.txt", "--match"], "--match is for --select"),
         (["text.txt", "--threshold", "0.5"], "--threshold is for --select"),
-        (["--select", "a"], "need a text"),
+        (["--select", "a"], "needs a text"),
         (["text.txt", "--select", "("], "is no valid pattern"),
         (["text.txt", "--select", ""], "--select is empty"),
         (["text.txt", "--select", "zebra"], "selects nothing"),

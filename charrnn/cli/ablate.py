@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charrnn.cli.output import View, put
+from charrnn.cli.output import View, put, write_arrays
 from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from charrnn.checkpoint import Checkpoint
     from charrnn.display.report import Piece
-    from charrnn.neurons.ablation import Ablation
+    from charrnn.neurons.ablation import Ablation, Cost
     from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Unit
 
@@ -80,6 +80,8 @@ def show(
         )
     labels = labels_of(text, own)
     ablations = measure(loaded, ids, dict.fromkeys(units, labels), start=start)
+    if view.npz is not None:
+        write_arrays(view.npz, {"characters": characters, **arrays(ablations)})
     if view.as_json:
         body = {"checkpoint": str(path), "characters": characters}
         print(json.dumps({**body, "ablations": numbers(ablations, loaded)}))
@@ -116,6 +118,29 @@ def numbers(ablations: Sequence[Ablation], loaded: Checkpoint) -> list[dict[str,
         }
         for one in ablations
     ]
+
+
+def arrays(ablations: Sequence[Ablation]) -> dict[str, Any]:
+    """The same as arrays, a row for each unit and label; costs are bits, low, high and how many places."""
+    import numpy as np
+
+    rows = [(one, use) for one in ablations for use in one.uses]
+
+    def costs(each: list[Cost]) -> Any:
+        return np.array([[cost.bits, cost.low, cost.high, cost.characters] for cost in each]).reshape(-1, 4)
+
+    return {
+        "held.units": np.array([str(one.unit) for one in ablations], np.str_),
+        "held.at": np.array([one.held_at for one in ablations]),
+        "held.overall": costs([one.overall for one in ablations]),
+        "uses.unit": np.array([str(one.unit) for one, _ in rows], np.str_),
+        "uses.label": np.array([use.label for _, use in rows], np.str_),
+        "uses.ends": costs([use.ends for _, use in rows]),
+        "uses.inside": costs([use.inside for _, use in rows]),
+        "uses.outside": costs([use.outside for _, use in rows]),
+        "uses.compared": np.array([use.compared for _, use in rows]),
+        "uses.is_used": np.array([use.is_used for _, use in rows], bool),
+    }
 
 
 def _finite(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from charrnn.cli import ablate as ablating
-from charrnn.cli.output import View, put
+from charrnn.cli.output import View, arrays_of_text, put, write_arrays
 from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +76,10 @@ def show(
                     progress=lambda done, total, unit=unit: work(f"holding {unit} and others", done, total),  # type: ignore[misc]
                 )
             )
+    if view.npz is not None:
+        of_units = {str(card.unit): card.values for card in cards}
+        read = arrays_of_text(ids[start:], start, loaded.vocabulary)
+        write_arrays(view.npz, {**read, **of_units, **ablating.arrays([card.ablation for card in cards])})
     if view.as_json:
         print(json.dumps({"checkpoint": str(path), "characters": characters, "cards": _numbers(cards, loaded, text)}))
     names = ablating.characters_of(loaded)

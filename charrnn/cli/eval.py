@@ -11,10 +11,10 @@ import typer
 
 from charrnn.cli.options import CHECKPOINT, DEVICE, THREADS
 from charrnn.config import DecodeErrors, DeviceName, UnknownPolicy
-from charrnn.errors import CheckpointError, TextError
+from charrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
+    pass
 
 
 def evaluate(
@@ -106,7 +106,7 @@ def evaluate(
     from charrnn.runs import find_checkpoint
 
     loaded = checkpoints.load(find_checkpoint(checkpoint))
-    _check_split(split, loaded)
+    text_arguments.check_split(split, loaded)
     data = loaded.data
     if encoding is not None:
         data = replace(data, encoding=encoding)
@@ -130,15 +130,6 @@ def evaluate(
     if not math.isfinite(result["nats_per_character"]):
         raise CheckpointError("the score is not finite: the weights are too large to compute with", "train again")
     _show(result, as_json=as_json)
-
-
-def _check_split(split: str, loaded: Checkpoint) -> None:
-    shares = {"validation": loaded.data.validation_fraction, "test": loaded.data.test_fraction}
-    if shares.get(split) == 0:
-        raise TextError(
-            f"--split is {split}, but the run cut no {split} part off its corpus",
-            f"name the {split} text itself, without --split",
-        )
 
 
 def _show(result: dict[str, Any], *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import ablate as ablating
-from charrnn.cli.output import View, put
+from charrnn.cli.output import View, put, write_arrays
 from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -90,6 +90,8 @@ def show(
     with np.errstate(over="ignore", invalid="ignore"):
         atlas = make_atlas(engine, novice, ids, labels, start=start)
     ablations = _ablations(atlas, labels, ids, loaded, start + characters // 2) if ablate else []
+    if view.npz is not None:
+        write_arrays(view.npz, {**_arrays(atlas, characters), **(ablating.arrays(ablations) if ablate else {})})
     if view.as_json:
         numbers = _numbers(atlas, characters, path)
         print(json.dumps({**numbers, "ablations": ablating.numbers(ablations, loaded)} if ablate else numbers))
@@ -112,10 +114,30 @@ def _ablations(atlas: Atlas, labels: Sequence[Label], ids: Any, loaded: Checkpoi
     return ablating.measure(loaded, ids, asked, start=start) if asked else []
 
 
+def _findings(atlas: Atlas) -> list[dict[str, Any]]:
+    return [{**asdict(finding), "unit": str(finding.unit), "verdict": finding.verdict} for finding in atlas.findings]
+
+
+def _arrays(atlas: Atlas, characters: int) -> dict[str, Any]:
+    """What each unit tells of each label on both halves, and the findings' fields after a dot."""
+    import numpy as np
+
+    findings = _findings(atlas)
+    return {
+        "characters": characters,
+        "units": np.array([str(unit) for unit in atlas.scores.units], np.str_),
+        "labels": np.array(atlas.scores.labels, np.str_),
+        "first": atlas.scores.first,
+        "second": atlas.scores.second,
+        **{f"findings.{name}": np.array([finding[name] for finding in findings]) for name in (findings or [{}])[0]},
+        "too_rare": np.array(atlas.too_rare, np.str_),
+        "strong": atlas.strong,
+        "beyond_characters": atlas.beyond_characters,
+    }
+
+
 def _numbers(atlas: Atlas, characters: int, path: Path) -> dict[str, Any]:
-    findings = [
-        {**asdict(finding), "unit": str(finding.unit), "verdict": finding.verdict} for finding in atlas.findings
-    ]
+    findings = _findings(atlas)
     rest = {"too_rare": atlas.too_rare, "units": atlas.units, "strong": atlas.strong}
     return {
         "checkpoint": str(path),

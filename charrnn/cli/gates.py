@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import texts as text_arguments
-from charrnn.cli.output import print_pieces, write_page
-from charrnn.cli.reading import ids_of
+from charrnn.cli.output import View, print_pieces, write_arrays, write_page
+from charrnn.cli.reading import Part, ids_of, read_part
 from charrnn.config import DataConfig, UnknownPolicy
 from charrnn.decoding import pieces_of
 from charrnn.display.progress import WorkDisplay
@@ -35,50 +35,56 @@ def show_gates(
     text: str,
     path: Path,
     loaded: Checkpoint,
+    view: View,
     *,
     start: int,
     length: int | None,
+    split: Part,
     unknown: UnknownPolicy,
-    as_json: bool,
-    html: Path | None,
 ) -> None:
     """Reads `text` (of which `length` characters from `start` on are counted, or all) and shows what its gates did."""
     gate_kinds(loaded.model)  # a model without any is refused before the text is read
+    most = None if length is None else start + length
+    part = None if split == "all" else read_part(text, loaded, split, most)
     with closing(WorkDisplay()) as work:
-        texts = text_arguments.find([text], glob=None, report=work, config=loaded.data)
-        for notice in texts.notices:
-            say(f"note: {notice}")
-        most = None if length is None else start + length
-        try:
-            found = _found(texts.sources, loaded, unknown, start, most, work)
-        finally:
-            release(texts.sources)
+        if part is not None:
+            found = _found(lambda: iter([part]), loaded, unknown, start, work)
+        else:
+            texts = text_arguments.find([text], glob=None, report=work, config=loaded.data)
+            for notice in texts.notices:
+                say(f"note: {notice}")
+            try:
+                found = _found(lambda: _texts(texts.sources, loaded.data, most), loaded, unknown, start, work)
+            finally:
+                release(texts.sources)
     if found.characters == 0:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
-    if html is not None:
+    if view.html is not None:
         from charrnn.display.saturation import webpage
 
         page = webpage(f"{path.resolve().parent.name}: gates", found)
-        write_page(html, page)
-    if as_json:
+        write_page(view.html, page)
+    if view.npz is not None:
+        write_arrays(view.npz, _as_arrays(found))
+    if view.as_json:
         print(json.dumps(_as_json(path, found)))
-    elif html is None:
+    elif view.is_drawn:
         from charrnn.display.saturation import pieces
 
         print_pieces(pieces(found))
 
 
 def _found(
-    sources: list[Source], loaded: Checkpoint, unknown: UnknownPolicy, start: int, most: int | None, work: WorkDisplay
+    texts: Callable[[], Iterator[str]], loaded: Checkpoint, unknown: UnknownPolicy, start: int, work: WorkDisplay
 ) -> Saturation:
     vocabulary = loaded.vocabulary
-    total = _check(_texts(sources, loaded.data, most), vocabulary, unknown)
+    total = _check(texts(), vocabulary, unknown)
     if 0 < total <= start:
         raise UsageError(f"--from is {start:,}, but the text has {total:,} characters", "start earlier")
 
     def ids() -> Iterator[Any]:
         done = 0
-        for text in _texts(sources, loaded.data, most):
+        for text in texts():
             read = ids_of(text, vocabulary, unknown)
             for place in range(0, len(read), _SLICE):
                 yield read[place : place + _SLICE]
@@ -115,6 +121,15 @@ def _check(texts: Iterator[str], vocabulary: Vocabulary, unknown: UnknownPolicy)
     if strangers:
         raise unknown_characters_error(strangers, vocabulary)
     return total
+
+
+def _as_arrays(found: Saturation) -> dict[str, Any]:
+    shares = {
+        f"L{gate.layer}.{gate.kind}.{end}": values
+        for gate in found.gates
+        for end, values in (("right", gate.right), ("left", gate.left))
+    }
+    return {"characters": found.characters, "left_below": LEFT, "right_above": RIGHT, **shares}
 
 
 def _as_json(path: Path, found: Saturation) -> dict[str, Any]:

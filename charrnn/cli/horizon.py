@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charrnn.cli.output import print_pieces, write_page
+from charrnn.cli.output import View, print_pieces, write_arrays, write_page
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,9 +92,7 @@ def show(
     loaded: Checkpoint,
     path: Path,
     request: Request,
-    *,
-    as_json: bool,
-    html: Path | None,
+    view: View,
 ) -> None:
     """Measures, and draws, prints or writes it. `ids` are the text's beginning."""
     from contextlib import closing
@@ -119,17 +117,39 @@ def show(
             seed=_SEED if request.seed is None else request.seed,
             report=work,
         )
-    if html is not None:
+    if view.html is not None:
         from charrnn.display.horizon import as_page
 
         page = as_page(f"{path.resolve().parent.name}: how long it remembers", memory)
-        write_page(html, page)
-    if as_json:
+        write_page(view.html, page)
+    if view.npz is not None:
+        write_arrays(view.npz, _arrays(memory))
+    if view.as_json:
         print(json.dumps({"checkpoint": str(path), **_numbers(memory)}))
-    elif html is None:
+    elif view.is_drawn:
         from charrnn.display.horizon import pieces
 
         print_pieces(pieces(memory))
+
+
+def _arrays(memory: Memory) -> dict[str, Any]:
+    """By the names of `_numbers`, columns of the grid after a dot; not a number where there is no such distance."""
+    import numpy as np
+
+    found = {"horizon": memory.horizon, "gain_90": memory.gained_at(0.9), "gain_99": memory.gained_at(0.99)}
+    rows = [asdict(row) for row in memory.bins]
+    return {
+        "lanes": memory.lanes,
+        "distance": memory.distance,
+        "characters": memory.characters,
+        "full_bits": memory.full_bits,
+        **{name: np.nan if value is None else float(value) for name, value in found.items()},
+        **{f"grid.{name}": np.array([row[name] for row in rows]) for name in rows[0]},
+        "distances": np.arange(1, memory.distance + 1),
+        "excess": memory.excess,
+        "low": memory.low,
+        "high": memory.high,
+    }
 
 
 def _numbers(memory: Memory) -> dict[str, Any]:

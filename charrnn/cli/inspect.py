@@ -1,167 +1,60 @@
-"""`charrnn inspect`."""
+"""`charrnn inspect`: which of its views was asked for, and whether what was said goes together."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from charrnn.cli import ablate as ablating
 from charrnn.cli import card as carding
 from charrnn.cli import horizon as horizons
+from charrnn.cli import inspect_options as options
 from charrnn.cli import select as selecting
 from charrnn.cli.options import CHECKPOINT, DEVICE
-from charrnn.cli.output import PALETTE, View, palette_of, print_pieces, write_page
-from charrnn.cli.reading import ids_of, read_text
+from charrnn.cli.output import NPZ, PALETTE, View, palette_of, print_pieces
+from charrnn.cli.reading import Part, ids_of, read_text
 from charrnn.config import DeviceName, UnknownPolicy
-from charrnn.display.palette import Palette, PaletteName
-from charrnn.errors import CheckpointError, TextError, UsageError
+from charrnn.display.palette import PaletteName
+from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
-    from charrnn.neurons.record import Unit
 
-_TEXT, _OUTPUT = "Text", "Output"
-_LENGTH = 600
-_FIND_LENGTH = 200_000
+_COLOURED = ("--predictions", "--card")
+"""Views that draw coloured text, beside the plain one."""
 
 
 def inspect(
-    text: Annotated[
-        str | None,
-        typer.Argument(
-            help="A file, - for standard input, or a corpus known by name. Without it: a summary of the checkpoint.",
-            show_default=False,
-            metavar="[TEXT]",
-        ),
-    ] = None,
+    text: Annotated[str | None, options.TEXT] = None,
     checkpoint: Annotated[Path | None, CHECKPOINT] = None,
-    unit: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--unit",
-            "-u",
-            help="Colour the text by this unit, such as L2.c17: layer from 1; h, c or a gate (ifgo, rzn); index from "
-            "0. May be given several times.",
-            show_default="the units that vary most",
-            metavar="UNIT",
-            rich_help_panel=_TEXT,
-        ),
-    ] = None,
-    units: Annotated[
-        int,
-        typer.Option("--units", min=1, help="Without --unit: how many units to show.", rich_help_panel=_TEXT),
-    ] = 3,
-    start: Annotated[
-        int,
-        typer.Option(
-            "--from",
-            min=0,
-            help="First character to show; the model reads all before it too.",
-            rich_help_panel=_TEXT,
-        ),
-    ] = 0,
-    length: Annotated[
-        int | None,
-        typer.Option(
-            "--length",
-            "-n",
-            min=1,
-            help="Characters to show.",
-            show_default=f"{_LENGTH}; with --find or --select {_FIND_LENGTH:,}, with --ablate or --card "
-            f"{ablating.LENGTH:,}, with --gates the whole text",
-            rich_help_panel=_TEXT,
-        ),
-    ] = None,
-    unknown: Annotated[
-        UnknownPolicy,
-        typer.Option(
-            "--unknown",
-            help="Characters the model does not know: error, skip, or replace by the nearest.",
-            rich_help_panel=_TEXT,
-        ),
-    ] = "error",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the numbers as JSON.", rich_help_panel=_OUTPUT)
-    ] = False,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            help="Write the picture as one self-contained page.",
-            metavar="FILE",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
+    unit: Annotated[list[str] | None, options.UNIT] = None,
+    units: Annotated[int, options.HOW_MANY] = options.UNITS,
+    start: Annotated[int, options.FROM] = 0,
+    length: Annotated[int | None, options.HOW_LONG] = None,
+    split: Annotated[Part, options.SPLIT_OF_TEXT] = "all",
+    unknown: Annotated[UnknownPolicy, options.UNKNOWN] = "error",
+    as_json: Annotated[bool, options.JSON] = False,
+    html: Annotated[Path | None, options.HTML] = None,
+    npz: Annotated[Path | None, NPZ] = None,
+    palette: Annotated[PaletteName | None, PALETTE] = None,
     device: Annotated[DeviceName, DEVICE] = "cpu",
-    predictions: Annotated[
-        bool,
-        typer.Option(
-            "--predictions",
-            help="Show what the model expects after each character: its likeliest guesses, in a grid.",
-            rich_help_panel=_TEXT,
-        ),
-    ] = False,
-    guesses: Annotated[
-        int | None,
-        typer.Option(
-            "--guesses",
-            min=1,
-            help="With --predictions: how many guesses for each character.",
-            show_default="5",
-            rich_help_panel=_TEXT,
-        ),
-    ] = None,
-    find: Annotated[
-        bool,
-        typer.Option(
-            "--find",
-            help="Find the units that know something: every unit against a library of labels, chosen on one half of "
-            "the text and scored on the other, beside chance, an untrained model and the last three characters.",
-            rich_help_panel=_TEXT,
-        ),
-    ] = False,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--label",
-            help="With --find: a label of your own, which holds within each match of a regular expression. May be "
-            "given several times.",
-            metavar="NAME=REGEX",
-            rich_help_panel=_TEXT,
-        ),
-    ] = None,
-    label_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--label-file",
-            help="With --find: a file of such labels, one a line; lines that begin with # are left out.",
-            metavar="FILE",
-            rich_help_panel=_TEXT,
-        ),
-    ] = None,
-    gates: Annotated[
-        bool,
-        typer.Option(
-            "--gates",
-            help="Instead of colouring the text: how often each gate of an lstm or a gru is as good as open (above "
-            "0.9) or shut (below 0.1).",
-            rich_help_panel=_TEXT,
-        ),
-    ] = False,
+    predictions: Annotated[bool, options.PREDICTIONS] = False,
+    guesses: Annotated[int | None, options.GUESSES] = None,
+    find: Annotated[bool, options.FIND] = False,
+    ablate: Annotated[bool, ablating.ABLATE] = False,
+    card: Annotated[bool, carding.CARD] = False,
+    label: Annotated[list[str] | None, options.LABEL] = None,
+    label_file: Annotated[Path | None, options.LABEL_FILE] = None,
+    gates: Annotated[bool, options.GATES] = False,
+    select: Annotated[str | None, selecting.SELECT] = None,
+    match: Annotated[bool, selecting.MATCH] = False,
+    threshold: Annotated[float | None, selecting.THRESHOLD] = None,
     horizon: Annotated[bool, horizons.HORIZON] = False,
     distance: Annotated[int | None, horizons.DISTANCE] = None,
     lanes: Annotated[int | None, horizons.LANES] = None,
     read_length: Annotated[int | None, horizons.READ] = None,
     seed: Annotated[int | None, horizons.SEED] = None,
-    ablate: Annotated[bool, ablating.ABLATE] = False,
-    card: Annotated[bool, carding.CARD] = False,
-    palette: Annotated[PaletteName | None, PALETTE] = None,
-    select: Annotated[str | None, selecting.SELECT] = None,
-    match: Annotated[bool, selecting.MATCH] = False,
-    threshold: Annotated[float | None, selecting.THRESHOLD] = None,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -182,15 +75,21 @@ def inspect(
     from charrnn.cli import predictions as guessing
     from charrnn.runs import find_checkpoint
 
-    views = {"--predictions": predictions, "--gates": gates, "--horizon": horizon, "--find": find, "--card": card}
-    if not find:  # whose findings may be ablated at once
-        views["--ablate"] = ablate
-    views["--select"] = select is not None
+    views = {
+        "--predictions": predictions,
+        "--gates": gates,
+        "--horizon": horizon,
+        "--find": find,
+        "--card": card,
+        "--ablate": ablate and not find,  # what was found may be ablated at once
+        "--select": select is not None,
+    }
     if sum(views.values()) > 1:
         asked = " and ".join(name for name, is_asked in views.items() if is_asked)
         raise UsageError(f"{asked} are pictures of their own", "give one of them")
-    without_text = {name: is_asked for name, is_asked in views.items() if name != "--predictions"}
-    colours = palette_of(palette, without_text | {"charrnn inspect without a text": text is None})
+    uncoloured = {name: is_asked for name, is_asked in views.items() if name not in _COLOURED}
+    colours = palette_of(palette, uncoloured | {"charrnn inspect without a text": text is None})
+    view = View(as_json, html, npz, colours)
     own = finding.check(
         is_asked=find, is_used=find or ablate or card, labels=label or [], file=label_file, others=bool(unit)
     )
@@ -200,117 +99,65 @@ def inspect(
     if device not in ("cpu", "auto"):
         raise UsageError(f"--device is {device}", "inspect reads one character at a time and computes on the CPU")
     request = horizons.Request(distance, lanes, read_length, seed)
-    others = {"--unit": bool(unit), "--units": units != 3, "--from": start != 0, "--length": length is not None}
-    horizons.check(is_asked=horizon, request=request, text=text, others=others)
+    others = {"--unit": bool(unit), "--units": units != options.UNITS}
+    spans = {"--from": start != 0, "--length": length is not None}
+    horizons.check(is_asked=horizon, request=request, text=text, others=others | spans)
     selection = selecting.Request(select, match, threshold)
-    selecting.check(selection, {"--unit": bool(unit), "--units": units != 3})
+    selecting.check(selection, others)
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
-    if horizon and text is not None:
-        ids = ids_of(read_text(text, loaded, unknown, request.characters), loaded.vocabulary)
-        horizons.show(ids, loaded, path, request, as_json=as_json, html=html)
-        return
     if text is None:
-        if unit or html or any(views.values()):
-            raise UsageError(
-                "--unit, --html, --predictions, --gates, --find and --select need a text", "charrnn inspect TEXT ..."
-            )
+        needing = {
+            "--unit": bool(unit),
+            "--html": html is not None,
+            "--npz": npz is not None,
+            "--split": split != "all",
+        }
+        for name, is_asked in (needing | views).items():
+            if is_asked:
+                raise UsageError(f"{name} needs a text", f"charrnn inspect TEXT {name} ...")
         _summarise(path, loaded, as_json=as_json)
+        return
+    if horizon:
+        ids = ids_of(read_text(text, loaded, unknown, request.characters, split), loaded.vocabulary)
+        horizons.show(ids, loaded, path, request, view)
         return
     if gates:
         from charrnn.cli.gates import show_gates
 
         if unit:
             raise UsageError("--gates is a picture of its own", "leave out --unit")
-        show_gates(text, path, loaded, start=start, length=length, unknown=unknown, as_json=as_json, html=html)
+        show_gates(text, path, loaded, view, start=start, length=length, split=split, unknown=unknown)
         return
-    import numpy as np
-
+    from charrnn.cli import heat
     from charrnn.inference.engine import make_engine
-    from charrnn.neurons.record import liveliest, parse_unit
+    from charrnn.neurons.record import parse_unit
 
     chosen = [parse_unit(name, loaded.model) for name in unit or []]
-    shown = length or (
-        _FIND_LENGTH if find or select is not None else ablating.LENGTH if ablate or card else _LENGTH
-    )
-    read = read_text(text, loaded, unknown, start + shown + predictions)  # what follows the last one is guessed too
+    shown = length or options.usual_length(whole=find or select is not None, some=ablate or card)
+    # What follows the last one is guessed too.
+    read = read_text(text, loaded, unknown, start + shown + predictions, split)
     if not read:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
     if len(read) <= start:
         raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
     engine = make_engine(loaded.model, loaded.parameters)
     ids = ids_of(read, loaded.vocabulary)
-    view = View(as_json, html, colours)
     if find:
         finding.show(engine, ids, read, loaded, path, own, view, start=start, ablate=ablate)
-        return
-    if card:
+    elif card:
         carding.show(ids, read, loaded, path, chosen, own, view, start=start)
-        return
-    if ablate:
+    elif ablate:
         ablating.show(ids, read, loaded, path, chosen, own, view, start=start)
-        return
-    if select is not None:
-        selecting.show(engine, ids, read, path, selection, start=start, as_json=as_json, html=html)
-        return
-    if predictions:
+    elif select is not None:
+        selecting.show(engine, ids, read, path, selection, view, start=start)
+    elif predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"
-        shown_guesses = guessing.Shown(start, shown, number, chosen, charged, as_json, html, colours)
-        guessing.show(engine, ids, read, loaded, path, shown_guesses)
-        return
-    with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
-        chosen = chosen or liveliest(engine, ids, units)
-        values = _values(engine, ids, chosen, start)
-    _draw(read[start:], chosen, values, path, as_json=as_json, html=html, palette=colours)
-
-
-def _values(engine: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:
-    import math
-
-    from charrnn.neurons.record import record
-
-    values: dict[Unit, list[float]] = {unit: [] for unit in units}
-    for taken in record(engine, ids, list(dict.fromkeys(unit.part for unit in units))):
-        for unit in units:
-            values[unit] += taken[unit.part][:, unit.index].tolist()
-    for unit, all_values in values.items():
-        if not all(map(math.isfinite, all_values)):
-            raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
-    return {unit: all_values[start:] for unit, all_values in values.items()}
-
-
-def _draw(
-    text: str,
-    units: list[Unit],
-    values: dict[Unit, list[float]],
-    path: Path,
-    *,
-    as_json: bool,
-    html: Path | None,
-    palette: Palette,
-) -> None:
-    from charrnn.neurons.record import limits
-
-    titles = {unit: f"{unit} (tanh c)" if unit.kind == "c" else str(unit) for unit in units}
-    if html is not None:
-        from charrnn.display.webpage import Picture, render
-
-        pictures = [Picture(titles[unit], text, values[unit], *limits(unit.kind)) for unit in units]
-        page = render(f"{path.resolve().parent.name}: {', '.join(map(str, units))}", pictures, palette)
-        write_page(html, page)
-    if as_json:
-        rounded = {str(unit): [round(value, 6) for value in values[unit]] for unit in units}
-        print(json.dumps({"checkpoint": str(path), "text": text, "units": rounded}))
-    elif html is None:
-        from rich.console import Console
-
-        from charrnn.display.heat import HeatText
-
-        console = Console(highlight=False)
-        for number, unit in enumerate(units):
-            if number:
-                console.print()
-            console.print(HeatText(titles[unit], text, values[unit], *limits(unit.kind), palette))
+        guessing.show(
+            engine, ids, read, loaded, path, guessing.Shown(start, shown, number, chosen, charged, view)
+        )  # fmt: skip
+    else:
+        heat.show(engine, ids, read, loaded, path, chosen, view, start=start, most=units)
 
 
 def _summarise(path: Path, loaded: Checkpoint, *, as_json: bool) -> None:

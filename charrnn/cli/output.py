@@ -1,11 +1,12 @@
-"""How what `inspect` draws looks and where it goes: onto the terminal piece by piece, or into a file as a page."""
+"""How what `inspect` draws looks and where it goes: onto the terminal piece by piece, or into a file,
+as a page or as arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from charrnn.display.report import Piece
+    from charrnn.vocabulary import Vocabulary
 
 PALETTE = typer.Option(
     "--palette",
@@ -24,15 +26,32 @@ PALETTE = typer.Option(
     show_default="safe",
     rich_help_panel="Output",
 )
+NPZ = typer.Option(
+    "--npz",
+    help="Write the numbers as numpy arrays, to be read with numpy.load.",
+    metavar="FILE",
+    rich_help_panel="Output",
+)
+_OLDEST = (1980, 1, 1, 0, 0, 0)  # a zip file can tell no earlier time
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where a report goes, and its colours."""
+    """Where what was found goes, and its colours. Raises UsageError where two files are one."""
 
-    as_json: bool
-    html: Path | None
+    as_json: bool = False
+    html: Path | None = None
+    npz: Path | None = None
     palette: Palette = SAFE
+
+    def __post_init__(self) -> None:
+        if self.npz is not None and self.html is not None and self.npz.resolve() == self.html.resolve():
+            raise UsageError(f"--html and --npz are both {self.npz}", "name two files")
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it goes to the terminal: where nothing else was asked for."""
+        return not self.as_json and self.html is None and self.npz is None
 
 
 def put(pieces: Iterable[Piece], heading: str, view: View) -> None:
@@ -41,7 +60,7 @@ def put(pieces: Iterable[Piece], heading: str, view: View) -> None:
 
     if view.html is not None:
         write_page(view.html, page(heading, pieces, view.palette))
-    elif not view.as_json:
+    elif view.is_drawn:
         print_pieces(draw(pieces, view.palette))
 
 
@@ -64,6 +83,33 @@ def write_page(file: Path, page: str) -> None:
 
     replace_durably(file, write)
     say(f"wrote {file}")
+
+
+def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
+    """Puts arrays by name into an .npz file in one step, and says so.
+
+    As `numpy.savez` does, of one time for all, so that the same arrays are the same bytes; objects are refused.
+    """
+    import zipfile
+
+    import numpy as np
+
+    from charrnn.display.safe import say
+    from charrnn.files import replace_durably
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy", _OLDEST), "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+
+    replace_durably(file, write)
+    say(f"wrote {file}")
+
+
+def arrays_of_text(ids: Any, start: int, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What was read, for `write_arrays`: `ids`, where in the text they begin, and the code point (or byte) of each."""
+    return {"ids": ids, "from": start, "code_points": vocabulary.code_points}
 
 
 def print_pieces(pieces: Iterable[RenderableType]) -> None:

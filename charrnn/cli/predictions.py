@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.output import write_page
+from charrnn.cli.output import View, arrays_of_text, write_arrays, write_page
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
     from charrnn.display.grid import Column
-    from charrnn.display.palette import Palette
     from charrnn.neurons.guesses import Guesses, Tally
     from charrnn.neurons.record import Unit
 
@@ -29,9 +28,7 @@ class Shown:
     guesses: int
     units: list[Unit]
     unknown_are_charged: bool
-    as_json: bool
-    html: Path | None
-    palette: Palette
+    view: View
 
 
 def check(*, predictions: bool, guesses: int | None, units: int) -> int:
@@ -47,27 +44,31 @@ def show(engine: Any, ids: Any, text: str, loaded: Checkpoint, path: Path, shown
     """Draws the grid, writes it as a page, or prints its numbers. `text` are all characters of `ids`, one for each."""
     import numpy as np
 
-    from charrnn.neurons.guesses import Tally, guess
+    from charrnn.neurons.guesses import Guesses, Tally, guess
 
     unit = shown.units[0] if shown.units else None
     columns: list[Column] = []
-    tally = Tally()
+    tally, blocks = Tally(), list[Guesses]()
     with np.errstate(over="ignore", invalid="ignore"):  # `guess` says it in a sentence
         for taken in guess(engine, ids, shown.start, shown.length, shown.guesses, unit):
             tally += taken
+            blocks += [taken] if shown.view.npz is not None else []
             columns += _columns(taken, text[shown.start + len(columns) :], loaded.vocabulary.characters)
-    if shown.html is not None:
+    if shown.view.html is not None:
         _write_page(columns, tally, loaded, path, shown)
-    if shown.as_json:
+    if shown.view.npz is not None:
+        read = arrays_of_text(ids[shown.start : shown.start + len(columns)], shown.start, loaded.vocabulary)
+        write_arrays(shown.view.npz, {**read, **_arrays(blocks, tally, shown)})
+    if shown.view.as_json:
         print(json.dumps(_numbers(columns, tally, text, path, shown)))
-    elif shown.html is None:
+    elif shown.view.is_drawn:
         from rich.console import Console
 
         from charrnn.display.grid import Grid
 
         console = Console(highlight=False)
         is_bytes = loaded.vocabulary.kind == "bytes"
-        console.print(Grid(columns, _scale(unit), is_bytes=is_bytes, palette=shown.palette))
+        console.print(Grid(columns, _scale(unit), is_bytes=is_bytes, palette=shown.view.palette))
         console.print()
         console.print(_summary(tally, shown), soft_wrap=True)
 
@@ -116,16 +117,34 @@ def _summary(tally: Tally, shown: Shown) -> str:
 def _write_page(columns: list[Column], tally: Tally, loaded: Checkpoint, path: Path, shown: Shown) -> None:
     from charrnn.display.gridpage import render_grid
 
-    assert shown.html is not None
+    assert shown.view.html is not None
     page = render_grid(
         f"{path.resolve().parent.name}: predictions",
         columns,
         _summary(tally, shown),
         _scale(shown.units[0] if shown.units else None),
         is_bytes=loaded.vocabulary.kind == "bytes",
-        palette=shown.palette,
+        palette=shown.view.palette,
     )
-    write_page(shown.html, page)
+    write_page(shown.view.html, page)
+
+
+def _arrays(blocks: list[Guesses], tally: Tally, shown: Shown) -> dict[str, Any]:
+    """`ranks`: the place of what came next among the `guesses` (ids), -1 where it is not one of them."""
+    import numpy as np
+
+    bits, values = _bits(tally), [block.values for block in blocks if block.values is not None]
+    return {
+        "guesses": np.concatenate([block.ids for block in blocks]),
+        "probabilities": np.concatenate([block.probabilities for block in blocks]),
+        "ranks": np.concatenate([block.ranks for block in blocks]),
+        "next_probability": np.exp(np.concatenate([block.log_probabilities for block in blocks])),
+        **{str(unit): np.concatenate(values) for unit in shown.units},
+        "scored": tally.characters,
+        "guessed_first": tally.first,
+        "guessed_among": tally.among,
+        "bits_per_character": np.nan if bits is None else bits,
+    }
 
 
 def _numbers(columns: list[Column], tally: Tally, text: str, path: Path, shown: Shown) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from charrnn.config import UnknownPolicy
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
     from charrnn.vocabulary import Vocabulary
+
+Part: TypeAlias = Literal["all", "train", "validation", "test"]
 
 
 def ids_of(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy = "error") -> Any:
@@ -20,17 +22,40 @@ def ids_of(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy = "error") 
     return vocabulary.encode(text, unknown)
 
 
-def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int) -> str:
-    """The first `length` characters of the text, as the model knows them (byte mode: one character for each byte)."""
+def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int, split: Part = "all") -> str:
+    """The first `length` characters of the text, as the model knows them (byte mode: one character for each byte).
+
+    With `split` those of a part of it, cut as the run cut its corpus.
+    """
     from charrnn.cli.texts import find
     from charrnn.decoding import read_beginning
     from charrnn.sources import release
 
-    texts = find([argument], glob=None, report=lambda _doing, _done, _total: None, config=loaded.data)
-    try:
-        beginning = read_beginning(texts.sources, loaded.data, length)
-    finally:
-        release(texts.sources)
+    if split != "all":
+        beginning = read_part(argument, loaded, split, length)
+    else:
+        texts = find([argument], glob=None, report=lambda _doing, _done, _total: None, config=loaded.data)
+        try:
+            beginning = read_beginning(texts.sources, loaded.data, length)
+        finally:
+            release(texts.sources)
     if loaded.vocabulary.kind == "bytes":
         return beginning
     return loaded.vocabulary.decode(loaded.vocabulary.encode(beginning, unknown).tolist())
+
+
+def read_part(argument: str, loaded: Checkpoint, split: Part, length: int | None = None) -> str:
+    """A part of the text, or its first `length` characters. Raises TextError where the run cut no such part off."""
+    from contextlib import closing
+
+    from charrnn.cli.texts import check_split, find, load
+    from charrnn.display.progress import WorkDisplay
+
+    check_split(split, loaded)
+    with closing(WorkDisplay()) as work:
+        texts = find([argument], glob=None, report=work, config=loaded.data)
+    corpus = load(texts, loaded.data)
+    ids = getattr(corpus.split(loaded.data), split)[:length]
+    if corpus.vocabulary.kind == "bytes":
+        return bytes(ids).decode("latin-1")
+    return corpus.vocabulary.decode(ids.tolist())

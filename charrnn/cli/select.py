@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charrnn.cli.output import print_pieces, write_page
+from charrnn.cli.output import View, print_pieces, write_arrays, write_page
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,10 +73,9 @@ def show(
     text: str,
     path: Path,
     request: Request,
+    view: View,
     *,
     start: int,
-    as_json: bool,
-    html: Path | None,
 ) -> None:
     """Selects, and draws, prints or writes what was found. `text` are the characters of `ids`, one for each."""
     import numpy as np
@@ -94,15 +93,16 @@ def show(
             start=start,
             with_matches=request.with_matches,
         )
-    if html is not None or not as_json:
-        from charrnn.display.selection import Shown, pieces, webpage
+    from charrnn.display.selection import Shown, pieces, webpage
 
-        shown = Shown(found, text, request.pattern, start)
-        if html is not None:
-            write_page(html, webpage(f"{path.resolve().parent.name}: {request.pattern}", shown))
-        elif not as_json:
-            print_pieces(pieces(shown))
-    if as_json:
+    shown = Shown(found, text, request.pattern, start)
+    if view.html is not None:
+        write_page(view.html, webpage(f"{path.resolve().parent.name}: {request.pattern}", shown))
+    if view.npz is not None:
+        write_arrays(view.npz, _arrays(found, len(text) - start))
+    if view.is_drawn:
+        print_pieces(pieces(shown))
+    if view.as_json:
         print(json.dumps(_numbers(found, text, path, request.pattern, start)))
 
 
@@ -120,6 +120,28 @@ def _numbers(found: Selection, text: str, path: Path, pattern: str, start: int) 
     if found.matches is not None:
         numbers["matches"] = [{**asdict(match), "text": text[match.start : match.end]} for match in found.matches]
     return numbers
+
+
+def _arrays(found: Selection, characters: int) -> dict[str, Any]:
+    """The chosen units, what they do in both halves of the spans by the tally's fields, and the matches."""
+    import numpy as np
+
+    def tallies(each: list[Tally]) -> dict[str, Any]:
+        return (
+            {name: np.array([_tally(tally)[name] for tally in each], float) for name in _tally(each[0])} if each else {}
+        )
+
+    chosen, reported = ([getattr(choice, half) for choice in found.choices] for half in ("chosen", "reported"))
+    matches = found.matches or []
+    return {
+        "characters": characters,
+        "threshold": found.threshold,
+        "units": np.array([str(choice.unit) for choice in found.choices], np.str_),
+        "is_low": np.array([choice.is_low for choice in found.choices], bool),
+        **{f"chosen.{name}": array for name, array in tallies(chosen).items()},
+        **{f"reported.{name}": array for name, array in tallies(reported).items()},
+        "matches": np.array([[match.start, match.end] for match in matches], np.int64).reshape(-1, 2),
+    }
 
 
 def _choice(choice: Choice) -> dict[str, Any]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charrnn import catalogue, corpus, sources
 from charrnn.config import DataConfig
 from charrnn.corpus import Corpus
 from charrnn.display.progress import WorkDisplay
-from charrnn.errors import UsageError
+from charrnn.errors import TextError, UsageError
 from charrnn.sources import Source
+
+if TYPE_CHECKING:
+    from charrnn.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +73,13 @@ def load(texts: Texts, config: DataConfig, validation: Sequence[Source] = (), *,
     finally:
         display.close()
         sources.release([*texts.sources, *validation])
+
+
+def check_split(split: str, loaded: Checkpoint) -> None:
+    """Raises TextError where the run cut no such part off its corpus."""
+    shares = {"validation": loaded.data.validation_fraction, "test": loaded.data.test_fraction}
+    if shares.get(split) == 0:
+        raise TextError(
+            f"--split is {split}, but the run cut no {split} part off its corpus",
+            f"name the {split} text itself, without --split",
+        )

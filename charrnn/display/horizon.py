@@ -26,7 +26,7 @@ _STYLE = """
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0; }
 th, td { text-align: right; white-space: nowrap; padding: .1rem .5rem .1rem 0; font-size: .85rem; }
 svg { display: block; width: 100%; max-width: 40rem; margin: 1rem 0; }
-svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
+svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 """.lstrip()
 _ORANGE = "#e66101"  # 3.5 to 1 on white, 6.0 to 1 on black
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 400, 240, 40, 20, 20, 34

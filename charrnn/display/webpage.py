@@ -16,9 +16,11 @@ from charrnn.display.safe import visible_character
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
+h1, p { overflow-wrap: anywhere; }
 h2 { font: 600 1rem ui-monospace, monospace; margin: 2rem 0 .25rem; }
 pre { font: 15px/1.6 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; margin: .5rem 0; }
 .legend { height: .8rem; width: 16rem; max-width: 60vw; display: inline-block; margin: 0 .5rem; }
+.legend { outline: 1px solid #8888; }
 """.strip()
 
 

@@ -17,7 +17,7 @@ Shape letters: N sampled places of a half, U units, L labels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +83,18 @@ class Finding:
         return "new net" if abs(self.effect) <= abs(self.untrained) else "weak"
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Scores:
+    """What every unit tells of every label that was asked about: effects, not a number where a unit is constant."""
+
+    units: list[Unit]
+    labels: list[str]
+    first: Doubles
+    """On the half that chooses, (U, L)."""
+    second: Doubles
+    """On the half that is reported, (U, L)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Atlas:
     """What was found, and how much was not."""
@@ -95,6 +107,8 @@ class Atlas:
     """Units whose label of the first half they tell with an AUC of 0.9 (or |rho| of 0.8) or more on the second."""
     beyond_characters: int
     """Those among them that do better than the last characters."""
+    scores: Scores = field(compare=False, repr=False)
+    """All that the findings were chosen from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +149,8 @@ def make_atlas(
     asked = [label for label in labels if all(_says_something(label, chosen) for chosen in places)]
     too_rare = [label.name for label in labels if not any(label is one for one in asked)]
     if not asked:
-        return Atlas([], too_rare, units, 0, 0)
+        nothing = np.zeros((units, 0))
+        return Atlas([], too_rare, units, 0, 0, Scores(_units(engine.config), [], nothing, nothing))
     trained = _survey(engine, ids, asked, places, [(0, len(ids))])
     # The beginnings of both halves will do for a model that knows nothing.
     spans = [(begin, begin + min(_BEGINNING, half)) for begin in (start, second)]
@@ -161,11 +176,17 @@ def make_atlas(
     best = np.argmax(np.abs(np.nan_to_num(trained.first)), axis=1)
     told = np.abs(np.nan_to_num(trained.second[np.arange(len(best)), best]))
     strong = told >= _STRONG
-    return Atlas(findings, too_rare, units, int(strong.sum()), int((strong & (told > np.abs(known[best]))).sum()))
+    beyond = int((strong & (told > np.abs(known[best]))).sum())
+    scores = Scores(trained.units, [label.name for label in asked], trained.first, trained.second)
+    return Atlas(findings, too_rare, units, int(strong.sum()), beyond, scores)
 
 
 def _parts(config: ModelConfig) -> list[Part]:
     return [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in kinds(config)]
+
+
+def _units(config: ModelConfig) -> list[Unit]:
+    return [Unit(layer, kind, index) for layer, kind in _parts(config) for index in range(config.hidden_size)]
 
 
 def _says_something(label: Label, places: npt.NDArray[np.int64]) -> bool:
@@ -201,8 +222,7 @@ def _survey(
         answers = np.stack([label.values[chosen] for label in labels])
         pieces = (keys[begin : begin + _CHUNK] for begin in range(0, len(keys), _CHUNK))
         halves.append(np.concatenate([effects(piece, answers, is_graded) for piece in pieces]))
-    units = [Unit(layer, kind, index) for layer, kind in parts for index in range(H)]
-    return _Survey(units, places[1], taken[1], halves[0], halves[1])
+    return _Survey(_units(engine.config), places[1], taken[1], halves[0], halves[1])
 
 
 def _as_keys(values: npt.NDArray[np.float32], kind: str) -> Keys:
