@@ -25,7 +25,7 @@ def check(*, is_asked: bool, labels: Sequence[str], file: Path | None, others: b
     if is_asked and others:
         raise UsageError("--find prints a table of all units", "leave out --html and --unit; --json gives the numbers")
     if not is_asked and (labels or file):
-        raise UsageError("--label and --label-file are for --find", "add --find, or leave them out")
+        raise UsageError("--label and --label-file are for --find and --probe", "add one of them, or leave them out")
     return _own_labels(labels, file) if is_asked else {}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli import horizon as horizons
+from charrnn.cli import probe as probes
 from charrnn.cli.options import CHECKPOINT, DEVICE
 from charrnn.cli.output import print_pieces, write_page
 from charrnn.cli.reading import ids_of, read_text
@@ -66,7 +67,8 @@ def inspect(
             "-n",
             min=1,
             help="Characters to show.",
-            show_default=f"{_LENGTH}; with --find {_FIND_LENGTH:,}, with --gates the whole text",
+            show_default=f"{_LENGTH}; with --find {_FIND_LENGTH:,}, with --probe {probes.LENGTH:,}, with --gates the "
+            "whole text",
             rich_help_panel=_TEXT,
         ),
     ] = None,
@@ -122,8 +124,8 @@ def inspect(
         list[str] | None,
         typer.Option(
             "--label",
-            help="With --find: a label of your own, which holds within each match of a regular expression. May be "
-            "given several times.",
+            help="With --find or --probe: a label of your own, which holds within each match of a regular expression. "
+            "May be given several times.",
             metavar="NAME=REGEX",
             rich_help_panel=_TEXT,
         ),
@@ -132,7 +134,7 @@ def inspect(
         Path | None,
         typer.Option(
             "--label-file",
-            help="With --find: a file of such labels, one a line; lines that begin with # are left out.",
+            help="With --find or --probe: a file of such labels, one a line; lines that begin with # are left out.",
             metavar="FILE",
             rich_help_panel=_TEXT,
         ),
@@ -151,6 +153,8 @@ def inspect(
     lanes: Annotated[int | None, horizons.LANES] = None,
     read_length: Annotated[int | None, horizons.READ] = None,
     seed: Annotated[int | None, horizons.SEED] = None,
+    probe: Annotated[str | None, probes.PROBE] = None,
+    probe_file: Annotated[Path | None, probes.PROBE_FILE] = None,
 ) -> None:
     """See what a model is and what its units respond to.
 
@@ -162,6 +166,7 @@ def inspect(
     charrnn inspect held_out.txt --find                 which units know what, and how sure that is
     charrnn inspect held_out.txt --gates                how often each gate is open or shut
     charrnn inspect held_out.txt --horizon              how many characters back the model remembers
+    charrnn inspect held_out.txt --probe "upper case"   how well the state as a whole tells a label
     """
     from charrnn import checkpoint as checkpoints
     from charrnn.cli import find as finding
@@ -169,15 +174,19 @@ def inspect(
     from charrnn.runs import find_checkpoint
 
     views = {"--predictions": predictions, "--gates": gates, "--horizon": horizon, "--find": find}
+    probing = {"--probe": probe is not None, "--probe-file": probe_file is not None}
+    views |= probing
     if sum(views.values()) > 1:
         asked = " and ".join(name for name, is_asked in views.items() if is_asked)
         raise UsageError(f"{asked} are pictures of their own", "give one of them")
-    own = finding.check(is_asked=find, labels=label or [], file=label_file, others=bool(html or unit))
+    others = {"--unit": bool(unit), "--units": units != 3, "--from": start != 0, "--length": length is not None}
+    probes.check(label=probe, file=probe_file, text=text, others={**others, "--html": html is not None})
+    asks = find or probe is not None
+    own = finding.check(is_asked=asks, labels=label or [], file=label_file, others=bool(html or unit))
     number = guessing.check(predictions=predictions, guesses=guesses, units=len(unit or []))
     if device not in ("cpu", "auto"):
         raise UsageError(f"--device is {device}", "inspect reads one character at a time and computes on the CPU")
-    request = horizons.Request(distance, lanes, read_length, seed)
-    others = {"--unit": bool(unit), "--units": units != 3, "--from": start != 0, "--length": length is not None}
+    request = horizons.Request(distance, lanes, read_length, None if any(probing.values()) else seed)
     horizons.check(is_asked=horizon, request=request, text=text, others=others)
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
@@ -185,12 +194,21 @@ def inspect(
         ids = ids_of(read_text(text, loaded, unknown, request.characters), loaded.vocabulary)
         horizons.show(ids, loaded, path, request, as_json=as_json, html=html)
         return
+    if probe_file is not None:
+        probes.show_file(probe_file, loaded, path, unknown=unknown, seed=seed, as_json=as_json)
+        return
     if text is None:
         if unit or html or any(views.values()):
             raise UsageError(
                 "--unit, --html, --predictions, --gates and --find need a text", "charrnn inspect TEXT ..."
             )
         _summarise(path, loaded, as_json=as_json)
+        return
+    if probe is not None:
+        probes.show_text(
+            text, probe, own, loaded, path,
+            start=start, length=length, unknown=unknown, seed=seed, as_json=as_json,
+        )  # fmt: skip
         return
     if gates:
         from charrnn.cli.gates import show_gates
