@@ -258,7 +258,7 @@ def test_find_from_the_command_line(inspect: Callable[..., tuple[int, str, str]]
         (["text.txt", "--find", "--unit", "L1.h0"], 2, "--find looks at all units"),
         (["text.txt", "--find", "--card"], 2, "--find and --card are pictures of their own"),
         (["text.txt", "--card"], 2, "--card needs a unit"),
-        (["text.txt", "--label", "a=b"], 2, "--label and --label-file are for --find and --ablate"),
+        (["text.txt", "--label", "a=b"], 2, "--label and --label-file are for --find"),
         (["--find"], 2, "needs a text"),
         (["text.txt", "--find", "--label", "a"], 2, "a label is 'a'"),
         (["text.txt", "--find", "--label", "a=("], 2, "the label 'a' has no valid pattern"),

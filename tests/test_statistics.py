@@ -9,7 +9,16 @@ import pytest
 from scipy.stats import false_discovery_control, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
-from charrnn.neurons.statistics import auc, discoveries, effects, interval, ranks, shifted_p_value, spearman
+from charrnn.neurons.statistics import (
+    auc,
+    discoveries,
+    effects,
+    interval,
+    mean_interval,
+    ranks,
+    shifted_p_value,
+    spearman,
+)
 
 U, N, L = 5, 301, 4
 
@@ -110,3 +119,16 @@ def test_blocks_widen_the_interval_of_what_repeats_itself() -> None:
         low, high = interval(values, (label > 0).astype(np.float32), is_graded=False)
         widths.append(high - low)
     assert widths[1] > 2 * widths[0]
+
+
+def test_the_interval_of_a_mean_is_the_normal_one_where_samples_are_independent() -> None:
+    """Two standard errors to each side; wider where whole blocks are alike; a constant has no width."""
+    values = (np.random.default_rng(5).random(4000) < 0.3).astype(np.float64)
+    low, high = mean_interval(values)
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 4000**0.5, rel=0.25)
+    together = mean_interval(np.sort(values))
+    assert together[1] - together[0] > 4 * (high - low)
+    assert mean_interval(np.ones(7)) == (1.0, 1.0)
+    by_one = mean_interval(values, blocks=4000)
+    assert by_one[1] - by_one[0] == pytest.approx(high - low, rel=0.25)

@@ -33,7 +33,7 @@ def check(
     if is_asked and others:
         raise UsageError("--find looks at all units", "leave out --unit")
     if not is_used and (labels or file):
-        raise UsageError("--label and --label-file are for --find and --ablate", "add one of these, or leave them out")
+        raise UsageError("--label and --label-file are for --find, --ablate, --card and --probe", "add one of these")
     return _own_labels(labels, file) if is_used else {}
 
 

@@ -52,8 +52,8 @@ SEED = typer.Option(
     "--seed",
     min=0,
     max=2**63 - 1,
-    help="With --horizon: the same seed gives the same places.",
-    show_default=str(_SEED),
+    help="With --horizon and --probe: the same seed gives the same places, or parts of --probe-file.",
+    show_default=f"{_SEED}; with --probe 0",
     rich_help_panel=_PANEL,
 )
 
@@ -78,7 +78,10 @@ def check(*, is_asked: bool, request: Request, text: str | None, others: dict[st
     if not is_asked:
         for name, value in asdict(request).items():
             if value is not None:
-                raise UsageError(f"--{name} says how to measure --horizon", "add --horizon, or leave it out")
+                also = " or --probe" if name == "seed" else ""
+                raise UsageError(
+                    f"--{name} says how to measure --horizon{also}", f"add --horizon{also}, or leave it out"
+                )
         return
     if text is None:
         raise UsageError("--horizon needs a text to measure on", "charrnn inspect TEXT --horizon")

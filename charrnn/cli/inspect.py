@@ -10,6 +10,7 @@ from charrnn.cli import ablate as ablating
 from charrnn.cli import card as carding
 from charrnn.cli import horizon as horizons
 from charrnn.cli import inspect_options as options
+from charrnn.cli import probe as probes
 from charrnn.cli import select as selecting
 from charrnn.cli.options import CHECKPOINT, DEVICE
 from charrnn.cli.output import NPZ, PALETTE, View, palette_of, print_pieces
@@ -50,6 +51,8 @@ def inspect(
     select: Annotated[str | None, selecting.SELECT] = None,
     match: Annotated[bool, selecting.MATCH] = False,
     threshold: Annotated[float | None, selecting.THRESHOLD] = None,
+    probe: Annotated[str | None, probes.PROBE] = None,
+    probe_file: Annotated[Path | None, probes.PROBE_FILE] = None,
     horizon: Annotated[bool, horizons.HORIZON] = False,
     distance: Annotated[int | None, horizons.DISTANCE] = None,
     lanes: Annotated[int | None, horizons.LANES] = None,
@@ -69,6 +72,7 @@ def inspect(
     charrnn inspect held_out.txt --gates                how often each gate is open or shut
     charrnn inspect held_out.txt --horizon              how many characters back the model remembers
     charrnn inspect held_out.txt --select '"([^"]*)"' --match  which units are on there, and where else
+    charrnn inspect held_out.txt --probe "upper case"   how well the state as a whole tells a label
     """
     from charrnn import checkpoint as checkpoints
     from charrnn.cli import find as finding
@@ -83,7 +87,10 @@ def inspect(
         "--card": card,
         "--ablate": ablate and not find,  # what was found may be ablated at once
         "--select": select is not None,
+        "--probe": probe is not None,
+        "--probe-file": probe_file is not None,
     }
+    is_probed = views["--probe"] or views["--probe-file"]
     if sum(views.values()) > 1:
         asked = " and ".join(name for name, is_asked in views.items() if is_asked)
         raise UsageError(f"{asked} are pictures of their own", "give one of them")
@@ -91,21 +98,29 @@ def inspect(
     colours = palette_of(palette, uncoloured | {"charrnn inspect without a text": text is None})
     view = View(as_json, html, npz, colours)
     own = finding.check(
-        is_asked=find, is_used=find or ablate or card, labels=label or [], file=label_file, others=bool(unit)
+        is_asked=find,
+        is_used=find or ablate or card or probe is not None,
+        labels=label or [],
+        file=label_file,
+        others=bool(unit),
     )
     carding.check(is_asked=card, units=unit or [])
     ablating.check(is_asked=ablate, units=unit or [], find=find)
     number = guessing.check(predictions=predictions, guesses=guesses, units=len(unit or []))
     if device not in ("cpu", "auto"):
         raise UsageError(f"--device is {device}", "inspect reads one character at a time and computes on the CPU")
-    request = horizons.Request(distance, lanes, read_length, seed)
+    request = horizons.Request(distance, lanes, read_length, None if is_probed else seed)
     others = {"--unit": bool(unit), "--units": units != options.UNITS}
     spans = {"--from": start != 0, "--length": length is not None}
     horizons.check(is_asked=horizon, request=request, text=text, others=others | spans)
+    probes.check(label=probe, file=probe_file, text=text, others=others | spans)
     selection = selecting.Request(select, match, threshold)
     selecting.check(selection, others)
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
+    if probe_file is not None:
+        probes.show_file(probe_file, loaded, path, view, unknown=unknown, seed=seed)
+        return
     if text is None:
         needing = {
             "--unit": bool(unit),
@@ -128,6 +143,11 @@ def inspect(
         if unit:
             raise UsageError("--gates is a picture of its own", "leave out --unit")
         show_gates(text, path, loaded, view, start=start, length=length, split=split, unknown=unknown)
+        return
+    if probe is not None:
+        probes.show_text(
+            text, probe, own, loaded, path, view, start=start, length=length, split=split, unknown=unknown, seed=seed
+        )
         return
     from charrnn.cli import heat
     from charrnn.inference.engine import make_engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from charrnn.cli import ablate
+from charrnn.cli import ablate, probe
 
 TEXT_PANEL, OUTPUT_PANEL = "Text", "Output"
 LENGTH = 600
@@ -39,8 +39,8 @@ HOW_LONG = typer.Option(
     "-n",
     min=1,
     help="Characters to show.",
-    show_default=f"{LENGTH}; with --find or --select {FIND_LENGTH:,}, with --ablate or --card {ablate.LENGTH:,}, with "
-    "--gates the whole text",
+    show_default=f"{LENGTH}; with --find or --select {FIND_LENGTH:,}, with --ablate or --card {ablate.LENGTH:,}, "
+    f"with --probe {probe.LENGTH:,}, with --gates the whole text",
     rich_help_panel=TEXT_PANEL,
 )
 UNKNOWN = typer.Option(
@@ -72,7 +72,7 @@ FIND = typer.Option(
 )
 LABEL = typer.Option(
     "--label",
-    help="With --find, --ablate and --card: a label of your own, which holds within each match of a regular "
+    help="With --find, --ablate, --card and --probe: a label of your own, which holds within each match of a regular "
     "expression. May be given several times.",
     metavar="NAME=REGEX",
     rich_help_panel=TEXT_PANEL,

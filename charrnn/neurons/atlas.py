@@ -16,8 +16,9 @@ Shape letters: N sampled places of a half, U units, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -250,27 +251,38 @@ def _shifted(
 
 
 def from_characters(ids: Ids, first: slice, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:
-    """Effects on the second half of predictions from the last characters, learned on the first: (L,).
-
-    The mean of the label after the last three characters; after fewer of them where those three were never seen.
-    """
+    """Effects on the second half of predictions from the last characters, learned on the first: (L,)."""
     answers = np.stack([label.values[first] for label in labels])
-    predicted = np.repeat(answers.mean(1)[:, None], len(places), 1).astype(np.float64)
-    for codes in _contexts(ids):
-        seen, which = np.unique(codes[first], return_inverse=True)
-        counts = np.bincount(which, minlength=len(seen))
-        at = np.searchsorted(seen, codes[places]).clip(max=len(seen) - 1)
-        is_known = seen[at] == codes[places]
-        for number, answer in enumerate(answers):
-            means = np.bincount(which, weights=answer, minlength=len(seen)) / counts
-            predicted[number, is_known] = means[at[is_known]]
+    predicted = after_characters(contexts(ids), first, answers, places)
     return np.array([
         np.nan_to_num(effects(one[None], label.values[places][None], np.array([label.is_graded]))[0, 0])
         for one, label in zip(predicted, labels, strict=True)
     ])  # fmt: skip
 
 
-def _contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
+def after_characters(
+    codes: Iterable[npt.NDArray[np.int64]],
+    learned: slice | npt.NDArray[np.int64],
+    answers: npt.NDArray[Any],
+    places: npt.NDArray[np.int64],
+) -> Doubles:
+    """What the last characters tell: the mean of each answer (L, learned) after those at `places`, (L, places).
+
+    `codes` are `contexts`, from one character to several; after fewer of them where more were never seen.
+    """
+    predicted = np.repeat(answers.mean(1)[:, None], len(places), 1).astype(np.float64)
+    for code in codes:
+        seen, which = np.unique(code[learned], return_inverse=True)
+        counts = np.bincount(which, minlength=len(seen))
+        at = np.searchsorted(seen, code[places]).clip(max=len(seen) - 1)
+        is_known = seen[at] == code[places]
+        for number, answer in enumerate(answers):
+            means = np.bincount(which, weights=answer, minlength=len(seen)) / counts
+            predicted[number, is_known] = means[at[is_known]]
+    return predicted
+
+
+def contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
     """A number for the last character at each place, for the last two, the last three."""
     codes = np.zeros(len(ids), np.int64)
     wide = ids.astype(np.int64) + 1

@@ -131,6 +131,14 @@ def resampled_means(
     return means
 
 
+def mean_interval(values: Doubles, *, blocks: int = 50, draws: int = 4000, seed: int = 0) -> tuple[float, float]:
+    """A 95 % interval of a mean, in the same way: `values` are (N,), in the text's order."""
+    drawn = resampled_means(values, np.ones((1, len(values)), bool), blocks=blocks, draws=draws, seed=seed)[0]
+    tail = (1 - _LEVEL) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return float(low), float(high)
+
+
 def shifted_p_value(effect: float, null: Doubles) -> float:
     """Of a two-sided test: how often labels shifted elsewhere score as `effect` does, which is counted in."""
     return float((1 + (np.abs(null) >= abs(effect)).sum()) / (1 + len(null)))
