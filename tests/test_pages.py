@@ -37,6 +37,11 @@ PAGES = {
     "predictions, karpathy": "--predictions --guesses 3 --unit L1.h2 --palette karpathy",
     "gates": "--gates",
     "horizon": "--horizon --distance 60 --lanes 5",
+    "find": "--find --ablate",
+    "ablate": "--ablate --unit L1.c2 --unit L2.o1",
+    "card": "--card --unit L2.c1 --palette karpathy",
+    "select": "--select l(o)n --match --threshold 0.1",
+    "probe": "--label o=[on] --probe o",
     "text in bytes": "--units 1",
     "predictions in bytes": "--predictions",
 }
@@ -213,7 +218,7 @@ def test_what_a_text_holds_is_shown_and_never_done(browser: Browser, pages: dict
     browser.open(pages[name], width=1280)
     content = browser.evaluate(_CONTENT)
     assert set(content["tags"]) <= {
-        "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "span", "pre", "b", "i",
+        "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "span", "pre", "b", "i", "mark",
         "table", "thead", "tbody", "tr", "th", "td", "svg", "g", "text", "line", "circle", "polygon", "polyline",
     }  # fmt: skip
     acting = {name for name in content["attributes"] if name.startswith("on") or name in ("src", "href", "srcdoc")}
