@@ -12,7 +12,7 @@ Shape letters: V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from charrnn.drawing import Doubles, log_probabilities
 from charrnn.errors import TextError, UsageError
 from charrnn.evaluate.score import Score
 from charrnn.inference.engine import Engine, make_engine
+from charrnn.neurons.clamping import clamp as hold
+from charrnn.neurons.clamping import parse_clamp
 from charrnn.runs import find_checkpoint
 from charrnn.sampling import SampleRequest, write
 from charrnn.vocabulary import Vocabulary
@@ -39,13 +41,19 @@ def load(
     device: DeviceName = "cpu",
     weights: WeightsName = "float32",
     threads: int | None = None,
+    clamp: Mapping[str, float] | None = None,
 ) -> Pretrained:
     """The model of a checkpoint file or a run's folder; by default of the newest run under checkpoints/.
+
+    `clamp` holds units at values, as {"L2.c318": 1.0}: see `neurons.clamping`.
 
     `weights` int8 is about three times faster for wide models and costs about a thousandth of a bit per character.
     `threads` is chosen by size where it is None. Raises CheckpointError, or UsageError for what this machine lacks.
     """
     loaded = checkpoints.load(find_checkpoint(None if path is None else Path(path)))
+    if clamp:
+        held = dict(parse_clamp(f"{name}={value!r}", loaded.model) for name, value in clamp.items())
+        loaded = replace(loaded, parameters=hold(loaded.model, loaded.parameters, held))
     return Pretrained(loaded, open_engine(loaded, device=device, weights=weights, threads=threads))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli import steering
 from charrnn.cli.escapes import unescaped
 from charrnn.cli.options import CHECKPOINT, DEVICE, SAMPLING_THREADS, setting
 from charrnn.config import DeviceName, SamplingConfig, UnknownPolicy, WeightsName, field_help
@@ -129,6 +130,8 @@ def sample(
     ] = "float32",
     threads: Annotated[int | None, SAMPLING_THREADS] = None,
     device: Annotated[DeviceName, DEVICE] = "cpu",
+    clamp: Annotated[list[str] | None, steering.CLAMP] = None,
+    compare: Annotated[bool, steering.COMPARE] = False,
 ) -> None:
     """Write text with a trained model, streamed as it is drawn. The same seed gives the same text.
 
@@ -138,6 +141,7 @@ def sample(
     charrnn sample -c checkpoints/stdlib --prime "def " --stop "def " --count 3
     echo "Once upon" | charrnn sample --prime-file - --unknown replace
     charrnn sample --prime "My " --interactive
+    charrnn sample --clamp L2.c318=+1                   with a unit held; inspect --find finds some
     """
     from charrnn import checkpoint as checkpoints
     from charrnn.pretrained import open_engine
@@ -172,14 +176,22 @@ def sample(
             "--repeat-until-stop": repeat_until_stop,
         }
         _refuse_beside_session(beside, prime_file)
+    texts_only = {"--interactive": interactive, "--color": color, "a second temperature": len(configs) > 1}
+    steering.check(is_asked=compare, clamps=clamp or [], others=texts_only)
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
+    held = steering.clamped(loaded, clamp or [])
     ids = (
         loaded.vocabulary.encode(prime or "", unknown)
         if prime_file is None
         else _read_prime(prime_file, loaded, unknown)
     )
-    engine = open_engine(loaded, device=device, weights=weights, threads=threads)
+    engine = open_engine(held, device=device, weights=weights, threads=threads)
+    if compare:
+        free = open_engine(loaded, device=device, weights=weights, threads=threads)
+        pairs = [SampleRequest(configs[0], number) for number in range(count if count > 1 else steering.COUNT)]
+        steering.show(free, engine, loaded, ids, pairs, clamp or [], as_json=as_json)
+        return
     if interactive:
         from charrnn.cli.interactive import run
 

@@ -1,0 +1,116 @@
+"""`charrnn sample --clamp L2.c318=+1`: what the model writes while units are held, and what that changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from charrnn.errors import TextError, UsageError
+
+if TYPE_CHECKING:
+    from charrnn.checkpoint import Checkpoint
+    from charrnn.sampling import SampleRequest
+
+_PANEL = "Steering"
+COUNT = 32
+"""Pairs of texts that are compared where `--count` is not given."""
+
+CLAMP = typer.Option(
+    "--clamp",
+    help="Hold a unit at a value while the model reads and writes, such as L2.c318=+1 (an lstm's c as tanh c: -1 to 1; "
+    "gates 0 to 1). May be given several times.",
+    metavar="UNIT=VALUE",
+    rich_help_panel=_PANEL,
+)
+COMPARE = typer.Option(
+    "--compare",
+    help=f"With --clamp: instead of text, what it changes. Writes --count texts ({COUNT} where that is not given) with "
+    "the units held and as many without, from the same random numbers, and compares the labels of inspect --find.",
+    rich_help_panel=_PANEL,
+)
+
+
+def clamped(loaded: Checkpoint, said: Sequence[str]) -> Checkpoint:
+    """The checkpoint with the units held that `said` names. Raises UsageError."""
+    if not said:
+        return loaded
+    from charrnn.neurons.clamping import clamp, parse_clamp
+
+    held = dict(parse_clamp(one, loaded.model) for one in said)
+    if len(held) < len(said):
+        raise UsageError("--clamp holds one unit at two values", "give each unit once")
+    return replace(loaded, parameters=clamp(loaded.model, loaded.parameters, held))
+
+
+def check(*, is_asked: bool, clamps: Sequence[str], others: dict[str, bool]) -> None:
+    """Raises UsageError where there is nothing to compare, or where text was asked for beside the table."""
+    if not is_asked:
+        return
+    if not clamps:
+        raise UsageError("--compare needs to know what to hold", "add --clamp UNIT=VALUE, such as --clamp L2.c318=+1")
+    for name, is_given in others.items():
+        if is_given:
+            raise UsageError(f"--compare prints a table, {name} does not go with it", f"leave {name} out")
+
+
+def show(
+    free: Any,
+    held: Any,
+    loaded: Checkpoint,
+    prime: Any,
+    requests: Sequence[SampleRequest],
+    said: Sequence[str],
+    *,
+    as_json: bool,
+) -> None:
+    """Writes the same requests with both engines after `prime` (ids) and prints what differs."""
+    from charrnn.neurons.steering import FEWEST, compare
+
+    texts, ids = zip(*(_written(engine, loaded, prime, requests) for engine in (free, held)), strict=True)
+    try:
+        found = compare(*texts)
+    except ValueError as error:
+        raise TextError(f"{error}", f"write {FEWEST} or more that are not empty (--count)") from error
+    bits = tuple(_bits(free, prime, each) for each in ids)
+    if as_json:
+        changes = [{**asdict(change), "difference": change.difference} for change in found.changes]
+        characters = [{"character": one, "free": before, "held": after} for one, before, after in found.characters]
+        body = {"clamp": list(said), "pairs": found.pairs, "bits_free": bits[0], "bits_held": bits[1]}
+        print(json.dumps({**body, "changes": changes, "characters": characters}))
+        return
+    from charrnn.cli.output import print_pieces
+    from charrnn.display.report import draw
+    from charrnn.display.steering import pieces
+
+    print_pieces(draw(pieces(found, ", ".join(said), requests[0].config.length, bits)))  # type: ignore[arg-type]
+
+
+def _written(
+    engine: Any, loaded: Checkpoint, prime: Any, requests: Sequence[SampleRequest]
+) -> tuple[list[str], list[list[int]]]:
+    """Text and ids of each request, without the prime."""
+    from charrnn.sampling import write
+
+    texts, ids = [""] * len(requests), [list[int]() for _ in requests]
+    for piece in write(engine, loaded.vocabulary, prime, requests):
+        texts[piece.sample] += piece.text
+        ids[piece.sample] += piece.ids.tolist()
+    return texts, ids
+
+
+def _bits(engine: Any, prime: Any, texts: Sequence[Sequence[int]]) -> float:
+    """What a character of the texts costs the model, each text after the prime, in bits."""
+    import numpy as np
+
+    nats, count = 0.0, 0
+    logits, state = engine.read(np.asarray(prime), engine.zero_state(1)) if len(prime) else (None, engine.zero_state(1))
+    for ids in texts:
+        if len(ids) > (logits is None):
+            scored = engine.score(np.asarray(ids), state, logits).log_probabilities
+            nats -= float(np.nansum(scored))
+            count += int(np.isfinite(scored).sum())
+    return nats / max(1, count) / float(np.log(2))

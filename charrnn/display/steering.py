@@ -1,0 +1,49 @@
+"""What steering changed, as a table.
+
+Knows changes. Refuses to know how they were measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from charrnn.display.ablation import named
+from charrnn.display.report import Columns, Prose, Row
+from charrnn.neurons.steering import Change, Steered
+
+
+def pieces(found: Steered, held: str, length: int, bits: tuple[float, float]) -> Iterator[Prose | Columns]:
+    """The table and what it means; `bits` are what free and held texts cost the free model, a character."""
+    yield Prose(
+        f"{held} against the free model, {found.pairs} pairs of texts of {length:,} characters", is_heading=True
+    )
+    rows = [Row(_cells(change), "bold" if change.is_change else "dim") for change in found.changes]
+    yield Columns(("label", "free", "held", "change", "95 %"), rows, words=(0,))
+    changed = ", ".join(
+        f"{named(character)} {_percent(before)} to {_percent(after)}" for character, before, after in found.characters
+    )
+    yield Prose(f"Characters: {changed}.")
+    yield Prose(
+        f"By the free model a character costs {bits[0]:.3f} bits in its own texts, {bits[1]:.3f} in those with the "
+        "units held."
+    )
+    sure = sum(change.is_change for change in found.changes)
+    yield Prose(
+        f"Share of the characters where a label holds, for degrees the mean; both texts of a pair are drawn with the "
+        f"same random numbers. {sure} of {len(found.changes)} labels changed beyond chance (bold), all taken together."
+    )
+
+
+def _cells(change: Change) -> tuple[str, ...]:
+    show = _number if change.is_graded else _percent
+    sign = "+" if change.difference >= 0 else "-"
+    low, high = (("-" if each < 0 else "+") + show(abs(each)) for each in (change.low, change.high))
+    return (change.label, show(change.free), show(change.held), sign + show(abs(change.difference)), f"{low} {high}")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}"
