@@ -155,6 +155,12 @@ PICTURES: dict[str, list[tuple[str, str]]] = {
     "letter": [("a1_я é😀", "1..1.1.")],
     "space or line end": [("a b⏎→␍c", ".1.111.")],
     "punctuation": [("a, b—«c» +_", ".1..11.1.11"), ("e\u0301😀.", "...1")],
+    "space 1 back": [("a b⏎ c", "..1..1"), ("⏎⏎ a", ".11."), ("ab", "..")],
+    "space 3 back": [("a b⏎ c a", "....1..1")],
+    "space 5 back": [("a b⏎ c a", "......1."), (" a", "..")],
+    "commonest letter 1 back": [("ab⏎b b", "..1.1."), ("ba1", "..1")],
+    "commonest letter 3 back": [("abcb1,, b", "....1.1..")],
+    "commonest letter 5 back": [("ab⏎b a..b", "......1.1")],
     "depth of brackets": [("a(b[c]{d})(", "01122122100"), ("(()", "010")],
     "depth of { }": [("{a{b}({})}", "1122112110")],
     "indentation": [

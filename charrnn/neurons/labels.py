@@ -19,20 +19,23 @@ import itertools
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import UsageError
-
-Values = npt.NDArray[np.float32]
-
-_LONGEST = 2000
-"""Characters after which an open quote or bracket is taken for a slip of the pen, not for one that is still open."""
-_LONGEST_BLOCK = 10_000
-"""The same for comments and for strings of many lines."""
+from charrnn.neurons.source_code import (
+    ELIDED,
+    LONGEST,
+    LONGEST_BLOCK,
+    Values,
+    inside_condition,
+    inside_tokens,
+    pairs,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,23 +124,11 @@ def _is_punctuation(character: str) -> bool:
     return character in string.punctuation or unicodedata.category(character).startswith("P")
 
 
-def _pairs(text: str, opening: str, closing: str) -> Iterator[tuple[int, int]]:
-    """Where each bracket opens and where its partner closes; those without one are left out."""
-    stack: list[int] = []
-    for match in re.finditer(f"{re.escape(opening)}|{re.escape(closing)}", text):
-        if match[0] == opening:
-            stack.append(match.start())
-        elif stack:
-            begin, end = stack.pop(), match.end() - 1
-            if opening == "{" or end - begin <= _LONGEST:  # the body of a function may be long
-                yield begin, end
-
-
 def _depth(*brackets: tuple[str, str]) -> Callable[[str], Values]:
     def answer(text: str) -> Values:
         change = np.zeros(len(text) + 1, np.int64)
         for opening, closing in brackets:
-            for begin, end in _pairs(text, opening, closing):
+            for begin, end in pairs(text, opening, closing):
                 change[begin] += 1
                 change[end] -= 1
         return np.cumsum(change[:-1]).astype(np.float32)
@@ -158,77 +149,15 @@ def _inside_first(opening: str, closing: str) -> Callable[[str], Values]:
         begin: int | None = None
         for match in re.finditer(f"{re.escape(opening)}|{re.escape(closing)}", text):
             if match[0] == opening:
-                if begin is None or match.start() - begin > _LONGEST_BLOCK:
+                if begin is None or match.start() - begin > LONGEST_BLOCK:
                     begin = match.start()
             elif begin is not None:
-                if match.end() - begin <= _LONGEST_BLOCK:
+                if match.end() - begin <= LONGEST_BLOCK:
                     values[begin : match.end() - 1] = 1.0
                 begin = None
         return values
 
     return answer
-
-
-# A word that begins with an apostrophe opens no quotation: 'tis, 'em, the '90s; but 'em' is quoted.
-_ELIDED = r"(?!(?i:tis|twas|twere|twill|twould|twixt|tween|em|til|cause|bout|gainst|neath|\d0s)\b(?!'))"
-_STRING_OPENS = r"(?:(?<![\w\\.?!])|(?<=\b[bfruBFRUL])|(?<=\b[bfrBFR]{2}))"
-_STRING = "|".join([
-    _STRING_OPENS + r"\"\"\"(?:[^\"\\]|\\.|\"(?!\"\")){0,10000}\"\"\"(?!\w)",
-    _STRING_OPENS + r"'''(?:[^'\\]|\\.|'(?!'')){0,10000}'''(?!\w)",
-    _STRING_OPENS + r"\"(?:[^\"\\\n]|\\(?:\r\n|.))*\"",
-    _STRING_OPENS + rf"'{_ELIDED}(?:[^'\\\n]|\\(?:\r\n|.))*'(?!\w)",
-])  # fmt: skip
-# After what may be a number, a // with one word behind it is Python's division; # before a letter a colour or #include.
-_SLASHES = r"(?<![:/])(?:(?<![\w)\]])(?<![\w)\]] )|(?=// ?\w+ \w))//[^\r\n]*"
-_HASH = r"(?<!\S)#(?![\w\[({])[^\r\n]*"
-_TOKENS = re.compile(rf"(?P<string>{_STRING})|(?P<block>/\*)|(?P<slashes>{_SLASHES})|(?P<hash>{_HASH})", re.DOTALL)
-
-
-def _tokens(text: str) -> Iterator[tuple[str, int, int]]:
-    """Strings and comments of code, each beginning outside the others: its kind, and where one is inside it."""
-    place = 0
-    while match := _TOKENS.search(text, place):
-        kind, begin, place = str(match.lastgroup), match.start(), match.end()
-        if kind == "string":
-            yield kind, begin, place - 1
-        elif kind != "block":
-            yield kind, begin, place
-        elif (star := text.find("*/", place, place + _LONGEST_BLOCK)) >= 0:
-            place = star + 2
-            yield kind, begin, star + 1
-
-
-def _inside_tokens(*kinds: str) -> Callable[[str], Values]:
-    def answer(text: str) -> Values:
-        values = _zeros(text)
-        for kind, begin, end in _tokens(text):
-            if kind in kinds:
-                values[begin:end] = 1.0
-        return values
-
-    return answer
-
-
-_CONDITION = re.compile(r"(?:^|[{}();:]|\belse\b)[ \t]*(?:if|while)\b[ \t]*(?=\()", re.MULTILINE)
-_PYTHON_CONDITION = re.compile(
-    r"^[ \t]*(?:if|elif|while)\b[ \t]*([^\n]*?):(?=[ \t]*(?:#|\r?$|(?:return|break|continue|pass|raise)\b))",
-    re.MULTILINE,
-)
-
-
-def _inside_condition(text: str) -> Values:
-    """Between the parentheses of `if (...)`, or after Python's `if` up to its colon."""
-    values = _zeros(text)
-    code = list(text)
-    for _, begin, end in _tokens(text):
-        code[begin:end] = " " * (end - begin)  # a bracket or a colon in a string is none
-    blank = "".join(code)
-    closing = dict(_pairs(blank, "(", ")"))
-    for match in _CONDITION.finditer(blank):
-        values[match.end() : closing.get(match.end(), match.end())] = 1.0
-    for match in _PYTHON_CONDITION.finditer(blank):
-        values[match.start(1) : match.end(1)] = 1.0
-    return values
 
 
 def _since(pattern: str) -> Callable[[str], Values]:
@@ -264,6 +193,19 @@ def _position_in_word(text: str) -> Values:
     return values
 
 
+def _commonest(kind: Callable[[str], bool], back: int) -> Callable[[str], Values]:
+    """Whether the character `back` before the last one read is the text's commonest of its kind."""
+
+    def answer(text: str) -> Values:
+        values, counts = _zeros(text), Counter(character for character in text if kind(character))
+        if counts:
+            commonest = min(counts, key=lambda character: (-counts[character], character))
+            values[back:] = _characters(commonest.__eq__)(text)[: max(0, len(text) - back)]
+        return values
+
+    return answer
+
+
 def _indentation(text: str) -> Values:
     """Width of the space that begins the line as read so far, and all of it in the rest of the line; tabs fill to 8."""
     values = _zeros(text)
@@ -281,34 +223,37 @@ _IN_PARAGRAPH = r"\n(?![ \t\r]*\n)"
 _QUOTES = r"(?<!\\)(?<!\b\d)(?<!\b\d\d)(?!(?<=')\"')\"(?:[^\"\\\n]|\\(?:.|(?=\n))|" + (
     _IN_PARAGRAPH + r"(?!\s*\"\w)){0,2000}(?:\"|\n(?=\s*\"\w))"
 )
-_APOSTROPHES = rf"(?<![\w'\\])'{_ELIDED}(?=\S)(?:[^'\\\n]|\\.|(?<=\w)'(?=\w)){{0,{_LONGEST}}}'(?!\w)"
+_APOSTROPHES = rf"(?<![\w'\\])'{ELIDED}(?=\S)(?:[^'\\\n]|\\.|(?<=\w)'(?=\w)){{0,{LONGEST}}}'(?!\w)"
 _PARAGRAPH_END = r"\n[ \t\r\n]*\n"
 _FULL_STOP = r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-HJ-ZА-Ю])\."
 # A small letter after it goes on with the sentence: "Stop!" he said.
 _SENTENCE_END = rf"(?:{_FULL_STOP}|[!?…])[\"'”’»)\]]*\s+(?![\sa-zа-яё])|{_PARAGRAPH_END}\s*"
 _URL_CHARACTER = r"[^\s<>\"'`\\|()\[\]{}“”‘’«»]"
 _URL = (
-    rf"\b(?i:(?:https?|ftp)://|www\.)(?:{_URL_CHARACTER}|\({_URL_CHARACTER}{{0,200}}\)){{1,{_LONGEST}}}(?<![.,;:!?*…])"
+    rf"\b(?i:(?:https?|ftp)://|www\.)(?:{_URL_CHARACTER}|\({_URL_CHARACTER}{{0,200}}\)){{1,{LONGEST}}}(?<![.,;:!?*…])"
 )
 _SPEAKER = r"^[A-ZÀ-ÖØ-ÞА-ЯЁ](?:[^\W\d_]|[ '’.-]){0,40}:(?=\r?$)"
 _TAG = r"(?<!#include )</?[A-Za-z][\w-]*(?::[\w-]+)?(?=[\s/>])(?:[^<>\n]|\n(?![ \t\r]*[\n>])){0,400}>"
 
+_BACK = (1, 3, 5)
+"""How many characters before the last one: what of them is remembered is no more than a memory of characters."""
+
 _YES_NO: dict[str, Callable[[str], Values]] = {
     'inside "quotes"': _matches(_QUOTES),
-    "inside “quotes”": _matches(rf"“(?:[^“”\n]|{_IN_PARAGRAPH}){{0,{_LONGEST}}}(?:”|\n(?=\s*“))"),
+    "inside “quotes”": _matches(rf"“(?:[^“”\n]|{_IN_PARAGRAPH}){{0,{LONGEST}}}(?:”|\n(?=\s*“))"),
     "inside 'quotes'": _matches(_APOSTROPHES),
-    "inside ‘quotes’": _matches(rf"‘(?:[^‘\n]|{_IN_PARAGRAPH}){{0,{_LONGEST}}}?(?:’(?!\w)|\n(?=\s*‘))"),
+    "inside ‘quotes’": _matches(rf"‘(?:[^‘\n]|{_IN_PARAGRAPH}){{0,{LONGEST}}}?(?:’(?!\w)|\n(?=\s*‘))"),
     "inside ( )": _inside("(", ")"),
     "inside [ ]": _inside("[", "]"),
     "inside { }": _inside("{", "}"),
     "inside [[ ]]": _inside("[[", "]]"),
     "inside a tag < >": _matches(_TAG),
     "inside a URL": _matches(_URL, keeps_end=True),
-    "inside a /* comment */": _inside_tokens("block", "slashes"),
-    "inside a # comment": _inside_tokens("hash"),
+    "inside a /* comment */": inside_tokens("block", "slashes"),
+    "inside a # comment": inside_tokens("hash"),
     "inside <!-- -->": _inside_first("<!--", "-->"),
-    "inside a string literal": _inside_tokens("string"),
-    "inside an if condition": _inside_condition,
+    "inside a string literal": inside_tokens("string"),
+    "inside an if condition": inside_condition,
     "start of a line": _starts(r"\n"),
     "start of a sentence": _starts(_SENTENCE_END),
     "start of a paragraph": _starts(_PARAGRAPH_END),
@@ -323,6 +268,8 @@ _YES_NO: dict[str, Callable[[str], Values]] = {
     "letter": _characters(str.isalpha),
     "space or line end": _characters(str.isspace),
     "punctuation": _characters(_is_punctuation),
+    **{f"space {back} back": _commonest(str.isspace, back) for back in _BACK},
+    **{f"commonest letter {back} back": _commonest(str.isalpha, back) for back in _BACK},
 }
 
 _GRADED: dict[str, Callable[[str], Values]] = {
