@@ -17,7 +17,7 @@ from charrnn import checkpoint as checkpoints
 from charrnn.cli.app import main
 from charrnn.config import ModelConfig
 from charrnn.inference.network import Network
-from charrnn.neurons.ablation import ablate, places_of
+from charrnn.neurons.ablation import ablate, cut_into_lanes, places_of
 from charrnn.neurons.atlas import untrained_arrays
 from charrnn.neurons.clamping import clamp
 from charrnn.neurons.labels import Label, labels_of
@@ -254,3 +254,25 @@ def test_what_ablate_cannot_do_is_said(
     found, out, err = inspect(*arguments)
     assert (found, out) == (status, "")
     assert said in err
+
+
+def test_lanes_tell_what_one_stream_tells() -> None:
+    """A text long enough for lanes: every character is scored once, given a thousand before it or all."""
+    for characters in (1, 999, 8_999, 9_001, 20_011, 100_000):
+        starts, rows, unscored = cut_into_lanes(characters)
+        scored = np.zeros(characters + rows, int)
+        for lane, start in enumerate(starts):
+            scored[start + (unscored if lane else 0) : start + rows] += 1
+        assert (scored[:characters] == 1).all()
+        assert len(starts) == max(1, min(8, (characters - 1000) // 4000))
+    text = _text(13_000, seed=3)
+    ids, unit = VOCABULARY.encode(text), Unit(1, "c", PLANTED)
+    labels = [label for label in labels_of(text) if label.name == INSIDE]
+    found = ablate(CONFIG, _arrays(), ids, {unit: labels}, compared=0)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charrnn.neurons.ablation._LANES", 1)
+        stream = ablate(CONFIG, _arrays(), ids, {unit: labels}, compared=0)[0]
+    assert len(cut_into_lanes(len(ids))[0]) == 3
+    assert found.overall.bits == pytest.approx(stream.overall.bits, abs=1e-6)
+    assert found.uses[0].ends.bits == pytest.approx(stream.uses[0].ends.bits, abs=1e-6)
+    assert found.uses[0].verdict == "used"

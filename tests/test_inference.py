@@ -163,6 +163,23 @@ def test_one_lane_is_torchs(make: Callable[[Model], Engine], cell: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 @each_engine
+def test_lanes_are_scored_side_by_side(make: Callable[[Model], Engine], cell: str) -> None:
+    """Each as if it were alone, from its own state and logits on."""
+    T, B, shape = 23, 3, SHAPES[0]
+    engine = make(model(cell, shape))
+    ids = ids_of((T, B), shape[3])
+    first = engine.score(ids[:5], engine.zero_state(B))
+    second = engine.score(ids[5:], first.state, first.logits)
+    assert np.isnan(first.log_probabilities[0]).all()
+    for lane in range(B):
+        alone = engine.score(ids[:, lane], engine.zero_state())
+        together = np.concatenate((first.log_probabilities, second.log_probabilities))[:, lane]
+        close(together[1:], alone.log_probabilities[1:])
+        close(second.logits[lane], alone.logits[0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@each_engine
 def test_lanes_are_torchs(make: Callable[[Model], Engine], cell: str) -> None:
     """Any number of lanes side by side, taken from each other on the way; a state is a value."""
     for place, B in enumerate(LANES):

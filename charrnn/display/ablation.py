@@ -18,7 +18,8 @@ _MEANING = (
     "Bits that a character costs more while the unit is held at its mean: the characters that end the label (the "
     "closing quote, the line feed), with a 95 % interval; those inside it; all others. other units: the most that "
     "holding another of the same layer and kind costs in the first column. used: more at the ends or inside than "
-    "elsewhere, beyond chance over all questions of this table, and more than the other units do."
+    "elsewhere, beyond chance over all questions of this table, and more than the other units do; too few: fewer than "
+    "20 ends to tell by."
 )
 
 
@@ -31,7 +32,11 @@ def use_pieces(ablations: Sequence[Ablation]) -> Iterator[Prose | Columns]:
     )
     yield meaning()
     used = sum(use.is_used for _, use in rows)
-    yield Prose(f"{used} of {len(rows)} {USED}; {len(rows) - used} {NOT_SHOWN}.")
+    few = sum(use.verdict == "too few" for _, use in rows)
+    yield Prose(
+        f"{used} of {len(rows)} {USED}; {len(rows) - used - few} {NOT_SHOWN}"
+        + (f"; {few} with too few ends to tell." if few else ".")
+    )
 
 
 def ablation_pieces(one: Ablation, characters: Sequence[str]) -> Iterator[Prose | Columns]:
@@ -82,7 +87,7 @@ def _row(use: Use) -> tuple[str, ...]:
         _bits(use.inside),
         _bits(use.outside),
         _short(use.compared),
-        "used" if use.is_used else "not shown",
+        use.verdict,
     )
 
 

@@ -98,13 +98,14 @@ class CompiledNetwork:
         return done.logits[:, : self.vocabulary_size], done.state
 
     def score(self, ids: npt.ArrayLike, state: CompiledState, logits: Floats | None = None) -> Scored:
-        """Reads `ids` (T,) in one lane, and the log-probability of each of them, given all before it.
+        """Reads `ids` (T, B), or (T,) in one lane, and the log-probability of each, given all before it in its lane.
 
-        `logits` (1, V) are those of the character before; without them the first one's is not a number.
+        `logits` (B, V) are those of the characters before; without them the first ones' are not numbers.
         """
         given = self._given(ids, state)
         done = self._run(state, len(given), given=given, logits=logits, score=True)
-        return Scored(done.log_probabilities[:, 0], done.logits[:, : self.vocabulary_size], done.state)
+        likely = done.log_probabilities if np.ndim(ids) == 2 else done.log_probabilities[:, 0]
+        return Scored(likely, done.logits[:, : self.vocabulary_size], done.state)
 
     def write(
         self, logits: Floats, state: CompiledState, settings: Sequence[SamplingConfig], uniforms: Doubles

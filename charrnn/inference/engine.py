@@ -30,7 +30,8 @@ _SMALL_TABLE = 1 << 23
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Log-probabilities (T,) of what was read, logits (1, V) of what comes next, and the state there."""
+    """Log-probabilities of what was read, in its shape (T, B) or (T,), logits (B, V) of what comes next, and the state
+    there."""
 
     log_probabilities: Doubles
     logits: Floats
@@ -74,9 +75,9 @@ class Engine(Protocol):
         """Reads `ids` (T, B), or (T,) in one lane: logits of the next character (B, V), new state."""
 
     def score(self, ids: npt.ArrayLike, state: Any, logits: Floats | None = None) -> Scored:
-        """Reads `ids` (T,) in one lane and says how likely each was, given all before it.
+        """Reads `ids` (T, B), or (T,) in one lane, and says how likely each was, given all before it in its lane.
 
-        `logits` (1, V) are those after the character before; without them the first log-probability is not a number.
+        `logits` (B, V) are those after the characters before; without them the first log-probabilities are not numbers.
         """
 
     def write(self, logits: Floats, state: Any, settings: Sequence[SamplingConfig], uniforms: Doubles) -> Written:
@@ -132,15 +133,15 @@ class Stepwise(ABC):
         return logits.copy(), walk.state()
 
     def score(self, ids: npt.ArrayLike, state: Any, logits: Floats | None = None) -> Scored:
-        """Reads `ids` (T,) in one lane and says how likely each was, given all before it. See `Engine.score`."""
+        """Reads `ids` (T, B), or (T,) in one lane, and says how likely each was. See `Engine.score`."""
         walk, rows = self.walk(state), _rows(ids)
-        found = np.full(len(rows), np.nan)
+        found = np.full(rows.shape, np.nan)
         for place, row in enumerate(rows):
             if logits is not None:
-                found[place] = log_probabilities(logits[0])[row[0]]
+                found[place] = log_probabilities(logits)[np.arange(len(row)), row]
             logits = walk.step(row)
         assert logits is not None, "there is nothing to read"
-        return Scored(found, logits.copy(), walk.state())
+        return Scored(found if np.ndim(ids) == 2 else found[:, 0], logits.copy(), walk.state())
 
     def write(self, logits: Floats, state: Any, settings: Sequence[SamplingConfig], uniforms: Doubles) -> Written:
         """Draws and reads characters in each lane, from `logits` (B, V) on. See `Engine.write`."""
