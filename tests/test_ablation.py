@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -212,7 +213,9 @@ def test_find_and_ablate_name_the_planted_unit_and_its_price(inspect: Callable[.
     status, out, _ = inspect("text.txt", "--find", "--ablate")
     assert status == 0
     assert "1 of 1 encoded, and used; 0 encoded, not shown to be used." in out
-    status, out, _ = inspect("text.txt", "--find", "--ablate", "--json")
+    status, out, _ = inspect(
+        "text.txt", "--find", "--ablate", "--json", "--html", "atlas.html", "--palette", "karpathy"
+    )
     numbers = json.loads(out)
     (one,) = numbers["ablations"]
     assert one["unit"] in (f"L1.c{PLANTED}", f"L1.h{PLANTED}")
@@ -220,6 +223,13 @@ def test_find_and_ablate_name_the_planted_unit_and_its_price(inspect: Callable[.
     assert (use["label"], use["is_used"]) == (INSIDE, True)
     assert use["ends"]["characters"] == TEXT[len(TEXT) // 2 :].count("”")
     assert one["dearest"][0]["character"] == "”"
+    page = Path("atlas.html").read_text("utf-8")
+    assert "encoded, and used" in page
+    passage = page[page.index(f"<h2>{one['unit']}") :]
+    assert INSIDE in passage
+    shown = "".join(re.findall(r'<span style="background:[^>]*>(.)</span>', passage))
+    assert len(shown) == 600
+    assert shown in TEXT[len(TEXT) // 2 :]
 
 
 def test_ablate_a_unit_that_is_named(inspect: Callable[..., tuple[int, str, str]]) -> None:

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     import re
 
     from charrnn.checkpoint import Checkpoint
+    from charrnn.display.report import Piece
     from charrnn.neurons.ablation import Ablation
     from charrnn.neurons.atlas import Atlas
     from charrnn.neurons.labels import Label
 
 _SHORTEST = 200
+_PASSAGE = 600
+_WARM_UP = 1000
+_MOST_PASSAGES = 12
 
 
 def check(
@@ -98,7 +102,9 @@ def show(
     from charrnn.display.ablation import use_pieces
     from charrnn.display.atlas import atlas_pieces
 
-    pieces = [*atlas_pieces(atlas, characters), *(use_pieces(ablations) if ablations else ())]
+    pieces: list[Piece] = [*atlas_pieces(atlas, characters), *(use_pieces(ablations) if ablations else ())]
+    if view.html is not None:
+        pieces += _passages(engine, atlas, labels, ids, text, start + characters // 2)
     put(pieces, f"{path.resolve().parent.name}: what its units know", view)
 
 
@@ -112,6 +118,31 @@ def _ablations(atlas: Atlas, labels: Sequence[Label], ids: Any, loaded: Checkpoi
         if finding.is_found:
             asked.setdefault(finding.unit, []).append(named[finding.label])
     return ablating.measure(loaded, ids, asked, start=start) if asked else []
+
+
+def _passages(engine: Any, atlas: Atlas, labels: Sequence[Label], ids: Any, text: str, start: int) -> list[Piece]:
+    """For a page: each unit that was found, over a passage of the second half where its label comes and goes."""
+    import numpy as np
+
+    from charrnn.display.webpage import Picture
+    from charrnn.neurons.record import limits, record
+
+    named: dict[str, Label] = {label.name: label for label in labels}
+    pictures: dict[Any, Piece] = {}
+    for finding in atlas.findings:
+        unit = finding.unit
+        if not finding.is_found or unit in pictures or len(pictures) == _MOST_PASSAGES:
+            continue
+        values = named[finding.label].values
+        begins = np.arange(start, max(start + 1, len(ids) - _PASSAGE), _PASSAGE // 2)
+        spreads = [values[begin : begin + _PASSAGE].std() for begin in begins]
+        begin = int(begins[int(np.argmax(spreads))])
+        before = min(begin, _WARM_UP)
+        read = record(engine, ids[begin - before : begin + _PASSAGE], [unit.part])
+        shown = np.concatenate([taken[unit.part][:, unit.index] for taken in read])[before:]
+        title = f"{unit} (tanh c): {finding.label}" if unit.kind == "c" else f"{unit}: {finding.label}"
+        pictures[unit] = Picture(title, text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind))
+    return list(pictures.values())
 
 
 def _findings(atlas: Atlas) -> list[dict[str, Any]]:

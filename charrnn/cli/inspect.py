@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
 
 _COLOURED = ("--predictions", "--card")
-"""Views that draw coloured text, beside the plain one."""
+"""Views that draw coloured text, beside the plain one; the page of --find does too."""
 
 
 def inspect(
@@ -94,7 +94,8 @@ def inspect(
     if sum(views.values()) > 1:
         asked = " and ".join(name for name, is_asked in views.items() if is_asked)
         raise UsageError(f"{asked} are pictures of their own", "give one of them")
-    uncoloured = {name: is_asked for name, is_asked in views.items() if name not in _COLOURED}
+    coloured = (*_COLOURED, "--find") if html is not None else _COLOURED
+    uncoloured = {name: is_asked for name, is_asked in views.items() if name not in coloured}
     colours = palette_of(palette, uncoloured | {"charrnn inspect without a text": text is None})
     view = View(as_json, html, npz, colours)
     own = finding.check(

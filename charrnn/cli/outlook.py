@@ -84,10 +84,10 @@ def _pieces(plan: Plan, world: World) -> str:
 def _rounded(number: float) -> str:
     """As 1.2 million.
 
-    >>> _rounded(1234567), _rounded(31000), _rounded(800)
-    ('1.2 million', '31,000', '800')
+    >>> _rounded(1234567), _rounded(99.7e6), _rounded(31000), _rounded(800)
+    ('1.2 million', '100 million', '31,000', '800')
     """
     for size, name in ((1e9, "billion"), (1e6, "million")):
         if number >= size:
-            return f"{number / size:.2g} {name}" if number < 100 * size else f"{number / size:,.0f} {name}"
+            return f"{number / size:.2g} {name}" if number < 99.5 * size else f"{number / size:,.0f} {name}"
     return f"{float(f'{number:.2g}'):,.0f}"
