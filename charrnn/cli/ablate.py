@@ -111,7 +111,7 @@ def numbers(ablations: Sequence[Ablation], loaded: Checkpoint) -> list[dict[str,
             "unit": str(one.unit),
             "held_at": one.held_at,
             "overall": asdict(one.overall),
-            "uses": [_finite(asdict(use)) for use in one.uses],
+            "uses": [_finite({**asdict(use), "is_used": use.is_used}) for use in one.uses],
             "dearest": [
                 {"character": characters[id_], "bits": bits, "count": count} for id_, bits, count in one.dearest
             ],

@@ -17,9 +17,9 @@ _COLUMNS = ("ends", "95 %", "inside", "elsewhere", "other units", "verdict")
 _MEANING = (
     "Bits that a character costs more while the unit is held at its mean: the characters that end the label (the "
     "closing quote, the line feed), with a 95 % interval; those inside it; all others. other units: the most that "
-    "holding another of the same layer and kind costs in the first column. used: more at the ends or inside than "
-    "elsewhere, beyond chance over all questions of this table, and more than the other units do; too few: fewer than "
-    "20 ends to tell by."
+    "holding another of the same layer and kind costs in the first column. used: more at the ends than elsewhere, "
+    "beyond chance over all questions of this table, and more than the other units do; used inside: only there; too "
+    "few: fewer than 20 ends to tell by."
 )
 
 

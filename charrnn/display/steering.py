@@ -5,7 +5,7 @@ Knows changes. Refuses to know how they were measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from charrnn.display.ablation import named
 from charrnn.display.report import Columns, Prose, Row
@@ -36,9 +36,14 @@ def pieces(found: Steered, held: str, length: int, bits: tuple[float, float]) ->
 
 def _cells(change: Change) -> tuple[str, ...]:
     show = _number if change.is_graded else _percent
-    sign = "+" if change.difference >= 0 else "-"
-    low, high = (("-" if each < 0 else "+") + show(abs(each)) for each in (change.low, change.high))
-    return (change.label, show(change.free), show(change.held), sign + show(abs(change.difference)), f"{low} {high}")
+    low, high, difference = (_signed(each, show) for each in (change.low, change.high, change.difference))
+    return (change.label, show(change.free), show(change.held), difference, f"{low} {high}")
+
+
+def _signed(value: float, show: Callable[[float], str]) -> str:
+    """With its sign, unless it rounds to zero."""
+    shown = show(abs(value))
+    return shown if not shown.strip("0.%") else ("+" if value > 0 else "-") + shown
 
 
 def _percent(share: float) -> str:

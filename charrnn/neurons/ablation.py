@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -70,13 +70,19 @@ class Use:
     outside: Cost
     compared: float
     """The most that holding one of the comparison units costs at the ends (inside, where these are too few)."""
-    is_used: bool
+    used_at: Literal["ends", "inside", ""]
+    """Where it is shown to be used: at the ends, or only inside, or not."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it is shown to be used."""
+        return self.used_at != ""
 
     @property
     def verdict(self) -> str:
-        """In a word or two: used, not shown to be, or too few ends to tell."""
+        """In a word or two: used, used inside (and not shown to be at the ends), not shown, or too few ends to tell."""
         if self.is_used:
-            return "used"
+            return "used" if self.used_at == "ends" else "used inside"
         return "not shown" if self.ends.characters >= _FEWEST else "too few"
 
     @property
@@ -238,15 +244,16 @@ def _use(rise: Doubles, compared: Sequence[Doubles], label: Label, first: int, l
         return None
     drawn = resampled_means(rise, masks, seed=seed)
     inside, ends, outside = (_cost(rise, mask, draws) for mask, draws in zip(masks, drawn, strict=True))
-    is_used, least = False, 0.0
-    for place, cost in ((1, ends), (0, inside)):
+    used_at: Literal["ends", "inside", ""] = ""
+    for place, cost, name in ((0, inside, "inside"), (1, ends, "ends")):
         if enough[place]:
             least = float(np.nanquantile(drawn[place] - drawn[2], level / 2))
             most = max((float(other[masks[place]].mean()) for other in compared), default=-math.inf)
-            is_used = is_used or (least > 0 and cost.bits > most)
+            if least > 0 and cost.bits > most:
+                used_at = "inside" if name == "inside" else "ends"
     asked = masks[1 if enough[1] else 0]
     beside = max((float(other[asked].mean()) for other in compared), default=math.nan)
-    return Use(label.name, inside, ends, outside, beside, is_used)
+    return Use(label.name, inside, ends, outside, beside, used_at)
 
 
 def _cost(rise: Doubles, mask: Mask, drawn: Doubles) -> Cost:
