@@ -158,6 +158,38 @@ def test_what_lies_before_the_start_is_read_and_not_asked_about() -> None:
     assert best.is_found
 
 
+class _Counter:
+    """An engine of whose units one counts the characters since the line feed; the others make noise."""
+
+    config = CONFIG
+
+    def zero_state(self, lanes: int = 1) -> int:
+        return 0
+
+    def record(self, ids: npt.ArrayLike, state: int) -> tuple[dict[str, npt.NDArray[np.float32]], int]:
+        taken = np.asarray(ids)
+        random = np.random.default_rng([len(taken), state])
+        values = {kind: random.random((len(taken), 1, H), np.float32) for kind in "hcifgo"}
+        (line_feed,) = VOCABULARY.encode("\n")
+        for place, id_ in enumerate(taken):
+            state = 0 if id_ == line_feed else state + 1
+            values["h"][place, 0, PLANTED] = state / 100
+        return values, state
+
+
+def test_lines_of_equal_length_are_no_chance() -> None:
+    """Shifted by whole lines their labels are what they were, and would score as the labels themselves do."""
+    letters = np.random.default_rng(6).choice(list("abcde"), (480, 24))
+    text = "".join("".join(line) + "\n" for line in letters)
+    labels = [label for label in labels_of(text) if label.name in ("position in the line", "next is a line end")]
+    found = make_atlas(_Counter(), _novice(), VOCABULARY.encode(text), labels)
+    assert len(found.findings) == 2
+    for finding in found.findings:
+        assert finding.unit == Unit(1, "h", PLANTED)
+        assert finding.p_value < 0.02
+        assert finding.is_found
+
+
 def test_untrained_weights_have_every_name_and_shape() -> None:
     """For each cell; the same seed draws the same."""
     for cell in ("lstm", "gru", "rnn"):

@@ -241,12 +241,17 @@ def _as_keys(values: npt.NDArray[np.float32], kind: str) -> Keys:
 def _shifted(
     keys: Keys, label: Label, second: int, places: npt.NDArray[np.int64], random: np.random.Generator
 ) -> Doubles:
-    """Effects of a unit for its label shifted round the second half, no less than a twentieth of it: (_SHIFTS,)."""
+    """Effects of a unit for its label shifted round the second half, no less than a twentieth of it: (_SHIFTS,).
+
+    What lies before its middle and what lies after are shifted by different lengths. Where all lines are equally long,
+    one shift of whole lines changes no position in the line: one in a line's length would be such, and what is always
+    so would seem to be chance.
+    """
     values = label.values[second:]
     size = len(values)
-    least = max(1, size // 20)
-    steps = random.integers(least, max(least + 1, size - least), _SHIFTS)
-    shifted = np.stack([values[(places - second + step) % size] for step in steps])
+    least, at = max(1, size // 20), places - second
+    steps = random.integers(least, max(least + 1, size - least), (_SHIFTS, 2))
+    shifted = np.stack([values[(at + lengths[2 * at // size]) % size] for lengths in steps])
     return np.asarray(np.nan_to_num(effects(keys[None], shifted, np.full(_SHIFTS, label.is_graded))[0]), np.float64)
 
 

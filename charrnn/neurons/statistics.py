@@ -6,9 +6,9 @@
     score |2 AUC - 1| or |rho|: 0 for a unit that knows nothing, 1 for one that orders perfectly, whatever its sign
 
 Text is autocorrelated, so that neighbours are not independent. Intervals come from blocks of text drawn with
-replacement (Künsch 1989, Annals of Statistics 17(3)); the null distribution from labels shifted round the text as a
-whole, which keeps their own correlations (a plain shuffle would call everything significant). Many labels are asked at
-once: what is reported controls the false discovery rate (Benjamini & Hochberg 1995, JRSS B 57(1)).
+replacement (Künsch 1989, Annals of Statistics 17(3)); the null distribution from labels shifted round the text,
+which keeps their own correlations (a plain shuffle would call everything significant). Many labels are asked at once:
+what is reported controls the false discovery rate (Benjamini & Hochberg 1995, JRSS B 57(1)).
 
 Knows arrays. Refuses to know units and texts.
 
