@@ -325,3 +325,32 @@ def test_untrained_weights_are_drawn_as_training_draws_them(cell: str) -> None:
             assert array.std() == pytest.approx(theirs[name].std(), rel=0.25 if array.size < 100 else 0.05)
             if name != "embedding":
                 assert np.abs(array).max() <= 60**-0.5
+
+
+def test_one_label_among_a_hundred_can_be_a_discovery() -> None:
+    """The smallest p that shifts can give is small enough for it, however many labels mean nothing."""
+    random, mine = np.random.default_rng(3), next(label for label in labels_of(TEXT) if label.name == INSIDE)
+    labels = [mine]
+    for number in range(99):
+        blocks = np.array_split(mine.values, 40 + number)
+        labels.append(Label(f"{number}", np.concatenate([blocks[n] for n in random.permutation(len(blocks))])))
+    found = make_atlas(_planted(), _novice(), IDS, labels, samples=1500)
+    assert found.findings[0].label == INSIDE
+    assert found.findings[0].p_value == pytest.approx(1 / 2001)
+    assert [finding.label for finding in found.findings if finding.is_found] == [INSIDE]
+
+
+def test_degrees_are_ranked_by_counting_as_by_sorting() -> None:
+    """Small whole numbers and the same with a fraction added give one null distribution."""
+    random = np.random.default_rng(5)
+    values = random.integers(0, 90, 4000).astype(np.float32)
+    keys, places = (
+        random.integers(0, 500, 900).astype(np.uint16),
+        np.sort(random.choice(2000, 900, replace=False)) + 2000,
+    )
+    nulls = [
+        atlas_module._shifted(keys, Label("x", each, is_graded=True), 2000, places, np.random.default_rng(1), 300)
+        for each in (values, values + np.float32(0.25))
+    ]
+    assert nulls[0].shape == (300,)
+    np.testing.assert_allclose(*nulls, atol=1e-12)

@@ -39,6 +39,7 @@ _MOST_BYTES = 1 << 28
 _FEWEST = 20
 """Sampled places where a label must hold, and where it must not, in each half."""
 _SHIFTS = 200
+"""At least; where many labels are asked, as many as let one alone among them be a discovery: p cannot be smaller."""
 CONTEXT = 3
 _CLEAR = 0.5  # an AUC of 0.75
 _STRONG = 0.8  # |2 AUC - 1|, that is an AUC of 0.9; or |rho|
@@ -159,10 +160,10 @@ def make_atlas(
     novice = _survey(untrained, ids, asked, begun, spans)
     known = from_characters(ids, slice(start, second), asked, places[1])
     chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
-    findings = []
+    findings, shifts = [], max(_SHIFTS, int(np.ceil(len(asked) / _FALSE)))
     for number, label in enumerate(asked):
         unit, effect = chosen[number], float(trained.second[chosen[number], number])
-        null = _shifted(trained.keys[unit], label, second, places[1], random)
+        null = _shifted(trained.keys[unit], label, second, places[1], random, shifts)
         low, high = interval(trained.keys[unit], label.values[places[1]], is_graded=label.is_graded, seed=seed)
         findings.append(
             Finding(
@@ -239,20 +240,31 @@ def _as_keys(values: npt.NDArray[np.float32], kind: str) -> Keys:
 
 
 def _shifted(
-    keys: Keys, label: Label, second: int, places: npt.NDArray[np.int64], random: np.random.Generator
+    keys: Keys,
+    label: Label,
+    second: int,
+    places: npt.NDArray[np.int64],
+    random: np.random.Generator,
+    shifts: int = _SHIFTS,
 ) -> Doubles:
-    """Effects of a unit for its label shifted round the second half, no less than a twentieth of it: (_SHIFTS,).
+    """Effects of a unit for its label shifted round the second half, no less than a twentieth of it: (shifts,).
 
     What lies before its middle and what lies after are shifted by different lengths. Where all lines are equally long,
     one shift of whole lines changes no position in the line: one in a line's length would be such, and what is always
     so would seem to be chance.
     """
     values = label.values[second:]
+    if label.is_graded and (values == np.minimum(values, 65535).astype(np.uint16)).all():
+        values = values.astype(np.uint16)  # ranked by counting
     size = len(values)
     least, at = max(1, size // 20), places - second
-    steps = random.integers(least, max(least + 1, size - least), (_SHIFTS, 2))
-    shifted = np.stack([values[(at + lengths[2 * at // size]) % size] for lengths in steps])
-    return np.asarray(np.nan_to_num(effects(keys[None], shifted, np.full(_SHIFTS, label.is_graded))[0]), np.float64)
+    steps = random.integers(least, max(least + 1, size - least), (shifts, 2))
+    found = []
+    for begin in range(0, shifts, _CHUNK):
+        chunk = steps[begin : begin + _CHUNK]
+        shifted = np.stack([values[(at + lengths[2 * at // size]) % size] for lengths in chunk])
+        found.append(effects(keys[None], shifted, np.full(len(chunk), label.is_graded))[0])
+    return np.asarray(np.nan_to_num(np.concatenate(found)), np.float64)
 
 
 def from_characters(ids: Ids, first: slice, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:
