@@ -10,13 +10,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer.main
 
+from charrnn import checkpoint as checkpoints
 from charrnn import config
 from charrnn.catalogue import names
 from charrnn.cli.app import make_app
 from tests.readme_options import table, with_tables
+from tests.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -31,9 +34,9 @@ CONFIGURATIONS = [
 ]
 
 
-def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _python(code: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=120, cwd=cwd
     )
 
 
@@ -45,7 +48,8 @@ def test_imports_point_down() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["--version"], ["trian"], ["sample", "--top-k"]]
+    "arguments",
+    [["--help"], ["train", "--help"], ["inspect", "--help"], ["--version"], ["trian"], ["sample", "--top-k"]],
 )
 def test_help_and_mistakes_answer_without_torch(arguments: list[str]) -> None:
     """Neither torch nor numpy is loaded to print a help page or a usage error."""
@@ -58,6 +62,34 @@ def test_help_and_mistakes_answer_without_torch(arguments: list[str]) -> None:
         "assert not heavy, heavy\n"
     )
     result = _python(code, *arguments)
+    assert result.returncode == 0, result.stderr
+
+
+VIEWS = (
+    "", "--unit L1.c1 --card", "--unit L2.h0 --ablate", "--find --ablate --html a.html --npz a.npz", "--predictions",
+    "--gates", "--horizon --distance 20 --lanes 3", "--select ab --match --threshold 0.01", "--probe vowel",
+)  # fmt: skip
+
+
+def test_looking_inside_and_steering_need_no_torch(tmp_path: Path) -> None:
+    """Every view of `inspect` on a CPU, and `sample --clamp`: torch, whose import takes a second, is not loaded."""
+    run = tmp_path / "checkpoints/tiny/best.safetensors"
+    run.parent.mkdir(parents=True)
+    checkpoints.save(run, tiny())
+    random = np.random.default_rng(2)
+    (tmp_path / "text.txt").write_text("".join(random.choice(list("\n abcdefgh"), 900)), "utf-8")
+    commands = [f"inspect text.txt {view}" for view in VIEWS]
+    commands += ["inspect", "sample --clamp L1.c1=1 -n 9", "sample --clamp L1.c1=1 --compare -n 40 --count 4"]
+    code = (
+        "import sys\n"
+        "from charrnn.cli.app import main\n"
+        "for command in sys.argv[1:]:\n"
+        "    sys.argv[1:] = command.split()\n"
+        "    try: main()\n"
+        "    except SystemExit as leaving: assert not leaving.code, command\n"
+        "    assert 'torch' not in sys.modules, command\n"
+    )
+    result = _python(code, *commands, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
 
 
@@ -136,8 +168,11 @@ def test_no_pickle_anywhere() -> None:
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
-    """Every file of the project that it points to is part of the project."""
+    """To a file of the project, or to a heading of its own."""
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
-    assert "corpora/EXPERIMENTS.md" in targets
+    headings = {
+        "#" + heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ ([\w ]+)$", README, re.MULTILINE)
+    }
+    assert {"corpora/EXPERIMENTS.md", "#what-the-neurons-know"} <= set(targets)
     for target in targets:
-        assert (ROOT / target).is_file(), target
+        assert target in headings or (ROOT / target).is_file(), target
