@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ def show(
     *,
     start: int,
     ablate: bool,
+    browse: bool,
 ) -> None:
     """Makes the atlas and draws it, or prints its numbers. `text` are the characters of `ids`, one for each.
 
@@ -79,6 +81,7 @@ def show(
     """
     import numpy as np
 
+    from charrnn.display.progress import WorkDisplay
     from charrnn.inference.engine import make_engine
     from charrnn.neurons.atlas import make_atlas, untrained_arrays
     from charrnn.neurons.labels import labels_of
@@ -91,8 +94,16 @@ def show(
         )
     novice = make_engine(loaded.model, untrained_arrays(loaded.model, len(loaded.vocabulary)))
     labels = labels_of(text, own)
-    with np.errstate(over="ignore", invalid="ignore"):
-        atlas = make_atlas(engine, novice, ids, labels, start=start)
+    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
+        atlas = make_atlas(
+            engine, novice, ids, labels, start=start, progress=lambda done, total: work("reading", done, total)
+        )
+    if browse and atlas.findings:
+        from charrnn.cli.browse import Tour
+        from charrnn.cli.browse import browse as show_tour
+
+        show_tour(Tour(engine, atlas, labels, ids, text, start + characters // 2, view.palette))
+        return
     ablations = _ablations(atlas, labels, ids, loaded, start + characters // 2) if ablate else []
     if view.npz is not None:
         write_arrays(view.npz, {**_arrays(atlas, characters), **(ablating.arrays(ablations) if ablate else {})})
@@ -141,7 +152,9 @@ def _passages(engine: Any, atlas: Atlas, labels: Sequence[Label], ids: Any, text
         read = record(engine, ids[begin - before : begin + _PASSAGE], [unit.part])
         shown = np.concatenate([taken[unit.part][:, unit.index] for taken in read])[before:]
         title = f"{unit} (tanh c): {finding.label}" if unit.kind == "c" else f"{unit}: {finding.label}"
-        pictures[unit] = Picture(title, text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind))
+        marked = [] if finding.is_graded else (values[begin : begin + _PASSAGE] > 0).tolist()
+        title += "" if finding.is_graded else " (underlined where it holds)"
+        pictures[unit] = Picture(title, text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind), marked)
     return list(pictures.values())
 
 

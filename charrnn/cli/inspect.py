@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from charrnn.cli import ablate as ablating
+from charrnn.cli import browse as browsing
 from charrnn.cli import card as carding
 from charrnn.cli import horizon as horizons
 from charrnn.cli import inspect_options as options
@@ -43,6 +44,7 @@ def inspect(
     predictions: Annotated[bool, options.PREDICTIONS] = False,
     guesses: Annotated[int | None, options.GUESSES] = None,
     find: Annotated[bool, options.FIND] = False,
+    browse: Annotated[bool, browsing.BROWSE] = False,
     ablate: Annotated[bool, ablating.ABLATE] = False,
     card: Annotated[bool, carding.CARD] = False,
     label: Annotated[list[str] | None, options.LABEL] = None,
@@ -94,7 +96,7 @@ def inspect(
     if sum(views.values()) > 1:
         asked = " and ".join(name for name, is_asked in views.items() if is_asked)
         raise UsageError(f"{asked} are pictures of their own", "give one of them")
-    coloured = (*_COLOURED, "--find") if html is not None else _COLOURED
+    coloured = (*_COLOURED, "--find") if html is not None or browse else _COLOURED
     uncoloured = {name: is_asked for name, is_asked in views.items() if name not in coloured}
     colours = palette_of(palette, uncoloured | {"charrnn inspect without a text": text is None})
     view = View(as_json, html, npz, colours)
@@ -105,6 +107,8 @@ def inspect(
         file=label_file,
         others=bool(unit),
     )
+    outputs = {"--ablate": ablate, "--json": as_json, "--html": html is not None, "--npz": npz is not None}
+    browsing.check(is_asked=browse, find=find, others=outputs)
     carding.check(is_asked=card, units=unit or [])
     ablating.check(is_asked=ablate, units=unit or [], find=find)
     number = guessing.check(predictions=predictions, guesses=guesses, units=len(unit or []))
@@ -165,7 +169,7 @@ def inspect(
     engine = make_engine(loaded.model, loaded.parameters)
     ids = ids_of(read, loaded.vocabulary)
     if find:
-        finding.show(engine, ids, read, loaded, path, own, view, start=start, ablate=ablate)
+        finding.show(engine, ids, read, loaded, path, own, view, start=start, ablate=ablate, browse=browse)
     elif card:
         carding.show(ids, read, loaded, path, chosen, own, view, start=start)
     elif ablate:

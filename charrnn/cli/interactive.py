@@ -13,13 +13,12 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy.typing as npt
 import typer
 
-from charrnn.cli.signals import StopOnSignal
+from charrnn.cli.signals import StopOnSignal, leaving_on_signals
 from charrnn.config import SamplingConfig, UnknownPolicy
 from charrnn.cowriting import Choice, Session
 from charrnn.display.menu import Menu
@@ -68,7 +67,7 @@ def run(
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # what is no UTF-8 gets a message, not a traceback
     try:
-        with _leaving_on_signals():
+        with leaving_on_signals():
             _Conversation(session, Menu(sys.stderr)).hold()
     except BaseException:
         with contextlib.suppress(OSError):  # the terminal may be what is gone
@@ -80,25 +79,6 @@ def run(
 def _give(text: str) -> None:
     write(text if text.endswith("\n") else text + "\n", sys.stdout)
     sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def _leaving_on_signals() -> Iterator[None]:
-    """A context which SIGTERM and SIGHUP leave by typer.Exit, as Ctrl-C does by KeyboardInterrupt."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        raise typer.Exit(128 + number)
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    heeded = [number for number in numbers if before[number] == signal.SIG_DFL]  # `nohup` ignores, and so do we
-    for number in heeded:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in heeded:
-            signal.signal(number, before[number])
 
 
 class _Conversation:

@@ -6,8 +6,11 @@ import contextlib
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+import typer
 
 _POLITE = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -50,3 +53,22 @@ class StopOnSignal:
             # After a hang-up there may be no terminal left to write to.
             again = " (Ctrl-C again stops at once, without saving)" if number == signal.SIGINT else ""
             print(f"\nfinishing this step and saving{again}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def leaving_on_signals() -> Iterator[None]:
+    """A context which SIGTERM and SIGHUP leave by typer.Exit, as Ctrl-C does by KeyboardInterrupt."""
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise typer.Exit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    heeded = [number for number in numbers if before[number] == signal.SIG_DFL]  # `nohup` ignores, and so do we
+    for number in heeded:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, before[number])

@@ -17,14 +17,18 @@ _RHO = "\u03c1"
 def atlas_pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
     """The table, and below it what it means and what was not found. It fits into 80 columns."""
     rows = [
-        Row(_row(finding), "bold" if finding.is_found else "" if finding.is_discovery else "dim")
+        Row(cells_of(finding), "bold" if finding.is_found else "" if finding.is_discovery else "dim")
         for finding in atlas.findings
     ]
-    yield Columns(("label", "unit", "tells", "95 %", f"last {CONTEXT}", "new net", "verdict"), rows)
+    yield Columns(NAMES, rows)
     yield from map(Prose, _words(atlas, characters))
 
 
-def _row(finding: Finding) -> tuple[str, ...]:
+NAMES = ("label", "unit", "tells", "95 %", f"last {CONTEXT}", "new net", "verdict")
+
+
+def cells_of(finding: Finding) -> tuple[str, ...]:
+    """A finding as a row of the table whose columns are `NAMES`."""
     low, high = sorted((measured(finding.low, finding), measured(finding.high, finding)))
     is_low = finding.effect < 0 and not finding.is_graded
     return (
@@ -36,6 +40,13 @@ def _row(finding: Finding) -> tuple[str, ...]:
         short(alone(finding.untrained, finding)),
         finding.verdict,
     )
+
+
+def told(effect: float, finding: Finding) -> str:
+    """What some unit tells of the finding's label: AUC .996, or rho -.893."""
+    if finding.is_graded:
+        return f"{_RHO} {short(effect)}"
+    return f"AUC {short((1 + abs(effect)) / 2)}{', low where it holds' if effect < 0 else ''}"
 
 
 def short(number: float) -> str:

@@ -8,6 +8,7 @@ ends are shown as a symbol that carries their colour. Knows text and values. Ref
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
@@ -21,15 +22,25 @@ from charrnn.display.safe import visible_character
 
 _LINE_END = "\u21b5"
 _TAB = "\u2192"
+_MARK = Style(underline=True)
 
 
 class HeatText:
-    """A renderable: `text` with `values` (one a character) within `low` to `high`."""
+    """A renderable: `text` with `values` (one a character) within `low` to `high`; what is `marked` is underlined."""
 
     def __init__(
-        self, title: str, text: str, values: Sequence[float], low: float, high: float, palette: Palette = SAFE
+        self,
+        title: str,
+        text: str,
+        values: Sequence[float],
+        low: float,
+        high: float,
+        palette: Palette = SAFE,
+        marked: Sequence[bool] = (),
     ) -> None:
         assert len(text) == len(values), "one value for each character"
+        assert len(marked) in (0, len(text)), "a mark or none for each character"
+        self.marked = marked
         self.title = title
         self.text = text
         self.values = values
@@ -40,8 +51,15 @@ class HeatText:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         has_colour = console.color_system is not None and not console.no_color
         yield from self._legend(has_colour, options.max_width)
+        place = 0
         for line in self._lines(options.max_width):
-            yield from self._coloured(line) if has_colour else self._with_bars(line)
+            marked = self.marked[place : place + len(line)] or [False] * len(line)
+            yield from self._coloured(line, marked) if has_colour else self._with_bars(line, marked)
+            place += len(line)
+
+    def fitting(self, width: int, lines: int) -> int:
+        """How many characters stand in the first `lines` lines of text at this width."""
+        return sum(len(line) for line in itertools.islice(self._lines(width), lines))
 
     def _share(self, value: float) -> float:
         return (value - self.low) / (self.high - self.low)
@@ -78,14 +96,17 @@ class HeatText:
         if line:
             yield line
 
-    def _coloured(self, line: list[tuple[str, float]]) -> Iterator[Text]:
+    def _coloured(self, line: list[tuple[str, float]], marked: Sequence[bool]) -> Iterator[Text]:
         text = Text(end="\n", no_wrap=True, overflow="ignore")
-        for shown, share in line:
-            text.append(shown, _style(self.ramp, share))
+        for (shown, share), is_marked in zip(line, marked, strict=True):
+            text.append(shown, _style(self.ramp, share) + (_MARK if is_marked else Style()))
         yield text
 
-    def _with_bars(self, line: list[tuple[str, float]]) -> Iterator[Text]:
-        yield Text("".join(shown for shown, _ in line), no_wrap=True, overflow="ignore")
+    def _with_bars(self, line: list[tuple[str, float]], marked: Sequence[bool]) -> Iterator[Text]:
+        text = Text(no_wrap=True, overflow="ignore")
+        for (shown, _), is_marked in zip(line, marked, strict=True):
+            text.append(shown, _MARK if is_marked else None)
+        yield text
         yield Text("".join(glyph(share) * cell_len(shown) for shown, share in line), no_wrap=True, overflow="ignore")
 
 

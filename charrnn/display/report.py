@@ -70,7 +70,7 @@ def draw(pieces: Iterable[Piece], palette: Palette = SAFE) -> Iterator[Table | T
         elif isinstance(piece, Columns):
             yield _table(piece)
         else:
-            yield HeatText(visible(piece.title), piece.text, piece.values, piece.low, piece.high, palette)
+            yield HeatText(visible(piece.title), piece.text, piece.values, piece.low, piece.high, palette, piece.marked)
 
 
 def page(heading: str, pieces: Iterable[Piece], palette: Palette = SAFE) -> str:

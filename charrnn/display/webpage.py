@@ -20,6 +20,7 @@ h1, p { overflow-wrap: anywhere; }
 h2 { font: 600 1rem ui-monospace, monospace; margin: 2rem 0 .25rem; }
 pre { font: 15px/1.6 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; margin: .5rem 0; }
 .legend { height: .8rem; width: 16rem; max-width: 60vw; display: inline-block; margin: 0 .5rem; }
+.m { text-decoration: underline 2px; }
 .legend { outline: 1px solid #8888; }
 """.strip()
 
@@ -33,6 +34,8 @@ class Picture:
     values: Sequence[float]
     low: float
     high: float
+    marked: Sequence[bool] = ()
+    """Which characters are underlined; none, or one for each."""
 
 
 def render(heading: str, pictures: Sequence[Picture], palette: Palette = SAFE) -> str:
@@ -57,13 +60,14 @@ def section(picture: Picture, ramp: Ramp) -> str:
     """A coloured text with its title and its legend."""
     stops = ", ".join(css(mixed(ramp, place / 8)) for place in range(9))
     span = picture.high - picture.low
-    cells = []
-    for character, value in zip(picture.text, picture.values, strict=True):
+    cells, marked = [], picture.marked or [False] * len(picture.text)
+    for character, value, is_marked in zip(picture.text, picture.values, marked, strict=True):
         colour = mixed(ramp, (value - picture.low) / span)
         ink = "#fff" if is_dark(colour) else "#000"
         shown = {"\n": "\u21b5\n", "\t": "\u2192\t"}.get(character) or visible_character(character)
         cells.append(
-            f'<span style="background:{css(colour)};color:{ink}" title="{value:+.3f}">{html.escape(shown)}</span>'
+            f'<span{" class=m" if is_marked else ""} style="background:{css(colour)};color:{ink}" '
+            f'title="{value:+.3f}">{html.escape(shown)}</span>'
         )
     return (
         f"<h2>{escape(picture.title)}</h2>\n<div>{picture.low:+g}"

@@ -16,7 +16,7 @@ Shape letters: N sampled places of a half, U units, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -137,10 +137,12 @@ def make_atlas(
     start: int = 0,
     samples: int = SAMPLES,
     seed: int = 0,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Atlas:
     """Searches `engine`'s units, and those of `untrained`, for every label of the text that `ids` spell.
 
-    What lies before `start` is read and not asked about.
+    What lies before `start` is read and not asked about. `progress` is called with the characters that are read by
+    either and all that will be.
     """
     random = np.random.Generator(np.random.Philox(seed))
     units = len(_parts(engine.config)) * engine.config.hidden_size
@@ -153,11 +155,12 @@ def make_atlas(
     if not asked:
         nothing = np.zeros((units, 0))
         return Atlas([], too_rare, units, 0, 0, Scores(_units(engine.config), [], nothing, nothing))
-    trained = _survey(engine, ids, asked, places, [(0, len(ids))])
+    to_read = len(ids) + 2 * min(_BEGINNING, half)
+    trained = _survey(engine, ids, asked, places, [(0, len(ids))], lambda done: progress(done, to_read))
     # The beginnings of both halves will do for a model that knows nothing.
     spans = [(begin, begin + min(_BEGINNING, half)) for begin in (start, second)]
     begun = [chosen[chosen < end] for chosen, (_, end) in zip(places, spans, strict=True)]
-    novice = _survey(untrained, ids, asked, begun, spans)
+    novice = _survey(untrained, ids, asked, begun, spans, lambda done: progress(len(ids) + done, to_read))
     known = from_characters(ids, slice(start, second), asked, places[1])
     chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
     findings, shifts = [], max(_SHIFTS, int(np.ceil(len(asked) / _FALSE)))
@@ -204,13 +207,17 @@ def _survey(
     labels: Sequence[Label],
     places: Sequence[npt.NDArray[np.int64]],
     spans: Sequence[tuple[int, int]],
+    report: Callable[[int], None],
 ) -> _Survey:
     """Reads `spans` of the text, each from the zero state; keeps activations at `places` of the halves as numbers."""
     parts, H = _parts(engine.config), engine.config.hidden_size
     taken = [np.zeros((len(parts) * H, len(chosen)), np.uint16) for chosen in places]
+    done = 0
     for start, end in spans:
         for block in record(engine, ids[start:end], parts):
             stop = start + len(block[parts[0]])
+            done += stop - start
+            report(done)
             for keys, chosen in zip(taken, places, strict=True):
                 here = slice(*np.searchsorted(chosen, [start, stop]))
                 rows = chosen[here] - start

@@ -1,0 +1,212 @@
+"""`charrnn inspect TEXT --find --browse`: the atlas on the whole terminal, with arrows between labels and units."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from charrnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from charrnn.display.browser import Scene
+    from charrnn.display.palette import Palette
+    from charrnn.neurons.atlas import Atlas
+    from charrnn.neurons.labels import Label
+    from charrnn.neurons.record import Unit
+
+BROWSE = typer.Option(
+    "--browse",
+    help="With --find: look through what was found on the whole terminal: arrows go from label to label and from unit "
+    "to unit, the text below is coloured.",
+    rich_help_panel="Text",
+)
+_UNITS = 12
+"""Units for a label, from the best of the first half on."""
+_WARM_UP = 1000
+_KEYS = {
+    b"\x1b[A": "up", b"\x1bOA": "up", b"k": "up", b"\x1b[B": "down", b"\x1bOB": "down", b"j": "down",
+    b"\x1b[D": "left", b"\x1bOD": "left", b"h": "left", b"\x1b[C": "right", b"\x1bOC": "right", b"l": "right",
+    b" ": "forward", b"\x1b[6~": "forward", b"b": "back", b"\x1b[5~": "back", b"n": "next",
+    b"q": "end", b"\x1b": "end", b"\x04": "end",
+}  # fmt: skip
+
+
+def check(*, is_asked: bool, find: bool, others: dict[str, bool]) -> None:
+    """Raises UsageError where there is no atlas to look through, or no terminal to do it on."""
+    if not is_asked:
+        return
+    if not find:
+        raise UsageError("--browse looks through what --find finds", "add --find")
+    for name, is_given in others.items():
+        if is_given:
+            raise UsageError(f"--browse fills the terminal, {name} does not go with it", f"leave {name} out")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("--browse needs a terminal", "without one, --html keeps a page and --json the numbers")
+    try:
+        import termios  # noqa: F401
+    except ImportError:
+        raise UsageError("--browse cannot read single keys on this system", "--html keeps a page") from None
+
+
+class Tour:
+    """Where one is in the atlas: a label, one of its units, a passage of the half that chose neither."""
+
+    def __init__(
+        self, engine: Any, atlas: Atlas, labels: Sequence[Label], ids: Any, text: str, second: int, palette: Palette
+    ) -> None:
+        self._engine, self._atlas, self._ids, self._text = engine, atlas, ids, text
+        self._labels = {label.name: label for label in labels}
+        self._second, self._palette = second, palette
+        self._label = self._unit = 0
+        self._begin, self._shown = second, 1
+        self._kept: dict[tuple[Any, int, int], Any] = {}
+        self._go_to_change(second)
+
+    def press(self, key: str) -> bool:
+        """Does what the key says. Whether to go on."""
+        if key in ("up", "down"):
+            step = 1 if key == "down" else -1
+            self._label = min(max(0, self._label + step), len(self._atlas.findings) - 1)
+            self._unit = 0
+            self._go_to_change(self._second)
+        elif key in ("left", "right"):
+            step = 1 if key == "right" else -1
+            self._unit = min(max(0, self._unit + step), len(self._units()) - 1)
+        elif key == "forward" and self._begin + self._shown < len(self._text):
+            self._begin += self._shown
+        elif key == "back":
+            self._begin = max(self._second, self._begin - self._shown)
+        elif key == "next":
+            self._go_to_change(self._begin + self._shown)
+        return key != "end"
+
+    def _go_to_change(self, start: int) -> None:
+        """To the first place from `start` on where the label changes, with a little of what is before it."""
+        import numpy as np
+
+        values = self._labels[self._atlas.findings[self._label].label].values
+        changes = np.flatnonzero(np.diff(values[start:]) != 0)
+        if len(changes):
+            line = self._text.rfind("\n", self._second, start + int(changes[0]) + 1) + 1
+            self._begin = line if start - 1 < line else max(start, start + int(changes[0]) - 60)
+
+    def _units(self) -> list[tuple[Unit, float]]:
+        """For the label, the units that tell it best on the first half, with what they tell on the second."""
+        import numpy as np
+
+        scores = self._atlas.scores
+        column = scores.labels.index(self._atlas.findings[self._label].label)
+        order = np.argsort(-np.abs(np.nan_to_num(scores.first[:, column])), kind="stable")[:_UNITS]
+        return [(scores.units[number], float(scores.second[number, column])) for number in order]
+
+    def _values(self, unit: Unit, begin: int, end: int) -> Any:
+        import numpy as np
+
+        from charrnn.neurons.record import record
+
+        if (unit.part, begin, end) not in self._kept:
+            before = min(begin, _WARM_UP)
+            read = record(self._engine, self._ids[begin - before : end], [unit.part])
+            self._kept = {(unit.part, begin, end): np.concatenate([taken[unit.part] for taken in read])[before:]}
+        return self._kept[unit.part, begin, end][:, unit.index]
+
+    def scene(self, width: int, height: int, *, has_colour: bool = True) -> Scene:
+        """What is to be seen, for a screen of this size."""
+        from charrnn.display.atlas import NAMES, cells_of, told
+        from charrnn.display.browser import Scene, room_for_passage
+        from charrnn.display.heat import HeatText
+        from charrnn.neurons.record import limits
+
+        findings = self._atlas.findings
+        finding = findings[self._label]
+        units = self._units()
+        unit, effect = units[self._unit]
+        room = room_for_passage(width, height, len(findings), has_colour=has_colour)
+        end = min(self._begin + width * room, len(self._text))
+        values = self._values(unit, self._begin, end).tolist()
+        label = self._labels[finding.label]
+        marked = [] if label.is_graded else (label.values[self._begin : end] > 0).tolist()
+        title = f"{unit} (tanh c)" if unit.kind == "c" else str(unit)
+        text = self._text[self._begin : end]
+        fitting = HeatText(title, text, values, *limits(unit.kind), self._palette).fitting(width, room)
+        self._shown = max(1, fitting)
+        passage = HeatText(title, text[:fitting], values[:fitting], *limits(unit.kind), self._palette, marked[:fitting])
+        about = f"unit {self._unit + 1} of the {len(units)} best: {told(effect, finding)}" + (
+            "" if label.is_graded else "; underlined: it holds"
+        )
+        return Scene(
+            heading=f"label {self._label + 1} of {len(findings)}, from character {self._begin:,}",
+            names=NAMES,
+            rows=[cells_of(each) for each in findings],
+            found=[each.is_found for each in findings],
+            chosen=self._label,
+            about=about,
+            passage=passage,
+        )
+
+
+def browse(tour: Tour) -> None:
+    """Shows the tour until its end. The terminal is as it was afterwards, whatever happens."""
+    import termios
+    import tty
+
+    from rich.console import Console
+
+    from charrnn.cli.signals import leaving_on_signals
+
+    console, stdin = Console(highlight=False), sys.stdin.fileno()
+    before = termios.tcgetattr(stdin)
+    try:
+        with leaving_on_signals(), console.screen():
+            tty.setcbreak(stdin, termios.TCSADRAIN)  # what was typed already counts
+            _follow(tour, console, stdin)
+    finally:
+        termios.tcsetattr(stdin, termios.TCSADRAIN, before)
+
+
+def _follow(tour: Tour, console: Console, stdin: int) -> None:
+    import select
+
+    from charrnn.display.browser import Browser
+
+    has_colour = console.color_system is not None and not console.no_color
+    size, goes_on = None, True
+    while goes_on:
+        if size != console.size:
+            size = console.size
+        scene = tour.scene(size.width, size.height, has_colour=has_colour)
+        console.control(_home())
+        console.print(Browser(scene), end="", height=size.height, soft_wrap=False)
+        while not select.select([stdin], [], [], 0.3)[0]:
+            if console.size != size:
+                break
+        else:
+            goes_on = all(tour.press(key) for key in keys_of(os.read(stdin, 64)))
+
+
+def _home() -> Any:
+    from rich.control import Control
+
+    return Control.home()
+
+
+def keys_of(read: bytes) -> list[str]:
+    """What was pressed, by name; other keys are left out. A terminal that is gone has pressed the end."""
+    if not read:
+        return ["end"]
+    names: list[str] = []
+    rest = read
+    while rest:
+        known = max((key for key in _KEYS if rest.startswith(key)), key=len, default=None)
+        if known == b"\x1b" and len(rest) > 1:  # some other key's sequence
+            return names
+        if known is not None:
+            names.append(_KEYS[known])
+        rest = rest[len(known) if known else 1 :]
+    return names

@@ -1,0 +1,97 @@
+"""One screen of the atlas: labels above, a passage coloured by the unit that is chosen below, keys at the foot.
+
+It is as large as the terminal: the list shows the rows around the chosen one, the passage what fits below. Knows a
+scene. Refuses to know keys and networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from charrnn.display.heat import HeatText
+from charrnn.display.safe import visible
+
+KEYS = "up/down label   left/right unit   space/b passage   n where the label changes   q end"
+_LEAST = 4
+"""Rows of the list, at least."""
+_WIDE, _FEW = 78, (0, 1, 2, -1)
+"""From how many columns on the whole list is shown, and what of it on less: what, which unit, how well, the verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is on the screen."""
+
+    heading: str
+    names: Sequence[str]
+    """Of the list's columns."""
+    rows: Sequence[Sequence[str]]
+    found: Sequence[bool]
+    """Which of the rows stand out."""
+    chosen: int
+    """The row that is chosen."""
+    about: str
+    """A line on the unit."""
+    passage: HeatText
+
+
+def room_for_passage(width: int, height: int, rows: int, *, has_colour: bool) -> int:
+    """Lines of text that fit below the list."""
+    left = height - list_height(height, rows) - 6  # heading, names, a line between, the unit, its legend, keys
+    if width < 60:
+        left -= 1  # the legend needs two lines
+    return max(1, left if has_colour else left // 2)
+
+
+def list_height(height: int, rows: int) -> int:
+    """Rows of the list that are shown."""
+    return min(rows, max(_LEAST, (height - 6) // 3))
+
+
+class Browser:
+    """A renderable that fills the screen with a scene."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width, height, scene = options.max_width, options.height or console.height, self.scene
+        shown = list_height(height, len(scene.rows))
+        first = min(max(0, scene.chosen - shown // 2), len(scene.rows) - shown)
+        plain = options.update(height=None)
+        lines = console.render_lines(_line(scene.heading, "bold", width), plain, pad=False)
+        lines += console.render_lines(_table(scene, first, shown, width), plain, pad=False)[: shown + 1]
+        lines += [[], *console.render_lines(_line(scene.about, "bold", width), plain, pad=False)]
+        lines += console.render_lines(scene.passage, plain, pad=False)
+        lines = lines[: height - 1] + [[]] * max(0, height - 1 - len(lines))
+        lines += console.render_lines(_line(KEYS, "dim", width), plain, pad=False)[:1]
+        for number, line in enumerate(lines):
+            yield from Segment.adjust_line_length(line, width)  # over what stood there before
+            if number < len(lines) - 1:
+                yield Segment.line()
+
+
+def _line(text: str, style: str, width: int) -> Text:
+    line = Text(visible(text, kept=""), style, no_wrap=True, overflow="ellipsis")
+    line.truncate(width)
+    return line
+
+
+def _table(scene: Scene, first: int, shown: int, width: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", width=width)
+    shown_columns = range(len(scene.names)) if width >= _WIDE else _FEW
+    for place in shown_columns:
+        name = scene.names[place]
+        is_words = place in (0, -1, len(scene.names) - 1)
+        table.add_column(name, justify="left" if is_words else "right", no_wrap=True, overflow="ellipsis")
+    for number in range(first, first + shown):
+        style = "reverse" if number == scene.chosen else "bold" if scene.found[number] else "dim"
+        row = scene.rows[number]
+        table.add_row(*(visible(row[place], kept="") for place in shown_columns), style=style)
+    return table
