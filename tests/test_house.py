@@ -16,6 +16,7 @@ import typer.main
 from charrnn import config
 from charrnn.catalogue import names
 from charrnn.cli.app import make_app
+from charrnn.records import field_help
 from tests.readme_options import table, with_tables
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +91,7 @@ def test_the_readme_mentions_no_option_that_is_gone() -> None:
 def test_every_field_is_documented(cls: type) -> None:
     """The string below a field is its documentation and its option's help."""
     for field in fields(cls):
-        assert len(config.field_help(cls, field.name)) > 10
+        assert len(field_help(cls, field.name)) > 10
 
 
 def test_every_setting_has_its_option() -> None:
