@@ -28,6 +28,16 @@ class Model(Protocol):
     def chrono_range(self) -> int | None: ...
     @property
     def gate_bias(self) -> float | None: ...
+    @property
+    def num_layers(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def embedding_size(self) -> int: ...
+    @property
+    def tie(self) -> bool: ...
+    @property
+    def skip(self) -> str: ...
 
 
 def check_initial(model: Model) -> None:
@@ -53,3 +63,27 @@ def check_initial(model: Model) -> None:
         )
     if model.chrono_range is not None and model.init != "chrono":
         raise UsageError(f"--chrono-range goes with --init chrono, not {model.init}", "leave it out")
+
+
+def check_wiring(model: Model) -> None:
+    """Raises UsageError where layers and decoder cannot read each other as asked, or nothing would be skipped."""
+    if model.tie and model.skip == "dense":
+        raise UsageError(
+            "--tie needs a decoder as wide as the embedding, and under --skip dense it reads all layers side by side",
+            "choose --skip residual or sum, or leave --tie out",
+        )
+    if model.tie and model.embedding_size != model.hidden_size:
+        raise UsageError(
+            f"--tie: the decoder reads {model.hidden_size} numbers, and the embedding it shares has "
+            f"{model.embedding_size}",
+            "make --embedding and --hidden equal, or leave one of them out",
+        )
+    if model.num_layers > 1:
+        return
+    if model.skip == "sum":
+        raise UsageError("--skip sum adds up layers, and there is one", "give --layers 2 or more")
+    if model.skip == "residual" and model.embedding_size != model.hidden_size:
+        raise UsageError(
+            "--skip residual has nothing to add to: there is one layer, and its input is not as wide as its output",
+            "give --layers 2 or more, or make --embedding and --hidden equal",
+        )

@@ -11,13 +11,14 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from charrnn.combinations import check_initial
+from charrnn.combinations import check_initial, check_wiring
 from charrnn.errors import UsageError
 from charrnn.records import Record
 from charrnn.values import between, is_number, one_of, positive_integer, require
 
 CellName = Literal["lstm", "gru", "rnn"]
 InitName = Literal["uniform", "orthogonal", "identity", "xavier", "chrono"]
+SkipName = Literal["none", "residual", "dense", "sum"]
 OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
 DecayName = Literal["cosine", "linear", "constant"]
 PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
@@ -67,6 +68,8 @@ OPTIONS = {
     "init_gain": "--init-gain",
     "chrono_range": "--chrono-range",
     "gate_bias": "--gate-bias",
+    "tie": "--tie",
+    "skip": "--skip",
 }
 """The command line's name for each field whose value decides what a run learns."""
 
@@ -97,6 +100,12 @@ class ModelConfig(Record):
     gate_bias: float | None = None
     """A: initial biases of the lstm's gates i = -A, f = A, o = -A (blocks start one by one), of the gru's update gate
     A (h is kept)."""
+    tie: bool = False
+    """The decoder's matrix is the embedding's, so that it reads no more and no fewer numbers; --embedding follows
+    --hidden."""
+    skip: SkipName = "none"
+    """Connections past layers: residual (each layer's output is added to its input), dense (layers and decoder read all
+    that is below them, side by side), or sum (the decoder reads the sum of all layers' outputs)."""
 
     def __post_init__(self) -> None:
         one_of("--cell", self.cell, get_args(CellName))
@@ -112,7 +121,10 @@ class ModelConfig(Record):
             require(valid, "--chrono-range", self.chrono_range, f"a whole number from 3 to {_WIDEST:,}")
         if self.gate_bias is not None:
             require(is_number(self.gate_bias), "--gate-bias", self.gate_bias, "a finite number")
+        require(isinstance(self.tie, bool), "--tie", self.tie, "true or false")
+        one_of("--skip", self.skip, get_args(SkipName))
         check_initial(self)
+        check_wiring(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,6 +23,7 @@ from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
 from charrnn.fused.decoder import decode
 from charrnn.recurrent import Layer, Stack, StackState
+from charrnn.wiring import input_sizes
 
 
 class CharacterModel(nn.Module):
@@ -34,8 +35,10 @@ class CharacterModel(nn.Module):
         self.vocabulary_size = vocabulary_size
         self.cell = make_cell(config)
         self.embedding = nn.Parameter(torch.empty(vocabulary_size, config.embedding_size))
-        self.stack = Stack(self.cell, config.num_layers, config.embedding_size, config.hidden_size, config.dropout)
-        self.decoder = nn.Linear(config.hidden_size, vocabulary_size)
+        self.stack = Stack(self.cell, config)
+        self.decoder = nn.Linear(input_sizes(config)[-1], vocabulary_size)
+        if config.tie:
+            self.decoder.weight = self.embedding
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draws the initial weights (`cells/initial.py`)."""
@@ -52,7 +55,7 @@ class CharacterModel(nn.Module):
         named: dict[str, nn.Parameter] = {"embedding": self.embedding}
         for number, layer in enumerate(self._layers(), start=1):
             named.update({f"layers.{number}.{name}": array for name, array in layer.arrays().items()})
-        for name in ("weight", "bias"):
+        for name in ("bias",) if self.config.tie else ("weight", "bias"):
             named[f"decoder.{name}"] = self.decoder.get_parameter(name)
         assert {name: tuple(array.shape) for name, array in named.items()} == parameter_shapes(
             self.config, self.vocabulary_size

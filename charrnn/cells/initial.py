@@ -14,7 +14,9 @@
     gate bias a  lstm b_i = -a, b_f = a, b_o = -a: blocks come into play one by one, and forget only once it is learned
                  (Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000); gru b_z = a
 
-Otherwise an lstm's b_f is `forget_bias` (Gers et al. 2000; Jozefowicz et al. 2015). The embedding is N(0, 1).
+Otherwise an lstm's b_f is `forget_bias` (Gers et al. 2000; Jozefowicz et al. 2015). The embedding is
+N(0, 1); one that is the decoder's matrix too U(-0.1, 0.1), so that
+logits begin small (the code of Merity et al. 2018).
 
 Knows shapes and equations. Refuses to know where random numbers come from.
 
@@ -40,6 +42,7 @@ Shape = tuple[int, ...]
 CHRONO_RANGE = 256
 """T where nobody says."""
 _SMALL = 0.001
+_TIED = 0.1
 
 
 class Source(Protocol):
@@ -57,7 +60,7 @@ def initial_arrays(config: ModelConfig, vocabulary_size: int, source: Source) ->
     cell = make_cell(config)
     for name, shape in parameter_shapes(config, vocabulary_size).items():
         if name == "embedding":
-            array = source.normal(shape)
+            array = source.uniform(shape, -_TIED, _TIED) if config.tie else source.normal(shape)
         elif name.startswith("layers.") and "bias" in name:
             array = np.zeros(shape, np.float32)
             if not name.endswith("bias_hh"):

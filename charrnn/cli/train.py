@@ -25,6 +25,7 @@ from charrnn.config import (
     OptimizerName,
     PrecisionName,
     RunConfig,
+    SkipName,
     TrainingConfig,
 )
 
@@ -61,6 +62,8 @@ def train(
     gate_bias: Annotated[
         float | None, setting(ModelConfig, "gate_bias", "--gate-bias", panel=_MODEL, metavar="A")
     ] = None,
+    tie: Annotated[bool | None, setting(ModelConfig, "tie", "--tie/--no-tie", panel=_MODEL, shown="no-tie")] = None,
+    skip: Annotated[SkipName | None, setting(ModelConfig, "skip", "--skip", panel=_MODEL)] = None,
     epochs: Annotated[
         float | None, typer.Option("--epochs", help="Passes over the training part.", rich_help_panel=_BUDGET)
     ] = None,
@@ -219,7 +222,7 @@ def train(
     request = Request(
         model=_said(given, cell="cell", num_layers="layers", hidden_size="hidden", embedding_size="embedding",
                     dropout="dropout", forget_bias="forget_bias", init="init", init_gain="init_gain",
-                    chrono_range="chrono_range", gate_bias="gate_bias"),
+                    chrono_range="chrono_range", gate_bias="gate_bias", tie="tie", skip="skip"),
         data=_said(given, encoding="encoding", encoding_errors="encoding_errors", as_bytes="as_bytes",
                    newlines="newlines", validation_fraction="validation_fraction", test_fraction="test_fraction"),
         training=_said(given, batch_size="batch", bptt="bptt", state_reset="state_reset", optimizer="optimizer",
@@ -253,7 +256,9 @@ def _budget(epochs: float | None, steps: int | None, minutes: float | None) -> B
 
 def _check(request: Request) -> None:
     """Bad values are found before any text is read."""
-    ModelConfig(**request.model)
+    from charrnn.recipe import completed
+
+    ModelConfig(**completed(request.model))
     DataConfig(**request.data)
     TrainingConfig(**request.training)
     RunConfig(**request.run)
