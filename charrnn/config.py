@@ -1,23 +1,24 @@
 """Every setting of a run, as frozen dataclasses of plain values.
 
-Each field carries its documentation as the string below it; `field_help` hands that string to the command line, so
-that an option's help and its documentation are one text. `__post_init__` checks values and raises UsageError naming
+Each field carries its documentation as the string below it; `records.field_help` hands that string to the command line,
+so that an option's help and its documentation are one text. `__post_init__` checks values and raises UsageError naming
 the option. Knows values and their limits. Refuses to know files, arrays and how values were chosen (`recipe.py`).
 """
 
 from __future__ import annotations
 
-import ast
-import functools
-import inspect
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
+from charrnn.combinations import check_initial, check_wiring
 from charrnn.errors import UsageError
+from charrnn.records import Record
 from charrnn.values import between, is_number, one_of, positive_integer, require
 
 CellName = Literal["lstm", "gru", "rnn"]
+InitName = Literal["uniform", "orthogonal", "identity", "xavier", "chrono"]
+SkipName = Literal["none", "residual", "dense", "sum"]
 OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
 DecayName = Literal["cosine", "linear", "constant"]
 PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
@@ -63,52 +64,18 @@ OPTIONS = {
     "average": "--average",
     "precision": "--precision",
     "seed": "--seed",
+    "init": "--init",
+    "init_gain": "--init-gain",
+    "chrono_range": "--chrono-range",
+    "gate_bias": "--gate-bias",
+    "tie": "--tie",
+    "skip": "--skip",
 }
 """The command line's name for each field whose value decides what a run learns."""
 
 
-@functools.cache
-def _documentation(cls: type) -> dict[str, str]:
-    """Field name -> the string literal that stands below it in the class body."""
-    tree = ast.parse(inspect.getsource(cls))
-    body = tree.body[0].body  # type: ignore[attr-defined]
-    return {
-        field.target.id: " ".join(text.value.value.split())
-        for field, text in zip(body, body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-        and isinstance(text.value.value, str)
-    }
-
-
-def field_help(cls: type, name: str) -> str:
-    """The documentation string of field `name` of configuration class `cls`."""
-    return _documentation(cls)[name]
-
-
-class _Record:
-    """A round trip through a plain dict, for metadata."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-ready values."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; an absent field takes its default. Raises UsageError for an unknown name."""
-        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise UsageError(f"unknown setting {unknown[0]!r} for {cls.__name__}")
-        return cls(**values)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ModelConfig(_Record):
+class ModelConfig(Record):
     """The shape of the network. The size of its vocabulary is the vocabulary's to know."""
 
     cell: CellName = "lstm"
@@ -123,6 +90,22 @@ class ModelConfig(_Record):
     """Share of a layer's outputs dropped on their way up (between layers and before the decoder), never in time."""
     forget_bias: float = 1.0
     """Initial bias of the lstm's forget gate; above 0 the cell starts out remembering."""
+    init: InitName = "uniform"
+    """Initial weights: uniform (+-1/sqrt(hidden)); orthogonal or, for the rnn, identity recurrent matrices; xavier; or
+    uniform with chrono gate biases, which spread how long units remember."""
+    init_gain: float = 1.0
+    """Factor on orthogonal and identity recurrent matrices."""
+    chrono_range: int | None = None
+    """Characters that the slowest units start out remembering, under chrono; 256 where not given."""
+    gate_bias: float | None = None
+    """A: initial biases of the lstm's gates i = -A, f = A, o = -A (blocks start one by one), of the gru's update gate
+    A (h is kept)."""
+    tie: bool = False
+    """The decoder's matrix is the embedding's, so that it reads no more and no fewer numbers; --embedding follows
+    --hidden."""
+    skip: SkipName = "none"
+    """Connections past layers: residual (each layer's output is added to its input), dense (layers and decoder read all
+    that is below them, side by side), or sum (the decoder reads the sum of all layers' outputs)."""
 
     def __post_init__(self) -> None:
         one_of("--cell", self.cell, get_args(CellName))
@@ -131,10 +114,21 @@ class ModelConfig(_Record):
         positive_integer("--embedding", self.embedding_size, _WIDEST)
         between("--dropout", self.dropout, 0.0, 1.0, high_included=False)
         require(is_number(self.forget_bias), "--forget-bias", self.forget_bias, "a finite number")
+        one_of("--init", self.init, get_args(InitName))
+        between("--init-gain", self.init_gain, 0.0, math.inf)
+        if self.chrono_range is not None:
+            valid = isinstance(self.chrono_range, int) and 3 <= self.chrono_range <= _WIDEST
+            require(valid, "--chrono-range", self.chrono_range, f"a whole number from 3 to {_WIDEST:,}")
+        if self.gate_bias is not None:
+            require(is_number(self.gate_bias), "--gate-bias", self.gate_bias, "a finite number")
+        require(isinstance(self.tie, bool), "--tie", self.tie, "true or false")
+        one_of("--skip", self.skip, get_args(SkipName))
+        check_initial(self)
+        check_wiring(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DataConfig(_Record):
+class DataConfig(Record):
     """How the corpus becomes a stream of characters, and which part of it is held out."""
 
     encoding: str = "utf-8"
@@ -162,7 +156,7 @@ class DataConfig(_Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig(_Record):
+class TrainingConfig(Record):
     """How the network is trained: everything that changes the course of the numbers."""
 
     batch_size: int = 16
@@ -230,7 +224,7 @@ class TrainingConfig(_Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Budget(_Record):
+class Budget(Record):
     """How long to train: exactly one of the three."""
 
     epochs: float | None = None
@@ -270,7 +264,7 @@ class Budget(_Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunConfig(_Record):
+class RunConfig(Record):
     """What a run reports, keeps and does in trouble. Nothing here changes the course of the numbers, bar a rollback."""
 
     log_every: int = 50
@@ -311,7 +305,7 @@ class RunConfig(_Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingConfig(_Record):
+class SamplingConfig(Record):
     """How characters are drawn from the model's distribution."""
 
     length: int = 1000

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from charrnn.config import ModelConfig
+from charrnn.wiring import input_sizes
 
 Kernel = Literal["small", "persistent", "standard"]
 
@@ -64,7 +65,8 @@ def expected(
 ) -> Expectation:
     """The kernels of one layer trained on `lanes` lanes in `parts` (of a split step, or of processes of their own).
 
-    The first layer's input is the embedding; that of another is as wide as the layer below it.
+    The first layer's input is the embedding; that of another is as wide as the layer below it, or under dense skip
+    connections holds the embedding too (`is_first` says that it does).
     """
     widest_forward, widest_backward = _NARROW[cell]
     kernel, why, advice = _wide(cell, input_size, hidden_size, lanes, precision, gpu, parts, is_first)
@@ -131,10 +133,11 @@ def _takes_lanes(cell: str, hidden_size: int, lanes: int, gpu: GPU) -> bool:
 def explain(model: ModelConfig, lanes: int, precision: str, gpu: GPU, *, parts: int = 1) -> list[str]:
     """A line for each run of layers that are alike: kernel, reason, what to change; `parts`: see `expected`."""
     found: list[tuple[list[int], Expectation]] = []
-    for layer in range(1, model.num_layers + 1):
-        input_size = model.embedding_size if layer == 1 else model.hidden_size
+    for layer, input_size in enumerate(input_sizes(model)[:-1], start=1):
         sizes = (input_size, model.hidden_size, lanes)
-        expectation = expected(model.cell, *sizes, precision, gpu, parts=parts, is_first=layer == 1)
+        expectation = expected(
+            model.cell, *sizes, precision, gpu, parts=parts, is_first=layer == 1 or model.skip == "dense"
+        )
         if found and found[-1][1] == expectation:
             found[-1][0].append(layer)
         else:

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from charrnn.cells.initial import initial_arrays
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
 from charrnn.fused.decoder import decode
 from charrnn.recurrent import Layer, Stack, StackState
+from charrnn.wiring import input_sizes
 
 
 class CharacterModel(nn.Module):
@@ -33,27 +35,17 @@ class CharacterModel(nn.Module):
         self.vocabulary_size = vocabulary_size
         self.cell = make_cell(config)
         self.embedding = nn.Parameter(torch.empty(vocabulary_size, config.embedding_size))
-        self.stack = Stack(self.cell, config.num_layers, config.embedding_size, config.hidden_size, config.dropout)
-        self.decoder = nn.Linear(config.hidden_size, vocabulary_size)
+        self.stack = Stack(self.cell, config)
+        self.decoder = nn.Linear(input_sizes(config)[-1], vocabulary_size)
+        if config.tie:
+            self.decoder.weight = self.embedding
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draws the initial weights: embedding N(0, 1), everything else U(-1/sqrt(H), 1/sqrt(H)), recurrent biases 0.
-
-        The lstm's forget gate starts at `forget_bias`, so that it remembers (Gers et al. 2000; Jozefowicz et al. 2015).
-        """
-        bound = self.config.hidden_size**-0.5
+        """Draws the initial weights (`cells/initial.py`)."""
+        named = self.arrays()
         with torch.no_grad():
-            for name, array in self.arrays().items():
-                if name == "embedding":
-                    array.normal_(generator=generator)
-                elif name.startswith("layers.") and "bias" in name:
-                    nn.init.zeros_(array)
-                else:
-                    array.uniform_(-bound, bound, generator=generator)
-            if self.config.cell == "lstm":
-                hidden = self.config.hidden_size
-                for layer in self._layers():
-                    layer.arrays()["bias"][hidden : 2 * hidden].fill_(self.config.forget_bias)
+            for name, array in initial_arrays(self.config, self.vocabulary_size, _Source(generator)):
+                named[name].copy_(torch.from_numpy(array))
 
     def _layers(self) -> list[Layer]:
         return [layer for layer in self.stack.layers if isinstance(layer, Layer)]
@@ -63,7 +55,7 @@ class CharacterModel(nn.Module):
         named: dict[str, nn.Parameter] = {"embedding": self.embedding}
         for number, layer in enumerate(self._layers(), start=1):
             named.update({f"layers.{number}.{name}": array for name, array in layer.arrays().items()})
-        for name in ("weight", "bias"):
+        for name in ("bias",) if self.config.tie else ("weight", "bias"):
             named[f"decoder.{name}"] = self.decoder.get_parameter(name)
         assert {name: tuple(array.shape) for name, array in named.items()} == parameter_shapes(
             self.config, self.vocabulary_size
@@ -95,3 +87,18 @@ class CharacterModel(nn.Module):
         if is_narrow and torch.is_grad_enabled():
             return decode(x, self.decoder.weight, self.decoder.bias), state
         return linear(x, self.decoder.weight, self.decoder.bias), state
+
+
+class _Source:
+    """Random numbers of a torch generator."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def normal(self, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        drawn: npt.NDArray[Any] = torch.empty(shape).normal_(generator=self._generator).numpy()
+        return drawn
+
+    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> npt.NDArray[Any]:
+        drawn: npt.NDArray[Any] = torch.empty(shape).uniform_(low, high, generator=self._generator).numpy()
+        return drawn

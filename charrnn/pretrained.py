@@ -28,6 +28,7 @@ from charrnn.evaluate.score import Score
 from charrnn.inference.engine import Engine, make_engine
 from charrnn.neurons.clamping import clamp as hold
 from charrnn.neurons.clamping import parse_clamp
+from charrnn.neurons.columns import with_own_columns
 from charrnn.runs import find_checkpoint
 from charrnn.sampling import SampleRequest, write
 from charrnn.vocabulary import Vocabulary
@@ -53,7 +54,8 @@ def load(
     loaded = checkpoints.load(find_checkpoint(None if path is None else Path(path)))
     if clamp:
         held = dict(parse_clamp(f"{name}={value!r}", loaded.model) for name, value in clamp.items())
-        loaded = replace(loaded, parameters=hold(loaded.model, loaded.parameters, held))
+        model, parameters = with_own_columns(loaded.model, loaded.parameters)
+        loaded = replace(loaded, model=model, parameters=hold(model, parameters, held))
     return Pretrained(loaded, open_engine(loaded, device=device, weights=weights, threads=threads))
 
 

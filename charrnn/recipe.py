@@ -15,6 +15,7 @@ from typing import Any
 
 from charrnn.cells.registry import make_cell
 from charrnn.config import Budget, ModelConfig, TrainingConfig
+from charrnn.wiring import input_sizes
 
 DEFAULT_BUDGET = Budget(minutes=10)
 _MOST_WIDTH = 1024
@@ -60,7 +61,8 @@ def choose(
     minutes = budget.minutes if budget.minutes is not None else DEFAULT_BUDGET.minutes
     assert minutes is not None
     work = speed * minutes * 60
-    model = replace(ModelConfig(hidden_size=_width(work, characters)), **asked)
+    width = _width(work, characters)
+    model = replace(ModelConfig(hidden_size=width), **completed(asked, width))
     epochs = expected_characters(model, 64, speed, minutes * 60) / max(characters, 1)
     if budget.epochs is not None:
         epochs = budget.epochs
@@ -78,7 +80,9 @@ def _choose_for_gpu(characters: int, budget: Budget, speed: float, asked: Mappin
     layers = min(_MOST_LAYERS, max(1, round(characters / _LAYER_WEIGHTS)))
     width = int(_MOST_FOR_TEXT * math.sqrt(characters)) // _GPU_STEP * _GPU_STEP
     width = max(_GPU_STEP, min(_MOST_WIDTH, width))
-    model = replace(ModelConfig(num_layers=layers, hidden_size=width, embedding_size=_GPU_STEP), **asked)
+    model = replace(
+        ModelConfig(num_layers=layers, hidden_size=width, embedding_size=_GPU_STEP), **completed(asked, width)
+    )
 
     def read(lanes: int) -> float:
         """Characters in the budget, about; one in steps reads what ten minutes would."""
@@ -94,6 +98,18 @@ def _choose_for_gpu(characters: int, budget: Budget, speed: float, asked: Mappin
     if "dropout" not in asked:
         model = replace(model, dropout=_dropout(read(lanes) / max(characters, 1)))
     return Recipe(model, TrainingConfig(batch_size=lanes, bptt=window))
+
+
+def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_size) -> dict[str, Any]:
+    """What was asked of the model, and what follows from it: a tied embedding is as wide as the layers.
+
+    These have `hidden_size` units where nobody says.
+    """
+    known = dict(asked)
+    if known.get("tie"):
+        known.setdefault("hidden_size", known.get("embedding_size", hidden_size))
+        known.setdefault("embedding_size", known["hidden_size"])
+    return known
 
 
 def default_budget(characters: int, device: str, speed: float) -> Budget:
@@ -128,8 +144,9 @@ def operations(model: ModelConfig, vocabulary_size: int) -> float:
     """
     hidden = model.hidden_size
     blocks = make_cell(model).shapes(1, 1)["weight_hh"][0]
-    inputs = (2 * model.num_layers - 1) * hidden
-    return 3.0 * 2.0 * (blocks * hidden * inputs + hidden * vocabulary_size)
+    _, *above, decoder = input_sizes(model)
+    inputs = model.num_layers * hidden + sum(above)
+    return 3.0 * 2.0 * (blocks * hidden * inputs + decoder * vocabulary_size)
 
 
 def expected_characters(

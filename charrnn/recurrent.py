@@ -20,8 +20,10 @@ from charrnn.cells.cell import Cell, State
 from charrnn.cells.gru import GRU
 from charrnn.cells.lstm import LSTM
 from charrnn.cells.rnn import RNN
+from charrnn.config import ModelConfig
 from charrnn.fused.recurrence import Buffers, is_available, run_window
 from charrnn.noise import mask_scale
+from charrnn.wiring import decoder_input, input_sizes, layer_input, needs_embedding
 
 _KERNELS: dict[type[Cell], Callable[[int, int], nn.RNNBase]] = {LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN}
 _TWO_BIASES = {
@@ -84,13 +86,12 @@ StackState = tuple[State, ...]
 
 
 class Stack(nn.Module):
-    """Layers on each other; each one's output passes through dropout on its way up."""
+    """Layers on each other; each one's output passes through dropout on its way up, and past layers by `wiring`."""
 
-    def __init__(self, cell: Cell, num_layers: int, input_size: int, hidden_size: int, dropout: float) -> None:
+    def __init__(self, cell: Cell, config: ModelConfig) -> None:
         super().__init__()
-        sizes = [input_size, *[hidden_size] * (num_layers - 1)]
-        self.layers = nn.ModuleList(Layer(cell, size, hidden_size) for size in sizes)
-        self.dropout = dropout
+        self.config = config
+        self.layers = nn.ModuleList(Layer(cell, size, config.hidden_size) for size in input_sizes(config)[:-1])
 
     def forward(
         self,
@@ -101,19 +102,25 @@ class Stack(nn.Module):
         ids: Tensor | None = None,
         is_narrow: bool = False,
     ) -> tuple[Tensor, StackState]:
-        """`x` (T, B, I), or with `ids` (T, B) the embedding (V, I) whose rows they are -> (T, B, H).
+        """`x` (T, B, E), or with `ids` (T, B) the embedding (V, E) whose rows they are -> what the decoder reads.
 
         `masks`, one (T, B, H) for each layer, says which outputs dropout keeps; without them it is off, as it is
         outside training. `is_narrow`: see `Layer.forward`.
         """
-        after = []
+        config, after = self.config, []
+        embedded = gather(ids, x) if ids is not None and needs_embedding(config) else x
+        below: list[Tensor | None] = [embedded if ids is None or needs_embedding(config) else None]
         for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
+            if number:
+                x, ids = layer_input(config.skip, below, _side_by_side), None
             x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow)
-            ids = None
             after.append(layer_after)
-            if masks:
-                x = drop(x, self.dropout, masks[number])
-        return x, tuple(after)
+            below.append(drop(x, config.dropout, masks[number]) if masks else x)
+        return decoder_input(config.skip, below, _side_by_side), tuple(after)
+
+
+def _side_by_side(arrays: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(arrays), -1)
 
 
 def drop(x: Tensor, rate: float, mask: Tensor) -> Tensor:

@@ -206,8 +206,11 @@ def test_a_checkpoint_replaced_while_it_is_read_is_read_whole(path: Path, monkey
 def test_a_header_that_begins_like_a_pickle_or_a_zip_is_no_obstacle(tmp_path: Path) -> None:
     """The length of a header may be any number: one in 32 of them has a pickle's first byte, and one a zip's two."""
     first, whole = set(), tiny()
-    for width in [*range(0, 256, 8), 17_500]:
-        for more in range(0, 1800 if width == 17_500 else 8, 8):
+    save(tmp_path / "c.safetensors", replace(whole, corpus={**whole.corpus, "name": ""}))
+    shortest = int.from_bytes((tmp_path / "c.safetensors").read_bytes()[:8], "little")
+    zip_width = int.from_bytes(b"PK", "little") - shortest - 64
+    for width in [*range(0, 256, 8), zip_width]:
+        for more in range(0, 128 if width == zip_width else 8, 8):
             saved = replace(whole, corpus={**whole.corpus, "name": "x" * (width + more)})
             save(tmp_path / "c.safetensors", saved)
             start = (tmp_path / "c.safetensors").read_bytes()[:2]

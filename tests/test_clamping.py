@@ -18,7 +18,9 @@ from charrnn.inference.engine import make_engine
 from charrnn.inference.network import Network, NetworkState
 from charrnn.model import CharacterModel
 from charrnn.neurons.clamping import clamp, parse_clamp
+from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.record import Unit
+from charrnn.wiring import layer_input
 
 L, H, E, V, T = 2, 6, 5, 7, 40
 
@@ -47,11 +49,12 @@ class _Overwritten(Network):
         return tuple((self._over(layer, "h", state[0]), *state[1:]) for layer, state in enumerate(zero, 1))
 
     def observe(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[NetworkState, tuple[Gates, ...]]:
-        x, states = self.embedding[np.asarray(ids)], []
+        below, states = [self.embedding[np.asarray(ids)]], []
         for layer, old in enumerate(state, 1):
+            x = layer_input(self.config.skip, below, lambda arrays: np.concatenate(arrays, -1))
             new = getattr(self, "_" + self.config.cell)(layer, x, old)
             states.append(new)
-            x = new[0]
+            below.append(new[0])
         return tuple(states), ()
 
     def _lstm(self, layer: int, x: Any, state: State) -> State:
@@ -75,8 +78,10 @@ class _Overwritten(Network):
         return (self._over(layer, "h", np.tanh(x @ p["weight_ih"].T + state[0] @ p["weight_hh"].T + p["bias"])),)
 
 
-def _model(cell: str) -> tuple[ModelConfig, dict[str, npt.NDArray[np.float32]]]:
-    config = ModelConfig(cell=cell, num_layers=L, hidden_size=H, embedding_size=E)  # type: ignore[arg-type]
+def _model(cell: str, **wiring: Any) -> tuple[ModelConfig, dict[str, npt.NDArray[np.float32]]]:
+    config = ModelConfig(
+        **{"cell": cell, "num_layers": L, "hidden_size": H, "embedding_size": E, **wiring}  # type: ignore[arg-type]
+    )
     random = np.random.default_rng(5)
     shapes = parameter_shapes(config, V)
     return config, {name: random.normal(0, 0.7, shape).astype(np.float32) for name, shape in shapes.items()}
@@ -125,6 +130,46 @@ def test_holding_a_unit_is_overwriting_it(cell: str, number: int) -> None:
     np.testing.assert_allclose(theirs[:, 0].numpy(), np.stack(logits), atol=2e-5)
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize(
+    "wiring",
+    [
+        {"skip": "residual"},
+        {"skip": "residual", "embedding_size": H, "num_layers": 3},
+        {"skip": "dense", "num_layers": 3},
+        {"skip": "sum", "num_layers": 3},
+        {"tie": True, "embedding_size": H},
+        {"tie": True, "embedding_size": H, "skip": "sum"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("cell", HELD)
+def test_past_layers_and_in_a_tied_decoder_too(cell: str, wiring: dict[str, Any]) -> None:
+    """Written out with columns of their own, the weights compute what they did; a held unit is held for each reader."""
+    config, arrays = _model(cell, **wiring)
+    own_config, own = with_own_columns(config, arrays)
+    assert {name: array.shape for name, array in own.items()} == parameter_shapes(own_config, V)
+    free, spelled = Network(config, arrays), Network(own_config, own)
+    for held in HELD[cell]:
+        reference, engine = _Overwritten(config, arrays, held), make_engine(own_config, clamp(own_config, own, held))
+        states = [one.zero_state() for one in (free, spelled, reference, engine)]
+        for id_ in IDS:
+            logits = []
+            for place, one in enumerate((free, spelled, reference, engine)):
+                got, states[place] = one.step([id_], states[place])
+                logits.append(got)
+            np.testing.assert_allclose(logits[1], logits[0], atol=2e-5)
+            np.testing.assert_allclose(logits[3], logits[2], atol=2e-5)
+
+
+def test_columns_that_are_their_own_stay_where_they_are() -> None:
+    """The very same configuration and arrays."""
+    for wiring in ({}, {"skip": "dense"}):
+        config, arrays = _model("lstm", **wiring)
+        own = with_own_columns(config, arrays)
+        assert own[0] is config
+        assert own[1] is arrays
 
 
 def test_holding_nothing_changes_nothing() -> None:

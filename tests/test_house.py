@@ -18,6 +18,7 @@ from charrnn import checkpoint as checkpoints
 from charrnn import config
 from charrnn.catalogue import names
 from charrnn.cli.app import make_app
+from charrnn.records import field_help
 from tests.readme_options import table, with_tables
 from tests.tiny import tiny
 
@@ -122,7 +123,7 @@ def test_the_readme_mentions_no_option_that_is_gone() -> None:
 def test_every_field_is_documented(cls: type) -> None:
     """The string below a field is its documentation and its option's help."""
     for field in fields(cls):
-        assert len(config.field_help(cls, field.name)) > 10
+        assert len(field_help(cls, field.name)) > 10
 
 
 def test_every_setting_has_its_option() -> None:

@@ -28,6 +28,10 @@ def _state(cell: Cell, lanes: int = B, seed: int = 5) -> tuple[torch.Tensor, ...
     return tuple(_random(lanes, H, seed=seed + n) for n, _ in enumerate(cell.state_names))
 
 
+def _config(cell: Cell) -> ModelConfig:
+    return ModelConfig(cell=cell.name, num_layers=L, hidden_size=H, embedding_size=I)  # type: ignore[arg-type]
+
+
 @by_name
 def test_the_plain_loop_equals_the_fused_path(cell: Cell) -> None:
     """Outputs, final state and every gradient agree to 1e-5."""
@@ -50,7 +54,7 @@ def test_the_plain_loop_equals_the_fused_path(cell: Cell) -> None:
 def test_a_stack_equals_torchs_module_of_many_layers(cell: Cell) -> None:
     """Single layers on each other compute what one module with num_layers computes."""
     torch.manual_seed(1)
-    stack = Stack(cell, L, I, H, dropout=0.0)
+    stack = Stack(cell, _config(cell))
     reference = MODULES[cell.name](I, H, num_layers=L)
     with torch.no_grad():
         for number, layer in enumerate(stack.layers):
@@ -72,7 +76,7 @@ def test_a_stack_equals_torchs_module_of_many_layers(cell: Cell) -> None:
 def test_a_window_split_equals_the_whole(cell: Cell) -> None:
     """The state carried over a cut is all that the second part needs."""
     torch.manual_seed(2)
-    stack = Stack(cell, L, I, H, dropout=0.0)
+    stack = Stack(cell, _config(cell))
     x = _random(T, B, I)
     state = tuple(_state(cell) for _ in range(L))
     whole, whole_state = stack(x, state)
@@ -86,7 +90,7 @@ def test_a_window_split_equals_the_whole(cell: Cell) -> None:
 def test_lanes_do_not_touch_each_other(cell: Cell) -> None:
     """A batch of three equals three batches of one."""
     torch.manual_seed(3)
-    stack = Stack(cell, L, I, H, dropout=0.0)
+    stack = Stack(cell, _config(cell))
     x = _random(T, B, I)
     state = tuple(_state(cell) for _ in range(L))
     together, _ = stack(x, state)

@@ -4,7 +4,9 @@ Training, sampling, inspecting and the checkpoint all read these names, whicheve
 
     embedding                   (V, E)
     layers.<l>.<cell's name>    see the cells; l counts from 1, as the units' names do
-    decoder.weight              (V, H)
+    decoder.weight              (V, what the decoder reads: H, or more; see wiring.py). None where it is tied: then it
+                                is the embedding (Inan, Khosravi & Socher 2017, arXiv 1611.01462, section 4; Press &
+                                Wolf 2017, arXiv 1608.05859)
     decoder.bias                (V,)
 
 Shape letters: V vocabulary, E embedding size, H hidden size.
@@ -17,17 +19,19 @@ from collections.abc import Mapping
 from charrnn.arrays import Array, Arrays
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
+from charrnn.wiring import input_sizes
 
 
 def parameter_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
     """Name -> shape of every parameter, in a fixed order."""
     cell = make_cell(config)
     shapes: dict[str, tuple[int, ...]] = {"embedding": (vocabulary_size, config.embedding_size)}
-    for layer in range(1, config.num_layers + 1):
-        input_size = config.embedding_size if layer == 1 else config.hidden_size
+    *sizes, decoder_size = input_sizes(config)
+    for layer, input_size in enumerate(sizes, start=1):
         for name, shape in cell.shapes(input_size, config.hidden_size).items():
             shapes[f"layers.{layer}.{name}"] = shape
-    shapes["decoder.weight"] = (vocabulary_size, config.hidden_size)
+    if not config.tie:
+        shapes["decoder.weight"] = (vocabulary_size, decoder_size)
     shapes["decoder.bias"] = (vocabulary_size,)
     return shapes
 
@@ -36,3 +40,8 @@ def layer_parameters(arrays: Arrays, layer: int) -> Mapping[str, Array]:
     """The arrays of one layer (counted from 1) under the names its cell uses."""
     prefix = f"layers.{layer}."
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def decoder_weight(arrays: Arrays) -> Array:
+    """The decoder's matrix: its own, or the embedding where they are tied."""
+    return arrays["decoder.weight"] if "decoder.weight" in arrays else arrays["embedding"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from charrnn.config import field_help
+from charrnn.records import field_help
 
 
 def default_of(cls: type, name: str) -> Any:

@@ -12,6 +12,7 @@ import torch
 
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoint import Checkpoint
+from charrnn.config import ModelConfig
 from charrnn.corpus import Corpus
 from charrnn.device import describe_gpu, measured_speed, nominal_speed
 from charrnn.distributed import World
@@ -21,6 +22,7 @@ from charrnn.plan import Plan
 from charrnn.precision import choose_precision
 from charrnn.recipe import EPOCHS_ON_GPU, expected_characters
 from charrnn.runs import Run
+from charrnn.variants import variants
 
 # What a whole run, with its updates, validations and samples, keeps of the speed of a large matrix product.
 _KEPT = {"bf16": 0.42, "fp32": 0.6}
@@ -36,8 +38,8 @@ def describe(
     count = sum(prod(shape) for shape in parameter_shapes(model, vocabulary).values())
     precision = choose_precision(training.precision, device)
     yield (
-        f"{model.cell} {model.num_layers} x {model.hidden_size} ({count:,} parameters) on {corpus.name} "
-        f"({len(corpus):,} characters, {vocabulary} different), {training.batch_size} lanes x "
+        f"{model.cell} {model.num_layers} x {model.hidden_size}{_variants(model)} ({count:,} parameters) "
+        f"on {corpus.name} ({len(corpus):,} characters, {vocabulary} different), {training.batch_size} lanes x "
         f"{training.bptt}{_pieces(plan, world)}, {plan.budget} on {device.type} -> {run.folder}"
     )
     if resume is not None:
@@ -73,6 +75,11 @@ def describe(
         if gpu is IMAGINED:
             yield f"torch sees no NVIDIA GPU here: what follows holds for {gpu.name}"
         yield from explain(model, training.batch_size, precision, gpu, parts=parts)
+
+
+def _variants(model: ModelConfig) -> str:
+    said = variants(model)
+    return f" {said}" if said else ""
 
 
 def _pieces(plan: Plan, world: World) -> str:

@@ -15,8 +15,9 @@ import typer
 from charrnn.cli import steering
 from charrnn.cli.escapes import unescaped
 from charrnn.cli.options import CHECKPOINT, DEVICE, SAMPLING_THREADS, setting
-from charrnn.config import DeviceName, SamplingConfig, UnknownPolicy, WeightsName, field_help
+from charrnn.config import DeviceName, SamplingConfig, UnknownPolicy, WeightsName
 from charrnn.errors import UsageError
+from charrnn.records import field_help
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint

@@ -39,11 +39,13 @@ def clamped(loaded: Checkpoint, said: Sequence[str]) -> Checkpoint:
     if not said:
         return loaded
     from charrnn.neurons.clamping import clamp, parse_clamp
+    from charrnn.neurons.columns import with_own_columns
 
     held = dict(parse_clamp(one, loaded.model) for one in said)
     if len(held) < len(said):
         raise UsageError("--clamp holds one unit at two values", "give each unit once")
-    return replace(loaded, parameters=clamp(loaded.model, loaded.parameters, held))
+    model, parameters = with_own_columns(loaded.model, loaded.parameters)
+    return replace(loaded, model=model, parameters=clamp(model, parameters, held))
 
 
 def check(*, is_asked: bool, clamps: Sequence[str], others: dict[str, bool]) -> None:

@@ -19,11 +19,13 @@ from charrnn.config import (
     DecodeErrors,
     DeviceName,
     DivergencePolicy,
+    InitName,
     ModelConfig,
     Newlines,
     OptimizerName,
     PrecisionName,
     RunConfig,
+    SkipName,
     TrainingConfig,
 )
 
@@ -52,6 +54,16 @@ def train(
     ] = None,
     dropout: Annotated[float | None, setting(ModelConfig, "dropout", "--dropout", panel=_MODEL, shown=_CHOSEN)] = None,
     forget_bias: Annotated[float | None, setting(ModelConfig, "forget_bias", "--forget-bias", panel=_MODEL)] = None,
+    init: Annotated[InitName | None, setting(ModelConfig, "init", "--init", panel=_MODEL)] = None,
+    init_gain: Annotated[float | None, setting(ModelConfig, "init_gain", "--init-gain", panel=_MODEL)] = None,
+    chrono_range: Annotated[
+        int | None, setting(ModelConfig, "chrono_range", "--chrono-range", panel=_MODEL, metavar="CHARACTERS")
+    ] = None,
+    gate_bias: Annotated[
+        float | None, setting(ModelConfig, "gate_bias", "--gate-bias", panel=_MODEL, metavar="A")
+    ] = None,
+    tie: Annotated[bool | None, setting(ModelConfig, "tie", "--tie/--no-tie", panel=_MODEL, shown="no-tie")] = None,
+    skip: Annotated[SkipName | None, setting(ModelConfig, "skip", "--skip", panel=_MODEL)] = None,
     epochs: Annotated[
         float | None, typer.Option("--epochs", help="Passes over the training part.", rich_help_panel=_BUDGET)
     ] = None,
@@ -209,7 +221,8 @@ def train(
     given = {name: value for name, value in locals().items() if value is not None}
     request = Request(
         model=_said(given, cell="cell", num_layers="layers", hidden_size="hidden", embedding_size="embedding",
-                    dropout="dropout", forget_bias="forget_bias"),
+                    dropout="dropout", forget_bias="forget_bias", init="init", init_gain="init_gain",
+                    chrono_range="chrono_range", gate_bias="gate_bias", tie="tie", skip="skip"),
         data=_said(given, encoding="encoding", encoding_errors="encoding_errors", as_bytes="as_bytes",
                    newlines="newlines", validation_fraction="validation_fraction", test_fraction="test_fraction"),
         training=_said(given, batch_size="batch", bptt="bptt", state_reset="state_reset", optimizer="optimizer",
@@ -243,7 +256,9 @@ def _budget(epochs: float | None, steps: int | None, minutes: float | None) -> B
 
 def _check(request: Request) -> None:
     """Bad values are found before any text is read."""
-    ModelConfig(**request.model)
+    from charrnn.recipe import completed
+
+    ModelConfig(**completed(request.model))
     DataConfig(**request.data)
     TrainingConfig(**request.training)
     RunConfig(**request.run)

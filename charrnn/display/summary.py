@@ -13,6 +13,7 @@ from rich.text import Text
 from charrnn.checkpoint import Checkpoint
 from charrnn.display.curve import Chart, Line
 from charrnn.display.safe import visible
+from charrnn.variants import variants
 from charrnn.vocabulary import Vocabulary
 
 
@@ -50,7 +51,7 @@ def summary(path: str, checkpoint: Checkpoint) -> Iterator[RenderableType]:
     rows = {
         "checkpoint": path,
         "model": f"{model.cell}, {model.num_layers} x {model.hidden_size}, embedding {model.embedding_size}, "
-        f"dropout {model.dropout:g}",
+        f"dropout {model.dropout:g}" + (f", {said}" if (said := variants(model)) else ""),
         "parameters": f"{sum(counts.values()):,} ({by_part})",
         "vocabulary": _vocabulary_line(checkpoint.vocabulary),
         "corpus": f"{corpus['name']}: {corpus['characters']:,} characters "

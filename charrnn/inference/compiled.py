@@ -33,7 +33,7 @@ _MOST_THREADS = 4  # more read hardly faster, and wait for the slowest of them
 
 def is_available(config: ModelConfig) -> bool:
     """Whether this module can step such a model here."""
-    return config.cell in PLANS and find_library() is not None
+    return config.cell in PLANS and config.skip == "none" and find_library() is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,6 +199,10 @@ def make_engine(
 
     if is_available(config):
         return CompiledNetwork(config, parameters, weights=weights, threads=threads)
+    if weights != "float32" and config.skip != "none":
+        raise UsageError(
+            f"--weights is {weights!r}, and there is no compiled step for --skip {config.skip}", "leave --weights out"
+        )
     if weights != "float32":
         raise UsageError(
             f"--weights is {weights!r}, and this installation has no compiled step",

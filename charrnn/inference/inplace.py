@@ -37,8 +37,8 @@ _SIGMOIDS = {"lstm": 3, "gru": 2, "rnn": 0}
 
 
 def is_plain(config: ModelConfig) -> bool:
-    """Whether this module knows the cell."""
-    return config.cell in _BLOCKS
+    """Whether this module knows the cell, and how the layers stand on each other."""
+    return config.cell in _BLOCKS and config.skip == "none"
 
 
 def _arranged(cell: str, matrix: Floats, side: int, out: Floats) -> None:

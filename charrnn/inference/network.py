@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.cell import Gates, State
-from charrnn.cells.parameters import layer_parameters
+from charrnn.cells.parameters import decoder_weight, layer_parameters
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
 from charrnn.inference.engine import Floats, Stepwise
+from charrnn.wiring import decoder_input, layer_input
 
 NetworkState: TypeAlias = tuple[State, ...]
 """One state a layer, from the first."""
@@ -32,7 +33,7 @@ class Network(Stepwise):
         self.cell = make_cell(config)
         self.embedding = parameters["embedding"]
         self._layers = [layer_parameters(parameters, layer) for layer in range(1, config.num_layers + 1)]
-        self.decoder_weight = parameters["decoder.weight"]
+        self.decoder_weight = decoder_weight(parameters)
         self.decoder_bias = parameters["decoder.bias"]
 
     @property
@@ -56,7 +57,7 @@ class Network(Stepwise):
         """
         with np.errstate(over="ignore", invalid="ignore"):
             state, _ = self.observe(ids, state)
-            return self.decode(state), state
+            return self.decode(ids, state), state
 
     def observe(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[NetworkState, tuple[Gates, ...]]:
         """Reads one character in each lane: the new state and every layer's gates.
@@ -66,18 +67,21 @@ class Network(Stepwise):
         rows = np.asarray(ids, np.int32).view(np.uint32)  # -1 is no id, and not the last one either
         if len(rows) != len(state[0][0]):
             raise ValueError(f"{len(rows)} ids, the state has {len(state[0][0])} lanes")
-        x = self.embedding[rows]
+        below = [self.embedding[rows]]
         states, gates = [], []
         for p, layer_state in zip(self._layers, state, strict=True):
+            x = layer_input(self.config.skip, below, _side_by_side)
             new_state, layer_gates = self.cell.observe(p, x, layer_state)
             states.append(new_state)
             gates.append(layer_gates)
-            x = new_state[0]
+            below.append(new_state[0])
         return tuple(states), tuple(gates)
 
-    def decode(self, state: NetworkState) -> Floats:
-        """Logits (B, V) of the next character."""
-        logits: Floats = state[-1][0] @ self.decoder_weight.T + self.decoder_bias
+    def decode(self, ids: npt.ArrayLike, state: NetworkState) -> Floats:
+        """Logits (B, V) of the next character, from the state after reading `ids` (B,)."""
+        below = [self.embedding[np.asarray(ids)], *(layer[0] for layer in state)]
+        x = decoder_input(self.config.skip, below, _side_by_side)
+        logits: Floats = x @ self.decoder_weight.T + self.decoder_bias
         return logits
 
     def record(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[dict[str, Floats], NetworkState]:
@@ -93,3 +97,8 @@ class Network(Stepwise):
                     for name, value in zip(names, (*values[0], *values[1]), strict=True):
                         taken[name][place, layer] = value[0]
         return taken, state
+
+
+def _side_by_side(arrays: Sequence[Floats]) -> Floats:
+    joined: Floats = np.concatenate(arrays, -1)
+    return joined

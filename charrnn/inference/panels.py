@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.parameters import layer_parameters
+from charrnn.cells.parameters import decoder_weight, layer_parameters
 from charrnn.config import ModelConfig, WeightsName
 from charrnn.inference.engine import Floats, is_small_table
 from charrnn.inference.library import GROUP, LINE, SCRATCH, Layer, Matrix, Model, aligned
@@ -88,7 +88,7 @@ class Panels:
         bias[:V], bias[V:] = parameters["decoder.bias"], NEVER
         model.decoder_bias = self._keep(bias)
         model.decoder = self._pack(
-            parameters["decoder.weight"], (0,), V, _DECODER_ROWS, model.vocabulary_padded, "float32"
+            decoder_weight(parameters), (0,), V, _DECODER_ROWS, model.vocabulary_padded, "float32"
         )
 
     def _keep(self, array: npt.NDArray[Any]) -> int:

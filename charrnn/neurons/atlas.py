@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.parameters import parameter_shapes
+from charrnn.cells.initial import initial_arrays
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.neurons.labels import Label
@@ -316,19 +316,19 @@ def contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
         yield codes.copy()
 
 
+class _Source:
+    """Random numbers of numpy's."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.Generator(np.random.Philox(seed))
+
+    def normal(self, shape: tuple[int, ...]) -> Doubles:
+        return self._random.standard_normal(shape)
+
+    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> Doubles:
+        return self._random.uniform(low, high, shape)
+
+
 def untrained_arrays(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
     """Weights that nothing has been taught: drawn as training draws them, `model.initialise`, by another generator."""
-    random = np.random.Generator(np.random.Philox(seed))
-    bound, hidden = config.hidden_size**-0.5, config.hidden_size
-    arrays: dict[str, npt.NDArray[np.float32]] = {}
-    for name, shape in parameter_shapes(config, vocabulary_size).items():
-        if name == "embedding":
-            drawn = random.standard_normal(shape)
-        elif name.startswith("layers.") and "bias" in name:
-            drawn = np.zeros(shape)
-            if config.cell == "lstm":
-                drawn[hidden : 2 * hidden] = config.forget_bias
-        else:
-            drawn = random.uniform(-bound, bound, shape)
-        arrays[name] = drawn.astype(np.float32)
-    return arrays
+    return dict(initial_arrays(config, vocabulary_size, _Source(seed)))

@@ -29,6 +29,7 @@ from charrnn.inference.engine import make_engine
 from charrnn.neurons.ablation import Ablation, ablate
 from charrnn.neurons.atlas import from_characters
 from charrnn.neurons.clamping import clamp
+from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Unit, kinds, limits, record
 from charrnn.neurons.saturation import LEFT, RIGHT
@@ -219,6 +220,7 @@ def _moved(
     high: float,
 ) -> tuple[list[Moved], list[Moved]]:
     """Characters by what they add to the divergence of the mean distributions: sum of p ln(p / q)."""
+    config, parameters = with_own_columns(config, parameters)
     at_low, at_high = (_mean_probabilities(config, clamp(config, parameters, {unit: at}), ids) for at in (low, high))
     found = []
     for p, q in ((at_high, at_low), (at_low, at_high)):

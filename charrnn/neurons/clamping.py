@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from charrnn.config import ModelConfig
 from charrnn.errors import UsageError
+from charrnn.neurons.columns import reading_columns
 from charrnn.neurons.record import Unit, limits, parse_unit
 
 Array = npt.NDArray[np.float32]
@@ -57,6 +58,7 @@ def clamp(
 ) -> dict[str, Array]:
     """The parameters of the model in which each of these units keeps its value; `parameters` stay as they are.
 
+    The model is one whose columns are its own (`columns.with_own_columns`).
     Where h is held as well, nothing reads what leads to it: the others of its index are left alone.
     """
     changed = _Changed(config, parameters)
@@ -87,26 +89,27 @@ class _Changed:
         return self.arrays[name]
 
     def _readers(self, unit: Unit) -> list[tuple[Array, Array]]:
-        """The matrices of which a column reads this unit's output, each with the bias of the same rows."""
-        is_gru = self.config.cell == "gru"
-        above = f"layers.{unit.layer + 1}."
-        names = [(f"layers.{unit.layer}.weight_hh", f"layers.{unit.layer}.{'bias_hh' if is_gru else 'bias'}")]
-        if unit.layer == self.config.num_layers:
-            names.append(("decoder.weight", "decoder.bias"))
-        else:
-            names.append((above + "weight_ih", above + ("bias_ih" if is_gru else "bias")))
-        return [(self._own(matrix), self._own(bias)) for matrix, bias in names]
+        """The columns that read this unit's output, each with the bias of the same rows."""
+        names = {f"layers.{unit.layer}.weight_hh": 0, **reading_columns(self.config, unit.layer)}
+        return [(self._own(name)[:, first + unit.index], self._own(self._bias(name))) for name, first in names.items()]
+
+    def _bias(self, matrix: str) -> str:
+        """The name of the bias that is added to this matrix's product."""
+        place, _, kind = matrix.rpartition(".")
+        if place == "decoder":
+            return "decoder.bias"
+        return f"{place}.bias" + (kind.removeprefix("weight") if self.config.cell == "gru" else "")
 
     def hold_output(self, unit: Unit, value: float) -> None:
-        for matrix, bias in self._readers(unit):
-            bias += np.float32(value) * matrix[:, unit.index]
-            matrix[:, unit.index] = 0
+        for column, bias in self._readers(unit):
+            bias += np.float32(value) * column
+            column[:] = 0
 
     def hold_memory(self, unit: Unit, value: float) -> None:
         for kind, at in (("i", 1.0), ("f", 0.0), ("g", _HALF)):
             self.hold_gate(Unit(unit.layer, kind, unit.index), at)
-        for matrix, _ in self._readers(unit):
-            matrix[:, unit.index] *= np.float32(value / math.tanh(_HALF))
+        for column, _ in self._readers(unit):
+            column *= np.float32(value / math.tanh(_HALF))
 
     def hold_gate(self, unit: Unit, value: float) -> None:
         row = _GATES[self.config.cell].index(unit.kind) * self.config.hidden_size + unit.index
