@@ -26,12 +26,12 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DecodeErrors = Literal["strict", "replace"]
 Newlines = Literal["keep", "lf"]
 UnknownPolicy = Literal["error", "skip", "replace"]
-DivergencePolicy = Literal["stop", "rollback"]
 WeightsName = Literal["float32", "int8"]
 
 
 _MOST_LAYERS = 1000
-_WIDEST = 1 << 20
+WIDEST = 1 << 20
+"""Nothing here that is counted is larger."""
 
 OPTIONS = {
     "cell": "--cell",
@@ -70,6 +70,11 @@ OPTIONS = {
     "gate_bias": "--gate-bias",
     "tie": "--tie",
     "skip": "--skip",
+    "variational_dropout": "--variational-dropout",
+    "input_dropout": "--input-dropout",
+    "output_dropout": "--output-dropout",
+    "weight_drop": "--weight-drop",
+    "embedding_dropout": "--embedding-dropout",
 }
 """The command line's name for each field whose value decides what a run learns."""
 
@@ -106,23 +111,41 @@ class ModelConfig(Record):
     skip: SkipName = "none"
     """Connections past layers: residual (each layer's output is added to its input), dense (layers and decoder read all
     that is below them, side by side), or sum (the decoder reads the sum of all layers' outputs)."""
+    variational_dropout: float = 0.0
+    """Share dropped of what each layer and the decoder read, the same numbers all through a window; --dropout is then
+    off unless given."""
+    input_dropout: float | None = None
+    """The same for what the first layer reads; as --variational-dropout where not given."""
+    output_dropout: float | None = None
+    """The same for what the decoder reads; as --variational-dropout where not given."""
+    weight_drop: float = 0.0
+    """Share of the recurrent matrices' weights dropped, the same ones all through a window and in every lane."""
+    embedding_dropout: float = 0.0
+    """Share of characters whose embedding is dropped for a window, wherever they occur in it."""
 
     def __post_init__(self) -> None:
         one_of("--cell", self.cell, get_args(CellName))
         positive_integer("--layers", self.num_layers, _MOST_LAYERS)
-        positive_integer("--hidden", self.hidden_size, _WIDEST)
-        positive_integer("--embedding", self.embedding_size, _WIDEST)
+        positive_integer("--hidden", self.hidden_size, WIDEST)
+        positive_integer("--embedding", self.embedding_size, WIDEST)
         between("--dropout", self.dropout, 0.0, 1.0, high_included=False)
         require(is_number(self.forget_bias), "--forget-bias", self.forget_bias, "a finite number")
         one_of("--init", self.init, get_args(InitName))
         between("--init-gain", self.init_gain, 0.0, math.inf)
         if self.chrono_range is not None:
-            valid = isinstance(self.chrono_range, int) and 3 <= self.chrono_range <= _WIDEST
-            require(valid, "--chrono-range", self.chrono_range, f"a whole number from 3 to {_WIDEST:,}")
+            valid = isinstance(self.chrono_range, int) and 3 <= self.chrono_range <= WIDEST
+            require(valid, "--chrono-range", self.chrono_range, f"a whole number from 3 to {WIDEST:,}")
         if self.gate_bias is not None:
             require(is_number(self.gate_bias), "--gate-bias", self.gate_bias, "a finite number")
         require(isinstance(self.tie, bool), "--tie", self.tie, "true or false")
         one_of("--skip", self.skip, get_args(SkipName))
+        between("--variational-dropout", self.variational_dropout, 0.0, 1.0, high_included=False)
+        if self.input_dropout is not None:
+            between("--input-dropout", self.input_dropout, 0.0, 1.0, high_included=False)
+        if self.output_dropout is not None:
+            between("--output-dropout", self.output_dropout, 0.0, 1.0, high_included=False)
+        between("--weight-drop", self.weight_drop, 0.0, 1.0, high_included=False)
+        between("--embedding-dropout", self.embedding_dropout, 0.0, 1.0, high_included=False)
         check_initial(self)
         check_wiring(self)
 
@@ -202,8 +225,8 @@ class TrainingConfig(Record):
     """Seed of initial weights, dropout and state resets."""
 
     def __post_init__(self) -> None:
-        positive_integer("--batch", self.batch_size, _WIDEST)
-        positive_integer("--bptt", self.bptt, _WIDEST)
+        positive_integer("--batch", self.batch_size, WIDEST)
+        positive_integer("--bptt", self.bptt, WIDEST)
         between("--state-reset", self.state_reset, 0.0, 1.0)
         one_of("--optimizer", self.optimizer, get_args(OptimizerName))
         between("--average", self.average, 0.0, 1.0)
@@ -261,47 +284,6 @@ class Budget(Record):
 
     def __str__(self) -> str:
         return f"{self.amount:g} {self.unit if self.amount != 1 else self.unit[:-1]}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunConfig(Record):
-    """What a run reports, keeps and does in trouble. Nothing here changes the course of the numbers, bar a rollback."""
-
-    log_every: int = 50
-    """Steps between lines of metrics.jsonl."""
-    validate_every: int | None = None
-    """Steps between validations. By default up to about twenty over the budget, more at first; fewer where they would
-    take more than a thirteenth of a budget in minutes, or score more than one character for six trained on."""
-    sample_every: int | None = None
-    """Steps between samples; 0 for none. By default about twenty over the budget, more at first."""
-    sample_length: int = 300
-    """Characters in a sample."""
-    sample_temperature: float = 0.8
-    """Temperature of the samples printed in training."""
-    prime: str = ""
-    """Text the samples begin with; by default they begin as a line of the corpus does."""
-    save_every: float = 60.0
-    """Seconds between saves of last.safetensors (each validation saves too)."""
-    patience: int | None = None
-    """Stop when this many validations in a row bring no new best."""
-    accumulate: int = 1
-    """Compute each step in this many parts of the lanes, one after the other: less memory, the same result."""
-    on_divergence: DivergencePolicy = "stop"
-    """When loss or gradient is not finite: stop (exit status 5), or rollback to the last save at half the rate."""
-
-    def __post_init__(self) -> None:
-        positive_integer("--log-every", self.log_every)
-        if self.validate_every is not None:
-            positive_integer("--validate-every", self.validate_every)
-        if self.sample_every is not None:
-            between("--sample-every", self.sample_every, 0, math.inf)
-        positive_integer("--sample-length", self.sample_length)
-        between("--sample-temperature", self.sample_temperature, 0.0, math.inf)
-        between("--save-every", self.save_every, 0.0, math.inf)
-        if self.patience is not None:
-            positive_integer("--patience", self.patience)
-        positive_integer("--accumulate", self.accumulate, _WIDEST)
-        one_of("--on-divergence", self.on_divergence, get_args(DivergencePolicy))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

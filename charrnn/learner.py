@@ -233,7 +233,9 @@ class Learner:
         """Gradients of the mean loss over all lanes, scaled; this process's part of the loss, and the state after."""
         config, training = self._config, self._training
         all_lanes = training.batch_size
-        noise = draw_noise(self._random, config, len(inputs), all_lanes, training.state_reset)
+        noise = draw_noise(
+            self._random, config, len(inputs), all_lanes, training.state_reset, self.model.vocabulary_size
+        )
         noise = noise.of_lanes(self._lanes) if not self.world.is_alone else noise
         state = reset(self._carry, noise.kept)
         for parameter in self._parameters:
@@ -264,7 +266,7 @@ class Learner:
             inputs, targets = inputs[:, part].contiguous(), targets[:, part].contiguous()
             state, noise = lanes_of(state, part), noise.of_lanes(part)
         with products(self.precision, self.device):
-            logits, after = self._network(inputs, state, noise.masks, is_narrow=self._is_narrow)
+            logits, after = self._network(inputs, state, noise, is_narrow=self._is_narrow)
             loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
         return loss, tuple(tuple(array.detach() for array in layer) for layer in after)
 

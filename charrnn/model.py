@@ -8,7 +8,7 @@ Shape letters: T time, B lanes, E embedding size, H hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
 from charrnn.fused.decoder import decode
+from charrnn.noise import QUIET, Noise
 from charrnn.recurrent import Layer, Stack, StackState
 from charrnn.wiring import input_sizes
 
@@ -77,13 +78,14 @@ class CharacterModel(nn.Module):
         return tuple(self.cell.zero_state(layer.arrays(), lanes) for layer in self._layers())
 
     def forward(
-        self, ids: Tensor, state: StackState, masks: Sequence[Tensor] = (), *, is_narrow: bool = False
+        self, ids: Tensor, state: StackState, noise: Noise = QUIET, *, is_narrow: bool = False
     ) -> tuple[Tensor, StackState]:
         """`ids` (T, B) -> logits of each one's successor (T, B, V), and the state after the window.
 
-        `masks` and `is_narrow`: see `Stack.forward`.
+        `noise` and `is_narrow`: see `Stack.forward`. Of a tied embedding only what is read is dropped.
         """
-        x, state = self.stack(self.embedding, state, masks, ids=ids, is_narrow=is_narrow)
+        embedding = self.embedding if noise.characters is None else self.embedding * noise.characters
+        x, state = self.stack(embedding, state, noise, ids=ids, is_narrow=is_narrow)
         if is_narrow and torch.is_grad_enabled():
             return decode(x, self.decoder.weight, self.decoder.bias), state
         return linear(x, self.decoder.weight, self.decoder.bias), state

@@ -1,12 +1,21 @@
-"""What a step of training draws at random: dropout masks, and the lanes whose state is reset.
+"""What a step of training draws at random: what is dropped, and the lanes whose state is reset.
 
 Everything is drawn for all lanes of the batch, in one order, and whoever computes some of them takes their part. So the
 numbers do not depend on how many processes or pieces a step is split into. Knows generators. Refuses to know what the
 noise is for.
 
-Srivastava et al. 2014 (JMLR 15) for dropout, on outputs only as in Zaremba et al. 2014 (arXiv 1409.2329).
+    dropout       m * h, m for each layer, step, lane and unit (Srivastava et al. 2014, JMLR 15), on outputs only
+                  (Zaremba et al. 2014, arXiv 1409.2329)
+    variational   m * x on what layers and decoder read, m for each lane and unit, the same in all steps of a window
+                  (Gal & Ghahramani 2016, arXiv 1512.05287, section 4; without theirs on h in the recurrence)
+    weight drop   (m * W_hh) h, m for each weight, the same in all steps and lanes of a window (DropConnect of Wan et
+                  al. 2013 on the recurrent matrices: Merity, Keskar & Socher 2018, arXiv 1708.02182, section 2)
+    embedding     m * e, m for each character of the vocabulary: its embedding is dropped wherever it occurs in a
+                  window (Gal & Ghahramani 2016, section 4.2; Merity et al. 2018, section 4.3)
 
-Shape letters: T window, B lanes, H hidden size.
+m is 0, or what keeps the mean.
+
+Shape letters: T window, B lanes, I inputs, H hidden size, G gates, V vocabulary, L layers.
 """
 
 from __future__ import annotations
@@ -16,7 +25,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
+from charrnn.wiring import input_sizes
 
 _LEVELS = 1 << 16  # sixteen random bits decide on a number
 
@@ -29,13 +40,34 @@ class Noise(NamedTuple):
     kept: Tensor | None = None
     """(B, 1): 0 for lanes that begin from the zero state, 1 for the others; None where all go on."""
 
+    inputs: tuple[Tensor | None, ...] = ()
+    """For what each layer reads, and last the decoder, its factors (1, B, I) all through the window; or no factors."""
+    recurrent: tuple[Tensor, ...] = ()
+    """For each layer, the factors (G H, H) of its recurrent matrix."""
+    characters: Tensor | None = None
+    """(V, 1): the factors of the embedding."""
+
     def of_lanes(self, lanes: slice) -> Noise:
-        """The part of some lanes."""
-        kept = None if self.kept is None else self.kept[lanes]
-        return Noise(tuple(mask[:, lanes] for mask in self.masks), kept)
+        """The part of some lanes; what holds for all of them stays."""
+        return self._replace(
+            masks=tuple(mask[:, lanes] for mask in self.masks),
+            kept=None if self.kept is None else self.kept[lanes],
+            inputs=tuple(None if factors is None else factors[:, lanes] for factors in self.inputs),
+        )
 
 
-def draw_noise(generator: torch.Generator, model: ModelConfig, window: int, lanes: int, state_reset: float) -> Noise:
+QUIET = Noise()
+"""None at all, as outside training."""
+
+
+def draw_noise(
+    generator: torch.Generator,
+    model: ModelConfig,
+    window: int,
+    lanes: int,
+    state_reset: float,
+    vocabulary_size: int,
+) -> Noise:
     """The next numbers of `generator`, on its device."""
     kept = None
     if state_reset:
@@ -44,7 +76,34 @@ def draw_noise(generator: torch.Generator, model: ModelConfig, window: int, lane
     if model.dropout:
         shape = (window, lanes, model.hidden_size)
         masks = tuple(draw_mask(generator, model.dropout, shape) for _ in range(model.num_layers))
-    return Noise(masks, kept)
+    H, rates = model.hidden_size, variational_rates(model)
+    inputs: tuple[Tensor | None, ...] = ()
+    if any(rates):
+        sizes = [(1, lanes, size) for size in input_sizes(model)]
+        inputs = tuple(
+            draw_factors(generator, rate, size) if rate else None for rate, size in zip(rates, sizes, strict=True)
+        )
+    recurrent: tuple[Tensor, ...] = ()
+    if model.weight_drop:
+        matrix = make_cell(model).shapes(H, H)["weight_hh"]
+        recurrent = tuple(draw_factors(generator, model.weight_drop, matrix) for _ in range(model.num_layers))
+    characters = None
+    if model.embedding_dropout:
+        characters = draw_factors(generator, model.embedding_dropout, (vocabulary_size, 1))
+    return Noise(masks, kept, inputs, recurrent, characters)
+
+
+def variational_rates(model: ModelConfig) -> list[float]:
+    """Of what each layer reads, from the first, and last of what the decoder reads: (L + 1)."""
+    between = model.variational_dropout
+    first = between if model.input_dropout is None else model.input_dropout
+    last = between if model.output_dropout is None else model.output_dropout
+    return [first, *[between] * (model.num_layers - 1), last]
+
+
+def draw_factors(generator: torch.Generator, rate: float, shape: tuple[int, ...]) -> Tensor:
+    """0 for a share of about `rate`, else what keeps the mean."""
+    return draw_mask(generator, rate, shape).float() * mask_scale(rate)
 
 
 def draw_mask(generator: torch.Generator, rate: float, shape: tuple[int, ...]) -> Tensor:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charrnn.batches import Ring
-from charrnn.config import Budget, RunConfig
+from charrnn.config import Budget
+from charrnn.reporting import RunConfig
 
 _VALIDATIONS = 20
 _FIRST_SHARE = 0.01

@@ -66,7 +66,7 @@ def choose(
     epochs = expected_characters(model, 64, speed, minutes * 60) / max(characters, 1)
     if budget.epochs is not None:
         epochs = budget.epochs
-    if "dropout" not in asked:
+    if _wants_dropout(asked):
         model = replace(model, dropout=_dropout(epochs))
     return Recipe(model, TrainingConfig())
 
@@ -95,7 +95,7 @@ def _choose_for_gpu(characters: int, budget: Budget, speed: float, asked: Mappin
     useful = _MOST_READ * characters
     fitting = [rung for rung in _LADDER if min(read(rung[0]), useful) >= _UPDATES * math.prod(rung)]
     lanes, window = max(fitting, default=_LADDER[0], key=math.prod)
-    if "dropout" not in asked:
+    if _wants_dropout(asked):
         model = replace(model, dropout=_dropout(read(lanes) / max(characters, 1)))
     return Recipe(model, TrainingConfig(batch_size=lanes, bptt=window))
 
@@ -135,6 +135,12 @@ def _width(work: float, characters: int) -> int:
 def _dropout(epochs: float) -> float:
     """None while nearly every character is new; more, the more often it is seen again."""
     return round(min(0.6, max(0.0, 0.17 * math.log2(max(epochs, 1.0) / _FRESH_EPOCHS))), 2)
+
+
+def _wants_dropout(asked: Mapping[str, Any]) -> bool:
+    """Whether its rate is for us to choose: neither given nor in the place of another kind."""
+    others = ("variational_dropout", "input_dropout", "output_dropout")
+    return "dropout" not in asked and not any(asked.get(name) for name in others)
 
 
 def operations(model: ModelConfig, vocabulary_size: int) -> float:

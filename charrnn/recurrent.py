@@ -11,6 +11,7 @@ Shape letters: T time, B lanes, I input size, H hidden size.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,11 @@ from charrnn.cells.lstm import LSTM
 from charrnn.cells.rnn import RNN
 from charrnn.config import ModelConfig
 from charrnn.fused.recurrence import Buffers, is_available, run_window
-from charrnn.noise import mask_scale
+from charrnn.noise import QUIET, Noise, mask_scale
 from charrnn.wiring import decoder_input, input_sizes, layer_input, needs_embedding
 
 _KERNELS: dict[type[Cell], Callable[[int, int], nn.RNNBase]] = {LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN}
+_FUNCTIONS: dict[type[Cell], Callable[..., Any]] = {LSTM: torch.lstm, GRU: torch.gru, RNN: torch.rnn_tanh}
 _TWO_BIASES = {
     "weight_ih": "weight_ih_l0",
     "weight_hh": "weight_hh_l0",
@@ -53,23 +55,44 @@ class Layer(nn.Module):
         return {name: getattr(self.kernel, inner) for name, inner in self._names.items()}
 
     def forward(
-        self, x: Tensor, state: State, ids: Tensor | None = None, *, is_narrow: bool = False
+        self,
+        x: Tensor,
+        state: State,
+        ids: Tensor | None = None,
+        *,
+        is_narrow: bool = False,
+        factors: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """The fused path: `x` (T, B, I) and the state before -> outputs (T, B, H) and the state after.
 
         With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. With `is_narrow` products are made
-        of bfloat16 numbers, where `device.choose_precision` allows it.
+        of bfloat16 numbers, where `device.choose_precision` allows it. `factors` multiply the recurrent matrix.
         """
+        p: dict[str, Tensor] = dict(self.arrays())
+        if factors is not None:
+            p["weight_hh"] = p["weight_hh"] * factors
         if is_available(x, *state):
             if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
                 x, ids = gather(ids, x), None
-            return run_window(self.cell.name, self.arrays(), x, ids, state, self._memory, is_narrow=is_narrow)
+            return run_window(self.cell.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
         if ids is not None:
             x = gather(ids, x)
         packed = tuple(array.unsqueeze(0) for array in state)
         is_single = len(packed) == 1
-        output, after = self.kernel(x, packed[0] if is_single else packed)
+        given = packed[0] if is_single else packed
+        output, after = self.kernel(x, given) if factors is None else self._with(p, x, given)
         return output, tuple(array.squeeze(0) for array in ((after,) if is_single else after))
+
+    def _with(self, p: Mapping[str, Tensor], x: Tensor, state: Tensor | tuple[Tensor, ...]) -> Any:
+        """What `kernel` computes, with other weights than its own."""
+        own = {inner: p[name] for name, inner in self._names.items()}
+        weights = [own.get(name, self.kernel.get_parameter(name)) for name in _TWO_BIASES.values()]
+        # Side by side in memory, as cuDNN wants them.
+        flat = torch.split(torch.cat([weight.flatten() for weight in weights]), [weight.numel() for weight in weights])
+        beside = [piece.view_as(weight) for piece, weight in zip(flat, weights, strict=True)]
+        function = _FUNCTIONS[type(self.cell)]
+        result = function(x, state, beside, True, 1, 0.0, self.kernel.training, False, False)
+        return (result[0], tuple(result[1:])) if len(result) > 2 else result
 
     def loop(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """The plain loop: the same as `forward`, a step at a time."""
@@ -97,15 +120,14 @@ class Stack(nn.Module):
         self,
         x: Tensor,
         state: StackState,
-        masks: Sequence[Tensor] = (),
+        noise: Noise = QUIET,
         *,
         ids: Tensor | None = None,
         is_narrow: bool = False,
     ) -> tuple[Tensor, StackState]:
         """`x` (T, B, E), or with `ids` (T, B) the embedding (V, E) whose rows they are -> what the decoder reads.
 
-        `masks`, one (T, B, H) for each layer, says which outputs dropout keeps; without them it is off, as it is
-        outside training. `is_narrow`: see `Layer.forward`.
+        `noise` says what is dropped. `is_narrow`: see `Layer.forward`.
         """
         config, after = self.config, []
         embedded = gather(ids, x) if ids is not None and needs_embedding(config) else x
@@ -113,10 +135,16 @@ class Stack(nn.Module):
         for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
             if number:
                 x, ids = layer_input(config.skip, below, _side_by_side), None
-            x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow)
+            kept = noise.inputs[number] if noise.inputs else None
+            if kept is not None:
+                x, ids = (x if ids is None else gather(ids, x)) * kept, None
+            factors = noise.recurrent[number] if noise.recurrent else None
+            x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow, factors=factors)
             after.append(layer_after)
-            below.append(drop(x, config.dropout, masks[number]) if masks else x)
-        return decoder_input(config.skip, below, _side_by_side), tuple(after)
+            below.append(drop(x, config.dropout, noise.masks[number]) if noise.masks else x)
+        x = decoder_input(config.skip, below, _side_by_side)
+        kept = noise.inputs[-1] if noise.inputs else None
+        return x if kept is None else x * kept, tuple(after)
 
 
 def _side_by_side(arrays: Sequence[Tensor]) -> Tensor:

@@ -78,6 +78,15 @@ def test_two_processes_are_one(folder: Path) -> None:
     _assert_nearly_the_same_run(folder / "in-parts", folder / "alone")
 
 
+def test_they_drop_the_same_weights_and_characters(folder: Path) -> None:
+    """What is dropped for all lanes is drawn by each process, and comes out the same."""
+    more = ["--variational-dropout", "0.3", "--weight-drop", "0.4", "--embedding-dropout", "0.2", "--tie"]
+    more += ["--embedding", "8", "--skip", "sum"]
+    _alone(folder, "--out", "alone", *more)
+    _together(folder, "--out", "together", *more)
+    _assert_nearly_the_same_run(folder / "together", folder / "alone")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_exactly(folder: Path) -> None:
     """The last of two gets SIGTERM after step 9: both save, exit with 143, and go on bit for bit."""

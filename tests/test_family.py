@@ -27,6 +27,7 @@ from charrnn.variants import variants
 from tests.runs_compared import assert_same_run
 from tests.test_resume import REQUEST, _train
 
+# fmt: off
 MODELS: dict[str, dict[str, Any]] = {
     "orthogonal": {"init": "orthogonal", "init_gain": 1.1},
     "identity": {"cell": "rnn", "init": "identity"},
@@ -35,8 +36,15 @@ MODELS: dict[str, dict[str, Any]] = {
     "tie": {"tie": True, "embedding_size": 6},
     "residual": {"skip": "residual", "num_layers": 3},
     "dense": {"skip": "dense"},
+    "variational dropout": {"variational_dropout": 0.3, "dropout": 0.0},
+    "weight drop": {"weight_drop": 0.5},
+    "every dropout": {
+        "variational_dropout": 0.3, "input_dropout": 0.1, "output_dropout": 0.2, "weight_drop": 0.2,
+        "embedding_dropout": 0.2, "cell": "gru",
+    },
     "sum and tie": {"skip": "sum", "tie": True, "embedding_size": 6, "cell": "gru"},
 }
+# fmt: on
 TRAINING: dict[str, dict[str, Any]] = {}
 NAMES = [*MODELS, *TRAINING]
 
@@ -73,6 +81,9 @@ def test_it_resumes_exactly_and_every_engine_agrees(corpus: Corpus, tmp_path: Pa
         "--gate-bias 1",
         "--tie",
         "--skip dense --layers 2",
+        "--variational-dropout 0.3",
+        "--input-dropout 0.2 --output-dropout 0.2",
+        "--weight-drop 0.4 --embedding-dropout 0.1",
         "--skip sum --layers 2 --tie",
     ],
 )

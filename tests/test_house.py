@@ -19,6 +19,7 @@ from charrnn import config
 from charrnn.catalogue import names
 from charrnn.cli.app import make_app
 from charrnn.records import field_help
+from charrnn.reporting import RunConfig
 from tests.readme_options import table, with_tables
 from tests.tiny import tiny
 
@@ -30,7 +31,7 @@ CONFIGURATIONS = [
     config.DataConfig,
     config.TrainingConfig,
     config.Budget,
-    config.RunConfig,
+    RunConfig,
     config.SamplingConfig,
 ]
 
@@ -145,7 +146,7 @@ def test_the_help_shows_the_configurations_defaults() -> None:
         "beta2": config.TrainingConfig().beta2,
         "decay": config.TrainingConfig().decay,
         "test_fraction": config.DataConfig().test_fraction,
-        "sample_length": config.RunConfig().sample_length,
+        "sample_length": RunConfig().sample_length,
         "forget_bias": config.ModelConfig().forget_bias,
     }
     for name, default in shown.items():

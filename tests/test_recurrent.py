@@ -11,7 +11,7 @@ from charrnn.cells.gru import GRU
 from charrnn.cells.lstm import LSTM
 from charrnn.cells.rnn import RNN
 from charrnn.config import ModelConfig
-from charrnn.noise import Noise, draw_mask, draw_noise
+from charrnn.noise import QUIET, draw_mask, draw_noise
 from charrnn.recurrent import Layer, Stack, drop
 
 T, B, I, H, L = 7, 3, 5, 4, 2  # noqa: E741 - the letter the equations use
@@ -127,9 +127,9 @@ def test_dropout_keeps_the_mean_and_follows_its_generator() -> None:
 def test_noise_is_drawn_for_all_lanes_and_taken_in_parts() -> None:
     """At rate 0 there is none of either kind; the parts of the lanes are the whole, in their order."""
     off = ModelConfig(num_layers=2, hidden_size=H, dropout=0.0)
-    assert draw_noise(torch.Generator(), off, T, B, 0.0) == Noise()
+    assert draw_noise(torch.Generator(), off, T, B, 0.0, 5) == QUIET
     model = ModelConfig(num_layers=2, hidden_size=H, dropout=0.4)
-    noise = draw_noise(torch.Generator().manual_seed(1), model, T, 6, 0.5)
+    noise = draw_noise(torch.Generator().manual_seed(1), model, T, 6, 0.5, 5)
     parts = [noise.of_lanes(slice(start, start + 2)) for start in (0, 2, 4)]
     assert noise.kept is not None
     assert torch.equal(torch.cat([part.kept for part in parts if part.kept is not None]), noise.kept)

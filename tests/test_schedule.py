@@ -10,8 +10,9 @@ import pytest
 
 from charrnn import schedule
 from charrnn.batches import Ring
-from charrnn.config import Budget, RunConfig, TrainingConfig
+from charrnn.config import Budget, TrainingConfig
 from charrnn.pace import Counters, Pace
+from charrnn.reporting import RunConfig
 from charrnn.schedule import learning_rate
 
 

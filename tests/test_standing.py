@@ -14,10 +14,11 @@ import torch
 from charrnn.batches import Ring
 from charrnn.cli import signals
 from charrnn.cli.signals import StopOnSignal
-from charrnn.config import Budget, RunConfig
+from charrnn.config import Budget
 from charrnn.distributed import ALONE, World
 from charrnn.events import Finished, Progress
 from charrnn.pace import Counters, Pace
+from charrnn.reporting import RunConfig
 from charrnn.standing import finished, place, progress_of
 from charrnn.tally import Tally, load_tallies, tally_arrays
 

@@ -18,16 +18,15 @@ from charrnn.config import (
     DecayName,
     DecodeErrors,
     DeviceName,
-    DivergencePolicy,
     InitName,
     ModelConfig,
     Newlines,
     OptimizerName,
     PrecisionName,
-    RunConfig,
     SkipName,
     TrainingConfig,
 )
+from charrnn.reporting import DivergencePolicy, RunConfig
 
 if TYPE_CHECKING:
     from charrnn.plan import Request
@@ -64,6 +63,19 @@ def train(
     ] = None,
     tie: Annotated[bool | None, setting(ModelConfig, "tie", "--tie/--no-tie", panel=_MODEL, shown="no-tie")] = None,
     skip: Annotated[SkipName | None, setting(ModelConfig, "skip", "--skip", panel=_MODEL)] = None,
+    variational_dropout: Annotated[
+        float | None, setting(ModelConfig, "variational_dropout", "--variational-dropout", panel=_MODEL)
+    ] = None,
+    input_dropout: Annotated[
+        float | None, setting(ModelConfig, "input_dropout", "--input-dropout", panel=_MODEL)
+    ] = None,
+    output_dropout: Annotated[
+        float | None, setting(ModelConfig, "output_dropout", "--output-dropout", panel=_MODEL)
+    ] = None,
+    weight_drop: Annotated[float | None, setting(ModelConfig, "weight_drop", "--weight-drop", panel=_MODEL)] = None,
+    embedding_dropout: Annotated[
+        float | None, setting(ModelConfig, "embedding_dropout", "--embedding-dropout", panel=_MODEL)
+    ] = None,
     epochs: Annotated[
         float | None, typer.Option("--epochs", help="Passes over the training part.", rich_help_panel=_BUDGET)
     ] = None,
@@ -222,7 +234,9 @@ def train(
     request = Request(
         model=_said(given, cell="cell", num_layers="layers", hidden_size="hidden", embedding_size="embedding",
                     dropout="dropout", forget_bias="forget_bias", init="init", init_gain="init_gain",
-                    chrono_range="chrono_range", gate_bias="gate_bias", tie="tie", skip="skip"),
+                    chrono_range="chrono_range", gate_bias="gate_bias", tie="tie", skip="skip",
+                    variational_dropout="variational_dropout", input_dropout="input_dropout",
+                    output_dropout="output_dropout", weight_drop="weight_drop", embedding_dropout="embedding_dropout"),
         data=_said(given, encoding="encoding", encoding_errors="encoding_errors", as_bytes="as_bytes",
                    newlines="newlines", validation_fraction="validation_fraction", test_fraction="test_fraction"),
         training=_said(given, batch_size="batch", bptt="bptt", state_reset="state_reset", optimizer="optimizer",
