@@ -113,6 +113,17 @@ def test_extremes_keep_apart() -> None:
     assert extremes(values, count=9, apart=4) == [7, 1]
 
 
+def test_brackets_and_colons_of_a_text_are_no_markup(card: Card) -> None:
+    """What rich would take for a closing tag, a colour or a picture stands in the table as it stands in the text."""
+    text, tricky = list(TEXT), "[/b] [red]:smile:"
+    text[card.highest[0] - len(tricky) : card.highest[0]] = tricky
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    for piece in draw(list(card_pieces(card, "".join(text), list("abcdefghi"), "L1.h17"))):
+        console.print(piece)
+    shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert any(tricky in line and "\u25c2" in line for line in shown)
+
+
 def test_a_card_fits_and_drives_neither_terminal_nor_page(card: Card) -> None:
     """At 80 columns; a text with an escape sequence, a bidirectional mark and a script in it is shown."""
     text = list(TEXT)
