@@ -18,7 +18,7 @@ from rich.console import Console
 from charrnn import checkpoint as checkpoints
 from charrnn.cli.app import main
 from charrnn.display.card import card_pieces
-from charrnn.display.report import draw, page
+from charrnn.display.report import Prose, draw, page
 from charrnn.inference.network import Network
 from charrnn.neurons.card import Card, autocorrelation_length, extremes, make_card
 from charrnn.neurons.clamping import clamp
@@ -179,6 +179,24 @@ def test_cards_from_the_command_line(inspect: Callable[..., tuple[int, str, str]
     assert one["highest"][0]["text"] in TEXT
     assert one["ablation"]["unit"] == "L1.h17"
     assert "Where it is lowest" in Path("card.html").read_text("utf-8")
+    assert "over the first 3,000 characters" in " ".join(inspect("text.txt", "-u", "L1.h17", "--card")[1].split())
     status, out, err = inspect("text.txt", "-u", "L1.h17", "--card", "-n", "150")
     assert (status, out) == (3, "")
     assert "too few to know a unit by" in err
+
+
+def test_a_unit_named_twice_is_one(inspect: Callable[..., tuple[int, str, str]]) -> None:
+    """In the coloured text, on cards and in prices."""
+    for heading, *view in ("L1.h17   -1",), ("Where it is highest", "--card"), ("held at its mean,", "--ablate"):
+        status, out, _ = inspect("text.txt", "-u", "L1.h17", "-u", "L1.h17", *view)
+        assert status == 0
+        assert out.count(heading) == 1
+
+
+def test_a_unit_that_never_moves_is_said_to(card: Card) -> None:
+    """Not that its autocorrelation lasts, which it does not have."""
+    still = replace(card, values=np.zeros_like(card.values), memory=None)
+    pieces = card_pieces(still, TEXT, list("abcdefghi"), "x")
+    said = " ".join(piece.text for piece in pieces if isinstance(piece, Prose))
+    assert "It never moves." in said
+    assert "autocorrelation" not in said
