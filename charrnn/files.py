@@ -34,7 +34,8 @@ def _explain(error: OSError, path: Path, doing: str) -> CharrnnError:
         return ResourceError(
             f"no room left {doing} {path}: {reason}", "free some space; what was there before is untouched"
         )
-    return UsageError(f"cannot go on {doing} {path}: {reason}", "choose a place that can be written to")
+    hint = "check its name and its permissions" if "reading" in doing else "choose a place that can be written to"
+    return UsageError(f"cannot go on {doing} {path}: {reason}", hint)
 
 
 @contextlib.contextmanager

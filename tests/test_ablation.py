@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -183,6 +184,36 @@ def test_chance_is_not_called_used() -> None:
     (found,) = ablate(CONFIG, _arrays(), IDS, {unit: labels})
     assert len(found.uses) == 40
     assert not any(use.is_used for use in found.uses)
+
+
+def test_ends_in_one_corner_of_the_text_are_too_few() -> None:
+    """Thirty closing quotes, all dear: but every resample that holds any holds much the same, so that none is sure."""
+    inside, unit = _label().values, Unit(1, "h", PLANTED)
+    ends = np.append(False, np.diff(inside) < 0)
+    ends[900:] = False
+    corner = Label("corner", inside, ends=ends)
+    (found,) = ablate(CONFIG, _arrays(), IDS, {unit: [corner, _label()]}, compared=0)
+    first, everywhere = found.uses
+    assert first.ends.characters >= 30
+    assert first.ends.bits > 3
+    assert not first.ends.is_enough
+    assert first.used_at != "ends"
+    assert everywhere.ends.is_enough
+    assert everywhere.verdict == "used"
+
+
+def test_many_questions_need_resamples_far_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quantile of one in ten thousand is not the least of four thousand draws."""
+    asked: list[int] = []
+
+    def counted(*arguments: Any, draws: int = 4000, **options: Any) -> Any:
+        asked.append(draws)
+        return resampled_means(*arguments, draws=draws, **options)
+
+    monkeypatch.setattr("charrnn.neurons.ablation.resampled_means", counted)
+    labels = [replace(_label(), name=str(number)) for number in range(150)]
+    ablate(CONFIG, _arrays(), IDS, {Unit(1, "h", PLANTED): labels}, compared=0)
+    assert max(asked) * 0.05 / (2 * 150) / 2 >= 2
 
 
 RUN = Path("checkpoints/quotes/best.safetensors")

@@ -354,3 +354,13 @@ def test_degrees_are_ranked_by_counting_as_by_sorting() -> None:
     ]
     assert nulls[0].shape == (300,)
     np.testing.assert_allclose(*nulls, atol=1e-12)
+
+
+def test_a_model_that_never_moves_tells_nothing() -> None:
+    """Its rank correlations are not numbers: they are 0, no discoveries, and valid JSON."""
+    arrays = {name: np.zeros(array.shape, np.float32) for name, array in _arrays().items()}
+    atlas = make_atlas(Network(CONFIG, arrays), _planted(), IDS[:4000], labels_of(TEXT[:4000]))
+    assert any(finding.is_graded for finding in atlas.findings)
+    for finding in atlas.findings:
+        assert (finding.effect, finding.low, finding.high, finding.p_value) == (0, 0, 0, 1)
+        assert not finding.is_discovery

@@ -18,7 +18,7 @@ from rich.console import Console
 from charrnn import checkpoint as checkpoints
 from charrnn.cli.app import main
 from charrnn.display.card import card_pieces
-from charrnn.display.report import draw, page
+from charrnn.display.report import Prose, draw, page
 from charrnn.inference.network import Network
 from charrnn.neurons.card import Card, autocorrelation_length, extremes, make_card
 from charrnn.neurons.clamping import clamp
@@ -113,6 +113,17 @@ def test_extremes_keep_apart() -> None:
     assert extremes(values, count=9, apart=4) == [7, 1]
 
 
+def test_brackets_and_colons_of_a_text_are_no_markup(card: Card) -> None:
+    """What rich would take for a closing tag, a colour or a picture stands in the table as it stands in the text."""
+    text, tricky = list(TEXT), "[/b] [red]:smile:"
+    text[card.highest[0] - len(tricky) : card.highest[0]] = tricky
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    for piece in draw(list(card_pieces(card, "".join(text), list("abcdefghi"), "L1.h17"))):
+        console.print(piece)
+    shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert any(tricky in line and "\u25c2" in line for line in shown)
+
+
 def test_a_card_fits_and_drives_neither_terminal_nor_page(card: Card) -> None:
     """At 80 columns; a text with an escape sequence, a bidirectional mark and a script in it is shown."""
     text = list(TEXT)
@@ -168,6 +179,24 @@ def test_cards_from_the_command_line(inspect: Callable[..., tuple[int, str, str]
     assert one["highest"][0]["text"] in TEXT
     assert one["ablation"]["unit"] == "L1.h17"
     assert "Where it is lowest" in Path("card.html").read_text("utf-8")
+    assert "over the first 3,000 characters" in " ".join(inspect("text.txt", "-u", "L1.h17", "--card")[1].split())
     status, out, err = inspect("text.txt", "-u", "L1.h17", "--card", "-n", "150")
     assert (status, out) == (3, "")
     assert "too few to know a unit by" in err
+
+
+def test_a_unit_named_twice_is_one(inspect: Callable[..., tuple[int, str, str]]) -> None:
+    """In the coloured text, on cards and in prices."""
+    for heading, *view in ("L1.h17   -1",), ("Where it is highest", "--card"), ("held at its mean,", "--ablate"):
+        status, out, _ = inspect("text.txt", "-u", "L1.h17", "-u", "L1.h17", *view)
+        assert status == 0
+        assert out.count(heading) == 1
+
+
+def test_a_unit_that_never_moves_is_said_to(card: Card) -> None:
+    """Not that its autocorrelation lasts, which it does not have."""
+    still = replace(card, values=np.zeros_like(card.values), memory=None)
+    pieces = card_pieces(still, TEXT, list("abcdefghi"), "x")
+    said = " ".join(piece.text for piece in pieces if isinstance(piece, Prose))
+    assert "It never moves." in said
+    assert "autocorrelation" not in said

@@ -428,6 +428,7 @@ def test_nothing_found_is_said(inspect: Callable[..., tuple[int, str, str]]) -> 
         (["text.txt", "--select", "a", "--unit", "L1.h0"], "--unit is not for it"),
         (["text.txt", "--select", "a", "--units", "4"], "--units is not for it"),
         (["text.txt", "--match"], "--match is for --select"),
+        (["text.txt", "--select", "a", "--threshold", "nan"], "--threshold is nan"),
         (["text.txt", "--threshold", "0.5"], "--threshold is for --select"),
         (["--select", "a"], "needs a text"),
         (["text.txt", "--select", "("], "is no valid pattern"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from charrnn.neurons.statistics import (
     auc,
     discoveries,
     effects,
+    flipped_p_value,
     interval,
     mean_interval,
     ranks,
@@ -132,3 +134,14 @@ def test_the_interval_of_a_mean_is_the_normal_one_where_samples_are_independent(
     assert mean_interval(np.ones(7)) == (1.0, 1.0)
     by_one = mean_interval(values, blocks=4000)
     assert by_one[1] - by_one[0] == pytest.approx(high - low, rel=0.25)
+
+
+def test_flipped_p_values_are_those_of_all_signs() -> None:
+    """Against every one of 2^9; what always has one sign cannot be surer than 2 of them; no difference is no news."""
+    differences = np.random.default_rng(5).normal(0.4, 1, 9)
+    means = np.array([abs(np.dot(signs, differences)) for signs in itertools.product((-1, 1), repeat=9)])
+    exact = float((means >= abs(differences.sum()) - 1e-12).mean())
+    assert 0.02 < exact < 0.9
+    assert flipped_p_value(differences, draws=40_000) == pytest.approx(exact, abs=0.01)
+    assert flipped_p_value(np.full(4, 2.5), draws=40_000) == pytest.approx(2 / 16, abs=0.01)
+    assert flipped_p_value(np.zeros(30)) == 1

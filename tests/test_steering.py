@@ -15,6 +15,7 @@ import pytest
 import charrnn
 from charrnn import checkpoint as checkpoints
 from charrnn.cli.app import main
+from charrnn.display.steering import pieces
 from charrnn.neurons.clamping import clamp
 from charrnn.neurons.record import Unit
 from charrnn.neurons.steering import compare
@@ -27,10 +28,10 @@ UNIT = f"L1.h{PLANTED}"
 def test_changes_are_means_of_differences_of_pairs() -> None:
     """Shares and means by hand; a pair with an empty text is left out; the user's own label counts too."""
     rng = np.random.default_rng(2)
-    free = ["".join(rng.choice(list("ab \n"), 50)) for _ in range(9)]
-    held = ["".join(rng.choice(list("ab1 \n"), 40)) for _ in range(9)]
+    free = ["".join(rng.choice(list("ab \n"), 50)) for _ in range(14)]
+    held = ["".join(rng.choice(list("ab1 \n"), 40)) for _ in range(14)]
     found = compare([*free, "abc"], [*held, ""], {"ab": re.compile("ab")})
-    assert found.pairs == 9
+    assert found.pairs == 14
     changes = {change.label: change for change in found.changes}
     digits = [text.count("1") / 40 for text in held]
     assert changes["digit"].free == 0
@@ -44,7 +45,7 @@ def test_changes_are_means_of_differences_of_pairs() -> None:
     assert changes["ab"].free == pytest.approx(np.mean([2 * text.count("ab") / 50 for text in free]), abs=1e-6)
     assert "inside a URL" not in changes  # it holds nowhere
     shares = {character: (before, after) for character, before, after in found.characters}
-    assert shares["1"] == (0, pytest.approx(sum(text.count("1") for text in held) / 360))
+    assert shares["1"] == (0, pytest.approx(sum(text.count("1") for text in held) / 560))
     with pytest.raises(ValueError, match="3 pairs"):
         compare(free[:3], held[:3])
 
@@ -59,6 +60,28 @@ def test_the_same_texts_have_not_changed() -> None:
     texts = ["".join(rng.choice(list("abc d.\n"), 200)) for _ in range(80)]
     assert not any(change.is_change or change.difference for change in compare(texts[:40], texts[:40]).changes)
     assert not any(change.is_change for change in compare(texts[:40], texts[40:]).changes)
+
+
+def test_few_pairs_cannot_show_a_change() -> None:
+    """Of five pairs all may differ the same way by chance, one time in sixteen: nothing is named, and that is said."""
+    rng = np.random.default_rng(3)
+    texts = ["".join(rng.choice(list("abc d.\n"), 60)) for _ in range(28)]
+    found = compare(texts[:5], [text + "1234" for text in texts[:5]])
+    assert not any(change.is_change for change in found.changes)
+    assert not found.can_tell
+    assert "So few pairs cannot show that" in list(pieces(found, "L1.h0=1", 60, (1.0, 1.0)))[-1].text  # type: ignore[union-attr]
+    found = compare(texts[:14], [text + "1234" for text in texts[:14]])
+    assert found.can_tell
+    assert {"digit"} <= {change.label for change in found.changes if change.is_change}
+
+
+def test_chance_is_seldom_called_a_change() -> None:
+    """However few the pairs: over two hundred comparisons of texts from one source, one in twenty names anything."""
+    rng, named = np.random.default_rng(8), 0
+    for number in range(200):
+        texts = ["".join(rng.choice(list("ab.\n"), 12)) for _ in range(12 + 2 * (number % 7))]
+        named += any(change.is_change for change in compare(texts[::2], texts[1::2]).changes)
+    assert named <= 16
 
 
 @pytest.fixture
@@ -98,10 +121,10 @@ def test_a_clamped_sample_is_what_the_held_network_writes(sample: Callable[..., 
 
 def test_compare_tells_what_holding_the_quote_cell_does(sample: Callable[..., tuple[int, str, str]]) -> None:
     """Held as if inside, closing quotes come everywhere; in words and in numbers, the same each time."""
-    asked = ("--clamp", f"{UNIT}=0.76", "--compare", "-n", "200", "--count", "8")
+    asked = ("--clamp", f"{UNIT}=0.76", "--compare", "-n", "200", "--count", "14")
     status, out, _ = sample(*asked)
     assert status == 0
-    assert f"{UNIT}=0.76 against the free model, 8 pairs of texts of 200 characters" in out
+    assert f"{UNIT}=0.76 against the free model, 14 pairs of texts of 200 characters" in out
     status, out, _ = sample(*asked, "--json")
     found = json.loads(out)
     assert found == json.loads(sample(*asked, "--json")[1])
@@ -135,6 +158,9 @@ def test_free_texts_are_those_that_sample_writes(sample: Callable[..., tuple[int
         (["--compare"], 2, "--compare needs to know what to hold"),
         (["--compare", "--clamp", "L1.h1=1", "--color"], 2, "--color does not go with it"),
         (["--compare", "--clamp", "L1.h1=1", "-t", "1,2"], 2, "a second temperature does not go with it"),
+        (["--compare", "--clamp", "L1.h1=1", "-t", "0"], 2, "all texts are one"),
+        (["--compare", "--clamp", "L1.h1=1", "--top-k", "1"], 2, "all texts are one"),
+        (["--compare", "--clamp", "L1.h1=1", "--repeat-until-stop"], 2, "without --stop does not go with it"),
         (["--compare", "--clamp", "L1.h1=1", "--count", "3", "-n", "20"], 3, "3 pairs of texts are too few"),
     ],
 )

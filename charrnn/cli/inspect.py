@@ -158,7 +158,7 @@ def inspect(
     from charrnn.inference.engine import make_engine
     from charrnn.neurons.record import parse_unit
 
-    chosen = [parse_unit(name, loaded.model) for name in unit or []]
+    chosen = list(dict.fromkeys(parse_unit(name, loaded.model) for name in unit or []))
     shown = length or options.usual_length(whole=find or select is not None, some=ablate or card)
     # What follows the last one is guessed too.
     read = read_text(text, loaded, unknown, start + shown + predictions, split)

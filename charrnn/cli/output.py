@@ -116,6 +116,6 @@ def print_pieces(pieces: Iterable[RenderableType]) -> None:
     """On stdout, one below the other."""
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for piece in pieces:
         console.print(piece)

@@ -177,8 +177,13 @@ def sample(
             "--repeat-until-stop": repeat_until_stop,
         }
         _refuse_beside_session(beside, prime_file)
-    texts_only = {"--interactive": interactive, "--color": color, "a second temperature": len(configs) > 1}
-    steering.check(is_asked=compare, clamps=clamp or [], others=texts_only)
+    texts_only = {
+        "--interactive": interactive,
+        "--color": color,
+        "a second temperature": len(configs) > 1,
+        "--repeat-until-stop without --stop": configs[0].repeat_until_stop and configs[0].stop is None,
+    }
+    steering.check(is_asked=compare, clamps=clamp or [], others=texts_only, drawing=configs[0])
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
     held = steering.clamped(loaded, clamp or [])

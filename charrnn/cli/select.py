@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,8 @@ def check(request: Request, others: dict[str, bool]) -> None:
     for name, is_given in others.items():
         if is_given:
             raise UsageError(f"--select looks through all units, {name} is not for it", f"leave {name} out")
+    if request.threshold is not None and not math.isfinite(request.threshold):
+        raise UsageError(f"--threshold is {request.threshold}", "give a number from 0.01 to 0.99")
     if not request.pattern:
         raise UsageError("--select is empty", "give a regular expression, such as --select '[0-9]+'")
     from charrnn.neurons.selection import parse_pattern

@@ -13,6 +13,7 @@ from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
+    from charrnn.config import SamplingConfig
     from charrnn.sampling import SampleRequest
 
 _PANEL = "Steering"
@@ -48,7 +49,7 @@ def clamped(loaded: Checkpoint, said: Sequence[str]) -> Checkpoint:
     return replace(loaded, model=model, parameters=clamp(model, parameters, held))
 
 
-def check(*, is_asked: bool, clamps: Sequence[str], others: dict[str, bool]) -> None:
+def check(*, is_asked: bool, clamps: Sequence[str], others: dict[str, bool], drawing: SamplingConfig) -> None:
     """Raises UsageError where there is nothing to compare, or where text was asked for beside the table."""
     if not is_asked:
         return
@@ -57,6 +58,8 @@ def check(*, is_asked: bool, clamps: Sequence[str], others: dict[str, bool]) -> 
     for name, is_given in others.items():
         if is_given:
             raise UsageError(f"--compare prints a table, {name} does not go with it", f"leave {name} out")
+    if drawing.temperature == 0 or drawing.top_k == 1:
+        raise UsageError("with a temperature of 0, or --top-k 1, all texts are one: nothing to compare", "draw freely")
 
 
 def show(

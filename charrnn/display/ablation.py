@@ -17,9 +17,9 @@ _COLUMNS = ("ends", "95 %", "inside", "elsewhere", "other units", "verdict")
 _MEANING = (
     "Bits that a character costs more while the unit is held at its mean: the characters that end the label (the "
     "closing quote, the line feed), with a 95 % interval; those inside it; all others. other units: the most that "
-    "holding another of the same layer and kind costs in the first column. used: more at the ends than elsewhere, "
-    "beyond chance over all questions of this table, and more than the other units do; used inside: only there; too "
-    "few: fewer than 20 ends to tell by."
+    "holding another of the same layer and kind costs at the ends (inside, where these are too few). used: more at the "
+    "ends than elsewhere, beyond chance over all questions asked, and more than the other units do; used inside: only "
+    "there; too few: fewer than 20 ends, or in fewer than ten of fifty stretches of the text."
 )
 
 
@@ -56,7 +56,7 @@ def ablation_pieces(one: Ablation, characters: Sequence[str]) -> Iterator[Prose 
     if len(one.uses) > len(shown):
         rest = [use.label for use in one.uses if use.is_used and use not in shown]
         more = f"; of them used: {', '.join(rest)}" if rest else ", none of them used"
-        yield Prose(f"{len(one.uses) - len(shown)} more labels cost less at their ends{more}.")
+        yield Prose(f"{len(one.uses) - len(shown)} more labels cost less there{more}.")
 
 
 def _dearest(one: Ablation, characters: Sequence[str]) -> str:

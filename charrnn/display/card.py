@@ -13,7 +13,7 @@ from charrnn.display.palette import RAMP
 from charrnn.display.report import Columns, Piece, Prose, Row
 from charrnn.display.webpage import Picture
 from charrnn.neurons.atlas import CONTEXT
-from charrnn.neurons.card import Card, Moved
+from charrnn.neurons.card import READ, Card, Moved
 from charrnn.neurons.record import limits
 
 _BEFORE, _AFTER = 40, 16
@@ -45,7 +45,9 @@ def _distribution(card: Card, low: float, high: float) -> str:
     most = max(1, int(card.counts.max()))
     # A bin that holds anything shows: the eye must not miss rare ends.
     bars = "".join(RAMP[0 if not count else max(1, round(count / most * 8))] for count in card.counts.tolist())
-    if card.memory is None:
+    if card.values.min() == card.values.max():
+        memory = "It never moves."
+    elif card.memory is None:
         memory = "Its autocorrelation does not fall below 1/e within 2,000 characters."
     else:
         memory = f"Its autocorrelation falls below 1/e after {card.memory:,} character{'s' * (card.memory != 1)}."
@@ -104,7 +106,8 @@ def _characters(card: Card, characters: Sequence[str]) -> Iterator[Piece]:
         yield Prose("Held high or low, it moves no character's probability to speak of.")
         return
     yield Prose(
-        f"Mean probability over the same text, with the unit held at {card.held_low:+.3f} and at {card.held_high:+.3f}."
+        f"Mean probability over the first {min(READ, len(card.values)):,} characters, with the unit held at "
+        f"{card.held_low:+.3f} and at {card.held_high:+.3f}."
     )
 
 

@@ -83,13 +83,14 @@ def _table(columns: Columns) -> Table:
     for place, name in enumerate(columns.names):
         is_words = _is_words(columns, place)
         table.add_column(
-            visible(name),
+            Text(visible(name)),
             justify="left" if is_words else "right",
             overflow="fold",
             no_wrap=place > 0 and " " not in name,
         )
     for row in columns.rows:
-        table.add_row(*(visible(cell, kept="") for cell in row.cells), style=row.weight or None)
+        # As Text: of a plain string rich would take [brackets] for its markup and :names: for pictures.
+        table.add_row(*(Text(visible(cell, kept="")) for cell in row.cells), style=row.weight or None)
     return table
 
 

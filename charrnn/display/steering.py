@@ -31,6 +31,7 @@ def pieces(found: Steered, held: str, length: int, bits: tuple[float, float]) ->
     yield Prose(
         f"Share of the characters where a label holds, for degrees the mean; both texts of a pair are drawn with the "
         f"same random numbers. {sure} of {len(found.changes)} labels changed beyond chance (bold), all taken together."
+        + ("" if found.can_tell else " So few pairs cannot show that of any: give more with --count.")
     )
 
 

@@ -32,7 +32,7 @@ from charrnn.neurons.clamping import clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Unit, record
-from charrnn.neurons.statistics import Doubles, resampled_means
+from charrnn.neurons.statistics import BLOCKS, Doubles, resampled_means
 
 Ids = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -43,6 +43,9 @@ COMPARED = 4
 """Other units held for comparison, of each layer and kind."""
 _FEWEST = 20
 """Places a mean is taken over, at least."""
+_STRETCHES = 10
+"""Of the fifty blocks that are resampled, those such places must lie in: resamples of fewer are too much alike."""
+_DRAWS = 4000
 _BLOCK = 1024
 _LANES = 8
 _FALSE = 0.05
@@ -57,6 +60,8 @@ class Cost:
     high: float
     characters: int
     """How many places these are; where it is 0 the rest is not a number."""
+    is_enough: bool
+    """Whether these are 20 or more, in ten or more of fifty stretches of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +89,12 @@ class Use:
         """In a word or two: used, used inside (and not shown to be at the ends), not shown, or too few ends to tell."""
         if self.is_used:
             return "used" if self.used_at == "ends" else "used inside"
-        return "not shown" if self.ends.characters >= _FEWEST else "too few"
+        return "not shown" if self.ends.is_enough else "too few"
 
     @property
     def margin(self) -> float:
         """What it costs at the ends more than elsewhere; where they are too few, inside."""
-        return (self.ends if self.ends.characters >= _FEWEST else self.inside).bits - self.outside.bits
+        return (self.ends if self.ends.is_enough else self.inside).bits - self.outside.bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +246,11 @@ def _ablation(
 
 def _use(rise: Doubles, compared: Sequence[Doubles], label: Label, first: int, level: float, seed: int) -> Use | None:
     masks = np.stack(places_of(label, first))
-    enough = masks.sum(1) >= _FEWEST
+    enough = [_is_enough(mask) for mask in masks]
     if not enough[2] or not (enough[0] or enough[1]):
         return None
-    drawn = resampled_means(rise, masks, seed=seed)
+    # The more questions, the further out in its tails the resamples have to reach.
+    drawn = resampled_means(rise, masks, draws=max(_DRAWS, math.ceil(4 / level)), seed=seed)
     inside, ends, outside = (_cost(rise, mask, draws) for mask, draws in zip(masks, drawn, strict=True))
     used_at: Literal["ends", "inside", ""] = ""
     for place, cost, name in ((0, inside, "inside"), (1, ends, "ends")):
@@ -261,6 +267,11 @@ def _use(rise: Doubles, compared: Sequence[Doubles], label: Label, first: int, l
 def _cost(rise: Doubles, mask: Mask, drawn: Doubles) -> Cost:
     count, known = int(mask.sum()), drawn[np.isfinite(drawn)]
     if not count or not len(known):
-        return Cost(math.nan, math.nan, math.nan, count)
+        return Cost(math.nan, math.nan, math.nan, count, False)
     low, high = np.quantile(known, [0.025, 0.975])
-    return Cost(float(rise[mask].mean()), float(low), float(high), count)
+    return Cost(float(rise[mask].mean()), float(low), float(high), count, _is_enough(mask))
+
+
+def _is_enough(mask: Mask) -> bool:
+    stretches = np.array_split(mask, min(BLOCKS, len(mask)))
+    return int(mask.sum()) >= _FEWEST and sum(bool(stretch.any()) for stretch in stretches) >= _STRETCHES

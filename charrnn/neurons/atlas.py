@@ -165,9 +165,11 @@ def make_atlas(
     chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
     findings, shifts = [], max(_SHIFTS, int(np.ceil(len(asked) / _FALSE)))
     for number, label in enumerate(asked):
-        unit, effect = chosen[number], float(trained.second[chosen[number], number])
+        unit = chosen[number]
+        effect = float(np.nan_to_num(trained.second[unit, number]))
         null = _shifted(trained.keys[unit], label, second, places[1], random, shifts)
-        low, high = interval(trained.keys[unit], label.values[places[1]], is_graded=label.is_graded, seed=seed)
+        ends = interval(trained.keys[unit], label.values[places[1]], is_graded=label.is_graded, seed=seed)
+        low, high = np.nan_to_num(ends).tolist()  # a unit that never moves tells nothing
         findings.append(
             Finding(
                 label.name, label.is_graded, float(label.values[second:].mean()), trained.units[unit],

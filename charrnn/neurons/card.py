@@ -5,7 +5,7 @@
     values      their distribution, and the length of their autocorrelation: the lag at which it falls below 1/e
     gates       of its cell: mean, and how often as good as shut and as good as open (`saturation.py`)
     characters  whose probability changes most when the unit is held high (at its 95th percentile) instead of low (at
-                its 5th), on the same text: an intervention, not a correlation, so that it holds for every layer
+                its 5th), on the same beginning of the text: an intervention, not a correlation, for every layer
 
 Knows one unit over a text that fits into memory. Refuses to know how it is shown.
 
@@ -41,7 +41,7 @@ _APART = 100
 """Characters between two contexts, at least."""
 _BEST = 5
 _FEWEST = 20
-_READ = 3000
+READ = 3000
 """Characters over which the unit is held high and low."""
 _LAGS = 2000
 _BESIDE = 3
@@ -128,7 +128,7 @@ def make_card(
     values = series[unit.kind]
     told = _told(values, ids, labels, start)
     held_low, held_high = (float(value) for value in np.quantile(values, [0.05, 0.95]))
-    promoted, demoted = _moved(config, parameters, unit, ids[start : start + _READ], held_low, held_high)
+    promoted, demoted = _moved(config, parameters, unit, ids[start : start + READ], held_low, held_high)
     (ablation,) = ablate(
         config, parameters, ids, {unit: labels}, start=start, compared=_BESIDE, progress=progress
     )  # fmt: skip

@@ -24,6 +24,8 @@ import numpy.typing as npt
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
 _LEVEL = 0.95
+BLOCKS = 50
+"""Stretches of a text that are drawn with replacement."""
 
 
 def ranks(values: npt.NDArray[Any]) -> Doubles:
@@ -88,7 +90,7 @@ def interval(
     label: npt.NDArray[Any],
     *,
     is_graded: bool,
-    blocks: int = 50,
+    blocks: int = BLOCKS,
     draws: int = 200,
     seed: int = 0,
 ) -> tuple[float, float]:
@@ -112,7 +114,7 @@ def interval(
 
 
 def resampled_means(
-    values: Doubles, masks: npt.NDArray[np.bool_], *, blocks: int = 50, draws: int = 4000, seed: int = 0
+    values: Doubles, masks: npt.NDArray[np.bool_], *, blocks: int = BLOCKS, draws: int = 4000, seed: int = 0
 ) -> Doubles:
     """Means of `values` (N,) where each of `masks` (M, N) holds, in `draws` resamples of the text: (M, draws).
 
@@ -131,7 +133,7 @@ def resampled_means(
     return means
 
 
-def mean_interval(values: Doubles, *, blocks: int = 50, draws: int = 4000, seed: int = 0) -> tuple[float, float]:
+def mean_interval(values: Doubles, *, blocks: int = BLOCKS, draws: int = 4000, seed: int = 0) -> tuple[float, float]:
     """A 95 % interval of a mean, in the same way: `values` are (N,), in the text's order."""
     drawn = resampled_means(values, np.ones((1, len(values)), bool), blocks=blocks, draws=draws, seed=seed)[0]
     tail = (1 - _LEVEL) / 2
@@ -142,6 +144,18 @@ def mean_interval(values: Doubles, *, blocks: int = 50, draws: int = 4000, seed:
 def shifted_p_value(effect: float, null: Doubles) -> float:
     """Of a two-sided test: how often labels shifted elsewhere score as `effect` does, which is counted in."""
     return float((1 + (np.abs(null) >= abs(effect)).sum()) / (1 + len(null)))
+
+
+def flipped_p_value(differences: Doubles, *, draws: int = 4000, seed: int = 0) -> float:
+    """Of a two-sided test that what differs in pairs (N,) might as well differ the other way round.
+
+    The share of random signs under which the mean is as far from 0, the true ones counted in (Fisher 1935, The Design
+    of Experiments, section 21): right for any number of pairs, of which few can never be sure.
+    """
+    random = np.random.Generator(np.random.Philox(seed))
+    signs = random.integers(0, 2, (draws, len(differences))) * 2 - 1
+    means, mean = np.abs(signs @ differences), abs(float(differences.sum()))
+    return float((1 + (means >= mean * (1 - 1e-12)).sum()) / (1 + draws))
 
 
 def discoveries(p_values: npt.ArrayLike, rate: float = 0.05) -> npt.NDArray[np.bool_]:

@@ -2,8 +2,8 @@
 
 Texts come in pairs that were drawn with the same random numbers, one by the free model and one by the held one. Each
 label's share (the mean, for degrees) is taken in every text; its change is the mean of the pairs' differences, with an
-interval over pairs drawn with replacement. A change is called one where that interval excludes zero with all labels
-taken together (Bonferroni): one in twenty that any is wrongly named.
+interval over pairs drawn with replacement. A change is called one where pairs turned round at random differ as much too
+seldom, all labels taken together (Bonferroni): one in twenty that any is wrongly named. Few pairs can show no change.
 
 Knows texts. Refuses to know how they were written.
 """
@@ -18,11 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.neurons.labels import labels_of
-from charrnn.neurons.statistics import resampled_means
+from charrnn.neurons.statistics import flipped_p_value, resampled_means
 
 FEWEST = 4
 """Pairs that an interval is made from, at least."""
 _FALSE = 0.05
+_FLIPS = 4000
 _CHARACTERS = 8
 
 
@@ -50,6 +51,8 @@ class Steered:
     """What changed, the surest first, and the characters whose shares changed most: character, free, held."""
 
     pairs: int
+    can_tell: bool
+    """Whether so many pairs could show a change at all."""
     changes: list[Change]
     characters: list[tuple[str, float, float]]
 
@@ -63,21 +66,18 @@ def compare(free: Sequence[str], held: Sequence[str], own: Mapping[str, re.Patte
     names = [(label.name, label.is_graded) for label in labelled[0][0]]
     means = np.array([[[label.values.mean() for label in labels] for labels in pair] for pair in labelled], np.float64)
     moves = [number for number in range(len(names)) if means[:, :, number].any()]
-    changes, sureness = [], []
+    changes, sureness, level = [], [], _FALSE / max(1, len(moves))
     for number in moves:
         differences = means[:, 1, number] - means[:, 0, number]
         drawn = resampled_means(differences, np.ones((1, len(pairs)), bool), blocks=len(pairs))[0]
-        low, high, least, most = np.quantile(
-            drawn, [0.025, 0.975, _FALSE / (2 * len(moves)), 1 - _FALSE / (2 * len(moves))]
-        )
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        is_change = flipped_p_value(differences, draws=max(_FLIPS, 100 * len(moves))) <= level
         before, after = means[:, :, number].mean(0)
-        changes.append(
-            Change(*names[number], float(before), float(after), float(low), float(high), bool(least > 0 or most < 0))
-        )
+        changes.append(Change(*names[number], float(before), float(after), float(low), float(high), is_change))
         spread = float(drawn.std())
         sureness.append(abs(float(differences.mean())) / spread if spread else 0.0)
     order = sorted(range(len(changes)), key=lambda place: (not changes[place].is_change, -sureness[place]))
-    return Steered(len(pairs), [changes[place] for place in order], _characters(pairs))
+    return Steered(len(pairs), 2 ** (1 - len(pairs)) <= level, [changes[place] for place in order], _characters(pairs))
 
 
 def _characters(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, float, float]]:
