@@ -128,6 +128,15 @@ def train(
         PrecisionName | None, setting(TrainingConfig, "precision", "--precision", panel=_OPTIMISATION)
     ] = None,
     seed: Annotated[int | None, setting(TrainingConfig, "seed", "--seed", panel=_OPTIMISATION)] = None,
+    activation_penalty: Annotated[
+        float | None, setting(TrainingConfig, "activation_penalty", "--activation-penalty", panel=_OPTIMISATION)
+    ] = None,
+    temporal_penalty: Annotated[
+        float | None, setting(TrainingConfig, "temporal_penalty", "--temporal-penalty", panel=_OPTIMISATION)
+    ] = None,
+    orthogonal_penalty: Annotated[
+        float | None, setting(TrainingConfig, "orthogonal_penalty", "--orthogonal-penalty", panel=_OPTIMISATION)
+    ] = None,
     validation_fraction: Annotated[
         float | None,
         setting(
@@ -243,7 +252,8 @@ def train(
                        learning_rate="lr", muon_ratio="muon_ratio", cautious="cautious", momentum="momentum",
                        beta1="beta1", beta2="beta2", weight_decay="weight_decay", clip_norm="clip", warmup="warmup",
                        decay="decay", final_learning_rate="final_lr", average="average", precision="precision",
-                       seed="seed"),
+                       seed="seed", activation_penalty="activation_penalty", temporal_penalty="temporal_penalty",
+                       orthogonal_penalty="orthogonal_penalty"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),
