@@ -26,6 +26,7 @@ from charrnn.config import (
     SkipName,
     TrainingConfig,
 )
+from charrnn.presets import PresetName
 from charrnn.reporting import DivergencePolicy, RunConfig
 
 if TYPE_CHECKING:
@@ -45,6 +46,15 @@ def train(
             show_default=False,
         ),
     ],
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(
+            "--preset",
+            help="A published recipe, as far as there are options for it; options that are given win. --dry-run shows "
+            "its settings, and how it departs from the paper.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     cell: Annotated[CellName | None, setting(ModelConfig, "cell", "--cell", panel=_MODEL)] = None,
     layers: Annotated[int | None, setting(ModelConfig, "num_layers", "--layers", panel=_MODEL, shown=_CHOSEN)] = None,
     hidden: Annotated[int | None, setting(ModelConfig, "hidden_size", "--hidden", panel=_MODEL, shown=_CHOSEN)] = None,
@@ -237,7 +247,7 @@ def train(
     zcat corpus.gz | charrnn train - --out checkpoints/mine
     """
     from charrnn.cli.training import carry_out
-    from charrnn.plan import Request
+    from charrnn.plan import Request, with_preset
 
     given = {name: value for name, value in locals().items() if value is not None}
     request = Request(
@@ -259,6 +269,8 @@ def train(
                   save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),
         budget=_budget(epochs, steps, minutes),
     )  # fmt: skip
+    if preset is not None:
+        request = with_preset(request, preset)
     _check(request)
     signal = carry_out(
         request, corpus, validation, glob, out, device, threads, fresh=fresh, quiet=quiet, dry_run=dry_run
