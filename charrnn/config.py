@@ -75,6 +75,9 @@ OPTIONS = {
     "output_dropout": "--output-dropout",
     "weight_drop": "--weight-drop",
     "embedding_dropout": "--embedding-dropout",
+    "activation_penalty": "--activation-penalty",
+    "temporal_penalty": "--temporal-penalty",
+    "orthogonal_penalty": "--orthogonal-penalty",
 }
 """The command line's name for each field whose value decides what a run learns."""
 
@@ -223,6 +226,12 @@ class TrainingConfig(Record):
     fastest that the device has."""
     seed: int = 1
     """Seed of initial weights, dropout and state resets."""
+    activation_penalty: float = 0.0
+    """Times the mean square of what the decoder reads, added to what is differentiated (not to the loss reported)."""
+    temporal_penalty: float = 0.0
+    """The same for the change of the last layer's output from one character to the next."""
+    orthogonal_penalty: float = 0.0
+    """The same for how far each gate's recurrent matrix W is from orthogonal: the squares of W^T W - I, summed."""
 
     def __post_init__(self) -> None:
         positive_integer("--batch", self.batch_size, WIDEST)
@@ -244,6 +253,9 @@ class TrainingConfig(Record):
         between("--warmup", self.warmup, 0, math.inf)
         between("--final-lr", self.final_learning_rate, 0.0, 1.0)
         require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number from 0 to 2^63 - 1")
+        between("--activation-penalty", self.activation_penalty, 0.0, math.inf)
+        between("--temporal-penalty", self.temporal_penalty, 0.0, math.inf)
+        between("--orthogonal-penalty", self.orthogonal_penalty, 0.0, math.inf)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,8 @@ from charrnn.optim import (
     optimizer_tensors,
     set_learning_rate,
 )
+from charrnn.outcome import NotFinite, Outcome
+from charrnn.penalties import penalty, watches_outputs
 from charrnn.precision import LossScale, choose_precision, products
 from charrnn.recurrent import StackState, lanes_of, reset
 
@@ -63,42 +65,6 @@ def _choose_way(training: TrainingConfig, device: torch.device, world: World) ->
     # torch's sgd takes its learning rate from the host, and what processes say to each other is the host's business.
     is_recorded = world.is_alone and training.optimizer != "sgd" and os.environ.get("CHARRNN_GRAPHS") != "0"
     return "graph" if is_recorded else "device"
-
-
-class NotFinite(Exception):
-    """Loss or gradient is not a finite number; the weights have not been touched."""
-
-    def __init__(self, loss: float, gradient_norm: float) -> None:
-        super().__init__(loss, gradient_norm)
-        self.loss = loss
-        self.gradient_norm = gradient_norm
-
-
-class Outcome(NamedTuple):
-    """What a step has to report, on the device; reading it waits for that."""
-
-    report: Tensor
-    """(4,): loss, gradient norm, whether clipped, whether skipped."""
-
-    @property
-    def loss(self) -> Tensor:
-        """Nats per character of the window; of this process's lanes alone, as a part of the mean over all lanes."""
-        return self.report[0]
-
-    @property
-    def gradient_norm(self) -> Tensor:
-        """Global norm before clipping; 0 where the step was skipped."""
-        return self.report[1]
-
-    @property
-    def is_clipped(self) -> Tensor:
-        """1 where the norm was above the threshold."""
-        return self.report[2]
-
-    @property
-    def is_skipped(self) -> Tensor:
-        """1 where the gradient overflowed the range of fp16, so that the weights stay as they were."""
-        return self.report[3]
 
 
 class Learner:
@@ -244,11 +210,12 @@ class Learner:
         for part in self._parts:
             is_last = part is self._parts[-1]
             with contextlib.nullcontext() if is_last else self._without_talk():
-                loss, carry = self._part(inputs, targets, state, noise, part)
+                loss, added, carry = self._part(inputs, targets, state, noise, part)
                 share = loss / (len(inputs) * all_lanes)
+                wanted = share if added is None else share + added * ((part.stop - part.start) / all_lanes)
                 # Of several processes' gradients DistributedDataParallel takes the mean; what is wanted is the sum.
-                scaled = share * self.world.size
-                (scaled * self._scale.scale if self._scale else scaled).backward()  # type: ignore[no-untyped-call]
+                scaled = wanted * self.world.size
+                (scaled * self._scale.scale if self._scale else scaled).backward()
             losses.append(share.detach())
             after.append(carry)
         if len(after) == 1:
@@ -260,15 +227,21 @@ class Learner:
 
     def _part(
         self, inputs: Tensor, targets: Tensor, state: StackState, noise: Noise, part: slice
-    ) -> tuple[Tensor, StackState]:
-        """The summed loss of some of the lanes, and their state after the window."""
+    ) -> tuple[Tensor, Tensor | None, StackState]:
+        """The summed loss of some of the lanes, penalties of their mean loss, and their state after the window."""
+        is_watched, read, last = watches_outputs(self._training), None, None
         if len(self._parts) > 1:
             inputs, targets = inputs[:, part].contiguous(), targets[:, part].contiguous()
             state, noise = lanes_of(state, part), noise.of_lanes(part)
         with products(self.precision, self.device):
-            logits, after = self._network(inputs, state, noise, is_narrow=self._is_narrow)
+            logits, after, *watched = self._network(
+                inputs, state, noise, is_narrow=self._is_narrow, is_watched=is_watched
+            )
             loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
-        return loss, tuple(tuple(array.detach() for array in layer) for layer in after)
+        if is_watched:
+            read, last = watched
+        added = penalty(self._training, self._arrays, read, last)
+        return loss, added, tuple(tuple(array.detach() for array in layer) for layer in after)
 
     def _without_talk(self) -> contextlib.AbstractContextManager[None]:
         """Gradients of all but the last part stay in this process until the last one's are there too."""

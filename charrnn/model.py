@@ -78,17 +78,25 @@ class CharacterModel(nn.Module):
         return tuple(self.cell.zero_state(layer.arrays(), lanes) for layer in self._layers())
 
     def forward(
-        self, ids: Tensor, state: StackState, noise: Noise = QUIET, *, is_narrow: bool = False
-    ) -> tuple[Tensor, StackState]:
+        self,
+        ids: Tensor,
+        state: StackState,
+        noise: Noise = QUIET,
+        *,
+        is_narrow: bool = False,
+        is_watched: bool = False,
+    ) -> tuple[Tensor, StackState] | tuple[Tensor, StackState, Tensor, Tensor]:
         """`ids` (T, B) -> logits of each one's successor (T, B, V), and the state after the window.
+
+        With `is_watched` also what the decoder read, and the last layer's output (T, B, H) before any dropout.
 
         `noise` and `is_narrow`: see `Stack.forward`. Of a tied embedding only what is read is dropped.
         """
         embedding = self.embedding if noise.characters is None else self.embedding * noise.characters
-        x, state = self.stack(embedding, state, noise, ids=ids, is_narrow=is_narrow)
-        if is_narrow and torch.is_grad_enabled():
-            return decode(x, self.decoder.weight, self.decoder.bias), state
-        return linear(x, self.decoder.weight, self.decoder.bias), state
+        x, last, state = self.stack.read(embedding, state, noise, ids=ids, is_narrow=is_narrow)
+        product = decode if is_narrow and torch.is_grad_enabled() else linear
+        logits = product(x, self.decoder.weight, self.decoder.bias)
+        return (logits, state, x, last) if is_watched else (logits, state)
 
 
 class _Source:

@@ -12,8 +12,10 @@ from typing import Any, Self
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import OPTIONS, Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.errors import CheckpointError, UsageError
+from charrnn.presets import PRESETS, PresetName
 from charrnn.recipe import REFERENCE_SPEED, choose, default_budget, fit_to_corpus, validation_share
 from charrnn.reporting import RunConfig
+from charrnn.variants import spelled
 
 # What runs did whose checkpoints do not name these settings.
 _BEFORE_THEY_EXISTED = {"cautious": False, "average": 0.0, "precision": "fp32"}
@@ -29,6 +31,29 @@ class Request:
     training: dict[str, Any] = field(default_factory=dict)
     run: dict[str, Any] = field(default_factory=dict)
     budget: Budget | None = None
+    notices: tuple[str, ...] = ()
+    """What there is to say about it when a run begins."""
+
+
+def with_preset(request: Request, name: PresetName) -> Request:
+    """What the preset asks for, where `request` does not say otherwise."""
+    preset = PRESETS[name]
+    merged = replace(
+        request,
+        model={**preset.model, **request.model},
+        training={**preset.training, **request.training},
+        budget=request.budget or preset.budget,
+    )
+    assert merged.budget is not None
+    settings = [spelled(field, value) for group in (merged.model, merged.training) for field, value in group.items()]
+    budget = f"--{merged.budget.unit} {merged.budget.amount:g}"
+    return replace(
+        merged,
+        notices=(
+            f"preset {name}, {preset.source}: {' '.join([*settings, budget])}",
+            f"preset {name} departs from the paper: {preset.departs}",
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +116,7 @@ def plan_start(request: Request, characters: int, device: str, speed: float = RE
         run=RunConfig(**request.run),
         budget=budget,
         requested={group: dict(getattr(request, group)) for group in _GROUPS},
-        notices=tuple(notices),
+        notices=(*request.notices, *notices),
     )
 
 

@@ -125,11 +125,25 @@ class Stack(nn.Module):
         ids: Tensor | None = None,
         is_narrow: bool = False,
     ) -> tuple[Tensor, StackState]:
-        """`x` (T, B, E), or with `ids` (T, B) the embedding (V, E) whose rows they are -> what the decoder reads.
+        """What the decoder reads, and the state after: see `read`."""
+        x, _, after = self.read(x, state, noise, ids=ids, is_narrow=is_narrow)
+        return x, after
+
+    def read(
+        self,
+        x: Tensor,
+        state: StackState,
+        noise: Noise = QUIET,
+        *,
+        ids: Tensor | None = None,
+        is_narrow: bool = False,
+    ) -> tuple[Tensor, Tensor, StackState]:
+        """`x` (T, B, E), or with `ids` (T, B) the embedding (V, E) whose rows they are -> what the decoder reads, the
+        last layer's output (T, B, H) before any dropout, and the state after.
 
         `noise` says what is dropped. `is_narrow`: see `Layer.forward`.
         """
-        config, after = self.config, []
+        config, after, last = self.config, [], x
         embedded = gather(ids, x) if ids is not None and needs_embedding(config) else x
         below: list[Tensor | None] = [embedded if ids is None or needs_embedding(config) else None]
         for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
@@ -141,10 +155,11 @@ class Stack(nn.Module):
             factors = noise.recurrent[number] if noise.recurrent else None
             x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow, factors=factors)
             after.append(layer_after)
+            last = x
             below.append(drop(x, config.dropout, noise.masks[number]) if noise.masks else x)
         x = decoder_input(config.skip, below, _side_by_side)
         kept = noise.inputs[-1] if noise.inputs else None
-        return x if kept is None else x * kept, tuple(after)
+        return x if kept is None else x * kept, last, tuple(after)
 
 
 def _side_by_side(arrays: Sequence[Tensor]) -> Tensor:

@@ -28,7 +28,8 @@ from charrnn.evaluate.bpc import score
 from charrnn.events import Event, Finished, Notice, RolledBack, Sampled, Saved, Validated
 from charrnn.feed import make_feed
 from charrnn.inference.engine import make_engine
-from charrnn.learner import Learner, NotFinite
+from charrnn.learner import Learner
+from charrnn.outcome import NotFinite
 from charrnn.pace import Counters, Pace
 from charrnn.plan import Plan
 from charrnn.runs import Run
@@ -63,9 +64,7 @@ class Trainer:
         stop: StopSignal = lambda: None,
         world: World = ALONE,
     ) -> None:
-        self._run = run
-        self._corpus = corpus
-        self._plan = plan
+        self._run, self._corpus, self._plan = run, corpus, plan
         self._device = device
         self._resume = resume
         self._stop = stop

@@ -1,4 +1,4 @@
-"""What makes a model another than the plain cell of its size, in the words of the command line.
+"""Settings in the words of the command line; and what makes a model another than the plain cell of its size.
 
 Knows configurations. Refuses to know what they mean.
 """
@@ -6,6 +6,7 @@ Knows configurations. Refuses to know what they mean.
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 from charrnn.config import OPTIONS, ModelConfig
 
@@ -19,6 +20,12 @@ def variants(model: ModelConfig) -> str:
     for field in fields(model):
         value = getattr(model, field.name)
         if field.name not in _SIZES and value != field.default:
-            shown = f"{value:g}" if isinstance(value, float) else str(value)
-            said.append(OPTIONS[field.name] + ("" if value is True else f" {shown}"))
+            said.append(spelled(field.name, value))
     return " ".join(said)
+
+
+def spelled(name: str, value: Any) -> str:
+    """Field `name` as its option, such as `--lr 0.002` or `--no-cautious`."""
+    if isinstance(value, bool):
+        return OPTIONS[name] if value else OPTIONS[name].replace("--", "--no-", 1)
+    return f"{OPTIONS[name]} {f'{value:g}' if isinstance(value, float) else value}"

@@ -45,7 +45,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "sum and tie": {"skip": "sum", "tie": True, "embedding_size": 6, "cell": "gru"},
 }
 # fmt: on
-TRAINING: dict[str, dict[str, Any]] = {}
+TRAINING: dict[str, dict[str, Any]] = {
+    "output penalties": {"activation_penalty": 2.0, "temporal_penalty": 1.0},
+    "orthogonal penalty": {"orthogonal_penalty": 0.01},
+}
 NAMES = [*MODELS, *TRAINING]
 
 

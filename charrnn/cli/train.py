@@ -26,6 +26,7 @@ from charrnn.config import (
     SkipName,
     TrainingConfig,
 )
+from charrnn.presets import PresetName
 from charrnn.reporting import DivergencePolicy, RunConfig
 
 if TYPE_CHECKING:
@@ -45,6 +46,15 @@ def train(
             show_default=False,
         ),
     ],
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(
+            "--preset",
+            help="A published recipe, as far as there are options for it; options that are given win. --dry-run shows "
+            "its settings, and how it departs from the paper.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     cell: Annotated[CellName | None, setting(ModelConfig, "cell", "--cell", panel=_MODEL)] = None,
     layers: Annotated[int | None, setting(ModelConfig, "num_layers", "--layers", panel=_MODEL, shown=_CHOSEN)] = None,
     hidden: Annotated[int | None, setting(ModelConfig, "hidden_size", "--hidden", panel=_MODEL, shown=_CHOSEN)] = None,
@@ -128,6 +138,15 @@ def train(
         PrecisionName | None, setting(TrainingConfig, "precision", "--precision", panel=_OPTIMISATION)
     ] = None,
     seed: Annotated[int | None, setting(TrainingConfig, "seed", "--seed", panel=_OPTIMISATION)] = None,
+    activation_penalty: Annotated[
+        float | None, setting(TrainingConfig, "activation_penalty", "--activation-penalty", panel=_OPTIMISATION)
+    ] = None,
+    temporal_penalty: Annotated[
+        float | None, setting(TrainingConfig, "temporal_penalty", "--temporal-penalty", panel=_OPTIMISATION)
+    ] = None,
+    orthogonal_penalty: Annotated[
+        float | None, setting(TrainingConfig, "orthogonal_penalty", "--orthogonal-penalty", panel=_OPTIMISATION)
+    ] = None,
     validation_fraction: Annotated[
         float | None,
         setting(
@@ -228,7 +247,7 @@ def train(
     zcat corpus.gz | charrnn train - --out checkpoints/mine
     """
     from charrnn.cli.training import carry_out
-    from charrnn.plan import Request
+    from charrnn.plan import Request, with_preset
 
     given = {name: value for name, value in locals().items() if value is not None}
     request = Request(
@@ -243,12 +262,15 @@ def train(
                        learning_rate="lr", muon_ratio="muon_ratio", cautious="cautious", momentum="momentum",
                        beta1="beta1", beta2="beta2", weight_decay="weight_decay", clip_norm="clip", warmup="warmup",
                        decay="decay", final_learning_rate="final_lr", average="average", precision="precision",
-                       seed="seed"),
+                       seed="seed", activation_penalty="activation_penalty", temporal_penalty="temporal_penalty",
+                       orthogonal_penalty="orthogonal_penalty"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),
         budget=_budget(epochs, steps, minutes),
     )  # fmt: skip
+    if preset is not None:
+        request = with_preset(request, preset)
     _check(request)
     signal = carry_out(
         request, corpus, validation, glob, out, device, threads, fresh=fresh, quiet=quiet, dry_run=dry_run

@@ -1,0 +1,76 @@
+"""Published recipes as data: for each the settings that have an option here, and in words what has none.
+
+Where a paper's loss is a sum over the window and ours a mean, learning rate and clip are converted. Knows settings by
+field name. Refuses to know how they are merged with what a user says (`plan.with_preset`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from charrnn.config import Budget
+
+PresetName = Literal["karpathy2015", "zaremba", "awd"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """One recipe."""
+
+    source: str
+    model: Mapping[str, Any]
+    training: Mapping[str, Any]
+    budget: Budget
+    departs: str
+    """How it differs from the paper, for lack of an option."""
+
+
+PRESETS: dict[PresetName, Preset] = {
+    "karpathy2015": Preset(
+        source="Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078, section 3.3",
+        model={"cell": "lstm", "num_layers": 2, "hidden_size": 512, "dropout": 0.0},
+        training={
+            "batch_size": 100, "bptt": 100, "state_reset": 0.0, "optimizer": "rmsprop", "learning_rate": 2e-3,
+            "beta2": 0.95, "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 5.0, "warmup": 0, "decay": "linear",
+            "final_learning_rate": 0.13, "average": 0.0,
+        },
+        budget=Budget(epochs=50),
+        departs="an embedding in the place of one-hot characters; weights begin in +-1/sqrt(hidden), not +-0.08; the "
+        "norm is clipped, not each number; the rate falls in a line to the 0.13 that 0.95 an epoch from the tenth on "
+        "leaves; no early stopping (add --patience); dropout was tuned for each model (choose --dropout)",
+    ),
+    "zaremba": Preset(
+        source="Zaremba, Sutskever & Vinyals 2014, arXiv 1409.2329, section 4.1, medium",
+        model={"cell": "lstm", "num_layers": 2, "hidden_size": 650, "embedding_size": 650, "dropout": 0.5,
+               "forget_bias": 0.0},
+        training={
+            "batch_size": 20, "bptt": 35, "state_reset": 0.0, "optimizer": "sgd", "momentum": 0.0,
+            "learning_rate": 35.0, "clip_norm": 0.143, "weight_decay": 0.0, "warmup": 0, "decay": "cosine",
+            "final_learning_rate": 0.0024, "average": 0.0,
+        },
+        budget=Budget(epochs=39),
+        departs="words there, characters here; rate 1 and clip 5 on a loss summed over 35 steps are 35 and 0.143 "
+        "on the mean; the rate falls by a cosine to the 0.0024 that a division by 1.2 an epoch from the seventh on "
+        "leaves; weights begin in +-1/sqrt(hidden), not +-0.05; the embedding is not dropped",
+    ),
+    "awd": Preset(
+        source="Merity, Keskar & Socher 2018, arXiv 1803.08240, character-level Penn Treebank",
+        model={
+            "cell": "lstm", "num_layers": 3, "hidden_size": 800, "embedding_size": 200, "dropout": 0.0,
+            "forget_bias": 0.0, "variational_dropout": 0.25, "input_dropout": 0.1, "output_dropout": 0.1,
+            "weight_drop": 0.5,
+        },
+        training={
+            "batch_size": 128, "bptt": 150, "state_reset": 0.0, "optimizer": "adamw", "cautious": False,
+            "learning_rate": 2e-3, "beta2": 0.999, "weight_decay": 0.0, "clip_norm": 0.25, "warmup": 0,
+            "decay": "cosine", "final_learning_rate": 0.01, "average": 0.0,
+        },
+        budget=Budget(epochs=500),
+        departs="layers are equally wide: 800 for the paper's 200 - 1000 - 1000 - 200, near its 13.8 million "
+        "parameters, and so untied; windows are not of random length; the rate falls by a cosine to the 0.01 that two "
+        "divisions by 10 leave; no L2 of 1.2e-6 inside Adam",
+    ),
+}  # fmt: skip
+"""By name."""
