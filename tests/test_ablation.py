@@ -258,7 +258,7 @@ def test_find_and_ablate_name_the_planted_unit_and_its_price(inspect: Callable[.
     assert "encoded, and used" in page
     passage = page[page.index(f"<h2>{one['unit']}") :]
     assert INSIDE in passage
-    shown = "".join(re.findall(r'<span[^>]* title=[^>]*>(.)</span>', passage))
+    shown = "".join(re.findall(r"<span[^>]* title=[^>]*>(.)</span>", passage))
     assert len(shown) == 600
     assert shown in TEXT[len(TEXT) // 2 :]
 
