@@ -575,6 +575,11 @@ _VALUES: dict[str, dict[str, list[str]]] = {
     },
     "eval text.txt": {
         **dict.fromkeys(("--window", "--lanes"), _NOT_POSITIVE_INTEGERS),
+        **{option: [*_NOT_POSITIVE_INTEGERS, "1"] for option in ("--context", "--tune-length")},
+        "--segment": _NOT_POSITIVE_INTEGERS,
+        **dict.fromkeys(("--epsilon", "--temperature"), _NOT_POSITIVE),
+        "--lr": _NEGATIVE,
+        "--prior": [*_NEGATIVE, "1.1"],
         "--threads": [*_NOT_POSITIVE_INTEGERS, "100000"],
     },
     "inspect text.txt": {
@@ -602,7 +607,8 @@ def test_a_number_that_cannot_be(charrnn: Callable[..., Result], command: str, o
           ("--cell", "--optimizer", "--decay", "--precision", "--device", "--newlines", "--encoding-errors",
            "--on-divergence")),
         *(("sample", name) for name in ("--unknown", "--device", "--weights")),
-        *(("eval text.txt", name) for name in ("--split", "--unknown", "--encoding-errors", "--device")),
+        *(("eval text.txt", name) for name in ("--split", "--unknown", "--encoding-errors", "--device",
+                                              "--protocol", "--dynamic")),
         *(("inspect text.txt", name) for name in ("--unknown", "--device", "--palette")),
     ],
 )  # fmt: skip

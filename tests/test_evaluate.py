@@ -16,8 +16,9 @@ from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import DataConfig, ModelConfig
 from charrnn.errors import TextError
-from charrnn.evaluate.bpc import Score, default_lanes, score
+from charrnn.evaluate.bpc import Score, default_lanes, score, score_windowed
 from charrnn.evaluate.report import NATS_PER_UNKNOWN, ForeignText, report
+from charrnn.inference.network import Network
 from charrnn.model import CharacterModel
 from charrnn.sources import Source
 from charrnn.vocabulary import Vocabulary
@@ -93,6 +94,50 @@ def test_a_short_text_has_one_lane() -> None:
     assert default_lanes(10**9) == 64
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize(("context", "lanes", "window"), [(2, None, 128), (17, 4, 5), (256, None, 128), (1000, 3, 64)])
+def test_windows_from_the_zero_state_by_a_plain_loop(cell: str, context: int, lanes: int | None, window: int) -> None:
+    """Each window through the numpy network from its zero state, every character after the first of it scored."""
+    model, ids = _model(cell, scale=2.0), _ids(523)
+    network = Network(model.config, model.numpy_arrays())
+    nats, count = 0.0, 0
+    for start in range(0, len(ids), context):
+        part, state = ids[start : start + context], network.zero_state()
+        for here, following in zip(part, part[1:], strict=False):
+            logits, state = network.step([here], state)
+            exact = logits[0].astype(np.float64)
+            nats += float(np.log(np.exp(exact - exact.max()).sum()) + exact.max() - exact[following])
+            count += 1
+    result = score_windowed(model, ids, context=context, lanes=lanes, window=window)
+    assert result is not None
+    assert result.characters == count == 523 - -(-523 // context)
+    assert result.nats_per_character == pytest.approx(nats / count, abs=1e-6)
+
+
+def test_one_window_is_the_stream() -> None:
+    """A window as long as the text, or longer, is a single stream, bit for bit; a window of one scores nothing."""
+    model, ids = _model(scale=2.0), _ids(300)
+    for context in (300, 5000):
+        assert score_windowed(model, ids, context=context, window=50) == _scored(model, ids, window=50, lanes=1)
+    for short, context in ((ids[:1], 5), (ids, 1)):
+        with pytest.raises(ValueError, match="nothing to score"):
+            score_windowed(model, short, context=context)
+    assert score_windowed(model, ids, context=9, lanes=2, proceed=lambda done: done < 100) is None
+
+
+def test_a_temperature_divides_the_logits() -> None:
+    """The score at temperature 2 is that of a decoder with half its weights; at 1 nothing is divided."""
+    model, ids = _model(scale=2.0), _ids(300)
+    hot = score(model, ids, temperature=2.0)
+    plain = score(model, ids)
+    assert score(model, ids, temperature=1.0) == plain
+    assert hot is not None
+    with torch.no_grad():
+        for array in model.decoder.parameters():
+            array.mul_(0.5)
+    assert hot.nats == pytest.approx(_scored(model, ids).nats, abs=1e-6)
+
+
 def _checkpoint(text: str) -> Checkpoint:
     vocabulary = Vocabulary.of(text)
     config = ModelConfig(num_layers=1, hidden_size=H, embedding_size=E)
@@ -150,6 +195,30 @@ def test_replacing_feeds_the_nearest_and_still_charges(tmp_path: Path) -> None:
     figures = _figures(text, "abcd")
     assert text.ids.tolist() == [0, 1, 0, 1]
     assert figures["nats_per_character"] * figures["characters"] == pytest.approx(3 * math.log(4) + NATS_PER_UNKNOWN)
+
+
+def _windowed(text: ForeignText, known: str, context: int) -> dict[str, float]:
+    return report(_checkpoint(known), text, device=torch.device("cpu"), window=50, lanes=None, context=context)
+
+
+def test_the_figures_of_windows_by_hand(tmp_path: Path) -> None:
+    """A uniform model over four characters on 'abéca|béab' in windows of five: 8 scored characters of 9 bytes."""
+    text = _foreign("abécabéab", tmp_path / "t.txt", known="abcé")
+    figures = _windowed(text, "abcé", 5)
+    assert (figures["protocol"], figures["context"], figures["windows"]) == ("windowed", 5, 2)
+    assert (figures["characters"], figures["bytes"]) == (7, 9)
+    assert figures["bits_per_character"] == pytest.approx(2.0)
+    assert figures["bits_per_byte"] == pytest.approx(14 / 9)
+    assert _figures(text, "abcé")["protocol"] == "streamed"
+
+
+def test_an_unknown_first_of_a_window_is_context(tmp_path: Path) -> None:
+    """'aB|Ba|b' fed as 'ab|ba|b': of the two unknown ones the second is not scored, and the last window scores none."""
+    text = _foreign("aBBab", tmp_path / "t.txt", known="abcd", policy="replace")
+    figures = _windowed(text, "abcd", 2)
+    assert (figures["characters"], figures["bytes"], figures["windows"]) == (3, 2, 3)
+    assert figures["unknown_characters"] == 1
+    assert figures["nats_per_character"] * 3 == pytest.approx(2 * math.log(4) + NATS_PER_UNKNOWN)
 
 
 def test_unknown_characters_are_an_error_by_default(tmp_path: Path) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from charrnn.cli import dynamic as adapting
 from charrnn.cli.options import CHECKPOINT, DEVICE, THREADS
 from charrnn.config import DecodeErrors, DeviceName, UnknownPolicy
-from charrnn.errors import CheckpointError
+from charrnn.errors import CheckpointError, UsageError
+from charrnn.evaluate.rule import RuleName
 
-if TYPE_CHECKING:
-    pass
+DEFAULT_CONTEXT = 256
 
 
 def evaluate(
@@ -66,6 +67,36 @@ def evaluate(
             rich_help_panel="Text",
         ),
     ] = None,
+    protocol: Annotated[
+        Literal["streamed", "windowed"],
+        typer.Option(
+            "--protocol",
+            help="streamed: the state is carried through the whole text, as recurrent models are compared. windowed: "
+            "windows of --context characters, each read from the zero state, every character after the first of its "
+            "window scored, as transformers are.",
+            rich_help_panel="Protocol",
+        ),
+    ] = "streamed",
+    context: Annotated[
+        int | None,
+        typer.Option(
+            "--context",
+            min=2,
+            help="Characters in a window of --protocol windowed. (nanoGPT's block of 256 scores 256 characters: 257.)",
+            show_default=str(DEFAULT_CONTEXT),
+            rich_help_panel="Protocol",
+        ),
+    ] = None,
+    dynamic: Annotated[RuleName | None, adapting.DYNAMIC] = None,
+    segment: Annotated[int | None, adapting.SEGMENT] = None,
+    learning_rate: Annotated[float | None, adapting.LEARNING_RATE] = None,
+    prior: Annotated[float | None, adapting.PRIOR] = None,
+    epsilon: Annotated[float | None, adapting.EPSILON] = None,
+    statistics: Annotated[str | None, adapting.STATISTICS] = None,
+    temperature: Annotated[float | None, adapting.TEMPERATURE] = None,
+    tune: Annotated[bool, adapting.TUNE] = False,
+    tune_on: Annotated[str | None, adapting.TUNE_ON] = None,
+    tune_length: Annotated[int | None, adapting.TUNE_LENGTH] = None,
     window: Annotated[
         int,
         typer.Option(
@@ -81,7 +112,7 @@ def evaluate(
             "--lanes",
             min=1,
             help="Parts of the text scored side by side. Each but the first reads 1,024 characters before it, "
-            "unscored; 1 is a single stream.",
+            "unscored; 1 is a single stream. Of --protocol windowed, windows side by side.",
             show_default="by length, at most 64",
             rich_help_panel="Run",
         ),
@@ -95,16 +126,25 @@ def evaluate(
     \b
     charrnn eval held_out.txt
     charrnn eval tinyshakespeare --split validation -c checkpoints/tinyshakespeare --json
+    charrnn eval corpus.txt --split test --dynamic rms --tune
     """
     from contextlib import closing
     from dataclasses import replace
 
     from charrnn import checkpoint as checkpoints
     from charrnn.cli import texts as text_arguments
+    from charrnn.corpus import Corpus
     from charrnn.display.progress import WorkDisplay
     from charrnn.display.safe import say
     from charrnn.runs import find_checkpoint
 
+    if context is not None and protocol != "windowed":
+        raise UsageError("--context is for --protocol windowed", "add --protocol windowed, or leave --context out")
+    rates = {"segment": segment, "learning_rate": learning_rate, "prior": prior, "epsilon": epsilon}
+    asked = adapting.Asked.of(
+        dynamic, rates, protocol=protocol, temperature=temperature, statistics=statistics, tune=tune, tune_on=tune_on,
+        tune_length=tune_length,
+    )  # fmt: skip
     loaded = checkpoints.load(find_checkpoint(checkpoint))
     text_arguments.check_split(split, loaded)
     data = loaded.data
@@ -112,21 +152,39 @@ def evaluate(
         data = replace(data, encoding=encoding)
     if encoding_errors is not None:
         data = replace(data, encoding_errors=encoding_errors)
-    with closing(WorkDisplay()) as work:
-        texts = text_arguments.find(text, glob=glob, report=work, config=data)
-    for notice in texts.notices:
-        say(f"note: {notice}")
-    corpus = text_arguments.load(texts, data)
+
+    def read(*arguments: str) -> Corpus:
+        with closing(WorkDisplay()) as work:
+            texts = text_arguments.find(arguments, glob=glob, report=work, config=data)
+        for notice in texts.notices:
+            say(f"note: {notice}")
+        return text_arguments.load(texts, data)
+
+    corpus = read(*text)
+    training, tuning = adapting.find_parts(asked, adapting.Part(corpus, split), loaded, read)
 
     # Only now torch: what can be wrong with the checkpoint and the text has been said at once.
     from charrnn.device import choose_device, out_of_memory_explained, prepare
     from charrnn.evaluate.report import ForeignText, report
 
     foreign = ForeignText.of(corpus, loaded, split, unknown)
+    sizes: dict[str, Any] = {"window": window, "lanes": lanes}
+    sizes["context"] = None if protocol == "streamed" else context or DEFAULT_CONTEXT
     chosen = choose_device(device)
     prepare(chosen, threads)
     with out_of_memory_explained("fewer --lanes or a smaller --window need less"), closing(WorkDisplay()) as bar:
-        result = report(loaded, foreign, device=chosen, window=window, lanes=lanes, progress=bar)
+        if asked.is_plain:
+            result = report(loaded, foreign, device=chosen, progress=bar, **sizes)
+        else:
+            from charrnn.evaluate.side_by_side import Static, compare
+
+            def ids_of(part: adapting.Part | None) -> Any:
+                return None if part is None else ForeignText.of(part.corpus, loaded, part.split, unknown).ids
+
+            plan = adapting.plan(asked, ids_of(training), ids_of(tuning))
+            result = compare(
+                loaded, foreign, plan, Static(device=chosen, **sizes), progress=bar, tried=adapting.say_trial
+            )
     if not math.isfinite(result["nats_per_character"]):
         raise CheckpointError("the score is not finite: the weights are too large to compute with", "train again")
     _show(result, as_json=as_json)
@@ -144,3 +202,7 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
         if result["unknown_characters"]
         else ""
     )
+    if result["protocol"] == "windowed":
+        print(f"in {result['windows']:,} windows of {result['context']:,}, each from the zero state")
+    if "static" in result:
+        adapting.show(result, result.get("tuning", {}).get("characters"))

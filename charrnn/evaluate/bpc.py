@@ -3,11 +3,15 @@
 Training validates with this same function, so there is one number with one definition: the sum of -ln p over all
 scored characters, in nats, divided once by their count; bits per character = nats / (N ln 2).
 
-The text is cut into B lanes that are scored side by side. Lane 0 starts from the zero state, as a single stream
+*Streamed* (`score`), the state is carried through the whole text, which is how recurrent models are compared. The text
+is cut into B lanes that are scored side by side. Lane 0 starts from the zero state, as a single stream
 does. Every other lane first reads, without scoring, the `WARM_UP` characters before its own start. When all are
 done, the state each lane started from is compared with the state in which the lane before it ended, at the same
 character; a lane that started from another state (some models run away from a zero state for good) is scored again
 from the right one. So the number is the single stream's, whatever the lanes; and windows only split the work.
+
+*Windowed* (`score_windowed`), the text is cut into windows of so many characters, each read from the zero state, and
+every character after the first of its window is scored: what a transformer's figures are, which sees no further back.
 
 Shape letters: T window, B lanes, V vocabulary.
 """
@@ -50,12 +54,13 @@ def score(
     window: int = DEFAULT_WINDOW,
     lanes: int | None = None,
     device: torch.device | None = None,
+    temperature: float = 1.0,
     proceed: Proceed = lambda _done: True,
 ) -> Score | None:
     """Scores `ids[1:]`, each given all before it.
 
-    `proceed` is called after each window with the characters scored so far; when it returns False the work is given
-    up and the result is None. Raises ValueError for fewer than two ids.
+    Logits are divided by `temperature`. `proceed` is called after each window with the characters scored so far; when
+    it returns False the work is given up and the result is None. Raises ValueError for fewer than two ids.
     """
     count = len(ids) - 1
     if count < 1:
@@ -64,7 +69,7 @@ def score(
     lanes = min(lanes or default_lanes(count), max(1, count // WARM_UP))
     length = -(-count // lanes)  # of a lane; the last one may be shorter
     starts = np.arange(0, count, length)
-    reader = _Reader(model, ids, window, device or torch.device("cpu"), proceed)
+    reader = _Reader(model, ids, window, device or torch.device("cpu"), temperature, proceed)
     with torch.inference_mode():
         first = reader.warm_up(starts)
         result = reader.score(starts, length, first)
@@ -83,14 +88,65 @@ def score(
     return Score(float(nats.sum()), count)
 
 
+def score_windowed(
+    model: CharacterModel,
+    ids: Ids,
+    *,
+    context: int,
+    window: int = DEFAULT_WINDOW,
+    lanes: int | None = None,
+    device: torch.device | None = None,
+    temperature: float = 1.0,
+    proceed: Proceed = lambda _done: True,
+) -> Score | None:
+    """Scores each character of `ids` given those before it among its `context` characters, from the zero state; the
+    first of each `context` is not scored. `lanes` of these stand side by side; the rest as in `score`.
+
+    Raises ValueError for fewer than two ids, or a context of fewer.
+    """
+    if len(ids) < 2 or context < 2:
+        raise ValueError("there is nothing to score: a window needs two characters")
+    starts = np.arange(0, len(ids), context)
+    length = min(context, len(ids)) - 1  # of what is scored of each; the last may have less, or nothing
+    reader = _Reader(model, ids, window, device or torch.device("cpu"), temperature, proceed)
+    lanes, nats = lanes or _MOST_LANES, 0.0
+    with torch.inference_mode():
+        for first in range(0, len(starts), lanes):
+            some = starts[first : first + lanes]
+            result = reader.score(some, length, model.zero_state(len(some)))
+            if result is None:
+                return None
+            nats += float(result[0].sum())
+    return Score(nats, len(ids) - len(starts))
+
+
+def exact_losses(logits: torch.Tensor, targets: torch.Tensor, temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """-ln p of `targets` (T, B) under logits (T, B, V) divided by `temperature`: (T, B), in float64."""
+    # In float64 (which Apple's GPUs lack): over millions of characters float32 would lose what the lanes keep.
+    exact = logits.flatten(0, 1).to("cpu" if logits.device.type == "mps" else logits.device).double()
+    if temperature != 1.0:
+        exact = exact / temperature
+    losses = cross_entropy(exact, targets.flatten().to(exact.device), reduction="none")
+    return losses.reshape(targets.shape).cpu().numpy()
+
+
 class _Reader:
     """Runs lanes of a text through a model."""
 
-    def __init__(self, model: CharacterModel, ids: Ids, window: int, device: torch.device, proceed: Proceed) -> None:
+    def __init__(
+        self,
+        model: CharacterModel,
+        ids: Ids,
+        window: int,
+        device: torch.device,
+        temperature: float,
+        proceed: Proceed,
+    ) -> None:
         self._model = model
         self._ids = ids
         self._window = window
         self._device = device
+        self._temperature = temperature
         self._proceed = proceed
         self._done = 0
 
@@ -118,11 +174,7 @@ class _Reader:
             is_text = places < len(self._ids) - 1
             places = np.minimum(places, len(self._ids) - 2)
             logits, state = self._model(self._take(places), state)
-            # In float64 (which Apple's GPUs lack): over millions of characters float32 would lose what the lanes keep.
-            exact = logits.flatten(0, 1).to("cpu" if self._device.type == "mps" else self._device).double()
-            targets = self._take(places + 1).flatten().to(exact.device)
-            losses = cross_entropy(exact, targets, reduction="none").reshape(places.shape)
-            nats += (losses.cpu().numpy() * is_text).sum(0)
+            nats += (exact_losses(logits, self._take(places + 1), self._temperature) * is_text).sum(0)
             self._done += int(is_text.sum())
             if not self._proceed(min(self._done, len(self._ids) - 1)):
                 return None
