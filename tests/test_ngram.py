@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from charrnn import checkpoint as checkpoints
+from charrnn.cli.app import main
 from charrnn.evaluate.ngram import MOST_TRAINING, ngram_nats
+from tests.tiny import tiny
 
 V = 5
 
@@ -119,3 +125,36 @@ def test_what_cannot_be_counted_is_refused() -> None:
     ngram_nats(_ids("abab"), _ids("ab"), V, 1, lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]
     assert MOST_TRAINING >= 10_000_000
+
+
+def test_eval_shows_what_counting_achieves(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the part that is scored, counted on the training part; without such a part it is refused."""
+    Path("checkpoints/tiny").mkdir(parents=True)
+    checkpoint = tiny()
+    checkpoints.save(Path("checkpoints/tiny/best.safetensors"), checkpoint)
+    Path("text.txt").write_text(_text(3000, 7), "utf-8")
+
+    def evaluate(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["charrnn", "eval", "text.txt", *arguments])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        captured = capsys.readouterr()
+        return int(leaving.value.code or 0), captured.out, captured.err
+
+    status, out, _ = evaluate("--split", "validation", "--ngrams", "4", "--json")
+    assert status == 0
+    ids = checkpoint.vocabulary.encode(_text(3000, 7))
+    wanted = ngram_nats(ids[:2700], ids[2700:], len(checkpoint.vocabulary), 4)
+    found = json.loads(out)["ngrams"]
+    assert [one["context"] for one in found] == [0, 1, 2, 3, 4]
+    assert [one["nats_per_character"] for one in found] == pytest.approx(wanted)
+    assert found[2]["bits_per_character"] == pytest.approx(wanted[2] / math.log(2))
+    status, out, _ = evaluate("--split", "validation", "--ngrams", "4")
+    assert f"n-grams: {min(wanted) / math.log(2):.4f} bits per character" in out
+    for arguments, said in (
+        (["--ngrams", "4"], "add --split validation or test"),
+        (["--split", "validation", "--ngrams", "4", "--protocol", "windowed"], "scored in one stream"),
+    ):
+        status, out, err = evaluate(*arguments)
+        assert (status, out) == (2, "")
+        assert said in err

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from charrnn.cli import dynamic as adapting
+from charrnn.cli import ngrams as counting
 from charrnn.cli.options import CHECKPOINT, DEVICE, THREADS
 from charrnn.config import DecodeErrors, DeviceName, UnknownPolicy
 from charrnn.errors import CheckpointError, UsageError
@@ -87,6 +88,7 @@ def evaluate(
             rich_help_panel="Protocol",
         ),
     ] = None,
+    ngrams: Annotated[int | None, counting.NGRAMS] = None,
     dynamic: Annotated[RuleName | None, adapting.DYNAMIC] = None,
     segment: Annotated[int | None, adapting.SEGMENT] = None,
     learning_rate: Annotated[float | None, adapting.LEARNING_RATE] = None,
@@ -127,6 +129,7 @@ def evaluate(
     charrnn eval held_out.txt
     charrnn eval tinyshakespeare --split validation -c checkpoints/tinyshakespeare --json
     charrnn eval corpus.txt --split test --dynamic rms --tune
+    charrnn eval corpus.txt --split test --ngrams 9     beside what counting achieves
     """
     from contextlib import closing
     from dataclasses import replace
@@ -140,6 +143,7 @@ def evaluate(
 
     if context is not None and protocol != "windowed":
         raise UsageError("--context is for --protocol windowed", "add --protocol windowed, or leave --context out")
+    counting.check(longest=ngrams, split=split, is_streamed=protocol == "streamed")
     rates = {"segment": segment, "learning_rate": learning_rate, "prior": prior, "epsilon": epsilon}
     asked = adapting.Asked.of(
         dynamic, rates, protocol=protocol, temperature=temperature, statistics=statistics, tune=tune, tune_on=tune_on,
@@ -187,6 +191,8 @@ def evaluate(
             )
     if not math.isfinite(result["nats_per_character"]):
         raise CheckpointError("the score is not finite: the weights are too large to compute with", "train again")
+    if ngrams is not None:
+        result["ngrams"] = counting.score(corpus, loaded, split, unknown, ngrams)
     _show(result, as_json=as_json)
 
 
@@ -204,5 +210,7 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     )
     if result["protocol"] == "windowed":
         print(f"in {result['windows']:,} windows of {result['context']:,}, each from the zero state")
+    if "ngrams" in result:
+        counting.show(result)
     if "static" in result:
         adapting.show(result, result.get("tuning", {}).get("characters"))

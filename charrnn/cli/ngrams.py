@@ -1,0 +1,62 @@
+"""`charrnn eval --ngrams 9`: beside the model, what counting achieves on the same text."""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from charrnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from charrnn.checkpoint import Checkpoint
+    from charrnn.config import UnknownPolicy
+    from charrnn.corpus import Corpus
+
+NGRAMS = typer.Option(
+    "--ngrams",
+    min=0,
+    max=100,
+    help="With --split: also score n-gram models (interpolated modified Kneser-Ney) with up to so many characters of "
+    "context, counted on the training part.",
+    metavar="CHARACTERS",
+    rich_help_panel="Protocol",
+)
+
+
+def check(*, longest: int | None, split: str, is_streamed: bool) -> None:
+    """Raises UsageError where there is no training part to count, or another protocol than theirs."""
+    if longest is None:
+        return
+    if split not in ("validation", "test"):
+        raise UsageError("--ngrams are counted on the training part of the text", "add --split validation or test")
+    if not is_streamed:
+        raise UsageError("--ngrams are scored in one stream", "leave --protocol windowed out")
+
+
+def score(corpus: Corpus, loaded: Checkpoint, split: Any, unknown: UnknownPolicy, longest: int) -> list[dict[str, Any]]:
+    """For each length of the context what a character of the split costs; unknown characters are left out of both."""
+    from charrnn.display.progress import WorkDisplay
+    from charrnn.evaluate.ngram import ngram_nats
+    from charrnn.evaluate.report import ForeignText
+
+    training, text = (ForeignText.of(corpus, loaded, part, unknown).ids for part in ("train", split))
+    with closing(WorkDisplay()) as work:
+        found = ngram_nats(
+            training, text, len(loaded.vocabulary), longest, lambda done, total: work("counting", done, total)
+        )
+    return [
+        {"context": context, "nats_per_character": nats, "bits_per_character": nats / math.log(2)}
+        for context, nats in enumerate(found)
+    ]
+
+
+def show(result: dict[str, Any]) -> None:
+    """The best of them, and how the model compares."""
+    best = min(result["ngrams"], key=lambda one: float(one["nats_per_character"]))
+    print(
+        f"n-grams: {best['bits_per_character']:.4f} bits per character ({best['nats_per_character']:.4f} nats) with "
+        f"{best['context']} characters of context, the best of 0 to {result['ngrams'][-1]['context']}"
+    )
