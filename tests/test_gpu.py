@@ -20,6 +20,7 @@ from charrnn import checkpoint as checkpoints
 from charrnn import corpus as corpora
 from charrnn import device as devices
 from charrnn.batches import Ring
+from charrnn.cells.registry import make_cell
 from charrnn.config import Budget, DataConfig, ModelConfig, SamplingConfig, TrainingConfig
 from charrnn.corpus import Corpus
 from charrnn.device import describe_gpu
@@ -33,6 +34,7 @@ from charrnn.learner import Learner, Way
 from charrnn.model import CharacterModel
 from charrnn.plan import Request, plan_resume, plan_start
 from charrnn.precision import LossScale, choose_precision
+from charrnn.recurrent import Layer
 from charrnn.runs import Run
 from charrnn.sampling import SampleRequest, sample, write
 from charrnn.sources import Source
@@ -115,6 +117,49 @@ def test_the_graph_is_its_eager_twin(cell: str, optimizer: str, precision: str) 
             learner.average(0.3)
         assert torch.equal(*reports)
     _assert_equal(graph, twin)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("wiring", [{"skip": "dense"}, {"skip": "sum", "tie": True, "embedding_size": 20}], ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_is_dropped_and_penalised_is_recorded_too(cell: str, wiring: dict[str, Any], precision: str) -> None:
+    """Variational, weight and embedding dropout, skips, ties and penalties: graph and eager twin, bit for bit."""
+    dropped = {"variational_dropout": 0.3, "weight_drop": 0.4, "embedding_dropout": 0.2}
+    model = ModelConfig(
+        **{"cell": cell, "num_layers": 2, "hidden_size": 20, "embedding_size": 7, **dropped, **wiring}  # type: ignore[arg-type]
+    )
+    penalties = {"activation_penalty": 2.0, "temporal_penalty": 1.0, "orthogonal_penalty": 0.01}
+    training = TrainingConfig(batch_size=B, bptt=T, seed=2, precision=precision, **penalties)  # type: ignore[arg-type]
+    graph, twin = (Learner(model, training, V, CUDA, way=way) for way in (None, "device"))  # type: ignore[arg-type]
+    assert graph.way == "graph"
+    for window in _windows(9):
+        outcomes = [learner.step(*window, 0.01) for learner in (graph, twin)]
+        assert torch.equal(outcomes[0].report, outcomes[1].report)
+    _assert_equal(graph, twin)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropped_weights_are_the_cpus(cell: str) -> None:
+    """A layer under factors of its recurrent matrix: outputs and gradients of the kernel and of the plain loop."""
+    torch.manual_seed(0)
+    layer = Layer(make_cell(ModelConfig(cell=cell)), 5, 8).to(CUDA)  # type: ignore[arg-type]
+    x, factors = (
+        torch.randn(T, B, 5, device=CUDA),
+        torch.randint(2, layer.arrays()["weight_hh"].shape, device=CUDA) * 2.0,
+    )
+    state = layer.cell.zero_state(layer.arrays(), B)
+    output, _ = layer(x, state, factors=factors)
+    p = {**layer.arrays(), "weight_hh": layer.arrays()["weight_hh"] * factors}
+    outputs = []
+    for x_t in x:
+        state = layer.cell.step(p, x_t, state)
+        outputs.append(state[0])
+    expected = torch.stack(outputs)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
+    parameters = list(layer.arrays().values())
+    found, wanted = (torch.autograd.grad(y.square().sum(), parameters) for y in (output, expected))
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -14,7 +14,8 @@ from charrnn import learner as learner_module
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.distributed import World
 from charrnn.graphs import record
-from charrnn.learner import Learner, NotFinite, Outcome, Way
+from charrnn.learner import Learner, Way
+from charrnn.outcome import NotFinite, Outcome
 from charrnn.precision import LossScale
 
 T, B, V = 6, 7, 9

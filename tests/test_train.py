@@ -19,9 +19,10 @@ from charrnn.corpus import Corpus
 from charrnn.errors import DivergenceError, TextError, UsageError
 from charrnn.evaluate.bpc import score
 from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
-from charrnn.learner import Learner, NotFinite
+from charrnn.learner import Learner
 from charrnn.model import CharacterModel
 from charrnn.optim import make_optimizer
+from charrnn.outcome import NotFinite
 from charrnn.plan import Request, plan_start
 from charrnn.runs import Run
 from charrnn.sources import Source
