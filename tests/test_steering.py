@@ -44,6 +44,9 @@ def test_changes_are_means_of_differences_of_pairs() -> None:
     assert changes["position in the line"].free == pytest.approx(np.mean(position), rel=1e-5)
     assert changes["ab"].free == pytest.approx(np.mean([2 * text.count("ab") / 50 for text in free]), abs=1e-6)
     assert "inside a URL" not in changes  # it holds nowhere
+    sure = [change.is_change for change in found.changes]
+    assert sure == sorted(sure, reverse=True)  # the surest first
+    assert not all(sure)
     shares = {character: (before, after) for character, before, after in found.characters}
     assert shares["1"] == (0, pytest.approx(sum(text.count("1") for text in held) / 560))
     with pytest.raises(ValueError, match="3 pairs"):
