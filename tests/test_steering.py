@@ -151,6 +151,14 @@ def test_free_texts_are_those_that_sample_writes(sample: Callable[..., tuple[int
         assert share == pytest.approx("".join(texts).count(character) / 250)
 
 
+def test_bits_are_those_of_the_free_model_after_the_prime(sample: Callable[..., tuple[int, str, str]]) -> None:
+    """The log-probabilities that sample --json gives for the same texts."""
+    asked = ("-n", "40", "--count", "5", "-p", "“ab", "--json")
+    found = json.loads(sample("--clamp", f"{UNIT}=0", "--compare", *asked)[1])
+    written = [json.loads(line)["log_probabilities"] for line in sample(*asked)[1].splitlines()]
+    assert found["bits_free"] == pytest.approx(-np.mean(written) / np.log(2), abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
