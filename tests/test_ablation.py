@@ -202,6 +202,24 @@ def test_ends_in_one_corner_of_the_text_are_too_few() -> None:
     assert everywhere.verdict == "used"
 
 
+def test_what_another_unit_costs_more_is_not_its_own() -> None:
+    """A weak copy of the planted unit costs surely, but less than that does: used only if that is asked about too."""
+    arrays, copy = _arrays(), 5
+    for name in ("weight_ih", "weight_hh", "bias"):
+        array = arrays[f"layers.1.{name}"]
+        for gate in range(4):
+            array[gate * H + copy] = array[gate * H + PLANTED]
+    arrays["decoder.weight"][CLOSING, copy] = arrays["decoder.weight"][CLOSING, PLANTED] / 8
+    weak, strong = Unit(1, "h", copy), Unit(1, "h", PLANTED)
+    (found,) = ablate(CONFIG, arrays, IDS, {weak: [_label()]}, compared=H)
+    (use,) = found.uses
+    assert use.ends.low > 0.1
+    assert use.compared > use.ends.high
+    assert use.verdict == "not shown"
+    both = ablate(CONFIG, arrays, IDS, {weak: [_label()], strong: [_label()]}, compared=H)
+    assert [one.uses[0].verdict for one in both] == ["used", "used"]
+
+
 def test_many_questions_need_resamples_far_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quantile of one in ten thousand is not the least of four thousand draws."""
     asked: list[int] = []

@@ -24,6 +24,7 @@ from charrnn.neurons.card import Card, autocorrelation_length, extremes, make_ca
 from charrnn.neurons.clamping import clamp
 from charrnn.neurons.labels import labels_of
 from charrnn.neurons.record import Unit, record
+from charrnn.neurons.statistics import auc
 from tests.test_ablation import CLOSING, CONFIG, IDS, INSIDE, PLANTED, TEXT, VOCABULARY, _arrays
 from tests.tiny import tiny
 
@@ -111,6 +112,9 @@ def test_extremes_keep_apart() -> None:
     assert extremes(values, count=3, apart=1) == [7, 1, 2]
     assert extremes(values, count=3, apart=2) == [7, 1, 4]
     assert extremes(values, count=9, apart=4) == [7, 1]
+    assert extremes(values, count=9, apart=6) == [7, 1]  # just so far apart
+    assert extremes(values, count=9, apart=7) == [7, 0]
+    assert extremes(values[::-1].copy(), count=9, apart=6) == [0, 6]
 
 
 def test_brackets_and_colons_of_a_text_are_no_markup(card: Card) -> None:
@@ -183,6 +187,27 @@ def test_cards_from_the_command_line(inspect: Callable[..., tuple[int, str, str]
     status, out, err = inspect("text.txt", "-u", "L1.h17", "--card", "-n", "150")
     assert (status, out) == (3, "")
     assert "too few to know a unit by" in err
+
+
+def test_what_it_tells_is_scored_on_the_second_half() -> None:
+    """Of a text whose second half has lost its order: it tells next to nothing there, whatever the first half says."""
+    label = next(label for label in labels_of(TEXT) if label.name == INSIDE)
+    values, half = label.values.copy(), START + (len(IDS) - START) // 2
+    values[half:] = np.random.default_rng(6).permutation(values[half:])
+    made = make_card(CONFIG, _arrays(), UNIT, IDS, [replace(label, values=values)], start=START)
+    (told,) = made.told
+    exact = 2 * auc(made.values[half - START :], values[half:]) - 1
+    assert told.effect == pytest.approx(exact)
+    assert abs(told.effect) < 0.2
+    assert -0.3 < told.low < told.effect < told.high < 0.3
+
+
+def test_held_high_and_low_are_its_own_tails() -> None:
+    """A unit that takes on many values: what one in twenty lies below, and above."""
+    made = make_card(CONFIG, _arrays(), Unit(1, "c", 3), IDS[:900], [], start=START)
+    assert (made.values < made.held_low).mean() == pytest.approx(0.05, abs=0.01)
+    assert (made.values > made.held_high).mean() == pytest.approx(0.05, abs=0.01)
+    assert made.held_low < made.held_high
 
 
 def test_a_unit_named_twice_is_one(inspect: Callable[..., tuple[int, str, str]]) -> None:

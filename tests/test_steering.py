@@ -44,6 +44,9 @@ def test_changes_are_means_of_differences_of_pairs() -> None:
     assert changes["position in the line"].free == pytest.approx(np.mean(position), rel=1e-5)
     assert changes["ab"].free == pytest.approx(np.mean([2 * text.count("ab") / 50 for text in free]), abs=1e-6)
     assert "inside a URL" not in changes  # it holds nowhere
+    sure = [change.is_change for change in found.changes]
+    assert sure == sorted(sure, reverse=True)  # the surest first
+    assert not all(sure)
     shares = {character: (before, after) for character, before, after in found.characters}
     assert shares["1"] == (0, pytest.approx(sum(text.count("1") for text in held) / 560))
     with pytest.raises(ValueError, match="3 pairs"):
@@ -146,6 +149,14 @@ def test_free_texts_are_those_that_sample_writes(sample: Callable[..., tuple[int
     shares = {one["character"]: one["free"] for one in found["characters"]}
     for character, share in shares.items():
         assert share == pytest.approx("".join(texts).count(character) / 250)
+
+
+def test_bits_are_those_of_the_free_model_after_the_prime(sample: Callable[..., tuple[int, str, str]]) -> None:
+    """The log-probabilities that sample --json gives for the same texts."""
+    asked = ("-n", "40", "--count", "5", "-p", "“ab", "--json")
+    found = json.loads(sample("--clamp", f"{UNIT}=0", "--compare", *asked)[1])
+    written = [json.loads(line)["log_probabilities"] for line in sample(*asked)[1].splitlines()]
+    assert found["bits_free"] == pytest.approx(-np.mean(written) / np.log(2), abs=1e-5)
 
 
 @pytest.mark.parametrize(
