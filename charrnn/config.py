@@ -7,17 +7,19 @@ the option. Knows values and their limits. Refuses to know files, arrays and how
 
 from __future__ import annotations
 
-import ast
-import functools
-import inspect
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from charrnn.errors import UsageError
+from charrnn.records import Record
+from charrnn.records import field_help as field_help
 from charrnn.values import between, is_number, one_of, positive_integer, require
+from charrnn.variants import VARIANTS, check_variants
 
 CellName = Literal["lstm", "gru", "rnn"]
+ActivationName = Literal["tanh", "relu"]
+CouplingName = Literal["off", "tied", "min"]
 OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
 DecayName = Literal["cosine", "linear", "constant"]
 PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
@@ -39,6 +41,7 @@ OPTIONS = {
     "embedding_size": "--embedding",
     "dropout": "--dropout",
     "forget_bias": "--forget-bias",
+    **VARIANTS,
     "encoding": "--encoding",
     "encoding_errors": "--encoding-errors",
     "as_bytes": "--bytes",
@@ -67,48 +70,8 @@ OPTIONS = {
 """The command line's name for each field whose value decides what a run learns."""
 
 
-@functools.cache
-def _documentation(cls: type) -> dict[str, str]:
-    """Field name -> the string literal that stands below it in the class body."""
-    tree = ast.parse(inspect.getsource(cls))
-    body = tree.body[0].body  # type: ignore[attr-defined]
-    return {
-        field.target.id: " ".join(text.value.value.split())
-        for field, text in zip(body, body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-        and isinstance(text.value.value, str)
-    }
-
-
-def field_help(cls: type, name: str) -> str:
-    """The documentation string of field `name` of configuration class `cls`."""
-    return _documentation(cls)[name]
-
-
-class _Record:
-    """A round trip through a plain dict, for metadata."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON-ready values."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; an absent field takes its default. Raises UsageError for an unknown name."""
-        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise UsageError(f"unknown setting {unknown[0]!r} for {cls.__name__}")
-        return cls(**values)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ModelConfig(_Record):
+class ModelConfig(Record):
     """The shape of the network. The size of its vocabulary is the vocabulary's to know."""
 
     cell: CellName = "lstm"
@@ -123,6 +86,27 @@ class ModelConfig(_Record):
     """Share of a layer's outputs dropped on their way up (between layers and before the decoder), never in time."""
     forget_bias: float = 1.0
     """Initial bias of the lstm's forget gate; above 0 the cell starts out remembering."""
+    activation: ActivationName = "tanh"
+    """What the rnn's units do with what comes in: tanh, or relu."""
+    peephole: bool = False
+    """Let the lstm's gates see the memory c."""
+    coupled: CouplingName = "off"
+    """How the lstm's input gate i goes with its forget gate f: off (free), tied (i = 1 - f), or min (at most 1 - f)."""
+    layer_norm: bool = False
+    """Normalise what the units are fed over the layer, at every step; of an lstm also the memory its output sees."""
+    zoneout: float = 0.0
+    """Share of the units whose output h keeps its value of the step before, drawn anew in every step of training."""
+    zoneout_cell: float = 0.0
+    """The same for the lstm's memory c."""
+    recurrent_dropout: float = 0.0
+    """Share of the candidates (what an lstm or gru is about to write to its memory) that is dropped, drawn anew in
+    every step of training; the memory itself is never dropped."""
+    multiplicative: bool = False
+    """Let each character choose the recurrent matrix: the state is multiplied by a product of the input first."""
+    mogrifier: int = 0
+    """Rounds in which input and state gate each other before the lstm or gru reads them; 0 for none."""
+    mogrifier_rank: int = 0
+    """Rank of the mogrifier's matrices; 0 for full ones."""
 
     def __post_init__(self) -> None:
         one_of("--cell", self.cell, get_args(CellName))
@@ -131,10 +115,11 @@ class ModelConfig(_Record):
         positive_integer("--embedding", self.embedding_size, _WIDEST)
         between("--dropout", self.dropout, 0.0, 1.0, high_included=False)
         require(is_number(self.forget_bias), "--forget-bias", self.forget_bias, "a finite number")
+        check_variants(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DataConfig(_Record):
+class DataConfig(Record):
     """How the corpus becomes a stream of characters, and which part of it is held out."""
 
     encoding: str = "utf-8"
@@ -162,7 +147,7 @@ class DataConfig(_Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig(_Record):
+class TrainingConfig(Record):
     """How the network is trained: everything that changes the course of the numbers."""
 
     batch_size: int = 16
@@ -230,7 +215,7 @@ class TrainingConfig(_Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Budget(_Record):
+class Budget(Record):
     """How long to train: exactly one of the three."""
 
     epochs: float | None = None
@@ -270,7 +255,7 @@ class Budget(_Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunConfig(_Record):
+class RunConfig(Record):
     """What a run reports, keeps and does in trouble. Nothing here changes the course of the numbers, bar a rollback."""
 
     log_every: int = 50
@@ -311,7 +296,7 @@ class RunConfig(_Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingConfig(_Record):
+class SamplingConfig(Record):
     """How characters are drawn from the model's distribution."""
 
     length: int = 1000

@@ -264,7 +264,7 @@ class Learner:
             inputs, targets = inputs[:, part].contiguous(), targets[:, part].contiguous()
             state, noise = lanes_of(state, part), noise.of_lanes(part)
         with products(self.precision, self.device):
-            logits, after = self._network(inputs, state, noise.masks, is_narrow=self._is_narrow)
+            logits, after = self._network(inputs, state, noise.masks, inside=noise.inside, is_narrow=self._is_narrow)
             loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
         return loss, tuple(tuple(array.detach() for array in layer) for layer in after)
 

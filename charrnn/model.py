@@ -39,7 +39,8 @@ class CharacterModel(nn.Module):
     def initialise(self, generator: torch.Generator) -> None:
         """Draws the initial weights: embedding N(0, 1), everything else U(-1/sqrt(H), 1/sqrt(H)), recurrent biases 0.
 
-        The lstm's forget gate starts at `forget_bias`, so that it remembers (Gers et al. 2000; Jozefowicz et al. 2015).
+        Gains of a normalisation start at 1. The lstm's forget gate starts at `forget_bias`, so that it remembers (Gers
+        et al. 2000; Jozefowicz et al. 2015).
         """
         bound = self.config.hidden_size**-0.5
         with torch.no_grad():
@@ -48,12 +49,14 @@ class CharacterModel(nn.Module):
                     array.normal_(generator=generator)
                 elif name.startswith("layers.") and "bias" in name:
                     nn.init.zeros_(array)
+                elif name.startswith("layers.") and "gain" in name:
+                    nn.init.ones_(array)
                 else:
                     array.uniform_(-bound, bound, generator=generator)
             if self.config.cell == "lstm":
-                hidden = self.config.hidden_size
+                rows = self.cell.rows("f", self.config.hidden_size)
                 for layer in self._layers():
-                    layer.arrays()["bias"][hidden : 2 * hidden].fill_(self.config.forget_bias)
+                    layer.arrays()["bias"][rows].fill_(self.config.forget_bias)
 
     def _layers(self) -> list[Layer]:
         return [layer for layer in self.stack.layers if isinstance(layer, Layer)]
@@ -85,13 +88,19 @@ class CharacterModel(nn.Module):
         return tuple(self.cell.zero_state(layer.arrays(), lanes) for layer in self._layers())
 
     def forward(
-        self, ids: Tensor, state: StackState, masks: Sequence[Tensor] = (), *, is_narrow: bool = False
+        self,
+        ids: Tensor,
+        state: StackState,
+        masks: Sequence[Tensor] = (),
+        *,
+        inside: Sequence[Sequence[Tensor]] = (),
+        is_narrow: bool = False,
     ) -> tuple[Tensor, StackState]:
         """`ids` (T, B) -> logits of each one's successor (T, B, V), and the state after the window.
 
-        `masks` and `is_narrow`: see `Stack.forward`.
+        `masks`, `inside` and `is_narrow`: see `Stack.forward`.
         """
-        x, state = self.stack(self.embedding, state, masks, ids=ids, is_narrow=is_narrow)
+        x, state = self.stack(self.embedding, state, masks, ids=ids, inside=inside, is_narrow=is_narrow)
         if is_narrow and torch.is_grad_enabled():
             return decode(x, self.decoder.weight, self.decoder.bias), state
         return linear(x, self.decoder.weight, self.decoder.bias), state

@@ -1,4 +1,4 @@
-"""What a step of training draws at random: dropout masks, and the lanes whose state is reset.
+"""What a step of training draws at random: dropout masks, what cells take in every step, lanes whose state is reset.
 
 Everything is drawn for all lanes of the batch, in one order, and whoever computes some of them takes their part. So the
 numbers do not depend on how many processes or pieces a step is split into. Knows generators. Refuses to know what the
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
 
 _LEVELS = 1 << 16  # sixteen random bits decide on a number
@@ -28,11 +29,14 @@ class Noise(NamedTuple):
     """For each layer, which of its outputs (T, B, H) are kept; none where dropout is off."""
     kept: Tensor | None = None
     """(B, 1): 0 for lanes that begin from the zero state, 1 for the others; None where all go on."""
+    inside: tuple[tuple[Tensor, ...], ...] = ()
+    """For each layer what its cell takes (T, B, H), see `Cell.noise_rates`; none where it takes nothing."""
 
     def of_lanes(self, lanes: slice) -> Noise:
         """The part of some lanes."""
         kept = None if self.kept is None else self.kept[lanes]
-        return Noise(tuple(mask[:, lanes] for mask in self.masks), kept)
+        inside = tuple(tuple(mask[:, lanes] for mask in layer) for layer in self.inside)
+        return Noise(tuple(mask[:, lanes] for mask in self.masks), kept, inside)
 
 
 def draw_noise(generator: torch.Generator, model: ModelConfig, window: int, lanes: int, state_reset: float) -> Noise:
@@ -44,7 +48,11 @@ def draw_noise(generator: torch.Generator, model: ModelConfig, window: int, lane
     if model.dropout:
         shape = (window, lanes, model.hidden_size)
         masks = tuple(draw_mask(generator, model.dropout, shape) for _ in range(model.num_layers))
-    return Noise(masks, kept)
+    inside: tuple[tuple[Tensor, ...], ...] = ()
+    if rates := make_cell(model).noise_rates:
+        shape = (window, lanes, model.hidden_size)
+        inside = tuple(tuple(draw_mask(generator, rate, shape) for rate in rates) for _ in range(model.num_layers))
+    return Noise(masks, kept, inside)
 
 
 def draw_mask(generator: torch.Generator, rate: float, shape: tuple[int, ...]) -> Tensor:

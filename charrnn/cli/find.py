@@ -125,7 +125,7 @@ def _passages(engine: Any, atlas: Atlas, labels: Sequence[Label], ids: Any, text
     import numpy as np
 
     from charrnn.display.webpage import Picture
-    from charrnn.neurons.record import limits, record
+    from charrnn.neurons.record import limits, record, title
 
     named: dict[str, Label] = {label.name: label for label in labels}
     pictures: dict[Any, Piece] = {}
@@ -140,8 +140,8 @@ def _passages(engine: Any, atlas: Atlas, labels: Sequence[Label], ids: Any, text
         before = min(begin, _WARM_UP)
         read = record(engine, ids[begin - before : begin + _PASSAGE], [unit.part])
         shown = np.concatenate([taken[unit.part][:, unit.index] for taken in read])[before:]
-        title = f"{unit} (tanh c): {finding.label}" if unit.kind == "c" else f"{unit}: {finding.label}"
-        pictures[unit] = Picture(title, text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind))
+        heading = f"{title(unit, engine.config)}: {finding.label}"
+        pictures[unit] = Picture(heading, text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind))
     return list(pictures.values())
 
 

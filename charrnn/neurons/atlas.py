@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.parameters import parameter_shapes
+from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.neurons.labels import Label
@@ -295,15 +296,17 @@ def contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
 def untrained_arrays(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
     """Weights that nothing has been taught: drawn as training draws them, `model.initialise`, by another generator."""
     random = np.random.Generator(np.random.Philox(seed))
-    bound, hidden = config.hidden_size**-0.5, config.hidden_size
+    bound, cell = config.hidden_size**-0.5, make_cell(config)
     arrays: dict[str, npt.NDArray[np.float32]] = {}
     for name, shape in parameter_shapes(config, vocabulary_size).items():
         if name == "embedding":
             drawn = random.standard_normal(shape)
         elif name.startswith("layers.") and "bias" in name:
             drawn = np.zeros(shape)
-            if config.cell == "lstm":
-                drawn[hidden : 2 * hidden] = config.forget_bias
+            if config.cell == "lstm" and name.endswith(".bias"):
+                drawn[cell.rows("f", config.hidden_size)] = config.forget_bias
+        elif name.startswith("layers.") and "gain" in name:
+            drawn = np.ones(shape)
         else:
             drawn = random.uniform(-bound, bound, shape)
         arrays[name] = drawn.astype(np.float32)
