@@ -60,7 +60,7 @@ def joined(x: Array, y: Array) -> Array:
 def normalised(x: Array, gain: Array) -> Array:
     """`x` (..., H) less its mean over the last axis, by its deviation there, times `gain` (H,).
 
-    Ba, Kiros & Hinton 2016 (arXiv 1607.06450, eq. 4); the variance is that of the H numbers, and 1e-5 is added to it
+    Ba, Kiros & Hinton 2016 (arXiv 1607.06450); the variance is that of the H numbers, and 1e-5 is added to it
     as in their code.
     """
     if not isinstance(x, np.ndarray):

@@ -5,7 +5,8 @@ Every dimension is a different small number, so that no transposition can pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from charrnn.cells.cell import Cell, Gates
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import describe, has_kernel, is_plain, is_plain_in_training, make_cell
+from charrnn.cli.app import main
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import UsageError
 from charrnn.factors import Factor
@@ -32,6 +34,7 @@ from charrnn.neurons.record import Unit, record, title
 from charrnn.noise import draw_noise
 from charrnn.recurrent import Layer, LoopedLayer
 from charrnn.recurrent import Stack as RecurrentStack
+from tests.benchmarks.cells import FAMILY, measure
 
 B, I, H, T, V, L = 3, 5, 4, 6, 7, 2  # noqa: E741 - the letter the equations use
 VARIANTS: list[dict[str, Any]] = [
@@ -549,6 +552,30 @@ def test_what_makes_no_sense_is_refused(settings: dict[str, Any], said: str) -> 
         ModelConfig(**settings)
     assert said in str(caught.value)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("options", FAMILY)
+def test_every_option_of_the_family_says_what_it_is(
+    options: str, text_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`train --dry-run` names the cell, and says plainly where it leaves the fast path."""
+    said = f"charrnn train {text_file(2000)} --out new --steps 3 --hidden 8 --threads 1 --dry-run {options}"
+    monkeypatch.setattr("sys.argv", said.split())
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    shown = " ".join(capsys.readouterr().err.split())
+    config = ModelConfig(hidden_size=8, **FAMILY[options])
+    assert f"{describe(config)} 1 x 8 (" in shown
+    assert ("off the fast path" in shown) == (not is_plain_in_training(config))
+
+
+def test_the_benchmark_measures_the_whole_family() -> None:
+    """A row for each, the plain lstm first, whose own ratio is 1."""
+    rows = measure(1, 8, 1, 1)
+    assert [row["options"] for row in rows] == list(FAMILY)
+    assert rows[0]["relative"] == 1
+    assert all(row["relative"] > 0 and row["parameters"] > 0 for row in rows)
 
 
 def test_the_cell_in_words() -> None:

@@ -1,12 +1,13 @@
 """Layer normalisation: products are brought to mean 0 and deviation 1 over the units, at every step and in every lane.
 
-Ba, Kiros & Hinton 2016 (arXiv 1607.06450), with N(z) = (z - mean(z)) / deviation(z), gains a and biases b:
+Ba, Kiros & Hinton 2016 (arXiv 1607.06450; lstm and gru in its supplement). With N(z) = (z - mean(z)) / deviation(z),
+gains a and biases b:
 
-    lstm    i, f, g, o = a_1 N(W_hh h_{t-1}) + a_2 N(W_ih x_t) + b          (supplement, eq. 20)
-            h_t = sigmoid(o) * tanh(a_3 N(c_t) + b_3)                       (eq. 22; c itself is carried as it is)
-    gru     r, z = a_1 N(W_hh h_{t-1}) + a_2 N(W_ih x_t) + b                (eq. 23, over both gates together)
-            n = tanh(a_3 N(W_in x_t) + b_in + r * (a_4 N(W_hn h_{t-1}) + b_hn))      (eq. 25)
-    rnn     h_t = f(a N(W_hh h_{t-1} + W_ih x_t) + b)                       (eq. 4)
+    lstm    i, f, g, o = a_1 N(W_hh h_{t-1}) + a_2 N(W_ih x_t) + b
+            h_t = sigmoid(o) * tanh(a_3 N(c_t) + b_3)                       (c itself is carried on as it is)
+    gru     r, z = a_1 N(W_hh h_{t-1}) + a_2 N(W_ih x_t) + b                (over both gates together)
+            n = tanh(a_3 N(W_in x_t) + b_in + r * (a_4 N(W_hn h_{t-1}) + b_hn))
+    rnn     h_t = f(a N(W_hh h_{t-1} + W_ih x_t) + b)
 
 N of an lstm's product is over all its gates together, as there. Their b_1 and b_2, which are only ever added to b, are
 one with it. With coupled gates it is the same with fewer of them.

@@ -8,7 +8,7 @@ Hochreiter & Schmidhuber 1997 (Neural Computation 9(8)) with the forget gate of 
 (Neural Computation 12(10), eq. 3.1); no peepholes. The blocks stand in torch.nn.LSTM's order. torch has two bias
 vectors that are only ever added; here they are one.
 
-With peepholes the gates see the memory (Gers, Schraudolph & Schmidhuber 2002, JMLR 3, section 3): the input and forget
+With peepholes the gates see the memory (Gers, Schraudolph & Schmidhuber 2002, JMLR 3): the input and forget
 gates the old one, the output gate the new one, each unit its own by a weight of its own:
 
     i += w_i * c_{t-1},  f += w_f * c_{t-1},  o += w_o * c_t         (before the sigmoids)

@@ -1,13 +1,13 @@
 """Cells that are disturbed in training: zoneout, and dropout of what is written.
 
-Zoneout (Krueger et al. 2017, arXiv 1606.01305, eq. 4 to 6): units keep their value of the step before. With d of zeros
+Zoneout (Krueger et al. 2017, arXiv 1606.01305): units keep their value of the step before. With d of zeros
 and ones, a zero with probability z, drawn for every unit and step,
 
     h_t = d_h * h~_t + (1 - d_h) * h_{t-1}        c_t = d_c * c~_t + (1 - d_c) * c_{t-1}
 
 where h~ and c~ are the cell's own, and h~ comes from c~. Outside training d is its mean, 1 - z.
 
-Recurrent dropout without memory loss (Semeniuta, Severyn & Barth 2016, arXiv 1603.05118, eq. 15 and 18): only what is
+Recurrent dropout without memory loss (Semeniuta, Severyn & Barth 2016, arXiv 1603.05118): only what is
 about to be written to the memory is dropped, never the memory:
 
     lstm    c_t = f * c_{t-1} + i * d(g)          gru    h_t = (1 - z) * d(n) + z * h_{t-1}
