@@ -2,11 +2,13 @@
 
 One step of recurrence is written once and runs on both: on tensors in training, on arrays in sampling and
 inspecting. Everything else a cell uses (`@`, `*`, `+`, `.T`) both libraries spell the same. This module does not
-import torch: what is not a numpy array is taken to be a tensor, and asked for its own methods.
+import torch: what is not a numpy array is taken to be a tensor, and asked for its own methods; what no tensor has as a
+method is looked up in torch, which whoever made the tensor has loaded.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -16,6 +18,8 @@ Array: TypeAlias = Any
 """A numpy array or a torch tensor."""
 
 Arrays: TypeAlias = Mapping[str, Array]
+
+_EPSILON = 1e-5
 
 
 def sigmoid(x: Array) -> Array:
@@ -31,8 +35,45 @@ def tanh(x: Array) -> Array:
     return np.tanh(x) if isinstance(x, np.ndarray) else x.tanh()
 
 
+def relu(x: Array) -> Array:
+    """max(x, 0), element by element."""
+    return np.maximum(x, 0) if isinstance(x, np.ndarray) else x.relu()
+
+
+def minimum(x: Array, y: Array) -> Array:
+    """The smaller of the two, element by element."""
+    return np.minimum(x, y) if isinstance(x, np.ndarray) else x.minimum(y)
+
+
+def between(before: Array, after: Array, share: Array) -> Array:
+    """`before` and, by `share` (0 to 1, a number or an array), `after`; exactly one of them where that is 0 or 1."""
+    if isinstance(before, np.ndarray):
+        return before + share * (after - before) if np.ndim(share) == 0 else share * after + (1 - share) * before
+    return before.lerp(after.to(before.dtype), share)
+
+
+def joined(x: Array, y: Array) -> Array:
+    """Both side by side along the last axis, the inverse of `split` for two."""
+    return np.concatenate((x, y), -1) if isinstance(x, np.ndarray) else sys.modules["torch"].cat((x, y), -1)
+
+
+def normalised(x: Array, gain: Array) -> Array:
+    """`x` (..., H) less its mean over the last axis, by its deviation there, times `gain` (H,).
+
+    Ba, Kiros & Hinton 2016 (arXiv 1607.06450); the variance is that of the H numbers, and 1e-5 is added to it
+    as in their code.
+    """
+    if not isinstance(x, np.ndarray):
+        return sys.modules["torch"].layer_norm(x, x.shape[-1:], gain, None, _EPSILON)
+    centred = x - x.mean(-1, keepdims=True)
+    variance = (centred * centred).mean(-1, keepdims=True)
+    return centred / np.sqrt(variance + x.dtype.type(_EPSILON)) * gain
+
+
 def split(x: Array, parts: int) -> tuple[Array, ...]:
     """`x` (..., parts * H) cut into `parts` equal blocks along its last axis."""
+    if not isinstance(x, np.ndarray):
+        return tuple(x.chunk(parts, -1))  # whose gradient is put together once, not block by block
     size = x.shape[-1] // parts
     return tuple(x[..., place * size : (place + 1) * size] for place in range(parts))
 

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from charrnn.cell_variants import VARIANTS, check_variants
 from charrnn.combinations import check_initial, check_wiring
 from charrnn.errors import UsageError
 from charrnn.records import Record
@@ -19,6 +20,8 @@ from charrnn.values import between, is_number, one_of, positive_integer, require
 CellName = Literal["lstm", "gru", "rnn"]
 InitName = Literal["uniform", "orthogonal", "identity", "xavier", "chrono"]
 SkipName = Literal["none", "residual", "dense", "sum"]
+ActivationName = Literal["tanh", "relu"]
+CouplingName = Literal["off", "tied", "min"]
 OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
 DecayName = Literal["cosine", "linear", "constant"]
 PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
@@ -40,6 +43,7 @@ OPTIONS = {
     "embedding_size": "--embedding",
     "dropout": "--dropout",
     "forget_bias": "--forget-bias",
+    **VARIANTS,
     "encoding": "--encoding",
     "encoding_errors": "--encoding-errors",
     "as_bytes": "--bytes",
@@ -125,6 +129,27 @@ class ModelConfig(Record):
     """Share of the recurrent matrices' weights dropped, the same ones all through a window and in every lane."""
     embedding_dropout: float = 0.0
     """Share of characters whose embedding is dropped for a window, wherever they occur in it."""
+    activation: ActivationName = "tanh"
+    """What the rnn's units do with what comes in: tanh, or relu."""
+    peephole: bool = False
+    """Let the lstm's gates see the memory c."""
+    coupled: CouplingName = "off"
+    """How the lstm's input gate i goes with its forget gate f: off (free), tied (i = 1 - f), or min (at most 1 - f)."""
+    layer_norm: bool = False
+    """Normalise what the units are fed over the layer, at every step; of an lstm also the memory its output sees."""
+    zoneout: float = 0.0
+    """Share of the units whose output h keeps its value of the step before, drawn anew in every step of training."""
+    zoneout_cell: float = 0.0
+    """The same for the lstm's memory c."""
+    recurrent_dropout: float = 0.0
+    """Share of the candidates (what an lstm or gru is about to write to its memory) that is dropped, drawn anew in
+    every step of training; the memory itself is never dropped."""
+    multiplicative: bool = False
+    """Let each character choose the recurrent matrix: the state is multiplied by a product of the input first."""
+    mogrifier: int = 0
+    """Rounds in which input and state gate each other before the lstm or gru reads them; 0 for none."""
+    mogrifier_rank: int = 0
+    """Rank of the mogrifier's matrices; 0 for full ones."""
 
     def __post_init__(self) -> None:
         one_of("--cell", self.cell, get_args(CellName))
@@ -151,6 +176,7 @@ class ModelConfig(Record):
         between("--embedding-dropout", self.embedding_dropout, 0.0, 1.0, high_included=False)
         check_initial(self)
         check_wiring(self)
+        check_variants(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

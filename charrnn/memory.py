@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.cells.registry import make_cell
+from charrnn.cells.registry import is_plain_in_training, make_cell
 from charrnn.config import ModelConfig, TrainingConfig
+
+_LOOPED = 3
 
 
 def training_memory(
@@ -24,6 +26,8 @@ def training_memory(
     copies = {"muon": 4, "adamw": 4, "sgd": 3, "rmsprop": 4}[training.optimizer]
     cell = make_cell(model)
     kept = len(cell.state_names) + len(cell.gate_names)
+    if not is_plain_in_training(model):
+        kept *= _LOOPED  # torch keeps what comes between them
     units = (2 if precision == "fp16" else 4) * model.num_layers * model.hidden_size * kept
     lanes = -(-training.batch_size // parts)
     return 4 * parameters * copies + (units + 4 * 2 * vocabulary_size) * lanes * training.bptt

@@ -1,4 +1,4 @@
-"""What a step of training draws at random: what is dropped, and the lanes whose state is reset.
+"""What a step of training draws at random: dropout masks, what cells take in every step, lanes whose state is reset.
 
 Everything is drawn for all lanes of the batch, in one order, and whoever computes some of them takes their part. So the
 numbers do not depend on how many processes or pieces a step is split into. Knows generators. Refuses to know what the
@@ -39,6 +39,8 @@ class Noise(NamedTuple):
     """For each layer, which of its outputs (T, B, H) are kept; none where dropout is off."""
     kept: Tensor | None = None
     """(B, 1): 0 for lanes that begin from the zero state, 1 for the others; None where all go on."""
+    inside: tuple[tuple[Tensor, ...], ...] = ()
+    """For each layer what its cell takes (T, B, H), see `Cell.noise_rates`; none where it takes nothing."""
 
     inputs: tuple[Tensor | None, ...] = ()
     """For what each layer reads, and last the decoder, its factors (1, B, I) all through the window; or no factors."""
@@ -52,6 +54,7 @@ class Noise(NamedTuple):
         return self._replace(
             masks=tuple(mask[:, lanes] for mask in self.masks),
             kept=None if self.kept is None else self.kept[lanes],
+            inside=tuple(tuple(mask[:, lanes] for mask in layer) for layer in self.inside),
             inputs=tuple(None if factors is None else factors[:, lanes] for factors in self.inputs),
         )
 
@@ -76,6 +79,10 @@ def draw_noise(
     if model.dropout:
         shape = (window, lanes, model.hidden_size)
         masks = tuple(draw_mask(generator, model.dropout, shape) for _ in range(model.num_layers))
+    inside: tuple[tuple[Tensor, ...], ...] = ()
+    if taken := make_cell(model).noise_rates:
+        shape = (window, lanes, model.hidden_size)
+        inside = tuple(tuple(draw_mask(generator, rate, shape) for rate in taken) for _ in range(model.num_layers))
     H, rates = model.hidden_size, variational_rates(model)
     inputs: tuple[Tensor | None, ...] = ()
     if any(rates):
@@ -90,7 +97,7 @@ def draw_noise(
     characters = None
     if model.embedding_dropout:
         characters = draw_factors(generator, model.embedding_dropout, (vocabulary_size, 1))
-    return Noise(masks, kept, inputs, recurrent, characters)
+    return Noise(masks, kept, inside, inputs, recurrent, characters)
 
 
 def variational_rates(model: ModelConfig) -> list[float]:

@@ -46,9 +46,11 @@ def make_optimizer(
     ]
     rate, betas = config.learning_rate, (config.beta1, config.beta2)
     if config.optimizer == "muon":
-        gates = next(len(a) // a.shape[1] for name, a in arrays.items() if name.endswith("weight_hh"))
-        muon = {"rule": "muon", "ratio": config.muon_ratio, "gates": gates}
-        groups.append({"params": layers, "weight_decay": config.weight_decay, **muon})
+        rows, hidden = next(a.shape for name, a in arrays.items() if name.endswith("weight_hh"))
+        muon = {"rule": "muon", "ratio": config.muon_ratio, "weight_decay": config.weight_decay}
+        groups.append({"params": [a for a in layers if len(a) == rows], "gates": rows // hidden, **muon})
+        if others := [a for a in layers if len(a) != rows]:  # which no gate has a part of
+            groups.append({"params": others, "gates": 1, **muon})
     if config.optimizer in ("adamw", "muon"):
         return Rules(
             groups, lr=rate, betas=betas, cautious=config.cautious, is_narrow=is_narrow, is_capturable=is_capturable

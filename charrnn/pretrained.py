@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from charrnn import checkpoint as checkpoints
+from charrnn.cells.registry import describe
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import DeviceName, ModelConfig, SamplingConfig, UnknownPolicy, WeightsName
 from charrnn.drawing import Doubles, log_probabilities
@@ -98,7 +99,8 @@ class Pretrained:
 
     def __repr__(self) -> str:
         config = self.config
-        return f"<charrnn {config.cell} {config.num_layers} x {config.hidden_size}, {len(self.vocabulary)} characters>"
+        shape = f"{config.num_layers} x {config.hidden_size}"
+        return f"<charrnn {describe(config)} {shape}, {len(self.vocabulary)} characters>"
 
     def stream(
         self, prime: str = "", *, number: int = 0, unknown: UnknownPolicy = "error", **settings: Any

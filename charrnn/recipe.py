@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from charrnn.cells.registry import make_cell
+from charrnn.cells.registry import is_plain_in_training, make_cell
 from charrnn.config import Budget, ModelConfig, TrainingConfig
 from charrnn.wiring import input_sizes
 
@@ -31,6 +31,9 @@ _FRESH_EPOCHS = 1.1975
 # On a GPU. Estimates, not measurements: 5 us is what a step of a layer, forward and back, took a persistent kernel on
 # an H100 (NVIDIA's own figure for 768 units and 16 lanes), and what is around it takes some.
 _LAYER_STEP = 6e-6
+# A cell that no kernel knows: measured on a CPU (README), estimated from the number of launches on a GPU.
+_LOOPED = 0.5
+_LOOPED_STEP = 1.5e-4
 _GPU_STEP = 128
 _MOST_LAYERS = 3
 _LAYER_WEIGHTS = 2 * 4 * _MOST_WIDTH**2
@@ -148,11 +151,12 @@ def operations(model: ModelConfig, vocabulary_size: int) -> float:
 
     The first layer's input is looked up, not multiplied.
     """
-    hidden = model.hidden_size
-    blocks = make_cell(model).shapes(1, 1)["weight_hh"][0]
-    _, *above, decoder = input_sizes(model)
-    inputs = model.num_layers * hidden + sum(above)
-    return 3.0 * 2.0 * (blocks * hidden * inputs + decoder * vocabulary_size)
+    H, cell = model.hidden_size, make_cell(model)
+    *layers, decoder = input_sizes(model)
+    shapes = [cell.shapes(size, H) for size in layers]
+    products = sum(math.prod(shape) for layer in shapes for shape in layer.values() if len(shape) == 2)
+    looked_up = math.prod(shapes[0]["weight_ih"])
+    return 3.0 * 2.0 * (products - looked_up + decoder * vocabulary_size)
 
 
 def expected_characters(
@@ -163,8 +167,10 @@ def expected_characters(
     With `lanes`, on a GPU: there the layers' steps follow each other at a pace that more lanes do not slow, until
     the arithmetic does.
     """
-    characters = seconds * speed / operations(model, vocabulary_size)
-    return characters if lanes is None else min(characters, seconds * lanes / (model.num_layers * _LAYER_STEP))
+    is_plain = is_plain_in_training(model)
+    characters = seconds * speed * (1.0 if is_plain else _LOOPED) / operations(model, vocabulary_size)
+    layer_step = _LAYER_STEP if is_plain else _LOOPED_STEP
+    return characters if lanes is None else min(characters, seconds * lanes / (model.num_layers * layer_step))
 
 
 def validation_share(characters: int) -> float:

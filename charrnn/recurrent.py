@@ -10,6 +10,8 @@ Shape letters: T time, B lanes, I input size, H hidden size.
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,14 +22,26 @@ from torch.nn.functional import embedding as gather
 from charrnn.cells.cell import Cell, State
 from charrnn.cells.gru import GRU
 from charrnn.cells.lstm import LSTM
-from charrnn.cells.rnn import RNN
+from charrnn.cells.registry import PLAIN_CELLS
+from charrnn.cells.rnn import RNN, ReluRNN
 from charrnn.config import ModelConfig
+from charrnn.factors import Factor
 from charrnn.fused.recurrence import Buffers, is_available, run_window
 from charrnn.noise import QUIET, Noise, mask_scale
 from charrnn.wiring import decoder_input, input_sizes, layer_input, needs_embedding
 
-_KERNELS: dict[type[Cell], Callable[[int, int], nn.RNNBase]] = {LSTM: nn.LSTM, GRU: nn.GRU, RNN: nn.RNN}
-_FUNCTIONS: dict[type[Cell], Callable[..., Any]] = {LSTM: torch.lstm, GRU: torch.gru, RNN: torch.rnn_tanh}
+_KERNELS: dict[type[Cell], Callable[[int, int], nn.RNNBase]] = {
+    LSTM: nn.LSTM,
+    GRU: nn.GRU,
+    RNN: nn.RNN,
+    ReluRNN: functools.partial(nn.RNN, nonlinearity="relu"),
+}
+_FUNCTIONS: dict[type[Cell], Callable[..., Any]] = {
+    LSTM: torch.lstm,
+    GRU: torch.gru,
+    RNN: torch.rnn_tanh,
+    ReluRNN: torch.rnn_relu,
+}
 _TWO_BIASES = {
     "weight_ih": "weight_ih_l0",
     "weight_hh": "weight_hh_l0",
@@ -36,6 +50,10 @@ _TWO_BIASES = {
 }
 # Where the cell has one bias, the kernel's second one stays at zero and is not trained.
 _ONE_BIAS = {"weight_ih": "weight_ih_l0", "weight_hh": "weight_hh_l0", "bias": "bias_ih_l0"}
+
+
+_LARGE = 1 << 19
+"""Elements of a matrix from which on it pays to gather what makes up its gradient."""
 
 
 class Layer(nn.Module):
@@ -71,7 +89,7 @@ class Layer(nn.Module):
         p: dict[str, Tensor] = dict(self.arrays())
         if factors is not None:
             p["weight_hh"] = p["weight_hh"] * factors
-        if is_available(x, *state):
+        if type(self.cell) in PLAIN_CELLS and is_available(x, *state):
             if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
                 x, ids = gather(ids, x), None
             return run_window(self.cell.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
@@ -104,6 +122,58 @@ class Layer(nn.Module):
         return torch.stack(outputs), state
 
 
+class LoopedLayer(Layer):
+    """A cell that no kernel knows, run along time a step at a time."""
+
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int) -> None:
+        nn.Module.__init__(self)
+        self.cell = cell
+        shapes = cell.shapes(input_size, hidden_size)
+        self._memory = Buffers()
+        self._own = nn.ParameterDict({name: nn.Parameter(torch.empty(shape)) for name, shape in shapes.items()})
+
+    def arrays(self) -> Mapping[str, nn.Parameter]:
+        """The parameters under the cell's names for them."""
+        return dict(self._own.items())
+
+    def forward(
+        self,
+        x: Tensor,
+        state: State,
+        ids: Tensor | None = None,
+        *,
+        noise: Sequence[Tensor] = (),
+        is_narrow: bool = False,
+        factors: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        """As `Layer.forward`; `noise` (T, B, H) is what the cell takes in each step."""
+        p: dict[str, Any] = dict(self.arrays())
+        if factors is not None:
+            p["weight_hh"] = p["weight_hh"] * factors
+        rest = self.cell.at_rest()
+        if not noise and type(rest) in PLAIN_CELLS and is_available(x, *state):
+            return run_window(rest.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
+        if torch.is_grad_enabled() and x.device.type == "cpu":
+            p = {
+                name: Factor(array, is_narrow=is_narrow) if array.dim() == 2 and array.numel() >= _LARGE else array
+                for name, array in p.items()
+            }
+        if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
+            x, ids = gather(ids, x), None
+        prepared = self.cell.prepare(p, x)
+        if ids is not None:
+            prepared = tuple(gather(ids, rows) for rows in prepared)
+        drawn = (
+            zip(*(mask.to(state[0].dtype).unbind() for mask in noise), strict=True) if noise else itertools.repeat(())
+        )
+        outputs = []
+        # Cut up at once: a step's own cut would have a gradient as large as the window.
+        for parts, drawn_now in zip(zip(*(part.unbind() for part in prepared), strict=True), drawn, strict=False):
+            state, _ = self.cell.advance(p, parts, state, drawn_now)
+            outputs.append(state[0])
+        return torch.stack(outputs), state
+
+
 StackState = tuple[State, ...]
 """One state a layer, from the first."""
 
@@ -114,7 +184,8 @@ class Stack(nn.Module):
     def __init__(self, cell: Cell, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.layers = nn.ModuleList(Layer(cell, size, config.hidden_size) for size in input_sizes(config)[:-1])
+        kind = Layer if type(cell) in _KERNELS else LoopedLayer
+        self.layers = nn.ModuleList(kind(cell, size, config.hidden_size) for size in input_sizes(config)[:-1])
 
     def forward(
         self,
@@ -153,7 +224,8 @@ class Stack(nn.Module):
             if kept is not None:
                 x, ids = (x if ids is None else gather(ids, x)) * kept, None
             factors = noise.recurrent[number] if noise.recurrent else None
-            x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow, factors=factors)
+            drawn = {"noise": noise.inside[number]} if noise.inside else {}
+            x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow, factors=factors, **drawn)
             after.append(layer_after)
             last = x
             below.append(drop(x, config.dropout, noise.masks[number]) if noise.masks else x)

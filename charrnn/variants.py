@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from charrnn.cell_variants import VARIANTS
 from charrnn.config import OPTIONS, ModelConfig
 
-_SIZES = frozenset({"cell", "num_layers", "hidden_size", "embedding_size", "dropout"})
-"""Shown elsewhere."""
+_SIZES = frozenset({"cell", "num_layers", "hidden_size", "embedding_size", "dropout", *VARIANTS})
+"""Shown elsewhere: sizes, and what makes the cell (`cells.registry.describe`)."""
 
 
 def variants(model: ModelConfig) -> str:

@@ -81,6 +81,34 @@ def test_a_run_stopped_anywhere_and_resumed_is_the_same_run(corpus: Corpus, tmp_
 
 
 @pytest.mark.parametrize(
+    "variant",
+    [
+        {"cell": "rnn", "activation": "relu"},
+        {"peephole": True, "coupled": "tied"},
+        {"layer_norm": True, "coupled": "min"},
+        {"cell": "gru", "layer_norm": True, "zoneout": 0.2},
+        {"zoneout": 0.1, "zoneout_cell": 0.5},
+        {"recurrent_dropout": 0.3},
+        {"cell": "gru", "multiplicative": True, "recurrent_dropout": 0.3},
+        {"mogrifier": 3, "mogrifier_rank": 2, "multiplicative": True},
+    ],
+    ids=lambda variant: " ".join(variant),
+)
+def test_every_kind_of_cell_resumes_exactly(corpus: Corpus, tmp_path: Path, variant: dict[str, object]) -> None:
+    """What cells draw comes from the generator that the checkpoint holds; in one piece and with the lanes in two."""
+    for accumulate in (1, 2):
+        run = {**REQUEST.run, "accumulate": accumulate}
+        request = replace(REQUEST, model={**REQUEST.model, **variant}, run=run)
+        folder = tmp_path / str(accumulate)
+        folder.mkdir()
+        _train(folder / "whole", corpus, request)
+        for k in (1, 8):
+            _train(folder / f"cut-{k}", corpus, request, stop_after=k)
+            _train(folder / f"cut-{k}", corpus, request)
+            assert_same_run(folder / f"cut-{k}", folder / "whole")
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         {"optimizer": "adamw"},

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from charrnn.arrays import Array, Arrays, sigmoid, split, tanh
-from charrnn.cells.cell import Cell, Gates, State
+from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, State
 
 
 class GRU(Cell):
@@ -25,6 +25,8 @@ class GRU(Cell):
     name = "gru"
     state_names = ("h",)
     gate_names = ("r", "z", "n")
+    blocks = ("r", "z", "n")
+    input_bias = "bias_ih"
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
         """weight_ih (3H, I), weight_hh (3H, H), bias_ih (3H,), bias_hh (3H,)."""
@@ -36,11 +38,13 @@ class GRU(Cell):
             "bias_hh": (rows,),
         }
 
-    def observe(self, p: Arrays, x: Array, state: State) -> tuple[State, Gates]:
+    def combine(
+        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
+    ) -> tuple[State, Gates]:
         """((h_t,), (r, z, n)): r, z in (0, 1), the candidate n in (-1, 1)."""
         (h,) = state
-        x_r, x_z, x_n = split(x @ p["weight_ih"].T + p["bias_ih"], 3)
-        h_r, h_z, h_n = split(h @ p["weight_hh"].T + p["bias_hh"], 3)
+        x_r, x_z, x_n = split(prepared[0], 3)
+        h_r, h_z, h_n = split(recurrent + p["bias_hh"], 3)
         r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
         n = tanh(x_n + r * h_n)
-        return ((1 - z) * n + z * h,), (r, z, n)
+        return ((1 - z) * inside.candidate(n) + z * h,), (r, z, n)

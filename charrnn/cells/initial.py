@@ -63,8 +63,10 @@ def initial_arrays(config: ModelConfig, vocabulary_size: int, source: Source) ->
             array = source.uniform(shape, -_TIED, _TIED) if config.tie else source.normal(shape)
         elif name.startswith("layers.") and "bias" in name:
             array = np.zeros(shape, np.float32)
-            if not name.endswith("bias_hh"):
+            if name.endswith((".bias", ".bias_ih")):
                 _set_gates(config, cell, array, source)
+        elif name.startswith("layers.") and "gain" in name:  # of a normalisation
+            array = np.ones(shape, np.float32)
         elif name.endswith("weight_hh") and config.init in ("orthogonal", "identity"):
             array = _recurrent(config, shape, source)
         else:
@@ -105,8 +107,7 @@ def _set_gates(config: ModelConfig, cell: Cell, bias: Numbers, source: Source) -
     H = config.hidden_size
 
     def gate(name: str) -> Numbers:
-        start = cell.gate_names.index(name) * H
-        return bias[start : start + H]
+        return bias[cell.rows(name, H)]
 
     keeping = {"lstm": "f", "gru": "z"}.get(config.cell)
     if keeping is None:
@@ -114,11 +115,12 @@ def _set_gates(config: ModelConfig, cell: Cell, bias: Numbers, source: Source) -
     if config.init == "chrono":
         times = source.uniform((H,), 1.0, (config.chrono_range or CHRONO_RANGE) - 1.0)
         gate(keeping)[:] = np.log(times)
-        if config.cell == "lstm":
+        if "i" in cell.blocks:  # a coupled one has none of its own
             gate("i")[:] = -gate("f")
     elif config.gate_bias is not None:
         gate(keeping)[:] = config.gate_bias
-        if config.cell == "lstm":
-            gate("i")[:] = gate("o")[:] = -config.gate_bias
+        for block in ("i", "o"):
+            if block in cell.blocks:
+                gate(block)[:] = -config.gate_bias
     elif config.cell == "lstm":
         gate("f")[:] = config.forget_bias

@@ -2,15 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from charrnn.cells.cell import Cell
 from charrnn.cells.gru import GRU
-from charrnn.cells.lstm import LSTM
-from charrnn.cells.rnn import RNN
+from charrnn.cells.layernorm import LayerNormGRU, LayerNormLSTM, LayerNormRNN
+from charrnn.cells.lstm import (
+    LSTM,
+    CappedLSTM,
+    CappedPeepholeLSTM,
+    CoupledLSTM,
+    CoupledPeepholeLSTM,
+    PeepholeLSTM,
+)
+from charrnn.cells.mogrifier import Mogrifier
+from charrnn.cells.multiplicative import Multiplicative
+from charrnn.cells.noisy import RecurrentDropout, Zoneout
+from charrnn.cells.rnn import RNN, ReluRNN
 from charrnn.config import ModelConfig
 
-_CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (LSTM, GRU, RNN)}
+PLAIN_CELLS: tuple[type[Cell], ...] = (LSTM, GRU, RNN)
+"""Those that the fast paths know."""
+
+_LSTMS: dict[tuple[str, bool], type[LSTM]] = {
+    ("off", False): LSTM,
+    ("off", True): PeepholeLSTM,
+    ("tied", False): CoupledLSTM,
+    ("tied", True): CoupledPeepholeLSTM,
+    ("min", False): CappedLSTM,
+    ("min", True): CappedPeepholeLSTM,
+}
+_NORMALISED = {"lstm": LayerNormLSTM, "gru": LayerNormGRU, "rnn": LayerNormRNN}
 
 
 def make_cell(config: ModelConfig) -> Cell:
-    """The cell that every layer of `config` steps with."""
-    return _CELLS[config.cell]()
+    """The cell that every layer of `config` steps with, in training."""
+    cell: Cell
+    if config.cell == "lstm":
+        cell = _LSTMS[config.coupled, config.peephole]()
+    elif config.cell == "gru":
+        cell = GRU()
+    else:
+        cell = ReluRNN() if config.activation == "relu" else RNN()
+    if config.layer_norm:
+        cell = _NORMALISED[config.cell](cell)
+    if config.multiplicative:
+        cell = Multiplicative(cell)
+    if config.mogrifier:
+        cell = Mogrifier(cell, config.mogrifier, config.mogrifier_rank)
+    if config.recurrent_dropout:
+        cell = RecurrentDropout(cell, config.recurrent_dropout)
+    if config.zoneout or config.zoneout_cell:
+        rates = (config.zoneout, config.zoneout_cell)
+        cell = Zoneout(cell, rates[: len(cell.state_names)])
+    return cell
+
+
+def is_plain(config: ModelConfig) -> bool:
+    """Whether the cell outside training is one that the fast paths know."""
+    return type(make_cell(config).at_rest()) in PLAIN_CELLS
+
+
+def is_plain_in_training(config: ModelConfig) -> bool:
+    """Whether the cell in training is one that the fast paths know."""
+    return type(make_cell(config)) in PLAIN_CELLS
+
+
+def has_kernel(config: ModelConfig) -> bool:
+    """Whether torch has a module of its own for the cell in training."""
+    return type(make_cell(config)) in (*PLAIN_CELLS, ReluRNN)
+
+
+def describe(config: ModelConfig) -> str:
+    """The cell in words: `lstm`, or `lstm with layer norm and zoneout 0.05/0.5` (of h and of c)."""
+    variants = list(_variants(config))
+    joined = " and ".join([*([", ".join(variants[:-1])] if variants[1:] else []), *variants[-1:]])
+    return config.cell + (f" with {joined}" if variants else "")
+
+
+def _variants(config: ModelConfig) -> Iterator[str]:
+    if config.activation != "tanh":
+        yield config.activation
+    if config.peephole:
+        yield "peepholes"
+    if config.coupled != "off":
+        yield {"tied": "coupled gates", "min": "capped input gates"}[config.coupled]
+    if config.layer_norm:
+        yield "layer norm"
+    if config.multiplicative:
+        yield "multiplicative states"
+    if config.mogrifier:
+        rank = f" of rank {config.mogrifier_rank}" if config.mogrifier_rank else ""
+        yield f"{config.mogrifier} mogrifier round{'s' if config.mogrifier > 1 else ''}{rank}"
+    if config.recurrent_dropout:
+        yield f"recurrent dropout {config.recurrent_dropout:g}"
+    if config.zoneout or config.zoneout_cell:
+        of_c = f"/{config.zoneout_cell:g}" if config.cell == "lstm" else ""
+        yield f"zoneout {config.zoneout:g}{of_c}"

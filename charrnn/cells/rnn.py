@@ -2,15 +2,16 @@
 
     h_t = tanh(W_ih x_t + W_hh h_{t-1} + b)
 
-Elman 1990 (Cognitive Science 14(2)). It has no gates.
+Elman 1990 (Cognitive Science 14(2)). It has no gates. With relu in the place of tanh, gradients do not vanish in the
+units that are on; Le, Jaitly & Hinton 2015 (arXiv 1504.00941) start it with the identity as its recurrent matrix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from charrnn.arrays import Array, Arrays, tanh
-from charrnn.cells.cell import Cell, Gates, State
+from charrnn.arrays import Array, Arrays, relu, tanh
+from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, State
 
 
 class RNN(Cell):
@@ -19,6 +20,7 @@ class RNN(Cell):
     name = "rnn"
     state_names = ("h",)
     gate_names = ()
+    blocks = ("h",)
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
         """weight_ih (H, I), weight_hh (H, H), bias (H,)."""
@@ -28,7 +30,18 @@ class RNN(Cell):
             "bias": (hidden_size,),
         }
 
-    def observe(self, p: Arrays, x: Array, state: State) -> tuple[State, Gates]:
+    def combine(
+        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
+    ) -> tuple[State, Gates]:
         """((h_t,), ())."""
-        (h,) = state
-        return (tanh(x @ p["weight_ih"].T + h @ p["weight_hh"].T + p["bias"]),), ()
+        return (self._activate(prepared[0] + recurrent),), ()
+
+    def _activate(self, argument: Array) -> Array:
+        return tanh(argument)
+
+
+class ReluRNN(RNN):
+    """Elman's network with rectified linear units, which have no upper bound."""
+
+    def _activate(self, argument: Array) -> Array:
+        return relu(argument)

@@ -55,6 +55,7 @@ def show(
     from charrnn.display.progress import WorkDisplay
     from charrnn.neurons.card import make_card
     from charrnn.neurons.labels import labels_of
+    from charrnn.neurons.record import title
 
     characters = len(ids) - start
     if characters < _SHORTEST:
@@ -83,12 +84,8 @@ def show(
     if view.as_json:
         print(json.dumps({"checkpoint": str(path), "characters": characters, "cards": _numbers(cards, loaded, text)}))
     names = ablating.characters_of(loaded)
-    pieces = [piece for card in cards for piece in card_pieces(card, text, names, _title(card.unit))]
+    pieces = [piece for card in cards for piece in card_pieces(card, text, names, title(card.unit, loaded.model))]
     put(pieces, f"{path.resolve().parent.name}: {', '.join(map(str, units))}", view)
-
-
-def _title(unit: Unit) -> str:
-    return f"{unit} (tanh c)" if unit.kind == "c" else str(unit)
 
 
 def _numbers(cards: Sequence[Card], loaded: Checkpoint, text: str) -> list[dict[str, Any]]:

@@ -136,7 +136,7 @@ def _passages(engine: Any, atlas: Atlas, labels: Sequence[Label], ids: Any, text
     import numpy as np
 
     from charrnn.display.webpage import Picture
-    from charrnn.neurons.record import limits, record
+    from charrnn.neurons.record import limits, record, title
 
     named: dict[str, Label] = {label.name: label for label in labels}
     pictures: dict[Any, Piece] = {}
@@ -151,10 +151,10 @@ def _passages(engine: Any, atlas: Atlas, labels: Sequence[Label], ids: Any, text
         before = min(begin, _WARM_UP)
         read = record(engine, ids[begin - before : begin + _PASSAGE], [unit.part])
         shown = np.concatenate([taken[unit.part][:, unit.index] for taken in read])[before:]
-        title = f"{unit} (tanh c): {finding.label}" if unit.kind == "c" else f"{unit}: {finding.label}"
         marked = [] if finding.is_graded else (values[begin : begin + _PASSAGE] > 0).tolist()
-        title += "" if finding.is_graded else " (underlined where it holds)"
-        pictures[unit] = Picture(title, text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind), marked)
+        heading = f"{title(unit, engine.config)}: {finding.label}"
+        heading += "" if finding.is_graded else " (underlined where it holds)"
+        pictures[unit] = Picture(heading, text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind), marked)
     return list(pictures.values())
 
 

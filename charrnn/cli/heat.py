@@ -11,6 +11,7 @@ from charrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
+    from charrnn.config import ModelConfig
     from charrnn.neurons.record import Unit
 
 
@@ -41,15 +42,18 @@ def show(
     if view.as_json:
         rounded = {str(unit): [round(value, 6) for value in values[unit]] for unit in units}
         print(json.dumps({"checkpoint": str(path), "text": shown, "units": rounded}))
-    put(_pictures(shown, units, values), f"{path.resolve().parent.name}: {', '.join(map(str, units))}", view)
+    put(
+        _pictures(shown, units, values, loaded.model),
+        f"{path.resolve().parent.name}: {', '.join(map(str, units))}",
+        view,
+    )
 
 
-def _pictures(text: str, units: list[Unit], values: dict[Unit, list[float]]) -> list[Any]:
+def _pictures(text: str, units: list[Unit], values: dict[Unit, list[float]], model: ModelConfig) -> list[Any]:
     from charrnn.display.webpage import Picture
-    from charrnn.neurons.record import limits
+    from charrnn.neurons.record import limits, title
 
-    titles = {unit: f"{unit} (tanh c)" if unit.kind == "c" else str(unit) for unit in units}
-    return [Picture(titles[unit], text, values[unit], *limits(unit.kind)) for unit in units]
+    return [Picture(title(unit, model), text, values[unit], *limits(unit.kind)) for unit in units]
 
 
 def _values(engine: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:

@@ -11,6 +11,8 @@ from math import prod
 import torch
 
 from charrnn.cells.parameters import parameter_shapes
+from charrnn.cells.registry import describe as describe_cell
+from charrnn.cells.registry import has_kernel, is_plain_in_training
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig
 from charrnn.corpus import Corpus
@@ -38,7 +40,7 @@ def describe(
     count = sum(prod(shape) for shape in parameter_shapes(model, vocabulary).values())
     precision = choose_precision(training.precision, device)
     yield (
-        f"{model.cell} {model.num_layers} x {model.hidden_size}{_variants(model)} ({count:,} parameters) "
+        f"{describe_cell(model)} {model.num_layers} x {model.hidden_size}{_variants(model)} ({count:,} parameters) "
         f"on {corpus.name} ({len(corpus):,} characters, {vocabulary} different), {training.batch_size} lanes x "
         f"{training.bptt}{_pieces(plan, world)}, {plan.budget} on {device.type} -> {run.folder}"
     )
@@ -68,13 +70,32 @@ def describe(
         f"{precision}{threads}; dropout {model.dropout:g}, {training.optimizer}, learning rate "
         f"{training.learning_rate:g} ({training.decay} decay); change it with --hidden, --layers, --dropout, --lr, ..."
     )
+    yield from _off_the_fast_path(plan, device)
     if characters is not None and device.type == "cuda" and characters > _TOO_OFTEN * size:
         yield f"that is the same text over and over: --epochs {EPOCHS_ON_GPU:g} is done sooner, and often ends lower"
     if device.type == "cuda":
         gpu = describe_gpu(device)
         if gpu is IMAGINED:
             yield f"torch sees no NVIDIA GPU here: what follows holds for {gpu.name}"
-        yield from explain(model, training.batch_size, precision, gpu, parts=parts)
+        if has_kernel(model):
+            yield from explain(model, training.batch_size, precision, gpu, parts=parts)
+
+
+def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
+    """Says so where a layer is not what compiled code or cuDNN knows."""
+    model = plan.model
+    if is_plain_in_training(model):
+        return
+    which = describe_cell(model)
+    if has_kernel(model):
+        if device.type == "cpu":
+            yield f"off the fast path: {which} runs in torch's own kernel, slower than charrnn's compiled recurrence"
+        return
+    fast = "cuDNN's kernels know" if device.type == "cuda" else "the compiled recurrence knows"
+    yield (
+        f"off the fast path: {fast} plain lstm, gru and rnn layers only; {which} is run step by step"
+        + ("" if device.type == "cuda" else ", at about half the speed or less")
+    )
 
 
 def _variants(model: ModelConfig) -> str:

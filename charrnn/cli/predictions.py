@@ -12,6 +12,7 @@ from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
+    from charrnn.config import ModelConfig
     from charrnn.display.grid import Column
     from charrnn.neurons.guesses import Guesses, Tally
     from charrnn.neurons.record import Unit
@@ -68,7 +69,7 @@ def show(engine: Any, ids: Any, text: str, loaded: Checkpoint, path: Path, shown
 
         console = Console(highlight=False)
         is_bytes = loaded.vocabulary.kind == "bytes"
-        console.print(Grid(columns, _scale(unit), is_bytes=is_bytes, palette=shown.view.palette))
+        console.print(Grid(columns, _scale(unit, loaded.model), is_bytes=is_bytes, palette=shown.view.palette))
         console.print()
         console.print(_summary(tally, shown), soft_wrap=True)
 
@@ -88,13 +89,13 @@ def _columns(taken: Guesses, text: str, characters: str) -> list[Column]:
     return columns
 
 
-def _scale(unit: Unit | None) -> Any:
+def _scale(unit: Unit | None, model: ModelConfig) -> Any:
     from charrnn.display.grid import Scale
-    from charrnn.neurons.record import limits
+    from charrnn.neurons.record import limits, title
 
     if unit is None:
         return None
-    return Scale(f"{unit} (tanh c)" if unit.kind == "c" else str(unit), *limits(unit.kind))
+    return Scale(title(unit, model), *limits(unit.kind))
 
 
 def _bits(tally: Tally) -> float | None:
@@ -122,7 +123,7 @@ def _write_page(columns: list[Column], tally: Tally, loaded: Checkpoint, path: P
         f"{path.resolve().parent.name}: predictions",
         columns,
         _summary(tally, shown),
-        _scale(shown.units[0] if shown.units else None),
+        _scale(shown.units[0] if shown.units else None, loaded.model),
         is_bytes=loaded.vocabulary.kind == "bytes",
         palette=shown.view.palette,
     )

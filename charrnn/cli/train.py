@@ -12,8 +12,10 @@ import typer
 
 from charrnn.cli.options import DEVICE, THREADS, setting
 from charrnn.config import (
+    ActivationName,
     Budget,
     CellName,
+    CouplingName,
     DataConfig,
     DecayName,
     DecodeErrors,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from charrnn.plan import Request
 
 _MODEL, _OPTIMISATION, _BUDGET, _DATA, _RUN = "Model", "Optimisation", "Budget (one of)", "Data", "Run"
+_CELL = "The cell in other ways"
 _CHOSEN = "chosen by corpus, machine and budget"
 
 
@@ -85,6 +88,38 @@ def train(
     weight_drop: Annotated[float | None, setting(ModelConfig, "weight_drop", "--weight-drop", panel=_MODEL)] = None,
     embedding_dropout: Annotated[
         float | None, setting(ModelConfig, "embedding_dropout", "--embedding-dropout", panel=_MODEL)
+    ] = None,
+    activation: Annotated[
+        ActivationName | None, setting(ModelConfig, "activation", "--activation", panel=_CELL)
+    ] = None,
+    peephole: Annotated[
+        bool | None, setting(ModelConfig, "peephole", "--peephole/--no-peephole", panel=_CELL, shown="no-peephole")
+    ] = None,
+    coupled: Annotated[CouplingName | None, setting(ModelConfig, "coupled", "--coupled", panel=_CELL)] = None,
+    layer_norm: Annotated[
+        bool | None,
+        setting(ModelConfig, "layer_norm", "--layer-norm/--no-layer-norm", panel=_CELL, shown="no-layer-norm"),
+    ] = None,
+    zoneout: Annotated[float | None, setting(ModelConfig, "zoneout", "--zoneout", panel=_CELL)] = None,
+    zoneout_cell: Annotated[float | None, setting(ModelConfig, "zoneout_cell", "--zoneout-cell", panel=_CELL)] = None,
+    recurrent_dropout: Annotated[
+        float | None, setting(ModelConfig, "recurrent_dropout", "--recurrent-dropout", panel=_CELL)
+    ] = None,
+    multiplicative: Annotated[
+        bool | None,
+        setting(
+            ModelConfig,
+            "multiplicative",
+            "--multiplicative/--no-multiplicative",
+            panel=_CELL,
+            shown="no-multiplicative",
+        ),
+    ] = None,
+    mogrifier: Annotated[
+        int | None, setting(ModelConfig, "mogrifier", "--mogrifier", panel=_CELL, metavar="ROUNDS")
+    ] = None,
+    mogrifier_rank: Annotated[
+        int | None, setting(ModelConfig, "mogrifier_rank", "--mogrifier-rank", panel=_CELL, metavar="RANK")
     ] = None,
     epochs: Annotated[
         float | None, typer.Option("--epochs", help="Passes over the training part.", rich_help_panel=_BUDGET)
@@ -255,7 +290,11 @@ def train(
                     dropout="dropout", forget_bias="forget_bias", init="init", init_gain="init_gain",
                     chrono_range="chrono_range", gate_bias="gate_bias", tie="tie", skip="skip",
                     variational_dropout="variational_dropout", input_dropout="input_dropout",
-                    output_dropout="output_dropout", weight_drop="weight_drop", embedding_dropout="embedding_dropout"),
+                    output_dropout="output_dropout", weight_drop="weight_drop", embedding_dropout="embedding_dropout",
+                    activation="activation", peephole="peephole",
+                    coupled="coupled", layer_norm="layer_norm", zoneout="zoneout", zoneout_cell="zoneout_cell",
+                    recurrent_dropout="recurrent_dropout", multiplicative="multiplicative", mogrifier="mogrifier",
+                    mogrifier_rank="mogrifier_rank"),
         data=_said(given, encoding="encoding", encoding_errors="encoding_errors", as_bytes="as_bytes",
                    newlines="newlines", validation_fraction="validation_fraction", test_fraction="test_fraction"),
         training=_said(given, batch_size="batch", bptt="bptt", state_reset="state_reset", optimizer="optimizer",

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from charrnn.cells.registry import describe
 from charrnn.checkpoint import Checkpoint
 from charrnn.display.curve import Chart, Line
 from charrnn.display.safe import visible
@@ -50,7 +51,7 @@ def summary(path: str, checkpoint: Checkpoint) -> Iterator[RenderableType]:
     table.add_column(overflow="fold")
     rows = {
         "checkpoint": path,
-        "model": f"{model.cell}, {model.num_layers} x {model.hidden_size}, embedding {model.embedding_size}, "
+        "model": f"{describe(model)}, {model.num_layers} x {model.hidden_size}, embedding {model.embedding_size}, "
         f"dropout {model.dropout:g}" + (f", {said}" if (said := variants(model)) else ""),
         "parameters": f"{sum(counts.values()):,} ({by_part})",
         "vocabulary": _vocabulary_line(checkpoint.vocabulary),

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.registry import make_cell
+from charrnn.cells.registry import is_plain, make_cell
 from charrnn.config import ModelConfig, SamplingConfig, WeightsName
 from charrnn.cores import available_cores
 from charrnn.inference.crew import Crew
 from charrnn.inference.engine import Doubles, Floats, Integers, Scored, Written
 from charrnn.inference.library import MOST_LANES, Job, Settings, aligned, best_set, find_library
-from charrnn.inference.panels import NEVER, PLANS, Panels
+from charrnn.inference.panels import NEVER, Panels
 
 _BYTES_FOR_A_THREAD = 1 << 17
 _MOST_THREADS = 4  # more read hardly faster, and wait for the slowest of them
@@ -33,7 +33,7 @@ _MOST_THREADS = 4  # more read hardly faster, and wait for the slowest of them
 
 def is_available(config: ModelConfig) -> bool:
     """Whether this module can step such a model here."""
-    return config.cell in PLANS and config.skip == "none" and find_library() is not None
+    return is_plain(config) and config.skip == "none" and find_library() is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.cells.registry import describe
+from charrnn.cells.registry import is_plain as is_plain_cell
 from charrnn.config import ModelConfig, SamplingConfig, WeightsName
 from charrnn.drawing import draw, log_probabilities, probabilities
 from charrnn.errors import UsageError
@@ -204,6 +206,11 @@ def make_engine(
             f"--weights is {weights!r}, and there is no compiled step for --skip {config.skip}", "leave --weights out"
         )
     if weights != "float32":
+        if not is_plain_cell(config):
+            raise UsageError(
+                f"--weights is {weights!r}, and there is no compiled step for this cell, {describe(config)}",
+                "leave --weights out",
+            )
         raise UsageError(
             f"--weights is {weights!r}, and this installation has no compiled step",
             "install charrnn where there is a C compiler (gcc or clang), or leave --weights out",

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.parameters import layer_parameters
+from charrnn.cells.registry import is_plain as is_plain_cell
 from charrnn.config import ModelConfig
 from charrnn.inference.engine import Floats, is_small_table
 from charrnn.inference.network import Network, NetworkState
@@ -38,7 +39,7 @@ _SIGMOIDS = {"lstm": 3, "gru": 2, "rnn": 0}
 
 def is_plain(config: ModelConfig) -> bool:
     """Whether this module knows the cell, and how the layers stand on each other."""
-    return config.cell in _BLOCKS and config.skip == "none"
+    return is_plain_cell(config) and config.skip == "none"
 
 
 def _arranged(cell: str, matrix: Floats, side: int, out: Floats) -> None:

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.inference.engine import make_engine
-from charrnn.neurons.clamping import clamp
+from charrnn.neurons.clamping import check_can_hold, clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Unit, record
@@ -126,6 +126,8 @@ def ablate(
     Labels have a value for each of `ids`. `progress` is called with the readings of the text that are done and all.
     Raises CheckpointError where the weights are too large to compute with.
     """
+    for unit in asked:  # before the text is read
+        check_can_hold(config, unit.kind)
     config, parameters = with_own_columns(config, parameters)
     begin = max(0, start - WARM_UP)
     first = max(start, begin + 1)  # the very first character of a text has no prediction

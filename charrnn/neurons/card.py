@@ -28,7 +28,7 @@ from charrnn.errors import CheckpointError
 from charrnn.inference.engine import make_engine
 from charrnn.neurons.ablation import Ablation, ablate
 from charrnn.neurons.atlas import from_characters
-from charrnn.neurons.clamping import clamp
+from charrnn.neurons.clamping import check_can_hold, clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Unit, kinds, limits, record
@@ -116,7 +116,11 @@ def make_card(
     start: int = 0,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Card:
-    """Of `unit`, over `ids[start:]`; labels have a value for each of `ids`."""
+    """Of `unit`, over `ids[start:]`; labels have a value for each of `ids`.
+
+    Raises UsageError where the unit cannot be held still.
+    """
+    check_can_hold(config, unit.kind)
     parts = [(unit.layer, kind) for kind in kinds(config)]
     pieces: dict[str, list[npt.NDArray[np.float32]]] = {kind: [] for _, kind in parts}
     for taken in record(make_engine(config, parameters), ids, parts):

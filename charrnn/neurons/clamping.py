@@ -9,6 +9,9 @@ step with the unit overwritten (the tests do that).
     c        (lstm, as tanh(c), see `record`) i = 1, f = 0, g is constant; what h = o tanh(c) lacks, its columns make up
     a gate   its row of the weights becomes zero, its bias what gives the value
 
+That is so in the plain cells. Around them, h can still be held where products read it as it is (peepholes, coupled
+gates, zoneout); where it is normalised or multiplied first no bias is the same, and holding is refused.
+
 Knows the layouts of the plain cells. Refuses to know why a unit is held.
 
 Shape letters: H hidden size.
@@ -23,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.cells.registry import describe, is_plain
 from charrnn.config import ModelConfig
 from charrnn.errors import UsageError
 from charrnn.neurons.columns import reading_columns
@@ -35,6 +39,24 @@ _GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": ""}
 _SHUT = 40.0
 """sigmoid(-40) and 1 - sigmoid(40) are nothing beside 1 in float32, as 1 - tanh(20) is."""
 _HALF = 0.5
+_HIGHEST = 1.0 - 2.0**-24
+"""tanh of a relu's h, in float32, where it is not 1."""
+
+
+def check_can_hold(config: ModelConfig, kind: str) -> None:
+    """Raises UsageError for a kind that no other weights hold still."""
+    if is_plain(config) or (config.activation == "relu" and not _changes_what_is_read(config)):
+        return
+    is_h_held = not _changes_what_is_read(config)
+    if kind != "h" or not is_h_held:
+        raise UsageError(
+            f"units of kind {kind} cannot be held in this model ({describe(config)}): no other weights would do that",
+            "units of plain lstm, gru and rnn models can be held" + (", and here h can" if is_h_held else ""),
+        )
+
+
+def _changes_what_is_read(config: ModelConfig) -> bool:
+    return config.layer_norm or config.multiplicative or config.mogrifier > 0
 
 
 def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:
@@ -47,8 +69,14 @@ def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:
     if not equals or math.isnan(value):
         raise UsageError(f"--clamp is {said!r}", "write UNIT=VALUE, such as --clamp L2.c318=+1")
     unit = parse_unit(name.strip(), config, option="--clamp")
+    check_can_hold(config, unit.kind)
     low, high = limits(unit.kind)
-    if not low <= value <= high:
+    if config.activation == "relu":
+        if not 0 <= value < 1:
+            raise UsageError(
+                f"--clamp holds {unit} at {number.strip()}", "a relu's h is given as tanh(h): 0 to less than 1"
+            )
+    elif not low <= value <= high:
         raise UsageError(f"--clamp holds {unit} at {number.strip()}", f"it can take on {low:g} to {high:g}")
     return unit, value
 
@@ -63,6 +91,7 @@ def clamp(
     """
     changed = _Changed(config, parameters)
     for unit in held:
+        check_can_hold(config, unit.kind)
         if unit.kind != "h" and Unit(unit.layer, "h", unit.index) in held:
             continue
         if unit.kind == "h":
@@ -101,6 +130,8 @@ class _Changed:
         return f"{place}.bias" + (kind.removeprefix("weight") if self.config.cell == "gru" else "")
 
     def hold_output(self, unit: Unit, value: float) -> None:
+        if self.config.activation == "relu":
+            value = math.atanh(min(max(value, 0.0), _HIGHEST))
         for column, bias in self._readers(unit):
             bias += np.float32(value) * column
             column[:] = 0

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from charrnn.drawing import log_probabilities
 from charrnn.errors import CheckpointError
-from charrnn.neurons.record import Floats, Recorder, Unit
+from charrnn.neurons.record import Floats, Recorder, Unit, is_unbounded
 
 Doubles = npt.NDArray[np.float64]
 
@@ -109,7 +109,7 @@ def _values(engine: Guesser, ids: npt.NDArray[Any], state: Any, unit: Unit) -> D
     values = recorded[unit.kind][:, unit.layer - 1, unit.index].astype(np.float64)
     if not np.isfinite(values).all():
         raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
-    return np.tanh(values) if unit.kind == "c" else values
+    return np.tanh(values) if is_unbounded(unit.kind, engine.config) else values
 
 
 def _guesses(scores: Doubles, came: npt.NDArray[Any], number: int, values: Doubles | None) -> Guesses:

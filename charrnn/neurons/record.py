@@ -89,8 +89,18 @@ def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
 
 
 def limits(kind: str) -> tuple[float, float]:
-    """The range a kind is shown in: gates 0 to 1, all else -1 to 1 (the lstm's c as tanh(c), see `record`)."""
+    """The range a kind is shown in: gates 0 to 1, all else -1 to 1 (what has no bounds as its tanh, see `record`)."""
     return (0.0, 1.0) if kind in _SIGMOID_GATES else (-1.0, 1.0)
+
+
+def is_unbounded(kind: str, config: ModelConfig) -> bool:
+    """Whether values of a kind have no bounds, so that their tanh is shown."""
+    return kind == "c" or (kind == "h" and config.activation == "relu")
+
+
+def title(unit: Unit, config: ModelConfig) -> str:
+    """A unit's name, with what is shown of it where that is not its own value."""
+    return f"{unit} (tanh {unit.kind})" if is_unbounded(unit.kind, config) else str(unit)
 
 
 def record(
@@ -99,7 +109,7 @@ def record(
     """Yields, for each block of the text, the activations (T, H) of `parts` after each character.
 
     The lstm's c is handed out as tanh(c), what it contributes to the output and what Karpathy, Johnson & Fei-Fei 2015
-    (arXiv 1506.02078) draw: c itself has no bounds.
+    (arXiv 1506.02078) draw: c itself has no bounds. The h of an rnn with relu has none either, and is tanh(h) here.
     """
     return record_pieces(engine, [ids], parts, block)
 
@@ -115,7 +125,7 @@ def record_pieces(
             here: dict[Part, Floats] = {}
             for layer, kind in parts:
                 values = taken[kind][:, layer - 1]
-                here[layer, kind] = np.tanh(values) if kind == "c" else values
+                here[layer, kind] = np.tanh(values) if is_unbounded(kind, engine.config) else values
             yield here
 
 

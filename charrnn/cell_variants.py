@@ -1,0 +1,63 @@
+"""Which cells can be had in which ways, and why not in the others.
+
+Knows the fields of a model's configuration that change the cell. Refuses to know what they do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from charrnn.errors import UsageError
+from charrnn.values import between, one_of, positive_integer, require
+
+VARIANTS = {
+    "activation": "--activation",
+    "peephole": "--peephole",
+    "coupled": "--coupled",
+    "layer_norm": "--layer-norm",
+    "zoneout": "--zoneout",
+    "zoneout_cell": "--zoneout-cell",
+    "recurrent_dropout": "--recurrent-dropout",
+    "multiplicative": "--multiplicative",
+    "mogrifier": "--mogrifier",
+    "mogrifier_rank": "--mogrifier-rank",
+}
+"""Field -> option."""
+
+_MOST_ROUNDS = 100
+_HIGHEST_RANK = 1 << 20
+_ONLY_FOR: dict[str, tuple[Any, tuple[str, ...], str]] = {
+    "activation": ("tanh", ("rnn",), "its gates and bounds are made for tanh"),
+    "peephole": (False, ("lstm",), "it has no memory c beside its output h, which its units read anyway"),
+    "coupled": ("off", ("lstm",), "it has no input and forget gate to couple (a gru's z is both at once)"),
+    "zoneout_cell": (0.0, ("lstm",), "it has no memory c beside its output h, which --zoneout is for"),
+    "recurrent_dropout": (
+        0.0,
+        ("lstm", "gru"),
+        "its candidate is the whole of its memory, and dropping it is losing it",
+    ),
+    "mogrifier": (0, ("lstm", "gru"), "its output is all that it remembers; gated in every step it would be lost"),
+}
+"""Field -> its value where it is off, the cells it is for, and why not for the others."""
+
+
+def check_variants(config: Any) -> None:
+    """Raises UsageError where a value is not one, or does not go with the others."""
+    one_of("--activation", config.activation, ("tanh", "relu"))
+    one_of("--coupled", config.coupled, ("off", "tied", "min"))
+    for name in ("peephole", "layer_norm", "multiplicative"):
+        require(isinstance(getattr(config, name), bool), VARIANTS[name], getattr(config, name), "true or false")
+    for name in ("zoneout", "zoneout_cell", "recurrent_dropout"):
+        between(VARIANTS[name], getattr(config, name), 0.0, 1.0, high_included=False)
+    for name, most in (("mogrifier", _MOST_ROUNDS), ("mogrifier_rank", _HIGHEST_RANK)):
+        value = getattr(config, name)
+        if value != 0 or isinstance(value, bool):
+            positive_integer(VARIANTS[name], value, most)
+    for name, (off, cells, reason) in _ONLY_FOR.items():
+        if getattr(config, name) != off and config.cell not in cells:
+            use = " or ".join(f"--cell {cell}" for cell in cells)
+            raise UsageError(
+                f"{VARIANTS[name]} does not go with --cell {config.cell}: {reason}", f"use {use}, or leave it out"
+            )
+    if config.mogrifier_rank and not config.mogrifier:
+        raise UsageError("--mogrifier-rank has no mogrifier to go with", "give it rounds with --mogrifier")

@@ -1,0 +1,71 @@
+"""Input and state gate each other, in rounds, before the cell reads them.
+
+    x^1 = 2 sigmoid(Q_1 h_{t-1} + b_1) * x_t
+    h^2 = 2 sigmoid(Q_2 x^1 + b_2) * h_{t-1}
+    x^3 = 2 sigmoid(Q_3 h^2 + b_3) * x^1          and so on: odd rounds change x, even ones h
+
+Melis, Kocisky & Blunsom 2020 (arXiv 1909.01792, eq. 1 and 2), with the biases of their code. The factor 2 makes a gate
+that knows nothing the identity. Of low rank k, Q_r = A_r B_r (their section 2). The cell's products read the last x and
+h; what a gru carries on, z * h_{t-1}, stays h_{t-1}: a memory that is multiplied in every step would not be one.
+
+Since x is changed by the state, nothing of the input can be computed ahead of the steps.
+
+Shape letters: I input size, H hidden size, k rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from charrnn.arrays import Array, Arrays, sigmoid
+from charrnn.cells.cell import PLAIN, Gates, Inside, Noise, State
+from charrnn.cells.wrapper import Stepping
+
+
+@dataclass(frozen=True)
+class Mogrifier(Stepping):
+    """Around a cell that reads."""
+
+    rounds: int
+    rank: int = 0
+    """Of the matrices; 0 for any."""
+
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+        """Its own, and for odd rounds r mogrifier_<r> (I, H), for even ones (H, I), and mogrifier_<r>_bias.
+
+        Of low rank, mogrifier_<r>_a (I or H, k) and mogrifier_<r>_b (k, H or I) are in the place of the matrix.
+        """
+        shapes = dict(self.inner.shapes(input_size, hidden_size))
+        for number in range(1, self.rounds + 1):
+            rows, columns = (input_size, hidden_size) if number % 2 else (hidden_size, input_size)
+            name = f"mogrifier_{number}"
+            if self.rank:
+                shapes |= {f"{name}_a": (rows, self.rank), f"{name}_b": (self.rank, columns)}
+            else:
+                shapes[name] = (rows, columns)
+            shapes[f"{name}_bias"] = (rows,)
+        return shapes
+
+    def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
+        """The input itself."""
+        return (x,)
+
+    def advance(
+        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
+    ) -> tuple[State, Gates]:
+        """The cell's step on what the rounds leave of input and state."""
+        assert not noise, "what draws stands around this"
+        (x,), h = prepared, state[0]
+        for number in range(1, self.rounds + 1):
+            if number % 2:
+                x = x * self._gate(p, number, h)
+            else:
+                h = h * self._gate(p, number, x)
+        products = self.inner.prepare(p, x)
+        return self.inner.combine(p, products, self.inner.recur(p, products, h), state, inside)
+
+    def _gate(self, p: Arrays, number: int, reads: Array) -> Array:
+        name = f"mogrifier_{number}"
+        product = reads @ p[f"{name}_b"].T @ p[f"{name}_a"].T if self.rank else reads @ p[name].T
+        return 2 * sigmoid(product + p[f"{name}_bias"])

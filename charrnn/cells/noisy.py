@@ -1,0 +1,78 @@
+"""Cells that are disturbed in training: zoneout, and dropout of what is written.
+
+Zoneout (Krueger et al. 2017, arXiv 1606.01305): units keep their value of the step before. With d of zeros
+and ones, a zero with probability z, drawn for every unit and step,
+
+    h_t = d_h * h~_t + (1 - d_h) * h_{t-1}        c_t = d_c * c~_t + (1 - d_c) * c_{t-1}
+
+where h~ and c~ are the cell's own, and h~ comes from c~. Outside training d is its mean, 1 - z.
+
+Recurrent dropout without memory loss (Semeniuta, Severyn & Barth 2016, arXiv 1603.05118): only what is
+about to be written to the memory is dropped, never the memory:
+
+    lstm    c_t = f * c_{t-1} + i * d(g)          gru    h_t = (1 - z) * d(n) + z * h_{t-1}
+
+d(g) is 0 with the rate's probability and g / (1 - rate) else; outside training it is g.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from charrnn.arrays import Array, Arrays, between
+from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Noise, State
+from charrnn.cells.wrapper import Stepping
+
+
+@dataclass(frozen=True)
+class Zoneout(Stepping):
+    """Around a cell. `rates` go with its states; noise is drawn for those that are not 0."""
+
+    rates: tuple[float, ...]
+
+    @property
+    def noise_rates(self) -> tuple[float, ...]:
+        """Its own first."""
+        return (*(rate for rate in self.rates if rate), *self.inner.noise_rates)
+
+    def advance(
+        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
+    ) -> tuple[State, Gates]:
+        """The step of the cell inside, then back to the old values where the noise is 0; without noise a mean."""
+        own = len(self.noise_rates) - len(self.inner.noise_rates)
+        shares = iter(noise[:own] or [1.0 - rate for rate in self.rates if rate])
+        new, gates = self.inner.advance(p, prepared, state, noise[own:], inside)
+        mixed = [
+            between(before, after, next(shares)) if rate else after
+            for rate, before, after in zip(self.rates, state, new, strict=True)
+        ]
+        return tuple(mixed), gates
+
+
+@dataclass(frozen=True)
+class RecurrentDropout(Stepping):
+    """Around a cell with a candidate: lstm or gru."""
+
+    rate: float
+
+    @property
+    def noise_rates(self) -> tuple[float, ...]:
+        """Its own first."""
+        return (self.rate, *self.inner.noise_rates)
+
+    def advance(
+        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
+    ) -> tuple[State, Gates]:
+        """The step of the cell inside, of whose candidate only what the noise lets through is written."""
+        if not noise:
+            return self.inner.advance(p, prepared, state, (), inside)
+        kept = noise[0] * (1.0 / (1.0 - self.rate))
+
+        def written(candidate: Array) -> Array:
+            return inside.candidate(candidate) * kept
+
+        return self.inner.advance(p, prepared, state, noise[1:], inside._replace(candidate=written))
+
+    def at_rest(self) -> Cell:
+        """The cell inside."""
+        return self.inner.at_rest()
