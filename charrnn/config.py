@@ -8,8 +8,8 @@ the option. Knows values and their limits. Refuses to know files, arrays and how
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
 
 from charrnn.errors import UsageError
 from charrnn.records import Record
@@ -116,6 +116,11 @@ class ModelConfig(Record):
         between("--dropout", self.dropout, 0.0, 1.0, high_included=False)
         require(is_number(self.forget_bias), "--forget-bias", self.forget_bias, "a finite number")
         check_variants(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-ready values, without ways of the cell that are off: a plain model is written as ever."""
+        off = {field.name: field.default for field in fields(self) if field.name in VARIANTS}
+        return {name: value for name, value in Record.to_dict(self).items() if name not in off or value != off[name]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

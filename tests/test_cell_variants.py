@@ -34,6 +34,7 @@ from charrnn.neurons.record import Unit, record, title
 from charrnn.noise import draw_noise
 from charrnn.recurrent import Layer, LoopedLayer
 from charrnn.recurrent import Stack as RecurrentStack
+from charrnn.variants import VARIANTS as OPTIONS_OF_CELLS
 from tests.benchmarks.cells import FAMILY, measure
 
 B, I, H, T, V, L = 3, 5, 4, 6, 7, 2  # noqa: E741 - the letter the equations use
@@ -576,6 +577,17 @@ def test_the_benchmark_measures_the_whole_family() -> None:
     assert [row["options"] for row in rows] == list(FAMILY)
     assert rows[0]["relative"] == 1
     assert all(row["relative"] > 0 and row["parameters"] > 0 for row in rows)
+
+
+@by_variant
+def test_a_configuration_is_written_and_read_again(variant: dict[str, Any]) -> None:
+    """With what is on, and nothing of what is off: a plain model is written as it was before there were these."""
+    config = _config(variant)
+    written = config.to_dict()
+    assert ModelConfig.from_dict(written) == config
+    assert {name for name in written if name in OPTIONS_OF_CELLS} == set(variant) - {"cell"}
+    plain = ModelConfig().to_dict()
+    assert list(plain) == ["cell", "num_layers", "hidden_size", "embedding_size", "dropout", "forget_bias"]
 
 
 def test_the_cell_in_words() -> None:
