@@ -8,8 +8,8 @@ the option. Knows values and their limits. Refuses to know files, arrays and how
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
 
 from charrnn.cell_variants import VARIANTS, check_variants
 from charrnn.combinations import check_initial, check_wiring
@@ -33,6 +33,7 @@ WeightsName = Literal["float32", "int8"]
 
 
 _MOST_LAYERS = 1000
+_ALWAYS_WRITTEN = {"cell", "num_layers", "hidden_size", "embedding_size", "dropout", "forget_bias"}
 WIDEST = 1 << 20
 """Nothing here that is counted is larger."""
 
@@ -177,6 +178,11 @@ class ModelConfig(Record):
         check_initial(self)
         check_wiring(self)
         check_variants(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON-ready values, without variants that are off: a plain model is written as ever."""
+        off = {field.name: field.default for field in fields(self) if field.name not in _ALWAYS_WRITTEN}
+        return {name: value for name, value in Record.to_dict(self).items() if name not in off or value != off[name]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
