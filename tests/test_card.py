@@ -122,7 +122,7 @@ def test_brackets_and_colons_of_a_text_are_no_markup(card: Card) -> None:
     text, tricky = list(TEXT), "[/b] [red]:smile:"
     text[card.highest[0] - len(tricky) : card.highest[0]] = tricky
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    for piece in draw(list(card_pieces(card, "".join(text), list("abcdefghi"), "L1.h17"))):
+    for piece in draw(list(card_pieces(card, "".join(text), list("abcdefghi")))):
         console.print(piece)
     shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert any(tricky in line and "\u25c2" in line for line in shown)
@@ -133,7 +133,7 @@ def test_a_card_fits_and_drives_neither_terminal_nor_page(card: Card) -> None:
     text = list(TEXT)
     place = card.highest[0]
     text[place - 9 : place] = "\x1b‮<b>&\n\t|"
-    pieces = list(card_pieces(card, "".join(text), ["\x1b", *"abcdefgh"], "L1.h17"))
+    pieces = list(card_pieces(card, "".join(text), ["\x1b", *"abcdefgh"]))
     console = Console(width=80, file=io.StringIO(), color_system=None)
     for piece in draw(pieces):
         console.print(piece)
@@ -221,7 +221,7 @@ def test_a_unit_named_twice_is_one(inspect: Callable[..., tuple[int, str, str]])
 def test_a_unit_that_never_moves_is_said_to(card: Card) -> None:
     """Not that its autocorrelation lasts, which it does not have."""
     still = replace(card, values=np.zeros_like(card.values), memory=None)
-    pieces = card_pieces(still, TEXT, list("abcdefghi"), "x")
+    pieces = card_pieces(still, TEXT, list("abcdefghi"))
     said = " ".join(piece.text for piece in pieces if isinstance(piece, Prose))
     assert "It never moves." in said
     assert "autocorrelation" not in said

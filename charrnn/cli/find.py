@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import ablate as ablating
 from charrnn.cli.output import View, put, write_arrays
+from charrnn.cli.reading import check_length
 from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from charrnn.neurons.atlas import Atlas
     from charrnn.neurons.labels import Label
 
-_SHORTEST = 200
+_MUCH = 100_000
 _PASSAGE = 600
 _WARM_UP = 1000
 _MOST_PASSAGES = 12
@@ -84,11 +85,7 @@ def show(
     from charrnn.neurons.labels import labels_of
 
     characters = len(ids) - start
-    if characters < _SHORTEST:
-        raise TextError(
-            f"the text has {characters:,} characters, too few to choose on one half and to test on the other",
-            f"give {_SHORTEST} or more; a hundred thousand say much",
-        )
+    check_length(characters, "to choose on one half and to test on the other", _MUCH)
     novice = make_engine(loaded.model, untrained_arrays(loaded.model, len(loaded.vocabulary)))
     labels = labels_of(text, own)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -140,8 +137,9 @@ def _passages(engine: Any, atlas: Atlas, labels: Sequence[Label], ids: Any, text
         before = min(begin, _WARM_UP)
         read = record(engine, ids[begin - before : begin + _PASSAGE], [unit.part])
         shown = np.concatenate([taken[unit.part][:, unit.index] for taken in read])[before:]
-        title = f"{unit} (tanh c): {finding.label}" if unit.kind == "c" else f"{unit}: {finding.label}"
-        pictures[unit] = Picture(title, text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind))
+        pictures[unit] = Picture(
+            f"{unit.title}: {finding.label}", text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind)
+        )
     return list(pictures.values())
 
 

@@ -48,8 +48,7 @@ def _pictures(text: str, units: list[Unit], values: dict[Unit, list[float]]) -> 
     from charrnn.display.webpage import Picture
     from charrnn.neurons.record import limits
 
-    titles = {unit: f"{unit} (tanh c)" if unit.kind == "c" else str(unit) for unit in units}
-    return [Picture(titles[unit], text, values[unit], *limits(unit.kind)) for unit in units]
+    return [Picture(unit.title, text, values[unit], *limits(unit.kind)) for unit in units]
 
 
 def _values(engine: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:

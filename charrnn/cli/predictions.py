@@ -94,7 +94,7 @@ def _scale(unit: Unit | None) -> Any:
 
     if unit is None:
         return None
-    return Scale(f"{unit} (tanh c)" if unit.kind == "c" else str(unit), *limits(unit.kind))
+    return Scale(unit.title, *limits(unit.kind))
 
 
 def _bits(tally: Tally) -> float | None:

@@ -21,10 +21,10 @@ _PASSAGE = 400
 _RHO = "\u03c1"
 
 
-def card_pieces(card: Card, text: str, characters: Sequence[str], title: str) -> Iterator[Piece]:
+def card_pieces(card: Card, text: str, characters: Sequence[str]) -> Iterator[Piece]:
     """The card; `text` is what the model read, `characters` are the vocabulary's, by id."""
     low, high = limits(card.unit.kind)
-    yield Prose(title, is_heading=True)
+    yield Prose(card.unit.title, is_heading=True)
     yield Prose(_distribution(card, low, high))
     yield from _labels(card)
     yield from _contexts(card, text)
@@ -38,7 +38,7 @@ def card_pieces(card: Card, text: str, characters: Sequence[str], title: str) ->
     begin = max(card.start, card.highest[0] - _PASSAGE // 2)
     end = min(begin + _PASSAGE, card.start + len(card.values))
     values = card.values[begin - card.start : end - card.start].tolist()
-    yield Picture(f"{title}, around where it is highest", text[begin:end], values, low, high)
+    yield Picture(f"{card.unit.title}, around where it is highest", text[begin:end], values, low, high)
 
 
 def _distribution(card: Card, low: float, high: float) -> str:

@@ -56,6 +56,11 @@ class Unit:
         return f"L{self.layer}.{self.kind}{self.index}"
 
     @property
+    def title(self) -> str:
+        """Its name, and what is shown of it where that is not the unit itself."""
+        return f"{self} (tanh c)" if self.kind == "c" else str(self)
+
+    @property
     def part(self) -> Part:
         """Where it lies."""
         return self.layer, self.kind
