@@ -200,6 +200,9 @@ def test_ends_in_one_corner_of_the_text_are_too_few() -> None:
     assert first.used_at != "ends"
     assert everywhere.ends.is_enough
     assert everywhere.verdict == "used"
+    inside = np.where(np.arange(len(inside)) < 900, inside, 0)
+    (found,) = ablate(CONFIG, _arrays(), IDS, {unit: [Label("all of it there", inside)]}, compared=0)
+    assert [use.verdict for use in found.uses] == ["too few"]
 
 
 def test_what_another_unit_costs_more_is_not_its_own() -> None:

@@ -221,7 +221,7 @@ def test_a_unit_named_twice_is_one(inspect: Callable[..., tuple[int, str, str]])
 def test_a_unit_that_never_moves_is_said_to(card: Card) -> None:
     """Not that its autocorrelation lasts, which it does not have."""
     still = replace(card, values=np.zeros_like(card.values), memory=None)
-    pieces = card_pieces(still, TEXT, list("abcdefghi"), "x")
+    pieces = card_pieces(still, TEXT, list("abcdefghi"), "L1.h17")
     said = " ".join(piece.text for piece in pieces if isinstance(piece, Prose))
     assert "It never moves." in said
     assert "autocorrelation" not in said

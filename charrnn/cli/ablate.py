@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from charrnn.cli.output import View, put, write_arrays
-from charrnn.errors import TextError, UsageError
+from charrnn.cli.reading import check_length
+from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     import re
@@ -31,7 +32,6 @@ ABLATE = typer.Option(
     rich_help_panel="Text",
 )
 LENGTH = 50_000
-_SHORTEST = 200
 
 
 def check(*, is_asked: bool, units: Sequence[str], find: bool) -> None:
@@ -73,11 +73,7 @@ def show(
     from charrnn.neurons.labels import labels_of
 
     characters = len(ids) - start
-    if characters < _SHORTEST:
-        raise TextError(
-            f"the text has {characters:,} characters, too few to measure a price on",
-            f"give {_SHORTEST} or more; {LENGTH:,} say much",
-        )
+    check_length(characters, "to measure a price on", LENGTH)
     labels = labels_of(text, own)
     ablations = measure(loaded, ids, dict.fromkeys(units, labels), start=start)
     if view.npz is not None:

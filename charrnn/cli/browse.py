@@ -121,7 +121,7 @@ class Tour:
         from charrnn.display.atlas import NAMES, cells_of, told
         from charrnn.display.browser import Scene, room_for_passage
         from charrnn.display.heat import HeatText
-        from charrnn.neurons.record import limits
+        from charrnn.neurons.record import limits, title
 
         findings = self._atlas.findings
         finding = findings[self._label]
@@ -132,11 +132,11 @@ class Tour:
         values = self._values(unit, self._begin, end).tolist()
         label = self._labels[finding.label]
         marked = [] if label.is_graded else (label.values[self._begin : end] > 0).tolist()
-        title = f"{unit} (tanh c)" if unit.kind == "c" else str(unit)
+        name = title(unit, self._engine.config)
         text = self._text[self._begin : end]
-        fitting = HeatText(title, text, values, *limits(unit.kind), self._palette).fitting(width, room)
+        fitting = HeatText(name, text, values, *limits(unit.kind), self._palette).fitting(width, room)
         self._shown = max(1, fitting)
-        passage = HeatText(title, text[:fitting], values[:fitting], *limits(unit.kind), self._palette, marked[:fitting])
+        passage = HeatText(name, text[:fitting], values[:fitting], *limits(unit.kind), self._palette, marked[:fitting])
         about = f"unit {self._unit + 1} of the {len(units)} best: {told(effect, finding)}" + (
             "" if label.is_graded else "; underlined: it holds"
         )

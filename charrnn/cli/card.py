@@ -13,7 +13,8 @@ import typer
 
 from charrnn.cli import ablate as ablating
 from charrnn.cli.output import View, arrays_of_text, put, write_arrays
-from charrnn.errors import TextError, UsageError
+from charrnn.cli.reading import check_length
+from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     import re
@@ -28,7 +29,6 @@ CARD = typer.Option(
     "remembers, which characters it makes likelier, what its gates do, and its price (--ablate).",
     rich_help_panel="Text",
 )
-_SHORTEST = 200
 
 
 def check(*, is_asked: bool, units: Sequence[str]) -> None:
@@ -58,11 +58,7 @@ def show(
     from charrnn.neurons.record import title
 
     characters = len(ids) - start
-    if characters < _SHORTEST:
-        raise TextError(
-            f"the text has {characters:,} characters, too few to know a unit by",
-            f"give {_SHORTEST} or more; {ablating.LENGTH:,} say much",
-        )
+    check_length(characters, "to know a unit by", ablating.LENGTH)
     labels, cards = labels_of(text, own), []
     with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
         for unit in units:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import ablate as ablating
 from charrnn.cli.output import View, put, write_arrays
+from charrnn.cli.reading import check_length
 from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from charrnn.neurons.atlas import Atlas
     from charrnn.neurons.labels import Label
 
-_SHORTEST = 200
+_MUCH = 100_000
 _PASSAGE = 600
 _WARM_UP = 1000
 _MOST_PASSAGES = 12
@@ -87,11 +88,7 @@ def show(
     from charrnn.neurons.labels import labels_of
 
     characters = len(ids) - start
-    if characters < _SHORTEST:
-        raise TextError(
-            f"the text has {characters:,} characters, too few to choose on one half and to test on the other",
-            f"give {_SHORTEST} or more; a hundred thousand say much",
-        )
+    check_length(characters, "to choose on one half and to test on the other", _MUCH)
     novice = make_engine(loaded.model, untrained_arrays(loaded.model, len(loaded.vocabulary)))
     labels = labels_of(text, own)
     with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):

@@ -12,7 +12,7 @@ import typer
 
 from charrnn.cli.output import View, put, write_arrays
 from charrnn.config import UnknownPolicy
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     import re
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _PANEL = "Probe"
 LENGTH = 100_000
-_SHORTEST = 200
 
 PROBE = typer.Option(
     "--probe",
@@ -71,7 +70,7 @@ def show_text(
     seed: int | None,
 ) -> None:
     """Asks for a label of a text."""
-    from charrnn.cli.reading import ids_of, read_text
+    from charrnn.cli.reading import check_length, ids_of, read_text
     from charrnn.neurons.labels import labels_of
     from charrnn.neurons.probe import probe_text
 
@@ -79,11 +78,7 @@ def show_text(
     read = read_text(text, loaded, unknown, start + (length or LENGTH), split)
     if read and len(read) <= start:
         raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
-    if len(read) - start < _SHORTEST:
-        raise TextError(
-            f"the text has {len(read) - start:,} characters, too few to learn on some and to test on others",
-            f"give {_SHORTEST} or more; a hundred thousand say much",
-        )
+    check_length(len(read) - start, "to learn on some and to test on others", LENGTH)
     label = choose(said, labels_of(read, own))
     ids = ids_of(read, loaded.vocabulary)
     found = _probed(

@@ -5,12 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from charrnn.config import UnknownPolicy
+from charrnn.errors import TextError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
     from charrnn.vocabulary import Vocabulary
 
+_SHORTEST = 200
 Part: TypeAlias = Literal["all", "train", "validation", "test"]
+
+
+def check_length(characters: int, purpose: str, much: int) -> None:
+    """Raises TextError where so few characters say nothing; `much` is how many say something."""
+    if characters < _SHORTEST:
+        raise TextError(
+            f"the text has {characters:,} characters, too few {purpose}", f"give {_SHORTEST} or more; {much:,} say much"
+        )
 
 
 def ids_of(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy = "error") -> Any:

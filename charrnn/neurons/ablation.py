@@ -248,15 +248,16 @@ def _ablation(
 
 def _use(rise: Doubles, compared: Sequence[Doubles], label: Label, first: int, level: float, seed: int) -> Use | None:
     masks = np.stack(places_of(label, first))
-    enough = [_is_enough(mask) for mask in masks]
-    if not enough[2] or not (enough[0] or enough[1]):
+    are_many = masks.sum(1) >= _FEWEST
+    if not are_many[2] or not (are_many[0] or are_many[1]):
         return None
+    enough = [_is_enough(mask) for mask in masks]
     # The more questions, the further out in its tails the resamples have to reach.
     drawn = resampled_means(rise, masks, draws=max(_DRAWS, math.ceil(4 / level)), seed=seed)
     inside, ends, outside = (_cost(rise, mask, draws) for mask, draws in zip(masks, drawn, strict=True))
     used_at: Literal["ends", "inside", ""] = ""
     for place, cost, name in ((0, inside, "inside"), (1, ends, "ends")):
-        if enough[place]:
+        if enough[place] and enough[2]:
             least = float(np.nanquantile(drawn[place] - drawn[2], level / 2))
             most = max((float(other[masks[place]].mean()) for other in compared), default=-math.inf)
             if least > 0 and cost.bits > most:
