@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from charrnn.cell_variants import VARIANTS, check_variants
+from charrnn.cell_variants import check_variants
 from charrnn.combinations import check_initial, check_wiring
 from charrnn.errors import UsageError
 from charrnn.records import Record
@@ -36,55 +36,6 @@ _MOST_LAYERS = 1000
 _ALWAYS_WRITTEN = {"cell", "num_layers", "hidden_size", "embedding_size", "dropout", "forget_bias"}
 WIDEST = 1 << 20
 """Nothing here that is counted is larger."""
-
-OPTIONS = {
-    "cell": "--cell",
-    "num_layers": "--layers",
-    "hidden_size": "--hidden",
-    "embedding_size": "--embedding",
-    "dropout": "--dropout",
-    "forget_bias": "--forget-bias",
-    **VARIANTS,
-    "encoding": "--encoding",
-    "encoding_errors": "--encoding-errors",
-    "as_bytes": "--bytes",
-    "newlines": "--newlines",
-    "validation_fraction": "--validation-fraction",
-    "test_fraction": "--test-fraction",
-    "batch_size": "--batch",
-    "bptt": "--bptt",
-    "state_reset": "--state-reset",
-    "optimizer": "--optimizer",
-    "learning_rate": "--lr",
-    "muon_ratio": "--muon-ratio",
-    "cautious": "--cautious",
-    "momentum": "--momentum",
-    "beta1": "--beta1",
-    "beta2": "--beta2",
-    "weight_decay": "--weight-decay",
-    "clip_norm": "--clip",
-    "warmup": "--warmup",
-    "decay": "--decay",
-    "final_learning_rate": "--final-lr",
-    "average": "--average",
-    "precision": "--precision",
-    "seed": "--seed",
-    "init": "--init",
-    "init_gain": "--init-gain",
-    "chrono_range": "--chrono-range",
-    "gate_bias": "--gate-bias",
-    "tie": "--tie",
-    "skip": "--skip",
-    "variational_dropout": "--variational-dropout",
-    "input_dropout": "--input-dropout",
-    "output_dropout": "--output-dropout",
-    "weight_drop": "--weight-drop",
-    "embedding_dropout": "--embedding-dropout",
-    "activation_penalty": "--activation-penalty",
-    "temporal_penalty": "--temporal-penalty",
-    "orthogonal_penalty": "--orthogonal-penalty",
-}
-"""The command line's name for each field whose value decides what a run learns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

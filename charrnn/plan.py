@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import OPTIONS, Budget, DataConfig, ModelConfig, TrainingConfig
+from charrnn.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.presets import PRESETS, PresetName
 from charrnn.recipe import REFERENCE_SPEED, choose, default_budget, fit_to_corpus, validation_share
 from charrnn.reporting import RunConfig
-from charrnn.variants import spelled
+from charrnn.variants import OPTIONS, spelled
 
 # What runs did whose checkpoints do not name these settings.
 _BEFORE_THEY_EXISTED = {"cautious": False, "average": 0.0, "precision": "fp32"}

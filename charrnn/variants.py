@@ -9,7 +9,56 @@ from dataclasses import fields
 from typing import Any
 
 from charrnn.cell_variants import VARIANTS
-from charrnn.config import OPTIONS, ModelConfig
+from charrnn.config import ModelConfig
+
+OPTIONS = {
+    "cell": "--cell",
+    "num_layers": "--layers",
+    "hidden_size": "--hidden",
+    "embedding_size": "--embedding",
+    "dropout": "--dropout",
+    "forget_bias": "--forget-bias",
+    **VARIANTS,
+    "encoding": "--encoding",
+    "encoding_errors": "--encoding-errors",
+    "as_bytes": "--bytes",
+    "newlines": "--newlines",
+    "validation_fraction": "--validation-fraction",
+    "test_fraction": "--test-fraction",
+    "batch_size": "--batch",
+    "bptt": "--bptt",
+    "state_reset": "--state-reset",
+    "optimizer": "--optimizer",
+    "learning_rate": "--lr",
+    "muon_ratio": "--muon-ratio",
+    "cautious": "--cautious",
+    "momentum": "--momentum",
+    "beta1": "--beta1",
+    "beta2": "--beta2",
+    "weight_decay": "--weight-decay",
+    "clip_norm": "--clip",
+    "warmup": "--warmup",
+    "decay": "--decay",
+    "final_learning_rate": "--final-lr",
+    "average": "--average",
+    "precision": "--precision",
+    "seed": "--seed",
+    "init": "--init",
+    "init_gain": "--init-gain",
+    "chrono_range": "--chrono-range",
+    "gate_bias": "--gate-bias",
+    "tie": "--tie",
+    "skip": "--skip",
+    "variational_dropout": "--variational-dropout",
+    "input_dropout": "--input-dropout",
+    "output_dropout": "--output-dropout",
+    "weight_drop": "--weight-drop",
+    "embedding_dropout": "--embedding-dropout",
+    "activation_penalty": "--activation-penalty",
+    "temporal_penalty": "--temporal-penalty",
+    "orthogonal_penalty": "--orthogonal-penalty",
+}
+"""The command line's name for each field whose value decides what a run learns."""
 
 _SIZES = frozenset({"cell", "num_layers", "hidden_size", "embedding_size", "dropout", *VARIANTS})
 """Shown elsewhere: sizes, and what makes the cell (`cells.registry.describe`)."""

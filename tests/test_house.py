@@ -20,6 +20,7 @@ from charrnn.catalogue import names
 from charrnn.cli.app import make_app
 from charrnn.records import field_help
 from charrnn.reporting import RunConfig
+from charrnn.variants import OPTIONS
 from tests.readme_options import table, with_tables
 from tests.tiny import tiny
 
@@ -132,7 +133,7 @@ def test_every_setting_has_its_option() -> None:
     flags = {flag for command, flag in _options() if command == "train"}
     for cls in (config.ModelConfig, config.DataConfig, config.TrainingConfig):
         for field in fields(cls):
-            assert config.OPTIONS[field.name] in flags
+            assert OPTIONS[field.name] in flags
 
 
 def _parameters(command: str) -> dict[str, Any]:

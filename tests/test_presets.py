@@ -11,10 +11,10 @@ import pytest
 
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cli.app import main
-from charrnn.config import OPTIONS, Budget, ModelConfig, TrainingConfig
+from charrnn.config import Budget, ModelConfig, TrainingConfig
 from charrnn.plan import Request, plan_start, with_preset
 from charrnn.presets import PRESETS, PresetName
-from charrnn.variants import spelled
+from charrnn.variants import OPTIONS, spelled
 
 names = pytest.mark.parametrize("name", PRESETS)
 

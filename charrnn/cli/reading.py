@@ -1,4 +1,4 @@
-"""The text that `inspect` is given, as the model reads it."""
+"""The text that a command is given, as the model reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from charrnn.errors import TextError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
-    from charrnn.vocabulary import Vocabulary
+    from charrnn.vocabulary import Ids, Vocabulary
 
 _SHORTEST = 200
 Part: TypeAlias = Literal["all", "train", "validation", "test"]
@@ -69,3 +69,26 @@ def read_part(argument: str, loaded: Checkpoint, split: Part, length: int | None
     if corpus.vocabulary.kind == "bytes":
         return bytes(ids).decode("latin-1")
     return corpus.vocabulary.decode(ids.tolist())
+
+
+def read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids:
+    """The file in the model's ids: its bytes as they are, or its text in UTF-8 with line ends as in training."""
+    import os
+
+    import numpy as np
+
+    from charrnn.config import DataConfig
+    from charrnn.decoding import read_text
+    from charrnn.errors import TextError
+    from charrnn.sources import find, release
+
+    if os.path.isdir(argument):
+        raise TextError(f"--prime-file {argument} is a folder", "name a file")
+    found, _ = find(argument)
+    try:
+        text = read_text(found[0], DataConfig(as_bytes=loaded.data.as_bytes, newlines=loaded.data.newlines))
+    finally:
+        release(found)
+    if loaded.data.as_bytes:
+        return np.frombuffer(text.encode("latin-1"), np.uint8)
+    return loaded.vocabulary.encode(text, unknown)

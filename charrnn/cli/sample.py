@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -15,14 +14,14 @@ import typer
 from charrnn.cli import steering
 from charrnn.cli.escapes import unescaped
 from charrnn.cli.options import CHECKPOINT, DEVICE, SAMPLING_THREADS, setting
+from charrnn.cli.reading import read_prime
 from charrnn.config import DeviceName, SamplingConfig, UnknownPolicy, WeightsName
 from charrnn.errors import UsageError
 from charrnn.records import field_help
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
     from charrnn.sampling import Piece, SampleRequest
-    from charrnn.vocabulary import Ids, Vocabulary
+    from charrnn.vocabulary import Vocabulary
 
 _TEXT, _DRAWING, _OUTPUT = "Text", "Drawing", "Output"
 
@@ -190,7 +189,7 @@ def sample(
     ids = (
         loaded.vocabulary.encode(prime or "", unknown)
         if prime_file is None
-        else _read_prime(prime_file, loaded, unknown)
+        else read_prime(prime_file, loaded, unknown)
     )
     engine = open_engine(held, device=device, weights=weights, threads=threads)
     if compare:
@@ -329,24 +328,3 @@ def _coloured(vocabulary: Vocabulary) -> Callable[[Piece], None]:
         console.print(coloured(characters), end="")
 
     return show
-
-
-def _read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids:
-    """The file in the model's ids: its bytes as they are, or its text in UTF-8 with line ends as in training."""
-    import numpy as np
-
-    from charrnn.config import DataConfig
-    from charrnn.decoding import read_text
-    from charrnn.errors import TextError
-    from charrnn.sources import find, release
-
-    if os.path.isdir(argument):
-        raise TextError(f"--prime-file {argument} is a folder", "name a file")
-    found, _ = find(argument)
-    try:
-        text = read_text(found[0], DataConfig(as_bytes=loaded.data.as_bytes, newlines=loaded.data.newlines))
-    finally:
-        release(found)
-    if loaded.data.as_bytes:
-        return np.frombuffer(text.encode("latin-1"), np.uint8)
-    return loaded.vocabulary.encode(text, unknown)
