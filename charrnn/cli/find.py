@@ -109,8 +109,11 @@ def show(
         print(json.dumps({**numbers, "ablations": ablating.numbers(ablations, loaded)} if ablate else numbers))
     from charrnn.display.ablation import use_pieces
     from charrnn.display.atlas import atlas_pieces
+    from charrnn.display.report import Prose
 
     pieces: list[Piece] = [*atlas_pieces(atlas, characters), *(use_pieces(ablations) if ablations else ())]
+    if ablate and not ablations:
+        pieces.append(Prose("Nothing was found, so that no unit was held; --unit names one."))
     if view.html is not None:
         pieces += _passages(engine, atlas, labels, ids, text, start + characters // 2)
     put(pieces, f"{path.resolve().parent.name}: what its units know", view)
