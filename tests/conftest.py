@@ -44,6 +44,21 @@ def make_text(characters: int, seed: int = 0) -> str:
 
 
 @pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process: its exit status, and what it wrote to stdout and stderr."""
+    from charrnn.cli.app import main
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["charrnn", *arguments])
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        captured = capsys.readouterr()
+        return int(leaving.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
 def text_file(tmp_path: Path) -> Callable[..., Path]:
     """Writes a text of a given size to a file."""
 

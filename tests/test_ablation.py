@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,16 +16,15 @@ import numpy.typing as npt
 import pytest
 
 from charrnn import checkpoint as checkpoints
-from charrnn.cli.app import main
 from charrnn.config import ModelConfig
 from charrnn.inference.network import Network
 from charrnn.neurons.ablation import ablate, cut_into_lanes, places_of
-from charrnn.neurons.atlas import untrained_arrays
 from charrnn.neurons.clamping import clamp
 from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import Unit, record
 from charrnn.neurons.statistics import resampled_means
 from charrnn.vocabulary import Vocabulary
+from tests.quotes import quote_cell
 from tests.tiny import tiny
 
 H, PLANTED = 20, 17
@@ -55,18 +54,7 @@ OPENING, CLOSING = (int(VOCABULARY.encode(quote)[0]) for quote in "“”")
 
 def _arrays(*, is_read: bool = True) -> dict[str, npt.NDArray[np.float32]]:
     """An lstm whose unit 17 is inside quotes (1) or not (-1); only the guess of closing quotes reads it, or nothing."""
-    arrays = untrained_arrays(CONFIG, V, seed=3)
-    arrays["embedding"] = np.eye(V, dtype=np.float32)
-    for kind, at_rest, at_quotes in (("i", -20, 40), ("f", 20, -40), ("o", 20, 0)):
-        row = PLANTED + "ifgo".index(kind) * H
-        arrays["layers.1.weight_ih"][row] = 0
-        arrays["layers.1.weight_hh"][row] = 0
-        arrays["layers.1.bias"][row] = at_rest
-        arrays["layers.1.weight_ih"][row, [OPENING, CLOSING]] = at_quotes
-    row = PLANTED + 2 * H
-    arrays["layers.1.weight_ih"][row] = 0
-    arrays["layers.1.weight_hh"][row] = 0
-    arrays["layers.1.weight_ih"][row, [OPENING, CLOSING]] = 20, -20
+    arrays = quote_cell(CONFIG, VOCABULARY, PLANTED)
     decoder, bias = np.zeros((V, H), np.float32), np.full(V, math.log((1 - QUOTE_RATE) / (V - 2)), np.float32)
     bias[OPENING], bias[CLOSING] = math.log(QUOTE_RATE), math.log(QUOTE_RATE) - 4
     if is_read:
@@ -241,23 +229,12 @@ RUN = Path("checkpoints/quotes/best.safetensors")
 
 
 @pytest.fixture
-def inspect(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def inspect(command: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """Runs `charrnn inspect` with the hand-built network beside its text."""
-    monkeypatch.chdir(tmp_path)
     RUN.parent.mkdir(parents=True)
     checkpoints.save(RUN, replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=_arrays()))
     Path("text.txt").write_text(TEXT, "utf-8")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        captured = capsys.readouterr()
-        return int(leaving.value.code or 0), captured.out, captured.err
-
-    return run
+    return functools.partial(command, "inspect")
 
 
 def test_find_and_ablate_name_the_planted_unit_and_its_price(inspect: Callable[..., tuple[int, str, str]]) -> None:

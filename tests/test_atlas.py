@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,6 @@ from rich.console import Console
 
 from charrnn import checkpoint as checkpoints
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.cli.app import main
 from charrnn.config import ModelConfig
 from charrnn.display.atlas import atlas_pieces
 from charrnn.display.report import draw
@@ -29,6 +28,7 @@ from charrnn.neurons.atlas import Atlas, Finding, Scores, make_atlas, untrained_
 from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import Unit
 from charrnn.vocabulary import Vocabulary
+from tests.quotes import quote_cell, quoted_words
 from tests.tiny import tiny
 
 H = 20
@@ -36,20 +36,7 @@ PLANTED = 17
 INSIDE = "inside “quotes”"
 
 
-def _text(characters: int, seed: int = 0) -> str:
-    """Words in lines, some of them between typographic quotes of very different lengths."""
-    random = np.random.default_rng(seed)
-    pieces, inside = [], False
-    while sum(map(len, pieces)) < characters:
-        word = "".join(random.choice(list("abcdefgh"), random.integers(1, 8)))
-        if random.random() < 0.15:
-            word = word + "”" if inside else "“" + word
-            inside = not inside
-        pieces.append(word + ("\n" if random.random() < 0.1 else " "))
-    return "".join(pieces)[:characters]
-
-
-TEXT = _text(12_000)
+TEXT = quoted_words(12_000)
 VOCABULARY = Vocabulary.of(TEXT)
 IDS = VOCABULARY.encode(TEXT)
 CONFIG = ModelConfig(cell="lstm", num_layers=1, hidden_size=H, embedding_size=len(VOCABULARY))
@@ -62,19 +49,7 @@ def _planted() -> Network:
 
 def _arrays() -> dict[str, npt.NDArray[np.float32]]:
     """An lstm whose cell 17 is set by an opening quote, cleared by a closing one, and kept in between."""
-    arrays = untrained_arrays(CONFIG, len(VOCABULARY), seed=3)
-    arrays["embedding"] = np.eye(len(VOCABULARY), dtype=np.float32)
-    opening, closing = (int(VOCABULARY.encode(quote)[0]) for quote in "“”")
-    i, f, g, o = (PLANTED + block * H for block in range(4))
-    for row in (i, f, g, o):
-        arrays["layers.1.weight_ih"][row] = 0
-        arrays["layers.1.weight_hh"][row] = 0
-    for row, at_rest, at_quotes in ((i, -20, 40), (f, 20, -40), (o, 20, 0)):
-        arrays["layers.1.bias"][row] = at_rest
-        arrays["layers.1.weight_ih"][row, [opening, closing]] = at_quotes
-    arrays["layers.1.weight_ih"][g, opening] = 20
-    arrays["layers.1.weight_ih"][g, closing] = -20
-    return arrays
+    return quote_cell(CONFIG, VOCABULARY, PLANTED)
 
 
 def _novice(seed: int = 8) -> Network:
@@ -243,25 +218,14 @@ RUN = Path("checkpoints/tiny/best.safetensors")
 
 
 @pytest.fixture
-def inspect(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def inspect(command: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """Runs `charrnn inspect` with a tiny network beside a text of its characters."""
-    monkeypatch.chdir(tmp_path)
     RUN.parent.mkdir(parents=True)
     checkpoints.save(RUN, tiny())
     random = np.random.default_rng(2)
     Path("text.txt").write_text("".join(random.choice(list("\n abcdefgh"), 900)), "utf-8")
     Path("labels.txt").write_text("# mine\nab=ab\n\nlong = x{3}[a-c]+\n", "utf-8")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        captured = capsys.readouterr()
-        return int(leaving.value.code or 0), captured.out, captured.err
-
-    return run
+    return functools.partial(command, "inspect")
 
 
 def test_find_from_the_command_line(inspect: Callable[..., tuple[int, str, str]]) -> None:

@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from rich.console import Console
 from charrnn import checkpoint as checkpoints
 from charrnn.cli.app import main
 from charrnn.cli.browse import Tour, keys_of
+from charrnn.cli.reading import Reading
 from charrnn.config import ModelConfig
 from charrnn.display.browser import KEYS, Browser
 from charrnn.display.palette import SAFE
@@ -40,20 +42,19 @@ SECOND = len(TEXT) // 2
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[Network, Tour]:
-    """A network with weights of chance, and a tour of its atlas."""
+def made() -> Tour:
+    """A tour of the atlas of a network with weights of chance."""
     arrays = untrained_arrays(CONFIG, len(VOCABULARY), seed=3)
-    ids, labels = VOCABULARY.encode(TEXT), labels_of(TEXT)
-    engine = Network(CONFIG, arrays)
+    ids, labels, engine = VOCABULARY.encode(TEXT), labels_of(TEXT), Network(CONFIG, arrays)
     atlas = make_atlas(engine, Network(CONFIG, untrained_arrays(CONFIG, len(VOCABULARY), seed=8)), ids, labels)
-    return engine, Tour(engine, atlas, labels, ids, TEXT, SECOND, SAFE)
+    run = replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=arrays)
+    return Tour(Reading(run, Path("best.safetensors"), engine, TEXT, ids, 0), atlas, labels, SECOND, SAFE)
 
 
 @pytest.fixture
-def tour(made: tuple[Network, Tour]) -> Tour:
+def tour(made: Tour) -> Tour:
     """The same from its beginning."""
-    engine, first = made
-    return Tour(engine, first._atlas, list(first._labels.values()), first._ids, TEXT, SECOND, SAFE)
+    return Tour(made._reading, made._atlas, list(made._labels.values()), SECOND, SAFE)
 
 
 def test_arrows_go_from_label_to_label_and_from_unit_to_unit(tour: Tour) -> None:
@@ -121,7 +122,9 @@ def test_colours_are_the_unit_s_values_and_marks_the_label(tour: Tour) -> None:
         tour.press("down")
     finding, scene = tour._atlas.findings[tour._label], tour.scene(80, 30)
     part = finding.unit.part
-    values = np.concatenate([taken[part] for taken in record(tour._engine, tour._ids, [part])])[:, finding.unit.index]
+    values = np.concatenate([taken[part] for taken in record(tour._reading.engine, tour._reading.ids, [part])])[
+        :, finding.unit.index
+    ]
     begin, end = tour._begin, tour._begin + len(scene.passage.text)
     np.testing.assert_allclose(scene.passage.values, values[begin:end], atol=1e-5)
     assert list(scene.passage.marked) == (tour._labels[finding.label].values[begin:end] > 0).tolist()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,6 @@ import pytest
 from rich.console import Console
 
 from charrnn import checkpoint as checkpoints
-from charrnn.cli.app import main
 from charrnn.display.card import card_pieces
 from charrnn.display.report import Prose, draw, page
 from charrnn.inference.network import Network
@@ -150,24 +149,13 @@ def test_a_card_fits_and_drives_neither_terminal_nor_page(card: Card) -> None:
 
 
 @pytest.fixture
-def inspect(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def inspect(command: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """Runs `charrnn inspect` with the hand-built network beside its text."""
-    monkeypatch.chdir(tmp_path)
     run = Path("checkpoints/quotes/best.safetensors")
     run.parent.mkdir(parents=True)
     checkpoints.save(run, replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=_arrays()))
     Path("text.txt").write_text(TEXT[:3000], "utf-8")
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        captured = capsys.readouterr()
-        return int(leaving.value.code or 0), captured.out, captured.err
-
-    return call
+    return functools.partial(command, "inspect")
 
 
 def test_cards_from_the_command_line(inspect: Callable[..., tuple[int, str, str]]) -> None:

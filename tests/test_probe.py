@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,6 @@ import pytest
 from rich.console import Console
 
 from charrnn import checkpoint as checkpoints
-from charrnn.cli.app import main
 from charrnn.cli.labelled import read_labelled
 from charrnn.cli.probe import choose
 from charrnn.config import ModelConfig
@@ -300,9 +299,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def inspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def inspect(command: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """Runs `charrnn inspect` with a tiny network beside texts of its characters."""
-    monkeypatch.chdir(tmp_path)
     RUN.parent.mkdir(parents=True)
     checkpoints.save(RUN, tiny())
     random = np.random.default_rng(2)
@@ -321,15 +319,7 @@ def inspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     Path("textless.tsv").write_text("a\tb\nc\t\n", "utf-8")
     Path("latin.tsv").write_bytes(b"a\tb\na\tcaf\xe9\n")
     Path("swapped.tsv").write_text("\n".join(f"{n} words\tgood" for n in range(60)), "utf-8")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        captured = capsys.readouterr()
-        return int(leaving.value.code or 0), captured.out, captured.err
-
-    return run
+    return functools.partial(command, "inspect")
 
 
 def test_probe_from_the_command_line(inspect: Run) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +17,11 @@ from rich.console import Console
 
 from charrnn import checkpoint as checkpoints
 from charrnn.cli import select as command
-from charrnn.cli.app import main
 from charrnn.config import ModelConfig
 from charrnn.display.selection import Marked, Shown, pieces, webpage
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.inference.network import Network
 from charrnn.neurons import selection
-from charrnn.neurons.atlas import untrained_arrays
 from charrnn.neurons.record import Unit
 from charrnn.neurons.selection import (
     Match,
@@ -36,6 +34,7 @@ from charrnn.neurons.selection import (
     select,
 )
 from charrnn.vocabulary import Vocabulary
+from tests.quotes import quote_cell, quoted_words
 from tests.tiny import tiny
 
 H, PLANTED = 11, 7
@@ -219,20 +218,7 @@ def test_places_elsewhere_are_as_long_and_outside() -> None:
     assert not set(placed[:, 0].tolist()) & set(dense[:, 0].tolist())
 
 
-def _text(characters: int) -> str:
-    """Words in lines, some of them between typographic quotes of very different lengths."""
-    random = np.random.default_rng(0)
-    words, inside = [], False
-    while sum(map(len, words)) < characters:
-        word = "".join(random.choice(list("abcdefgh"), random.integers(1, 8)))
-        if random.random() < 0.15:
-            word = word + "”" if inside else "“" + word
-            inside = not inside
-        words.append(word + ("\n" if random.random() < 0.1 else " "))
-    return "".join(words)[:characters]
-
-
-TEXT = _text(6000)
+TEXT = quoted_words(6000)
 VOCABULARY = Vocabulary.of(TEXT)
 IDS = VOCABULARY.encode(TEXT)
 CONFIG = ModelConfig(cell="lstm", num_layers=1, hidden_size=H, embedding_size=len(VOCABULARY))
@@ -240,19 +226,7 @@ CONFIG = ModelConfig(cell="lstm", num_layers=1, hidden_size=H, embedding_size=le
 
 def _arrays(sign: float = 1.0) -> dict[str, npt.NDArray[np.float32]]:
     """An lstm whose cell 7 is set by an opening quote, cleared by a closing one, and kept in between."""
-    arrays = untrained_arrays(CONFIG, len(VOCABULARY), seed=3)
-    arrays["embedding"] = np.eye(len(VOCABULARY), dtype=np.float32)
-    opening, closing = (int(VOCABULARY.encode(quote)[0]) for quote in "“”")
-    i, f, g, o = (PLANTED + block * H for block in range(4))
-    for row, at_rest, at_opening, at_closing in ((i, -20, 40, 0), (f, 20, -40, -40), (o, 20, 0, 0)):
-        arrays["layers.1.weight_ih"][row] = 0
-        arrays["layers.1.bias"][row] = at_rest
-        arrays["layers.1.weight_ih"][row, [opening, closing]] = at_opening, at_closing
-    arrays["layers.1.weight_ih"][g] = 0
-    arrays["layers.1.weight_ih"][g, opening] = 20 * sign
-    for row in (i, f, g, o):
-        arrays["layers.1.weight_hh"][row] = 0
-    return arrays
+    return quote_cell(CONFIG, VOCABULARY, PLANTED, inside=sign, outside=0)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -366,24 +340,13 @@ def test_nothing_of_the_text_drives_the_terminal_or_the_page() -> None:
 
 
 @pytest.fixture
-def inspect(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def inspect(command: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """Runs `charrnn inspect` with the planted network beside its text."""
-    monkeypatch.chdir(tmp_path)
     path = Path("checkpoints/quotes/best.safetensors")
     path.parent.mkdir(parents=True)
     checkpoints.save(path, replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=_arrays()))
     Path("text.txt").write_text(TEXT, "utf-8")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        captured = capsys.readouterr()
-        return int(leaving.value.code or 0), captured.out, captured.err
-
-    return run
+    return functools.partial(command, "inspect")
 
 
 def test_select_from_the_command_line(inspect: Callable[..., tuple[int, str, str]]) -> None:
@@ -425,8 +388,8 @@ def test_nothing_found_is_said(inspect: Callable[..., tuple[int, str, str]]) -> 
     ("arguments", "said"),
     [
         (["text.txt", "--select", "a", "--gates"], "--gates and --select are pictures of their own"),
-        (["text.txt", "--select", "a", "--unit", "L1.h0"], "--unit is not for it"),
-        (["text.txt", "--select", "a", "--units", "4"], "--units is not for it"),
+        (["text.txt", "--select", "a", "--unit", "L1.h0"], "--unit does not go with it"),
+        (["text.txt", "--select", "a", "--units", "4"], "--units does not go with it"),
         (["text.txt", "--match"], "--match is for --select"),
         (["text.txt", "--select", "a", "--threshold", "nan"], "--threshold is nan"),
         (["text.txt", "--threshold", "0.5"], "--threshold is for --select"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,6 @@ import pytest
 
 import charrnn
 from charrnn import checkpoint as checkpoints
-from charrnn.cli.app import main
 from charrnn.display.steering import pieces
 from charrnn.neurons.clamping import clamp
 from charrnn.neurons.record import Unit
@@ -88,23 +87,12 @@ def test_chance_is_seldom_called_a_change() -> None:
 
 
 @pytest.fixture
-def sample(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def sample(command: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """Runs `charrnn sample` with the hand-built network whose unit 17 is the quote cell."""
-    monkeypatch.chdir(tmp_path)
     run = Path("checkpoints/quotes/best.safetensors")
     run.parent.mkdir(parents=True)
     checkpoints.save(run, replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=_arrays()))
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["charrnn", "sample", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        captured = capsys.readouterr()
-        return int(leaving.value.code or 0), captured.out, captured.err
-
-    return call
+    return functools.partial(command, "sample")
 
 
 def test_a_clamped_sample_is_what_the_held_network_writes(sample: Callable[..., tuple[int, str, str]]) -> None:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     import re
 
     from charrnn.checkpoint import Checkpoint
+    from charrnn.cli.reading import Reading
     from charrnn.display.report import Piece
     from charrnn.neurons.ablation import Ablation, Cost
     from charrnn.neurons.labels import Label
@@ -40,7 +40,7 @@ def check(*, is_asked: bool, units: Sequence[str], find: bool) -> None:
         raise UsageError("--ablate needs to know which units to hold", "name them with --unit, or add --find")
 
 
-def measure(loaded: Checkpoint, ids: Any, asked: Mapping[Unit, Sequence[Label]], *, start: int) -> list[Ablation]:
+def measure(reading: Reading, asked: Mapping[Unit, Sequence[Label]], *, start: int) -> list[Ablation]:
     """The price of each unit, with a bar where that takes long."""
     import numpy as np
 
@@ -49,39 +49,28 @@ def measure(loaded: Checkpoint, ids: Any, asked: Mapping[Unit, Sequence[Label]],
 
     with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
         return ablate(
-            loaded.model,
-            loaded.parameters,
-            ids,
+            reading.loaded.model,
+            reading.loaded.parameters,
+            reading.ids,
             asked,
             start=start,
             progress=lambda done, total: work("holding units", done, total),
         )
 
 
-def show(
-    ids: Any,
-    text: str,
-    loaded: Checkpoint,
-    path: Path,
-    units: Sequence[Unit],
-    own: dict[str, re.Pattern[str]],
-    view: View,
-    *,
-    start: int,
-) -> None:
-    """Holds each of `units`, alone, and prints what that costs. `text` are the characters of `ids`, one for each."""
+def show(reading: Reading, units: Sequence[Unit], own: dict[str, re.Pattern[str]], view: View) -> None:
+    """Holds each of `units`, alone, and prints what that costs."""
     from charrnn.neurons.labels import labels_of
 
-    characters = len(ids) - start
-    check_length(characters, "to measure a price on", LENGTH)
-    labels = labels_of(text, own)
-    ablations = measure(loaded, ids, dict.fromkeys(units, labels), start=start)
+    check_length(reading.characters, "to measure a price on", LENGTH)
+    labels = labels_of(reading.text, own)
+    ablations = measure(reading, dict.fromkeys(units, labels), start=reading.start)
     if view.npz is not None:
-        write_arrays(view.npz, {"characters": characters, **arrays(ablations)})
+        write_arrays(view.npz, {"characters": reading.characters, **arrays(ablations)})
     if view.as_json:
-        body = {"checkpoint": str(path), "characters": characters}
-        print(json.dumps({**body, "ablations": numbers(ablations, loaded)}))
-    put(_pieces(ablations, loaded), f"{path.resolve().parent.name}: {', '.join(map(str, units))}", view)
+        body = {"checkpoint": str(reading.path), "characters": reading.characters}
+        print(json.dumps({**body, "ablations": numbers(ablations, reading.loaded)}))
+    put(_pieces(ablations, reading.loaded), reading.heading(", ".join(map(str, units))), view)
 
 
 def _pieces(ablations: Sequence[Ablation], loaded: Checkpoint) -> Iterator[Piece]:

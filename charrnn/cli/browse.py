@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from charrnn.cli.options import refuse_beside
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from charrnn.cli.reading import Reading
     from charrnn.display.browser import Scene
     from charrnn.display.palette import Palette
     from charrnn.neurons.atlas import Atlas
@@ -43,9 +45,7 @@ def check(*, is_asked: bool, find: bool, others: dict[str, bool]) -> None:
         return
     if not find:
         raise UsageError("--browse looks through what --find finds", "add --find")
-    for name, is_given in others.items():
-        if is_given:
-            raise UsageError(f"--browse fills the terminal, {name} does not go with it", f"leave {name} out")
+    refuse_beside("--browse fills the terminal", others)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--browse needs a terminal", "without one, --html keeps a page and --json the numbers")
     try:
@@ -57,10 +57,8 @@ def check(*, is_asked: bool, find: bool, others: dict[str, bool]) -> None:
 class Tour:
     """Where one is in the atlas: a label, one of its units, a passage of the half that chose neither."""
 
-    def __init__(
-        self, engine: Any, atlas: Atlas, labels: Sequence[Label], ids: Any, text: str, second: int, palette: Palette
-    ) -> None:
-        self._engine, self._atlas, self._ids, self._text = engine, atlas, ids, text
+    def __init__(self, reading: Reading, atlas: Atlas, labels: Sequence[Label], second: int, palette: Palette) -> None:
+        self._reading, self._atlas, self._text = reading, atlas, reading.text
         self._labels = {label.name: label for label in labels}
         self._second, self._palette = second, palette
         self._label = self._unit = 0
@@ -112,7 +110,7 @@ class Tour:
 
         if (unit.part, begin, end) not in self._kept:
             before = min(begin, _WARM_UP)
-            read = record(self._engine, self._ids[begin - before : end], [unit.part])
+            read = record(self._reading.engine, self._reading.ids[begin - before : end], [unit.part])
             self._kept = {(unit.part, begin, end): np.concatenate([taken[unit.part] for taken in read])[before:]}
         return self._kept[unit.part, begin, end][:, unit.index]
 
@@ -132,7 +130,7 @@ class Tour:
         values = self._values(unit, self._begin, end).tolist()
         label = self._labels[finding.label]
         marked = [] if label.is_graded else (label.values[self._begin : end] > 0).tolist()
-        name = title(unit, self._engine.config)
+        name = title(unit, self._reading.loaded.model)
         text = self._text[self._begin : end]
         fitting = HeatText(name, text, values, *limits(unit.kind), self._palette).fitting(width, room)
         self._shown = max(1, fitting)

@@ -6,13 +6,12 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from charrnn.cli import ablate as ablating
-from charrnn.cli.output import View, arrays_of_text, put, write_arrays
+from charrnn.cli.output import View, put, write_arrays
 from charrnn.cli.reading import check_length
 from charrnn.errors import UsageError
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     import re
 
     from charrnn.checkpoint import Checkpoint
+    from charrnn.cli.reading import Reading
     from charrnn.neurons.card import Card
     from charrnn.neurons.record import Unit
 
@@ -37,18 +37,8 @@ def check(*, is_asked: bool, units: Sequence[str]) -> None:
         raise UsageError("--card needs a unit", "name it with --unit, such as --unit L2.c17; --find finds some")
 
 
-def show(
-    ids: Any,
-    text: str,
-    loaded: Checkpoint,
-    path: Path,
-    units: Sequence[Unit],
-    own: dict[str, re.Pattern[str]],
-    view: View,
-    *,
-    start: int,
-) -> None:
-    """Makes a card of each unit and draws it, or prints its numbers. `text` are the characters of `ids`."""
+def show(reading: Reading, units: Sequence[Unit], own: dict[str, re.Pattern[str]], view: View) -> None:
+    """Makes a card of each unit and draws it, or prints its numbers."""
     import numpy as np
 
     from charrnn.display.card import card_pieces
@@ -57,7 +47,7 @@ def show(
     from charrnn.neurons.labels import labels_of
     from charrnn.neurons.record import title
 
-    characters = len(ids) - start
+    loaded, text, characters = reading.loaded, reading.text, reading.characters
     check_length(characters, "to know a unit by", ablating.LENGTH)
     labels, cards = labels_of(text, own), []
     with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
@@ -67,21 +57,25 @@ def show(
                     loaded.model,
                     loaded.parameters,
                     unit,
-                    ids,
+                    reading.ids,
                     labels,
-                    start=start,
+                    start=reading.start,
                     progress=lambda done, total, unit=unit: work(f"holding {unit} and others", done, total),  # type: ignore[misc]
                 )
             )
     if view.npz is not None:
         of_units = {str(card.unit): card.values for card in cards}
-        read = arrays_of_text(ids[start:], start, loaded.vocabulary)
-        write_arrays(view.npz, {**read, **of_units, **ablating.arrays([card.ablation for card in cards])})
+        prices = ablating.arrays([card.ablation for card in cards])
+        write_arrays(view.npz, {**reading.as_arrays(), **of_units, **prices})
     if view.as_json:
-        print(json.dumps({"checkpoint": str(path), "characters": characters, "cards": _numbers(cards, loaded, text)}))
+        print(
+            json.dumps(
+                {"checkpoint": str(reading.path), "characters": characters, "cards": _numbers(cards, loaded, text)}
+            )
+        )
     names = ablating.characters_of(loaded)
     pieces = [piece for card in cards for piece in card_pieces(card, text, names, title(card.unit, loaded.model))]
-    put(pieces, f"{path.resolve().parent.name}: {', '.join(map(str, units))}", view)
+    put(pieces, reading.heading(", ".join(map(str, units))), view)
 
 
 def _numbers(cards: Sequence[Card], loaded: Checkpoint, text: str) -> list[dict[str, Any]]:

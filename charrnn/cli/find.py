@@ -17,7 +17,7 @@ from charrnn.errors import TextError, UsageError
 if TYPE_CHECKING:
     import re
 
-    from charrnn.checkpoint import Checkpoint
+    from charrnn.cli.reading import Reading
     from charrnn.display.report import Piece
     from charrnn.neurons.ablation import Ablation
     from charrnn.neurons.atlas import Atlas
@@ -64,19 +64,14 @@ def _own_labels(said: Sequence[str], file: Path | None) -> dict[str, re.Pattern[
 
 
 def show(
-    engine: Any,
-    ids: Any,
-    text: str,
-    loaded: Checkpoint,
-    path: Path,
+    reading: Reading,
     own: dict[str, re.Pattern[str]],
     view: View,
     *,
-    start: int,
     ablate: bool,
     browse: bool,
 ) -> None:
-    """Makes the atlas and draws it, or prints its numbers. `text` are the characters of `ids`, one for each.
+    """Makes the atlas and draws it, or prints its numbers.
 
     With `ablate` the units that were found are held, on the half of the text that did not choose them.
     """
@@ -87,25 +82,30 @@ def show(
     from charrnn.neurons.atlas import make_atlas, untrained_arrays
     from charrnn.neurons.labels import labels_of
 
-    characters = len(ids) - start
+    loaded, characters, second = reading.loaded, reading.characters, reading.start + reading.characters // 2
     check_length(characters, "to choose on one half and to test on the other", _MUCH)
     novice = make_engine(loaded.model, untrained_arrays(loaded.model, len(loaded.vocabulary)))
-    labels = labels_of(text, own)
+    labels = labels_of(reading.text, own)
     with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
         atlas = make_atlas(
-            engine, novice, ids, labels, start=start, progress=lambda done, total: work("reading", done, total)
+            reading.engine,
+            novice,
+            reading.ids,
+            labels,
+            start=reading.start,
+            progress=lambda done, total: work("reading", done, total),
         )
     if browse and atlas.findings:
         from charrnn.cli.browse import Tour
         from charrnn.cli.browse import browse as show_tour
 
-        show_tour(Tour(engine, atlas, labels, ids, text, start + characters // 2, view.palette))
+        show_tour(Tour(reading, atlas, labels, second, view.palette))
         return
-    ablations = _ablations(atlas, labels, ids, loaded, start + characters // 2) if ablate else []
+    ablations = _ablations(reading, atlas, labels, second) if ablate else []
     if view.npz is not None:
         write_arrays(view.npz, {**_arrays(atlas, characters), **(ablating.arrays(ablations) if ablate else {})})
     if view.as_json:
-        numbers = _numbers(atlas, characters, path)
+        numbers = _numbers(atlas, characters, reading.path)
         print(json.dumps({**numbers, "ablations": ablating.numbers(ablations, loaded)} if ablate else numbers))
     from charrnn.display.ablation import use_pieces
     from charrnn.display.atlas import atlas_pieces
@@ -115,11 +115,11 @@ def show(
     if ablate and not ablations:
         pieces.append(Prose("Nothing was found, so that no unit was held; --unit names one."))
     if view.html is not None:
-        pieces += _passages(engine, atlas, labels, ids, text, start + characters // 2)
-    put(pieces, f"{path.resolve().parent.name}: what its units know", view)
+        pieces += _passages(reading, atlas, labels, second)
+    put(pieces, reading.heading("what its units know"), view)
 
 
-def _ablations(atlas: Atlas, labels: Sequence[Label], ids: Any, loaded: Checkpoint, start: int) -> list[Ablation]:
+def _ablations(reading: Reading, atlas: Atlas, labels: Sequence[Label], start: int) -> list[Ablation]:
     """What it costs to hold each unit that was found, for the labels it was found for."""
     from charrnn.neurons.record import Unit
 
@@ -128,10 +128,10 @@ def _ablations(atlas: Atlas, labels: Sequence[Label], ids: Any, loaded: Checkpoi
     for finding in atlas.findings:
         if finding.is_found:
             asked.setdefault(finding.unit, []).append(named[finding.label])
-    return ablating.measure(loaded, ids, asked, start=start) if asked else []
+    return ablating.measure(reading, asked, start=start) if asked else []
 
 
-def _passages(engine: Any, atlas: Atlas, labels: Sequence[Label], ids: Any, text: str, start: int) -> list[Piece]:
+def _passages(reading: Reading, atlas: Atlas, labels: Sequence[Label], start: int) -> list[Piece]:
     """For a page: each unit that was found, over a passage of the second half where its label comes and goes."""
     import numpy as np
 
@@ -145,16 +145,18 @@ def _passages(engine: Any, atlas: Atlas, labels: Sequence[Label], ids: Any, text
         if not finding.is_found or unit in pictures or len(pictures) == _MOST_PASSAGES:
             continue
         values = named[finding.label].values
-        begins = np.arange(start, max(start + 1, len(ids) - _PASSAGE), _PASSAGE // 2)
+        begins = np.arange(start, max(start + 1, len(reading.ids) - _PASSAGE), _PASSAGE // 2)
         spreads = [values[begin : begin + _PASSAGE].std() for begin in begins]
         begin = int(begins[int(np.argmax(spreads))])
         before = min(begin, _WARM_UP)
-        read = record(engine, ids[begin - before : begin + _PASSAGE], [unit.part])
+        read = record(reading.engine, reading.ids[begin - before : begin + _PASSAGE], [unit.part])
         shown = np.concatenate([taken[unit.part][:, unit.index] for taken in read])[before:]
         marked = [] if finding.is_graded else (values[begin : begin + _PASSAGE] > 0).tolist()
-        heading = f"{title(unit, engine.config)}: {finding.label}"
+        heading = f"{title(unit, reading.loaded.model)}: {finding.label}"
         heading += "" if finding.is_graded else " (underlined where it holds)"
-        pictures[unit] = Picture(heading, text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind), marked)
+        pictures[unit] = Picture(
+            heading, reading.text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind), marked
+        )
     return list(pictures.values())
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.output import View, print_pieces, write_arrays, write_page
-from charrnn.cli.reading import Part, ids_of, read_part
+from charrnn.cli.reading import Part, heading, ids_of, read_part
 from charrnn.config import DataConfig, UnknownPolicy
 from charrnn.decoding import pieces_of
 from charrnn.display.progress import WorkDisplay
@@ -62,7 +62,7 @@ def show_gates(
     if view.html is not None:
         from charrnn.display.saturation import webpage
 
-        page = webpage(f"{path.resolve().parent.name}: gates", found)
+        page = webpage(heading(path, "gates"), found)
         write_page(view.html, page)
     if view.npz is not None:
         write_arrays(view.npz, _as_arrays(found))

@@ -3,48 +3,42 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.output import View, arrays_of_text, put, write_arrays
+from charrnn.cli.output import View, put, write_arrays
 from charrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
+    from charrnn.cli.reading import Reading
     from charrnn.config import ModelConfig
     from charrnn.neurons.record import Unit
 
 
 def show(
-    engine: Any,
-    ids: Any,
-    text: str,
-    loaded: Checkpoint,
-    path: Path,
+    reading: Reading,
     units: list[Unit],
     view: View,
     *,
-    start: int,
     most: int,
 ) -> None:
-    """Colours `text`, the characters of `ids`, from `start` on: by the `most` liveliest units where none is named."""
+    """Colours what was read by `units`, or by the `most` liveliest units where none is named."""
     import numpy as np
 
     from charrnn.neurons.record import liveliest
 
     with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
-        units = units or liveliest(engine, ids, most)
-        values = _values(engine, ids, units, start)
-    shown = text[start:]
+        units = units or liveliest(reading.engine, reading.ids, most)
+        values = _values(reading.engine, reading.ids, units, reading.start)
+    shown = reading.text[reading.start :]
     if view.npz is not None:
         of_units = {str(unit): np.array(values[unit], np.float32) for unit in units}
-        write_arrays(view.npz, {**arrays_of_text(ids[start:], start, loaded.vocabulary), **of_units})
+        write_arrays(view.npz, {**reading.as_arrays(), **of_units})
     if view.as_json:
         rounded = {str(unit): [round(value, 6) for value in values[unit]] for unit in units}
-        print(json.dumps({"checkpoint": str(path), "text": shown, "units": rounded}))
+        print(json.dumps({"checkpoint": str(reading.path), "text": shown, "units": rounded}))
     put(
-        _pictures(shown, units, values, loaded.model),
-        f"{path.resolve().parent.name}: {', '.join(map(str, units))}",
+        _pictures(shown, units, values, reading.loaded.model),
+        reading.heading(", ".join(map(str, units))),
         view,
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from charrnn.cli.output import View, print_pieces, write_arrays, write_page
+from charrnn.cli.reading import heading
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def show(
     if view.html is not None:
         from charrnn.display.horizon import as_page
 
-        page = as_page(f"{path.resolve().parent.name}: how long it remembers", memory)
+        page = as_page(heading(path, "how long it remembers"), memory)
         write_page(view.html, page)
     if view.npz is not None:
         write_arrays(view.npz, _arrays(memory))

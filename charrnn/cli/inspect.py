@@ -15,7 +15,7 @@ from charrnn.cli import probe as probes
 from charrnn.cli import select as selecting
 from charrnn.cli.options import CHECKPOINT, DEVICE
 from charrnn.cli.output import NPZ, PALETTE, View, palette_of, print_pieces
-from charrnn.cli.reading import Part, ids_of, read_text
+from charrnn.cli.reading import Part, Reading, ids_of, read_text
 from charrnn.config import DeviceName, UnknownPolicy
 from charrnn.display.palette import PaletteName
 from charrnn.errors import TextError, UsageError
@@ -167,22 +167,20 @@ def inspect(
     if len(read) <= start:
         raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
     engine = make_engine(loaded.model, loaded.parameters)
-    ids = ids_of(read, loaded.vocabulary)
+    reading = Reading(loaded, path, engine, read, ids_of(read, loaded.vocabulary), start)
     if find:
-        finding.show(engine, ids, read, loaded, path, own, view, start=start, ablate=ablate, browse=browse)
+        finding.show(reading, own, view, ablate=ablate, browse=browse)
     elif card:
-        carding.show(ids, read, loaded, path, chosen, own, view, start=start)
+        carding.show(reading, chosen, own, view)
     elif ablate:
-        ablating.show(ids, read, loaded, path, chosen, own, view, start=start)
+        ablating.show(reading, chosen, own, view)
     elif select is not None:
-        selecting.show(engine, ids, read, path, selection, view, start=start)
+        selecting.show(reading, selection, view)
     elif predictions:
         charged = unknown == "error" or loaded.vocabulary.kind == "bytes"
-        guessing.show(
-            engine, ids, read, loaded, path, guessing.Shown(start, shown, number, chosen, charged, view)
-        )  # fmt: skip
+        guessing.show(reading, guessing.Shown(shown, number, chosen, charged, view))
     else:
-        heat.show(engine, ids, read, loaded, path, chosen, view, start=start, most=units)
+        heat.show(reading, chosen, view, most=units)
 
 
 def _summarise(path: Path, loaded: Checkpoint, *, as_json: bool) -> None:

@@ -5,12 +5,14 @@ Knows Typer and the dataclasses. Imports nothing heavy: this is read for `--help
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from charrnn.errors import UsageError
 from charrnn.records import field_help
 
 
@@ -77,3 +79,10 @@ DEVICE = typer.Option(
 def _complete_runs(incomplete: str) -> list[str]:
     runs = sorted(str(path) for path in Path("checkpoints").glob("*") if path.is_dir())
     return [run for run in runs if run.startswith(incomplete)]
+
+
+def refuse_beside(why: str, given: Mapping[str, bool]) -> None:
+    """Raises UsageError, which begins with `why`, for the first option that was given and does not go with another."""
+    for name, is_given in given.items():
+        if is_given:
+            raise UsageError(f"{why}, {name} does not go with it", f"leave {name} out")

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from charrnn.display.report import Piece
-    from charrnn.vocabulary import Vocabulary
 
 PALETTE = typer.Option(
     "--palette",
@@ -105,11 +104,6 @@ def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
 
     replace_durably(file, write)
     say(f"wrote {file}")
-
-
-def arrays_of_text(ids: Any, start: int, vocabulary: Vocabulary) -> dict[str, Any]:
-    """What was read, for `write_arrays`: `ids`, where in the text they begin, and the code point (or byte) of each."""
-    return {"ids": ids, "from": start, "code_points": vocabulary.code_points}
 
 
 def print_pieces(pieces: Iterable[RenderableType]) -> None:

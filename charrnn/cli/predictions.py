@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.output import View, arrays_of_text, write_arrays, write_page
+from charrnn.cli.output import View, write_arrays, write_page
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
+    from charrnn.cli.reading import Reading
     from charrnn.config import ModelConfig
     from charrnn.display.grid import Column
     from charrnn.neurons.guesses import Guesses, Tally
@@ -22,9 +21,8 @@ DEFAULT_GUESSES = 5
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Which characters of what was read, and how: the options."""
+    """How many characters, and how: the options."""
 
-    start: int
     length: int
     guesses: int
     units: list[Unit]
@@ -41,27 +39,27 @@ def check(*, predictions: bool, guesses: int | None, units: int) -> int:
     return DEFAULT_GUESSES if guesses is None else guesses
 
 
-def show(engine: Any, ids: Any, text: str, loaded: Checkpoint, path: Path, shown: Shown) -> None:
-    """Draws the grid, writes it as a page, or prints its numbers. `text` are all characters of `ids`, one for each."""
+def show(reading: Reading, shown: Shown) -> None:
+    """Draws the grid, writes it as a page, or prints its numbers."""
     import numpy as np
 
     from charrnn.neurons.guesses import Guesses, Tally, guess
 
+    loaded, start = reading.loaded, reading.start
     unit = shown.units[0] if shown.units else None
     columns: list[Column] = []
     tally, blocks = Tally(), list[Guesses]()
     with np.errstate(over="ignore", invalid="ignore"):  # `guess` says it in a sentence
-        for taken in guess(engine, ids, shown.start, shown.length, shown.guesses, unit):
+        for taken in guess(reading.engine, reading.ids, start, shown.length, shown.guesses, unit):
             tally += taken
             blocks += [taken] if shown.view.npz is not None else []
-            columns += _columns(taken, text[shown.start + len(columns) :], loaded.vocabulary.characters)
+            columns += _columns(taken, reading.text[start + len(columns) :], loaded.vocabulary.characters)
     if shown.view.html is not None:
-        _write_page(columns, tally, loaded, path, shown)
+        _write_page(columns, tally, reading, shown)
     if shown.view.npz is not None:
-        read = arrays_of_text(ids[shown.start : shown.start + len(columns)], shown.start, loaded.vocabulary)
-        write_arrays(shown.view.npz, {**read, **_arrays(blocks, tally, shown)})
+        write_arrays(shown.view.npz, {**reading.as_arrays(len(columns)), **_arrays(blocks, tally, shown)})
     if shown.view.as_json:
-        print(json.dumps(_numbers(columns, tally, text, path, shown)))
+        print(json.dumps(_numbers(columns, tally, reading, shown)))
     elif shown.view.is_drawn:
         from rich.console import Console
 
@@ -115,16 +113,16 @@ def _summary(tally: Tally, shown: Shown) -> str:
     )
 
 
-def _write_page(columns: list[Column], tally: Tally, loaded: Checkpoint, path: Path, shown: Shown) -> None:
+def _write_page(columns: list[Column], tally: Tally, reading: Reading, shown: Shown) -> None:
     from charrnn.display.gridpage import render_grid
 
     assert shown.view.html is not None
     page = render_grid(
-        f"{path.resolve().parent.name}: predictions",
+        reading.heading("predictions"),
         columns,
         _summary(tally, shown),
-        _scale(shown.units[0] if shown.units else None, loaded.model),
-        is_bytes=loaded.vocabulary.kind == "bytes",
+        _scale(shown.units[0] if shown.units else None, reading.loaded.model),
+        is_bytes=reading.loaded.vocabulary.kind == "bytes",
         palette=shown.view.palette,
     )
     write_page(shown.view.html, page)
@@ -148,9 +146,9 @@ def _arrays(blocks: list[Guesses], tally: Tally, shown: Shown) -> dict[str, Any]
     }
 
 
-def _numbers(columns: list[Column], tally: Tally, text: str, path: Path, shown: Shown) -> dict[str, Any]:
+def _numbers(columns: list[Column], tally: Tally, reading: Reading, shown: Shown) -> dict[str, Any]:
     characters = []
-    for place, column in enumerate(columns, start=shown.start):
+    for place, column in enumerate(columns, start=reading.start):
         numbers: dict[str, Any] = {"character": column.character}
         if column.value is not None:
             numbers["value"] = round(column.value, 6)
@@ -158,10 +156,10 @@ def _numbers(columns: list[Column], tally: Tally, text: str, path: Path, shown: 
             {"character": character, "probability": _rounded(probability)} for character, probability in column.guesses
         ]
         is_known = column.next_probability is not None
-        numbers["next"] = text[place + 1] if is_known else None
+        numbers["next"] = reading.text[place + 1] if is_known else None
         numbers["next_probability"] = _rounded(column.next_probability) if column.next_probability is not None else None
         characters.append(numbers)
-    body: dict[str, Any] = {"checkpoint": str(path), "from": shown.start}
+    body: dict[str, Any] = {"checkpoint": str(reading.path), "from": reading.start}
     if shown.units:
         body["unit"] = str(shown.units[0])
     return {

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from charrnn.cli.options import refuse_beside
 from charrnn.cli.output import View, put, write_arrays
+from charrnn.cli.reading import heading
 from charrnn.config import UnknownPolicy
 from charrnn.errors import UsageError
 
@@ -50,9 +52,8 @@ def check(*, label: str | None, file: Path | None, text: str | None, others: Map
         raise UsageError(f"--probe-file brings its own texts, and {text} is another", "leave one of them out")
     if label is not None and text is None:
         raise UsageError("--probe needs a text to ask about", "charrnn inspect TEXT --probe LABEL")
-    for name, is_given in others.items():
-        if is_given and (file is not None or name not in ("--from", "--length")):
-            raise UsageError(f"{asked} prints a table, {name} does not go with it", f"leave {name} out")
+    spans = () if file is not None else ("--from", "--length")
+    refuse_beside(f"{asked} prints a table", {name: given for name, given in others.items() if name not in spans})
 
 
 def show_text(
@@ -175,7 +176,7 @@ def _show(found: Probe, asked: str, kind: str, about: dict[str, Any], path: Path
         write_arrays(view.npz, _arrays(found))
     if view.as_json:
         print(json.dumps({"checkpoint": str(path), **about, **_numbers(found)}))
-    put(pieces(found, asked, kind), f"{path.resolve().parent.name}: {asked}", view)
+    put(pieces(found, asked, kind), heading(path, asked), view)
 
 
 def _arrays(found: Probe) -> dict[str, Any]:

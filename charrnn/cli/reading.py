@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from charrnn.config import UnknownPolicy
@@ -21,6 +23,41 @@ def check_length(characters: int, purpose: str, much: int) -> None:
         raise TextError(
             f"the text has {characters:,} characters, too few {purpose}", f"give {_SHORTEST} or more; {much:,} say much"
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A model, and what it is given to read: its characters, an id for each, and where what is asked about begins."""
+
+    loaded: Checkpoint
+    path: Path
+    """Of the checkpoint."""
+    engine: Any
+    text: str
+    ids: Any
+    start: int
+
+    @property
+    def characters(self) -> int:
+        """How many are asked about."""
+        return len(self.ids) - self.start
+
+    def as_arrays(self, count: int | None = None) -> dict[str, Any]:
+        """What is asked about, or the first `count` of it, for a file of arrays.
+
+        `ids`, where in the text they begin, and the code point (or byte) of each id.
+        """
+        taken = self.ids[self.start : None if count is None else self.start + count]
+        return {"ids": taken, "from": self.start, "code_points": self.loaded.vocabulary.code_points}
+
+    def heading(self, said: str) -> str:
+        """What a page of it is called."""
+        return heading(self.path, said)
+
+
+def heading(path: Path, said: str) -> str:
+    """What a page about a checkpoint is called: by its run, and what it says."""
+    return f"{path.resolve().parent.name}: {said}"
 
 
 def ids_of(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy = "error") -> Any:

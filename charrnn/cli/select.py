@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from charrnn.cli.options import refuse_beside
 from charrnn.cli.output import View, print_pieces, write_arrays, write_page
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
+    from charrnn.cli.reading import Reading
     from charrnn.neurons.selection import Choice, Selection, Tally
 
 _PANEL = "Selection"
@@ -58,9 +60,7 @@ def check(request: Request, others: dict[str, bool]) -> None:
             if is_given:
                 raise UsageError(f"{name} is for --select", "add --select REGEX, or leave it out")
         return
-    for name, is_given in others.items():
-        if is_given:
-            raise UsageError(f"--select looks through all units, {name} is not for it", f"leave {name} out")
+    refuse_beside("--select looks through all units", others)
     if request.threshold is not None and not math.isfinite(request.threshold):
         raise UsageError(f"--threshold is {request.threshold}", "give a number from 0.01 to 0.99")
     if not request.pattern:
@@ -70,27 +70,19 @@ def check(request: Request, others: dict[str, bool]) -> None:
     parse_pattern(request.pattern)
 
 
-def show(
-    engine: Any,
-    ids: Any,
-    text: str,
-    path: Path,
-    request: Request,
-    view: View,
-    *,
-    start: int,
-) -> None:
-    """Selects, and draws, prints or writes what was found. `text` are the characters of `ids`, one for each."""
+def show(reading: Reading, request: Request, view: View) -> None:
+    """Selects, and draws, prints or writes what was found."""
     import numpy as np
 
     from charrnn.neurons.selection import find_spans, parse_pattern, select
 
     assert request.pattern is not None
+    text, start = reading.text, reading.start
     spans = find_spans(text, parse_pattern(request.pattern), start)
     with np.errstate(over="ignore", invalid="ignore"):  # `select` says it in a sentence
         found = select(
-            engine,
-            ids,
+            reading.engine,
+            reading.ids,
             spans,
             threshold=request.threshold or _THRESHOLD,
             start=start,
@@ -100,13 +92,13 @@ def show(
 
     shown = Shown(found, text, request.pattern, start)
     if view.html is not None:
-        write_page(view.html, webpage(f"{path.resolve().parent.name}: {request.pattern}", shown))
+        write_page(view.html, webpage(reading.heading(request.pattern), shown))
     if view.npz is not None:
-        write_arrays(view.npz, _arrays(found, len(text) - start))
+        write_arrays(view.npz, _arrays(found, reading.characters))
     if view.is_drawn:
         print_pieces(pieces(shown))
     if view.as_json:
-        print(json.dumps(_numbers(found, text, path, request.pattern, start)))
+        print(json.dumps(_numbers(found, text, reading.path, request.pattern, start)))
 
 
 def _numbers(found: Selection, text: str, path: Path, pattern: str, start: int) -> dict[str, Any]:

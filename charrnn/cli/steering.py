@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from charrnn.cli.options import refuse_beside
 from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
@@ -55,9 +56,7 @@ def check(*, is_asked: bool, clamps: Sequence[str], others: dict[str, bool], dra
         return
     if not clamps:
         raise UsageError("--compare needs to know what to hold", "add --clamp UNIT=VALUE, such as --clamp L2.c318=+1")
-    for name, is_given in others.items():
-        if is_given:
-            raise UsageError(f"--compare prints a table, {name} does not go with it", f"leave {name} out")
+    refuse_beside("--compare prints a table", others)
     if drawing.temperature == 0 or drawing.top_k == 1:
         raise UsageError("with a temperature of 0, or --top-k 1, all texts are one: nothing to compare", "draw freely")
 
