@@ -611,3 +611,19 @@ def test_a_summary_names_what_is_there() -> None:
     assert "2.5247 bpc (1.7500 nats) at step 20" in shown
     assert "\u2500 train  \u2500 validation" in shown
     assert ESC not in shown
+
+
+def test_a_summary_shows_how_large_gradients_were() -> None:
+    """The norm's curve between its ends, and the share that was clipped: 30 lines, of the last three a half."""
+    lines = [{"step": 50 * n, "gradient_norm": 0.25 + n, "clip_rate": 0.5 if n > 27 else 0.1} for n in range(1, 31)]
+    stream = StringIO()
+    console = Console(file=stream, width=100)
+    for piece in summary("run", tiny(), [{"step": 1, "validation_nats": 2.0}, *lines, "torn", {"gradient_norm": "x"}]):
+        console.print(piece)
+    shown = stream.getvalue()
+    assert "\u2500 gradient norm" in shown
+    assert "  30.250\u2502" in shown
+    assert "   1.250\u2502" in shown
+    assert "clipped: 14.0% of the steps, 50.0% of the last tenth" in shown
+    for too_little in ([], lines[:1]):
+        assert not any("norm" in str(piece) for piece in summary("run", tiny(), too_little))
