@@ -193,5 +193,6 @@ def _summarise(path: Path, loaded: Checkpoint, *, as_json: bool) -> None:
         print(json.dumps(body))
         return
     from charrnn.display.summary import summary
+    from charrnn.runs import METRICS, read_metrics
 
-    print_pieces(summary(str(path), loaded))
+    print_pieces(summary(str(path), loaded, read_metrics(path.with_name(METRICS))))

@@ -1,9 +1,9 @@
-"""What a checkpoint is, at a glance: configuration, parameters by part, vocabulary, corpus, training curve."""
+"""What a checkpoint is, at a glance: configuration, parameters by part, vocabulary, corpus, curves of its training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -40,8 +40,10 @@ def _bpc(nats: float | None) -> str:
     return "-" if nats is None else f"{nats / math.log(2):.4f} bpc ({nats:.4f} nats)"
 
 
-def summary(path: str, checkpoint: Checkpoint) -> Iterator[RenderableType]:
-    """The pieces to print, from top to bottom."""
+def summary(
+    path: str, checkpoint: Checkpoint, metrics: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[RenderableType]:
+    """The pieces to print, from top to bottom; `metrics` are the lines of the run's metrics.jsonl, where it has one."""
     model, progress, corpus = checkpoint.model, checkpoint.progress, checkpoint.corpus
     shapes = {name: array.shape for name, array in checkpoint.parameters.items()}
     counts = parameters_by_part(shapes)
@@ -66,6 +68,7 @@ def summary(path: str, checkpoint: Checkpoint) -> Iterator[RenderableType]:
         table.add_row(name, Text(visible(value, kept="")))
     yield table
     yield from _curve(progress)
+    yield from _gradients(metrics)
 
 
 def _curve(progress: dict[str, Any]) -> Iterator[RenderableType]:
@@ -79,3 +82,29 @@ def _curve(progress: dict[str, Any]) -> Iterator[RenderableType]:
             x_label="steps",
             y_label="bpc",
         )
+
+
+def _gradients(metrics: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """The gradient's norm before clipping, a mean of the steps between two lines, and how often it was clipped.
+
+    What to look at to choose --clip (Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063, section 3.2).
+    """
+    told = [line for line in metrics if isinstance(line, Mapping)]  # the file is not ours alone to write
+    lines = [line for line in told if _is_number(line.get("gradient_norm")) and _is_number(line.get("step"))]
+    if len(lines) < 2:
+        return
+    yield Text("")
+    norms = [(line["step"], line["gradient_norm"]) for line in lines]
+    yield Chart([Line("gradient norm", "magenta", norms)], x_label="steps", y_label="norm", height=6)
+    rates = [line["clip_rate"] for line in lines if _is_number(line.get("clip_rate"))]
+    if rates:
+        late = rates[-max(1, len(rates) // 10) :]
+        yield Text(f"clipped: {_mean(rates):.1%} of the steps, {_mean(late):.1%} of the last tenth", style="dim")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
