@@ -179,6 +179,8 @@ class Learner:
         if skips and not bool(is_overflow):
             raise NotFinite(float(loss), float(norm))
         threshold = self._training.clip_norm or math.inf
+        if self._training.clip_loss == "sum":  # the norm of the sum is that of the mean, times the window
+            threshold /= len(inputs)
         if not skips:
             if self._scale or self.way != "host" or bool(norm > threshold):
                 self._gradient.mul_((threshold / (norm + _TINY)).clamp(max=1.0) / scale)

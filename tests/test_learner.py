@@ -73,6 +73,17 @@ def test_a_step_that_asks_the_host_nothing_is_the_step_that_does(optimizer: str,
 
 
 @pytest.mark.parametrize("way", ["host", "device"])
+def test_a_clip_on_the_summed_loss_is_one_on_the_mean_a_windows_length_smaller(way: Way) -> None:
+    """The norm reported stays that of the mean; of a threshold between the two norms only the sum's is above."""
+    learners = [_learner(way=way, clip_norm=0.3, clip_loss="sum"), _learner(way=way, clip_norm=0.3 / T)]
+    for one, other in zip(*(_train(learner) for learner in learners), strict=True):
+        assert torch.equal(one.report, other.report)
+        assert 0.3 / T < one.gradient_norm < 0.3
+        assert one.is_clipped
+    _assert_close(*learners, 0.0)
+
+
+@pytest.mark.parametrize("way", ["host", "device"])
 def test_a_scaled_loss_gives_the_same_step(way: Way) -> None:
     """Scaled up before the backward pass and down after it, also where the scale grows: nothing is left of it."""
     plain, scaled = _learner(way=way, clip_norm=0.05), _learner(way=way, clip_norm=0.05)
