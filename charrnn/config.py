@@ -173,6 +173,9 @@ class TrainingConfig(Record):
     """Parallel lanes of text read at once."""
     bptt: int = 64
     """Characters in a window: how far gradients flow back. The state itself is carried on without end."""
+    random_bptt: bool = False
+    """Draw each window's length anew, about --bptt, in one step of twenty about half of it; the learning rate goes with
+    the length."""
     state_reset: float = 0.01
     """Share of windows that begin from the zero state instead of the carried one, so that the model stays sound
     wherever a text begins; 0 carries the state for ever."""
@@ -227,6 +230,7 @@ class TrainingConfig(Record):
     def __post_init__(self) -> None:
         positive_integer("--batch", self.batch_size, WIDEST)
         positive_integer("--bptt", self.bptt, WIDEST)
+        require(isinstance(self.random_bptt, bool), "--random-bptt", self.random_bptt, "true or false")
         between("--state-reset", self.state_reset, 0.0, 1.0)
         one_of("--optimizer", self.optimizer, get_args(OptimizerName))
         between("--average", self.average, 0.0, 1.0)

@@ -62,8 +62,10 @@ is asked of the host, and the caller finds a bad step in the next sum it reads. 
 def _choose_way(training: TrainingConfig, device: torch.device, world: World) -> Way:
     if device.type != "cuda" or training.optimizer == "rmsprop":  # torch's cannot skip
         return "host"
-    # torch's sgd takes its learning rate from the host, and what processes say to each other is the host's business.
-    is_recorded = world.is_alone and training.optimizer != "sgd" and os.environ.get("CHARRNN_GRAPHS") != "0"
+    # torch's sgd takes its learning rate from the host, what processes say to each other is the host's business, and a
+    # graph has one shape.
+    is_recorded = world.is_alone and training.optimizer != "sgd" and not training.random_bptt
+    is_recorded = is_recorded and os.environ.get("CHARRNN_GRAPHS") != "0"
     return "graph" if is_recorded else "device"
 
 

@@ -27,6 +27,7 @@ OPTIONS = {
     "test_fraction": "--test-fraction",
     "batch_size": "--batch",
     "bptt": "--bptt",
+    "random_bptt": "--random-bptt",
     "state_reset": "--state-reset",
     "optimizer": "--optimizer",
     "learning_rate": "--lr",

@@ -14,7 +14,7 @@ from charrnn import learner as learner_module
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.distributed import World
 from charrnn.graphs import record
-from charrnn.learner import Learner, Way
+from charrnn.learner import Learner, Way, _choose_way
 from charrnn.outcome import NotFinite, Outcome
 from charrnn.precision import LossScale
 
@@ -180,6 +180,17 @@ class _Graph:
 
     def pool(self) -> object:
         return "the pool"
+
+
+def test_what_a_graph_cannot_do_is_not_recorded() -> None:
+    """Windows of many lengths, rates from the host, a word with other processes."""
+    cuda = torch.device("cuda")
+    assert _choose_way(TrainingConfig(), cuda, World(0, 1)) == "graph"
+    assert _choose_way(TrainingConfig(random_bptt=True), cuda, World(0, 1)) == "device"
+    assert _choose_way(TrainingConfig(optimizer="sgd"), cuda, World(0, 1)) == "device"
+    assert _choose_way(TrainingConfig(), cuda, World(0, 2)) == "device"
+    assert _choose_way(TrainingConfig(optimizer="rmsprop"), cuda, World(0, 1)) == "host"
+    assert _choose_way(TrainingConfig(random_bptt=True), CPU, World(0, 1)) == "host"
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

@@ -141,6 +141,12 @@ def train(
         int | None, setting(TrainingConfig, "batch_size", "--batch", panel=_OPTIMISATION, shown=_CHOSEN)
     ] = None,
     bptt: Annotated[int | None, setting(TrainingConfig, "bptt", "--bptt", panel=_OPTIMISATION, shown=_CHOSEN)] = None,
+    random_bptt: Annotated[
+        bool | None,
+        setting(
+            TrainingConfig, "random_bptt", "--random-bptt/--no-random-bptt", panel=_OPTIMISATION, shown="no-random-bptt"
+        ),
+    ] = None,
     state_reset: Annotated[
         float | None, setting(TrainingConfig, "state_reset", "--state-reset", panel=_OPTIMISATION)
     ] = None,
@@ -307,7 +313,8 @@ def train(
                        beta1="beta1", beta2="beta2", weight_decay="weight_decay", clip_norm="clip", warmup="warmup",
                        decay="decay", final_learning_rate="final_lr", average="average", precision="precision",
                        seed="seed", activation_penalty="activation_penalty", temporal_penalty="temporal_penalty",
-                       orthogonal_penalty="orthogonal_penalty", l2="l2", clip_loss="clip_loss"),
+                       orthogonal_penalty="orthogonal_penalty", l2="l2", clip_loss="clip_loss",
+                       random_bptt="random_bptt"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),
