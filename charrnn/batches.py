@@ -37,6 +37,8 @@ class Ring:
     ids: Ids
     lanes: int
     window: int
+    spare: int = 0
+    """By so many characters a window may be longer than `window`."""
 
     @property
     def characters_per_step(self) -> int:
@@ -56,24 +58,27 @@ class Ring:
         """Where each lane begins."""
         return [lane * len(self.ids) // self.lanes for lane in range(self.lanes)]
 
-    def window_at(self, position: int, lanes: slice = slice(None)) -> npt.NDArray[np.int64]:
-        """What these lanes read at `position`, and one character more: (T + 1, lanes)."""
-        if position % _KEPT < self.window:
+    def window_at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> npt.NDArray[np.int64]:
+        """What these lanes read at `position`, and one character more: (T + 1, lanes); T is `length`, or `window`."""
+        T = self.window if length is None else length
+        if position % _KEPT < self.window + self.spare:
             release_pages(self.ids)
         ids = np.asarray(self.ids)  # a slice of a memmap is another memmap, which takes three times as long to make
         size = len(ids)
         starts = self.starts[lanes]
-        window = np.empty((self.window + 1, len(starts)), np.int64)
+        window = np.empty((T + 1, len(starts)), np.int64)
         for lane, begin in enumerate(starts):
             start = (begin + position) % size
-            stop = start + self.window + 1
+            stop = start + T + 1
             if stop <= size:
                 window[:, lane] = ids[start:stop]
             else:  # over the seam, for a tiny text more than once
                 window[:, lane] = np.take(ids, np.arange(start, stop) % size)
         return window
 
-    def at(self, position: int, lanes: slice = slice(None)) -> tuple[torch.Tensor, torch.Tensor]:
+    def at(
+        self, position: int, lanes: slice = slice(None), length: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The window at `position`: inputs (T, B) and their successors (T, B) of these lanes, as int64."""
-        tensor = torch.from_numpy(self.window_at(position, lanes))
+        tensor = torch.from_numpy(self.window_at(position, lanes, length))
         return tensor[:-1], tensor[1:]

@@ -22,6 +22,7 @@ InitName = Literal["uniform", "orthogonal", "identity", "xavier", "chrono"]
 SkipName = Literal["none", "residual", "dense", "sum"]
 ActivationName = Literal["tanh", "relu"]
 CouplingName = Literal["off", "tied", "min"]
+ClipLossName = Literal["mean", "sum"]
 OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
 DecayName = Literal["cosine", "linear", "constant"]
 PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
@@ -172,6 +173,9 @@ class TrainingConfig(Record):
     """Parallel lanes of text read at once."""
     bptt: int = 64
     """Characters in a window: how far gradients flow back. The state itself is carried on without end."""
+    random_bptt: bool = False
+    """Draw each window's length anew, about --bptt, in one step of twenty about half of it; the learning rate goes with
+    the length."""
     state_reset: float = 0.01
     """Share of windows that begin from the zero state instead of the carried one, so that the model stays sound
     wherever a text begins; 0 carries the state for ever."""
@@ -194,6 +198,9 @@ class TrainingConfig(Record):
     """Decay of the weight matrices at each step, times the learning rate (decoupled in adamw; biases are spared)."""
     clip_norm: float = 1.0
     """Gradients with a larger global norm are scaled down to it; 0 turns clipping off."""
+    clip_loss: ClipLossName = "mean"
+    """Which loss that norm is of: the mean over a window's characters, or, as some papers have it, their sum (a mean
+    over lanes): then --clip is divided by the window's length."""
     warmup: int = 50
     """Steps over which the learning rate climbs to its peak."""
     decay: DecayName = "linear"
@@ -215,10 +222,15 @@ class TrainingConfig(Record):
     """The same for the change of the last layer's output from one character to the next."""
     orthogonal_penalty: float = 0.0
     """The same for how far each gate's recurrent matrix W is from orthogonal: the squares of W^T W - I, summed."""
+    l2: float = 0.0
+    """The same for half the squares of all weights, summed: the L2 of papers that add it to the loss. Unlike
+    --weight-decay it is a part of the gradient, so that clipping and the optimizer's moments see it and adamw makes
+    little of it where gradients are large; and it spares no biases."""
 
     def __post_init__(self) -> None:
         positive_integer("--batch", self.batch_size, WIDEST)
         positive_integer("--bptt", self.bptt, WIDEST)
+        require(isinstance(self.random_bptt, bool), "--random-bptt", self.random_bptt, "true or false")
         between("--state-reset", self.state_reset, 0.0, 1.0)
         one_of("--optimizer", self.optimizer, get_args(OptimizerName))
         between("--average", self.average, 0.0, 1.0)
@@ -233,12 +245,14 @@ class TrainingConfig(Record):
         between("--beta2", self.beta2, 0.0, 1.0, high_included=False)
         between("--weight-decay", self.weight_decay, 0.0, math.inf)
         between("--clip", self.clip_norm, 0.0, math.inf)
+        one_of("--clip-loss", self.clip_loss, get_args(ClipLossName))
         between("--warmup", self.warmup, 0, math.inf)
         between("--final-lr", self.final_learning_rate, 0.0, 1.0)
         require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number from 0 to 2^63 - 1")
         between("--activation-penalty", self.activation_penalty, 0.0, math.inf)
         between("--temporal-penalty", self.temporal_penalty, 0.0, math.inf)
         between("--orthogonal-penalty", self.orthogonal_penalty, 0.0, math.inf)
+        between("--l2", self.l2, 0.0, math.inf)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

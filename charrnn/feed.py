@@ -27,8 +27,11 @@ _TENSORS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 class Feed(Protocol):
     """Gives windows of a ring, on a device."""
 
-    def at(self, position: int) -> tuple[Tensor, Tensor]:
-        """The window at `position`: inputs (T, B) and their successors (T, B), int64."""
+    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+        """The window at `position`: inputs (T, B) and their successors (T, B), int64.
+
+        T is `length`, at most the ring's `window + spare`; its `window` where none is given.
+        """
 
 
 def make_feed(ring: Ring, lanes: slice, device: torch.device) -> Feed:
@@ -49,9 +52,9 @@ class HostFeed:
     def __init__(self, ring: Ring, lanes: slice) -> None:
         self._ring, self._lanes = ring, lanes
 
-    def at(self, position: int) -> tuple[Tensor, Tensor]:
+    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
         """See `Feed`."""
-        return self._ring.at(position, self._lanes)
+        return self._ring.at(position, self._lanes, length)
 
 
 class ResidentFeed:
@@ -68,11 +71,14 @@ class ResidentFeed:
             release_pages(ids)
         self._mask = (1 << 8 * ids.itemsize) - 1
         starts = torch.tensor(ring.starts[lanes], dtype=torch.int64)
-        self._places = (starts[None, :] + torch.arange(ring.window + 1)[:, None]).to(device)  # (T + 1, B)
+        most = torch.arange(ring.window + ring.spare + 1)
+        self._places = (starts[None, :] + most[:, None]).to(device)  # (T + 1, B) of the longest window
+        self._window = ring.window
 
-    def at(self, position: int) -> tuple[Tensor, Tensor]:
+    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
         """See `Feed`."""
-        places = (self._places + position) % len(self._ids)
+        T = self._window if length is None else length
+        places = (self._places[: T + 1] + position) % len(self._ids)
         window = self._ids[places].long() & self._mask
         return window[:-1], window[1:]
 
@@ -82,17 +88,19 @@ class PinnedFeed:
 
     def __init__(self, ring: Ring, lanes: slice, device: torch.device) -> None:
         self._ring, self._lanes, self._device = ring, lanes, device
-        shape = (ring.window + 1, lanes.stop - lanes.start)
+        shape = (ring.window + ring.spare + 1, lanes.stop - lanes.start)
         self._pieces = [torch.empty(shape, dtype=torch.int64, pin_memory=True) for _ in range(2)]
         self._sent = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
         self._turn = 0
 
-    def at(self, position: int) -> tuple[Tensor, Tensor]:
+    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
         """See `Feed`."""
         self._turn = 1 - self._turn
         piece, sent = self._pieces[self._turn], self._sent[self._turn]
         sent.synchronize()  # of two windows ago: it has long been
-        piece.copy_(torch.from_numpy(self._ring.window_at(position, self._lanes)))
+        cut = self._ring.window_at(position, self._lanes, length)
+        piece = piece[: len(cut)]
+        piece.copy_(torch.from_numpy(cut))
         window = piece.to(self._device, non_blocking=True)
         sent.record()
         return window[:-1], window[1:]

@@ -62,8 +62,10 @@ is asked of the host, and the caller finds a bad step in the next sum it reads. 
 def _choose_way(training: TrainingConfig, device: torch.device, world: World) -> Way:
     if device.type != "cuda" or training.optimizer == "rmsprop":  # torch's cannot skip
         return "host"
-    # torch's sgd takes its learning rate from the host, and what processes say to each other is the host's business.
-    is_recorded = world.is_alone and training.optimizer != "sgd" and os.environ.get("CHARRNN_GRAPHS") != "0"
+    # torch's sgd takes its learning rate from the host, what processes say to each other is the host's business, and a
+    # graph has one shape.
+    is_recorded = world.is_alone and training.optimizer != "sgd" and not training.random_bptt
+    is_recorded = is_recorded and os.environ.get("CHARRNN_GRAPHS") != "0"
     return "graph" if is_recorded else "device"
 
 
@@ -179,6 +181,8 @@ class Learner:
         if skips and not bool(is_overflow):
             raise NotFinite(float(loss), float(norm))
         threshold = self._training.clip_norm or math.inf
+        if self._training.clip_loss == "sum":  # the norm of the sum is that of the mean, times the window
+            threshold /= len(inputs)
         if not skips:
             if self._scale or self.way != "host" or bool(norm > threshold):
                 self._gradient.mul_((threshold / (norm + _TINY)).clamp(max=1.0) / scale)

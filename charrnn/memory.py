@@ -10,6 +10,7 @@ import math
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import is_plain_in_training, make_cell
 from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.windows import longest_window
 
 _LOOPED = 3
 
@@ -30,4 +31,4 @@ def training_memory(
         kept *= _LOOPED  # torch keeps what comes between them
     units = (2 if precision == "fp16" else 4) * model.num_layers * model.hidden_size * kept
     lanes = -(-training.batch_size // parts)
-    return 4 * parameters * copies + (units + 4 * 2 * vocabulary_size) * lanes * training.bptt
+    return 4 * parameters * copies + (units + 4 * 2 * vocabulary_size) * lanes * longest_window(training)

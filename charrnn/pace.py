@@ -47,6 +47,27 @@ class Counters:
     """Steps whose gradient overflowed the range of fp16, up to the last line of metrics."""
     history: list[list[float | None]] = field(default_factory=list)
     """Of each validation: step, train nats, validation nats."""
+    position: int | None = None
+    """Characters that each lane has read; None in checkpoints from before windows could differ in length."""
+
+    def read(self, window: int) -> int:
+        """Characters that each lane has read; as many as `window` in every step where nobody counted."""
+        return self.step * window if self.position is None else self.position
+
+    def advance(self, window: int, length: int) -> None:
+        """Enters a step over `length` characters of each lane, `window` being the usual number."""
+        self.position = self.read(window) + length
+        self.step += 1
+
+    def take(self, train_nats: float | None, nats: float | None) -> bool:
+        """Enters a validation; whether it is the best so far: the latest, where nothing is held out."""
+        self.history.append([self.step, train_nats, nats])
+        is_best = nats is None or self.best_nats is None or nats < self.best_nats
+        self.without_gain = 0 if is_best else self.without_gain + 1
+        if is_best:
+            self.best_nats, self.best_step = nats, self.step
+        self.validated_step = self.step
+        return is_best
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -64,15 +85,18 @@ class Pace:
 
     @property
     def total_steps(self) -> int | None:
-        """Steps in the budget; None where it is in minutes."""
+        """Steps in the budget, about as many where windows differ in length; None where it is in minutes."""
         if self.budget.steps is not None:
             return self.budget.steps
         return None if self.budget.epochs is None else self.ring.steps(self.budget.epochs)
 
     def fraction(self, counters: Counters) -> float:
         """Share of the budget used. A budget in minutes leaves room for the last validation and save."""
-        if self.total_steps is not None:
-            return min(1.0, counters.step / self.total_steps)
+        if self.budget.steps is not None:
+            return min(1.0, counters.step / self.budget.steps)
+        if self.total_steps is not None:  # an epoch is over when its characters have been read
+            window = self.ring.window
+            return min(1.0, counters.read(window) / (self.total_steps * window))
         assert self.budget.minutes is not None
         seconds = self.budget.minutes * 60
         return min(1.0, counters.seconds / max(seconds - self._validation_cost(counters), 0.5 * seconds))
@@ -81,7 +105,7 @@ class Pace:
         """Seconds the next validation will take: as the last one did, or by the speed of training before the first."""
         if counters.validation_cost or not counters.step:
             return counters.validation_cost
-        seconds_per_character = counters.seconds / (counters.step * self.ring.characters_per_step)
+        seconds_per_character = counters.seconds / (counters.read(self.ring.window) * self.ring.lanes)
         return self.validation_characters * seconds_per_character / _TRAINING_OVER_SCORING
 
     def is_over(self, counters: Counters) -> bool:

@@ -6,6 +6,8 @@
                  1708.02182, section 4.5). Means are over steps, lanes and units, as in their code
     orthogonal   lambda sum |W^T W - I|^2        over each gate's recurrent matrix W of every layer, Frobenius norm
                  (Vorontsov et al. 2017, arXiv 1702.00071, section 3.3)
+    l2           lambda / 2 sum w^2              over all weights (as in Melis et al. 2020, arXiv 1909.01792; Merity,
+                 Keskar & Socher 2018 add its gradient lambda w behind the clipping, here it is clipped with the rest)
 
 Knows tensors. Refuses to know losses and optimizers.
 
@@ -47,6 +49,9 @@ def penalty(
     if training.orthogonal_penalty:
         matrices = [array for name, array in arrays.items() if name.endswith("weight_hh")]
         terms.append(training.orthogonal_penalty * torch.stack([far_from_orthogonal(one) for one in matrices]).sum())
+    if training.l2:
+        squares = torch.stack([array.float().square().sum() for array in arrays.values()])
+        terms.append(0.5 * training.l2 * squares.sum())
     return torch.stack(terms).sum() if terms else None
 
 

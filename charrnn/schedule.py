@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from charrnn.config import TrainingConfig
+from charrnn.windows import window_length
 
 _BETWEEN = 8
 
@@ -17,7 +18,8 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
     """Learning rate of update `step` (counted from 0) when the share `progress` (0 to 1) of the budget is used.
 
     Linear warm-up over `config.warmup` steps times the decay: cosine is the half wave of Loshchilov & Hutter 2017
-    (arXiv 1608.03983, eq. 5) without restarts, from the peak to `final_learning_rate` times the peak.
+    (arXiv 1608.03983, eq. 5) without restarts, from the peak to `final_learning_rate` times the peak. A window of
+    random length has a rate that goes with it (Merity, Keskar & Socher 2018, arXiv 1708.02182, section 4.1).
 
     >>> learning_rate(TrainingConfig(learning_rate=1.0, warmup=0, decay="linear"), step=7, progress=0.25)
     0.75
@@ -31,7 +33,8 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
         remaining = 1.0
     warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     floor = config.final_learning_rate
-    return config.learning_rate * warm * (floor + (1.0 - floor) * remaining)
+    length = window_length(config, step) / config.bptt
+    return config.learning_rate * warm * (floor + (1.0 - floor) * remaining) * length
 
 
 def averaging_share(config: TrainingConfig, step: int, progress: float) -> float:

@@ -16,10 +16,11 @@ from charrnn.pace import Counters, Pace
 
 def place(counters: Counters, ring: Ring) -> dict[str, Any]:
     """Step, epoch, characters and seconds, as every line of metrics has them."""
+    position = counters.read(ring.window)
     return {
         "step": counters.step,
-        "epoch": round(ring.epoch(counters.step * ring.window), 6),
-        "characters": counters.step * ring.characters_per_step,
+        "epoch": round(ring.epoch(position), 6),
+        "characters": position * ring.lanes,
         "seconds": round(counters.seconds, 3),
     }
 
@@ -48,7 +49,7 @@ def finished(counters: Counters, pace: Pace, *, skipped: int, signal: int | None
     return Finished(
         reason=reason,
         step=counters.step,
-        characters=counters.step * pace.ring.characters_per_step,
+        characters=counters.read(pace.ring.window) * pace.ring.lanes,
         seconds=counters.seconds,
         validation_nats=counters.history[-1][2] if counters.history else None,
         best_nats=counters.best_nats,

@@ -26,26 +26,37 @@ class Tally:
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self._sums = torch.zeros(4, dtype=dtype, device=device)
         self.steps = 0
+        self.windows = 0.0
 
-    def add(self, report: torch.Tensor) -> None:
-        """Counts one step: loss, gradient norm (0 where it was skipped), whether clipped, whether skipped."""
-        self._sums += report
+    def add(self, report: torch.Tensor, window: float = 1.0) -> None:
+        """Counts one step: loss, gradient norm (0 where it was skipped), whether clipped, whether skipped.
+
+        `window` is its length as a share of the usual one: the mean loss is that of a character, not of a step.
+        """
+        self._sums[0].add_(report[0], alpha=window)
+        self._sums[1:] += report[1:]
         self.steps += 1
+        self.windows += window
 
     def clear(self) -> None:
         """Begins anew."""
         self._sums.zero_()
-        self.steps = 0
+        self.steps, self.windows = 0, 0.0
 
     def means(self, world: World = ALONE) -> dict[str, float]:
-        """nats, gradient_norm and clip_rate a step, and skipped steps; this waits for the device, and for all ranks.
+        """nats a character, gradient_norm and clip_rate a step, and skipped steps.
 
-        The mean norm is that of the steps that were not skipped.
+        This waits for the device, and for all ranks. The mean norm is that of the steps that were not skipped.
         """
         nats, norm, clipped, skipped = self._over(world)
         made = max(self.steps - skipped, 1)
         steps = max(self.steps, 1)
-        return {"nats": nats / steps, "gradient_norm": norm / made, "clip_rate": clipped / steps, "skipped": skipped}
+        return {
+            "nats": nats / (self.windows or 1.0),
+            "gradient_norm": norm / made,
+            "clip_rate": clipped / steps,
+            "skipped": skipped,
+        }
 
     def _over(self, world: World) -> list[float]:
         """The sums: of the loss over all ranks, since each has a part of it; the rest is the same for each."""
@@ -53,17 +64,22 @@ class Tally:
         return [float(world.total(self._sums[:1])[0]), *sums[1:]]
 
     def to_numpy(self, world: World = ALONE) -> npt.NDArray[np.float64]:
-        """The sums and the number of steps, (5,)."""
-        return np.array([*self._over(world), self.steps], np.float64)
+        """The sums and the numbers of steps and of windows of the usual length, (6,)."""
+        return np.array([*self._over(world), self.steps, self.windows], np.float64)
 
     def load(self, saved: npt.NDArray[Any], world: World = ALONE) -> None:
-        """The inverse of `to_numpy`. A checkpoint from before steps could be skipped has one number less."""
-        *sums, steps = saved.tolist()
+        """The inverse of `to_numpy`.
+
+        A checkpoint from before windows could differ in length has one number less, one from before steps could be
+        skipped two.
+        """
+        numbers = saved.tolist()
+        *sums, steps, windows = numbers if len(numbers) > len(self._sums) + 1 else [*numbers, numbers[-1]]
         sums += [0.0] * (len(self._sums) - len(sums))
         if not world.is_first:
             sums[0] = 0.0
         self._sums.copy_(torch.tensor(sums, dtype=torch.float64))
-        self.steps = int(steps)
+        self.steps, self.windows = int(steps), windows
 
 
 def tally_arrays(tallies: Sequence[Tally], world: World) -> dict[str, npt.NDArray[np.float64]]:

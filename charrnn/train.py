@@ -38,6 +38,7 @@ from charrnn.schedule import averaging_share, learning_rate
 from charrnn.snapshot import environment, snapshot
 from charrnn.standing import finished, place, progress_of
 from charrnn.tally import Tally, load_tallies, tally_arrays
+from charrnn.windows import longest_window, window_length
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _MOST_ROLLBACKS = 10
@@ -71,7 +72,8 @@ class Trainer:
         self._world = world
         self._signal: int | None = None
         self._parts, self._counters = corpus.split(plan.data), Counters()
-        self._ring = Ring(self._parts.train, plan.training.batch_size, plan.training.bptt)
+        spare = longest_window(plan.training) - plan.training.bptt
+        self._ring = Ring(self._parts.train, plan.training.batch_size, plan.training.bptt, spare)
         self._pace = Pace(plan.budget, plan.run, self._ring, len(self._parts.validation))
         self._prime = corpus.vocabulary.encode(plan.run.prime)
         lanes, accumulate = plan.training.batch_size, plan.run.accumulate
@@ -146,14 +148,15 @@ class Trainer:
         rate = counters.learning_rate_scale * learning_rate(
             self._plan.training, counters.step, self._pace.fraction(counters)
         )
-        inputs, targets = self._feed.at(counters.step * self._ring.window)
+        window, length = self._ring.window, window_length(self._plan.training, counters.step)
+        inputs, targets = self._feed.at(counters.read(window), length)
         try:
             outcome = self._learner.step(inputs, targets, rate)
         except NotFinite as error:
             raise self._divergence(error.loss, error.gradient_norm) from error
         for tally in self._tallies:
-            tally.add(outcome.report)
-        counters.step += 1
+            tally.add(outcome.report, length / window)
+        counters.advance(window, length)
         self._look()
         self._learner.average(averaging_share(self._plan.training, counters.step, self._pace.fraction(counters)))
 
@@ -205,12 +208,7 @@ class Trainer:
                 return
             if not math.isfinite(nats):
                 raise self._divergence(nats, math.nan)
-        counters.history.append([counters.step, train_nats, nats])
-        is_best = nats is None or counters.best_nats is None or nats < counters.best_nats
-        counters.without_gain = 0 if is_best else counters.without_gain + 1
-        if is_best:
-            counters.best_nats, counters.best_step = nats, counters.step
-        counters.validated_step = counters.step
+        is_best = counters.take(train_nats, nats)
         self._since_validation.clear()
         self._append_metrics(
             {

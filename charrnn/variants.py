@@ -27,6 +27,7 @@ OPTIONS = {
     "test_fraction": "--test-fraction",
     "batch_size": "--batch",
     "bptt": "--bptt",
+    "random_bptt": "--random-bptt",
     "state_reset": "--state-reset",
     "optimizer": "--optimizer",
     "learning_rate": "--lr",
@@ -37,6 +38,7 @@ OPTIONS = {
     "beta2": "--beta2",
     "weight_decay": "--weight-decay",
     "clip_norm": "--clip",
+    "clip_loss": "--clip-loss",
     "warmup": "--warmup",
     "decay": "--decay",
     "final_learning_rate": "--final-lr",
@@ -57,6 +59,7 @@ OPTIONS = {
     "activation_penalty": "--activation-penalty",
     "temporal_penalty": "--temporal-penalty",
     "orthogonal_penalty": "--orthogonal-penalty",
+    "l2": "--l2",
 }
 """The command line's name for each field whose value decides what a run learns."""
 

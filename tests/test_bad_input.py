@@ -559,7 +559,7 @@ _VALUES: dict[str, dict[str, list[str]]] = {
         **dict.fromkeys(("--lr", "--epochs", "--minutes"), _NOT_POSITIVE),
         **dict.fromkeys(("--dropout", "--momentum", "--beta1", "--beta2"), _NOT_BELOW_ONE),
         **dict.fromkeys(("--validation-fraction", "--test-fraction"), _NOT_A_SHARE),
-        **dict.fromkeys(("--weight-decay", "--clip", "--sample-temperature", "--save-every"), _NEGATIVE),
+        **dict.fromkeys(("--weight-decay", "--clip", "--l2", "--sample-temperature", "--save-every"), _NEGATIVE),
         "--muon-ratio": _NEGATIVE,
         "--final-lr": [*_NOT_NUMBERS, "-1", "1.1"],
         "--average": [*_NOT_NUMBERS, "-1", "1.1"],

@@ -48,6 +48,8 @@ MODELS: dict[str, dict[str, Any]] = {
 TRAINING: dict[str, dict[str, Any]] = {
     "output penalties": {"activation_penalty": 2.0, "temporal_penalty": 1.0},
     "orthogonal penalty": {"orthogonal_penalty": 0.01},
+    "random windows": {"random_bptt": True, "l2": 0.01},
+    "l2 and a clip on the sum": {"l2": 0.01, "clip_loss": "sum", "clip_norm": 10.0, "optimizer": "adamw"},
 }
 NAMES = [*MODELS, *TRAINING]
 

@@ -98,6 +98,22 @@ def test_a_window_is_its_takers(kind: str) -> None:
 
 
 @pytest.mark.parametrize("lanes", PARTS, ids=str)
+def test_windows_differ_in_length(lanes: slice) -> None:
+    """Where the ring has room for it, any number of characters up to the most, from the host and from a device."""
+    ids = _ids(np.uint16)
+    ring = Ring(ids, B, T, spare=3)
+    for kind in ("host", "resident"):
+        feed = _make(kind, ring, lanes)
+        for length in range(1, T + 4):
+            for position in (0, 9, N - 2, 3 * N - 1):
+                inputs, targets = feed.at(position, length)
+                whole = Ring(ids, B, length).at(position, lanes)
+                assert torch.equal(inputs, whole[0])
+                assert torch.equal(targets, whole[1])
+        assert feed.at(3)[0].shape == (T, lanes.stop - lanes.start)
+
+
+@pytest.mark.parametrize("lanes", PARTS, ids=str)
 def test_a_cpu_cuts_windows_when_they_are_asked_for(lanes: slice) -> None:
     """Nothing is copied beforehand."""
     ring = Ring(_ids(np.uint16), B, T)

@@ -14,7 +14,7 @@ from charrnn import learner as learner_module
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.distributed import World
 from charrnn.graphs import record
-from charrnn.learner import Learner, Way
+from charrnn.learner import Learner, Way, _choose_way
 from charrnn.outcome import NotFinite, Outcome
 from charrnn.precision import LossScale
 
@@ -70,6 +70,17 @@ def test_a_step_that_asks_the_host_nothing_is_the_step_that_does(optimizer: str,
         torch.testing.assert_close(one.report, other.report, rtol=1e-5, atol=1e-5)
         assert one.is_clipped.item() == float(clip > 0)
     _assert_close(*learners, 1e-5)
+
+
+@pytest.mark.parametrize("way", ["host", "device"])
+def test_a_clip_on_the_summed_loss_is_one_on_the_mean_a_windows_length_smaller(way: Way) -> None:
+    """The norm reported stays that of the mean; of a threshold between the two norms only the sum's is above."""
+    learners = [_learner(way=way, clip_norm=0.3, clip_loss="sum"), _learner(way=way, clip_norm=0.3 / T)]
+    for one, other in zip(*(_train(learner) for learner in learners), strict=True):
+        assert torch.equal(one.report, other.report)
+        assert 0.3 / T < one.gradient_norm < 0.3
+        assert one.is_clipped
+    _assert_close(*learners, 0.0)
 
 
 @pytest.mark.parametrize("way", ["host", "device"])
@@ -169,6 +180,17 @@ class _Graph:
 
     def pool(self) -> object:
         return "the pool"
+
+
+def test_what_a_graph_cannot_do_is_not_recorded() -> None:
+    """Windows of many lengths, rates from the host, a word with other processes."""
+    cuda = torch.device("cuda")
+    assert _choose_way(TrainingConfig(), cuda, World(0, 1)) == "graph"
+    assert _choose_way(TrainingConfig(random_bptt=True), cuda, World(0, 1)) == "device"
+    assert _choose_way(TrainingConfig(optimizer="sgd"), cuda, World(0, 1)) == "device"
+    assert _choose_way(TrainingConfig(), cuda, World(0, 2)) == "device"
+    assert _choose_way(TrainingConfig(optimizer="rmsprop"), cuda, World(0, 1)) == "host"
+    assert _choose_way(TrainingConfig(random_bptt=True), CPU, World(0, 1)) == "host"
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

@@ -20,7 +20,7 @@ from charrnn.penalties import far_from_orthogonal
 
 T, B, V, E, H, L = 6, 5, 9, 4, 7, 2
 RATE = 0.5
-ALL = {"activation_penalty": 2.0, "temporal_penalty": 3.0, "orthogonal_penalty": 0.01}
+ALL = {"activation_penalty": 2.0, "temporal_penalty": 3.0, "orthogonal_penalty": 0.01, "l2": 0.2}
 each = pytest.mark.parametrize("penalties", [{name: value} for name, value in ALL.items()] + [ALL], ids=str)
 CPU = torch.device("cpu")
 
@@ -67,6 +67,7 @@ def _reference(config: ModelConfig, penalties: dict[str, float]) -> tuple[float,
         for W in matrix.split(H):
             distance = torch.linalg.matrix_norm(W.T @ W - torch.eye(H)).square()
             wanted = wanted + penalties.get("orthogonal_penalty", 0.0) * distance
+    wanted = wanted + penalties.get("l2", 0.0) / 2 * sum((array**2).sum() for array in p.values())
     gradients = torch.autograd.grad(wanted, list(p.values()))
     return loss.item(), {
         name: array.detach() - RATE * gradient for (name, array), gradient in zip(p.items(), gradients, strict=True)

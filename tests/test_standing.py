@@ -37,6 +37,10 @@ def test_the_place_by_hand() -> None:
     """Five steps of three lanes and seven characters: 105 of 1,000 characters."""
     expected = {"step": 5, "epoch": 0.105, "characters": 105, "seconds": 2.346}
     assert place(Counters(step=5, seconds=2.3456), RING) == expected
+    counted = Counters(step=5, seconds=2.3456, position=31)
+    assert place(counted, RING) == {**expected, "epoch": 0.093, "characters": 93}
+    counted.advance(7, 4)
+    assert (counted.step, counted.position) == (6, 35)
     assert place(Counters(), RING) == {"step": 0, "epoch": 0.0, "characters": 0, "seconds": 0.0}
 
 
@@ -107,6 +111,17 @@ def _tally(*reports: tuple[float, float, float, float]) -> Tally:
     return tally
 
 
+def test_a_shorter_window_counts_less_in_the_mean_loss() -> None:
+    """A quarter of a window at 3 nats and one of the usual length at 2: 2.75 / 1.25; norms are those of steps."""
+    tally = Tally(CPU)
+    tally.add(torch.tensor([3.0, 0.5, 0.0, 0.0]), 0.25)
+    tally.add(torch.tensor([2.0, 1.5, 1.0, 0.0]))
+    assert tally.means() == {"nats": 2.2, "gradient_norm": 1.0, "clip_rate": 0.5, "skipped": 0.0}
+    loaded = Tally(CPU)
+    loaded.load(tally.to_numpy())
+    assert (loaded.means(), loaded.steps) == (tally.means(), 2)
+
+
 def test_a_skipped_step_counts_in_no_mean_norm() -> None:
     """Its loss was measured and counts; a norm it has none."""
     tally = _tally((3.0, 0.5, 0.0, 0.0), (2.0, 0.0, 0.0, 1.0), (1.0, 2.5, 1.0, 0.0), (4.0, 0.0, 0.0, 1.0))
@@ -137,7 +152,7 @@ def test_sums_go_out_and_in() -> None:
     steps = [(0.1 * n, 0.3 * n, float(n % 3 == 0), float(n % 5 == 0)) for n in range(11)]
     first, second, whole = _tally(*steps[:7]), Tally(CPU), _tally(*steps)
     saved = first.to_numpy()
-    assert saved.shape == (5,)
+    assert saved.shape == (6,)
     assert saved.dtype == np.float64
     second.load(saved)
     assert second.steps == 7
@@ -150,21 +165,23 @@ def test_sums_go_out_and_in() -> None:
 def test_sums_from_before_steps_could_be_skipped() -> None:
     """They had three sums and the number of steps; what was in the tally is gone."""
     tally = _tally((9.0, 9.0, 1.0, 1.0))
-    tally.load(np.array([6.0, 3.0, 1.0, 4.0]))
+    tally.load(np.array([6.0, 3.0, 1.0, 4.0]))  # and none of windows
     assert tally.means() == {"nats": 1.5, "gradient_norm": 0.75, "clip_rate": 0.25, "skipped": 0.0}
-    assert tally.to_numpy().tolist() == [6.0, 3.0, 1.0, 0.0, 4.0]
+    assert tally.to_numpy().tolist() == [6.0, 3.0, 1.0, 0.0, 4.0, 4.0]
 
 
 def test_tallies_in_a_checkpoint() -> None:
     """All in one array, in their order; of another number of them is an error."""
     tallies = [_tally((3.0, 1.0, 0.0, 0.0)), _tally((2.0, 0.5, 1.0, 0.0), (1.0, 0.0, 0.0, 1.0))]
     saved = tally_arrays(tallies, ALONE)
-    assert saved["tally"].tolist() == [[3.0, 1.0, 0.0, 0.0, 1.0], [3.0, 0.5, 1.0, 1.0, 2.0]]
+    assert saved["tally"].tolist() == [[3.0, 1.0, 0.0, 0.0, 1.0, 1.0], [3.0, 0.5, 1.0, 1.0, 2.0, 2.0]]
     loaded = [Tally(CPU), Tally(CPU)]
     load_tallies(loaded, saved, ALONE)
     assert [tally.means() for tally in loaded] == [tally.means() for tally in tallies]
     load_tallies(loaded, {"tally": np.array([[6.0, 3.0, 1.0, 4.0], [1.0, 2.0, 0.0, 5.0]])}, ALONE)
     assert [tally.steps for tally in loaded] == [4, 5]
+    load_tallies(loaded, {"tally": np.array([[6.0, 3.0, 1.0, 0.0, 4.0], [1.0, 2.0, 0.0, 0.0, 5.0]])}, ALONE)
+    assert [tally.means()["nats"] for tally in loaded] == [1.5, 0.2]
     for wrong, error in (({"tally": saved["tally"][:1]}, ValueError), ({}, KeyError)):
         with pytest.raises(error):
             load_tallies(loaded, wrong, ALONE)
@@ -178,7 +195,7 @@ def test_of_several_processes_the_first_takes_the_loss_over() -> None:
         tally = Tally(CPU)
         tally.load(saved, World(rank, 2))
         shares.append(tally.to_numpy().tolist())
-    assert shares == [[3.0, 1.0, 1.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0, 1.0]]
+    assert shares == [[3.0, 1.0, 1.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]]
 
 
 # Signals.

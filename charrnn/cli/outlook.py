@@ -42,7 +42,7 @@ def describe(
     yield (
         f"{describe_cell(model)} {model.num_layers} x {model.hidden_size}{_variants(model)} ({count:,} parameters) "
         f"on {corpus.name} ({len(corpus):,} characters, {vocabulary} different), {training.batch_size} lanes x "
-        f"{training.bptt}{_pieces(plan, world)}, {plan.budget} on {device.type} -> {run.folder}"
+        f"{_window(plan)}{_pieces(plan, world)}, {plan.budget} on {device.type} -> {run.folder}"
     )
     if resume is not None:
         return
@@ -84,6 +84,8 @@ def describe(
 def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
     """Says so where a layer is not what compiled code or cuDNN knows."""
     model = plan.model
+    if plan.training.random_bptt and device.type == "cuda":
+        yield "off the fast path: steps over windows of random length are not recorded as one CUDA graph"
     if is_plain_in_training(model):
         return
     which = describe_cell(model)
@@ -101,6 +103,11 @@ def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
 def _variants(model: ModelConfig) -> str:
     said = variants(model)
     return f" {said}" if said else ""
+
+
+def _window(plan: Plan) -> str:
+    """How long a step's window is."""
+    return f"{'about ' if plan.training.random_bptt else ''}{plan.training.bptt}"
 
 
 def _pieces(plan: Plan, world: World) -> str:

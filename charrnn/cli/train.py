@@ -15,6 +15,7 @@ from charrnn.config import (
     ActivationName,
     Budget,
     CellName,
+    ClipLossName,
     CouplingName,
     DataConfig,
     DecayName,
@@ -140,6 +141,12 @@ def train(
         int | None, setting(TrainingConfig, "batch_size", "--batch", panel=_OPTIMISATION, shown=_CHOSEN)
     ] = None,
     bptt: Annotated[int | None, setting(TrainingConfig, "bptt", "--bptt", panel=_OPTIMISATION, shown=_CHOSEN)] = None,
+    random_bptt: Annotated[
+        bool | None,
+        setting(
+            TrainingConfig, "random_bptt", "--random-bptt/--no-random-bptt", panel=_OPTIMISATION, shown="no-random-bptt"
+        ),
+    ] = None,
     state_reset: Annotated[
         float | None, setting(TrainingConfig, "state_reset", "--state-reset", panel=_OPTIMISATION)
     ] = None,
@@ -163,6 +170,9 @@ def train(
         float | None, setting(TrainingConfig, "weight_decay", "--weight-decay", panel=_OPTIMISATION)
     ] = None,
     clip: Annotated[float | None, setting(TrainingConfig, "clip_norm", "--clip", panel=_OPTIMISATION)] = None,
+    clip_loss: Annotated[
+        ClipLossName | None, setting(TrainingConfig, "clip_loss", "--clip-loss", panel=_OPTIMISATION)
+    ] = None,
     warmup: Annotated[int | None, setting(TrainingConfig, "warmup", "--warmup", panel=_OPTIMISATION)] = None,
     decay: Annotated[DecayName | None, setting(TrainingConfig, "decay", "--decay", panel=_OPTIMISATION)] = None,
     final_lr: Annotated[
@@ -182,6 +192,7 @@ def train(
     orthogonal_penalty: Annotated[
         float | None, setting(TrainingConfig, "orthogonal_penalty", "--orthogonal-penalty", panel=_OPTIMISATION)
     ] = None,
+    l2: Annotated[float | None, setting(TrainingConfig, "l2", "--l2", panel=_OPTIMISATION)] = None,
     validation_fraction: Annotated[
         float | None,
         setting(
@@ -302,7 +313,8 @@ def train(
                        beta1="beta1", beta2="beta2", weight_decay="weight_decay", clip_norm="clip", warmup="warmup",
                        decay="decay", final_learning_rate="final_lr", average="average", precision="precision",
                        seed="seed", activation_penalty="activation_penalty", temporal_penalty="temporal_penalty",
-                       orthogonal_penalty="orthogonal_penalty"),
+                       orthogonal_penalty="orthogonal_penalty", l2="l2", clip_loss="clip_loss",
+                       random_bptt="random_bptt"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),
