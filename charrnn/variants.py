@@ -47,6 +47,7 @@ OPTIONS = {
     "init_gain": "--init-gain",
     "chrono_range": "--chrono-range",
     "gate_bias": "--gate-bias",
+    "spectral_radius": "--spectral-radius",
     "tie": "--tie",
     "skip": "--skip",
     "variational_dropout": "--variational-dropout",
@@ -57,6 +58,7 @@ OPTIONS = {
     "activation_penalty": "--activation-penalty",
     "temporal_penalty": "--temporal-penalty",
     "orthogonal_penalty": "--orthogonal-penalty",
+    "freeze": "--freeze",
 }
 """The command line's name for each field whose value decides what a run learns."""
 
