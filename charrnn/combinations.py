@@ -29,6 +29,12 @@ class Model(Protocol):
     @property
     def gate_bias(self) -> float | None: ...
     @property
+    def spectral_radius(self) -> float | None: ...
+    @property
+    def layer_norm(self) -> bool: ...
+    @property
+    def multiplicative(self) -> bool: ...
+    @property
     def num_layers(self) -> int: ...
     @property
     def hidden_size(self) -> int: ...
@@ -38,6 +44,19 @@ class Model(Protocol):
     def tie(self) -> bool: ...
     @property
     def skip(self) -> str: ...
+
+
+class Training(Protocol):
+    """The same of how a model is trained."""
+
+    @property
+    def freeze(self) -> str: ...
+    @property
+    def activation_penalty(self) -> float: ...
+    @property
+    def temporal_penalty(self) -> float: ...
+    @property
+    def orthogonal_penalty(self) -> float: ...
 
 
 def check_initial(model: Model) -> None:
@@ -63,6 +82,23 @@ def check_initial(model: Model) -> None:
         )
     if model.chrono_range is not None and model.init != "chrono":
         raise UsageError(f"--chrono-range goes with --init chrono, not {model.init}", "leave it out")
+    if model.spectral_radius is not None:
+        _check_radius(model)
+
+
+def _check_radius(model: Model) -> None:
+    """Raises UsageError where a recurrent matrix's radius is set twice, or is not that of the recurrence."""
+    if model.init_gain != 1.0:
+        raise UsageError("--spectral-radius and --init-gain set the same factor", "give one of them")
+    if model.layer_norm:
+        raise UsageError(
+            "--spectral-radius scales what --layer-norm brings back to one scale", "give one of the two settings"
+        )
+    if model.multiplicative:
+        raise UsageError(
+            "--spectral-radius is of one recurrent matrix, and under --multiplicative every character has its own",
+            "give one of the two settings",
+        )
 
 
 def check_wiring(model: Model) -> None:
@@ -86,4 +122,28 @@ def check_wiring(model: Model) -> None:
         raise UsageError(
             "--skip residual has nothing to add to: there is one layer, and its input is not as wide as its output",
             "give --layers 2 or more, or make --embedding and --hidden equal",
+        )
+
+
+def check_frozen(training: Training) -> None:
+    """Raises UsageError where a penalty is about nothing that learns."""
+    if training.freeze != "none" and training.orthogonal_penalty:
+        raise UsageError(
+            f"--orthogonal-penalty is on recurrent matrices, and --freeze {training.freeze} leaves them as they were",
+            "give one of the two settings; --init orthogonal draws such matrices",
+        )
+    if training.freeze == "echo" and (training.activation_penalty or training.temporal_penalty):
+        said = "--activation-penalty" if training.activation_penalty else "--temporal-penalty"
+        raise UsageError(
+            f"{said} is on what the layers put out, which no weight that --freeze echo lets learn changes",
+            "give one of the two settings",
+        )
+
+
+def check_together(model: Model, training: Training, *, parts: int = 1) -> None:
+    """Raises UsageError where a model cannot be trained in this way, in so many parts of the lanes."""
+    if training.freeze == "echo" and model.tie:
+        raise UsageError(
+            "--freeze echo learns the decoder and nothing else, and under --tie its matrix is the embedding",
+            "give one of the two settings",
         )

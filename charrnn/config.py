@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from charrnn.cell_variants import check_variants
-from charrnn.combinations import check_initial, check_wiring
+from charrnn.combinations import check_frozen, check_initial, check_wiring
 from charrnn.errors import UsageError
 from charrnn.records import Record
 from charrnn.values import between, is_number, one_of, positive_integer, require
@@ -25,6 +25,7 @@ CouplingName = Literal["off", "tied", "min"]
 ClipLossName = Literal["mean", "sum"]
 OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
 DecayName = Literal["cosine", "linear", "constant"]
+FreezeName = Literal["none", "recurrent", "echo"]
 PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DecodeErrors = Literal["strict", "replace"]
@@ -65,6 +66,8 @@ class ModelConfig(Record):
     gate_bias: float | None = None
     """A: initial biases of the lstm's gates i = -A, f = A, o = -A (blocks start one by one), of the gru's update gate
     A (h is kept)."""
+    spectral_radius: float | None = None
+    """R: each gate's recurrent matrix is scaled, once drawn, so that its largest eigenvalue is of this size."""
     tie: bool = False
     """The decoder's matrix is the embedding's, so that it reads no more and no fewer numbers; --embedding follows
     --hidden."""
@@ -118,6 +121,9 @@ class ModelConfig(Record):
             require(valid, "--chrono-range", self.chrono_range, f"a whole number from 3 to {WIDEST:,}")
         if self.gate_bias is not None:
             require(is_number(self.gate_bias), "--gate-bias", self.gate_bias, "a finite number")
+        if self.spectral_radius is not None:
+            valid = is_number(self.spectral_radius) and self.spectral_radius > 0
+            require(valid, "--spectral-radius", self.spectral_radius, "a number above 0")
         require(isinstance(self.tie, bool), "--tie", self.tie, "true or false")
         one_of("--skip", self.skip, get_args(SkipName))
         between("--variational-dropout", self.variational_dropout, 0.0, 1.0, high_included=False)
@@ -226,6 +232,9 @@ class TrainingConfig(Record):
     """The same for half the squares of all weights, summed: the L2 of papers that add it to the loss. Unlike
     --weight-decay it is a part of the gradient, so that clipping and the optimizer's moments see it and adamw makes
     little of it where gradients are large; and it spares no biases."""
+    freeze: FreezeName = "none"
+    """What stays as it was drawn: none of the weights; recurrent, those of the recurrent layers; or echo, all but the
+    decoder (an echo state network)."""
 
     def __post_init__(self) -> None:
         positive_integer("--batch", self.batch_size, WIDEST)
@@ -253,6 +262,8 @@ class TrainingConfig(Record):
         between("--temporal-penalty", self.temporal_penalty, 0.0, math.inf)
         between("--orthogonal-penalty", self.orthogonal_penalty, 0.0, math.inf)
         between("--l2", self.l2, 0.0, math.inf)
+        one_of("--freeze", self.freeze, get_args(FreezeName))
+        check_frozen(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

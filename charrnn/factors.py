@@ -60,10 +60,11 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_product: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+    def backward(ctx: Any, d_product: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         d_rows = d_product.flatten(0, -2).to(ctx.weight.dtype)
-        ctx.kept.append((ctx.rows, d_rows))
+        if ctx.needs_input_grad[1]:
+            ctx.kept.append((ctx.rows, d_rows))
         d_x = None
         if ctx.needs_input_grad[0]:
             d_x = torch.mm(d_rows, ctx.weight).to(ctx.like.dtype).view(ctx.like.shape)
-        return d_x, torch.zeros_like(ctx.anchor), None, None
+        return d_x, torch.zeros_like(ctx.anchor) if ctx.needs_input_grad[1] else None, None, None

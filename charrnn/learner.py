@@ -29,6 +29,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
+from charrnn.cells.parameters import is_trained
+from charrnn.combinations import check_together
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.device import require_memory
 from charrnn.distributed import ALONE, World
@@ -88,6 +90,7 @@ class Learner:
         self.way: Way = way or _choose_way(training, device, world)
         self._is_narrow = self.precision == "bf16"
         parts = accumulate * world.size
+        check_together(model, training, parts=parts)
         needed = training_memory(model, training, vocabulary_size, precision=self.precision, parts=parts)
         require_memory(needed, device, "training this model")
         self._config, self._training = model, training
@@ -96,10 +99,15 @@ class Learner:
         self.model.initialise(torch.Generator().manual_seed(training.seed))
         self.model.to(device)
         self._arrays = self.model.arrays()
-        self._parameters = list(self._arrays.values())
+        for name, array in self._arrays.items():
+            array.requires_grad_(is_trained(name, training.freeze))
+        # Those that gradients move; the others have neither gradient nor moments, and no layer is gone back through for
+        # them alone.
+        self._trained = {name: array for name, array in self._arrays.items() if array.requires_grad}
+        self._parameters = list(self._trained.values())
         # bfloat16 has the range that an iteration on gradients of unknown size wants; fp16 does not.
         is_narrow = self._is_narrow or self.precision == "fp16"
-        self._optimizer = make_optimizer(training, self._arrays, is_narrow=is_narrow, is_capturable=self.way != "host")
+        self._optimizer = make_optimizer(training, self._trained, is_narrow=is_narrow, is_capturable=self.way != "host")
         self._average = [array.detach().clone() for array in self._parameters] if training.average else []
         self._random = torch.Generator(device).manual_seed(training.seed)
         self._scale = LossScale(device) if self.precision == "fp16" else None
@@ -287,11 +295,11 @@ class Learner:
             for name, array in zip(self.model.cell.state_names, layer, strict=True)
         }
         return {
-            **optimizer_arrays(self._optimizer, self._arrays),
+            **optimizer_arrays(self._optimizer, self._trained),
             **carry,
             **{
                 f"{_AVERAGE}{name}": average.cpu().numpy()
-                for name, average in zip(self._arrays, self._average, strict=False)
+                for name, average in zip(self._trained, self._average, strict=False)
             },
             **({_SCALE: self._scale.to_numpy()} if self._scale else {}),
             _STEPS: np.array([self._steps], np.int64),
@@ -301,13 +309,13 @@ class Learner:
     def load(self, parameters: Mapping[str, npt.NDArray[Any]], state: Mapping[str, npt.NDArray[Any]]) -> None:
         """The inverse of `model.numpy_arrays` and `state`. Raises KeyError or ValueError where arrays do not fit."""
         self.model.load_arrays(parameters)
-        load_optimizer_arrays(self._optimizer, self._arrays, state)
+        load_optimizer_arrays(self._optimizer, self._trained, state)
         for number, layer in enumerate(self._carry, start=1):
             for name, array in zip(self.model.cell.state_names, layer, strict=True):
                 saved = state[f"{_CARRY}{number}.{name}"]
                 whole = (self._training.batch_size, *array.shape[1:])
                 array.copy_(_like(saved, whole)[self._lanes])
-        for name, average in zip(self._arrays, self._average, strict=False):
+        for name, average in zip(self._trained, self._average, strict=False):
             average.copy_(_like(state[f"{_AVERAGE}{name}"], average.shape))
         if self._scale:
             self._scale.load(state[_SCALE])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from charrnn.cells.parameters import parameter_shapes
+from charrnn.cells.parameters import is_trained, parameter_shapes
 from charrnn.cells.registry import is_plain_in_training, make_cell
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.windows import longest_window
@@ -23,12 +23,16 @@ def training_memory(
     An activation is kept for each state and gate of each unit, and twice for each logit (itself and its gradient).
     `parts` is in how many the lanes are computed one after the other, or by processes of their own.
     """
-    parameters = sum(math.prod(shape) for shape in parameter_shapes(model, vocabulary_size).values())
+    sizes = {name: math.prod(shape) for name, shape in parameter_shapes(model, vocabulary_size).items()}
+    moved = sum(size for name, size in sizes.items() if is_trained(name, training.freeze))
     copies = {"muon": 4, "adamw": 4, "sgd": 3, "rmsprop": 4}[training.optimizer]
     cell = make_cell(model)
     kept = len(cell.state_names) + len(cell.gate_names)
     if not is_plain_in_training(model):
         kept *= _LOOPED  # torch keeps what comes between them
+    if training.freeze == "echo":
+        kept = 1  # what the decoder reads
     units = (2 if precision == "fp16" else 4) * model.num_layers * model.hidden_size * kept
     lanes = -(-training.batch_size // parts)
-    return 4 * parameters * copies + (units + 4 * 2 * vocabulary_size) * lanes * longest_window(training)
+    activations = (units + 4 * 2 * vocabulary_size) * lanes * longest_window(training)
+    return 4 * (sum(sizes.values()) + moved * (copies - 1)) + activations

@@ -32,7 +32,7 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 def make_optimizer(
     config: TrainingConfig, arrays: Mapping[str, nn.Parameter], *, is_narrow: bool = False, is_capturable: bool = False
 ) -> torch.optim.Optimizer:
-    """The optimizer of `config`; weight decay acts on matrices, biases are spared.
+    """The optimizer of `config` for the arrays that learn; weight decay acts on matrices, biases are spared.
 
     muon: see `Rules`; the layers' matrices go by orthogonalised momentum, the rest by AdamW. adamw: Loshchilov & Hutter
     2019 (arXiv 1711.05101, algorithm 2). rmsprop: Hinton's lecture 6e with momentum. `is_narrow` lets products be made
@@ -45,7 +45,7 @@ def make_optimizer(
         {"params": [a for a in rest if a.dim() <= 1], "weight_decay": 0.0},
     ]
     rate, betas = config.learning_rate, (config.beta1, config.beta2)
-    if config.optimizer == "muon":
+    if layers:
         rows, hidden = next(a.shape for name, a in arrays.items() if name.endswith("weight_hh"))
         muon = {"rule": "muon", "ratio": config.muon_ratio, "weight_decay": config.weight_decay}
         groups.append({"params": [a for a in layers if len(a) == rows], "gates": rows // hidden, **muon})

@@ -49,6 +49,7 @@ OPTIONS = {
     "init_gain": "--init-gain",
     "chrono_range": "--chrono-range",
     "gate_bias": "--gate-bias",
+    "spectral_radius": "--spectral-radius",
     "tie": "--tie",
     "skip": "--skip",
     "variational_dropout": "--variational-dropout",
@@ -60,6 +61,7 @@ OPTIONS = {
     "temporal_penalty": "--temporal-penalty",
     "orthogonal_penalty": "--orthogonal-penalty",
     "l2": "--l2",
+    "freeze": "--freeze",
 }
 """The command line's name for each field whose value decides what a run learns."""
 

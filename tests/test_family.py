@@ -42,6 +42,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "variational_dropout": 0.3, "input_dropout": 0.1, "output_dropout": 0.2, "weight_drop": 0.2,
         "embedding_dropout": 0.2, "cell": "gru",
     },
+    "spectral radius": {"spectral_radius": 1.2, "init": "xavier", "cell": "gru"},
     "sum and tie": {"skip": "sum", "tie": True, "embedding_size": 6, "cell": "gru"},
 }
 # fmt: on
@@ -50,6 +51,8 @@ TRAINING: dict[str, dict[str, Any]] = {
     "orthogonal penalty": {"orthogonal_penalty": 0.01},
     "random windows": {"random_bptt": True, "l2": 0.01},
     "l2 and a clip on the sum": {"l2": 0.01, "clip_loss": "sum", "clip_norm": 10.0, "optimizer": "adamw"},
+    "frozen layers": {"freeze": "recurrent"},
+    "echo state network": {"freeze": "echo", "average": 0.2},
 }
 NAMES = [*MODELS, *TRAINING]
 
@@ -84,6 +87,7 @@ def test_it_resumes_exactly_and_every_engine_agrees(corpus: Corpus, tmp_path: Pa
         "--cell rnn --init identity --init-gain 0.9",
         "--init chrono --chrono-range 30",
         "--gate-bias 1",
+        "--cell rnn --spectral-radius 0.9 --freeze echo",
         "--tie",
         "--skip dense --layers 2",
         "--variational-dropout 0.3",
@@ -110,7 +114,7 @@ def test_the_command_line_knows_it(
         return said.out + said.err
 
     sizes = "--hidden 6 --steps 6 --batch 5 --bptt 20 --threads 1 --sample-every 0 --out run".split()
-    first = options.removeprefix("--cell rnn ").split(" --layers")[0]
+    first = options.removeprefix("--cell rnn ").split(" --layers")[0].split(" --freeze")[0]
     assert first in run("train", text, *options.split(), *sizes, "--dry-run")
     run("train", text, *options.split(), *sizes, "--quiet")
     assert len(run("sample", "-c", "run", "--length", "20", "--clamp", "L1.h2=0.5")) >= 20

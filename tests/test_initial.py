@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.cells.initial import orthogonal
+from charrnn.cells.initial import orthogonal, with_radius
 from charrnn.config import ModelConfig
 from charrnn.errors import UsageError
 from charrnn.model import CharacterModel, _Source
@@ -122,6 +122,22 @@ def test_gate_biases_are_those_of_the_notes() -> None:
 
 
 @pytest.mark.parametrize(
+    "settings", [{}, {"cell": "gru", "init": "xavier"}, {"cell": "rnn", "init": "orthogonal"}], ids=str
+)
+def test_a_spectral_radius_is_that_of_every_gate(settings: dict[str, Any]) -> None:
+    """The largest eigenvalue's size is R, by a factor on what would have been drawn; everything else is as it was."""
+    plain, scaled = _drawn(**settings), _drawn(spectral_radius=0.7, **settings)
+    for before, after in zip(_recurrent(plain), _recurrent(scaled), strict=True):
+        assert np.abs(np.linalg.eigvals(after)).max() == pytest.approx(0.7, rel=1e-5)
+        np.testing.assert_allclose(after, before * (after[0, 0] / before[0, 0]), rtol=1e-5)
+    for name, array in plain.items():
+        if not name.endswith("weight_hh"):
+            np.testing.assert_array_equal(array, scaled[name])
+    nothing = np.zeros((2 * H, H))
+    assert not with_radius(nothing, 0.7).any(), "no factor gives a radius to what has none"
+
+
+@pytest.mark.parametrize(
     "settings",
     [{}, {"init": "orthogonal", "init_gain": 1.3}, {"init": "xavier", "gate_bias": 1.5}, {"init": "chrono"}],
     ids=str,
@@ -154,6 +170,10 @@ def test_untrained_weights_follow(settings: dict[str, Any]) -> None:
         ({"init": "chrono", "chrono_range": 2}, "--chrono-range is 2"),
         ({"chrono_range": 50}, "goes with --init chrono"),
         ({"gate_bias": float("nan")}, "--gate-bias is nan"),
+        ({"spectral_radius": 0.0}, "--spectral-radius is 0.0"),
+        ({"spectral_radius": 0.9, "init": "orthogonal", "init_gain": 1.1}, "set the same factor"),
+        ({"spectral_radius": 0.9, "layer_norm": True}, "brings back to one scale"),
+        ({"spectral_radius": 0.9, "multiplicative": True}, "every character has its own"),
     ],
     ids=str,
 )

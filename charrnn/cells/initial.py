@@ -14,6 +14,9 @@
     gate bias a  lstm b_i = -a, b_f = a, b_o = -a: blocks come into play one by one, and forget only once it is learned
                  (Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000); gru b_z = a
 
+    radius R     each gate's recurrent matrix W -> R W / max |eigenvalue of W|, whichever way it was drawn: below 1 an
+                 echo dies away, near it slowly (Jaeger 2001, GMD report 148)
+
 Otherwise an lstm's b_f is `forget_bias` (Gers et al. 2000; Jozefowicz et al. 2015). The embedding is
 N(0, 1); one that is the decoder's matrix too U(-0.1, 0.1), so that
 logits begin small (the code of Merity et al. 2018).
@@ -71,6 +74,8 @@ def initial_arrays(config: ModelConfig, vocabulary_size: int, source: Source) ->
             array = _recurrent(config, shape, source)
         else:
             array = _matrix_or_bias(config, name, shape, source)
+        if config.spectral_radius is not None and name.endswith("weight_hh"):
+            array = with_radius(array, config.spectral_radius)
         yield name, array.astype(np.float32)
 
 
@@ -87,6 +92,15 @@ def orthogonal(size: int, source: Source) -> Numbers:
     q, r = np.linalg.qr(source.normal((size, size)).astype(np.float64))
     signs: Numbers = np.where(np.diag(r) < 0, -1.0, 1.0)
     return q * signs
+
+
+def with_radius(matrix: Numbers, radius: float) -> Numbers:
+    """`matrix` (gates H, H) with each gate's block scaled to a spectral radius; one that has none stays as it is."""
+    blocks = matrix.reshape(-1, matrix.shape[1], matrix.shape[1]).astype(np.float64)
+    largest = np.abs(np.linalg.eigvals(blocks)).max(-1)
+    factors: Numbers = radius / np.where(largest > 0, largest, radius)
+    scaled: Numbers = blocks * factors[:, None, None]
+    return scaled.reshape(matrix.shape)
 
 
 def _matrix_or_bias(config: ModelConfig, name: str, shape: Shape, source: Source) -> Numbers:

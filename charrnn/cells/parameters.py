@@ -9,6 +9,8 @@ Training, sampling, inspecting and the checkpoint all read these names, whicheve
                                 Wolf 2017, arXiv 1608.05859)
     decoder.bias                (V,)
 
+Gradients move all of them but what `is_trained` names.
+
 Shape letters: V vocabulary, E embedding size, H hidden size.
 """
 
@@ -18,7 +20,7 @@ from collections.abc import Mapping
 
 from charrnn.arrays import Array, Arrays
 from charrnn.cells.registry import make_cell
-from charrnn.config import ModelConfig
+from charrnn.config import FreezeName, ModelConfig
 from charrnn.wiring import input_sizes
 
 
@@ -34,6 +36,19 @@ def parameter_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tup
         shapes["decoder.weight"] = (vocabulary_size, decoder_size)
     shapes["decoder.bias"] = (vocabulary_size,)
     return shapes
+
+
+def is_trained(name: str, freeze: FreezeName = "none") -> bool:
+    """Whether gradients move the array `name`, where `freeze` is set.
+
+    recurrent   the recurrent layers stay as they were drawn; embedding and decoder learn
+    echo        the decoder learns and nothing else: an echo state network, whose layers only have to echo what they
+                read in many ways (Jaeger 2001, GMD report 148; Jaeger & Haas 2004, Science 304). There the decoder is
+                found by linear regression and matrices are sparse; here it is a softmax learnt by steps, of full ones
+    """
+    if freeze == "echo":
+        return name.startswith("decoder.")
+    return freeze == "none" or not name.startswith("layers.")
 
 
 def layer_parameters(arrays: Arrays, layer: int) -> Mapping[str, Array]:

@@ -68,7 +68,8 @@ def describe(
     yield (
         f"{expected}{_rounded(memory)} bytes for the model in training, "
         f"{precision}{threads}; dropout {model.dropout:g}, {training.optimizer}, learning rate "
-        f"{training.learning_rate:g} ({training.decay} decay); change it with --hidden, --layers, --dropout, --lr, ..."
+        f"{training.learning_rate:g} ({training.decay} decay){_frozen(plan)}; "
+        "change it with --hidden, --layers, --dropout, --lr, ..."
     )
     yield from _off_the_fast_path(plan, device)
     if characters is not None and device.type == "cuda" and characters > _TOO_OFTEN * size:
@@ -108,6 +109,11 @@ def _variants(model: ModelConfig) -> str:
 def _window(plan: Plan) -> str:
     """How long a step's window is."""
     return f"{'about ' if plan.training.random_bptt else ''}{plan.training.bptt}"
+
+
+def _frozen(plan: Plan) -> str:
+    """What does not learn, as its option."""
+    return "" if plan.training.freeze == "none" else f", --freeze {plan.training.freeze}"
 
 
 def _pieces(plan: Plan, world: World) -> str:

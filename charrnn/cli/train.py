@@ -21,6 +21,7 @@ from charrnn.config import (
     DecayName,
     DecodeErrors,
     DeviceName,
+    FreezeName,
     InitName,
     ModelConfig,
     Newlines,
@@ -74,6 +75,9 @@ def train(
     ] = None,
     gate_bias: Annotated[
         float | None, setting(ModelConfig, "gate_bias", "--gate-bias", panel=_MODEL, metavar="A")
+    ] = None,
+    spectral_radius: Annotated[
+        float | None, setting(ModelConfig, "spectral_radius", "--spectral-radius", panel=_MODEL, metavar="R")
     ] = None,
     tie: Annotated[bool | None, setting(ModelConfig, "tie", "--tie/--no-tie", panel=_MODEL, shown="no-tie")] = None,
     skip: Annotated[SkipName | None, setting(ModelConfig, "skip", "--skip", panel=_MODEL)] = None,
@@ -193,6 +197,7 @@ def train(
         float | None, setting(TrainingConfig, "orthogonal_penalty", "--orthogonal-penalty", panel=_OPTIMISATION)
     ] = None,
     l2: Annotated[float | None, setting(TrainingConfig, "l2", "--l2", panel=_OPTIMISATION)] = None,
+    freeze: Annotated[FreezeName | None, setting(TrainingConfig, "freeze", "--freeze", panel=_OPTIMISATION)] = None,
     validation_fraction: Annotated[
         float | None,
         setting(
@@ -299,7 +304,8 @@ def train(
     request = Request(
         model=_said(given, cell="cell", num_layers="layers", hidden_size="hidden", embedding_size="embedding",
                     dropout="dropout", forget_bias="forget_bias", init="init", init_gain="init_gain",
-                    chrono_range="chrono_range", gate_bias="gate_bias", tie="tie", skip="skip",
+                    chrono_range="chrono_range", gate_bias="gate_bias", spectral_radius="spectral_radius",
+                    tie="tie", skip="skip",
                     variational_dropout="variational_dropout", input_dropout="input_dropout",
                     output_dropout="output_dropout", weight_drop="weight_drop", embedding_dropout="embedding_dropout",
                     activation="activation", peephole="peephole",
@@ -314,7 +320,7 @@ def train(
                        decay="decay", final_learning_rate="final_lr", average="average", precision="precision",
                        seed="seed", activation_penalty="activation_penalty", temporal_penalty="temporal_penalty",
                        orthogonal_penalty="orthogonal_penalty", l2="l2", clip_loss="clip_loss",
-                       random_bptt="random_bptt"),
+                       random_bptt="random_bptt", freeze="freeze"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),
@@ -343,9 +349,9 @@ def _budget(epochs: float | None, steps: int | None, minutes: float | None) -> B
 
 def _check(request: Request) -> None:
     """Bad values are found before any text is read."""
+    from charrnn.combinations import check_together
     from charrnn.recipe import completed
 
-    ModelConfig(**completed(request.model))
     DataConfig(**request.data)
-    TrainingConfig(**request.training)
-    RunConfig(**request.run)
+    model, training = ModelConfig(**completed(request.model)), TrainingConfig(**request.training)
+    check_together(model, training, parts=RunConfig(**request.run).accumulate)

@@ -17,6 +17,7 @@ from charrnn import checkpoint as checkpoints
 from charrnn import torchrun
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.signals import StopOnSignal
+from charrnn.combinations import check_together
 from charrnn.config import DataConfig, DeviceName
 from charrnn.corpus import Corpus
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
@@ -141,6 +142,7 @@ def _run(
     if dry_run:
         plan, resume = _plan(request, run, corpus, device, world, fresh=fresh)
         check_parts(plan.training.batch_size, world.size, plan.run.accumulate)
+        check_together(plan.model, plan.training, parts=world.size * plan.run.accumulate)
         for text in (*plan.notices, *describe(plan, corpus, run, device, resume, world)):
             display.show(Notice(text))
         return None

@@ -75,7 +75,7 @@ def update(
 
 
 def weights_of(model: CharacterModel) -> list[Tensor]:
-    """What adapts: every array that was trained."""
+    """What adapts: every array that gradients can move."""
     return [array for array in model.arrays().values() if array.requires_grad]
 
 

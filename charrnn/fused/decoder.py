@@ -33,9 +33,11 @@ class _Decode(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, d_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, d_logits: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         rows, weight = ctx.saved_tensors
         flat = d_logits.reshape(-1, d_logits.shape[-1])
         narrow = flat.bfloat16()
-        d_x = torch.mm(narrow, weight.bfloat16()).float().view(*d_logits.shape[:-1], -1)
+        d_x = None  # where all that is below the decoder stays as it is
+        if ctx.needs_input_grad[0]:
+            d_x = torch.mm(narrow, weight.bfloat16()).float().view(*d_logits.shape[:-1], -1)
         return d_x, torch.mm(narrow.t(), rows.bfloat16()).float(), flat.sum(0)

@@ -141,7 +141,8 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         library = find_library()
         assert library is not None
-        is_backward_to_come, buffers = buffers is not None, buffers or Buffers()
+        is_backward_to_come, is_kept = buffers is not None and any(ctx.needs_input_grad), buffers is not None
+        buffers = buffers or Buffers()
         T, B = (ids if ids is not None else x).shape[:2]
         H = weight_hh.shape[1]
         P = -(-H // _LINE) * _LINE
@@ -179,6 +180,8 @@ class _Recurrence(torch.autograd.Function):
             ctx.gates, ctx.trace, ctx.factors = gates, trace, factors
             ctx.has_second_bias = second_bias is not None
             ctx.save_for_backward(rows, spread, weight_hh)
+        elif is_kept:  # where nothing learns
+            buffers.give(gates)
         return (trace[0][1:, :, :H], *(states[T, :, :H].clone() for states in trace))
 
     @staticmethod
@@ -219,10 +222,13 @@ class _Recurrence(torch.autograd.Function):
         if ctx.needs_input_grad[4]:
             d_x = torch.mm(d_products, spread).to(gates.dtype)
             d_x = d_x if ids is not None else d_x.view(T, B, -1)
-        d_weight_ih = torch.mm(d_products.t(), rows).to(gates.dtype)
-        d_weight_ih = _gather(d_weight_ih, cell, H, is_input=True)
-        d_recurrent = torch.mm(d_gates[:, (kept - n) * P :].t(), ctx.factors[:-1].view(T * B, P)).to(gates.dtype)
-        d_weight_hh = _gather(d_recurrent, cell, H, is_input=False)[:, :H]
+        d_weight_ih = d_weight_hh = None
+        if ctx.needs_input_grad[5]:
+            d_weight_ih = torch.mm(d_products.t(), rows).to(gates.dtype)
+            d_weight_ih = _gather(d_weight_ih, cell, H, is_input=True)
+        if ctx.needs_input_grad[7]:
+            d_recurrent = torch.mm(d_gates[:, (kept - n) * P :].t(), ctx.factors[:-1].view(T * B, P)).to(gates.dtype)
+            d_weight_hh = _gather(d_recurrent, cell, H, is_input=False)[:, :H]
         d_bias_ih = _gather(d_bias[:n].flatten(), cell, H, is_input=True)
         d_bias_hh = _gather(d_bias[kept - n :].flatten(), cell, H, is_input=False) if ctx.has_second_bias else None
         buffers.give(gates)
