@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from charrnn.config import Budget
 
-PresetName = Literal["karpathy2015", "zaremba", "awd"]
+PresetName = Literal["karpathy2015", "zaremba", "awd", "zoneout", "mogrifier", "mlstm"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +71,58 @@ PRESETS: dict[PresetName, Preset] = {
         departs="layers are equally wide: 800 for the paper's 200 - 1000 - 1000 - 200, near its 13.8 million "
         "parameters, and so untied; the rate falls by a cosine to the 0.01 that two divisions by 10 leave; the L2 is "
         "in the gradient before it is clipped, not after",
+    ),
+    "zoneout": Preset(
+        source="Krueger et al. 2017, arXiv 1606.01305, character-level Penn Treebank, and their code",
+        model={
+            "cell": "lstm", "num_layers": 1, "hidden_size": 1000, "embedding_size": 50, "dropout": 0.0,
+            "forget_bias": 1.0, "init": "orthogonal", "zoneout": 0.05, "zoneout_cell": 0.5,
+        },
+        training={
+            "batch_size": 32, "bptt": 100, "state_reset": 0.0, "optimizer": "adamw", "cautious": False,
+            "learning_rate": 2e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "clip_norm": 1.0, "warmup": 0,
+            "decay": "constant", "average": 0.0,
+        },
+        budget=Budget(epochs=110),
+        departs="an embedding of 50 in the place of 50 one-hot characters; the state is carried on, where each window "
+        "began from a learned one; windows do not begin at another place in each epoch; the gradient's norm is "
+        "clipped, not the update's; only recurrent matrices begin orthogonal; no early stopping (there --patience 25)",
+    ),
+    "mogrifier": Preset(
+        source="Melis, Kocisky & Blunsom 2020, arXiv 1909.01792, character-level Penn Treebank, 24 million, as their "
+        "code has it",
+        model={
+            "cell": "lstm", "num_layers": 2, "hidden_size": 1209, "embedding_size": 1209, "dropout": 0.0,
+            "forget_bias": 1.0, "coupled": "min", "skip": "sum", "mogrifier": 4, "mogrifier_rank": 24,
+            "input_dropout": 0.2786, "variational_dropout": 0.0738, "output_dropout": 0.2347,
+        },
+        training={
+            "batch_size": 64, "bptt": 150, "state_reset": 0.01, "optimizer": "adamw", "cautious": False,
+            "learning_rate": 3.74e-3, "beta1": 0.0, "beta2": 0.999, "weight_decay": 0.0, "clip_norm": 0.0667,
+            "warmup": 0, "decay": "constant", "average": 0.2,
+        },
+        budget=Budget(steps=100_000),
+        departs="no dropout of 0.171 on the state in the recurrence; masks of inputs, layers and outputs hold for a "
+        "window, not a step; clip 10 on a loss summed over 150 steps is 0.0667 on the mean; no L2 of 2.56e-4 on the "
+        "sum (1.7e-6 on the mean) inside Adam; weights are averaged all along, not from 25 validations without a gain, "
+        "or 80,000 steps, on; weights begin in +-1/sqrt(hidden), not normal with deviation 1/sqrt(inputs); their "
+        "softmax has a temperature chosen on validation (eval --tune)",
+    ),
+    "mlstm": Preset(
+        source="Krause, Murray, Renals & Lu 2016, arXiv 1609.07959, enwik8 with variational dropout, and their code",
+        model={
+            "cell": "lstm", "multiplicative": True, "num_layers": 1, "hidden_size": 2800, "embedding_size": 400,
+            "dropout": 0.0, "forget_bias": 3.0, "init": "orthogonal", "input_dropout": 0.5, "output_dropout": 0.2,
+        },
+        training={
+            "batch_size": 100, "bptt": 200, "state_reset": 0.0, "optimizer": "adamw", "cautious": False,
+            "learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "clip_norm": 0.0, "warmup": 0,
+            "decay": "linear", "final_learning_rate": 0.07, "average": 0.0,
+        },
+        budget=Budget(epochs=40),
+        departs="weights are not normalised; the mask of the output is not that of the state in the recurrence too; "
+        "the rate reaches its floor at the end, not at step 108,000 of 180,000; only W_hh begins orthogonal; the "
+        "embedding begins N(0, 1), not in +-0.2",
     ),
 }  # fmt: skip
 """By name."""

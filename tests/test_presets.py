@@ -46,11 +46,25 @@ def test_what_is_given_wins(name: PresetName) -> None:
     assert "--steps 7" in plan.notices[0]
 
 
-def test_sizes_are_those_of_the_papers() -> None:
-    """Of the Penn Treebank's 50 characters: awd 13.8 million parameters, to a fiftieth."""
-    shapes = parameter_shapes(ModelConfig(**PRESETS["awd"].model), 50)
-    assert sum(map(math.prod, shapes.values())) == pytest.approx(13.788e6, rel=0.025)
-    assert PRESETS["zaremba"].training["learning_rate"] == 1.0 * PRESETS["zaremba"].training["bptt"]
+@pytest.mark.parametrize(
+    ("name", "characters", "millions"),
+    [("awd", 50, 13.788), ("zoneout", 50, 4.25), ("mogrifier", 50, 24.0), ("mlstm", 205, 45.5)],
+)
+def test_sizes_are_those_of_the_papers(name: PresetName, characters: int, millions: float) -> None:
+    """Of the Penn Treebank's 50 characters or enwik8's 205 bytes: to a fortieth."""
+    shapes = parameter_shapes(ModelConfig(**PRESETS[name].model), characters)
+    assert sum(map(math.prod, shapes.values())) == pytest.approx(1e6 * millions, rel=0.025)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "summed"),
+    [("zaremba", "learning_rate", 1.0), ("zaremba", "clip_norm", 1 / 5.0), ("mogrifier", "clip_norm", 1 / 10.0)],
+)
+def test_what_was_meant_for_a_summed_loss_is_converted(name: PresetName, setting: str, summed: float) -> None:
+    """A mean has gradients smaller by the window: rates go up by as much, thresholds down (given as one over them)."""
+    training = PRESETS[name].training
+    ours = training[setting] if setting == "learning_rate" else 1 / training[setting]
+    assert ours == pytest.approx(summed * training["bptt"], rel=1e-2)
 
 
 def test_settings_are_spelled_as_options() -> None:
