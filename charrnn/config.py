@@ -83,6 +83,8 @@ class ModelConfig(Record):
     """Share of characters whose embedding is dropped for a window, wherever they occur in it."""
     activation: ActivationName = "tanh"
     """What the rnn's units do with what comes in: tanh, or relu."""
+    forget_gate: bool = True
+    """Give the lstm a forget gate; without, its memory only ever adds up (the cell of 1997)."""
     peephole: bool = False
     """Let the lstm's gates see the memory c."""
     coupled: CouplingName = "off"

@@ -40,6 +40,9 @@ from tests.benchmarks.cells import FAMILY, measure
 B, I, H, T, V, L = 3, 5, 4, 6, 7, 2  # noqa: E741 - the letter the equations use
 VARIANTS: list[dict[str, Any]] = [
     {"cell": "rnn", "activation": "relu"},
+    {"forget_gate": False},
+    {"forget_gate": False, "peephole": True, "layer_norm": True, "multiplicative": True, "mogrifier": 1},
+    {"forget_gate": False, "zoneout": 0.2, "recurrent_dropout": 0.3},
     {"peephole": True},
     {"coupled": "tied"},
     {"coupled": "min"},
@@ -232,7 +235,8 @@ def test_training_makes_it_learn(variant: dict[str, Any]) -> None:
 @by_variant
 def test_untrained_weights_are_drawn_as_training_draws_them(variant: dict[str, Any]) -> None:
     """Gains are 1, biases 0 but for the forget gate's, all else of one spread: `model.initialise` and its twin."""
-    config = ModelConfig(hidden_size=64, embedding_size=48, forget_bias=1.5, **variant)
+    forget_bias = 1.5 if variant.get("forget_gate", True) else 1.0
+    config = ModelConfig(hidden_size=64, embedding_size=48, forget_bias=forget_bias, **variant)
     model = CharacterModel(config, V)
     model.initialise(torch.Generator().manual_seed(3))
     ours, theirs = untrained_arrays(config, V), model.numpy_arrays()
@@ -246,7 +250,9 @@ def test_untrained_weights_are_drawn_as_training_draws_them(variant: dict[str, A
                 assert float(ours[name].std()) == pytest.approx(float(array.std()), rel=0.35), name
         if "gain" in name:
             assert (array == 1).all()
-    if config.cell == "lstm":
+    if not config.forget_gate:
+        assert not theirs["layers.1.bias"].any()
+    elif config.cell == "lstm":
         start = 0 if config.coupled == "tied" else 64
         bias = theirs["layers.1.bias"]
         assert (bias[start : start + 64] == 1.5).all()
@@ -407,6 +413,22 @@ def test_coupled_and_capped_gates_by_hand() -> None:
         assert np.abs(state[1]).max() <= 1
 
 
+def test_without_a_forget_gate_the_memory_is_a_sum() -> None:
+    """From three blocks; with peepholes of i and o. It is the plain lstm whose forget gate stands open."""
+    cell, p, x, (h, c) = _arrays({"forget_gate": False, "peephole": True})
+    i, g, o = np.split(x @ p["weight_ih"].T + h @ p["weight_hh"].T + p["bias"], 3, 1)
+    new = c + _sigmoid(i + p["peephole_i"] * c) * np.tanh(g)
+    got = cell.step(p, x, (h, c))
+    np.testing.assert_allclose(got[1], new, atol=1e-12)
+    np.testing.assert_allclose(got[0], _sigmoid(o + p["peephole_o"] * new) * np.tanh(new), atol=1e-12)
+    assert set(p) == {"weight_ih", "weight_hh", "bias", "peephole_i", "peephole_o"}
+    cell, p, x, state = _arrays({"forget_gate": False})
+    whole = {name: np.insert(array, [H] * H, 0.0, 0) for name, array in p.items()}
+    whole["bias"][H : 2 * H] = 1000.0
+    for mine, theirs in zip(cell.step(p, x, state), make_cell(_config({})).step(whole, x, state), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-12)
+
+
 def test_a_relu_rnn_is_torchs_own() -> None:
     """torch.nn.RNNCell with nonlinearity relu."""
     cell = make_cell(_config({"cell": "rnn", "activation": "relu"}))
@@ -539,6 +561,11 @@ def test_a_mogrified_gru_keeps_its_memory_as_it_is() -> None:
         ({"cell": "rnn", "recurrent_dropout": 0.1}, "--recurrent-dropout does not go with --cell rnn"),
         ({"cell": "rnn", "mogrifier": 2}, "--mogrifier does not go with --cell rnn"),
         ({"mogrifier_rank": 3}, "--mogrifier-rank has no mogrifier"),
+        ({"cell": "gru", "forget_gate": False}, "--no-forget-gate does not go with --cell gru"),
+        ({"forget_gate": False, "coupled": "min"}, "--no-forget-gate does not go with --coupled min"),
+        ({"forget_gate": False, "init": "chrono"}, "--init chrono sets the bias of the forget gate"),
+        ({"forget_gate": False, "forget_bias": 2.0}, "--forget-bias sets the bias of the forget gate"),
+        ({"forget_gate": 0}, "--forget-gate is 0"),
         ({"coupled": "yes"}, "--coupled is 'yes'"),
         ({"zoneout": 1.0}, "--zoneout is 1.0"),
         ({"mogrifier": -1}, "--mogrifier is -1"),

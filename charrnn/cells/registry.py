@@ -13,6 +13,8 @@ from charrnn.cells.lstm import (
     CappedPeepholeLSTM,
     CoupledLSTM,
     CoupledPeepholeLSTM,
+    LastingLSTM,
+    LastingPeepholeLSTM,
     PeepholeLSTM,
 )
 from charrnn.cells.mogrifier import Mogrifier
@@ -39,7 +41,10 @@ def make_cell(config: ModelConfig) -> Cell:
     """The cell that every layer of `config` steps with, in training."""
     cell: Cell
     if config.cell == "lstm":
-        cell = _LSTMS[config.coupled, config.peephole]()
+        if config.forget_gate:
+            cell = _LSTMS[config.coupled, config.peephole]()
+        else:
+            cell = LastingPeepholeLSTM() if config.peephole else LastingLSTM()
     elif config.cell == "gru":
         cell = GRU()
     else:
@@ -83,6 +88,8 @@ def describe(config: ModelConfig) -> str:
 def _variants(config: ModelConfig) -> Iterator[str]:
     if config.activation != "tanh":
         yield config.activation
+    if not config.forget_gate:
+        yield "no forget gate"
     if config.peephole:
         yield "peepholes"
     if config.coupled != "off":
