@@ -45,7 +45,7 @@ _ONLY_FOR: dict[str, tuple[Any, tuple[str, ...], str]] = {
 
 def check_variants(config: Any) -> None:
     """Raises UsageError where a value is not one, or does not go with the others."""
-    one_of("--activation", config.activation, ("tanh", "relu"))
+    one_of("--activation", config.activation, ("tanh", "relu", "modrelu"))
     one_of("--coupled", config.coupled, ("off", "tied", "min"))
     for name in ("forget_gate", "peephole", "layer_norm", "multiplicative"):
         require(isinstance(getattr(config, name), bool), VARIANTS[name], getattr(config, name), "true or false")

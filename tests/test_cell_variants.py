@@ -40,6 +40,8 @@ from tests.benchmarks.cells import FAMILY, measure
 B, I, H, T, V, L = 3, 5, 4, 6, 7, 2  # noqa: E741 - the letter the equations use
 VARIANTS: list[dict[str, Any]] = [
     {"cell": "rnn", "activation": "relu"},
+    {"cell": "rnn", "activation": "modrelu"},
+    {"cell": "rnn", "activation": "modrelu", "layer_norm": True, "multiplicative": True, "zoneout": 0.2},
     {"forget_gate": False},
     {"forget_gate": False, "peephole": True, "layer_norm": True, "multiplicative": True, "mogrifier": 1},
     {"forget_gate": False, "zoneout": 0.2, "recurrent_dropout": 0.3},
@@ -297,7 +299,7 @@ class _Overwritten(Network):
         h = h.copy()
         for unit, value in self.held.items():
             if unit.layer == layer:
-                h[:, unit.index] = np.arctanh(value) if self.config.activation == "relu" else value
+                h[:, unit.index] = np.arctanh(value) if self.config.activation != "tanh" else value
         return h
 
 
@@ -334,6 +336,11 @@ def test_a_relu_is_shown_and_held_as_its_tanh() -> None:
         with pytest.raises(UsageError) as caught:
             parse_clamp(said, config)
         assert "tanh(h)" in str(caught.value.hint)
+    modrelu = _config({"cell": "rnn", "activation": "modrelu"})
+    assert parse_clamp("L1.h2=-0.9", modrelu) == (Unit(1, "h", 2), -0.9)
+    with pytest.raises(UsageError) as caught:
+        parse_clamp("L1.h2=-1", modrelu)
+    assert "more than -1 to less than 1" in str(caught.value.hint)
     engine = Network(config, untrained_arrays(config, V))
     (taken,) = record(engine, [1, 2, 3], [(1, "h")])
     raw, _ = engine.record([1, 2, 3], engine.zero_state())
@@ -440,6 +447,20 @@ def test_a_relu_rnn_is_torchs_own() -> None:
         reference.bias_ih.copy_(p["bias"])
         reference.bias_hh.zero_()
     torch.testing.assert_close(cell.step(p, x, state)[0], reference(x, state[0]), rtol=0, atol=1e-14)
+
+
+def test_modrelu_by_hand() -> None:
+    """Worked out unit by unit; with its bias at 0 the network is linear."""
+    cell, p, x, (h,) = _arrays({"cell": "rnn", "activation": "modrelu"})
+    p["modrelu_bias"] = np.array([0.0, 0.5, -0.5, -100.0])
+    argument = x @ p["weight_ih"].T + h @ p["weight_hh"].T + p["bias"]
+    (got,) = cell.step(p, x, (h,))
+    for lane, unit in np.ndindex(B, H):
+        a, b = argument[lane, unit], p["modrelu_bias"][unit]
+        expected = 0.0 if abs(a) + b < 0 else a * (abs(a) + b) / abs(a)
+        assert got[lane, unit] == pytest.approx(expected, abs=1e-14)
+    p["modrelu_bias"][:] = 0
+    np.testing.assert_allclose(cell.step(p, x, (h,))[0], argument, atol=1e-14)
 
 
 def test_layer_normalisation_by_hand() -> None:

@@ -20,7 +20,7 @@ from charrnn.cells.lstm import (
 from charrnn.cells.mogrifier import Mogrifier
 from charrnn.cells.multiplicative import Multiplicative
 from charrnn.cells.noisy import RecurrentDropout, Zoneout
-from charrnn.cells.rnn import RNN, ReluRNN
+from charrnn.cells.rnn import RNN, ModReluRNN, ReluRNN
 from charrnn.config import ModelConfig
 
 PLAIN_CELLS: tuple[type[Cell], ...] = (LSTM, GRU, RNN)
@@ -34,6 +34,7 @@ _LSTMS: dict[tuple[str, bool], type[LSTM]] = {
     ("min", False): CappedLSTM,
     ("min", True): CappedPeepholeLSTM,
 }
+_RNNS: dict[str, type[RNN]] = {"tanh": RNN, "relu": ReluRNN, "modrelu": ModReluRNN}
 _NORMALISED = {"lstm": LayerNormLSTM, "gru": LayerNormGRU, "rnn": LayerNormRNN}
 
 
@@ -48,7 +49,7 @@ def make_cell(config: ModelConfig) -> Cell:
     elif config.cell == "gru":
         cell = GRU()
     else:
-        cell = ReluRNN() if config.activation == "relu" else RNN()
+        cell = _RNNS[config.activation]()
     if config.layer_norm:
         cell = _NORMALISED[config.cell](cell)
     if config.multiplicative:
