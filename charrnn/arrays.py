@@ -40,6 +40,11 @@ def relu(x: Array) -> Array:
     return np.maximum(x, 0) if isinstance(x, np.ndarray) else x.relu()
 
 
+def sign(x: Array) -> Array:
+    """-1, 0 or 1, element by element."""
+    return np.sign(x) if isinstance(x, np.ndarray) else x.sign()
+
+
 def minimum(x: Array, y: Array) -> Array:
     """The smaller of the two, element by element."""
     return np.minimum(x, y) if isinstance(x, np.ndarray) else x.minimum(y)

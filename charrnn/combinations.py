@@ -21,6 +21,8 @@ class Model(Protocol):
     @property
     def forget_bias(self) -> float: ...
     @property
+    def forget_gate(self) -> bool: ...
+    @property
     def init(self) -> str: ...
     @property
     def init_gain(self) -> float: ...
@@ -75,6 +77,11 @@ def check_initial(model: Model) -> None:
     if model.cell == "lstm" and model.forget_bias != _FORGET_BIAS and (is_biased or model.init == "chrono"):
         said = "--gate-bias" if is_biased else "--init chrono"
         raise UsageError(f"{said} and --forget-bias set the same bias", "give one of them")
+    if not model.forget_gate and (model.forget_bias != _FORGET_BIAS or model.init == "chrono"):
+        said = "--init chrono" if model.init == "chrono" else "--forget-bias"
+        raise UsageError(
+            f"{said} sets the bias of the forget gate, and with --no-forget-gate there is none", "leave one of them out"
+        )
     if model.init_gain != 1.0 and model.init not in ("orthogonal", "identity"):
         raise UsageError(
             f"--init-gain is {model.init_gain:g}, and --init {model.init} has no gain",

@@ -40,6 +40,11 @@ from tests.benchmarks.cells import FAMILY, measure
 B, I, H, T, V, L = 3, 5, 4, 6, 7, 2  # noqa: E741 - the letter the equations use
 VARIANTS: list[dict[str, Any]] = [
     {"cell": "rnn", "activation": "relu"},
+    {"cell": "rnn", "activation": "modrelu"},
+    {"cell": "rnn", "activation": "modrelu", "layer_norm": True, "multiplicative": True, "zoneout": 0.2},
+    {"forget_gate": False},
+    {"forget_gate": False, "peephole": True, "layer_norm": True, "multiplicative": True, "mogrifier": 1},
+    {"forget_gate": False, "zoneout": 0.2, "recurrent_dropout": 0.3},
     {"peephole": True},
     {"coupled": "tied"},
     {"coupled": "min"},
@@ -232,7 +237,8 @@ def test_training_makes_it_learn(variant: dict[str, Any]) -> None:
 @by_variant
 def test_untrained_weights_are_drawn_as_training_draws_them(variant: dict[str, Any]) -> None:
     """Gains are 1, biases 0 but for the forget gate's, all else of one spread: `model.initialise` and its twin."""
-    config = ModelConfig(hidden_size=64, embedding_size=48, forget_bias=1.5, **variant)
+    forget_bias = 1.5 if variant.get("forget_gate", True) else 1.0
+    config = ModelConfig(hidden_size=64, embedding_size=48, forget_bias=forget_bias, **variant)
     model = CharacterModel(config, V)
     model.initialise(torch.Generator().manual_seed(3))
     ours, theirs = untrained_arrays(config, V), model.numpy_arrays()
@@ -246,7 +252,9 @@ def test_untrained_weights_are_drawn_as_training_draws_them(variant: dict[str, A
                 assert float(ours[name].std()) == pytest.approx(float(array.std()), rel=0.35), name
         if "gain" in name:
             assert (array == 1).all()
-    if config.cell == "lstm":
+    if not config.forget_gate:
+        assert not theirs["layers.1.bias"].any()
+    elif config.cell == "lstm":
         start = 0 if config.coupled == "tied" else 64
         bias = theirs["layers.1.bias"]
         assert (bias[start : start + 64] == 1.5).all()
@@ -291,7 +299,7 @@ class _Overwritten(Network):
         h = h.copy()
         for unit, value in self.held.items():
             if unit.layer == layer:
-                h[:, unit.index] = np.arctanh(value) if self.config.activation == "relu" else value
+                h[:, unit.index] = np.arctanh(value) if self.config.activation != "tanh" else value
         return h
 
 
@@ -328,6 +336,11 @@ def test_a_relu_is_shown_and_held_as_its_tanh() -> None:
         with pytest.raises(UsageError) as caught:
             parse_clamp(said, config)
         assert "tanh(h)" in str(caught.value.hint)
+    modrelu = _config({"cell": "rnn", "activation": "modrelu"})
+    assert parse_clamp("L1.h2=-0.9", modrelu) == (Unit(1, "h", 2), -0.9)
+    with pytest.raises(UsageError) as caught:
+        parse_clamp("L1.h2=-1", modrelu)
+    assert "more than -1 to less than 1" in str(caught.value.hint)
     engine = Network(config, untrained_arrays(config, V))
     (taken,) = record(engine, [1, 2, 3], [(1, "h")])
     raw, _ = engine.record([1, 2, 3], engine.zero_state())
@@ -407,6 +420,22 @@ def test_coupled_and_capped_gates_by_hand() -> None:
         assert np.abs(state[1]).max() <= 1
 
 
+def test_without_a_forget_gate_the_memory_is_a_sum() -> None:
+    """From three blocks; with peepholes of i and o. It is the plain lstm whose forget gate stands open."""
+    cell, p, x, (h, c) = _arrays({"forget_gate": False, "peephole": True})
+    i, g, o = np.split(x @ p["weight_ih"].T + h @ p["weight_hh"].T + p["bias"], 3, 1)
+    new = c + _sigmoid(i + p["peephole_i"] * c) * np.tanh(g)
+    got = cell.step(p, x, (h, c))
+    np.testing.assert_allclose(got[1], new, atol=1e-12)
+    np.testing.assert_allclose(got[0], _sigmoid(o + p["peephole_o"] * new) * np.tanh(new), atol=1e-12)
+    assert set(p) == {"weight_ih", "weight_hh", "bias", "peephole_i", "peephole_o"}
+    cell, p, x, state = _arrays({"forget_gate": False})
+    whole = {name: np.insert(array, [H] * H, 0.0, 0) for name, array in p.items()}
+    whole["bias"][H : 2 * H] = 1000.0
+    for mine, theirs in zip(cell.step(p, x, state), make_cell(_config({})).step(whole, x, state), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-12)
+
+
 def test_a_relu_rnn_is_torchs_own() -> None:
     """torch.nn.RNNCell with nonlinearity relu."""
     cell = make_cell(_config({"cell": "rnn", "activation": "relu"}))
@@ -418,6 +447,20 @@ def test_a_relu_rnn_is_torchs_own() -> None:
         reference.bias_ih.copy_(p["bias"])
         reference.bias_hh.zero_()
     torch.testing.assert_close(cell.step(p, x, state)[0], reference(x, state[0]), rtol=0, atol=1e-14)
+
+
+def test_modrelu_by_hand() -> None:
+    """Worked out unit by unit; with its bias at 0 the network is linear."""
+    cell, p, x, (h,) = _arrays({"cell": "rnn", "activation": "modrelu"})
+    p["modrelu_bias"] = np.array([0.0, 0.5, -0.5, -100.0])
+    argument = x @ p["weight_ih"].T + h @ p["weight_hh"].T + p["bias"]
+    (got,) = cell.step(p, x, (h,))
+    for lane, unit in np.ndindex(B, H):
+        a, b = argument[lane, unit], p["modrelu_bias"][unit]
+        expected = 0.0 if abs(a) + b < 0 else a * (abs(a) + b) / abs(a)
+        assert got[lane, unit] == pytest.approx(expected, abs=1e-14)
+    p["modrelu_bias"][:] = 0
+    np.testing.assert_allclose(cell.step(p, x, (h,))[0], argument, atol=1e-14)
 
 
 def test_layer_normalisation_by_hand() -> None:
@@ -539,6 +582,11 @@ def test_a_mogrified_gru_keeps_its_memory_as_it_is() -> None:
         ({"cell": "rnn", "recurrent_dropout": 0.1}, "--recurrent-dropout does not go with --cell rnn"),
         ({"cell": "rnn", "mogrifier": 2}, "--mogrifier does not go with --cell rnn"),
         ({"mogrifier_rank": 3}, "--mogrifier-rank has no mogrifier"),
+        ({"cell": "gru", "forget_gate": False}, "--no-forget-gate does not go with --cell gru"),
+        ({"forget_gate": False, "coupled": "min"}, "--no-forget-gate does not go with --coupled min"),
+        ({"forget_gate": False, "init": "chrono"}, "--init chrono sets the bias of the forget gate"),
+        ({"forget_gate": False, "forget_bias": 2.0}, "--forget-bias sets the bias of the forget gate"),
+        ({"forget_gate": 0}, "--forget-gate is 0"),
         ({"coupled": "yes"}, "--coupled is 'yes'"),
         ({"zoneout": 1.0}, "--zoneout is 1.0"),
         ({"mogrifier": -1}, "--mogrifier is -1"),

@@ -132,9 +132,10 @@ def _set_gates(config: ModelConfig, cell: Cell, bias: Numbers, source: Source) -
         if "i" in cell.blocks:  # a coupled one has none of its own
             gate("i")[:] = -gate("f")
     elif config.gate_bias is not None:
-        gate(keeping)[:] = config.gate_bias
+        if keeping in cell.blocks:  # not without a forget gate
+            gate(keeping)[:] = config.gate_bias
         for block in ("i", "o"):
             if block in cell.blocks:
                 gate(block)[:] = -config.gate_bias
-    elif config.cell == "lstm":
+    elif config.cell == "lstm" and keeping in cell.blocks:
         gate("f")[:] = config.forget_bias

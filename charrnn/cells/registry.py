@@ -13,12 +13,14 @@ from charrnn.cells.lstm import (
     CappedPeepholeLSTM,
     CoupledLSTM,
     CoupledPeepholeLSTM,
+    LastingLSTM,
+    LastingPeepholeLSTM,
     PeepholeLSTM,
 )
 from charrnn.cells.mogrifier import Mogrifier
 from charrnn.cells.multiplicative import Multiplicative
 from charrnn.cells.noisy import RecurrentDropout, Zoneout
-from charrnn.cells.rnn import RNN, ReluRNN
+from charrnn.cells.rnn import RNN, ModReluRNN, ReluRNN
 from charrnn.config import ModelConfig
 
 PLAIN_CELLS: tuple[type[Cell], ...] = (LSTM, GRU, RNN)
@@ -32,6 +34,7 @@ _LSTMS: dict[tuple[str, bool], type[LSTM]] = {
     ("min", False): CappedLSTM,
     ("min", True): CappedPeepholeLSTM,
 }
+_RNNS: dict[str, type[RNN]] = {"tanh": RNN, "relu": ReluRNN, "modrelu": ModReluRNN}
 _NORMALISED = {"lstm": LayerNormLSTM, "gru": LayerNormGRU, "rnn": LayerNormRNN}
 
 
@@ -39,11 +42,14 @@ def make_cell(config: ModelConfig) -> Cell:
     """The cell that every layer of `config` steps with, in training."""
     cell: Cell
     if config.cell == "lstm":
-        cell = _LSTMS[config.coupled, config.peephole]()
+        if config.forget_gate:
+            cell = _LSTMS[config.coupled, config.peephole]()
+        else:
+            cell = LastingPeepholeLSTM() if config.peephole else LastingLSTM()
     elif config.cell == "gru":
         cell = GRU()
     else:
-        cell = ReluRNN() if config.activation == "relu" else RNN()
+        cell = _RNNS[config.activation]()
     if config.layer_norm:
         cell = _NORMALISED[config.cell](cell)
     if config.multiplicative:
@@ -83,6 +89,8 @@ def describe(config: ModelConfig) -> str:
 def _variants(config: ModelConfig) -> Iterator[str]:
     if config.activation != "tanh":
         yield config.activation
+    if not config.forget_gate:
+        yield "no forget gate"
     if config.peephole:
         yield "peepholes"
     if config.coupled != "off":

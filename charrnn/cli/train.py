@@ -97,6 +97,10 @@ def train(
     activation: Annotated[
         ActivationName | None, setting(ModelConfig, "activation", "--activation", panel=_CELL)
     ] = None,
+    forget_gate: Annotated[
+        bool | None,
+        setting(ModelConfig, "forget_gate", "--forget-gate/--no-forget-gate", panel=_CELL, shown="forget-gate"),
+    ] = None,
     peephole: Annotated[
         bool | None, setting(ModelConfig, "peephole", "--peephole/--no-peephole", panel=_CELL, shown="no-peephole")
     ] = None,
@@ -308,7 +312,7 @@ def train(
                     tie="tie", skip="skip",
                     variational_dropout="variational_dropout", input_dropout="input_dropout",
                     output_dropout="output_dropout", weight_drop="weight_drop", embedding_dropout="embedding_dropout",
-                    activation="activation", peephole="peephole",
+                    activation="activation", forget_gate="forget_gate", peephole="peephole",
                     coupled="coupled", layer_norm="layer_norm", zoneout="zoneout", zoneout_cell="zoneout_cell",
                     recurrent_dropout="recurrent_dropout", multiplicative="multiplicative", mogrifier="mogrifier",
                     mogrifier_rank="mogrifier_rank"),

@@ -31,6 +31,8 @@ FAMILY: dict[str, dict[str, Any]] = {
     "--cell gru": {"cell": "gru"},
     "--cell rnn": {"cell": "rnn"},
     "--cell rnn --activation relu": {"cell": "rnn", "activation": "relu"},
+    "--cell rnn --activation modrelu": {"cell": "rnn", "activation": "modrelu"},
+    "--no-forget-gate": {"forget_gate": False},
     "--peephole": {"peephole": True},
     "--coupled tied": {"coupled": "tied"},
     "--coupled min": {"coupled": "min"},
