@@ -40,9 +40,7 @@ def _bpc(nats: float | None) -> str:
     return "-" if nats is None else f"{nats / math.log(2):.4f} bpc ({nats:.4f} nats)"
 
 
-def summary(
-    path: str, checkpoint: Checkpoint, metrics: Sequence[Mapping[str, Any]] = ()
-) -> Iterator[RenderableType]:
+def summary(path: str, checkpoint: Checkpoint, metrics: Sequence[Mapping[str, Any]] = ()) -> Iterator[RenderableType]:
     """The pieces to print, from top to bottom; `metrics` are the lines of the run's metrics.jsonl, where it has one."""
     model, progress, corpus = checkpoint.model, checkpoint.progress, checkpoint.corpus
     shapes = {name: array.shape for name, array in checkpoint.parameters.items()}
