@@ -210,6 +210,11 @@ class TrainingConfig(Record):
     average: float = 0.05
     """What is validated, sampled and kept as best are the weights averaged over this share of the steps made so far, or
     of those still to come where they are fewer; 0 takes the weights as they are."""
+    average_after: int | None = None
+    """After this many validations in a row without a new best, the plain mean of the weights of all steps from there to
+    the end takes the place of what --average says; a new best does not end it."""
+    average_from: float | None = None
+    """The same from the first validation on after which this share of the budget is used, if not before."""
     precision: PrecisionName = "auto"
     """What products are made of: fp32; on NVIDIA GPUs also tf32 or fp16 (with scaled losses; weights, softmax, norms
     and updates stay fp32); on CPUs with AVX512-BF16 also bf16 (sums, state and weights stay fp32). auto takes the
@@ -234,6 +239,10 @@ class TrainingConfig(Record):
         between("--state-reset", self.state_reset, 0.0, 1.0)
         one_of("--optimizer", self.optimizer, get_args(OptimizerName))
         between("--average", self.average, 0.0, 1.0)
+        if self.average_after is not None:
+            positive_integer("--average-after", self.average_after)
+        if self.average_from is not None:
+            between("--average-from", self.average_from, 0.0, 1.0)
         one_of("--precision", self.precision, get_args(PrecisionName))
         one_of("--decay", self.decay, get_args(DecayName))
         positive = is_number(self.learning_rate) and self.learning_rate > 0

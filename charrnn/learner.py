@@ -100,7 +100,8 @@ class Learner:
         # bfloat16 has the range that an iteration on gradients of unknown size wants; fp16 does not.
         is_narrow = self._is_narrow or self.precision == "fp16"
         self._optimizer = make_optimizer(training, self._arrays, is_narrow=is_narrow, is_capturable=self.way != "host")
-        self._average = [array.detach().clone() for array in self._parameters] if training.average else []
+        is_averaged = training.average or training.average_after is not None or training.average_from is not None
+        self._average = [array.detach().clone() for array in self._parameters] if is_averaged else []
         self._random = torch.Generator(device).manual_seed(training.seed)
         self._scale = LossScale(device) if self.precision == "fp16" else None
         self._lanes = world.lanes(training.batch_size)

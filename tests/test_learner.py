@@ -17,6 +17,7 @@ from charrnn.graphs import record
 from charrnn.learner import Learner, Way, _choose_way
 from charrnn.outcome import NotFinite, Outcome
 from charrnn.precision import LossScale
+from charrnn.schedule import averaging_share
 
 T, B, V = 6, 7, 9
 CPU = torch.device("cpu")
@@ -154,6 +155,24 @@ def test_state_goes_out_and_in_in_the_middle(way: Way) -> None:
             learner.step(*window, 0.02)
         learners.append(learner)
     _assert_close(*learners, 0.0)
+
+
+def test_after_a_trigger_the_mean_of_the_weights_is_what_is_kept() -> None:
+    """With weights as they are before it; and training goes on from the weights, not from their mean."""
+    learner, plain = _learner(average=0.0, average_after=1), _learner(average=0.0)
+    seen: list[dict[str, Any]] = []
+    for n, window in enumerate(_windows(), start=1):
+        for each in (learner, plain):
+            each.step(*window, 0.02)
+        learner.average(averaging_share(TrainingConfig(average=0.0, average_after=1), n, 0.1 * n, 3 if n > 3 else None))
+        weights = {name: array.copy() for name, array in plain.model.numpy_arrays().items()}
+        seen.append(weights)
+        with learner.averaged():
+            kept = {name: array.copy() for name, array in learner.model.numpy_arrays().items()}
+        for name, array in kept.items():
+            wanted = np.mean([one[name] for one in seen[3:]], axis=0) if n > 3 else weights[name]
+            np.testing.assert_allclose(array, wanted, atol=1e-6)
+            np.testing.assert_array_equal(learner.model.numpy_arrays()[name], weights[name])
 
 
 def test_the_lanes_of_ranks_are_all_lanes_once() -> None:

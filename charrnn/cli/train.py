@@ -179,6 +179,13 @@ def train(
         float | None, setting(TrainingConfig, "final_learning_rate", "--final-lr", panel=_OPTIMISATION)
     ] = None,
     average: Annotated[float | None, setting(TrainingConfig, "average", "--average", panel=_OPTIMISATION)] = None,
+    average_after: Annotated[
+        int | None,
+        setting(TrainingConfig, "average_after", "--average-after", panel=_OPTIMISATION, metavar="VALIDATIONS"),
+    ] = None,
+    average_from: Annotated[
+        float | None, setting(TrainingConfig, "average_from", "--average-from", panel=_OPTIMISATION, metavar="SHARE")
+    ] = None,
     precision: Annotated[
         PrecisionName | None, setting(TrainingConfig, "precision", "--precision", panel=_OPTIMISATION)
     ] = None,
@@ -314,7 +321,7 @@ def train(
                        decay="decay", final_learning_rate="final_lr", average="average", precision="precision",
                        seed="seed", activation_penalty="activation_penalty", temporal_penalty="temporal_penalty",
                        orthogonal_penalty="orthogonal_penalty", l2="l2", clip_loss="clip_loss",
-                       random_bptt="random_bptt"),
+                       random_bptt="random_bptt", average_after="average_after", average_from="average_from"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),
