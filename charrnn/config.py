@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from charrnn.cell_variants import check_variants
-from charrnn.combinations import check_initial, check_wiring
+from charrnn.combinations import check_initial, check_schedule, check_wiring
 from charrnn.errors import UsageError
 from charrnn.records import Record
 from charrnn.values import between, is_number, one_of, positive_integer, require
@@ -23,7 +23,7 @@ SkipName = Literal["none", "residual", "dense", "sum"]
 ActivationName = Literal["tanh", "relu"]
 CouplingName = Literal["off", "tied", "min"]
 ClipLossName = Literal["mean", "sum"]
-OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
+OptimizerName = Literal["muon", "adamw", "schedule-free", "sgd", "rmsprop"]
 DecayName = Literal["cosine", "linear", "constant"]
 PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -180,8 +180,8 @@ class TrainingConfig(Record):
     """Share of windows that begin from the zero state instead of the carried one, so that the model stays sound
     wherever a text begins; 0 carries the state for ever."""
     optimizer: OptimizerName = "muon"
-    """muon (orthogonalised momentum for the layers' matrices, adamw for the rest), adamw, sgd (with momentum), or
-    rmsprop."""
+    """muon (orthogonalised momentum for the layers' matrices, adamw for the rest), adamw, schedule-free (adamw whose
+    rate need not fall, since an average of its own is validated and kept), sgd (with momentum), or rmsprop."""
     learning_rate: float = 1.2e-2
     """Peak learning rate."""
     muon_ratio: float = 0.33
@@ -191,9 +191,9 @@ class TrainingConfig(Record):
     momentum: float = 0.9
     """Momentum of sgd and rmsprop."""
     beta1: float = 0.9
-    """Decay of adamw's first moment."""
+    """Decay of adamw's first moment; under schedule-free the average's share in the weights that are trained."""
     beta2: float = 0.99
-    """Decay of adamw's second moment, and of rmsprop's."""
+    """Decay of adamw's second moment, of schedule-free's, and of rmsprop's."""
     weight_decay: float = 0.01
     """Decay of the weight matrices at each step, times the learning rate (decoupled in adamw; biases are spared)."""
     clip_norm: float = 1.0
@@ -204,7 +204,8 @@ class TrainingConfig(Record):
     warmup: int = 50
     """Steps over which the learning rate climbs to its peak."""
     decay: DecayName = "linear"
-    """How the learning rate falls from its peak over the budget: cosine, linear, or constant (does not fall)."""
+    """How the learning rate falls from its peak over the budget: cosine, linear, or constant (does not fall; so
+    under schedule-free)."""
     final_learning_rate: float = 0.0
     """Share of the peak learning rate that is left at the end of the budget."""
     average: float = 0.05
@@ -262,6 +263,7 @@ class TrainingConfig(Record):
         between("--temporal-penalty", self.temporal_penalty, 0.0, math.inf)
         between("--orthogonal-penalty", self.orthogonal_penalty, 0.0, math.inf)
         between("--l2", self.l2, 0.0, math.inf)
+        check_schedule(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

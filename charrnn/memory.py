@@ -24,7 +24,7 @@ def training_memory(
     `parts` is in how many the lanes are computed one after the other, or by processes of their own.
     """
     parameters = sum(math.prod(shape) for shape in parameter_shapes(model, vocabulary_size).values())
-    copies = {"muon": 4, "adamw": 4, "sgd": 3, "rmsprop": 4}[training.optimizer]
+    copies = {"muon": 4, "adamw": 4, "schedule-free": 5, "sgd": 3, "rmsprop": 4}[training.optimizer]
     cell = make_cell(model)
     kept = len(cell.state_names) + len(cell.gate_names)
     if not is_plain_in_training(model):

@@ -50,6 +50,7 @@ TRAINING: dict[str, dict[str, Any]] = {
     "orthogonal penalty": {"orthogonal_penalty": 0.01},
     "averages after a trigger": {"average_after": 1, "average": 0.0, "learning_rate": 10.0, "decay": "constant"},
     "averages from a share on": {"average_from": 0.3},
+    "schedule-free": {"optimizer": "schedule-free"},
     "random windows": {"random_bptt": True, "l2": 0.01},
     "l2 and a clip on the sum": {"l2": 0.01, "clip_loss": "sum", "clip_norm": 10.0, "optimizer": "adamw"},
 }

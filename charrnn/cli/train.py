@@ -350,9 +350,9 @@ def _budget(epochs: float | None, steps: int | None, minutes: float | None) -> B
 
 def _check(request: Request) -> None:
     """Bad values are found before any text is read."""
-    from charrnn.recipe import completed
+    from charrnn.recipe import completed, completed_training
 
     ModelConfig(**completed(request.model))
     DataConfig(**request.data)
-    TrainingConfig(**request.training)
+    TrainingConfig(**completed_training(request.training))
     RunConfig(**request.run)
