@@ -1,4 +1,4 @@
-"""Which settings of a model cannot go together, and what to do instead.
+"""Which settings cannot go together, and what to do instead.
 
 Each is refused with the reason rather than ignored. Knows settings by name. Refuses to know values out of bounds, which
 `config.py` checks first.
@@ -59,6 +59,16 @@ class Training(Protocol):
     def temporal_penalty(self) -> float: ...
     @property
     def orthogonal_penalty(self) -> float: ...
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def decay(self) -> str: ...
+    @property
+    def average(self) -> float: ...
+    @property
+    def average_after(self) -> int | None: ...
+    @property
+    def average_from(self) -> float | None: ...
 
 
 def check_initial(model: Model) -> None:
@@ -154,3 +164,22 @@ def check_together(model: Model, training: Training, *, parts: int = 1) -> None:
             "--freeze echo learns the decoder and nothing else, and under --tie its matrix is the embedding",
             "give one of the two settings",
         )
+
+
+def check_schedule(training: Training) -> None:
+    """Raises UsageError where an optimizer that needs neither a falling rate nor an average is given one."""
+    if training.optimizer != "schedule-free":
+        return
+    if training.decay != "constant":
+        raise UsageError(
+            f"--optimizer schedule-free averages in the place of a rate that falls, and --decay is {training.decay}",
+            "leave --decay out, or choose another --optimizer",
+        )
+    asked = {"": training.average, "-after": training.average_after, "-from": training.average_from}
+    for which, value in asked.items():
+        if value:
+            raise UsageError(
+                f"--optimizer schedule-free validates and keeps an average of its own: --average{which} {value:g} "
+                "would be one of an average",
+                "leave it out, or choose another --optimizer",
+            )

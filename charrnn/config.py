@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from charrnn.cell_variants import check_variants
-from charrnn.combinations import check_frozen, check_initial, check_wiring
+from charrnn.combinations import check_frozen, check_initial, check_schedule, check_wiring
 from charrnn.errors import UsageError
 from charrnn.records import Record
 from charrnn.values import between, is_number, one_of, positive_integer, require
@@ -23,7 +23,7 @@ SkipName = Literal["none", "residual", "dense", "sum"]
 ActivationName = Literal["tanh", "relu", "modrelu"]
 CouplingName = Literal["off", "tied", "min"]
 ClipLossName = Literal["mean", "sum"]
-OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
+OptimizerName = Literal["muon", "adamw", "schedule-free", "sgd", "rmsprop"]
 DecayName = Literal["cosine", "linear", "constant"]
 FreezeName = Literal["none", "recurrent", "echo"]
 PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
@@ -189,8 +189,8 @@ class TrainingConfig(Record):
     """Share of windows that begin from the zero state instead of the carried one, so that the model stays sound
     wherever a text begins; 0 carries the state for ever."""
     optimizer: OptimizerName = "muon"
-    """muon (orthogonalised momentum for the layers' matrices, adamw for the rest), adamw, sgd (with momentum), or
-    rmsprop."""
+    """muon (orthogonalised momentum for the layers' matrices, adamw for the rest), adamw, schedule-free (adamw whose
+    rate need not fall, since an average of its own is validated and kept), sgd (with momentum), or rmsprop."""
     learning_rate: float = 1.2e-2
     """Peak learning rate."""
     muon_ratio: float = 0.33
@@ -200,9 +200,9 @@ class TrainingConfig(Record):
     momentum: float = 0.9
     """Momentum of sgd and rmsprop."""
     beta1: float = 0.9
-    """Decay of adamw's first moment."""
+    """Decay of adamw's first moment; under schedule-free the average's share in the weights that are trained."""
     beta2: float = 0.99
-    """Decay of adamw's second moment, and of rmsprop's."""
+    """Decay of adamw's second moment, of schedule-free's, and of rmsprop's."""
     weight_decay: float = 0.01
     """Decay of the weight matrices at each step, times the learning rate (decoupled in adamw; biases are spared)."""
     clip_norm: float = 1.0
@@ -213,12 +213,18 @@ class TrainingConfig(Record):
     warmup: int = 50
     """Steps over which the learning rate climbs to its peak."""
     decay: DecayName = "linear"
-    """How the learning rate falls from its peak over the budget: cosine, linear, or constant (does not fall)."""
+    """How the learning rate falls from its peak over the budget: cosine, linear, or constant (does not fall; so
+    under schedule-free)."""
     final_learning_rate: float = 0.0
     """Share of the peak learning rate that is left at the end of the budget."""
     average: float = 0.05
     """What is validated, sampled and kept as best are the weights averaged over this share of the steps made so far, or
     of those still to come where they are fewer; 0 takes the weights as they are."""
+    average_after: int | None = None
+    """After this many validations in a row without a new best, the plain mean of the weights of all steps from there to
+    the end takes the place of what --average says; a new best does not end it."""
+    average_from: float | None = None
+    """The same from the first validation on after which this share of the budget is used, if not before."""
     precision: PrecisionName = "auto"
     """What products are made of: fp32; on NVIDIA GPUs also tf32 or fp16 (with scaled losses; weights, softmax, norms
     and updates stay fp32); on CPUs with AVX512-BF16 also bf16 (sums, state and weights stay fp32). auto takes the
@@ -246,6 +252,10 @@ class TrainingConfig(Record):
         between("--state-reset", self.state_reset, 0.0, 1.0)
         one_of("--optimizer", self.optimizer, get_args(OptimizerName))
         between("--average", self.average, 0.0, 1.0)
+        if self.average_after is not None:
+            positive_integer("--average-after", self.average_after)
+        if self.average_from is not None:
+            between("--average-from", self.average_from, 0.0, 1.0)
         one_of("--precision", self.precision, get_args(PrecisionName))
         one_of("--decay", self.decay, get_args(DecayName))
         positive = is_number(self.learning_rate) and self.learning_rate > 0
@@ -267,6 +277,7 @@ class TrainingConfig(Record):
         between("--l2", self.l2, 0.0, math.inf)
         one_of("--freeze", self.freeze, get_args(FreezeName))
         check_frozen(self)
+        check_schedule(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,6 +43,7 @@ from charrnn.optim import (
     load_optimizer_arrays,
     make_optimizer,
     optimizer_arrays,
+    optimizer_averages,
     optimizer_tensors,
     set_learning_rate,
 )
@@ -108,7 +109,9 @@ class Learner:
         # bfloat16 has the range that an iteration on gradients of unknown size wants; fp16 does not.
         is_narrow = self._is_narrow or self.precision == "fp16"
         self._optimizer = make_optimizer(training, self._trained, is_narrow=is_narrow, is_capturable=self.way != "host")
-        self._average = [array.detach().clone() for array in self._parameters] if training.average else []
+        is_averaged = training.average or training.average_after is not None or training.average_from is not None
+        self._average = [array.detach().clone() for array in self._parameters] if is_averaged else []
+        self._validated = self._average or optimizer_averages(self._optimizer, self._parameters)
         self._random = torch.Generator(device).manual_seed(training.seed)
         self._scale = LossScale(device) if self.precision == "fp16" else None
         self._lanes = world.lanes(training.batch_size)
@@ -278,7 +281,7 @@ class Learner:
     @torch.no_grad()
     def _exchange(self) -> None:
         # By value: a GPU's kernels want a layer's weights to stay side by side in memory.
-        for array, average in zip(self._parameters, self._average, strict=False):
+        for array, average in zip(self._parameters, self._validated, strict=False):
             kept = array.clone()
             array.copy_(average)
             average.copy_(kept)

@@ -25,7 +25,7 @@ def training_memory(
     """
     sizes = {name: math.prod(shape) for name, shape in parameter_shapes(model, vocabulary_size).items()}
     moved = sum(size for name, size in sizes.items() if is_trained(name, training.freeze))
-    copies = {"muon": 4, "adamw": 4, "sgd": 3, "rmsprop": 4}[training.optimizer]
+    copies = {"muon": 4, "adamw": 4, "schedule-free": 5, "sgd": 3, "rmsprop": 4}[training.optimizer]
     cell = make_cell(model)
     kept = len(cell.state_names) + len(cell.gate_names)
     if not is_plain_in_training(model):

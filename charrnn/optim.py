@@ -6,7 +6,7 @@ the learning rates are set from outside at each step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.optim.adamw import adamw as fused_adamw
 
 from charrnn.config import TrainingConfig
 from charrnn.fused.library import Update, find_library
+from charrnn.schedule_free import first_state, update
 
 _PREFIX = "optimizer."
 _EPSILON = 1e-8
@@ -35,8 +36,9 @@ def make_optimizer(
     """The optimizer of `config` for the arrays that learn; weight decay acts on matrices, biases are spared.
 
     muon: see `Rules`; the layers' matrices go by orthogonalised momentum, the rest by AdamW. adamw: Loshchilov & Hutter
-    2019 (arXiv 1711.05101, algorithm 2). rmsprop: Hinton's lecture 6e with momentum. `is_narrow` lets products be made
-    of bfloat16 numbers; `is_capturable`, where the rule is muon or adamw, keeps all that a step reads on the device.
+    2019 (arXiv 1711.05101, algorithm 2). schedule-free: see `schedule_free.py`. rmsprop: Hinton's lecture 6e with
+    momentum. `is_narrow` lets products be made of bfloat16 numbers; `is_capturable`, where the rule is one of the first
+    three, keeps all that a step reads on the device.
     """
     layers = [a for name, a in arrays.items() if config.optimizer == "muon" and _is_layers_matrix(name, a)]
     rest = [a for a in arrays.values() if not any(a is other for other in layers)]
@@ -51,7 +53,9 @@ def make_optimizer(
         groups.append({"params": [a for a in layers if len(a) == rows], "gates": rows // hidden, **muon})
         if others := [a for a in layers if len(a) != rows]:  # which no gate has a part of
             groups.append({"params": others, "gates": 1, **muon})
-    if config.optimizer in ("adamw", "muon"):
+    if config.optimizer == "schedule-free":
+        groups = [{**group, "rule": "schedule-free"} for group in groups]
+    if config.optimizer in ("adamw", "muon", "schedule-free"):
         return Rules(
             groups, lr=rate, betas=betas, cautious=config.cautious, is_narrow=is_narrow, is_capturable=is_capturable
         )
@@ -113,7 +117,9 @@ class Rules(torch.optim.Optimizer):
             chosen = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not chosen:
                 continue
-            if self.is_capturable:
+            if group["rule"] == "schedule-free":
+                self._schedule_free(group, chosen, [parameter.grad for parameter in chosen])
+            elif self.is_capturable:
                 rule = self._muon_on_device if group["rule"] == "muon" else self._adamw_on_device
                 rule(group, chosen, [parameter.grad for parameter in chosen])
             else:
@@ -121,6 +127,13 @@ class Rules(torch.optim.Optimizer):
                 for parameter in chosen:
                     one_by_one(group, parameter, parameter.grad)
         self.turn += 1
+
+    def _schedule_free(self, group: dict[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        rate, states = group["lr"], [self.state[array] for array in weights]
+        update(
+            states, weights, self._finite(gradients), rate=rate, betas=group["betas"], epsilon=_EPSILON,
+            weight_decay=group["weight_decay"], share=self._share(rate) if self.is_capturable else 1.0,
+        )  # fmt: skip
 
     def _adamw(self, group: dict[str, Any], weights: Tensor, gradient: Tensor) -> None:
         state = self.state[weights]
@@ -235,6 +248,8 @@ def _move(averages: list[Tensor], values: list[Tensor] | tuple[Tensor, ...], sha
 
 def _first_state(rule: str, weights: Tensor, *, is_capturable: bool = False) -> dict[str, Tensor]:
     """The state before the first update."""
+    if rule == "schedule-free":
+        return first_state(weights, weights.device if is_capturable else None)
     names = ("momentum_buffer", "direction") if rule == "muon" else ("exp_avg", "exp_avg_sq")
     step = torch.zeros((), device=weights.device if is_capturable else None)
     return {"step": step, **{name: torch.zeros_like(weights) for name in names}}
@@ -281,6 +296,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     """Every tensor that an update changes, but for the parameters."""
     return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+
+
+def optimizer_averages(optimizer: torch.optim.Optimizer, arrays: Sequence[Tensor]) -> list[Tensor]:
+    """The averages of `arrays` that the optimizer keeps to be validated; none, where it keeps none."""
+    return [optimizer.state[array]["x"] for array in arrays if "x" in optimizer.state.get(array, {})]
 
 
 def optimizer_arrays(

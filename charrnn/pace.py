@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charrnn.batches import Ring
-from charrnn.config import Budget
+from charrnn.config import Budget, TrainingConfig
+from charrnn.errors import UsageError
 from charrnn.reporting import RunConfig
+from charrnn.schedule import averaging_begins
 
 _VALIDATIONS = 20
 _FIRST_SHARE = 0.01
@@ -49,6 +51,8 @@ class Counters:
     """Of each validation: step, train nats, validation nats."""
     position: int | None = None
     """Characters that each lane has read; None in checkpoints from before windows could differ in length."""
+    averaging_since: int | None = None
+    """The step after which the plain mean of the weights began."""
 
     def read(self, window: int) -> int:
         """Characters that each lane has read; as many as `window` in every step where nobody counted."""
@@ -69,9 +73,32 @@ class Counters:
         self.validated_step = self.step
         return is_best
 
+    def trigger(self, training: TrainingConfig, fraction: float) -> bool:
+        """After a validation, with the share `fraction` of the budget used: whether averaging has begun just now."""
+        if self.averaging_since is not None or not averaging_begins(training, self.without_gain, fraction):
+            return False
+        self.averaging_since = self.step
+        return True
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+def check_trigger(training: TrainingConfig, run: RunConfig, held_out: int) -> None:
+    """Raises UsageError where averaging waits for what cannot come."""
+    if training.average_after is None:
+        return
+    if not held_out:
+        raise UsageError(
+            "--average-after waits for validations without a new best, and nothing is held out to validate on",
+            "give --average-from, or a --validation-fraction above 0",
+        )
+    if run.patience is not None and run.patience <= training.average_after:
+        raise UsageError(
+            f"--patience {run.patience} ends the run before --average-after {training.average_after} begins to average",
+            "make --patience larger, or leave it out",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from charrnn.checkpoint import Checkpoint
 from charrnn.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.presets import PRESETS, PresetName
-from charrnn.recipe import REFERENCE_SPEED, choose, default_budget, fit_to_corpus, validation_share
+from charrnn.recipe import REFERENCE_SPEED, choose, completed_training, default_budget, fit_to_corpus, validation_share
 from charrnn.reporting import RunConfig
 from charrnn.variants import OPTIONS, spelled
 
@@ -101,7 +101,7 @@ def plan_start(request: Request, characters: int, device: str, speed: float = RE
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
     budget = request.budget or default_budget(characters, device, speed)
     recipe = choose(characters, budget, device, speed, request.model)
-    training = replace(recipe.training, **request.training)
+    training = replace(recipe.training, **completed_training(request.training))
     fitted = fit_to_corpus(training, characters)
     notices = []
     if fitted != training:

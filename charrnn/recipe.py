@@ -115,6 +115,14 @@ def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_
     return known
 
 
+def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked of training, and what follows from it: schedule-free wants neither a falling rate nor averages."""
+    known = dict(asked)
+    if known.get("optimizer") == "schedule-free":
+        known = {"decay": "constant", "average": 0.0, **known}
+    return known
+
+
 def default_budget(characters: int, device: str, speed: float) -> Budget:
     """Ten minutes; on a GPU that would read the text again and again in them, as often as it helps."""
     if device == "cuda":

@@ -37,16 +37,34 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
     return config.learning_rate * warm * (floor + (1.0 - floor) * remaining) * length
 
 
-def averaging_share(config: TrainingConfig, step: int, progress: float) -> float:
+def averaging_begins(config: TrainingConfig, without_gain: int, progress: float) -> bool:
+    """Whether, after a validation, the plain mean of the weights is to begin: none of the last `without_gain` was best.
+
+    The trigger of Merity, Keskar & Socher 2018 (arXiv 1708.02182, section 3), with the latest time that Melis, Kocisky
+    & Blunsom 2020 (arXiv 1909.01792) set for it.
+    """
+    is_stuck = config.average_after is not None and without_gain >= config.average_after
+    return is_stuck or (config.average_from is not None and progress >= config.average_from)
+
+
+def averaging_share(config: TrainingConfig, step: int, progress: float, since: int | None = None) -> float:
     """How far the averaged weights go to the weights after `step` updates, when the share `progress` is used.
 
     The average covers a share of the steps made, so that a young one forgets its beginnings, and of those to come,
     since a learning rate that falls to zero averages by itself, and an old average would lag behind. It moves at every
     eighth step, which is smooth enough and costs nothing.
 
+    The plain mean of the weights after each step beyond `since` takes its place where that is given; the first of them
+    replaces what was averaged before. Where that may yet come and nothing is averaged till then, the weights are
+    followed from step to step.
+
     >>> averaging_share(TrainingConfig(average=0.1), step=240, progress=0.75)
     0.5
     """
+    if since is not None:
+        return 1.0 / (step - since) if step > since else 0.0
+    if not config.average:
+        return 1.0
     if step % _BETWEEN:
         return 0.0
     left = step * (1.0 - progress) / progress if progress else float(step)

@@ -30,7 +30,7 @@ from charrnn.feed import make_feed
 from charrnn.inference.engine import make_engine
 from charrnn.learner import Learner
 from charrnn.outcome import NotFinite
-from charrnn.pace import Counters, Pace
+from charrnn.pace import Counters, Pace, check_trigger
 from charrnn.plan import Plan
 from charrnn.runs import Run
 from charrnn.sampling import sample
@@ -38,7 +38,7 @@ from charrnn.schedule import averaging_share, learning_rate
 from charrnn.snapshot import environment, snapshot
 from charrnn.standing import finished, place, progress_of
 from charrnn.tally import Tally, load_tallies, tally_arrays
-from charrnn.windows import longest_window, window_length
+from charrnn.windows import spare_characters, window_length
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _MOST_ROLLBACKS = 10
@@ -72,11 +72,11 @@ class Trainer:
         self._world = world
         self._signal: int | None = None
         self._parts, self._counters = corpus.split(plan.data), Counters()
-        spare = longest_window(plan.training) - plan.training.bptt
-        self._ring = Ring(self._parts.train, plan.training.batch_size, plan.training.bptt, spare)
+        lanes, bptt, accumulate = plan.training.batch_size, plan.training.bptt, plan.run.accumulate
+        self._ring = Ring(self._parts.train, lanes, bptt, spare_characters(plan.training))
         self._pace = Pace(plan.budget, plan.run, self._ring, len(self._parts.validation))
+        check_trigger(plan.training, plan.run, len(self._parts.validation))
         self._prime = corpus.vocabulary.encode(plan.run.prime)
-        lanes, accumulate = plan.training.batch_size, plan.run.accumulate
         check_parts(lanes, world.size, accumulate)
         with devices.out_of_memory_explained(_SMALLER, device):
             self._learner = Learner(
@@ -158,7 +158,8 @@ class Trainer:
             tally.add(outcome.report, length / window)
         counters.advance(window, length)
         self._look()
-        self._learner.average(averaging_share(self._plan.training, counters.step, self._pace.fraction(counters)))
+        fraction, since = self._pace.fraction(counters), counters.averaging_since
+        self._learner.average(averaging_share(self._plan.training, counters.step, fraction, since))
 
     def _report(self) -> Iterator[Event]:
         """A line of metrics and a report of progress, when they are due."""
@@ -209,6 +210,8 @@ class Trainer:
             if not math.isfinite(nats):
                 raise self._divergence(nats, math.nan)
         is_best = counters.take(train_nats, nats)
+        if counters.trigger(self._plan.training, self._pace.fraction(counters)):
+            yield Notice(f"from step {counters.step:,} on the weights are averaged")
         self._since_validation.clear()
         self._append_metrics(
             {

@@ -43,6 +43,8 @@ OPTIONS = {
     "decay": "--decay",
     "final_learning_rate": "--final-lr",
     "average": "--average",
+    "average_after": "--average-after",
+    "average_from": "--average-from",
     "precision": "--precision",
     "seed": "--seed",
     "init": "--init",

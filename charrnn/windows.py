@@ -35,4 +35,9 @@ def window_length(config: TrainingConfig, step: int) -> int:
 
 def longest_window(config: TrainingConfig) -> int:
     """The most characters a window may have: 20 more than bptt, at most twice as many."""
-    return config.bptt + (min(_SPARE, config.bptt) if config.random_bptt else 0)
+    return config.bptt + spare_characters(config)
+
+
+def spare_characters(config: TrainingConfig) -> int:
+    """By how many a window may be longer than bptt."""
+    return min(_SPARE, config.bptt) if config.random_bptt else 0

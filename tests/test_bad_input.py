@@ -551,7 +551,7 @@ _VALUES: dict[str, dict[str, list[str]]] = {
     "train text.txt": {
         **dict.fromkeys(
             ("--layers", "--hidden", "--embedding", "--batch", "--bptt", "--steps", "--validate-every", "--log-every",
-             "--sample-length", "--patience", "--accumulate", "--threads"),
+             "--sample-length", "--patience", "--average-after", "--accumulate", "--threads"),
             _NOT_POSITIVE_INTEGERS,
         ),
         **dict.fromkeys(("--sample-every", "--warmup"), _NOT_COUNTS),
@@ -563,6 +563,7 @@ _VALUES: dict[str, dict[str, list[str]]] = {
         "--muon-ratio": _NEGATIVE,
         "--final-lr": [*_NOT_NUMBERS, "-1", "1.1"],
         "--average": [*_NOT_NUMBERS, "-1", "1.1"],
+        "--average-from": [*_NOT_NUMBERS, "-1", "1.1"],
         "--forget-bias": _NOT_NUMBERS,
     },
     "sample": {

@@ -17,6 +17,8 @@ from charrnn.graphs import record
 from charrnn.learner import Learner, Way, _choose_way
 from charrnn.outcome import NotFinite, Outcome
 from charrnn.precision import LossScale
+from charrnn.recipe import completed_training
+from charrnn.schedule import averaging_share
 
 T, B, V = 6, 7, 9
 CPU = torch.device("cpu")
@@ -28,7 +30,8 @@ def _model(cell: str = "lstm", dropout: float = 0.4) -> ModelConfig:
 
 
 def _learner(cell: str = "lstm", *, way: Way | None = None, accumulate: int = 1, **settings: Any) -> Learner:
-    training = TrainingConfig(batch_size=B, bptt=T, state_reset=0.3, **{"precision": "fp32", **settings})
+    asked = completed_training({"precision": "fp32", **settings})
+    training = TrainingConfig(batch_size=B, bptt=T, state_reset=0.3, **asked)
     return Learner(_model(cell), training, V, CPU, accumulate=accumulate, way=way)
 
 
@@ -61,7 +64,7 @@ def test_a_step_in_parts_is_the_step_in_one_piece(cell: str, accumulate: int) ->
     _assert_close(whole, parts, 1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "schedule-free", "sgd"])
 @pytest.mark.parametrize("clip", [0.0, 0.05])
 def test_a_step_that_asks_the_host_nothing_is_the_step_that_does(optimizer: str, clip: float) -> None:
     """The program that a GPU replays, run on a CPU: the graph's eager twin."""
@@ -98,7 +101,7 @@ def test_a_scaled_loss_gives_the_same_step(way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", ["host", "device"])
-@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "schedule-free", "sgd"])
 def test_steps_that_overflow_are_skipped_and_counted_until_the_scale_fits(way: Way, optimizer: str) -> None:
     """Weights and moments as they were, the norm not counted, the scale halved each time; then training goes on."""
     learner = _learner(way=way, optimizer=optimizer)
@@ -156,6 +159,40 @@ def test_state_goes_out_and_in_in_the_middle(way: Way) -> None:
     _assert_close(*learners, 0.0)
 
 
+def test_after_a_trigger_the_mean_of_the_weights_is_what_is_kept() -> None:
+    """With weights as they are before it; and training goes on from the weights, not from their mean."""
+    learner, plain = _learner(average=0.0, average_after=1), _learner(average=0.0)
+    seen: list[dict[str, Any]] = []
+    for n, window in enumerate(_windows(), start=1):
+        for each in (learner, plain):
+            each.step(*window, 0.02)
+        learner.average(averaging_share(TrainingConfig(average=0.0, average_after=1), n, 0.1 * n, 3 if n > 3 else None))
+        weights = {name: array.copy() for name, array in plain.model.numpy_arrays().items()}
+        seen.append(weights)
+        with learner.averaged():
+            kept = {name: array.copy() for name, array in learner.model.numpy_arrays().items()}
+        for name, array in kept.items():
+            wanted = np.mean([one[name] for one in seen[3:]], axis=0) if n > 3 else weights[name]
+            np.testing.assert_allclose(array, wanted, atol=1e-6)
+            np.testing.assert_array_equal(learner.model.numpy_arrays()[name], weights[name])
+
+
+def test_schedule_free_keeps_its_average_and_trains_on() -> None:
+    """What is validated is x; afterwards the weights are y again, and looking has changed nothing."""
+    learner, twin = (_learner(optimizer="schedule-free", warmup=0) for _ in range(2))
+    for n, window in enumerate(_windows()):
+        assert torch.equal(*(each.step(*window, 0.02).report for each in (learner, twin)))
+        learner.average(1.0 / (n + 1))  # there is nothing here to be moved
+        state = {name: array.copy() for name, array in learner.state().items()}
+        with learner.averaged():
+            for name, array in learner.model.numpy_arrays().items():
+                np.testing.assert_array_equal(array, state[f"optimizer.x.{name}"])
+                if n:
+                    assert (array != twin.model.numpy_arrays()[name]).any()
+    assert not [name for name in state if name.startswith("average.")]
+    _assert_close(learner, twin, 0.0)
+
+
 def test_the_lanes_of_ranks_are_all_lanes_once() -> None:
     """For every number of ranks: side by side, none left out, none twice, as equal as can be."""
     for size in range(1, B + 1):
@@ -193,7 +230,7 @@ def test_what_a_graph_cannot_do_is_not_recorded() -> None:
     assert _choose_way(TrainingConfig(random_bptt=True), CPU, World(0, 1)) == "host"
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "schedule-free"])
 def test_what_is_recorded_when_it_first_comes_is_what_is_replayed(
     monkeypatch: pytest.MonkeyPatch, optimizer: str
 ) -> None:

@@ -11,15 +11,18 @@ from torch import Tensor
 
 from charrnn import optim
 from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.errors import UsageError
 from charrnn.model import CharacterModel
 from charrnn.optim import (
     Rules,
     load_optimizer_arrays,
     make_optimizer,
     optimizer_arrays,
+    optimizer_averages,
     orthogonalised,
     set_learning_rate,
 )
+from charrnn.recipe import completed_training
 
 SHAPES = [(7, 5), (13,), (3, 41), (1,)]
 STEPS = 12
@@ -145,14 +148,68 @@ def test_muon_moves_the_layers_matrices_and_adamw_the_rest() -> None:
             torch.testing.assert_close(change.abs(), torch.ones_like(change), rtol=1e-4, atol=1e-4)
 
 
+def _schedule_free(**settings: Any) -> TrainingConfig:
+    return TrainingConfig(optimizer="schedule-free", decay="constant", average=0.0, **settings)
+
+
+@pytest.mark.parametrize("is_capturable", [False, True])
+def test_schedule_free_is_the_algorithm_of_the_paper(is_capturable: bool) -> None:
+    """Its lines, in float64, over steps at rates that differ; matrices decay, at y, and biases do not."""
+    model = CharacterModel(ModelConfig(num_layers=1, hidden_size=4, embedding_size=3), 5)
+    model.initialise(torch.Generator().manual_seed(0))
+    arrays = model.arrays()
+    beta1, beta2, decay, start = 0.8, 0.97, 0.3, {name: a.detach().double() for name, a in arrays.items()}
+    optimizer = make_optimizer(
+        _schedule_free(beta1=beta1, beta2=beta2, weight_decay=decay), arrays, is_capturable=is_capturable
+    )
+    rates = [0.01, 0.02, 0.03, 0.03, 0.03, 0.03, 0.015]
+    for t, rate in enumerate(rates):
+        set_learning_rate(optimizer, rate)
+        for n, array in enumerate(arrays.values()):
+            array.grad = _random(*array.shape, seed=10 * t + n)
+        optimizer.step()
+    averages = optimizer_averages(optimizer, list(arrays.values()))
+    for n, (name, array) in enumerate(arrays.items()):
+        x, z, v, weights = start[name], start[name], torch.zeros_like(start[name]), 0.0
+        for t, rate in enumerate(rates):
+            y = (1 - beta1) * z + beta1 * x
+            g = _random(*array.shape, seed=10 * t + n).double()
+            v = beta2 * v + (1 - beta2) * g**2
+            step = g / ((v / (1 - beta2 ** (t + 1))).sqrt() + 1e-8)
+            z = z - rate * step - rate * (decay if array.dim() > 1 else 0.0) * y
+            weights += rate**2
+            c = rate**2 / weights
+            x = (1 - c) * x + c * z
+        torch.testing.assert_close(averages[n].double(), x, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(array.detach().double(), (1 - beta1) * z + beta1 * x, rtol=1e-5, atol=1e-6)
+
+
+def test_only_schedule_free_keeps_averages() -> None:
+    """The others have none, and it takes neither a falling rate nor averages of averages."""
+    arrays = CharacterModel(ModelConfig(num_layers=1, hidden_size=4, embedding_size=3), 5).arrays()
+    assert optimizer_averages(make_optimizer(TrainingConfig(), arrays), list(arrays.values())) == []
+    for settings, said in (
+        ({"decay": "linear"}, "--decay is linear"),
+        ({"average": 0.1}, "--average 0.1"),
+        ({"average_after": 2}, "--average-after 2"),
+        ({"average_from": 0.5}, "--average-from 0.5"),
+    ):
+        chosen = completed_training({"optimizer": "schedule-free", **settings})
+        with pytest.raises(UsageError, match=said):
+            TrainingConfig(**chosen)
+    assert TrainingConfig(**completed_training({"optimizer": "schedule-free"})) == _schedule_free()
+    assert completed_training({"optimizer": "adamw"}) == {"optimizer": "adamw"}
+
+
 @pytest.mark.parametrize("cautious", [False, True])
-@pytest.mark.parametrize("name", ["muon", "adamw"])
+@pytest.mark.parametrize("name", ["muon", "adamw", "schedule-free"])
 def test_a_step_with_found_inf_changes_nothing(name: str, cautious: bool) -> None:
     """Neither weights nor moments, even where it is the first; the next good step is made."""
     model = CharacterModel(ModelConfig(num_layers=1, hidden_size=4, embedding_size=3), 5)
     model.initialise(torch.Generator().manual_seed(0))
     arrays = model.arrays()
-    optimizer = make_optimizer(TrainingConfig(optimizer=name, cautious=cautious), arrays, is_capturable=True)  # type: ignore[arg-type]
+    config = TrainingConfig(**completed_training({"optimizer": name, "cautious": cautious}))
+    optimizer = make_optimizer(config, arrays, is_capturable=True)
     assert isinstance(optimizer, Rules)
     before = {key: array.detach().clone() for key, array in arrays.items()}
     for array in arrays.values():
@@ -171,13 +228,15 @@ def test_a_step_with_found_inf_changes_nothing(name: str, cautious: bool) -> Non
     assert all(not torch.equal(array.detach(), before[key]) for key, array in arrays.items())
 
 
+@pytest.mark.parametrize("name", ["muon", "schedule-free"])
 @pytest.mark.parametrize("is_compiled", [True, False])
-def test_a_rate_beyond_all_bounds_is_no_crash(is_compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_beyond_all_bounds_is_no_crash(is_compiled: bool, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The weights become useless, which the run finds and reports; the update itself does not fail."""
     if not is_compiled:
         monkeypatch.setattr(optim, "find_library", lambda: None)
     arrays = CharacterModel(ModelConfig(num_layers=1, hidden_size=4, embedding_size=3), 5).arrays()
-    optimizer = make_optimizer(TrainingConfig(learning_rate=1e200, weight_decay=1e200), arrays)
+    asked = {"optimizer": name, "learning_rate": 1e200, "weight_decay": 1e200}
+    optimizer = make_optimizer(TrainingConfig(**completed_training(asked)), arrays)
     before = {name: array.detach().clone() for name, array in arrays.items()}
     for array in arrays.values():
         array.grad = torch.ones_like(array)
@@ -186,7 +245,7 @@ def test_a_rate_beyond_all_bounds_is_no_crash(is_compiled: bool, monkeypatch: py
 
 
 @pytest.mark.parametrize("cautious", [False, True])
-@pytest.mark.parametrize("name", ["muon", "adamw"])
+@pytest.mark.parametrize("name", ["muon", "adamw", "schedule-free"])
 def test_a_capturable_step_is_the_plain_one(name: str, cautious: bool) -> None:
     """What a graph replays beside what the host computes, with steps in between that are skipped."""
     results = []
@@ -194,7 +253,8 @@ def test_a_capturable_step_is_the_plain_one(name: str, cautious: bool) -> None:
         model = CharacterModel(ModelConfig(num_layers=2, hidden_size=8, embedding_size=3), 5)
         model.initialise(torch.Generator().manual_seed(0))
         arrays = model.arrays()
-        config = TrainingConfig(optimizer=name, cautious=cautious, weight_decay=0.3)  # type: ignore[arg-type]
+        asked = {"optimizer": name, "cautious": cautious, "weight_decay": 0.3}
+        config = TrainingConfig(**completed_training(asked))
         optimizer = make_optimizer(config, arrays, is_capturable=is_capturable)
         assert isinstance(optimizer, Rules)
         for step in range(7):

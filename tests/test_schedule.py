@@ -11,9 +11,10 @@ import pytest
 from charrnn import schedule
 from charrnn.batches import Ring
 from charrnn.config import Budget, TrainingConfig
-from charrnn.pace import Counters, Pace
+from charrnn.errors import UsageError
+from charrnn.pace import Counters, Pace, check_trigger
 from charrnn.reporting import RunConfig
-from charrnn.schedule import learning_rate
+from charrnn.schedule import averaging_share, learning_rate
 
 
 def test_the_examples_in_the_docstring() -> None:
@@ -100,3 +101,48 @@ def test_patience_ends_a_run() -> None:
     pace = _pace(Budget(steps=1000), patience=3)
     assert not pace.is_over(Counters(step=10, without_gain=2))
     assert pace.is_over(Counters(step=10, without_gain=3))
+
+
+def test_averaging_begins_once_and_no_new_best_ends_it() -> None:
+    """At the second validation in a row without gain, or after a share of the budget, whichever comes first."""
+    config = TrainingConfig(average_after=2, average_from=0.8)
+    counters, begun = Counters(), []
+    for step, nats in enumerate([3.0, 2.0, 2.5, 2.0, 1.0, 2.0, 2.0], start=1):
+        counters.step = step
+        counters.take(None, nats)
+        begun.append(counters.trigger(config, 0.1 * step))
+        if step >= 4:
+            assert counters.averaging_since == 4
+    assert begun == [False, False, False, True, False, False, False]
+    assert (counters.best_nats, counters.best_step) == (1.0, 5)
+    late = Counters(step=9)
+    late.take(None, 1.0)
+    assert [late.trigger(config, fraction) for fraction in (0.79, 0.8, 0.9)] == [False, True, False]
+    assert not Counters(without_gain=99).trigger(TrainingConfig(), 1.0)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.3])
+def test_a_triggered_average_is_the_plain_mean_of_what_came_after(average: float) -> None:
+    """Moved by the shares, a number becomes the mean of its values since; before, it follows as --average says."""
+    config = TrainingConfig(average=average, average_after=3)
+    values = np.random.default_rng(0).normal(size=31)
+    averaged = values[0]
+    for step in range(1, 31):
+        since = 13 if step > 13 else None
+        averaged += averaging_share(config, step, step / 40, since) * (values[step] - averaged)
+        if since is not None:
+            assert averaged == pytest.approx(values[14 : step + 1].mean())
+        elif not average:
+            assert averaged == pytest.approx(values[step])
+    assert averaging_share(config, 13, 0.3, since=13) == 0.0
+
+
+def test_a_trigger_that_cannot_come_is_refused() -> None:
+    """Where nothing is validated, and where patience ends before it."""
+    check_trigger(TrainingConfig(), RunConfig(patience=1), 0)
+    check_trigger(TrainingConfig(average_after=3), RunConfig(patience=4), 10)
+    check_trigger(TrainingConfig(average_from=0.5), RunConfig(), 0)
+    with pytest.raises(UsageError, match="nothing is held out"):
+        check_trigger(TrainingConfig(average_after=3), RunConfig(), 0)
+    with pytest.raises(UsageError, match="--patience 3"):
+        check_trigger(TrainingConfig(average_after=3), RunConfig(patience=3), 10)

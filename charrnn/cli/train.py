@@ -187,6 +187,13 @@ def train(
         float | None, setting(TrainingConfig, "final_learning_rate", "--final-lr", panel=_OPTIMISATION)
     ] = None,
     average: Annotated[float | None, setting(TrainingConfig, "average", "--average", panel=_OPTIMISATION)] = None,
+    average_after: Annotated[
+        int | None,
+        setting(TrainingConfig, "average_after", "--average-after", panel=_OPTIMISATION, metavar="VALIDATIONS"),
+    ] = None,
+    average_from: Annotated[
+        float | None, setting(TrainingConfig, "average_from", "--average-from", panel=_OPTIMISATION, metavar="SHARE")
+    ] = None,
     precision: Annotated[
         PrecisionName | None, setting(TrainingConfig, "precision", "--precision", panel=_OPTIMISATION)
     ] = None,
@@ -324,7 +331,8 @@ def train(
                        decay="decay", final_learning_rate="final_lr", average="average", precision="precision",
                        seed="seed", activation_penalty="activation_penalty", temporal_penalty="temporal_penalty",
                        orthogonal_penalty="orthogonal_penalty", l2="l2", clip_loss="clip_loss",
-                       random_bptt="random_bptt", freeze="freeze"),
+                       random_bptt="random_bptt", average_after="average_after", average_from="average_from",
+                       freeze="freeze"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),
@@ -354,8 +362,8 @@ def _budget(epochs: float | None, steps: int | None, minutes: float | None) -> B
 def _check(request: Request) -> None:
     """Bad values are found before any text is read."""
     from charrnn.combinations import check_together
-    from charrnn.recipe import completed
+    from charrnn.recipe import completed, completed_training
 
     DataConfig(**request.data)
-    model, training = ModelConfig(**completed(request.model)), TrainingConfig(**request.training)
+    model, training = ModelConfig(**completed(request.model)), TrainingConfig(**completed_training(request.training))
     check_together(model, training, parts=RunConfig(**request.run).accumulate)
