@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from charrnn.cells.batchnorm import BatchNormGRU, BatchNormLSTM, BatchNormRNN
 from charrnn.cells.cell import Cell
 from charrnn.cells.gru import GRU
 from charrnn.cells.layernorm import LayerNormGRU, LayerNormLSTM, LayerNormRNN
@@ -33,6 +34,7 @@ _LSTMS: dict[tuple[str, bool], type[LSTM]] = {
     ("min", True): CappedPeepholeLSTM,
 }
 _NORMALISED = {"lstm": LayerNormLSTM, "gru": LayerNormGRU, "rnn": LayerNormRNN}
+_BATCH_NORMALISED = {"lstm": BatchNormLSTM, "gru": BatchNormGRU, "rnn": BatchNormRNN}
 
 
 def make_cell(config: ModelConfig) -> Cell:
@@ -46,6 +48,8 @@ def make_cell(config: ModelConfig) -> Cell:
         cell = ReluRNN() if config.activation == "relu" else RNN()
     if config.layer_norm:
         cell = _NORMALISED[config.cell](cell)
+    if config.batch_norm:
+        cell = _BATCH_NORMALISED[config.cell](cell)
     if config.multiplicative:
         cell = Multiplicative(cell)
     if config.mogrifier:
@@ -89,6 +93,8 @@ def _variants(config: ModelConfig) -> Iterator[str]:
         yield {"tied": "coupled gates", "min": "capped input gates"}[config.coupled]
     if config.layer_norm:
         yield "layer norm"
+    if config.batch_norm:
+        yield "batch norm"
     if config.multiplicative:
         yield "multiplicative states"
     if config.mogrifier:
