@@ -19,7 +19,8 @@ Array: TypeAlias = Any
 
 Arrays: TypeAlias = Mapping[str, Array]
 
-_EPSILON = 1e-5
+EPSILON = 1e-5
+"""Added to every variance that something is divided by the root of."""
 
 
 def sigmoid(x: Array) -> Array:
@@ -69,10 +70,21 @@ def normalised(x: Array, gain: Array) -> Array:
     as in their code.
     """
     if not isinstance(x, np.ndarray):
-        return sys.modules["torch"].layer_norm(x, x.shape[-1:], gain, None, _EPSILON)
+        return sys.modules["torch"].layer_norm(x, x.shape[-1:], gain, None, EPSILON)
     centred = x - x.mean(-1, keepdims=True)
     variance = (centred * centred).mean(-1, keepdims=True)
-    return centred / np.sqrt(variance + x.dtype.type(_EPSILON)) * gain
+    return centred / np.sqrt(variance + x.dtype.type(EPSILON)) * gain
+
+
+def batch_normalised(x: Array, statistics: Array, gain: Array) -> Array:
+    """`x` (..., R) less the mean, by the deviation of `statistics` (2, R: mean and variance), times `gain` (R,).
+
+    In a step of training what stands there is no array (`measured.Measured`) and does it by the lanes' own.
+    """
+    if hasattr(statistics, "normalise"):
+        return statistics.normalise(x, gain)
+    mean, variance = statistics
+    return (x - mean) * (gain / (variance + EPSILON) ** 0.5)
 
 
 def split(x: Array, parts: int) -> tuple[Array, ...]:

@@ -16,6 +16,7 @@ VARIANTS = {
     "peephole": "--peephole",
     "coupled": "--coupled",
     "layer_norm": "--layer-norm",
+    "batch_norm": "--batch-norm",
     "zoneout": "--zoneout",
     "zoneout_cell": "--zoneout-cell",
     "recurrent_dropout": "--recurrent-dropout",
@@ -47,7 +48,7 @@ def check_variants(config: Any) -> None:
     """Raises UsageError where a value is not one, or does not go with the others."""
     one_of("--activation", config.activation, ("tanh", "relu", "modrelu"))
     one_of("--coupled", config.coupled, ("off", "tied", "min"))
-    for name in ("forget_gate", "peephole", "layer_norm", "multiplicative"):
+    for name in ("forget_gate", "peephole", "layer_norm", "batch_norm", "multiplicative"):
         require(isinstance(getattr(config, name), bool), VARIANTS[name], getattr(config, name), "true or false")
     for name in ("zoneout", "zoneout_cell", "recurrent_dropout"):
         between(VARIANTS[name], getattr(config, name), 0.0, 1.0, high_included=False)
@@ -65,5 +66,7 @@ def check_variants(config: Any) -> None:
             f"--no-forget-gate does not go with --coupled {config.coupled}: there is no forget gate to go with",
             "leave one of them out",
         )
+    if config.layer_norm and config.batch_norm:
+        raise UsageError("--layer-norm and --batch-norm normalise the same products", "give one of them")
     if config.mogrifier_rank and not config.mogrifier:
         raise UsageError("--mogrifier-rank has no mogrifier to go with", "give it rounds with --mogrifier")

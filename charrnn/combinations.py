@@ -35,6 +35,8 @@ class Model(Protocol):
     @property
     def layer_norm(self) -> bool: ...
     @property
+    def batch_norm(self) -> bool: ...
+    @property
     def multiplicative(self) -> bool: ...
     @property
     def num_layers(self) -> int: ...
@@ -51,6 +53,8 @@ class Model(Protocol):
 class Training(Protocol):
     """The same of how a model is trained."""
 
+    @property
+    def batch_size(self) -> int: ...
     @property
     def freeze(self) -> str: ...
     @property
@@ -107,9 +111,10 @@ def _check_radius(model: Model) -> None:
     """Raises UsageError where a recurrent matrix's radius is set twice, or is not that of the recurrence."""
     if model.init_gain != 1.0:
         raise UsageError("--spectral-radius and --init-gain set the same factor", "give one of them")
-    if model.layer_norm:
+    if model.layer_norm or model.batch_norm:
+        said = "--layer-norm" if model.layer_norm else "--batch-norm"
         raise UsageError(
-            "--spectral-radius scales what --layer-norm brings back to one scale", "give one of the two settings"
+            f"--spectral-radius scales what {said} brings back to one scale", "give one of the two settings"
         )
     if model.multiplicative:
         raise UsageError(
@@ -163,6 +168,16 @@ def check_together(model: Model, training: Training, *, parts: int = 1) -> None:
         raise UsageError(
             "--freeze echo learns the decoder and nothing else, and under --tie its matrix is the embedding",
             "give one of the two settings",
+        )
+    if model.batch_norm and training.batch_size < 2:
+        raise UsageError(
+            "--batch-norm has nothing to normalise over: there is one lane, which is its own mean",
+            "use --batch 2 or more (and a text that is long enough for it), or --layer-norm",
+        )
+    if model.batch_norm and parts > 1:
+        raise UsageError(
+            f"--batch-norm is over all lanes at once, and a step in {parts} pieces would know only each piece's own",
+            "leave --accumulate out and use one process, or use --layer-norm",
         )
 
 

@@ -96,6 +96,8 @@ class ModelConfig(Record):
     """How the lstm's input gate i goes with its forget gate f: off (free), tied (i = 1 - f), or min (at most 1 - f)."""
     layer_norm: bool = False
     """Normalise what the units are fed over the layer, at every step; of an lstm also the memory its output sees."""
+    batch_norm: bool = False
+    """The same over the lanes; outside training by running averages of the lanes' means and variances."""
     zoneout: float = 0.0
     """Share of the units whose output h keeps its value of the step before, drawn anew in every step of training."""
     zoneout_cell: float = 0.0

@@ -35,6 +35,7 @@ from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.device import require_memory
 from charrnn.distributed import ALONE, World
 from charrnn.graphs import record
+from charrnn.measured import Running
 from charrnn.memory import training_memory
 from charrnn.model import CharacterModel
 from charrnn.noise import Noise, draw_noise
@@ -109,8 +110,11 @@ class Learner:
         # bfloat16 has the range that an iteration on gradients of unknown size wants; fp16 does not.
         is_narrow = self._is_narrow or self.precision == "fp16"
         self._optimizer = make_optimizer(training, self._trained, is_narrow=is_narrow, is_capturable=self.way != "host")
+        self._running = Running(self._arrays, device)
+        # Statistics are averaged as the weights are that they were measured of.
+        self._averaged = {**self._trained, **self._running.arrays}
         is_averaged = training.average or training.average_after is not None or training.average_from is not None
-        self._average = [array.detach().clone() for array in self._parameters] if is_averaged else []
+        self._average = [array.detach().clone() for array in self._averaged.values()] if is_averaged else []
         self._validated = self._average or optimizer_averages(self._optimizer, self._parameters)
         self._random = torch.Generator(device).manual_seed(training.seed)
         self._scale = LossScale(device) if self.precision == "fp16" else None
@@ -175,11 +179,18 @@ class Learner:
         """Every tensor that a step changes."""
         scale = self._scale.tensors() if self._scale else []
         carry = [array for layer in self._carry for array in layer]
-        return [*self._parameters, *optimizer_tensors(self._optimizer), *scale, *carry, self._report]
+        return [
+            *self._parameters,
+            *optimizer_tensors(self._optimizer),
+            *scale,
+            *carry,
+            *self._running.tensors(),
+            self._report,
+        ]
 
     def _update(self, inputs: Tensor, targets: Tensor) -> None:
         """A step: gradients, their norm, the update, and the report of it."""
-        loss, carry = self._backward(inputs, targets)
+        loss, carry, noise = self._backward(inputs, targets)
         scale = self._scale.scale if self._scale else 1.0
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         assert len(gradients) == len(self._parameters)
@@ -202,6 +213,7 @@ class Learner:
             if self.way != "host":
                 self._optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
             self._optimizer.step()
+            self._running.update(noise.measured, is_bad)
         if self._scale:
             self._scale.update(is_bad.float())  # in place: nothing above may come after it
         for ours, new in zip(self._carry, carry, strict=True):
@@ -210,8 +222,9 @@ class Learner:
         reported = torch.where(is_overflow, torch.zeros_like(norm), norm)
         self._report.copy_(torch.stack((loss, reported, (reported > threshold).float(), is_overflow.float())))
 
-    def _backward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, StackState]:
-        """Gradients of the mean loss over all lanes, scaled; this process's part of the loss, and the state after."""
+    def _backward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, StackState, Noise]:
+        """Gradients of the mean loss over all lanes, scaled; this process's part of the loss, the state after, and the
+        noise there was."""
         config, training = self._config, self._training
         all_lanes = training.batch_size
         noise = draw_noise(
@@ -234,11 +247,11 @@ class Learner:
             losses.append(share.detach())
             after.append(carry)
         if len(after) == 1:
-            return losses[0], after[0]
+            return losses[0], after[0], noise
         joined = tuple(
             tuple(torch.cat(arrays) for arrays in zip(*layers, strict=True)) for layers in zip(*after, strict=True)
         )
-        return torch.stack(losses).sum(), joined
+        return torch.stack(losses).sum(), joined, noise
 
     def _part(
         self, inputs: Tensor, targets: Tensor, state: StackState, noise: Noise, part: slice
@@ -267,7 +280,7 @@ class Learner:
     def average(self, share: float) -> None:
         """Moves the averaged weights by `share` (0 to 1) of the way to the weights as they are."""
         if self._average and share:
-            torch._foreach_lerp_(self._average, [array.detach() for array in self._parameters], share)
+            torch._foreach_lerp_(self._average, [array.detach() for array in self._averaged.values()], share)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -281,7 +294,7 @@ class Learner:
     @torch.no_grad()
     def _exchange(self) -> None:
         # By value: a GPU's kernels want a layer's weights to stay side by side in memory.
-        for array, average in zip(self._parameters, self._validated, strict=False):
+        for array, average in zip(self._averaged.values(), self._validated, strict=False):
             kept = array.clone()
             array.copy_(average)
             average.copy_(kept)
@@ -302,8 +315,9 @@ class Learner:
             **carry,
             **{
                 f"{_AVERAGE}{name}": average.cpu().numpy()
-                for name, average in zip(self._trained, self._average, strict=False)
+                for name, average in zip(self._averaged, self._average, strict=False)
             },
+            **self._running.state(),
             **({_SCALE: self._scale.to_numpy()} if self._scale else {}),
             _STEPS: np.array([self._steps], np.int64),
             _RANDOM: self._random.get_state().numpy(),
@@ -318,8 +332,9 @@ class Learner:
                 saved = state[f"{_CARRY}{number}.{name}"]
                 whole = (self._training.batch_size, *array.shape[1:])
                 array.copy_(_like(saved, whole)[self._lanes])
-        for name, average in zip(self._trained, self._average, strict=False):
+        for name, average in zip(self._averaged, self._average, strict=False):
             average.copy_(_like(state[f"{_AVERAGE}{name}"], average.shape))
+        self._running.load(state)
         if self._scale:
             self._scale.load(state[_SCALE])
         if _STEPS in state:

@@ -20,13 +20,16 @@ Shape letters: T window, B lanes, I inputs, H hidden size, G gates, V vocabulary
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from charrnn.cells.parameters import is_statistic
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
+from charrnn.measured import Measured
 from charrnn.wiring import input_sizes
 
 _LEVELS = 1 << 16  # sixteen random bits decide on a number
@@ -48,6 +51,9 @@ class Noise(NamedTuple):
     """For each layer, the factors (G H, H) of its recurrent matrix."""
     characters: Tensor | None = None
     """(V, 1): the factors of the embedding."""
+    measured: tuple[Mapping[str, Measured], ...] = ()
+    """For each layer, what stands in the place of its running statistics, by their names: lanes are normalised by those
+    they happen to be with. None outside training, and where nothing is normalised so."""
 
     def of_lanes(self, lanes: slice) -> Noise:
         """The part of some lanes; what holds for all of them stays."""
@@ -97,7 +103,9 @@ def draw_noise(
     characters = None
     if model.embedding_dropout:
         characters = draw_factors(generator, model.embedding_dropout, (vocabulary_size, 1))
-    return Noise(masks, kept, inside, inputs, recurrent, characters)
+    named = [name for name in make_cell(model).shapes(H, H) if is_statistic(name)]
+    measured = tuple({name: Measured() for name in named} for _ in range(model.num_layers)) if named else ()
+    return Noise(masks, kept, inside, inputs, recurrent, characters, measured)
 
 
 def variational_rates(model: ModelConfig) -> list[float]:

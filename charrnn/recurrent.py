@@ -22,11 +22,13 @@ from torch.nn.functional import embedding as gather
 from charrnn.cells.cell import Cell, State
 from charrnn.cells.gru import GRU
 from charrnn.cells.lstm import LSTM
+from charrnn.cells.parameters import is_trained
 from charrnn.cells.registry import PLAIN_CELLS
 from charrnn.cells.rnn import RNN, ReluRNN
 from charrnn.config import ModelConfig
 from charrnn.factors import Factor
 from charrnn.fused.recurrence import Buffers, is_available, run_window
+from charrnn.measured import Measured
 from charrnn.noise import QUIET, Noise, mask_scale
 from charrnn.wiring import decoder_input, input_sizes, layer_input, needs_embedding
 
@@ -130,7 +132,9 @@ class LoopedLayer(Layer):
         self.cell = cell
         shapes = cell.shapes(input_size, hidden_size)
         self._memory = Buffers()
-        self._own = nn.ParameterDict({name: nn.Parameter(torch.empty(shape)) for name, shape in shapes.items()})
+        self._own = nn.ParameterDict(
+            {name: nn.Parameter(torch.empty(shape), requires_grad=is_trained(name)) for name, shape in shapes.items()}
+        )
 
     def arrays(self) -> Mapping[str, nn.Parameter]:
         """The parameters under the cell's names for them."""
@@ -143,11 +147,12 @@ class LoopedLayer(Layer):
         ids: Tensor | None = None,
         *,
         noise: Sequence[Tensor] = (),
+        measured: Mapping[str, Measured] | None = None,
         is_narrow: bool = False,
         factors: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """As `Layer.forward`; `noise` (T, B, H) is what the cell takes in each step."""
-        p: dict[str, Any] = dict(self.arrays())
+        """As `Layer.forward`; `noise` (T, B, H) is what the cell takes in each step, `measured` stands for arrays."""
+        p: dict[str, Any] = {**self.arrays(), **(measured or {})}
         if factors is not None:
             p["weight_hh"] = p["weight_hh"] * factors
         rest = self.cell.at_rest()
@@ -155,10 +160,11 @@ class LoopedLayer(Layer):
             return run_window(rest.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
         if torch.is_grad_enabled() and x.device.type == "cpu":
             p = {
-                name: Factor(array, is_narrow=is_narrow) if array.dim() == 2 and array.numel() >= _LARGE else array
+                name: Factor(array, is_narrow=is_narrow) if _is_large_matrix(array) else array
                 for name, array in p.items()
             }
-        if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
+        # Not every character's product may be needed; and lanes are measured as they are read.
+        if ids is not None and (len(x) > ids.numel() or measured):
             x, ids = gather(ids, x), None
         prepared = self.cell.prepare(p, x)
         if ids is not None:
@@ -172,6 +178,10 @@ class LoopedLayer(Layer):
             state, _ = self.cell.advance(p, parts, state, drawn_now)
             outputs.append(state[0])
         return torch.stack(outputs), state
+
+
+def _is_large_matrix(array: Any) -> bool:
+    return isinstance(array, Tensor) and array.dim() == 2 and array.numel() >= _LARGE
 
 
 StackState = tuple[State, ...]
@@ -224,7 +234,9 @@ class Stack(nn.Module):
             if kept is not None:
                 x, ids = (x if ids is None else gather(ids, x)) * kept, None
             factors = noise.recurrent[number] if noise.recurrent else None
-            drawn = {"noise": noise.inside[number]} if noise.inside else {}
+            drawn: dict[str, Any] = {"noise": noise.inside[number]} if noise.inside else {}
+            if noise.measured:
+                drawn["measured"] = noise.measured[number]
             x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow, factors=factors, **drawn)
             after.append(layer_after)
             last = x

@@ -16,7 +16,7 @@ import torch
 
 from charrnn.cell_variants import VARIANTS as OPTIONS_OF_CELLS
 from charrnn.cells.cell import Cell, Gates
-from charrnn.cells.parameters import parameter_shapes
+from charrnn.cells.parameters import is_statistic, is_trained, parameter_shapes
 from charrnn.cells.registry import describe, has_kernel, is_plain, is_plain_in_training, make_cell
 from charrnn.cli.app import main
 from charrnn.config import ModelConfig, TrainingConfig
@@ -28,6 +28,7 @@ from charrnn.inference.engine import make_engine
 from charrnn.inference.inplace import InPlaceNetwork
 from charrnn.inference.network import Network, NetworkState
 from charrnn.learner import Learner
+from charrnn.measured import Measured
 from charrnn.model import CharacterModel
 from charrnn.neurons.atlas import untrained_arrays
 from charrnn.neurons.clamping import clamp, parse_clamp
@@ -54,6 +55,11 @@ VARIANTS: list[dict[str, Any]] = [
     {"layer_norm": True, "coupled": "tied", "peephole": True},
     {"cell": "gru", "layer_norm": True},
     {"cell": "rnn", "layer_norm": True},
+    {"batch_norm": True},
+    {"batch_norm": True, "coupled": "min", "peephole": True, "recurrent_dropout": 0.2, "zoneout": 0.1},
+    {"cell": "gru", "batch_norm": True, "multiplicative": True},
+    {"cell": "rnn", "batch_norm": True},
+    {"batch_norm": True, "mogrifier": 2},
     {"zoneout": 0.2, "zoneout_cell": 0.5},
     {"zoneout_cell": 0.5},
     {"cell": "gru", "zoneout": 0.3},
@@ -86,6 +92,8 @@ def _tensors(cell: Cell, seed: int = 0) -> tuple[dict[str, torch.Tensor], torch.
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
     p = {name: drawn(*shape) for name, shape in cell.shapes(I, H).items()}
+    for name in filter(is_statistic, p):
+        p[name][1] = p[name][1].exp()  # a variance
     return p, drawn(B, I), tuple(drawn(B, H) for _ in cell.state_names)
 
 
@@ -123,7 +131,9 @@ def test_gradients_agree_with_finite_differences(variant: dict[str, Any], is_tra
     noise, names = _noise(cell) if is_training else (), list(p)
 
     def step(*tensors: torch.Tensor) -> Any:
-        arrays = dict(zip(names, tensors, strict=False))
+        arrays: dict[str, Any] = dict(zip(names, tensors, strict=False))
+        if is_training:
+            arrays |= {name: Measured() for name in filter(is_statistic, names)}
         return cell.step(arrays, tensors[len(names)], tuple(tensors[len(names) + 1 :]), noise)
 
     assert torch.autograd.gradcheck(step, [each.requires_grad_() for each in (*p.values(), x, *state)])
@@ -136,10 +146,10 @@ def test_a_layer_is_its_cell_step_after_step(variant: dict[str, Any]) -> None:
     torch.manual_seed(0)
     layer = (Layer if has_kernel(_config(variant)) else LoopedLayer)(cell, I, H).double()
     with torch.no_grad():
-        for array in layer.arrays().values():
-            array.normal_()
+        for name, array in layer.arrays().items():
+            array.uniform_(0.5, 2.0) if is_statistic(name) else array.normal_()
     drawn = [torch.rand(T, B, H) > 0.4 for _ in cell.noise_rates]
-    noise = {"noise": drawn} if drawn else {}
+    noise: dict[str, Any] = {"noise": drawn} if drawn else {}
     table = torch.randn(V, I, dtype=torch.float64)
     ids = torch.randint(V, (T, B))
     _, _, state = _tensors(cell)
@@ -161,7 +171,7 @@ def test_a_layer_is_its_cell_step_after_step(variant: dict[str, Any]) -> None:
             output, after = layer(embedding[ids], after, **noise)
         (output.square().sum() + sum((each.sum() for each in after), torch.zeros(()))).backward()
         gradients = [array.grad.clone() for array in layer.arrays().values() if array.grad is not None]
-        assert len(gradients) == len(layer.arrays())
+        assert len(gradients) == sum(is_trained(name) for name in layer.arrays())
         found.append([output, *after, embedding.grad, *gradients])
     for one in found[:-1]:
         for mine, theirs in zip(one, found[-1], strict=True):
@@ -193,7 +203,8 @@ def test_every_engine_gives_the_logits_of_torchs_model(variant: dict[str, Any]) 
     model.initialise(torch.Generator().manual_seed(3))
     with torch.no_grad():
         for name, array in model.arrays().items():
-            array.add_(0.1 * torch.randn(array.shape, generator=torch.Generator().manual_seed(len(name))))
+            change = 0.1 * torch.randn(array.shape, generator=torch.Generator().manual_seed(len(name)))
+            array.add_(change.abs() if is_statistic(name) else change)
     ids = np.random.default_rng(6).integers(0, V, 12)
     with torch.no_grad():
         truth, _ = model(torch.from_numpy(ids[:, None]), model.zero_state(1))
@@ -215,6 +226,10 @@ def test_a_step_in_parts_is_the_step_in_one_piece(variant: dict[str, Any], accum
     """What is drawn is drawn for all lanes: 7 of them in unequal parts, dropout and resets too."""
     config = ModelConfig(num_layers=L, hidden_size=8, embedding_size=I, dropout=0.3, **variant)
     training = TrainingConfig(batch_size=7, bptt=T, state_reset=0.3, precision="fp32")
+    if config.batch_norm:  # whose statistics would be those of a part
+        with pytest.raises(UsageError, match="would know only each piece's own"):
+            Learner(config, training, V, torch.device("cpu"), accumulate=accumulate)
+        return
     learners = [Learner(config, training, V, torch.device("cpu"), accumulate=each) for each in (1, accumulate)]
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, V, (4, T + 1, 7)))
     for window in ids:
@@ -251,7 +266,7 @@ def test_untrained_weights_are_drawn_as_training_draws_them(variant: dict[str, A
             if array.size > 64:
                 assert float(ours[name].std()) == pytest.approx(float(array.std()), rel=0.35), name
         if "gain" in name:
-            assert (array == 1).all()
+            assert (array == np.float32(0.1 if config.batch_norm else 1)).all()
     if not config.forget_gate:
         assert not theirs["layers.1.bias"].any()
     elif config.cell == "lstm":
@@ -311,7 +326,7 @@ def test_holding_h_is_overwriting_it_or_is_refused(variant: dict[str, Any]) -> N
     shapes = parameter_shapes(config, V)
     arrays = {name: random.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
     held = {Unit(1, "h", 2): 0.7, Unit(2, "h", 0): 0.0, Unit(2, "h", 3): 0.4}
-    if config.layer_norm or config.multiplicative or config.mogrifier:
+    if config.layer_norm or config.batch_norm or config.multiplicative or config.mogrifier:
         with pytest.raises(UsageError, match="cannot be held in this model"):
             clamp(config, arrays, held)
         return
@@ -592,6 +607,8 @@ def test_a_mogrified_gru_keeps_its_memory_as_it_is() -> None:
         ({"mogrifier": -1}, "--mogrifier is -1"),
         ({"mogrifier": 1000}, "--mogrifier is 1000"),
         ({"layer_norm": 1}, "--layer-norm is 1"),
+        ({"batch_norm": 1}, "--batch-norm is 1"),
+        ({"batch_norm": True, "layer_norm": True}, "normalise the same products"),
         ({"mogrifier": True}, "--mogrifier is True"),
     ],
 )

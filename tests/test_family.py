@@ -43,6 +43,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "embedding_dropout": 0.2, "cell": "gru",
     },
     "spectral radius": {"spectral_radius": 1.2, "init": "xavier", "cell": "gru"},
+    "batch norm": {"batch_norm": True, "zoneout": 0.1},
     "sum and tie": {"skip": "sum", "tie": True, "embedding_size": 6, "cell": "gru"},
 }
 # fmt: on

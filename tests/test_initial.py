@@ -175,6 +175,7 @@ def test_untrained_weights_follow(settings: dict[str, Any]) -> None:
         ({"spectral_radius": 0.0}, "--spectral-radius is 0.0"),
         ({"spectral_radius": 0.9, "init": "orthogonal", "init_gain": 1.1}, "set the same factor"),
         ({"spectral_radius": 0.9, "layer_norm": True}, "brings back to one scale"),
+        ({"spectral_radius": 0.9, "batch_norm": True}, "--batch-norm brings back to one scale"),
         ({"spectral_radius": 0.9, "multiplicative": True}, "every character has its own"),
     ],
     ids=str,

@@ -17,6 +17,9 @@
     radius R     each gate's recurrent matrix W -> R W / max |eigenvalue of W|, whichever way it was drawn: below 1 an
                  echo dies away, near it slowly (Jaeger 2001, GMD report 148)
 
+Gains of a layer normalisation are 1, those of a batch normalisation 0.1, so that tanh is not saturated from the start
+(Cooijmans et al. 2016, arXiv 1603.09025, section 4); its running statistics mean 0 and variance 1.
+
 Otherwise an lstm's b_f is `forget_bias` (Gers et al. 2000; Jozefowicz et al. 2015). The embedding is
 N(0, 1); one that is the decoder's matrix too U(-0.1, 0.1), so that
 logits begin small (the code of Merity et al. 2018).
@@ -35,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.cell import Cell
-from charrnn.cells.parameters import parameter_shapes
+from charrnn.cells.parameters import is_statistic, parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
 
@@ -44,6 +47,7 @@ Shape = tuple[int, ...]
 
 CHRONO_RANGE = 256
 """T where nobody says."""
+_BATCH_GAIN = 0.1
 _SMALL = 0.001
 _TIED = 0.1
 
@@ -69,7 +73,9 @@ def initial_arrays(config: ModelConfig, vocabulary_size: int, source: Source) ->
             if name.endswith((".bias", ".bias_ih")):
                 _set_gates(config, cell, array, source)
         elif name.startswith("layers.") and "gain" in name:  # of a normalisation
-            array = np.ones(shape, np.float32)
+            array = np.full(shape, _BATCH_GAIN if config.batch_norm else 1.0, np.float32)
+        elif is_statistic(name):
+            array = np.stack((np.zeros(shape[1:]), np.ones(shape[1:])))
         elif name.endswith("weight_hh") and config.init in ("orthogonal", "identity"):
             array = _recurrent(config, shape, source)
         else:

@@ -38,6 +38,11 @@ def parameter_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tup
     return shapes
 
 
+def is_statistic(name: str) -> bool:
+    """Whether the array `name` holds running statistics, of one product (2, R): mean and variance."""
+    return name.rpartition(".")[2].startswith("statistics")
+
+
 def is_trained(name: str, freeze: FreezeName = "none") -> bool:
     """Whether gradients move the array `name`, where `freeze` is set.
 
@@ -45,7 +50,11 @@ def is_trained(name: str, freeze: FreezeName = "none") -> bool:
     echo        the decoder learns and nothing else: an echo state network, whose layers only have to echo what they
                 read in many ways (Jaeger 2001, GMD report 148; Jaeger & Haas 2004, Science 304). There the decoder is
                 found by linear regression and matrices are sparse; here it is a softmax learnt by steps, of full ones
+
+    The running statistics of a normalisation (`batchnorm.py`) never are: a step of training measures them.
     """
+    if is_statistic(name):
+        return False
     if freeze == "echo":
         return name.startswith("decoder.")
     return freeze == "none" or not name.startswith("layers.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from charrnn.cells.batchnorm import BatchNormGRU, BatchNormLSTM, BatchNormRNN
 from charrnn.cells.cell import Cell
 from charrnn.cells.gru import GRU
 from charrnn.cells.layernorm import LayerNormGRU, LayerNormLSTM, LayerNormRNN
@@ -36,6 +37,7 @@ _LSTMS: dict[tuple[str, bool], type[LSTM]] = {
 }
 _RNNS: dict[str, type[RNN]] = {"tanh": RNN, "relu": ReluRNN, "modrelu": ModReluRNN}
 _NORMALISED = {"lstm": LayerNormLSTM, "gru": LayerNormGRU, "rnn": LayerNormRNN}
+_BATCH_NORMALISED = {"lstm": BatchNormLSTM, "gru": BatchNormGRU, "rnn": BatchNormRNN}
 
 
 def make_cell(config: ModelConfig) -> Cell:
@@ -52,6 +54,8 @@ def make_cell(config: ModelConfig) -> Cell:
         cell = _RNNS[config.activation]()
     if config.layer_norm:
         cell = _NORMALISED[config.cell](cell)
+    if config.batch_norm:
+        cell = _BATCH_NORMALISED[config.cell](cell)
     if config.multiplicative:
         cell = Multiplicative(cell)
     if config.mogrifier:
@@ -97,6 +101,8 @@ def _variants(config: ModelConfig) -> Iterator[str]:
         yield {"tied": "coupled gates", "min": "capped input gates"}[config.coupled]
     if config.layer_norm:
         yield "layer norm"
+    if config.batch_norm:
+        yield "batch norm"
     if config.multiplicative:
         yield "multiplicative states"
     if config.mogrifier:

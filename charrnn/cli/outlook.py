@@ -10,7 +10,7 @@ from math import prod
 
 import torch
 
-from charrnn.cells.parameters import parameter_shapes
+from charrnn.cells.parameters import is_trained, parameter_shapes
 from charrnn.cells.registry import describe as describe_cell
 from charrnn.cells.registry import has_kernel, is_plain_in_training
 from charrnn.checkpoint import Checkpoint
@@ -37,7 +37,7 @@ def describe(
 ) -> Iterator[str]:
     """What is trained on what, for how long, and where it goes; then what is expected, and how to change it."""
     model, training, vocabulary = plan.model, plan.training, len(corpus.vocabulary)
-    count = sum(prod(shape) for shape in parameter_shapes(model, vocabulary).values())
+    count = sum(prod(shape) for name, shape in parameter_shapes(model, vocabulary).items() if is_trained(name))
     precision = choose_precision(training.precision, device)
     yield (
         f"{describe_cell(model)} {model.num_layers} x {model.hidden_size}{_variants(model)} ({count:,} parameters) "

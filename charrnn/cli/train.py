@@ -109,6 +109,10 @@ def train(
         bool | None,
         setting(ModelConfig, "layer_norm", "--layer-norm/--no-layer-norm", panel=_CELL, shown="no-layer-norm"),
     ] = None,
+    batch_norm: Annotated[
+        bool | None,
+        setting(ModelConfig, "batch_norm", "--batch-norm/--no-batch-norm", panel=_CELL, shown="no-batch-norm"),
+    ] = None,
     zoneout: Annotated[float | None, setting(ModelConfig, "zoneout", "--zoneout", panel=_CELL)] = None,
     zoneout_cell: Annotated[float | None, setting(ModelConfig, "zoneout_cell", "--zoneout-cell", panel=_CELL)] = None,
     recurrent_dropout: Annotated[
@@ -320,7 +324,8 @@ def train(
                     variational_dropout="variational_dropout", input_dropout="input_dropout",
                     output_dropout="output_dropout", weight_drop="weight_drop", embedding_dropout="embedding_dropout",
                     activation="activation", forget_gate="forget_gate", peephole="peephole",
-                    coupled="coupled", layer_norm="layer_norm", zoneout="zoneout", zoneout_cell="zoneout_cell",
+                    coupled="coupled", layer_norm="layer_norm", batch_norm="batch_norm",
+                    zoneout="zoneout", zoneout_cell="zoneout_cell",
                     recurrent_dropout="recurrent_dropout", multiplicative="multiplicative", mogrifier="mogrifier",
                     mogrifier_rank="mogrifier_rank"),
         data=_said(given, encoding="encoding", encoding_errors="encoding_errors", as_bytes="as_bytes",

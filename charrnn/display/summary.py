@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from charrnn.cells.parameters import is_statistic
 from charrnn.cells.registry import describe
 from charrnn.checkpoint import Checkpoint
 from charrnn.display.curve import Chart, Line
@@ -19,9 +20,11 @@ from charrnn.vocabulary import Vocabulary
 
 
 def parameters_by_part(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Numbers of parameters: embedding, each layer, decoder."""
+    """Numbers of parameters: embedding, each layer, decoder. Running statistics are not among them."""
     counts: dict[str, int] = {}
     for name, shape in shapes.items():
+        if is_statistic(name):
+            continue
         parts = name.split(".")
         part = f"layer {parts[1]}" if parts[0] == "layers" else parts[0]
         counts[part] = counts.get(part, 0) + math.prod(shape)

@@ -56,7 +56,7 @@ def check_can_hold(config: ModelConfig, kind: str) -> None:
 
 
 def _changes_what_is_read(config: ModelConfig) -> bool:
-    return config.layer_norm or config.multiplicative or config.mogrifier > 0
+    return config.layer_norm or config.batch_norm or config.multiplicative or config.mogrifier > 0
 
 
 def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from charrnn.cells.parameters import parameter_shapes
+from charrnn.cells.parameters import is_trained, parameter_shapes
 from charrnn.cells.registry import describe
 from charrnn.config import ModelConfig, PrecisionName, TrainingConfig
 from charrnn.learner import Learner
@@ -38,6 +38,9 @@ FAMILY: dict[str, dict[str, Any]] = {
     "--coupled min": {"coupled": "min"},
     "--layer-norm": {"layer_norm": True},
     "--cell gru --layer-norm": {"cell": "gru", "layer_norm": True},
+    "--batch-norm": {"batch_norm": True},
+    "--cell gru --batch-norm": {"cell": "gru", "batch_norm": True},
+    "--cell rnn --batch-norm": {"cell": "rnn", "batch_norm": True},
     "--zoneout 0.05 --zoneout-cell 0.5": {"zoneout": 0.05, "zoneout_cell": 0.5},
     "--recurrent-dropout 0.2": {"recurrent_dropout": 0.2},
     "--multiplicative": {"multiplicative": True},
@@ -78,7 +81,9 @@ def measure(
             {
                 "options": options,
                 "cell": describe(config),
-                "parameters": sum(math.prod(shape) for shape in parameter_shapes(config, VOCABULARY).values()),
+                "parameters": sum(
+                    math.prod(shape) for name, shape in parameter_shapes(config, VOCABULARY).items() if is_trained(name)
+                ),
                 "characters_per_second": steps * LANES * WINDOW / statistics.median(taken),
                 "relative": statistics.median(ratios),
             }
