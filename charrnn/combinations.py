@@ -37,6 +37,12 @@ class Model(Protocol):
     @property
     def tie(self) -> bool: ...
     @property
+    def layer_norm(self) -> bool: ...
+    @property
+    def multiplicative(self) -> bool: ...
+    @property
+    def zoneout(self) -> float: ...
+    @property
     def skip(self) -> str: ...
 
 
@@ -87,3 +93,21 @@ def check_wiring(model: Model) -> None:
             "--skip residual has nothing to add to: there is one layer, and its input is not as wide as its output",
             "give --layers 2 or more, or make --embedding and --hidden equal",
         )
+
+
+def check_penalties(model: Model, jacobian_penalty: float) -> None:
+    """Raises UsageError where the penalty on a step back in time has no step of the kind that it is made for."""
+    if not jacobian_penalty:
+        return
+    if model.cell != "rnn":
+        raise UsageError(
+            f"--jacobian-penalty is for the rnn: a {model.cell} has its gates to keep gradients from vanishing",
+            "choose --cell rnn, or leave it out",
+        )
+    for option, is_on in (("--layer-norm", model.layer_norm), ("--multiplicative", model.multiplicative),
+                          ("--zoneout", bool(model.zoneout))):  # fmt: skip
+        if is_on:
+            raise UsageError(
+                f"--jacobian-penalty knows the plain rnn's step back in time, and with {option} it is another",
+                f"leave {option} or the penalty out",
+            )

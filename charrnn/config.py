@@ -215,6 +215,9 @@ class TrainingConfig(Record):
     """The same for the change of the last layer's output from one character to the next."""
     orthogonal_penalty: float = 0.0
     """The same for how far each gate's recurrent matrix W is from orthogonal: the squares of W^T W - I, summed."""
+    jacobian_penalty: float = 0.0
+    """The same for how far a step back in time makes an rnn's gradient shorter or longer: the mean square of the norms'
+    ratio less 1."""
 
     def __post_init__(self) -> None:
         positive_integer("--batch", self.batch_size, WIDEST)
@@ -239,6 +242,7 @@ class TrainingConfig(Record):
         between("--activation-penalty", self.activation_penalty, 0.0, math.inf)
         between("--temporal-penalty", self.temporal_penalty, 0.0, math.inf)
         between("--orthogonal-penalty", self.orthogonal_penalty, 0.0, math.inf)
+        between("--jacobian-penalty", self.jacobian_penalty, 0.0, math.inf)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,6 +57,7 @@ OPTIONS = {
     "activation_penalty": "--activation-penalty",
     "temporal_penalty": "--temporal-penalty",
     "orthogonal_penalty": "--orthogonal-penalty",
+    "jacobian_penalty": "--jacobian-penalty",
 }
 """The command line's name for each field whose value decides what a run learns."""
 

@@ -48,7 +48,10 @@ MODELS: dict[str, dict[str, Any]] = {
 TRAINING: dict[str, dict[str, Any]] = {
     "output penalties": {"activation_penalty": 2.0, "temporal_penalty": 1.0},
     "orthogonal penalty": {"orthogonal_penalty": 0.01},
+    "jacobian penalty": {"jacobian_penalty": 0.5},
 }
+OF_TRAINING: dict[str, dict[str, Any]] = {"jacobian penalty": {"cell": "rnn", "weight_drop": 0.3}}
+"""The model, where not any will do."""
 NAMES = [*MODELS, *TRAINING]
 
 
@@ -60,7 +63,7 @@ def corpus(text_file: Callable[..., Path]) -> Corpus:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_resumes_exactly_and_every_engine_agrees(corpus: Corpus, tmp_path: Path, name: str) -> None:
     """Stopped after 1 and 8 steps: the same bytes. Then torch's stepper, numpy's step and the engine: one model."""
-    model, training = MODELS.get(name, {}), TRAINING.get(name, {})
+    model, training = MODELS.get(name, OF_TRAINING.get(name, {})), TRAINING.get(name, {})
     request = replace(REQUEST, model={**REQUEST.model, **model}, training={**REQUEST.training, **training})
     _train(tmp_path / "whole", corpus, request)
     for k in (1, 8):

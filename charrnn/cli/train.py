@@ -182,6 +182,9 @@ def train(
     orthogonal_penalty: Annotated[
         float | None, setting(TrainingConfig, "orthogonal_penalty", "--orthogonal-penalty", panel=_OPTIMISATION)
     ] = None,
+    jacobian_penalty: Annotated[
+        float | None, setting(TrainingConfig, "jacobian_penalty", "--jacobian-penalty", panel=_OPTIMISATION)
+    ] = None,
     validation_fraction: Annotated[
         float | None,
         setting(
@@ -302,7 +305,7 @@ def train(
                        beta1="beta1", beta2="beta2", weight_decay="weight_decay", clip_norm="clip", warmup="warmup",
                        decay="decay", final_learning_rate="final_lr", average="average", precision="precision",
                        seed="seed", activation_penalty="activation_penalty", temporal_penalty="temporal_penalty",
-                       orthogonal_penalty="orthogonal_penalty"),
+                       orthogonal_penalty="orthogonal_penalty", jacobian_penalty="jacobian_penalty"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),
@@ -331,9 +334,10 @@ def _budget(epochs: float | None, steps: int | None, minutes: float | None) -> B
 
 def _check(request: Request) -> None:
     """Bad values are found before any text is read."""
+    from charrnn.combinations import check_penalties
     from charrnn.recipe import completed
 
-    ModelConfig(**completed(request.model))
+    model = ModelConfig(**completed(request.model))
     DataConfig(**request.data)
-    TrainingConfig(**request.training)
+    check_penalties(model, TrainingConfig(**request.training).jacobian_penalty)
     RunConfig(**request.run)
