@@ -33,6 +33,8 @@ class Model(Protocol):
     @property
     def spectral_radius(self) -> float | None: ...
     @property
+    def activation(self) -> str: ...
+    @property
     def layer_norm(self) -> bool: ...
     @property
     def batch_norm(self) -> bool: ...
@@ -46,6 +48,8 @@ class Model(Protocol):
     def embedding_size(self) -> int: ...
     @property
     def tie(self) -> bool: ...
+    @property
+    def zoneout(self) -> float: ...
     @property
     def skip(self) -> str: ...
 
@@ -63,6 +67,8 @@ class Training(Protocol):
     def temporal_penalty(self) -> float: ...
     @property
     def orthogonal_penalty(self) -> float: ...
+    @property
+    def jacobian_penalty(self) -> float: ...
     @property
     def optimizer(self) -> str: ...
     @property
@@ -179,6 +185,7 @@ def check_together(model: Model, training: Training, *, parts: int = 1) -> None:
             f"--batch-norm is over all lanes at once, and a step in {parts} pieces would know only each piece's own",
             "leave --accumulate out and use one process, or use --layer-norm",
         )
+    _check_jacobian(model, training)
 
 
 def check_schedule(training: Training) -> None:
@@ -198,3 +205,32 @@ def check_schedule(training: Training) -> None:
                 "would be one of an average",
                 "leave it out, or choose another --optimizer",
             )
+
+
+def _check_jacobian(model: Model, training: Training) -> None:
+    """Raises UsageError where the penalty on a step back in time has no step of the kind that it is made for."""
+    if not training.jacobian_penalty:
+        return
+    if model.cell != "rnn":
+        raise UsageError(
+            f"--jacobian-penalty is for the rnn: a {model.cell} has its gates to keep gradients from vanishing",
+            "choose --cell rnn, or leave it out",
+        )
+    others = {
+        "--activation modrelu": model.activation == "modrelu",
+        "--layer-norm": model.layer_norm,
+        "--batch-norm": model.batch_norm,
+        "--multiplicative": model.multiplicative,
+        "--zoneout": bool(model.zoneout),
+    }
+    for option, is_on in others.items():
+        if is_on:
+            raise UsageError(
+                f"--jacobian-penalty knows the plain rnn's step back in time, and with {option} it is another",
+                f"leave {option} or the penalty out",
+            )
+    if training.freeze != "none":
+        raise UsageError(
+            f"--jacobian-penalty is on recurrent matrices, and --freeze {training.freeze} leaves them as they were",
+            "give one of the two settings",
+        )

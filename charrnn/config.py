@@ -246,6 +246,9 @@ class TrainingConfig(Record):
     freeze: FreezeName = "none"
     """What stays as it was drawn: none of the weights; recurrent, those of the recurrent layers; or echo, all but the
     decoder (an echo state network)."""
+    jacobian_penalty: float = 0.0
+    """The same for how far a step back in time makes an rnn's gradient shorter or longer: the mean square of the norms'
+    ratio less 1."""
 
     def __post_init__(self) -> None:
         positive_integer("--batch", self.batch_size, WIDEST)
@@ -280,6 +283,7 @@ class TrainingConfig(Record):
         one_of("--freeze", self.freeze, get_args(FreezeName))
         check_frozen(self)
         check_schedule(self)
+        between("--jacobian-penalty", self.jacobian_penalty, 0.0, math.inf)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

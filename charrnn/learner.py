@@ -35,6 +35,7 @@ from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.device import require_memory
 from charrnn.distributed import ALONE, World
 from charrnn.graphs import record
+from charrnn.jacobians import make_keeper
 from charrnn.measured import Running
 from charrnn.memory import training_memory
 from charrnn.model import CharacterModel
@@ -261,9 +262,11 @@ class Learner:
         if len(self._parts) > 1:
             inputs, targets = inputs[:, part].contiguous(), targets[:, part].contiguous()
             state, noise = lanes_of(state, part), noise.of_lanes(part)
+        unit, scale = self.world.size / (len(inputs) * self._training.batch_size), self._scale
+        keeper = make_keeper(self._training, self._config.activation, unit, scale.scale if scale else None)
         with products(self.precision, self.device):
             logits, after, *watched = self._network(
-                inputs, state, noise, is_narrow=self._is_narrow, is_watched=is_watched
+                inputs, state, noise, is_narrow=self._is_narrow, is_watched=is_watched, keeper=keeper
             )
             loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
         if is_watched:

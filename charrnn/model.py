@@ -22,6 +22,7 @@ from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.config import ModelConfig
 from charrnn.fused.decoder import decode
+from charrnn.jacobians import Keeper
 from charrnn.noise import QUIET, Noise
 from charrnn.recurrent import Layer, Stack, StackState
 from charrnn.wiring import input_sizes
@@ -85,15 +86,16 @@ class CharacterModel(nn.Module):
         *,
         is_narrow: bool = False,
         is_watched: bool = False,
+        keeper: Keeper | None = None,
     ) -> tuple[Tensor, StackState] | tuple[Tensor, StackState, Tensor, Tensor]:
         """`ids` (T, B) -> logits of each one's successor (T, B, V), and the state after the window.
 
         With `is_watched` also what the decoder read, and the last layer's output (T, B, H) before any dropout.
 
-        `noise` and `is_narrow`: see `Stack.forward`. Of a tied embedding only what is read is dropped.
+        `noise`, `is_narrow` and `keeper`: see `Stack.read`. Of a tied embedding only what is read is dropped.
         """
         embedding = self.embedding if noise.characters is None else self.embedding * noise.characters
-        x, last, state = self.stack.read(embedding, state, noise, ids=ids, is_narrow=is_narrow)
+        x, last, state = self.stack.read(embedding, state, noise, ids=ids, is_narrow=is_narrow, keeper=keeper)
         product = decode if is_narrow and torch.is_grad_enabled() else linear
         logits = product(x, self.decoder.weight, self.decoder.bias)
         return (logits, state, x, last) if is_watched else (logits, state)

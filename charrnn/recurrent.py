@@ -28,6 +28,7 @@ from charrnn.cells.rnn import RNN, ReluRNN
 from charrnn.config import ModelConfig
 from charrnn.factors import Factor
 from charrnn.fused.recurrence import Buffers, is_available, run_window
+from charrnn.jacobians import Keeper
 from charrnn.measured import Measured
 from charrnn.noise import QUIET, Noise, mask_scale
 from charrnn.wiring import decoder_input, input_sizes, layer_input, needs_embedding
@@ -218,11 +219,12 @@ class Stack(nn.Module):
         *,
         ids: Tensor | None = None,
         is_narrow: bool = False,
+        keeper: Keeper | None = None,
     ) -> tuple[Tensor, Tensor, StackState]:
         """`x` (T, B, E), or with `ids` (T, B) the embedding (V, E) whose rows they are -> what the decoder reads, the
         last layer's output (T, B, H) before any dropout, and the state after.
 
-        `noise` says what is dropped. `is_narrow`: see `Layer.forward`.
+        `noise` says what is dropped. `is_narrow`: see `Layer.forward`. `keeper` stands behind each layer.
         """
         config, after, last = self.config, [], x
         embedded = gather(ids, x) if ids is not None and needs_embedding(config) else x
@@ -239,6 +241,10 @@ class Stack(nn.Module):
                 drawn["measured"] = noise.measured[number]
             x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow, factors=factors, **drawn)
             after.append(layer_after)
+            if keeper is not None:
+                assert isinstance(layer, Layer)
+                matrix = layer.arrays()["weight_hh"]
+                x = keeper(x, matrix if factors is None else matrix * factors)
             last = x
             below.append(drop(x, config.dropout, noise.masks[number]) if noise.masks else x)
         x = decoder_input(config.skip, below, _side_by_side)

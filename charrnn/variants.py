@@ -64,6 +64,7 @@ OPTIONS = {
     "orthogonal_penalty": "--orthogonal-penalty",
     "l2": "--l2",
     "freeze": "--freeze",
+    "jacobian_penalty": "--jacobian-penalty",
 }
 """The command line's name for each field whose value decides what a run learns."""
 

@@ -83,6 +83,7 @@ def test_they_drop_the_same_and_are_penalised_alike(folder: Path) -> None:
     more = ["--variational-dropout", "0.3", "--weight-drop", "0.4", "--embedding-dropout", "0.2", "--tie"]
     more += ["--embedding", "8", "--skip", "sum", "--activation-penalty", "2", "--temporal-penalty", "1"]
     more += ["--orthogonal-penalty", "0.01", "--l2", "0.01", "--random-bptt"]
+    more += ["--cell", "rnn", "--jacobian-penalty", "0.5"]
     _alone(folder, "--out", "alone", *more)
     _together(folder, "--out", "together", *more)
     _assert_nearly_the_same_run(folder / "together", folder / "alone")

@@ -213,6 +213,9 @@ def train(
     ] = None,
     l2: Annotated[float | None, setting(TrainingConfig, "l2", "--l2", panel=_OPTIMISATION)] = None,
     freeze: Annotated[FreezeName | None, setting(TrainingConfig, "freeze", "--freeze", panel=_OPTIMISATION)] = None,
+    jacobian_penalty: Annotated[
+        float | None, setting(TrainingConfig, "jacobian_penalty", "--jacobian-penalty", panel=_OPTIMISATION)
+    ] = None,
     validation_fraction: Annotated[
         float | None,
         setting(
@@ -335,9 +338,9 @@ def train(
                        beta1="beta1", beta2="beta2", weight_decay="weight_decay", clip_norm="clip", warmup="warmup",
                        decay="decay", final_learning_rate="final_lr", average="average", precision="precision",
                        seed="seed", activation_penalty="activation_penalty", temporal_penalty="temporal_penalty",
-                       orthogonal_penalty="orthogonal_penalty", l2="l2", clip_loss="clip_loss",
-                       random_bptt="random_bptt", average_after="average_after", average_from="average_from",
-                       freeze="freeze"),
+                       orthogonal_penalty="orthogonal_penalty", jacobian_penalty="jacobian_penalty", l2="l2",
+                       clip_loss="clip_loss", random_bptt="random_bptt", average_after="average_after",
+                       average_from="average_from", freeze="freeze"),
         run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
                   sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
                   save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),

@@ -179,7 +179,8 @@ def machine(environment: Row) -> str:
     """The GPU's name, or the processor's and its threads."""
     from tests.benchmarks.training import cpu_name
 
-    return environment.get("gpu") or f"{cpu_name()}, {environment['threads']} threads"
+    threads = environment["threads"]
+    return environment.get("gpu") or f"{cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def trained_row(last: Checkpoint) -> Row:
@@ -263,10 +264,13 @@ def _line(row: Row) -> str:
     size = f"{row['parameters'] / 1e6:.3g} million parameters"
     model = f"`--preset {row['preset']}`, {size}" if row["preset"] else size
     took = f"{row['epochs']:.3g} epochs in {row['seconds'] / 60:.3g} min on {row['device']}"
+    validation, dynamic = row.get("validation", {}), test.get("dynamic")
     figures = [
-        _figure(row.get("validation", {}).get("streamed")), _figure(test.get("streamed"), test.get("with CR LF")),
-        _figure(test.get("windowed")), _figure(test.get("dynamic"), test.get("dynamic", {}).get("with CR LF")),
-    ]  # fmt: skip
+        _figure(validation.get("streamed"), validation.get("with CR LF")),
+        _figure(test.get("streamed"), test.get("with CR LF")),
+        _figure(test.get("windowed")),
+        _figure(dynamic, (dynamic or {}).get("with CR LF")),
+    ]
     return f"| {' | '.join([corpus, model, took, *figures, row['date']])} |\n"
 
 
