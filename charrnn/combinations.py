@@ -31,6 +31,8 @@ class Model(Protocol):
     @property
     def gate_bias(self) -> float | None: ...
     @property
+    def orthogonal(self) -> bool: ...
+    @property
     def num_layers(self) -> int: ...
     @property
     def hidden_size(self) -> int: ...
@@ -70,6 +72,15 @@ def check_initial(model: Model) -> None:
         )
     if model.chrono_range is not None and model.init != "chrono":
         raise UsageError(f"--chrono-range goes with --init chrono, not {model.init}", "leave it out")
+
+
+def check_penalties(model: Model, orthogonal_penalty: float) -> None:
+    """Raises UsageError where a penalty would have nothing to act on."""
+    if orthogonal_penalty and model.orthogonal:
+        raise UsageError(
+            "--orthogonal-penalty does not go with --orthogonal: the recurrent matrices are orthogonal already",
+            "leave one of them out",
+        )
 
 
 def check_wiring(model: Model) -> None:
