@@ -95,6 +95,13 @@ def split(x: Array, parts: int) -> tuple[Array, ...]:
     return tuple(x[..., place * size : (place + 1) * size] for place in range(parts))
 
 
+def identity_like(x: Array) -> Array:
+    """The identity (H, H) of the library, type and device of `x` (..., H)."""
+    if isinstance(x, np.ndarray):
+        return np.eye(x.shape[-1], dtype=x.dtype)
+    return sys.modules["torch"].eye(x.shape[-1], dtype=x.dtype, device=x.device)
+
+
 def zeros_like_rows(weight: Array, rows: int, columns: int) -> Array:
     """A (rows, columns) array of zeros of the library, type and device of `weight`."""
     if isinstance(weight, np.ndarray):

@@ -15,6 +15,7 @@ VARIANTS = {
     "forget_gate": "--forget-gate",
     "peephole": "--peephole",
     "coupled": "--coupled",
+    "orthogonal": "--orthogonal",
     "layer_norm": "--layer-norm",
     "batch_norm": "--batch-norm",
     "zoneout": "--zoneout",
@@ -48,7 +49,7 @@ def check_variants(config: Any) -> None:
     """Raises UsageError where a value is not one, or does not go with the others."""
     one_of("--activation", config.activation, ("tanh", "relu", "modrelu"))
     one_of("--coupled", config.coupled, ("off", "tied", "min"))
-    for name in ("forget_gate", "peephole", "layer_norm", "batch_norm", "multiplicative"):
+    for name in ("forget_gate", "peephole", "orthogonal", "layer_norm", "batch_norm", "multiplicative"):
         require(isinstance(getattr(config, name), bool), VARIANTS[name], getattr(config, name), "true or false")
     for name in ("zoneout", "zoneout_cell", "recurrent_dropout"):
         between(VARIANTS[name], getattr(config, name), 0.0, 1.0, high_included=False)
@@ -68,5 +69,22 @@ def check_variants(config: Any) -> None:
         )
     if config.layer_norm and config.batch_norm:
         raise UsageError("--layer-norm and --batch-norm normalise the same products", "give one of them")
+    if config.orthogonal:
+        _check_orthogonal(config)
     if config.mogrifier_rank and not config.mogrifier:
         raise UsageError("--mogrifier-rank has no mogrifier to go with", "give it rounds with --mogrifier")
+
+
+def _check_orthogonal(config: Any) -> None:
+    """Raises UsageError where a recurrent matrix would be orthogonal twice, or not at all."""
+    if config.init in ("orthogonal", "identity"):
+        raise UsageError(
+            f"--init {config.init} sets recurrent matrices, and under --orthogonal they are not what is trained",
+            "leave one of them out",
+        )
+    for name, option, reason in (
+        ("weight_drop", "--weight-drop", "a matrix of which weights are dropped is not orthogonal"),
+        ("multiplicative", "--multiplicative", "each character's own recurrent matrix would not be orthogonal"),
+    ):
+        if getattr(config, name):
+            raise UsageError(f"{option} does not go with --orthogonal: {reason}", "leave one of them out")

@@ -41,6 +41,8 @@ class Model(Protocol):
     @property
     def multiplicative(self) -> bool: ...
     @property
+    def orthogonal(self) -> bool: ...
+    @property
     def num_layers(self) -> int: ...
     @property
     def hidden_size(self) -> int: ...
@@ -122,6 +124,11 @@ def _check_radius(model: Model) -> None:
         raise UsageError(
             f"--spectral-radius scales what {said} brings back to one scale", "give one of the two settings"
         )
+    if model.orthogonal:
+        raise UsageError(
+            "--spectral-radius scales recurrent matrices, and under --orthogonal every eigenvalue is of size 1",
+            "give one of the two settings",
+        )
     if model.multiplicative:
         raise UsageError(
             "--spectral-radius is of one recurrent matrix, and under --multiplicative every character has its own",
@@ -185,6 +192,11 @@ def check_together(model: Model, training: Training, *, parts: int = 1) -> None:
             f"--batch-norm is over all lanes at once, and a step in {parts} pieces would know only each piece's own",
             "leave --accumulate out and use one process, or use --layer-norm",
         )
+    if training.orthogonal_penalty and model.orthogonal:
+        raise UsageError(
+            "--orthogonal-penalty does not go with --orthogonal: the recurrent matrices are orthogonal already",
+            "leave one of them out",
+        )
     _check_jacobian(model, training)
 
 
@@ -218,6 +230,7 @@ def _check_jacobian(model: Model, training: Training) -> None:
         )
     others = {
         "--activation modrelu": model.activation == "modrelu",
+        "--orthogonal": model.orthogonal,
         "--layer-norm": model.layer_norm,
         "--batch-norm": model.batch_norm,
         "--multiplicative": model.multiplicative,

@@ -94,6 +94,9 @@ class ModelConfig(Record):
     """Let the lstm's gates see the memory c."""
     coupled: CouplingName = "off"
     """How the lstm's input gate i goes with its forget gate f: off (free), tied (i = 1 - f), or min (at most 1 - f)."""
+    orthogonal: bool = False
+    """Keep each gate's recurrent matrix orthogonal all through training: it is the exponential of a skew matrix, which
+    is what is learned."""
     layer_norm: bool = False
     """Normalise what the units are fed over the layer, at every step; of an lstm also the memory its output sees."""
     batch_norm: bool = False

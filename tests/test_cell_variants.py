@@ -17,7 +17,7 @@ import torch
 from charrnn.cell_variants import VARIANTS as OPTIONS_OF_CELLS
 from charrnn.cells.cell import Cell, Gates
 from charrnn.cells.parameters import is_statistic, is_trained, parameter_shapes
-from charrnn.cells.registry import describe, has_kernel, is_plain, is_plain_in_training, make_cell
+from charrnn.cells.registry import describe, has_kernel, is_plain, is_plain_in_training, keeps_all, make_cell
 from charrnn.cli.app import main
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import UsageError
@@ -32,6 +32,7 @@ from charrnn.measured import Measured
 from charrnn.model import CharacterModel
 from charrnn.neurons.atlas import untrained_arrays
 from charrnn.neurons.clamping import clamp, parse_clamp
+from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.record import Unit, record, title
 from charrnn.noise import draw_noise
 from charrnn.recurrent import Layer, LoopedLayer
@@ -51,6 +52,10 @@ VARIANTS: list[dict[str, Any]] = [
     {"coupled": "min"},
     {"coupled": "tied", "peephole": True},
     {"coupled": "min", "peephole": True},
+    {"orthogonal": True},
+    {"cell": "gru", "orthogonal": True},
+    {"cell": "rnn", "orthogonal": True, "activation": "modrelu"},
+    {"orthogonal": True, "forget_gate": False, "layer_norm": True, "mogrifier": 2, "zoneout": 0.2},
     {"layer_norm": True},
     {"layer_norm": True, "coupled": "tied", "peephole": True},
     {"cell": "gru", "layer_norm": True},
@@ -243,7 +248,10 @@ def test_a_step_in_parts_is_the_step_in_one_piece(variant: dict[str, Any], accum
 def test_training_makes_it_learn(variant: dict[str, Any]) -> None:
     """A text that repeats is known after some steps, in either precision."""
     config = ModelConfig(hidden_size=12, embedding_size=I, **variant)
-    learner = Learner(config, TrainingConfig(batch_size=4, bptt=10, learning_rate=0.02), V, torch.device("cpu"))
+    # What keeps lengths and has no bounds only ever grows while it is carried on.
+    state_reset = 1.0 if keeps_all(config) else 0.01
+    training = TrainingConfig(batch_size=4, bptt=10, learning_rate=0.02, state_reset=state_reset)
+    learner = Learner(config, training, V, torch.device("cpu"))
     ids = torch.arange(44).reshape(11, 4).cumsum(0) % V
     losses = [float(learner.step(ids[:-1], ids[1:], 0.02).loss) for _ in range(80)]
     assert losses[-1] < 0.75 * losses[0]
@@ -277,8 +285,9 @@ def test_untrained_weights_are_drawn_as_training_draws_them(variant: dict[str, A
 
 
 @by_variant
-def test_products_may_be_narrower_than_states(variant: dict[str, Any]) -> None:
+def test_products_may_be_narrower_than_states(variant: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Under autocast, as on a GPU in fp16, the layers run and are close to what they are in fp32."""
+    monkeypatch.setattr("charrnn.recurrent.is_available", lambda *_: False)  # there is no compiled recurrence there
     config = ModelConfig(num_layers=L, hidden_size=24, embedding_size=I, **variant)
     model = CharacterModel(config, V)
     model.initialise(torch.Generator().manual_seed(3))
@@ -330,7 +339,8 @@ def test_holding_h_is_overwriting_it_or_is_refused(variant: dict[str, Any]) -> N
         with pytest.raises(UsageError, match="cannot be held in this model"):
             clamp(config, arrays, held)
         return
-    reference, changed = _Overwritten(config, arrays), make_engine(config, clamp(config, arrays, held))
+    reference, (config, arrays) = _Overwritten(config, arrays), with_own_columns(config, arrays)
+    changed = make_engine(config, clamp(config, arrays, held))
     reference.held = held
     truth, state = reference.zero_state(), changed.zero_state()
     for id_ in random.integers(0, V, 20):
@@ -602,6 +612,10 @@ def test_a_mogrified_gru_keeps_its_memory_as_it_is() -> None:
         ({"forget_gate": False, "init": "chrono"}, "--init chrono sets the bias of the forget gate"),
         ({"forget_gate": False, "forget_bias": 2.0}, "--forget-bias sets the bias of the forget gate"),
         ({"forget_gate": 0}, "--forget-gate is 0"),
+        ({"orthogonal": True, "init": "orthogonal"}, "--init orthogonal sets recurrent matrices"),
+        ({"orthogonal": True, "weight_drop": 0.2}, "--weight-drop does not go with --orthogonal"),
+        ({"orthogonal": True, "multiplicative": True}, "--multiplicative does not go with --orthogonal"),
+        ({"orthogonal": "yes"}, "--orthogonal is 'yes'"),
         ({"coupled": "yes"}, "--coupled is 'yes'"),
         ({"zoneout": 1.0}, "--zoneout is 1.0"),
         ({"mogrifier": -1}, "--mogrifier is -1"),

@@ -20,6 +20,8 @@
 Gains of a layer normalisation are 1, those of a batch normalisation 0.1, so that tanh is not saturated from the start
 (Cooijmans et al. 2016, arXiv 1603.09025, section 4); its running statistics mean 0 and variance 1.
 
+What orthogonal recurrence makes its matrices of begins as `cells/orthogonal.py` says, under any of these.
+
 Otherwise an lstm's b_f is `forget_bias` (Gers et al. 2000; Jozefowicz et al. 2015). The embedding is
 N(0, 1); one that is the decoder's matrix too U(-0.1, 0.1), so that
 logits begin small (the code of Merity et al. 2018).
@@ -76,6 +78,8 @@ def initial_arrays(config: ModelConfig, vocabulary_size: int, source: Source) ->
             array = np.full(shape, _BATCH_GAIN if config.batch_norm else 1.0, np.float32)
         elif is_statistic(name):
             array = np.stack((np.zeros(shape[1:]), np.ones(shape[1:])))
+        elif name.endswith("skew_hh"):
+            array = _turns(shape, source)
         elif name.endswith("weight_hh") and config.init in ("orthogonal", "identity"):
             array = _recurrent(config, shape, source)
         else:
@@ -91,6 +95,16 @@ def _recurrent(config: ModelConfig, shape: Shape, source: Source) -> Numbers:
     if config.init == "identity":
         return config.init_gain * np.eye(hidden)
     return np.concatenate([config.init_gain * orthogonal(hidden, source) for _ in range(rows // hidden)])
+
+
+def _turns(shape: Shape, source: Source) -> Numbers:
+    """(gates H, H): in each gate's block angles beside the diagonal, one for every two units, zero elsewhere."""
+    rows, hidden = shape
+    blocks = np.zeros((rows // hidden, hidden, hidden))
+    for block in blocks:
+        first = np.arange(0, hidden - 1, 2)
+        block[first, first + 1] = source.uniform((len(first),), -np.pi, np.pi)
+    return blocks.reshape(shape)
 
 
 def orthogonal(size: int, source: Source) -> Numbers:

@@ -21,6 +21,7 @@ from charrnn.cells.lstm import (
 from charrnn.cells.mogrifier import Mogrifier
 from charrnn.cells.multiplicative import Multiplicative
 from charrnn.cells.noisy import RecurrentDropout, Zoneout
+from charrnn.cells.orthogonal import Orthogonal
 from charrnn.cells.rnn import RNN, ModReluRNN, ReluRNN
 from charrnn.config import ModelConfig
 
@@ -65,22 +66,27 @@ def make_cell(config: ModelConfig) -> Cell:
     if config.zoneout or config.zoneout_cell:
         rates = (config.zoneout, config.zoneout_cell)
         cell = Zoneout(cell, rates[: len(cell.state_names)])
-    return cell
+    return Orthogonal(cell) if config.orthogonal else cell
 
 
 def is_plain(config: ModelConfig) -> bool:
     """Whether the cell outside training is one that the fast paths know."""
-    return type(make_cell(config).at_rest()) in PLAIN_CELLS
+    return type(make_cell(config).core.at_rest()) in PLAIN_CELLS
 
 
 def is_plain_in_training(config: ModelConfig) -> bool:
     """Whether the cell in training is one that the fast paths know."""
-    return type(make_cell(config)) in PLAIN_CELLS
+    return type(make_cell(config).core) in PLAIN_CELLS
 
 
 def has_kernel(config: ModelConfig) -> bool:
     """Whether torch has a module of its own for the cell in training."""
-    return type(make_cell(config)) in (*PLAIN_CELLS, ReluRNN)
+    return type(make_cell(config).core) in (*PLAIN_CELLS, ReluRNN)
+
+
+def keeps_all(config: ModelConfig) -> bool:
+    """Whether nothing of the state is ever lost, nor bounds it: as long as it is carried on it grows."""
+    return config.orthogonal and config.cell == "rnn" and config.activation == "modrelu" and not config.layer_norm
 
 
 def describe(config: ModelConfig) -> str:
@@ -99,6 +105,8 @@ def _variants(config: ModelConfig) -> Iterator[str]:
         yield "peepholes"
     if config.coupled != "off":
         yield {"tied": "coupled gates", "min": "capped input gates"}[config.coupled]
+    if config.orthogonal:
+        yield "orthogonal recurrence"
     if config.layer_norm:
         yield "layer norm"
     if config.batch_norm:

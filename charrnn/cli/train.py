@@ -105,6 +105,10 @@ def train(
         bool | None, setting(ModelConfig, "peephole", "--peephole/--no-peephole", panel=_CELL, shown="no-peephole")
     ] = None,
     coupled: Annotated[CouplingName | None, setting(ModelConfig, "coupled", "--coupled", panel=_CELL)] = None,
+    orthogonal: Annotated[
+        bool | None,
+        setting(ModelConfig, "orthogonal", "--orthogonal/--no-orthogonal", panel=_CELL, shown="no-orthogonal"),
+    ] = None,
     layer_norm: Annotated[
         bool | None,
         setting(ModelConfig, "layer_norm", "--layer-norm/--no-layer-norm", panel=_CELL, shown="no-layer-norm"),
@@ -327,7 +331,7 @@ def train(
                     variational_dropout="variational_dropout", input_dropout="input_dropout",
                     output_dropout="output_dropout", weight_drop="weight_drop", embedding_dropout="embedding_dropout",
                     activation="activation", forget_gate="forget_gate", peephole="peephole",
-                    coupled="coupled", layer_norm="layer_norm", batch_norm="batch_norm",
+                    coupled="coupled", orthogonal="orthogonal", layer_norm="layer_norm", batch_norm="batch_norm",
                     zoneout="zoneout", zoneout_cell="zoneout_cell",
                     recurrent_dropout="recurrent_dropout", multiplicative="multiplicative", mogrifier="mogrifier",
                     mogrifier_rank="mogrifier_rank"),
