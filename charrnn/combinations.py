@@ -224,8 +224,9 @@ def _check_jacobian(model: Model, training: Training) -> None:
     if not training.jacobian_penalty:
         return
     if model.cell != "rnn":
+        reason = "has its gates for that" if model.cell in ("lstm", "gru") else "steps back in time in another way"
         raise UsageError(
-            f"--jacobian-penalty is for the rnn: a {model.cell} has its gates to keep gradients from vanishing",
+            f"--jacobian-penalty is for the rnn, whose gradients vanish and explode: --cell {model.cell} {reason}",
             "choose --cell rnn, or leave it out",
         )
     others = {

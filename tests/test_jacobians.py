@@ -186,8 +186,8 @@ def test_scaled_losses_scale_the_penalty(scale: float | None) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        ("", "--jacobian-penalty is for the rnn: a lstm has its gates"),
-        ("--cell gru", "a gru has its gates"),
+        ("", "is for the rnn, whose gradients vanish and explode: --cell lstm has its gates"),
+        ("--cell gru", "--cell gru has its gates"),
         ("--cell rnn --layer-norm", "with --layer-norm it is another"),
         ("--cell rnn --multiplicative", "with --multiplicative it is another"),
         ("--cell rnn --zoneout 0.1", "with --zoneout it is another"),
