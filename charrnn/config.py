@@ -224,7 +224,8 @@ class TrainingConfig(Record):
     """Share of the peak learning rate that is left at the end of the budget."""
     average: float = 0.05
     """What is validated, sampled and kept as best are the weights averaged over this share of the steps made so far, or
-    of those still to come where they are fewer; 0 takes the weights as they are."""
+    of those still to come where they are fewer; 0 takes the weights as they are (schedule-free, which keeps
+    an average of its own, has 0)."""
     average_after: int | None = None
     """After this many validations in a row without a new best, the plain mean of the weights of all steps from there to
     the end takes the place of what --average says; a new best does not end it."""

@@ -311,8 +311,14 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def optimizer_averages(optimizer: torch.optim.Optimizer, arrays: Sequence[Tensor]) -> list[Tensor]:
-    """The averages of `arrays` that the optimizer keeps to be validated; none, where it keeps none."""
-    return [optimizer.state[array]["x"] for array in arrays if "x" in optimizer.state.get(array, {})]
+    """The averages of `arrays` that the optimizer keeps to be validated; none, where it keeps none.
+
+    An array that it does not train is its own average.
+    """
+    kept = [optimizer.state.get(array, {}).get("x") for array in arrays]
+    if all(average is None for average in kept):
+        return []
+    return [array.detach() if average is None else average for array, average in zip(arrays, kept, strict=True)]
 
 
 def optimizer_arrays(

@@ -34,6 +34,7 @@ from charrnn.learner import Learner, Way
 from charrnn.model import CharacterModel
 from charrnn.plan import Request, plan_resume, plan_start
 from charrnn.precision import LossScale, choose_precision
+from charrnn.recipe import completed_training
 from charrnn.recurrent import Layer
 from charrnn.runs import Run
 from charrnn.sampling import SampleRequest, sample, write
@@ -70,7 +71,8 @@ def _learner(
     model = ModelConfig(
         cell=cell, num_layers=2, hidden_size=hidden, embedding_size=embedding, dropout=dropout  # type: ignore[arg-type]
     )  # fmt: skip
-    training = TrainingConfig(**{"batch_size": B, "bptt": T, "seed": 2, "precision": "fp32", **settings})
+    asked = completed_training({"batch_size": B, "bptt": T, "seed": 2, "precision": "fp32", **settings})
+    training = TrainingConfig(**asked)
     return Learner(model, training, V, device, way=way, accumulate=accumulate)
 
 
@@ -87,7 +89,7 @@ def _assert_equal(one: Learner, other: Learner) -> None:
     assert not different
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "schedule-free", "sgd", "rmsprop"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_ten_steps_on_the_gpu_are_ten_steps_on_the_cpu(cell: str, optimizer: str) -> None:
     """Losses agree to 1e-4 and weights to 1e-3 after ten updates from the same seed, in fp32 without resets."""
@@ -102,7 +104,7 @@ def test_ten_steps_on_the_gpu_are_ten_steps_on_the_cpu(cell: str, optimizer: str
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw", "schedule-free"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_graph_is_its_eager_twin(cell: str, optimizer: str, precision: str) -> None:
     """Bit for bit after nine steps, with dropout, resets and averages: weights, moments, carry, scale, generator."""
@@ -228,13 +230,14 @@ def test_a_bad_update_is_skipped_on_the_device() -> None:
 def test_nothing_waits_inside_a_step(way: Way) -> None:
     """Window, step, sums and averages without a synchronisation: torch would raise at one."""
     learner = _learner(precision="fp16", hidden=256, embedding=128, dropout=0.3, way=way)
-    ring = Ring(np.random.default_rng(0).integers(0, V, 5000).astype(np.uint8), B, T)
+    ring = Ring(np.random.default_rng(0).integers(0, V, 5000).astype(np.uint8), B, T, spare=2)
     feeds: list[Feed] = [ResidentFeed(ring, slice(0, B), CUDA), PinnedFeed(ring, slice(0, B), CUDA)]
     tally = Tally(CUDA)
 
     def steps(count: int) -> None:
         for step in range(count):
-            tally.add(learner.step(*feeds[step % 2].at(step * T), 0.01).report)
+            length = T if way == "graph" else T + step % 3  # a graph has one shape
+            tally.add(learner.step(*feeds[step % 2].at(step * T, length), 0.01).report, length / T)
             learner.average(0.1)
 
     steps(4)  # records
@@ -253,13 +256,14 @@ def test_windows_are_the_same_wherever_the_text_lies(dtype: Any) -> None:
     ids = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, 500, dtype=np.int64).astype(dtype)
     if dtype == np.uint32:
         ids >>= 1
-    ring = Ring(ids, 7, 9)
+    ring = Ring(ids, 7, 9, spare=4)
     feeds: list[Feed] = [ResidentFeed(ring, slice(2, 6), CUDA), PinnedFeed(ring, slice(2, 6), CUDA)]
     host = HostFeed(ring, slice(2, 6))
     for position in range(0, 600, 9):
         for feed in feeds:
-            for ours, theirs in zip(feed.at(position), host.at(position), strict=True):
-                assert torch.equal(ours.cpu(), theirs)
+            for length in (None, 1 + position % 13):
+                for ours, theirs in zip(feed.at(position, length), host.at(position, length), strict=True):
+                    assert torch.equal(ours.cpu(), theirs)
 
 
 def test_the_scale_of_the_loss_follows_torchs_gradscaler() -> None:

@@ -24,6 +24,7 @@ from charrnn.model import CharacterModel
 from charrnn.optim import make_optimizer
 from charrnn.outcome import NotFinite
 from charrnn.plan import Request, plan_start
+from charrnn.recipe import completed_training
 from charrnn.runs import Run
 from charrnn.sources import Source
 from charrnn.train import Trainer
@@ -263,7 +264,7 @@ def test_a_prime_with_unknown_characters_is_refused_at_once(text_file: Callable[
     assert not (tmp_path / "run" / "last.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", ["muon", "adamw", "sgd", "rmsprop"])
+@pytest.mark.parametrize("name", ["muon", "adamw", "schedule-free", "sgd", "rmsprop"])
 def test_weight_decay_spares_the_biases(name: str) -> None:
     """With zero gradients matrices shrink and biases stay."""
     model = CharacterModel(ModelConfig(num_layers=1, hidden_size=4, embedding_size=3), 5)
@@ -272,7 +273,8 @@ def test_weight_decay_spares_the_biases(name: str) -> None:
         for array in model.arrays().values():
             array.fill_(1.0)
     arrays = model.arrays()
-    optimizer = make_optimizer(TrainingConfig(optimizer=name, weight_decay=0.5, learning_rate=0.1), arrays)  # type: ignore[arg-type]
+    asked = {"optimizer": name, "weight_decay": 0.5, "learning_rate": 0.1}
+    optimizer = make_optimizer(TrainingConfig(**completed_training(asked)), arrays)
     for array in arrays.values():
         array.grad = torch.zeros_like(array)
     optimizer.step()
