@@ -134,13 +134,10 @@ class ModelConfig(Record):
             require(valid, "--spectral-radius", self.spectral_radius, "a number above 0")
         require(isinstance(self.tie, bool), "--tie", self.tie, "true or false")
         one_of("--skip", self.skip, get_args(SkipName))
-        between("--variational-dropout", self.variational_dropout, 0.0, 1.0, high_included=False)
-        if self.input_dropout is not None:
-            between("--input-dropout", self.input_dropout, 0.0, 1.0, high_included=False)
-        if self.output_dropout is not None:
-            between("--output-dropout", self.output_dropout, 0.0, 1.0, high_included=False)
-        between("--weight-drop", self.weight_drop, 0.0, 1.0, high_included=False)
-        between("--embedding-dropout", self.embedding_dropout, 0.0, 1.0, high_included=False)
+        for name in ("variational_dropout", "input_dropout", "output_dropout", "weight_drop", "embedding_dropout"):
+            rate, is_own = getattr(self, name), name in ("input_dropout", "output_dropout")  # which follow another
+            if rate is not None or not is_own:
+                between(f"--{name.replace('_', '-')}", rate, 0.0, 1.0, high_included=False)
         check_initial(self)
         check_wiring(self)
         check_variants(self)
@@ -271,23 +268,20 @@ class TrainingConfig(Record):
         require(positive, "--lr", self.learning_rate, "a number above 0")
         between("--muon-ratio", self.muon_ratio, 0.0, math.inf)
         require(isinstance(self.cautious, bool), "--cautious", self.cautious, "true or false")
-        between("--momentum", self.momentum, 0.0, 1.0, high_included=False)
-        between("--beta1", self.beta1, 0.0, 1.0, high_included=False)
-        between("--beta2", self.beta2, 0.0, 1.0, high_included=False)
+        for name in ("momentum", "beta1", "beta2"):
+            between(f"--{name}", getattr(self, name), 0.0, 1.0, high_included=False)
         between("--weight-decay", self.weight_decay, 0.0, math.inf)
         between("--clip", self.clip_norm, 0.0, math.inf)
         one_of("--clip-loss", self.clip_loss, get_args(ClipLossName))
         between("--warmup", self.warmup, 0, math.inf)
         between("--final-lr", self.final_learning_rate, 0.0, 1.0)
         require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number from 0 to 2^63 - 1")
-        between("--activation-penalty", self.activation_penalty, 0.0, math.inf)
-        between("--temporal-penalty", self.temporal_penalty, 0.0, math.inf)
-        between("--orthogonal-penalty", self.orthogonal_penalty, 0.0, math.inf)
+        for name in ("activation", "temporal", "orthogonal", "jacobian"):
+            between(f"--{name}-penalty", getattr(self, f"{name}_penalty"), 0.0, math.inf)
         between("--l2", self.l2, 0.0, math.inf)
         one_of("--freeze", self.freeze, get_args(FreezeName))
         check_frozen(self)
         check_schedule(self)
-        between("--jacobian-penalty", self.jacobian_penalty, 0.0, math.inf)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

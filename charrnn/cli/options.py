@@ -46,6 +46,13 @@ def setting(
     )
 
 
+def switch(cls: type, name: str, flag: str, *, panel: str) -> Any:
+    """An option for a field that is true or false: `flag`, such as --tie, says true, and --no-tie false."""
+    shown = flag.removeprefix("--")
+    off = f"no-{shown}"
+    return setting(cls, name, f"{flag}/--{off}", panel=panel, shown=shown if default_of(cls, name) else off)
+
+
 CHECKPOINT = typer.Option(
     "--checkpoint",
     "-c",

@@ -5,12 +5,13 @@ Imports nothing heavy: this is read for `--help` too. What becomes of a request 
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import DEVICE, THREADS, setting
+from charrnn.cli.options import DEVICE, THREADS, setting, switch
 from charrnn.config import (
     ActivationName,
     Budget,
@@ -79,7 +80,7 @@ def train(
     spectral_radius: Annotated[
         float | None, setting(ModelConfig, "spectral_radius", "--spectral-radius", panel=_MODEL, metavar="R")
     ] = None,
-    tie: Annotated[bool | None, setting(ModelConfig, "tie", "--tie/--no-tie", panel=_MODEL, shown="no-tie")] = None,
+    tie: Annotated[bool | None, switch(ModelConfig, "tie", "--tie", panel=_MODEL)] = None,
     skip: Annotated[SkipName | None, setting(ModelConfig, "skip", "--skip", panel=_MODEL)] = None,
     variational_dropout: Annotated[
         float | None, setting(ModelConfig, "variational_dropout", "--variational-dropout", panel=_MODEL)
@@ -97,40 +98,19 @@ def train(
     activation: Annotated[
         ActivationName | None, setting(ModelConfig, "activation", "--activation", panel=_CELL)
     ] = None,
-    forget_gate: Annotated[
-        bool | None,
-        setting(ModelConfig, "forget_gate", "--forget-gate/--no-forget-gate", panel=_CELL, shown="forget-gate"),
-    ] = None,
-    peephole: Annotated[
-        bool | None, setting(ModelConfig, "peephole", "--peephole/--no-peephole", panel=_CELL, shown="no-peephole")
-    ] = None,
+    forget_gate: Annotated[bool | None, switch(ModelConfig, "forget_gate", "--forget-gate", panel=_CELL)] = None,
+    peephole: Annotated[bool | None, switch(ModelConfig, "peephole", "--peephole", panel=_CELL)] = None,
     coupled: Annotated[CouplingName | None, setting(ModelConfig, "coupled", "--coupled", panel=_CELL)] = None,
-    orthogonal: Annotated[
-        bool | None,
-        setting(ModelConfig, "orthogonal", "--orthogonal/--no-orthogonal", panel=_CELL, shown="no-orthogonal"),
-    ] = None,
-    layer_norm: Annotated[
-        bool | None,
-        setting(ModelConfig, "layer_norm", "--layer-norm/--no-layer-norm", panel=_CELL, shown="no-layer-norm"),
-    ] = None,
-    batch_norm: Annotated[
-        bool | None,
-        setting(ModelConfig, "batch_norm", "--batch-norm/--no-batch-norm", panel=_CELL, shown="no-batch-norm"),
-    ] = None,
+    orthogonal: Annotated[bool | None, switch(ModelConfig, "orthogonal", "--orthogonal", panel=_CELL)] = None,
+    layer_norm: Annotated[bool | None, switch(ModelConfig, "layer_norm", "--layer-norm", panel=_CELL)] = None,
+    batch_norm: Annotated[bool | None, switch(ModelConfig, "batch_norm", "--batch-norm", panel=_CELL)] = None,
     zoneout: Annotated[float | None, setting(ModelConfig, "zoneout", "--zoneout", panel=_CELL)] = None,
     zoneout_cell: Annotated[float | None, setting(ModelConfig, "zoneout_cell", "--zoneout-cell", panel=_CELL)] = None,
     recurrent_dropout: Annotated[
         float | None, setting(ModelConfig, "recurrent_dropout", "--recurrent-dropout", panel=_CELL)
     ] = None,
     multiplicative: Annotated[
-        bool | None,
-        setting(
-            ModelConfig,
-            "multiplicative",
-            "--multiplicative/--no-multiplicative",
-            panel=_CELL,
-            shown="no-multiplicative",
-        ),
+        bool | None, switch(ModelConfig, "multiplicative", "--multiplicative", panel=_CELL)
     ] = None,
     mogrifier: Annotated[
         int | None, setting(ModelConfig, "mogrifier", "--mogrifier", panel=_CELL, metavar="ROUNDS")
@@ -158,10 +138,7 @@ def train(
     ] = None,
     bptt: Annotated[int | None, setting(TrainingConfig, "bptt", "--bptt", panel=_OPTIMISATION, shown=_CHOSEN)] = None,
     random_bptt: Annotated[
-        bool | None,
-        setting(
-            TrainingConfig, "random_bptt", "--random-bptt/--no-random-bptt", panel=_OPTIMISATION, shown="no-random-bptt"
-        ),
+        bool | None, switch(TrainingConfig, "random_bptt", "--random-bptt", panel=_OPTIMISATION)
     ] = None,
     state_reset: Annotated[
         float | None, setting(TrainingConfig, "state_reset", "--state-reset", panel=_OPTIMISATION)
@@ -175,10 +152,7 @@ def train(
     muon_ratio: Annotated[
         float | None, setting(TrainingConfig, "muon_ratio", "--muon-ratio", panel=_OPTIMISATION)
     ] = None,
-    cautious: Annotated[
-        bool | None,
-        setting(TrainingConfig, "cautious", "--cautious/--no-cautious", panel=_OPTIMISATION, shown="cautious"),
-    ] = None,
+    cautious: Annotated[bool | None, switch(TrainingConfig, "cautious", "--cautious", panel=_OPTIMISATION)] = None,
     momentum: Annotated[float | None, setting(TrainingConfig, "momentum", "--momentum", panel=_OPTIMISATION)] = None,
     beta1: Annotated[float | None, setting(TrainingConfig, "beta1", "--beta1", panel=_OPTIMISATION)] = None,
     beta2: Annotated[float | None, setting(TrainingConfig, "beta2", "--beta2", panel=_OPTIMISATION)] = None,
@@ -253,9 +227,7 @@ def train(
     encoding_errors: Annotated[
         DecodeErrors | None, setting(DataConfig, "encoding_errors", "--encoding-errors", panel=_DATA)
     ] = None,
-    as_bytes: Annotated[
-        bool | None, setting(DataConfig, "as_bytes", "--bytes/--no-bytes", panel=_DATA, shown="no-bytes")
-    ] = None,
+    as_bytes: Annotated[bool | None, switch(DataConfig, "as_bytes", "--bytes", panel=_DATA)] = None,
     newlines: Annotated[Newlines | None, setting(DataConfig, "newlines", "--newlines", panel=_DATA)] = None,
     out: Annotated[
         Path | None,
@@ -324,32 +296,12 @@ def train(
 
     given = {name: value for name, value in locals().items() if value is not None}
     request = Request(
-        model=_said(given, cell="cell", num_layers="layers", hidden_size="hidden", embedding_size="embedding",
-                    dropout="dropout", forget_bias="forget_bias", init="init", init_gain="init_gain",
-                    chrono_range="chrono_range", gate_bias="gate_bias", spectral_radius="spectral_radius",
-                    tie="tie", skip="skip",
-                    variational_dropout="variational_dropout", input_dropout="input_dropout",
-                    output_dropout="output_dropout", weight_drop="weight_drop", embedding_dropout="embedding_dropout",
-                    activation="activation", forget_gate="forget_gate", peephole="peephole",
-                    coupled="coupled", orthogonal="orthogonal", layer_norm="layer_norm", batch_norm="batch_norm",
-                    zoneout="zoneout", zoneout_cell="zoneout_cell",
-                    recurrent_dropout="recurrent_dropout", multiplicative="multiplicative", mogrifier="mogrifier",
-                    mogrifier_rank="mogrifier_rank"),
-        data=_said(given, encoding="encoding", encoding_errors="encoding_errors", as_bytes="as_bytes",
-                   newlines="newlines", validation_fraction="validation_fraction", test_fraction="test_fraction"),
-        training=_said(given, batch_size="batch", bptt="bptt", state_reset="state_reset", optimizer="optimizer",
-                       learning_rate="lr", muon_ratio="muon_ratio", cautious="cautious", momentum="momentum",
-                       beta1="beta1", beta2="beta2", weight_decay="weight_decay", clip_norm="clip", warmup="warmup",
-                       decay="decay", final_learning_rate="final_lr", average="average", precision="precision",
-                       seed="seed", activation_penalty="activation_penalty", temporal_penalty="temporal_penalty",
-                       orthogonal_penalty="orthogonal_penalty", jacobian_penalty="jacobian_penalty", l2="l2",
-                       clip_loss="clip_loss", random_bptt="random_bptt", average_after="average_after",
-                       average_from="average_from", freeze="freeze"),
-        run=_said(given, log_every="log_every", validate_every="validate_every", sample_every="sample_every",
-                  sample_length="sample_length", sample_temperature="sample_temperature", prime="prime",
-                  save_every="save_every", patience="patience", accumulate="accumulate", on_divergence="on_divergence"),
+        model=_said(given, ModelConfig),
+        data=_said(given, DataConfig),
+        training=_said(given, TrainingConfig),
+        run=_said(given, RunConfig),
         budget=_budget(epochs, steps, minutes),
-    )  # fmt: skip
+    )
     if preset is not None:
         request = with_preset(request, preset)
     _check(request)
@@ -360,8 +312,21 @@ def train(
         raise typer.Exit(128 + signal)
 
 
-def _said(given: dict[str, Any], **names: str) -> dict[str, Any]:
-    """Field -> value for the options that were given."""
+_SHORT = {
+    "num_layers": "layers",
+    "hidden_size": "hidden",
+    "embedding_size": "embedding",
+    "batch_size": "batch",
+    "learning_rate": "lr",
+    "final_learning_rate": "final_lr",
+    "clip_norm": "clip",
+}
+"""Fields whose option has another name."""
+
+
+def _said(given: dict[str, Any], configuration: type) -> dict[str, Any]:
+    """Field -> value for the options of `configuration` that were given."""
+    names = {field.name: _SHORT.get(field.name, field.name) for field in fields(configuration)}
     return {field: given[option] for field, option in names.items() if option in given}
 
 
