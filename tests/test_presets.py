@@ -58,7 +58,7 @@ def test_sizes_are_those_of_the_papers(name: PresetName, characters: int, millio
 
 @pytest.mark.parametrize(
     ("name", "setting", "summed"),
-    [("zaremba", "learning_rate", 1.0), ("zaremba", "clip_norm", 1 / 5.0), ("mogrifier", "clip_norm", 1 / 10.0)],
+    [("zaremba", "learning_rate", 1.0), ("mogrifier", "l2", 1 / 2.556e-4)],
 )
 def test_what_was_meant_for_a_summed_loss_is_converted(name: PresetName, setting: str, summed: float) -> None:
     """A mean has gradients smaller by the window: rates go up by as much, thresholds down (given as one over them)."""
