@@ -47,8 +47,8 @@ PRESETS: dict[PresetName, Preset] = {
                "forget_bias": 0.0},
         training={
             "batch_size": 20, "bptt": 35, "state_reset": 0.0, "optimizer": "sgd", "momentum": 0.0,
-            "learning_rate": 35.0, "clip_norm": 5.0, "clip_loss": "sum", "weight_decay": 0.0, "warmup": 0, "decay": "cosine",
-            "final_learning_rate": 0.0024, "average": 0.0,
+            "learning_rate": 35.0, "clip_norm": 5.0, "clip_loss": "sum", "weight_decay": 0.0, "warmup": 0,
+            "decay": "cosine", "final_learning_rate": 0.0024, "average": 0.0,
         },
         budget=Budget(epochs=39),
         departs="words there, characters here; a rate of 1 on a loss summed over 35 steps is 35 on the mean; "
@@ -105,8 +105,8 @@ PRESETS: dict[PresetName, Preset] = {
         budget=Budget(steps=100_000),
         departs="no dropout of 0.171 on the state in the recurrence; masks of inputs, layers and outputs hold for a "
         "window, not a step; L2 of 2.56e-4 on a loss summed over 150 steps is 1.7e-6 on the mean; validations are not "
-        "200 steps apart (--validate-every 200); weights begin in +-1/sqrt(hidden), not normal with deviation 1/sqrt(inputs); their "
-        "softmax has a temperature chosen on validation (eval --tune)",
+        "200 steps apart (--validate-every 200); weights begin in +-1/sqrt(hidden), not normal with deviation "
+        "1/sqrt(inputs); their softmax has a temperature chosen on validation (eval --tune)",
     ),
     "mlstm": Preset(
         source="Krause, Murray, Renals & Lu 2016, arXiv 1609.07959, enwik8 with variational dropout, and their code",

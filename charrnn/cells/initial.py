@@ -20,7 +20,8 @@
 Gains of a layer normalisation are 1, those of a batch normalisation 0.1, so that tanh is not saturated from the start
 (Cooijmans et al. 2016, arXiv 1603.09025, section 4); its running statistics mean 0 and variance 1.
 
-What orthogonal recurrence makes its matrices of begins as `cells/orthogonal.py` says, under any of these.
+What orthogonal recurrence makes its matrices of, and all of a urnn but its V, begin as `cells/orthogonal.py` and
+`cells/unitary.py` say; V as under xavier.
 
 Otherwise an lstm's b_f is `forget_bias` (Gers et al. 2000; Jozefowicz et al. 2015). The embedding is
 N(0, 1); one that is the decoder's matrix too U(-0.1, 0.1), so that
@@ -80,6 +81,10 @@ def initial_arrays(config: ModelConfig, vocabulary_size: int, source: Source) ->
             array = np.stack((np.zeros(shape[1:]), np.ones(shape[1:])))
         elif name.endswith("skew_hh"):
             array = _turns(shape, source)
+        elif config.cell == "urnn" and ".angle_" in name:
+            array = source.uniform(shape, -np.pi, np.pi)
+        elif config.cell == "urnn" and ".mirror_" in name:
+            array = source.uniform(shape, -1.0, 1.0)
         elif name.endswith("weight_hh") and config.init in ("orthogonal", "identity"):
             array = _recurrent(config, shape, source)
         else:
@@ -130,7 +135,8 @@ def _matrix_or_bias(config: ModelConfig, name: str, shape: Shape, source: Source
     if config.init == "identity":
         return _SMALL * source.normal(shape)
     bound: float = config.hidden_size**-0.5
-    if config.init == "xavier":
+    is_complex = config.cell == "urnn" and name.startswith("layers.")
+    if config.init == "xavier" or is_complex:
         outputs = config.hidden_size if name.startswith("layers.") else shape[0]
         bound = (6.0 / (shape[1] + outputs)) ** 0.5
     return source.uniform(shape, -bound, bound)
