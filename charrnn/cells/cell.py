@@ -13,6 +13,7 @@ can be computed for all steps of a window at once:
 
 What is drawn at random in training is a part of what goes in: `noise`, an array (B, H) of zeros and ones for each of
 `noise_rates`, the outermost wrapper's first. Without noise (the empty tuple) a step is what it is outside training.
+What is normalised over the lanes in training is so by what then stands among the parameters (`batchnorm.py`).
 
 Shape letters: B lanes, I input size, H hidden size, R rows of the recurrent matrix.
 """
