@@ -81,7 +81,7 @@ def normalised(x: Array, gain: Array) -> Array:
 
 
 def batch_normalised(x: Array, statistics: Array, gain: Array) -> Array:
-    """`x` (..., R) less the mean, by the deviation of `statistics` (2, R: mean and variance), times `gain` (R,).
+    """`x` (B, R) less the mean, by the deviation of `statistics` (2, R: mean and variance), times `gain` (R,).
 
     In a step of training what stands there is no array (`measured.Measured`) and does it by the lanes' own.
     """

@@ -40,24 +40,20 @@ class Measured:
         self._lanes = 0
 
     def normalise(self, x: Tensor, gain: Tensor) -> Tensor:
-        """`x` (B, R), or (T, B, R) for each of T steps by itself, times `gain` (R,); both are remembered.
+        """`x` (B, R) of one step by the mean and deviation of its lanes, times `gain` (R,); they are remembered.
 
         In the type of the gain: under autocast products are narrower than their statistics may be.
         """
-        x, (B, R) = x.to(gain.dtype), x.shape[-2:]
-        is_window = x.dim() > 2
-        if is_window:  # to (B, T R): each step's numbers are columns of their own
-            steps, x, gain = len(x), x.transpose(0, 1).reshape(B, -1), gain.repeat(len(x))
-        normal, mean, inverse = torch.native_batch_norm(x, gain, None, None, None, True, 0.0, EPSILON)
-        self._lanes = B
-        self._means.append(mean.detach().view(-1, R))
-        self._inverses.append(inverse.detach().view(-1, R))
-        return normal.view(B, steps, R).transpose(0, 1) if is_window else normal
+        normal, mean, inverse = torch.native_batch_norm(x.to(gain.dtype), gain, None, None, None, True, 0.0, EPSILON)
+        self._lanes = len(x)
+        self._means.append(mean.detach())
+        self._inverses.append(inverse.detach())
+        return normal
 
     def statistics(self) -> Tensor:
         """Mean and variance (2, R) over all steps."""
-        variances = torch.cat(self._inverses).square().reciprocal() - EPSILON
-        return torch.stack((torch.cat(self._means).mean(0), variances.mean(0) * (self._lanes / (self._lanes - 1))))
+        variances = torch.stack(self._inverses).square().reciprocal() - EPSILON
+        return torch.stack((torch.stack(self._means).mean(0), variances.mean(0) * (self._lanes / (self._lanes - 1))))
 
 
 class Running:

@@ -169,8 +169,7 @@ class LoopedLayer(Layer):
                 name: Factor(array, is_narrow=is_narrow) if _is_large_matrix(array) else array
                 for name, array in p.items()
             }
-        # Not every character's product may be needed; and lanes are measured as they are read.
-        if ids is not None and (len(x) > ids.numel() or measured):
+        if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
             x, ids = gather(ids, x), None
         prepared = core.prepare(p, x)
         if ids is not None:

@@ -89,6 +89,13 @@ def test_they_drop_the_same_and_are_penalised_alike(folder: Path) -> None:
     _assert_nearly_the_same_run(folder / "together", folder / "alone")
 
 
+def test_what_does_not_learn_has_nothing_to_say(folder: Path) -> None:
+    """Frozen layers are frozen in both."""
+    _alone(folder, "--out", "alone", "--freeze", "recurrent")
+    _together(folder, "--out", "together", "--freeze", "recurrent")
+    _assert_nearly_the_same_run(folder / "together", folder / "alone")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_exactly(folder: Path) -> None:
     """The last of two gets SIGTERM after step 9: both save, exit with 143, and go on bit for bit."""

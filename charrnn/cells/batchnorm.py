@@ -42,13 +42,19 @@ class _BatchNormGates(Reading):
         return {**shapes, **gains, "statistics_ih": (2, rows), "statistics_hh": (2, rows)}
 
     def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
-        """The input's product, normalised, with the bias."""
-        product = batch_normalised(self.inner.project(p, x), p["statistics_ih"], p["gain_ih"])
-        return (product + p[self.input_bias],)
+        """The input's product alone: which lanes read it is known only step by step."""
+        return (self.inner.project(p, x),)
 
     def recur(self, p: Arrays, prepared: tuple[Array, ...], h: Array) -> Array:
         """The recurrent product, normalised."""
         return batch_normalised(self.inner.recur(p, prepared, h), p["statistics_hh"], p["gain_hh"])
+
+    def combine(
+        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
+    ) -> tuple[State, Gates]:
+        """From the input's product, normalised, with the bias."""
+        product = batch_normalised(prepared[0], p["statistics_ih"], p["gain_ih"]) + p[self.input_bias]
+        return self.inner.combine(p, (product,), recurrent, state, inside)
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class BatchNormLSTM(_BatchNormGates):
     ) -> tuple[State, Gates]:
         """The output sees the memory normalised."""
         seen = inside._replace(memory=lambda c: batch_normalised(c, p["statistics_c"], p["gain_c"]) + p["bias_c"])
-        return self.inner.combine(p, prepared, recurrent, state, seen)
+        return super().combine(p, prepared, recurrent, state, seen)
 
 
 @dataclass(frozen=True)

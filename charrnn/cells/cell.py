@@ -19,6 +19,7 @@ and the steps are those of `core`, which is the cell itself unless all it does i
 
 What is drawn at random in training is a part of what goes in: `noise`, an array (B, H) of zeros and ones for each of
 `noise_rates`, the outermost wrapper's first. Without noise (the empty tuple) a step is what it is outside training.
+What is normalised over the lanes in training is so by what then stands among the parameters (`batchnorm.py`).
 
 Shape letters: B lanes, I input size, H hidden size, R rows of the recurrent matrix.
 """
