@@ -43,6 +43,8 @@ def averaging_begins(config: TrainingConfig, without_gain: int, progress: float)
     The trigger of Merity, Keskar & Socher 2018 (arXiv 1708.02182, section 3), with the latest time that Melis, Kocisky
     & Blunsom 2020 (arXiv 1909.01792) set for it.
     """
+    if progress >= 1.0:  # nothing will come that could be averaged
+        return False
     is_stuck = config.average_after is not None and without_gain >= config.average_after
     return is_stuck or (config.average_from is not None and progress >= config.average_from)
 

@@ -115,6 +115,7 @@ def test_averaging_begins_once_and_no_new_best_ends_it() -> None:
             assert counters.averaging_since == 4
     assert begun == [False, False, False, True, False, False, False]
     assert (counters.best_nats, counters.best_step) == (1.0, 5)
+    assert not Counters(without_gain=2).trigger(config, 1.0)
     late = Counters(step=9)
     late.take(None, 1.0)
     assert [late.trigger(config, fraction) for fraction in (0.79, 0.8, 0.9)] == [False, True, False]
