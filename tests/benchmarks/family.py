@@ -3,8 +3,8 @@
     python -m tests.benchmarks.family --corpus tinyshakespeare.txt --record family.jsonl [--characters 4e6]
     python -m tests.benchmarks.family --record family.jsonl --markdown
 
-The unit of time is the plain lstm's: every member trains for as long as the plain lstm of its number of layers takes to
-train on --characters characters. How much faster or slower a member is, is measured just before its run: both make some
+The unit of time is the plain lstm's: every member trains for as long as a plain lstm of one layer takes to train on
+--characters characters. How much faster or slower a member is, is measured just before its run: both make some
 steps in turn, and the median of the rounds' ratios sets its number of steps. So another program on the machine cannot
 change what anybody learns. Steps count as in `cells.py`: noise, forward, backward, clipping, update; validations do not
 count for anybody.
@@ -36,6 +36,7 @@ from charrnn.cells.parameters import parameter_shapes
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.device import prepare
 from charrnn.learner import Learner
+from charrnn.recipe import completed_training
 from charrnn.variants import spelled
 from tests.benchmarks import command
 from tests.benchmarks.cells import FAMILY, LANES, VOCABULARY, WINDOW
@@ -57,52 +58,51 @@ class Member:
         settings = [*self.model.items(), *self.training.items()]
         return " ".join(spelled(name, value) for name, value in settings) or "--cell lstm"
 
-    @property
-    def plain(self) -> Member:
-        """The lstm that it is compared with: of as many layers, with nothing else."""
-        layers = self.model.get("num_layers", 1)
-        return Member({"num_layers": layers} if layers > 1 else {})
-
 
 # fmt: off
 MEMBERS: list[Member] = [
     *(Member(model) for model in FAMILY.values()),
     Member({"init": "orthogonal"}),
-    Member({"cell": "rnn", "init": "orthogonal"}),
-    Member({"cell": "rnn", "activation": "relu", "init": "identity"}),
     Member({"init": "xavier"}),
     Member({"init": "chrono"}),
     Member({"gate_bias": 1.0}),
     Member({"cell": "gru", "gate_bias": 1.0}),
+    Member({"cell": "rnn", "init": "orthogonal"}),
+    Member({"cell": "rnn", "activation": "relu", "init": "identity"}),
+    Member({"cell": "rnn", "init": "orthogonal"}, {"orthogonal_penalty": 1e-4}),
+    Member({"cell": "rnn"}, {"jacobian_penalty": 0.1}),
+    Member({"cell": "rnn", "spectral_radius": 0.9}, {"freeze": "echo"}),
+    Member({"cell": "rnn", "init": "orthogonal"}, {"optimizer": "sgd", "learning_rate": 0.5}),
+    Member({"spectral_radius": 0.9}, {"freeze": "recurrent"}),
     Member({"tie": True}),
-    Member({"variational_dropout": 0.3}),
+    Member({"dropout": 0.0}),
+    Member({"variational_dropout": 0.2}),
     Member({"weight_drop": 0.2}),
     Member({"embedding_dropout": 0.1}),
-    Member({"dropout": 0.0}),
-    Member({}, {"activation_penalty": 2.0, "temporal_penalty": 1.0}),
-    Member({}, {"orthogonal_penalty": 1e-4}),
+    Member({}, {"activation_penalty": 0.1, "temporal_penalty": 0.1}),
     Member({}, {"optimizer": "adamw"}),
-    Member({}, {"optimizer": "sgd", "learning_rate": 1.0}),
-    Member({}, {"optimizer": "rmsprop", "learning_rate": 2e-3}),
+    Member({}, {"optimizer": "schedule-free", "learning_rate": 0.03}),
+    Member({}, {"random_bptt": True}),
     Member({"num_layers": 2}),
     Member({"num_layers": 2, "skip": "residual"}),
     Member({"num_layers": 2, "skip": "dense"}),
     Member({"num_layers": 2, "skip": "sum"}),
 ]
 # fmt: on
-"""The rows, the plain lstm first."""
+PLAIN = MEMBERS[0]
+"""The plain lstm, which the others' time is measured by."""
 
 
 def relative_speed(member: Member, sizes: dict[str, Any], steps: int, rounds: int) -> float:
-    """Characters a second of whole steps, as a multiple of its plain lstm's: the median of rounds in turn."""
+    """Characters a second of whole steps, as a multiple of the plain lstm's: the median of rounds in turn."""
     learners = [
         Learner(
             ModelConfig(**{**sizes, **_fitting(one.model, sizes)}),
-            TrainingConfig(**one.training),
+            TrainingConfig(**completed_training(one.training)),
             VOCABULARY,
             torch.device("cpu"),
         )
-        for one in (member.plain, member)
+        for one in (PLAIN, member)
     ]
     ids = torch.randint(VOCABULARY, (WINDOW + 1, LANES), generator=torch.Generator().manual_seed(1))
     taken: list[list[float]] = [[], []]
@@ -129,7 +129,7 @@ def _fitting(model: dict[str, Any], sizes: dict[str, Any]) -> dict[str, Any]:
 def run(member: Member, corpus: Path, given: argparse.Namespace) -> Row:
     """Measures the speed, trains, and says what came of it."""
     sizes = {"hidden_size": given.hidden, "embedding_size": given.embedding, "dropout": given.dropout}
-    relative = 1.0 if member.plain == member else relative_speed(member, sizes, given.speed_steps, given.rounds)
+    relative = 1.0 if member == PLAIN else relative_speed(member, sizes, given.speed_steps, given.rounds)
     steps = max(1, round(relative * given.characters / (LANES * WINDOW)))
     model = {**sizes, **_fitting(member.model, sizes)}
     words = [word for name, value in {**model, **member.training}.items() for word in spelled(name, value).split()]
