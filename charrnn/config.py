@@ -11,28 +11,12 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from charrnn import choices
 from charrnn.cell_variants import check_variants
 from charrnn.combinations import check_frozen, check_initial, check_schedule, check_wiring
 from charrnn.errors import UsageError
 from charrnn.records import Record
 from charrnn.values import between, is_number, one_of, positive_integer, require
-
-CellName = Literal["lstm", "gru", "rnn", "urnn"]
-InitName = Literal["uniform", "orthogonal", "identity", "xavier", "chrono"]
-SkipName = Literal["none", "residual", "dense", "sum"]
-ActivationName = Literal["tanh", "relu", "modrelu"]
-CouplingName = Literal["off", "tied", "min"]
-ClipLossName = Literal["mean", "sum"]
-OptimizerName = Literal["muon", "adamw", "schedule-free", "sgd", "rmsprop"]
-DecayName = Literal["cosine", "linear", "constant"]
-FreezeName = Literal["none", "recurrent", "echo"]
-PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-DecodeErrors = Literal["strict", "replace"]
-Newlines = Literal["keep", "lf"]
-UnknownPolicy = Literal["error", "skip", "replace"]
-WeightsName = Literal["float32", "int8"]
-
 
 _MOST_LAYERS = 1000
 _ALWAYS_WRITTEN = {"cell", "num_layers", "hidden_size", "embedding_size", "dropout", "forget_bias"}
@@ -44,7 +28,7 @@ WIDEST = 1 << 20
 class ModelConfig(Record):
     """The shape of the network. The size of its vocabulary is the vocabulary's to know."""
 
-    cell: CellName = "lstm"
+    cell: choices.CellName = "lstm"
     """Recurrent cell: lstm, gru, rnn (tanh), or urnn (complex numbers under a unitary matrix)."""
     num_layers: int = 1
     """Recurrent layers stacked on each other."""
@@ -56,7 +40,7 @@ class ModelConfig(Record):
     """Share of a layer's outputs dropped on their way up (between layers and before the decoder), never in time."""
     forget_bias: float = 1.0
     """Initial bias of the lstm's forget gate; above 0 the cell starts out remembering."""
-    init: InitName = "uniform"
+    init: choices.InitName = "uniform"
     """Initial weights: uniform (+-1/sqrt(hidden)); orthogonal or, for the rnn, identity recurrent matrices; xavier; or
     uniform with chrono gate biases, which spread how long units remember."""
     init_gain: float = 1.0
@@ -71,7 +55,7 @@ class ModelConfig(Record):
     tie: bool = False
     """The decoder's matrix is the embedding's, so that it reads no more and no fewer numbers; --embedding follows
     --hidden."""
-    skip: SkipName = "none"
+    skip: choices.SkipName = "none"
     """Connections past layers: residual (each layer's output is added to its input), dense (layers and decoder read all
     that is below them, side by side), or sum (the decoder reads the sum of all layers' outputs)."""
     variational_dropout: float = 0.0
@@ -85,14 +69,14 @@ class ModelConfig(Record):
     """Share of the recurrent matrices' weights dropped, the same ones all through a window and in every lane."""
     embedding_dropout: float = 0.0
     """Share of characters whose embedding is dropped for a window, wherever they occur in it."""
-    activation: ActivationName = "tanh"
+    activation: choices.ActivationName = "tanh"
     """What the rnn's units do with what comes in: tanh, relu, or modrelu (the sign stays, the size changes by a trained
     bias)."""
     forget_gate: bool = True
     """Give the lstm a forget gate; without, its memory only ever adds up (the cell of 1997)."""
     peephole: bool = False
     """Let the lstm's gates see the memory c."""
-    coupled: CouplingName = "off"
+    coupled: choices.CouplingName = "off"
     """How the lstm's input gate i goes with its forget gate f: off (free), tied (i = 1 - f), or min (at most 1 - f)."""
     orthogonal: bool = False
     """Keep each gate's recurrent matrix orthogonal all through training: it is the exponential of a skew matrix, which
@@ -116,13 +100,13 @@ class ModelConfig(Record):
     """Rank of the mogrifier's matrices; 0 for full ones."""
 
     def __post_init__(self) -> None:
-        one_of("--cell", self.cell, get_args(CellName))
+        one_of("--cell", self.cell, get_args(choices.CellName))
         positive_integer("--layers", self.num_layers, _MOST_LAYERS)
         positive_integer("--hidden", self.hidden_size, WIDEST)
         positive_integer("--embedding", self.embedding_size, WIDEST)
         between("--dropout", self.dropout, 0.0, 1.0, high_included=False)
         require(is_number(self.forget_bias), "--forget-bias", self.forget_bias, "a finite number")
-        one_of("--init", self.init, get_args(InitName))
+        one_of("--init", self.init, get_args(choices.InitName))
         between("--init-gain", self.init_gain, 0.0, math.inf)
         if self.chrono_range is not None:
             valid = isinstance(self.chrono_range, int) and 3 <= self.chrono_range <= WIDEST
@@ -133,7 +117,7 @@ class ModelConfig(Record):
             valid = is_number(self.spectral_radius) and self.spectral_radius > 0
             require(valid, "--spectral-radius", self.spectral_radius, "a number above 0")
         require(isinstance(self.tie, bool), "--tie", self.tie, "true or false")
-        one_of("--skip", self.skip, get_args(SkipName))
+        one_of("--skip", self.skip, get_args(choices.SkipName))
         for name in ("variational_dropout", "input_dropout", "output_dropout", "weight_drop", "embedding_dropout"):
             rate, is_own = getattr(self, name), name in ("input_dropout", "output_dropout")  # which follow another
             if rate is not None or not is_own:
@@ -154,11 +138,11 @@ class DataConfig(Record):
 
     encoding: str = "utf-8"
     """Encoding of the text files."""
-    encoding_errors: DecodeErrors = "strict"
+    encoding_errors: choices.DecodeErrors = "strict"
     """What to do with bytes that are not valid in the encoding: strict (an error) or replace (by U+FFFD)."""
     as_bytes: bool = False
     """Model bytes instead of characters; any file will do."""
-    newlines: Newlines = "keep"
+    newlines: choices.Newlines = "keep"
     """keep line ends as they are, or make every one of them lf."""
     validation_fraction: float = 0.1
     """Share of the corpus held out for validation, taken from its end (before the test part)."""
@@ -168,8 +152,8 @@ class DataConfig(Record):
     def __post_init__(self) -> None:
         require(isinstance(self.encoding, str), "--encoding", self.encoding, "the name of an encoding")
         require(isinstance(self.as_bytes, bool), "--bytes", self.as_bytes, "true or false")
-        one_of("--encoding-errors", self.encoding_errors, get_args(DecodeErrors))
-        one_of("--newlines", self.newlines, get_args(Newlines))
+        one_of("--encoding-errors", self.encoding_errors, get_args(choices.DecodeErrors))
+        one_of("--newlines", self.newlines, get_args(choices.Newlines))
         between("--validation-fraction", self.validation_fraction, 0.0, 0.9)
         between("--test-fraction", self.test_fraction, 0.0, 0.9)
         held_out = self.validation_fraction + self.test_fraction
@@ -190,7 +174,7 @@ class TrainingConfig(Record):
     state_reset: float = 0.01
     """Share of windows that begin from the zero state instead of the carried one, so that the model stays sound
     wherever a text begins; 0 carries the state for ever."""
-    optimizer: OptimizerName = "muon"
+    optimizer: choices.OptimizerName = "muon"
     """muon (orthogonalised momentum for the layers' matrices, adamw for the rest), adamw, schedule-free (adamw whose
     rate need not fall, since an average of its own is validated and kept), sgd (with momentum), or rmsprop."""
     learning_rate: float = 1.2e-2
@@ -209,12 +193,12 @@ class TrainingConfig(Record):
     """Decay of the weight matrices at each step, times the learning rate (decoupled in adamw; biases are spared)."""
     clip_norm: float = 1.0
     """Gradients with a larger global norm are scaled down to it; 0 turns clipping off."""
-    clip_loss: ClipLossName = "mean"
+    clip_loss: choices.ClipLossName = "mean"
     """Which loss that norm is of: the mean over a window's characters, or, as some papers have it, their sum (a mean
     over lanes): then --clip is divided by the window's length."""
     warmup: int = 50
     """Steps over which the learning rate climbs to its peak."""
-    decay: DecayName = "linear"
+    decay: choices.DecayName = "linear"
     """How the learning rate falls from its peak over the budget: cosine, linear, or constant (does not fall; so
     under schedule-free)."""
     final_learning_rate: float = 0.0
@@ -228,7 +212,7 @@ class TrainingConfig(Record):
     the end takes the place of what --average says; a new best does not end it."""
     average_from: float | None = None
     """The same from the first validation on after which this share of the budget is used, if not before."""
-    precision: PrecisionName = "auto"
+    precision: choices.PrecisionName = "auto"
     """What products are made of: fp32; on NVIDIA GPUs also tf32 or fp16 (with scaled losses; weights, softmax, norms
     and updates stay fp32); on CPUs with AVX512-BF16 also bf16 (sums, state and weights stay fp32). auto takes the
     fastest that the device has."""
@@ -244,7 +228,7 @@ class TrainingConfig(Record):
     """The same for half the squares of all weights, summed: the L2 of papers that add it to the loss. Unlike
     --weight-decay it is a part of the gradient, so that clipping and the optimizer's moments see it and adamw makes
     little of it where gradients are large; and it spares no biases."""
-    freeze: FreezeName = "none"
+    freeze: choices.FreezeName = "none"
     """What stays as it was drawn: none of the weights; recurrent, those of the recurrent layers; or echo, all but the
     decoder (an echo state network)."""
     jacobian_penalty: float = 0.0
@@ -256,14 +240,14 @@ class TrainingConfig(Record):
         positive_integer("--bptt", self.bptt, WIDEST)
         require(isinstance(self.random_bptt, bool), "--random-bptt", self.random_bptt, "true or false")
         between("--state-reset", self.state_reset, 0.0, 1.0)
-        one_of("--optimizer", self.optimizer, get_args(OptimizerName))
+        one_of("--optimizer", self.optimizer, get_args(choices.OptimizerName))
         between("--average", self.average, 0.0, 1.0)
         if self.average_after is not None:
             positive_integer("--average-after", self.average_after)
         if self.average_from is not None:
             between("--average-from", self.average_from, 0.0, 1.0)
-        one_of("--precision", self.precision, get_args(PrecisionName))
-        one_of("--decay", self.decay, get_args(DecayName))
+        one_of("--precision", self.precision, get_args(choices.PrecisionName))
+        one_of("--decay", self.decay, get_args(choices.DecayName))
         positive = is_number(self.learning_rate) and self.learning_rate > 0
         require(positive, "--lr", self.learning_rate, "a number above 0")
         between("--muon-ratio", self.muon_ratio, 0.0, math.inf)
@@ -272,14 +256,14 @@ class TrainingConfig(Record):
             between(f"--{name}", getattr(self, name), 0.0, 1.0, high_included=False)
         between("--weight-decay", self.weight_decay, 0.0, math.inf)
         between("--clip", self.clip_norm, 0.0, math.inf)
-        one_of("--clip-loss", self.clip_loss, get_args(ClipLossName))
+        one_of("--clip-loss", self.clip_loss, get_args(choices.ClipLossName))
         between("--warmup", self.warmup, 0, math.inf)
         between("--final-lr", self.final_learning_rate, 0.0, 1.0)
         require(0 <= self.seed < 2**63, "--seed", self.seed, "a whole number from 0 to 2^63 - 1")
         for name in ("activation", "temporal", "orthogonal", "jacobian"):
             between(f"--{name}-penalty", getattr(self, f"{name}_penalty"), 0.0, math.inf)
         between("--l2", self.l2, 0.0, math.inf)
-        one_of("--freeze", self.freeze, get_args(FreezeName))
+        one_of("--freeze", self.freeze, get_args(choices.FreezeName))
         check_frozen(self)
         check_schedule(self)
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config import SamplingConfig, UnknownPolicy
+from charrnn.choices import UnknownPolicy
+from charrnn.config import SamplingConfig
 from charrnn.drawing import generator, log_probabilities
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.inference.engine import Engine, Floats

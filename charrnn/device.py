@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from charrnn.config import DeviceName
+from charrnn.choices import DeviceName
 from charrnn.errors import ResourceError, UsageError
 from charrnn.fused.library import find_library
 from charrnn.kernels import GPU, IMAGINED

@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,25 +52,10 @@ from charrnn.outcome import NotFinite, Outcome
 from charrnn.penalties import penalty, watches_outputs
 from charrnn.precision import LossScale, choose_precision, products
 from charrnn.recurrent import StackState, lanes_of, reset
+from charrnn.ways import Way, choose_way
 
 _CARRY, _RANDOM, _AVERAGE, _SCALE, _STEPS = "carry.", "random.training", "average.", "loss_scale", "steps"
 _TINY = 1e-6  # keeps the clipping factor of a zero gradient finite, as in torch's clip_grad_norm_
-
-
-Way = Literal["host", "device", "graph"]
-"""How a step is made. On a CPU the host looks at the gradient before it updates: that is free, and a bad update is not
-begun. On a GPU reading it would wait for the device at every step; there bad updates are skipped on the device, nothing
-is asked of the host, and the caller finds a bad step in the next sum it reads. A graph is that program, recorded."""
-
-
-def _choose_way(training: TrainingConfig, device: torch.device, world: World) -> Way:
-    if device.type != "cuda" or training.optimizer == "rmsprop":  # torch's cannot skip
-        return "host"
-    # torch's sgd takes its learning rate from the host, what processes say to each other is the host's business, and a
-    # graph has one shape.
-    is_recorded = world.is_alone and training.optimizer != "sgd" and not training.random_bptt
-    is_recorded = is_recorded and os.environ.get("CHARRNN_GRAPHS") != "0"
-    return "graph" if is_recorded else "device"
 
 
 class Learner:
@@ -90,7 +74,7 @@ class Learner:
     ) -> None:
         self.device, self.world = device, world
         self.precision = choose_precision(training.precision, device)
-        self.way: Way = way or _choose_way(training, device, world)
+        self.way: Way = way or choose_way(training, device, world)
         self._is_narrow = self.precision == "bf16"
         parts = accumulate * world.size
         check_together(model, training, parts=parts)

@@ -17,17 +17,15 @@ from torch.optim.adamw import adamw as fused_adamw
 
 from charrnn.config import TrainingConfig
 from charrnn.fused.library import Update, find_library
+from charrnn.muon import direction_of
 from charrnn.schedule_free import first_state, update
 
 _PREFIX = "optimizer."
 _EPSILON = 1e-8
 _HUGE = 1e38  # torch refuses factors beyond a float32; a run that diverges is told so elsewhere
 # Muon: cheaper than it was published, at no loss that was seen (EXPERIMENTS.md).
-_ITERATIONS = 3
 _EVERY = 2
-_PARTS = 4
 _SHARE = 0.05  # of the gradient in the momentum
-_QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 def make_optimizer(
@@ -179,16 +177,10 @@ class Rules(torch.optim.Optimizer):
         momentum = state["momentum_buffer"].lerp_(gradient, _SHARE)
         if self.phase == 0:
             ahead = gradient.lerp(momentum, 1 - _SHARE)  # Nesterov's
-            state["direction"].copy_(self._direction(ahead, group["gates"]))
+            state["direction"].copy_(direction_of(ahead, group["gates"], is_narrow=self._is_narrow))
         state["step"] += 1
         rate = min(group["lr"] * group["ratio"], _HUGE)
         weights.mul_(1 - min(rate * group["weight_decay"], _HUGE)).add_(state["direction"], alpha=-rate)
-
-    def _direction(self, ahead: Tensor, gates: int) -> Tensor:
-        blocks = ahead.view(_number_of_blocks(ahead.shape, gates), -1, ahead.shape[1])
-        scale = 0.2 * max(blocks.shape[1:]) ** 0.5
-        direction: Tensor = orthogonalised(blocks, is_narrow=self._is_narrow).reshape(ahead.shape) * scale
-        return direction
 
     # The same rules without a number from the host, for many arrays at a time: what a CUDA graph can replay. Where the
     # gradients are bad, `share` is zero and every sum below adds nothing.
@@ -247,7 +239,8 @@ class Rules(torch.optim.Optimizer):
             for shape in dict.fromkeys(array.shape for array in ahead):
                 alike = [n for n, array in enumerate(ahead) if array.shape == shape]
                 gates = group["gates"] * len(alike)
-                found = torch.split(self._direction(torch.cat([ahead[n] for n in alike]), gates), shape[0])
+                joined = torch.cat([ahead[n] for n in alike])
+                found = torch.split(direction_of(joined, gates, is_narrow=self._is_narrow), shape[0])
                 for n, direction in zip(alike, found, strict=True):
                     directions[n].lerp_(direction, share)
         torch._foreach_mul_(weights, 1 - rate * group["weight_decay"] * share)
@@ -271,30 +264,6 @@ def _first_state(rule: str, weights: Tensor, *, is_capturable: bool = False) -> 
 
 def _is_plain(*tensors: Tensor) -> bool:
     return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors)
-
-
-def _number_of_blocks(shape: torch.Size, gates: int) -> int:
-    """Each gate's block is cut into four where it is not narrow: as good, at a fifth of the cost (EXPERIMENTS.md)."""
-    rows, columns = shape[0] // gates, shape[1]
-    return gates * (_PARTS if columns >= rows and rows % _PARTS == 0 else 1)
-
-
-def orthogonalised(blocks: Tensor, *, is_narrow: bool = False) -> Tensor:
-    """Of each matrix (N, R, C) roughly the nearest one whose singular values are 1.
-
-    Newton-Schulz with the quintic of Jordan et al. 2024, made for speed at little exactness: the largest ones end near
-    1, and those below a tenth of them are still on their way there.
-    """
-    is_tall = blocks.shape[1] > blocks.shape[2]
-    x = blocks.mT if is_tall else blocks
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    if is_narrow:
-        x = x.bfloat16()
-    a, b, c = _QUINTIC
-    for _ in range(_ITERATIONS):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if is_tall else x).to(blocks.dtype)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

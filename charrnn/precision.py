@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from charrnn.config import PrecisionName
+from charrnn.choices import PrecisionName
 from charrnn.errors import UsageError
 from charrnn.fused.library import find_library
 

@@ -22,7 +22,8 @@ import numpy as np
 from charrnn import checkpoint as checkpoints
 from charrnn.cells.registry import describe
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import DeviceName, ModelConfig, SamplingConfig, UnknownPolicy, WeightsName
+from charrnn.choices import DeviceName, UnknownPolicy, WeightsName
+from charrnn.config import ModelConfig, SamplingConfig
 from charrnn.drawing import Doubles, log_probabilities
 from charrnn.errors import TextError, UsageError
 from charrnn.evaluate.score import Score

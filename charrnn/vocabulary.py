@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config import UnknownPolicy
+from charrnn.choices import UnknownPolicy
 from charrnn.errors import TextError
 
 if TYPE_CHECKING:

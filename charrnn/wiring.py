@@ -22,7 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from charrnn.config import ModelConfig, SkipName
+from charrnn.choices import SkipName
+from charrnn.config import ModelConfig
 
 Array: TypeAlias = Any
 Join: TypeAlias = Callable[[Sequence[Array]], Array]

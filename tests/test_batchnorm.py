@@ -18,12 +18,13 @@ from charrnn.distributed import World
 from charrnn.errors import UsageError
 from charrnn.evaluate.bpc import score
 from charrnn.inference.engine import make_engine
-from charrnn.learner import Learner, Way
+from charrnn.learner import Learner
 from charrnn.measured import Measured, Running
 from charrnn.noise import QUIET, draw_noise
 from charrnn.outcome import NotFinite
 from charrnn.precision import LossScale
 from charrnn.recurrent import LoopedLayer
+from charrnn.ways import Way
 
 Array = npt.NDArray[Any]
 T, B, I, H, V = 6, 5, 3, 4, 7  # noqa: E741 - the letter the equations use

@@ -11,8 +11,9 @@ import torch
 from charrnn.cells.parameters import is_trained
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import UsageError
-from charrnn.learner import Learner, Way
+from charrnn.learner import Learner
 from charrnn.memory import training_memory
+from charrnn.ways import Way
 
 T, B, V = 6, 5, 9
 CPU = torch.device("cpu")

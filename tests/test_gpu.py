@@ -30,7 +30,7 @@ from charrnn.events import Finished
 from charrnn.feed import Feed, HostFeed, PinnedFeed, ResidentFeed
 from charrnn.inference.network import Network
 from charrnn.kernels import expected
-from charrnn.learner import Learner, Way
+from charrnn.learner import Learner
 from charrnn.model import CharacterModel
 from charrnn.plan import Request, plan_resume, plan_start
 from charrnn.precision import LossScale, choose_precision
@@ -42,6 +42,7 @@ from charrnn.sources import Source
 from charrnn.stepper import TorchStepper
 from charrnn.tally import Tally
 from charrnn.train import Trainer
+from charrnn.ways import Way
 from tests.runs_compared import assert_same_run
 from tests.tiny import tiny
 

@@ -14,11 +14,12 @@ from charrnn import learner as learner_module
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.distributed import World
 from charrnn.graphs import record
-from charrnn.learner import Learner, Way, _choose_way
+from charrnn.learner import Learner
 from charrnn.outcome import NotFinite, Outcome
 from charrnn.precision import LossScale
 from charrnn.recipe import completed_training
 from charrnn.schedule import averaging_share
+from charrnn.ways import Way, choose_way
 
 T, B, V = 6, 7, 9
 CPU = torch.device("cpu")
@@ -222,12 +223,12 @@ class _Graph:
 def test_what_a_graph_cannot_do_is_not_recorded() -> None:
     """Windows of many lengths, rates from the host, a word with other processes."""
     cuda = torch.device("cuda")
-    assert _choose_way(TrainingConfig(), cuda, World(0, 1)) == "graph"
-    assert _choose_way(TrainingConfig(random_bptt=True), cuda, World(0, 1)) == "device"
-    assert _choose_way(TrainingConfig(optimizer="sgd"), cuda, World(0, 1)) == "device"
-    assert _choose_way(TrainingConfig(), cuda, World(0, 2)) == "device"
-    assert _choose_way(TrainingConfig(optimizer="rmsprop"), cuda, World(0, 1)) == "host"
-    assert _choose_way(TrainingConfig(random_bptt=True), CPU, World(0, 1)) == "host"
+    assert choose_way(TrainingConfig(), cuda, World(0, 1)) == "graph"
+    assert choose_way(TrainingConfig(random_bptt=True), cuda, World(0, 1)) == "device"
+    assert choose_way(TrainingConfig(optimizer="sgd"), cuda, World(0, 1)) == "device"
+    assert choose_way(TrainingConfig(), cuda, World(0, 2)) == "device"
+    assert choose_way(TrainingConfig(optimizer="rmsprop"), cuda, World(0, 1)) == "host"
+    assert choose_way(TrainingConfig(random_bptt=True), CPU, World(0, 1)) == "host"
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw", "schedule-free"])

@@ -13,13 +13,13 @@ from charrnn import optim
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import UsageError
 from charrnn.model import CharacterModel
+from charrnn.muon import orthogonalised
 from charrnn.optim import (
     Rules,
     load_optimizer_arrays,
     make_optimizer,
     optimizer_arrays,
     optimizer_averages,
-    orthogonalised,
     set_learning_rate,
 )
 from charrnn.recipe import completed_training

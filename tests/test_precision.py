@@ -13,7 +13,8 @@ import torch
 
 from charrnn import device as devices
 from charrnn import precision as precisions
-from charrnn.config import ModelConfig, PrecisionName, TrainingConfig
+from charrnn.choices import PrecisionName
+from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import ResourceError, UsageError
 from charrnn.memory import training_memory
 from charrnn.precision import LossScale, Precision, choose_precision, products

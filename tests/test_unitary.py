@@ -14,8 +14,9 @@ import torch
 
 from charrnn.arrays import permuted
 from charrnn.cells.unitary import URNN
+from charrnn.choices import OptimizerName
 from charrnn.combinations import check_penalties
-from charrnn.config import ModelConfig, OptimizerName, TrainingConfig
+from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import UsageError
 from charrnn.learner import Learner
 from charrnn.model import CharacterModel

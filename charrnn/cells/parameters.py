@@ -21,7 +21,8 @@ from dataclasses import replace
 
 from charrnn.arrays import Array, Arrays
 from charrnn.cells.registry import make_cell
-from charrnn.config import FreezeName, ModelConfig
+from charrnn.choices import FreezeName
+from charrnn.config import ModelConfig
 from charrnn.wiring import input_sizes
 
 

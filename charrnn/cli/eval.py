@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from charrnn.choices import DecodeErrors, DeviceName, UnknownPolicy
 from charrnn.cli import dynamic as adapting
 from charrnn.cli import ngrams as counting
 from charrnn.cli.options import CHECKPOINT, DEVICE, THREADS
-from charrnn.config import DecodeErrors, DeviceName, UnknownPolicy
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.evaluate.rule import RuleName
 

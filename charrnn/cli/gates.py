@@ -12,10 +12,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.choices import UnknownPolicy
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.output import View, print_pieces, write_arrays, write_page
 from charrnn.cli.reading import Part, heading, ids_of, read_part
-from charrnn.config import DataConfig, UnknownPolicy
+from charrnn.config import DataConfig
 from charrnn.decoding import pieces_of
 from charrnn.display.progress import WorkDisplay
 from charrnn.display.safe import say

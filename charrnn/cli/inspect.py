@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from charrnn.choices import DeviceName, UnknownPolicy
 from charrnn.cli import ablate as ablating
 from charrnn.cli import browse as browsing
 from charrnn.cli import card as carding
@@ -16,7 +17,6 @@ from charrnn.cli import select as selecting
 from charrnn.cli.options import CHECKPOINT, DEVICE
 from charrnn.cli.output import NPZ, PALETTE, View, palette_of, print_pieces
 from charrnn.cli.reading import Part, Reading, ids_of, read_text
-from charrnn.config import DeviceName, UnknownPolicy
 from charrnn.display.palette import PaletteName
 from charrnn.errors import TextError, UsageError
 

@@ -18,8 +18,9 @@ from typing import Any
 import numpy.typing as npt
 import typer
 
+from charrnn.choices import UnknownPolicy
 from charrnn.cli.signals import StopOnSignal, leaving_on_signals
-from charrnn.config import SamplingConfig, UnknownPolicy
+from charrnn.config import SamplingConfig
 from charrnn.cowriting import Choice, Session
 from charrnn.display.menu import Menu
 from charrnn.display.safe import write

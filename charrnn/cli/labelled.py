@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.config import UnknownPolicy
+from charrnn.choices import UnknownPolicy
 from charrnn.errors import TextError
 from charrnn.vocabulary import unknown_characters_error
 

@@ -12,7 +12,7 @@ from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.checkpoint import Checkpoint
-    from charrnn.config import UnknownPolicy
+    from charrnn.choices import UnknownPolicy
     from charrnn.corpus import Corpus
 
 NGRAMS = typer.Option(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from charrnn.choices import UnknownPolicy
 from charrnn.cli.options import refuse_beside
 from charrnn.cli.output import View, put, write_arrays
 from charrnn.cli.reading import heading
-from charrnn.config import UnknownPolicy
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from charrnn.config import UnknownPolicy
+from charrnn.choices import UnknownPolicy
 from charrnn.errors import TextError
 
 if TYPE_CHECKING:

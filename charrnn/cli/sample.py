@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.choices import DeviceName, UnknownPolicy, WeightsName
 from charrnn.cli import steering
 from charrnn.cli.escapes import unescaped
 from charrnn.cli.options import CHECKPOINT, DEVICE, SAMPLING_THREADS, setting
 from charrnn.cli.reading import read_prime
-from charrnn.config import DeviceName, SamplingConfig, UnknownPolicy, WeightsName
+from charrnn.config import SamplingConfig
 from charrnn.errors import UsageError
 from charrnn.records import field_help
 

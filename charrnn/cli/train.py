@@ -11,26 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import DEVICE, THREADS, setting, switch
-from charrnn.config import (
+from charrnn.choices import (
     ActivationName,
-    Budget,
     CellName,
     ClipLossName,
     CouplingName,
-    DataConfig,
     DecayName,
     DecodeErrors,
     DeviceName,
     FreezeName,
     InitName,
-    ModelConfig,
     Newlines,
     OptimizerName,
     PrecisionName,
     SkipName,
-    TrainingConfig,
 )
+from charrnn.cli.options import DEVICE, THREADS, setting, switch
+from charrnn.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.presets import PresetName
 from charrnn.reporting import DivergencePolicy, RunConfig
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from charrnn import checkpoint as checkpoints
 from charrnn import torchrun
+from charrnn.choices import DeviceName
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.signals import StopOnSignal
 from charrnn.combinations import check_together
-from charrnn.config import DataConfig, DeviceName
+from charrnn.config import DataConfig
 from charrnn.corpus import Corpus
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
 from charrnn.errors import CheckpointError, UsageError

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from charrnn.checkpoint import Checkpoint
-from charrnn.config import UnknownPolicy
+from charrnn.choices import UnknownPolicy
 from charrnn.corpus import Corpus
 from charrnn.errors import TextError
 from charrnn.evaluate.bpc import Proceed, score, score_windowed

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import is_plain, make_cell
-from charrnn.config import ModelConfig, SamplingConfig, WeightsName
+from charrnn.choices import WeightsName
+from charrnn.config import ModelConfig, SamplingConfig
 from charrnn.cores import available_cores
 from charrnn.inference.crew import Crew
 from charrnn.inference.engine import Doubles, Floats, Integers, Scored, Written

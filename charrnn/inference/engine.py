@@ -20,7 +20,8 @@ import numpy.typing as npt
 from charrnn.cells.parameters import written_out
 from charrnn.cells.registry import describe
 from charrnn.cells.registry import is_plain as is_plain_cell
-from charrnn.config import ModelConfig, SamplingConfig, WeightsName
+from charrnn.choices import WeightsName
+from charrnn.config import ModelConfig, SamplingConfig
 from charrnn.drawing import draw, log_probabilities, probabilities
 from charrnn.errors import UsageError
 

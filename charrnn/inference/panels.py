@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.parameters import decoder_weight, layer_parameters
-from charrnn.config import ModelConfig, WeightsName
+from charrnn.choices import WeightsName
+from charrnn.config import ModelConfig
 from charrnn.inference.engine import Floats, is_small_table
 from charrnn.inference.library import GROUP, LINE, SCRATCH, Layer, Matrix, Model, aligned
 from charrnn.tensorfile import let_go

@@ -22,7 +22,8 @@ import torch
 
 from charrnn.cells.parameters import is_trained, parameter_shapes
 from charrnn.cells.registry import describe
-from charrnn.config import ModelConfig, PrecisionName, TrainingConfig
+from charrnn.choices import PrecisionName
+from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.learner import Learner
 
 VOCABULARY, LANES, WINDOW = 65, 16, 64

@@ -56,11 +56,11 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from charrnn import device as devices
-from charrnn.config import PrecisionName
+from charrnn.choices import PrecisionName
 from charrnn.graphs import record
 from charrnn.kernels import GPU, IMAGINED, expected, explain
-from charrnn.learner import Way
 from charrnn.precision import choose_precision
+from charrnn.ways import Way
 from tests.benchmarks import command
 from tests.benchmarks.steps import CPU, Kind, OurStep, Shape, Step, alternate, plain_step, product, wait
 from tests.benchmarks.training import Row, cpu_name, table

@@ -22,8 +22,9 @@ from torch import nn
 from charrnn.batches import Ring
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.feed import make_feed
-from charrnn.learner import Learner, Way
+from charrnn.learner import Learner
 from charrnn.precision import products
+from charrnn.ways import Way
 
 MOMENT = 0.3  # seconds that one round of one loop takes, about
 CPU = torch.device("cpu")
