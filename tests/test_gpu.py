@@ -142,6 +142,20 @@ def test_what_is_dropped_and_penalised_is_recorded_too(cell: str, wiring: dict[s
     _assert_equal(graph, twin)
 
 
+@pytest.mark.parametrize("freeze", ["none", "recurrent", "echo"])
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_does_not_learn_is_recorded_too(cell: str, batch_norm: bool, freeze: str) -> None:
+    """Frozen weights, and running statistics that a step measures: graph and eager twin, bit for bit."""
+    model = ModelConfig(cell=cell, num_layers=2, hidden_size=20, embedding_size=7, batch_norm=batch_norm)  # type: ignore[arg-type]
+    training = TrainingConfig(batch_size=B, bptt=T, seed=2, precision="fp16", freeze=freeze)  # type: ignore[arg-type]
+    graph, twin = (Learner(model, training, V, CUDA, way=way) for way in (None, "device"))  # type: ignore[arg-type]
+    for window in _windows(9):
+        outcomes = [learner.step(*window, 0.01) for learner in (graph, twin)]
+        assert torch.equal(outcomes[0].report, outcomes[1].report)
+    _assert_equal(graph, twin)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_dropped_weights_are_the_cpus(cell: str) -> None:
     """A layer under factors of its recurrent matrix: outputs and gradients of the kernel and of the plain loop."""
