@@ -190,7 +190,11 @@ def test_scaled_losses_scale_the_penalty(scale: float | None) -> None:
         ("--cell gru", "--cell gru has its gates"),
         ("--cell rnn --layer-norm", "with --layer-norm it is another"),
         ("--cell rnn --multiplicative", "with --multiplicative it is another"),
+        ("--cell rnn --batch-norm", "with --batch-norm it is another"),
         ("--cell rnn --zoneout 0.1", "with --zoneout it is another"),
+        ("--cell rnn --activation modrelu", "with --activation modrelu it is another"),
+        ("--cell rnn --orthogonal", "with --orthogonal it is another"),
+        ("--cell rnn --freeze recurrent", "leaves them as they were"),
         ("--cell rnn --jacobian-penalty -1", "--jacobian-penalty"),
     ],
 )

@@ -15,7 +15,7 @@ import torch
 from charrnn.arrays import permuted
 from charrnn.cells.unitary import URNN
 from charrnn.choices import OptimizerName
-from charrnn.combinations import check_penalties
+from charrnn.combinations import check_together
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import UsageError
 from charrnn.learner import Learner
@@ -137,4 +137,4 @@ def test_what_it_has_not_is_refused() -> None:
     with pytest.raises(UsageError, match="a urnn has no gates, its units are a modrelu"):
         gate_kinds(config)
     with pytest.raises(UsageError, match="does not go with --cell urnn"):
-        check_penalties(config, 0.1)
+        check_together(config, TrainingConfig(orthogonal_penalty=0.1))
