@@ -40,6 +40,11 @@ def relu(x: Array) -> Array:
     return np.maximum(x, 0) if isinstance(x, np.ndarray) else x.relu()
 
 
+def sign(x: Array) -> Array:
+    """-1, 0 or 1, element by element."""
+    return np.sign(x) if isinstance(x, np.ndarray) else x.sign()
+
+
 def minimum(x: Array, y: Array) -> Array:
     """The smaller of the two, element by element."""
     return np.minimum(x, y) if isinstance(x, np.ndarray) else x.minimum(y)
@@ -76,6 +81,13 @@ def split(x: Array, parts: int) -> tuple[Array, ...]:
         return tuple(x.chunk(parts, -1))  # whose gradient is put together once, not block by block
     size = x.shape[-1] // parts
     return tuple(x[..., place * size : (place + 1) * size] for place in range(parts))
+
+
+def identity_like(x: Array) -> Array:
+    """The identity (H, H) of the library, type and device of `x` (..., H)."""
+    if isinstance(x, np.ndarray):
+        return np.eye(x.shape[-1], dtype=x.dtype)
+    return sys.modules["torch"].eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
 def zeros_like_rows(weight: Array, rows: int, columns: int) -> Array:

@@ -12,8 +12,10 @@ from charrnn.values import between, one_of, positive_integer, require
 
 VARIANTS = {
     "activation": "--activation",
+    "forget_gate": "--forget-gate",
     "peephole": "--peephole",
     "coupled": "--coupled",
+    "orthogonal": "--orthogonal",
     "layer_norm": "--layer-norm",
     "zoneout": "--zoneout",
     "zoneout_cell": "--zoneout-cell",
@@ -28,6 +30,7 @@ _MOST_ROUNDS = 100
 _HIGHEST_RANK = 1 << 20
 _ONLY_FOR: dict[str, tuple[Any, tuple[str, ...], str]] = {
     "activation": ("tanh", ("rnn",), "its gates and bounds are made for tanh"),
+    "forget_gate": (True, ("lstm",), "it has none to leave out (a gru's z also says what is written)"),
     "peephole": (False, ("lstm",), "it has no memory c beside its output h, which its units read anyway"),
     "coupled": ("off", ("lstm",), "it has no input and forget gate to couple (a gru's z is both at once)"),
     "zoneout_cell": (0.0, ("lstm",), "it has no memory c beside its output h, which --zoneout is for"),
@@ -43,9 +46,9 @@ _ONLY_FOR: dict[str, tuple[Any, tuple[str, ...], str]] = {
 
 def check_variants(config: Any) -> None:
     """Raises UsageError where a value is not one, or does not go with the others."""
-    one_of("--activation", config.activation, ("tanh", "relu"))
+    one_of("--activation", config.activation, ("tanh", "relu", "modrelu"))
     one_of("--coupled", config.coupled, ("off", "tied", "min"))
-    for name in ("peephole", "layer_norm", "multiplicative"):
+    for name in ("forget_gate", "peephole", "orthogonal", "layer_norm", "multiplicative"):
         require(isinstance(getattr(config, name), bool), VARIANTS[name], getattr(config, name), "true or false")
     for name in ("zoneout", "zoneout_cell", "recurrent_dropout"):
         between(VARIANTS[name], getattr(config, name), 0.0, 1.0, high_included=False)
@@ -56,8 +59,29 @@ def check_variants(config: Any) -> None:
     for name, (off, cells, reason) in _ONLY_FOR.items():
         if getattr(config, name) != off and config.cell not in cells:
             use = " or ".join(f"--cell {cell}" for cell in cells)
-            raise UsageError(
-                f"{VARIANTS[name]} does not go with --cell {config.cell}: {reason}", f"use {use}, or leave it out"
-            )
+            option = VARIANTS[name].replace("--", "--no-" if off is True else "--", 1)
+            raise UsageError(f"{option} does not go with --cell {config.cell}: {reason}", f"use {use}, or leave it out")
+    if not config.forget_gate and config.coupled != "off":
+        raise UsageError(
+            f"--no-forget-gate does not go with --coupled {config.coupled}: there is no forget gate to go with",
+            "leave one of them out",
+        )
+    if config.orthogonal:
+        _check_orthogonal(config)
     if config.mogrifier_rank and not config.mogrifier:
         raise UsageError("--mogrifier-rank has no mogrifier to go with", "give it rounds with --mogrifier")
+
+
+def _check_orthogonal(config: Any) -> None:
+    """Raises UsageError where a recurrent matrix would be orthogonal twice, or not at all."""
+    if config.init in ("orthogonal", "identity"):
+        raise UsageError(
+            f"--init {config.init} sets recurrent matrices, and under --orthogonal they are not what is trained",
+            "leave one of them out",
+        )
+    for name, option, reason in (
+        ("weight_drop", "--weight-drop", "a matrix of which weights are dropped is not orthogonal"),
+        ("multiplicative", "--multiplicative", "each character's own recurrent matrix would not be orthogonal"),
+    ):
+        if getattr(config, name):
+            raise UsageError(f"{option} does not go with --orthogonal: {reason}", "leave one of them out")

@@ -21,6 +21,8 @@ class Model(Protocol):
     @property
     def forget_bias(self) -> float: ...
     @property
+    def forget_gate(self) -> bool: ...
+    @property
     def init(self) -> str: ...
     @property
     def init_gain(self) -> float: ...
@@ -28,6 +30,8 @@ class Model(Protocol):
     def chrono_range(self) -> int | None: ...
     @property
     def gate_bias(self) -> float | None: ...
+    @property
+    def orthogonal(self) -> bool: ...
     @property
     def num_layers(self) -> int: ...
     @property
@@ -56,6 +60,11 @@ def check_initial(model: Model) -> None:
     if model.cell == "lstm" and model.forget_bias != _FORGET_BIAS and (is_biased or model.init == "chrono"):
         said = "--gate-bias" if is_biased else "--init chrono"
         raise UsageError(f"{said} and --forget-bias set the same bias", "give one of them")
+    if not model.forget_gate and (model.forget_bias != _FORGET_BIAS or model.init == "chrono"):
+        said = "--init chrono" if model.init == "chrono" else "--forget-bias"
+        raise UsageError(
+            f"{said} sets the bias of the forget gate, and with --no-forget-gate there is none", "leave one of them out"
+        )
     if model.init_gain != 1.0 and model.init not in ("orthogonal", "identity"):
         raise UsageError(
             f"--init-gain is {model.init_gain:g}, and --init {model.init} has no gain",
@@ -63,6 +72,15 @@ def check_initial(model: Model) -> None:
         )
     if model.chrono_range is not None and model.init != "chrono":
         raise UsageError(f"--chrono-range goes with --init chrono, not {model.init}", "leave it out")
+
+
+def check_penalties(model: Model, orthogonal_penalty: float) -> None:
+    """Raises UsageError where a penalty would have nothing to act on."""
+    if orthogonal_penalty and model.orthogonal:
+        raise UsageError(
+            "--orthogonal-penalty does not go with --orthogonal: the recurrent matrices are orthogonal already",
+            "leave one of them out",
+        )
 
 
 def check_wiring(model: Model) -> None:

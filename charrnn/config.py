@@ -20,7 +20,7 @@ from charrnn.values import between, is_number, one_of, positive_integer, require
 CellName = Literal["lstm", "gru", "rnn"]
 InitName = Literal["uniform", "orthogonal", "identity", "xavier", "chrono"]
 SkipName = Literal["none", "residual", "dense", "sum"]
-ActivationName = Literal["tanh", "relu"]
+ActivationName = Literal["tanh", "relu", "modrelu"]
 CouplingName = Literal["off", "tied", "min"]
 OptimizerName = Literal["muon", "adamw", "sgd", "rmsprop"]
 DecayName = Literal["cosine", "linear", "constant"]
@@ -82,11 +82,17 @@ class ModelConfig(Record):
     embedding_dropout: float = 0.0
     """Share of characters whose embedding is dropped for a window, wherever they occur in it."""
     activation: ActivationName = "tanh"
-    """What the rnn's units do with what comes in: tanh, or relu."""
+    """What the rnn's units do with what comes in: tanh, relu, or modrelu (the sign stays, the size changes by a trained
+    bias)."""
+    forget_gate: bool = True
+    """Give the lstm a forget gate; without, its memory only ever adds up (the cell of 1997)."""
     peephole: bool = False
     """Let the lstm's gates see the memory c."""
     coupled: CouplingName = "off"
     """How the lstm's input gate i goes with its forget gate f: off (free), tied (i = 1 - f), or min (at most 1 - f)."""
+    orthogonal: bool = False
+    """Keep each gate's recurrent matrix orthogonal all through training: it is the exponential of a skew matrix, which
+    is what is learned."""
     layer_norm: bool = False
     """Normalise what the units are fed over the layer, at every step; of an lstm also the memory its output sees."""
     zoneout: float = 0.0

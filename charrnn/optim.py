@@ -6,7 +6,7 @@ the learning rates are set from outside at each step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,22 +32,28 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 def make_optimizer(
     config: TrainingConfig, arrays: Mapping[str, nn.Parameter], *, is_narrow: bool = False, is_capturable: bool = False
 ) -> torch.optim.Optimizer:
-    """The optimizer of `config`; weight decay acts on matrices, biases are spared.
+    """The optimizer of `config`; weight decay acts on matrices, biases are spared, and so is what orthogonal matrices
+    are made of.
 
     muon: see `Rules`; the layers' matrices go by orthogonalised momentum, the rest by AdamW. adamw: Loshchilov & Hutter
     2019 (arXiv 1711.05101, algorithm 2). rmsprop: Hinton's lecture 6e with momentum. `is_narrow` lets products be made
     of bfloat16 numbers; `is_capturable`, where the rule is muon or adamw, keeps all that a step reads on the device.
     """
     layers = [a for name, a in arrays.items() if config.optimizer == "muon" and _is_layers_matrix(name, a)]
-    rest = [a for a in arrays.values() if not any(a is other for other in layers)]
+    rest = _without(arrays.values(), layers)
+    # Angles are no weights: a smaller one is not a simpler one.
+    spared = [a for name, a in arrays.items() if a.dim() <= 1 or name.endswith("skew_hh")]
     groups: list[dict[str, Any]] = [
-        {"params": [a for a in rest if a.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [a for a in rest if a.dim() <= 1], "weight_decay": 0.0},
+        {"params": _without(rest, spared), "weight_decay": config.weight_decay},
+        {"params": [a for a in rest if not _without([a], spared)], "weight_decay": 0.0},
     ]
     rate, betas = config.learning_rate, (config.beta1, config.beta2)
     if config.optimizer == "muon":
-        rows, hidden = next(a.shape for name, a in arrays.items() if name.endswith("weight_hh"))
+        rows, hidden = next(a.shape for name, a in arrays.items() if name.endswith(("weight_hh", "skew_hh")))
         muon = {"rule": "muon", "ratio": config.muon_ratio, "weight_decay": config.weight_decay}
+        if skew := [a for a in layers if not _without([a], spared)]:
+            groups.append({"params": skew, "gates": rows // hidden, **muon, "weight_decay": 0.0})
+        layers = _without(layers, skew)
         groups.append({"params": [a for a in layers if len(a) == rows], "gates": rows // hidden, **muon})
         if others := [a for a in layers if len(a) != rows]:  # which no gate has a part of
             groups.append({"params": others, "gates": 1, **muon})
@@ -63,6 +69,12 @@ def make_optimizer(
                 optimizer.state[array]["momentum_buffer"] = torch.zeros_like(array)
         return optimizer
     return torch.optim.RMSprop(groups, lr=rate, alpha=config.beta2, momentum=config.momentum)
+
+
+def _without(arrays: Iterable[nn.Parameter], others: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    """Those that are none of the others."""
+    left_out = {id(other) for other in others}
+    return [array for array in arrays if id(array) not in left_out]
 
 
 def _is_layers_matrix(name: str, array: Tensor) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from charrnn.checkpoint import Checkpoint
+from charrnn.combinations import check_penalties
 from charrnn.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.presets import PRESETS, PresetName
@@ -68,6 +69,9 @@ class Plan:
     requested: dict[str, dict[str, Any]]
     """What had been asked for when the run began; a resumed run is compared with it."""
     notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_penalties(self.model, self.training.orthogonal_penalty)
 
     def to_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of it (the model's and data's configuration stand there by themselves)."""

@@ -63,14 +63,18 @@ class Layer(nn.Module):
         super().__init__()
         self.cell = cell
         self._memory = Buffers()
-        self.kernel = _KERNELS[type(cell)](input_size, hidden_size)
-        self._names = _TWO_BIASES if "bias_hh" in cell.shapes(input_size, hidden_size) else _ONE_BIAS
+        self.kernel = _KERNELS[type(cell.core)](input_size, hidden_size)
+        shapes = cell.shapes(input_size, hidden_size)
+        self._names = _TWO_BIASES if "bias_hh" in shapes else _ONE_BIAS
+        self._places = dict(
+            zip(shapes, self._names.values(), strict=True)
+        )  # the same, under the names that are trained
         if self._names is _ONE_BIAS:
             nn.init.zeros_(self.kernel.get_parameter("bias_hh_l0").requires_grad_(False))
 
     def arrays(self) -> Mapping[str, nn.Parameter]:
         """The parameters under the cell's names for them."""
-        return {name: getattr(self.kernel, inner) for name, inner in self._names.items()}
+        return {name: getattr(self.kernel, inner) for name, inner in self._places.items()}
 
     def forward(
         self,
@@ -86,19 +90,20 @@ class Layer(nn.Module):
         With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. With `is_narrow` products are made
         of bfloat16 numbers, where `device.choose_precision` allows it. `factors` multiply the recurrent matrix.
         """
-        p: dict[str, Tensor] = dict(self.arrays())
+        own, core = self.arrays(), self.cell.core
+        p = self.cell.derive(own)
         if factors is not None:
-            p["weight_hh"] = p["weight_hh"] * factors
-        if type(self.cell) in PLAIN_CELLS and is_available(x, *state):
+            p = {**p, "weight_hh": p["weight_hh"] * factors}
+        if type(core) in PLAIN_CELLS and is_available(x, *state):
             if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
                 x, ids = gather(ids, x), None
-            return run_window(self.cell.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
+            return run_window(core.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
         if ids is not None:
             x = gather(ids, x)
         packed = tuple(array.unsqueeze(0) for array in state)
         is_single = len(packed) == 1
         given = packed[0] if is_single else packed
-        output, after = self.kernel(x, given) if factors is None else self._with(p, x, given)
+        output, after = self.kernel(x, given) if p is own else self._with(p, x, given)
         return output, tuple(array.squeeze(0) for array in ((after,) if is_single else after))
 
     def _with(self, p: Mapping[str, Tensor], x: Tensor, state: Tensor | tuple[Tensor, ...]) -> Any:
@@ -108,7 +113,7 @@ class Layer(nn.Module):
         # Side by side in memory, as cuDNN wants them.
         flat = torch.split(torch.cat([weight.flatten() for weight in weights]), [weight.numel() for weight in weights])
         beside = [piece.view_as(weight) for piece, weight in zip(flat, weights, strict=True)]
-        function = _FUNCTIONS[type(self.cell)]
+        function = _FUNCTIONS[type(self.cell.core)]
         result = function(x, state, beside, True, 1, 0.0, self.kernel.training, False, False)
         return (result[0], tuple(result[1:])) if len(result) > 2 else result
 
@@ -147,10 +152,10 @@ class LoopedLayer(Layer):
         factors: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """As `Layer.forward`; `noise` (T, B, H) is what the cell takes in each step."""
-        p: dict[str, Any] = dict(self.arrays())
+        core, p = self.cell.core, dict(self.cell.derive(self.arrays()))
         if factors is not None:
             p["weight_hh"] = p["weight_hh"] * factors
-        rest = self.cell.at_rest()
+        rest = core.at_rest()
         if not noise and type(rest) in PLAIN_CELLS and is_available(x, *state):
             return run_window(rest.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
         if torch.is_grad_enabled() and x.device.type == "cpu":
@@ -160,7 +165,7 @@ class LoopedLayer(Layer):
             }
         if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
             x, ids = gather(ids, x), None
-        prepared = self.cell.prepare(p, x)
+        prepared = core.prepare(p, x)
         if ids is not None:
             prepared = tuple(gather(ids, rows) for rows in prepared)
         drawn = (
@@ -169,7 +174,7 @@ class LoopedLayer(Layer):
         outputs = []
         # Cut up at once: a step's own cut would have a gradient as large as the window.
         for parts, drawn_now in zip(zip(*(part.unbind() for part in prepared), strict=True), drawn, strict=False):
-            state, _ = self.cell.advance(p, parts, state, drawn_now)
+            state, _ = core.advance(p, parts, state, drawn_now)
             outputs.append(state[0])
         return torch.stack(outputs), state
 
@@ -184,7 +189,7 @@ class Stack(nn.Module):
     def __init__(self, cell: Cell, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        kind = Layer if type(cell) in _KERNELS else LoopedLayer
+        kind = Layer if type(cell.core) in _KERNELS else LoopedLayer
         self.layers = nn.ModuleList(kind(cell, size, config.hidden_size) for size in input_sizes(config)[:-1])
 
     def forward(

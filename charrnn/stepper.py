@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from charrnn.cells.parameters import written_out
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import SamplingConfig
 from charrnn.graphs import record
@@ -34,8 +35,9 @@ class TorchStepper(Stepwise):
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self.device = device
-        self.model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
-        self.model.load_arrays(checkpoint.parameters)
+        config, parameters = written_out(checkpoint.model, checkpoint.parameters)
+        self.model = CharacterModel(config, len(checkpoint.vocabulary))
+        self.model.load_arrays(parameters)
         self.model.to(device).eval()
         self._loops: dict[tuple[int, bool], _Loop] = {}
 

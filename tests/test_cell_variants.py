@@ -17,7 +17,7 @@ import torch
 from charrnn.cell_variants import VARIANTS as OPTIONS_OF_CELLS
 from charrnn.cells.cell import Cell, Gates
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.cells.registry import describe, has_kernel, is_plain, is_plain_in_training, make_cell
+from charrnn.cells.registry import describe, has_kernel, is_plain, is_plain_in_training, keeps_all, make_cell
 from charrnn.cli.app import main
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import UsageError
@@ -31,6 +31,7 @@ from charrnn.learner import Learner
 from charrnn.model import CharacterModel
 from charrnn.neurons.atlas import untrained_arrays
 from charrnn.neurons.clamping import clamp, parse_clamp
+from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.record import Unit, record, title
 from charrnn.noise import draw_noise
 from charrnn.recurrent import Layer, LoopedLayer
@@ -40,11 +41,20 @@ from tests.benchmarks.cells import FAMILY, measure
 B, I, H, T, V, L = 3, 5, 4, 6, 7, 2  # noqa: E741 - the letter the equations use
 VARIANTS: list[dict[str, Any]] = [
     {"cell": "rnn", "activation": "relu"},
+    {"cell": "rnn", "activation": "modrelu"},
+    {"cell": "rnn", "activation": "modrelu", "layer_norm": True, "multiplicative": True, "zoneout": 0.2},
+    {"forget_gate": False},
+    {"forget_gate": False, "peephole": True, "layer_norm": True, "multiplicative": True, "mogrifier": 1},
+    {"forget_gate": False, "zoneout": 0.2, "recurrent_dropout": 0.3},
     {"peephole": True},
     {"coupled": "tied"},
     {"coupled": "min"},
     {"coupled": "tied", "peephole": True},
     {"coupled": "min", "peephole": True},
+    {"orthogonal": True},
+    {"cell": "gru", "orthogonal": True},
+    {"cell": "rnn", "orthogonal": True, "activation": "modrelu"},
+    {"orthogonal": True, "forget_gate": False, "layer_norm": True, "mogrifier": 2, "zoneout": 0.2},
     {"layer_norm": True},
     {"layer_norm": True, "coupled": "tied", "peephole": True},
     {"cell": "gru", "layer_norm": True},
@@ -223,7 +233,10 @@ def test_a_step_in_parts_is_the_step_in_one_piece(variant: dict[str, Any], accum
 def test_training_makes_it_learn(variant: dict[str, Any]) -> None:
     """A text that repeats is known after some steps, in either precision."""
     config = ModelConfig(hidden_size=12, embedding_size=I, **variant)
-    learner = Learner(config, TrainingConfig(batch_size=4, bptt=10, learning_rate=0.02), V, torch.device("cpu"))
+    # What keeps lengths and has no bounds only ever grows while it is carried on.
+    state_reset = 1.0 if keeps_all(config) else 0.01
+    training = TrainingConfig(batch_size=4, bptt=10, learning_rate=0.02, state_reset=state_reset)
+    learner = Learner(config, training, V, torch.device("cpu"))
     ids = torch.arange(44).reshape(11, 4).cumsum(0) % V
     losses = [float(learner.step(ids[:-1], ids[1:], 0.02).loss) for _ in range(80)]
     assert losses[-1] < 0.75 * losses[0]
@@ -232,7 +245,8 @@ def test_training_makes_it_learn(variant: dict[str, Any]) -> None:
 @by_variant
 def test_untrained_weights_are_drawn_as_training_draws_them(variant: dict[str, Any]) -> None:
     """Gains are 1, biases 0 but for the forget gate's, all else of one spread: `model.initialise` and its twin."""
-    config = ModelConfig(hidden_size=64, embedding_size=48, forget_bias=1.5, **variant)
+    forget_bias = 1.5 if variant.get("forget_gate", True) else 1.0
+    config = ModelConfig(hidden_size=64, embedding_size=48, forget_bias=forget_bias, **variant)
     model = CharacterModel(config, V)
     model.initialise(torch.Generator().manual_seed(3))
     ours, theirs = untrained_arrays(config, V), model.numpy_arrays()
@@ -246,7 +260,9 @@ def test_untrained_weights_are_drawn_as_training_draws_them(variant: dict[str, A
                 assert float(ours[name].std()) == pytest.approx(float(array.std()), rel=0.35), name
         if "gain" in name:
             assert (array == 1).all()
-    if config.cell == "lstm":
+    if not config.forget_gate:
+        assert not theirs["layers.1.bias"].any()
+    elif config.cell == "lstm":
         start = 0 if config.coupled == "tied" else 64
         bias = theirs["layers.1.bias"]
         assert (bias[start : start + 64] == 1.5).all()
@@ -254,8 +270,9 @@ def test_untrained_weights_are_drawn_as_training_draws_them(variant: dict[str, A
 
 
 @by_variant
-def test_products_may_be_narrower_than_states(variant: dict[str, Any]) -> None:
+def test_products_may_be_narrower_than_states(variant: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Under autocast, as on a GPU in fp16, the layers run and are close to what they are in fp32."""
+    monkeypatch.setattr("charrnn.recurrent.is_available", lambda *_: False)  # there is no compiled recurrence there
     config = ModelConfig(num_layers=L, hidden_size=24, embedding_size=I, **variant)
     model = CharacterModel(config, V)
     model.initialise(torch.Generator().manual_seed(3))
@@ -291,7 +308,7 @@ class _Overwritten(Network):
         h = h.copy()
         for unit, value in self.held.items():
             if unit.layer == layer:
-                h[:, unit.index] = np.arctanh(value) if self.config.activation == "relu" else value
+                h[:, unit.index] = np.arctanh(value) if self.config.activation != "tanh" else value
         return h
 
 
@@ -307,7 +324,8 @@ def test_holding_h_is_overwriting_it_or_is_refused(variant: dict[str, Any]) -> N
         with pytest.raises(UsageError, match="cannot be held in this model"):
             clamp(config, arrays, held)
         return
-    reference, changed = _Overwritten(config, arrays), make_engine(config, clamp(config, arrays, held))
+    reference, (config, arrays) = _Overwritten(config, arrays), with_own_columns(config, arrays)
+    changed = make_engine(config, clamp(config, arrays, held))
     reference.held = held
     truth, state = reference.zero_state(), changed.zero_state()
     for id_ in random.integers(0, V, 20):
@@ -328,6 +346,11 @@ def test_a_relu_is_shown_and_held_as_its_tanh() -> None:
         with pytest.raises(UsageError) as caught:
             parse_clamp(said, config)
         assert "tanh(h)" in str(caught.value.hint)
+    modrelu = _config({"cell": "rnn", "activation": "modrelu"})
+    assert parse_clamp("L1.h2=-0.9", modrelu) == (Unit(1, "h", 2), -0.9)
+    with pytest.raises(UsageError) as caught:
+        parse_clamp("L1.h2=-1", modrelu)
+    assert "more than -1 to less than 1" in str(caught.value.hint)
     engine = Network(config, untrained_arrays(config, V))
     (taken,) = record(engine, [1, 2, 3], [(1, "h")])
     raw, _ = engine.record([1, 2, 3], engine.zero_state())
@@ -407,6 +430,22 @@ def test_coupled_and_capped_gates_by_hand() -> None:
         assert np.abs(state[1]).max() <= 1
 
 
+def test_without_a_forget_gate_the_memory_is_a_sum() -> None:
+    """From three blocks; with peepholes of i and o. It is the plain lstm whose forget gate stands open."""
+    cell, p, x, (h, c) = _arrays({"forget_gate": False, "peephole": True})
+    i, g, o = np.split(x @ p["weight_ih"].T + h @ p["weight_hh"].T + p["bias"], 3, 1)
+    new = c + _sigmoid(i + p["peephole_i"] * c) * np.tanh(g)
+    got = cell.step(p, x, (h, c))
+    np.testing.assert_allclose(got[1], new, atol=1e-12)
+    np.testing.assert_allclose(got[0], _sigmoid(o + p["peephole_o"] * new) * np.tanh(new), atol=1e-12)
+    assert set(p) == {"weight_ih", "weight_hh", "bias", "peephole_i", "peephole_o"}
+    cell, p, x, state = _arrays({"forget_gate": False})
+    whole = {name: np.insert(array, [H] * H, 0.0, 0) for name, array in p.items()}
+    whole["bias"][H : 2 * H] = 1000.0
+    for mine, theirs in zip(cell.step(p, x, state), make_cell(_config({})).step(whole, x, state), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-12)
+
+
 def test_a_relu_rnn_is_torchs_own() -> None:
     """torch.nn.RNNCell with nonlinearity relu."""
     cell = make_cell(_config({"cell": "rnn", "activation": "relu"}))
@@ -418,6 +457,20 @@ def test_a_relu_rnn_is_torchs_own() -> None:
         reference.bias_ih.copy_(p["bias"])
         reference.bias_hh.zero_()
     torch.testing.assert_close(cell.step(p, x, state)[0], reference(x, state[0]), rtol=0, atol=1e-14)
+
+
+def test_modrelu_by_hand() -> None:
+    """Worked out unit by unit; with its bias at 0 the network is linear."""
+    cell, p, x, (h,) = _arrays({"cell": "rnn", "activation": "modrelu"})
+    p["modrelu_bias"] = np.array([0.0, 0.5, -0.5, -100.0])
+    argument = x @ p["weight_ih"].T + h @ p["weight_hh"].T + p["bias"]
+    (got,) = cell.step(p, x, (h,))
+    for lane, unit in np.ndindex(B, H):
+        a, b = argument[lane, unit], p["modrelu_bias"][unit]
+        expected = 0.0 if abs(a) + b < 0 else a * (abs(a) + b) / abs(a)
+        assert got[lane, unit] == pytest.approx(expected, abs=1e-14)
+    p["modrelu_bias"][:] = 0
+    np.testing.assert_allclose(cell.step(p, x, (h,))[0], argument, atol=1e-14)
 
 
 def test_layer_normalisation_by_hand() -> None:
@@ -539,6 +592,15 @@ def test_a_mogrified_gru_keeps_its_memory_as_it_is() -> None:
         ({"cell": "rnn", "recurrent_dropout": 0.1}, "--recurrent-dropout does not go with --cell rnn"),
         ({"cell": "rnn", "mogrifier": 2}, "--mogrifier does not go with --cell rnn"),
         ({"mogrifier_rank": 3}, "--mogrifier-rank has no mogrifier"),
+        ({"cell": "gru", "forget_gate": False}, "--no-forget-gate does not go with --cell gru"),
+        ({"forget_gate": False, "coupled": "min"}, "--no-forget-gate does not go with --coupled min"),
+        ({"forget_gate": False, "init": "chrono"}, "--init chrono sets the bias of the forget gate"),
+        ({"forget_gate": False, "forget_bias": 2.0}, "--forget-bias sets the bias of the forget gate"),
+        ({"forget_gate": 0}, "--forget-gate is 0"),
+        ({"orthogonal": True, "init": "orthogonal"}, "--init orthogonal sets recurrent matrices"),
+        ({"orthogonal": True, "weight_drop": 0.2}, "--weight-drop does not go with --orthogonal"),
+        ({"orthogonal": True, "multiplicative": True}, "--multiplicative does not go with --orthogonal"),
+        ({"orthogonal": "yes"}, "--orthogonal is 'yes'"),
         ({"coupled": "yes"}, "--coupled is 'yes'"),
         ({"zoneout": 1.0}, "--zoneout is 1.0"),
         ({"mogrifier": -1}, "--mogrifier is -1"),

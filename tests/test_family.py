@@ -33,6 +33,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "identity": {"cell": "rnn", "init": "identity"},
     "chrono": {"cell": "gru", "init": "chrono", "chrono_range": 40},
     "gate bias": {"gate_bias": 2.0},
+    "orthogonal recurrence": {"orthogonal": True},
+    "orthogonal recurrence, zoned out": {"cell": "gru", "orthogonal": True, "zoneout": 0.2},
     "tie": {"tie": True, "embedding_size": 6},
     "residual": {"skip": "residual", "num_layers": 3},
     "dense": {"skip": "dense"},

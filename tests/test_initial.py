@@ -119,6 +119,8 @@ def test_gate_biases_are_those_of_the_notes() -> None:
         blocks = arrays["layers.1.bias_ih"].reshape(3, H)
         assert [set(block.tolist()) for block in blocks] == [{0.0}, {a}, {0.0}]
         assert not arrays["layers.1.bias_hh"].any()
+        blocks = _drawn(gate_bias=a, forget_gate=False)["layers.1.bias"].reshape(3, H)
+        assert [set(block.tolist()) for block in blocks] == [{-a}, {0.0}, {-a}]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,12 @@ can be computed for all steps of a window at once:
     recur       the product with what is read of the state            (B, H) -> (B, R)
     combine     the elementwise rest                                  -> the new state and the gates
 
+What of the parameters is needed in a form of its own is made before the first of them, once for all steps of a window:
+
+    derive      the parameters as the steps read them     name -> array
+
+and the steps are those of `core`, which is the cell itself unless all it does is derive.
+
 What is drawn at random in training is a part of what goes in: `noise`, an array (B, H) of zeros and ones for each of
 `noise_rates`, the outermost wrapper's first. Without noise (the empty tuple) a step is what it is outside training.
 
@@ -72,6 +78,15 @@ class Cell(ABC):
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
         """Parameter name -> shape."""
 
+    @property
+    def core(self) -> Cell:
+        """The cell that steps, with what `derive` gives."""
+        return self
+
+    def derive(self, p: Arrays) -> Arrays:
+        """What the steps of a window read, from the parameters `p`; `p` itself where that is nothing else."""
+        return p
+
     def project(self, p: Arrays, x: Array) -> Array:
         """The product with the input `x` (..., I), for any number of steps and lanes at once: (..., R)."""
         return x @ p["weight_ih"].T
@@ -98,7 +113,8 @@ class Cell(ABC):
 
     def observe(self, p: Arrays, x: Array, state: State, noise: Noise = ()) -> tuple[State, Gates]:
         """The new state and the gates that led to it, for input `x` (B, I); `p` maps parameter names to arrays."""
-        return self.advance(p, self.prepare(p, x), state, noise)
+        core, p = self.core, self.derive(p)
+        return core.advance(p, core.prepare(p, x), state, noise)
 
     def step(self, p: Arrays, x: Array, state: State, noise: Noise = ()) -> State:
         """The new state after input `x` (B, I). Its first array is the output."""

@@ -14,6 +14,8 @@
     gate bias a  lstm b_i = -a, b_f = a, b_o = -a: blocks come into play one by one, and forget only once it is learned
                  (Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000); gru b_z = a
 
+What orthogonal recurrence makes its matrices of begins as `cells/orthogonal.py` says, under any of these.
+
 Otherwise an lstm's b_f is `forget_bias` (Gers et al. 2000; Jozefowicz et al. 2015). The embedding is
 N(0, 1); one that is the decoder's matrix too U(-0.1, 0.1), so that
 logits begin small (the code of Merity et al. 2018).
@@ -67,6 +69,8 @@ def initial_arrays(config: ModelConfig, vocabulary_size: int, source: Source) ->
                 _set_gates(config, cell, array, source)
         elif name.startswith("layers.") and "gain" in name:  # of a normalisation
             array = np.ones(shape, np.float32)
+        elif name.endswith("skew_hh"):
+            array = _turns(shape, source)
         elif name.endswith("weight_hh") and config.init in ("orthogonal", "identity"):
             array = _recurrent(config, shape, source)
         else:
@@ -80,6 +84,16 @@ def _recurrent(config: ModelConfig, shape: Shape, source: Source) -> Numbers:
     if config.init == "identity":
         return config.init_gain * np.eye(hidden)
     return np.concatenate([config.init_gain * orthogonal(hidden, source) for _ in range(rows // hidden)])
+
+
+def _turns(shape: Shape, source: Source) -> Numbers:
+    """(gates H, H): in each gate's block angles beside the diagonal, one for every two units, zero elsewhere."""
+    rows, hidden = shape
+    blocks = np.zeros((rows // hidden, hidden, hidden))
+    for block in blocks:
+        first = np.arange(0, hidden - 1, 2)
+        block[first, first + 1] = source.uniform((len(first),), -np.pi, np.pi)
+    return blocks.reshape(shape)
 
 
 def orthogonal(size: int, source: Source) -> Numbers:
@@ -118,9 +132,10 @@ def _set_gates(config: ModelConfig, cell: Cell, bias: Numbers, source: Source) -
         if "i" in cell.blocks:  # a coupled one has none of its own
             gate("i")[:] = -gate("f")
     elif config.gate_bias is not None:
-        gate(keeping)[:] = config.gate_bias
+        if keeping in cell.blocks:  # not without a forget gate
+            gate(keeping)[:] = config.gate_bias
         for block in ("i", "o"):
             if block in cell.blocks:
                 gate(block)[:] = -config.gate_bias
-    elif config.cell == "lstm":
+    elif config.cell == "lstm" and keeping in cell.blocks:
         gate("f")[:] = config.forget_bias

@@ -19,6 +19,11 @@ Kocisky & Blunsom 2020, arXiv 1909.01792), so that the memory stays between -1 a
 
     coupled     sigmoid(i) -> 1 - sigmoid(f)
     capped      sigmoid(i) -> min(sigmoid(i), 1 - sigmoid(f))
+
+Without a forget gate it is the cell of 1997, whose memory is a sum from which nothing is taken away (Hochreiter &
+Schmidhuber 1997, section 4, with tanh for their g and h); the blocks are i, g, o, a quarter of the weights less:
+
+    c_t = c_{t-1} + sigmoid(i) * tanh(g)
 """
 
 from __future__ import annotations
@@ -103,6 +108,20 @@ class CappedLSTM(LSTM):
     def _write_and_keep(self, p: Arrays, arguments: Arrays, c: Array) -> tuple[Array, Array]:
         i, f = super()._write_and_keep(p, arguments, c)
         return minimum(i, 1 - f), f
+
+
+class LastingLSTM(LSTM):
+    """Nothing is forgotten: weight_ih (3H, I), weight_hh (3H, H), bias (3H,)."""
+
+    gate_names = ("i", "g", "o")
+    blocks = ("i", "g", "o")
+
+    def _write_and_keep(self, p: Arrays, arguments: Arrays, c: Array) -> tuple[Array, Array]:
+        return sigmoid(self._seen_before(p, "i", arguments["i"], c)), 1.0
+
+
+class LastingPeepholeLSTM(LastingLSTM, PeepholeLSTM):
+    """The same with gates that see the memory."""
 
 
 class CoupledPeepholeLSTM(CoupledLSTM, PeepholeLSTM):

@@ -15,6 +15,7 @@ Shape letters: V vocabulary, E embedding size, H hidden size.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from charrnn.arrays import Array, Arrays
 from charrnn.cells.registry import make_cell
@@ -40,6 +41,19 @@ def layer_parameters(arrays: Arrays, layer: int) -> Mapping[str, Array]:
     """The arrays of one layer (counted from 1) under the names its cell uses."""
     prefix = f"layers.{layer}."
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def written_out(config: ModelConfig, arrays: Arrays) -> tuple[ModelConfig, Arrays]:
+    """The same network with its recurrent matrices themselves, where they are made of other arrays; else as it is."""
+    if not config.orthogonal:
+        return config, arrays
+    cell, written = make_cell(config), replace(config, orthogonal=False)
+    made = dict(arrays)
+    for layer in range(1, config.num_layers + 1):
+        made |= {
+            f"layers.{layer}.{name}": array for name, array in cell.derive(layer_parameters(arrays, layer)).items()
+        }
+    return written, {name: made[name] for name in parameter_shapes(written, len(arrays["embedding"]))}
 
 
 def decoder_weight(arrays: Arrays) -> Array:

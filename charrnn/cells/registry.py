@@ -13,12 +13,15 @@ from charrnn.cells.lstm import (
     CappedPeepholeLSTM,
     CoupledLSTM,
     CoupledPeepholeLSTM,
+    LastingLSTM,
+    LastingPeepholeLSTM,
     PeepholeLSTM,
 )
 from charrnn.cells.mogrifier import Mogrifier
 from charrnn.cells.multiplicative import Multiplicative
 from charrnn.cells.noisy import RecurrentDropout, Zoneout
-from charrnn.cells.rnn import RNN, ReluRNN
+from charrnn.cells.orthogonal import Orthogonal
+from charrnn.cells.rnn import RNN, ModReluRNN, ReluRNN
 from charrnn.config import ModelConfig
 
 PLAIN_CELLS: tuple[type[Cell], ...] = (LSTM, GRU, RNN)
@@ -32,6 +35,7 @@ _LSTMS: dict[tuple[str, bool], type[LSTM]] = {
     ("min", False): CappedLSTM,
     ("min", True): CappedPeepholeLSTM,
 }
+_RNNS: dict[str, type[RNN]] = {"tanh": RNN, "relu": ReluRNN, "modrelu": ModReluRNN}
 _NORMALISED = {"lstm": LayerNormLSTM, "gru": LayerNormGRU, "rnn": LayerNormRNN}
 
 
@@ -39,11 +43,14 @@ def make_cell(config: ModelConfig) -> Cell:
     """The cell that every layer of `config` steps with, in training."""
     cell: Cell
     if config.cell == "lstm":
-        cell = _LSTMS[config.coupled, config.peephole]()
+        if config.forget_gate:
+            cell = _LSTMS[config.coupled, config.peephole]()
+        else:
+            cell = LastingPeepholeLSTM() if config.peephole else LastingLSTM()
     elif config.cell == "gru":
         cell = GRU()
     else:
-        cell = ReluRNN() if config.activation == "relu" else RNN()
+        cell = _RNNS[config.activation]()
     if config.layer_norm:
         cell = _NORMALISED[config.cell](cell)
     if config.multiplicative:
@@ -55,22 +62,27 @@ def make_cell(config: ModelConfig) -> Cell:
     if config.zoneout or config.zoneout_cell:
         rates = (config.zoneout, config.zoneout_cell)
         cell = Zoneout(cell, rates[: len(cell.state_names)])
-    return cell
+    return Orthogonal(cell) if config.orthogonal else cell
 
 
 def is_plain(config: ModelConfig) -> bool:
     """Whether the cell outside training is one that the fast paths know."""
-    return type(make_cell(config).at_rest()) in PLAIN_CELLS
+    return type(make_cell(config).core.at_rest()) in PLAIN_CELLS
 
 
 def is_plain_in_training(config: ModelConfig) -> bool:
     """Whether the cell in training is one that the fast paths know."""
-    return type(make_cell(config)) in PLAIN_CELLS
+    return type(make_cell(config).core) in PLAIN_CELLS
 
 
 def has_kernel(config: ModelConfig) -> bool:
     """Whether torch has a module of its own for the cell in training."""
-    return type(make_cell(config)) in (*PLAIN_CELLS, ReluRNN)
+    return type(make_cell(config).core) in (*PLAIN_CELLS, ReluRNN)
+
+
+def keeps_all(config: ModelConfig) -> bool:
+    """Whether nothing of the state is ever lost, nor bounds it: as long as it is carried on it grows."""
+    return config.orthogonal and config.cell == "rnn" and config.activation == "modrelu" and not config.layer_norm
 
 
 def describe(config: ModelConfig) -> str:
@@ -83,10 +95,14 @@ def describe(config: ModelConfig) -> str:
 def _variants(config: ModelConfig) -> Iterator[str]:
     if config.activation != "tanh":
         yield config.activation
+    if not config.forget_gate:
+        yield "no forget gate"
     if config.peephole:
         yield "peepholes"
     if config.coupled != "off":
         yield {"tied": "coupled gates", "min": "capped input gates"}[config.coupled]
+    if config.orthogonal:
+        yield "orthogonal recurrence"
     if config.layer_norm:
         yield "layer norm"
     if config.multiplicative:

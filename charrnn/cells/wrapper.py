@@ -33,6 +33,10 @@ class Reading(Cell):
         """Those of the cell inside."""
         return self.inner.shapes(input_size, hidden_size)
 
+    def derive(self, p: Arrays) -> Arrays:
+        """That of the cell inside."""
+        return self.inner.derive(p)
+
     def project(self, p: Arrays, x: Array) -> Array:
         """That of the cell inside."""
         return self.inner.project(p, x)
@@ -50,6 +54,10 @@ class Reading(Cell):
     ) -> tuple[State, Gates]:
         """That of the cell inside."""
         return self.inner.combine(p, prepared, recurrent, state, inside)
+
+    def zero_state(self, p: Arrays, lanes: int) -> State:
+        """That of the cell inside."""
+        return self.inner.zero_state(p, lanes)
 
 
 @dataclass(frozen=True)

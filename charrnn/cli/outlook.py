@@ -12,7 +12,7 @@ import torch
 
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import describe as describe_cell
-from charrnn.cells.registry import has_kernel, is_plain_in_training
+from charrnn.cells.registry import has_kernel, is_plain_in_training, keeps_all
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig
 from charrnn.corpus import Corpus
@@ -29,6 +29,7 @@ from charrnn.variants import variants
 # What a whole run, with its updates, validations and samples, keeps of the speed of a large matrix product.
 _KEPT = {"bf16": 0.42, "fp32": 0.6}
 
+_OFTEN = 0.1
 _TOO_OFTEN = 4 * EPOCHS_ON_GPU
 
 
@@ -71,6 +72,11 @@ def describe(
         f"{training.learning_rate:g} ({training.decay} decay); change it with --hidden, --layers, --dropout, --lr, ..."
     )
     yield from _off_the_fast_path(plan, device)
+    if keeps_all(model) and training.state_reset < _OFTEN:
+        yield (
+            f"nothing bounds the state of this cell, {describe_cell(model)}, and it is carried on from window to "
+            "window: --state-reset 1 begins each from zero, as its authors do"
+        )
     if characters is not None and device.type == "cuda" and characters > _TOO_OFTEN * size:
         yield f"that is the same text over and over: --epochs {EPOCHS_ON_GPU:g} is done sooner, and often ends lower"
     if device.type == "cuda":
@@ -82,8 +88,13 @@ def describe(
 
 
 def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
-    """Says so where a layer is not what compiled code or cuDNN knows."""
+    """Says so where a layer is not what compiled code or cuDNN knows, or not all it does."""
     model = plan.model
+    if model.orthogonal:
+        yield (
+            "orthogonal matrices are made anew for every window, in time that does not depend on its lanes and "
+            "characters: their share is smaller with a larger --batch or --bptt"
+        )
     if is_plain_in_training(model):
         return
     which = describe_cell(model)

@@ -92,10 +92,18 @@ def train(
     activation: Annotated[
         ActivationName | None, setting(ModelConfig, "activation", "--activation", panel=_CELL)
     ] = None,
+    forget_gate: Annotated[
+        bool | None,
+        setting(ModelConfig, "forget_gate", "--forget-gate/--no-forget-gate", panel=_CELL, shown="forget-gate"),
+    ] = None,
     peephole: Annotated[
         bool | None, setting(ModelConfig, "peephole", "--peephole/--no-peephole", panel=_CELL, shown="no-peephole")
     ] = None,
     coupled: Annotated[CouplingName | None, setting(ModelConfig, "coupled", "--coupled", panel=_CELL)] = None,
+    orthogonal: Annotated[
+        bool | None,
+        setting(ModelConfig, "orthogonal", "--orthogonal/--no-orthogonal", panel=_CELL, shown="no-orthogonal"),
+    ] = None,
     layer_norm: Annotated[
         bool | None,
         setting(ModelConfig, "layer_norm", "--layer-norm/--no-layer-norm", panel=_CELL, shown="no-layer-norm"),
@@ -291,8 +299,9 @@ def train(
                     chrono_range="chrono_range", gate_bias="gate_bias", tie="tie", skip="skip",
                     variational_dropout="variational_dropout", input_dropout="input_dropout",
                     output_dropout="output_dropout", weight_drop="weight_drop", embedding_dropout="embedding_dropout",
-                    activation="activation", peephole="peephole",
-                    coupled="coupled", layer_norm="layer_norm", zoneout="zoneout", zoneout_cell="zoneout_cell",
+                    activation="activation", forget_gate="forget_gate", peephole="peephole",
+                    coupled="coupled", orthogonal="orthogonal",
+                    layer_norm="layer_norm", zoneout="zoneout", zoneout_cell="zoneout_cell",
                     recurrent_dropout="recurrent_dropout", multiplicative="multiplicative", mogrifier="mogrifier",
                     mogrifier_rank="mogrifier_rank"),
         data=_said(given, encoding="encoding", encoding_errors="encoding_errors", as_bytes="as_bytes",

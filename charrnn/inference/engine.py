@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.cells.parameters import written_out
 from charrnn.cells.registry import describe
 from charrnn.cells.registry import is_plain as is_plain_cell
 from charrnn.config import ModelConfig, SamplingConfig, WeightsName
@@ -199,6 +200,7 @@ def make_engine(
     """
     from charrnn.inference.compiled import CompiledNetwork, is_available
 
+    config, parameters = written_out(config, parameters)
     if is_available(config):
         return CompiledNetwork(config, parameters, weights=weights, threads=threads)
     if weights != "float32" and config.skip != "none":

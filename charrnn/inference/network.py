@@ -30,9 +30,10 @@ class Network(Stepwise):
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
         self.config = config
-        self.cell = make_cell(config)
+        cell = make_cell(config)
         self.embedding = parameters["embedding"]
-        self._layers = [layer_parameters(parameters, layer) for layer in range(1, config.num_layers + 1)]
+        layers = [layer_parameters(parameters, layer) for layer in range(1, config.num_layers + 1)]
+        self.cell, self._layers = cell.core, [cell.derive(p) for p in layers]
         self.decoder_weight = decoder_weight(parameters)
         self.decoder_bias = parameters["decoder.bias"]
 
@@ -71,7 +72,7 @@ class Network(Stepwise):
         states, gates = [], []
         for p, layer_state in zip(self._layers, state, strict=True):
             x = layer_input(self.config.skip, below, _side_by_side)
-            new_state, layer_gates = self.cell.observe(p, x, layer_state)
+            new_state, layer_gates = self.cell.advance(p, self.cell.prepare(p, x), layer_state)
             states.append(new_state)
             gates.append(layer_gates)
             below.append(new_state[0])

@@ -40,12 +40,12 @@ _SHUT = 40.0
 """sigmoid(-40) and 1 - sigmoid(40) are nothing beside 1 in float32, as 1 - tanh(20) is."""
 _HALF = 0.5
 _HIGHEST = 1.0 - 2.0**-24
-"""tanh of a relu's h, in float32, where it is not 1."""
+"""tanh of an h without bounds, in float32, where it is not 1."""
 
 
 def check_can_hold(config: ModelConfig, kind: str) -> None:
     """Raises UsageError for a kind that no other weights hold still."""
-    if is_plain(config) or (config.activation == "relu" and not _changes_what_is_read(config)):
+    if is_plain(config) or (config.activation != "tanh" and not _changes_what_is_read(config)):
         return
     is_h_held = not _changes_what_is_read(config)
     if kind != "h" or not is_h_held:
@@ -71,10 +71,12 @@ def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:
     unit = parse_unit(name.strip(), config, option="--clamp")
     check_can_hold(config, unit.kind)
     low, high = limits(unit.kind)
-    if config.activation == "relu":
-        if not 0 <= value < 1:
+    if config.activation != "tanh":
+        lowest = 0 if config.activation == "relu" else -_HIGHEST
+        if not lowest <= value < 1:
+            allowed = ("more than -1" if lowest else "0") + " to less than 1"
             raise UsageError(
-                f"--clamp holds {unit} at {number.strip()}", "a relu's h is given as tanh(h): 0 to less than 1"
+                f"--clamp holds {unit} at {number.strip()}", f"a {config.activation}'s h is given as tanh(h): {allowed}"
             )
     elif not low <= value <= high:
         raise UsageError(f"--clamp holds {unit} at {number.strip()}", f"it can take on {low:g} to {high:g}")
@@ -130,8 +132,9 @@ class _Changed:
         return f"{place}.bias" + (kind.removeprefix("weight") if self.config.cell == "gru" else "")
 
     def hold_output(self, unit: Unit, value: float) -> None:
-        if self.config.activation == "relu":
-            value = math.atanh(min(max(value, 0.0), _HIGHEST))
+        if self.config.activation != "tanh":
+            lowest = 0.0 if self.config.activation == "relu" else -_HIGHEST
+            value = math.atanh(min(max(value, lowest), _HIGHEST))
         for column, bias in self._readers(unit):
             bias += np.float32(value) * column
             column[:] = 0

@@ -3,7 +3,8 @@
 Skip connections add outputs up before they are read, and a tied decoder shares its matrix with the embedding, so that
 no single weight says what one reader makes of one unit. Written out, one does: a sum under a matrix is the matrix
 beside itself, W (a + b) = (W W)(a; b), so residual and sum are dense connections whose columns repeat (or are zero),
-and a tied decoder is one that happens to equal the embedding. The numbers a model computes stay what they are, bar
+and a tied decoder is one that happens to equal the embedding. An orthogonal matrix that is made of another array is the
+matrix itself. The numbers a model computes stay what they are, bar
 rounding.
 
 Knows wirings and layouts. Refuses to know why.
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.parameters import decoder_weight, parameter_shapes
+from charrnn.cells.parameters import decoder_weight, parameter_shapes, written_out
 from charrnn.config import ModelConfig
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -28,6 +29,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 def with_own_columns(config: ModelConfig, parameters: Arrays) -> tuple[ModelConfig, Arrays]:
     """Its configuration and parameters; the very ones where every column is one reader's of one unit already."""
+    config, parameters = written_out(config, parameters)
     if not config.tie and config.skip in ("none", "dense"):
         return config, parameters
     written = replace(config, tie=False, skip="none" if config.skip == "none" else "dense")

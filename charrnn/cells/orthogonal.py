@@ -1,0 +1,128 @@
+"""Recurrent matrices that are orthogonal whatever is learned: each gate's is the exponential of a skew matrix.
+
+    W = exp(A - A^T)
+
+Lezcano-Casado & Martinez-Rubio 2019 (arXiv 1901.08428, section 3, "expRNN", there for the rnn). A (H, H) is any matrix;
+its gradient is skew, and so is all that an update can change of W. In the beginning A is zero but for turns of
+neighbouring units against each other, each by an angle U(-pi, pi) (Henaff, Szlam & LeCun 2016, arXiv 1602.06662,
+section 4; Lezcano-Casado & Martinez-Rubio 2019, section 5):
+
+    A - A^T = blocks (0, angle; -angle, 0) along the diagonal
+
+W is made once for a window; after that the cell is the one inside, with an ordinary recurrent matrix.
+
+The exponential is a polynomial of degree 8 in three products (Bader, Blanes & Casas 2019, Mathematics 7(12), 1174,
+section 3) of X / 2^k, small enough for it, squared k times: exp(X) = exp(X / 2^k)^(2^k). What is carried on is
+E = exp - I, whose square is 2 E + E E, so that rounding stays that of the last one instead of doubling in each. The
+function of torch of that name is not used: it asks the host in the middle, which a CUDA graph cannot record, and its
+gradient takes an exponential of twice the size, ten times as long.
+
+Shape letters: H hidden size, G gates.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.arrays import Array, Arrays, identity_like
+from charrnn.cells.cell import Cell, State
+from charrnn.cells.wrapper import Reading
+
+_NEAR = 0.58
+"""The largest norm for which the polynomial is the exponential to 2^-24."""
+_MOST = 10
+"""Squarings; more would be angles of a hundred turns."""
+_ROOT = math.sqrt(177)
+_THIRD = 2 / 3
+_FOURTH = (1 + _ROOT) * _THIRD / 88, (1 + _ROOT) * _THIRD / 352
+_EIGHTH = (
+    (-271 + 29 * _ROOT) / (315 * _THIRD),
+    11 * (-1 + _ROOT) / (1260 * _THIRD),
+    11 * (-9 + _ROOT) / (5040 * _THIRD),
+    (89 - _ROOT) / (5040 * _THIRD**2),
+)
+_SECOND = (857 - 58 * _ROOT) / 630
+
+
+@dataclass(frozen=True)
+class Orthogonal(Reading):
+    """Around a cell of any kind, outside of everything else: it only makes the matrix, and does not step."""
+
+    @property
+    def core(self) -> Cell:
+        """The cell inside."""
+        return self.inner
+
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+        """Those of the cell inside, with skew_hh (G H, H) in the place of weight_hh."""
+        shapes = self.inner.shapes(input_size, hidden_size)
+        return {"skew_hh" if name == "weight_hh" else name: shape for name, shape in shapes.items()}
+
+    def derive(self, p: Arrays) -> Arrays:
+        """The parameters of the cell inside."""
+        made = {"weight_hh" if name == "skew_hh" else name: array for name, array in p.items()}
+        return {**made, "weight_hh": rotations(p["skew_hh"])}
+
+    def at_rest(self) -> Cell:
+        """The same around the cell inside at rest."""
+        return Orthogonal(self.inner.at_rest())
+
+    def zero_state(self, p: Arrays, lanes: int) -> State:
+        """That of the cell inside, whose matrix has the same shape."""
+        return self.inner.zero_state({"weight_hh": p["skew_hh"]}, lanes)
+
+
+def rotations(skew: Array) -> Array:
+    """exp(A - A^T) for each block A (H, H) of `skew` (G H, H): (G H, H), in the same precision."""
+    H = skew.shape[-1]
+    if isinstance(skew, np.ndarray):
+        blocks = skew.reshape(-1, H, H).astype(np.float64)
+        turned = exponential(blocks - blocks.swapaxes(1, 2)).reshape(skew.shape)
+        return turned.astype(skew.dtype)
+    place = skew.device.type
+    with sys.modules["torch"].autocast(place, enabled=False):
+        # Products of float32 numbers may be made of narrower ones on NVIDIA's GPUs; those of float64 are not.
+        blocks = (skew.double() if place == "cuda" else skew).reshape(-1, H, H)
+        generators = blocks - blocks.swapaxes(1, 2)
+        turned = exponential(generators) if place == "cpu" else exponential_on_device(generators)
+        return turned.reshape(skew.shape).to(skew.dtype)
+
+
+def exponential(x: Array) -> Array:
+    """exp of each skew matrix of `x` (G, H, H)."""
+    square = x @ x
+    seen = square if isinstance(square, np.ndarray) else square.detach()
+    # Of a skew matrix the norm's square is that of its square, and that is at most the largest sum along a row.
+    size = math.sqrt(float(abs(seen).sum(-1).max()))
+    count = 0
+    if math.isfinite(size) and size > _NEAR:
+        count = min(_MOST, math.ceil(math.log2(size / _NEAR)))
+    factor = 0.5**count
+    beyond = _beyond_identity(x * factor, square * factor**2)
+    for _ in range(count):
+        beyond = 2 * beyond + beyond @ beyond
+    return identity_like(x) + beyond
+
+
+def exponential_on_device(x: Array) -> Array:
+    """The same for a tensor, without asking the device how often to square: always the most, where it counts."""
+    square = x @ x
+    size = square.detach().abs().sum(-1).amax().sqrt()
+    count = (size / _NEAR).log2().ceil().clamp(0, _MOST)
+    factor = (-count).exp2()
+    beyond = _beyond_identity(x * factor, square * factor**2)
+    for turn in range(_MOST):
+        beyond = (2 * beyond + beyond @ beyond).where(count > turn, beyond)
+    return identity_like(x) + beyond
+
+
+def _beyond_identity(x: Array, square: Array) -> Array:
+    """exp(x) - I to the eighth power of a small `x`."""
+    half = square @ (_FOURTH[0] * x + _FOURTH[1] * square)
+    left = _THIRD * square + half
+    return left @ (_EIGHTH[1] * x + _EIGHTH[2] * square + _EIGHTH[3] * half) + _EIGHTH[0] * left + _SECOND * square + x
