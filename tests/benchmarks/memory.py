@@ -29,6 +29,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.display.curve import Chart, Line
@@ -57,6 +58,9 @@ class Model:
     """Of TrainingConfig, for the copy problem, beside `TRAINING`."""
     adding: Mapping[str, Any] = field(default_factory=dict)
     """The same for the adding problem."""
+    turning: float = 1.0
+    """Learning rate of what orthogonal matrices are made of, as a share of the others' (Lezcano-Casado &
+    Martinez-Rubio 2019, arXiv 1901.08428, have a tenth in their experiments)."""
     colour: str = "cyan"
 
 
@@ -71,6 +75,10 @@ MODELS: dict[str, Model] = {
     "rnn": Model(128, {"cell": "rnn"}, colour="#888888"),
     "irnn": Model(128, {"cell": "rnn", "activation": "relu", "init": "identity"}, colour="#b07d2b"),
     "rnn, orthogonal init": Model(128, {"cell": "rnn", "init": "orthogonal"}, colour="#2f6fb0"),
+    "orthogonal, modrelu": Model(
+        128, {"cell": "rnn", "orthogonal": True, "activation": "modrelu"}, turning=0.1, colour="#6a3fb5"
+    ),
+    "orthogonal, tanh": Model(128, {"cell": "rnn", "orthogonal": True}, turning=0.1, colour="#3f9fd5"),
     "lstm": Model(64, {"cell": "lstm"}, colour="#c2456f"),
     "lstm, chrono": Model(64, {"cell": "lstm", "init": "chrono", "chrono_range": CHRONO}, colour="#e66101"),
     "gru": Model(74, {"cell": "gru"}, colour="#5e8c31"),
@@ -107,7 +115,7 @@ class Run:
 
 def network(task: Task, length: int, model: Model, seed: int) -> CharacterModel:
     """The network before its first step. Its embedding is not used: what is read is a vector already."""
-    fields = {name: length if value == CHRONO else value for name, value in model.fields.items()}
+    fields: dict[str, Any] = {name: length if value == CHRONO else value for name, value in model.fields.items()}
     config = ModelConfig(embedding_size=task.inputs, hidden_size=model.hidden, **fields)
     made = CharacterModel(config, task.outputs)
     made.initialise(torch.Generator().manual_seed(seed))
@@ -121,6 +129,7 @@ def train(name: str, task: Task, length: int, seed: int, steps: int, seconds: fl
     made = network(task, length, model, seed)
     arrays = {name: array for name, array in made.arrays().items() if name != "embedding"}
     optimizer = make_optimizer(training, arrays)
+    _slow(optimizer, [array for name, array in arrays.items() if name.endswith("skew_hh")], model.turning)
     numbers = torch.Generator().manual_seed(seed)
     every = max(1, steps // PARTS)
     points: list[tuple[int, float]] = []
@@ -132,7 +141,7 @@ def train(name: str, task: Task, length: int, seed: int, steps: int, seconds: fl
         loss = task.loss(made.decoder(read), targets)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(arrays.values(), training.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(arrays.values(), training.clip_norm or math.inf)
         losses.append(float(loss.detach()))
         is_over = not bool(torch.isfinite(norm)) or time.perf_counter() - begin > seconds
         if not is_over:
@@ -147,6 +156,16 @@ def train(name: str, task: Task, length: int, seed: int, steps: int, seconds: fl
         parameters=sum(array.numel() for array in arrays.values()), steps=step,
         seconds=round(time.perf_counter() - begin, 1), points=[(at, float(f"{mean:.4g}")) for at, mean in points],
     )  # fmt: skip
+
+
+def _slow(optimizer: torch.optim.Optimizer, arrays: Sequence[Tensor], share: float) -> None:
+    """Makes the learning rate of some arrays a share of what it was."""
+    slower = {id(array) for array in arrays}
+    for group in list(optimizer.param_groups):
+        moved = [array for array in group["params"] if id(array) in slower]
+        if moved:
+            group["params"] = [array for array in group["params"] if id(array) not in slower]
+            optimizer.param_groups.append({**group, "params": moved, "lr": group["lr"] * share})
 
 
 def recorded(file: Path | None) -> list[Run]:
