@@ -8,11 +8,13 @@ method is looked up in torch, which whoever made the tensor has loaded.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 Array: TypeAlias = Any
 """A numpy array or a torch tensor."""
@@ -20,6 +22,8 @@ Array: TypeAlias = Any
 Arrays: TypeAlias = Mapping[str, Array]
 
 _EPSILON = 1e-5
+_KEY = 151106464
+"""Of the order in `permuted`."""
 
 
 def sigmoid(x: Array) -> Array:
@@ -88,6 +92,45 @@ def identity_like(x: Array) -> Array:
     if isinstance(x, np.ndarray):
         return np.eye(x.shape[-1], dtype=x.dtype)
     return sys.modules["torch"].eye(x.shape[-1], dtype=x.dtype, device=x.device)
+
+
+def turn(angle: Array) -> Array:
+    """exp(i angle), element by element."""
+    return np.exp(1j * angle) if isinstance(angle, np.ndarray) else (1j * angle).exp()
+
+
+def fourier(z: Array) -> Array:
+    """The discrete Fourier transform of complex `z` (..., n) along its last axis, divided by sqrt(n)."""
+    if isinstance(z, np.ndarray):
+        return np.fft.fft(z, norm="ortho").astype(z.dtype, copy=False)  # older numpy widens
+    return sys.modules["torch"].fft.fft(z, norm="ortho")
+
+
+def inverse_fourier(z: Array) -> Array:
+    """The inverse of `fourier`."""
+    if isinstance(z, np.ndarray):
+        return np.fft.ifft(z, norm="ortho").astype(z.dtype, copy=False)
+    return sys.modules["torch"].fft.ifft(z, norm="ortho")
+
+
+def permuted(x: Array) -> Array:
+    """`x` (..., n) with its last axis in another order, which is always the same for n."""
+    n = x.shape[-1]
+    return x[..., _order(n)] if isinstance(x, np.ndarray) else x.index_select(-1, _order_on_device(n, x.device))
+
+
+@functools.lru_cache
+def _order(n: int) -> npt.NDArray[np.int64]:
+    """Of numbers that no version of numpy draws otherwise."""
+    return np.random.Philox(key=_KEY).random_raw(n).argsort(kind="stable")
+
+
+@functools.lru_cache
+def _order_on_device(n: int, device: Any) -> Array:
+    """Kept there: a CUDA graph that is being recorded could not wait for the copy."""
+    torch = sys.modules["torch"]
+    with torch.inference_mode(False):  # what is made inside it is of no use in training
+        return torch.from_numpy(_order(n)).to(device)
 
 
 def zeros_like_rows(weight: Array, rows: int, columns: int) -> Array:

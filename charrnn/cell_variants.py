@@ -28,11 +28,20 @@ VARIANTS = {
 
 _MOST_ROUNDS = 100
 _HIGHEST_RANK = 1 << 20
+_REAL = ("lstm", "gru", "rnn")
 _ONLY_FOR: dict[str, tuple[Any, tuple[str, ...], str]] = {
-    "activation": ("tanh", ("rnn",), "its gates and bounds are made for tanh"),
+    "activation": ("tanh", ("rnn",), "its equations have one of their own"),
     "forget_gate": (True, ("lstm",), "it has none to leave out (a gru's z also says what is written)"),
     "peephole": (False, ("lstm",), "it has no memory c beside its output h, which its units read anyway"),
     "coupled": ("off", ("lstm",), "it has no input and forget gate to couple (a gru's z is both at once)"),
+    "orthogonal": (False, _REAL, "its recurrent matrix is unitary by itself"),
+    "layer_norm": (
+        False,
+        _REAL,
+        "what is normalised does not keep its length, and the unitary matrix is there for that",
+    ),
+    "multiplicative": (False, _REAL, "the recurrent matrix of each character would not be unitary"),
+    "weight_drop": (0.0, _REAL, "it has no recurrent matrix of weights"),
     "zoneout_cell": (0.0, ("lstm",), "it has no memory c beside its output h, which --zoneout is for"),
     "recurrent_dropout": (
         0.0,
@@ -59,12 +68,16 @@ def check_variants(config: Any) -> None:
     for name, (off, cells, reason) in _ONLY_FOR.items():
         if getattr(config, name) != off and config.cell not in cells:
             use = " or ".join(f"--cell {cell}" for cell in cells)
-            option = VARIANTS[name].replace("--", "--no-" if off is True else "--", 1)
+            option = VARIANTS.get(name, "--weight-drop").replace("--", "--no-" if off is True else "--", 1)
             raise UsageError(f"{option} does not go with --cell {config.cell}: {reason}", f"use {use}, or leave it out")
     if not config.forget_gate and config.coupled != "off":
         raise UsageError(
             f"--no-forget-gate does not go with --coupled {config.coupled}: there is no forget gate to go with",
             "leave one of them out",
+        )
+    if config.cell == "urnn" and config.hidden_size % 2:
+        raise UsageError(
+            f"--hidden is {config.hidden_size}, and a urnn's numbers are complex, two to each", "give an even number"
         )
     if config.orthogonal:
         _check_orthogonal(config)

@@ -52,9 +52,12 @@ def check_initial(model: Model) -> None:
             f"--init identity is for the rnn: a {model.cell}'s gates would all read the same",
             "--init orthogonal is its like for gated cells",
         )
-    if model.cell == "rnn" and (is_biased or model.init == "chrono"):
+    if model.cell == "urnn" and model.init == "orthogonal":
+        raise UsageError("--init orthogonal: a urnn's recurrent matrix is unitary by itself", "leave it out")
+    if model.cell in ("rnn", "urnn") and (is_biased or model.init == "chrono"):
         said = "--gate-bias" if is_biased else "--init chrono"
-        raise UsageError(f"{said} sets the biases of gates, and an rnn has none", "choose --cell lstm or gru")
+        which = "an rnn" if model.cell == "rnn" else "a urnn"
+        raise UsageError(f"{said} sets the biases of gates, and {which} has none", "choose --cell lstm or gru")
     if model.init == "chrono" and is_biased:
         raise UsageError("--init chrono and --gate-bias set the same biases", "give one of them")
     if model.cell == "lstm" and model.forget_bias != _FORGET_BIAS and (is_biased or model.init == "chrono"):
@@ -76,9 +79,10 @@ def check_initial(model: Model) -> None:
 
 def check_penalties(model: Model, orthogonal_penalty: float) -> None:
     """Raises UsageError where a penalty would have nothing to act on."""
-    if orthogonal_penalty and model.orthogonal:
+    if orthogonal_penalty and (model.orthogonal or model.cell == "urnn"):
+        said = "--orthogonal" if model.orthogonal else "--cell urnn"
         raise UsageError(
-            "--orthogonal-penalty does not go with --orthogonal: the recurrent matrices are orthogonal already",
+            f"--orthogonal-penalty does not go with {said}: the recurrent matrices are what it asks for already",
             "leave one of them out",
         )
 

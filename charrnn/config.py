@@ -17,7 +17,7 @@ from charrnn.errors import UsageError
 from charrnn.records import Record
 from charrnn.values import between, is_number, one_of, positive_integer, require
 
-CellName = Literal["lstm", "gru", "rnn"]
+CellName = Literal["lstm", "gru", "rnn", "urnn"]
 InitName = Literal["uniform", "orthogonal", "identity", "xavier", "chrono"]
 SkipName = Literal["none", "residual", "dense", "sum"]
 ActivationName = Literal["tanh", "relu", "modrelu"]
@@ -43,7 +43,7 @@ class ModelConfig(Record):
     """The shape of the network. The size of its vocabulary is the vocabulary's to know."""
 
     cell: CellName = "lstm"
-    """Recurrent cell: lstm, gru, or rnn (tanh)."""
+    """Recurrent cell: lstm, gru, rnn (tanh), or urnn (complex numbers under a unitary matrix)."""
     num_layers: int = 1
     """Recurrent layers stacked on each other."""
     hidden_size: int = 320

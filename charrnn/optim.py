@@ -49,12 +49,14 @@ def make_optimizer(
     ]
     rate, betas = config.learning_rate, (config.beta1, config.beta2)
     if config.optimizer == "muon":
-        rows, hidden = next(a.shape for name, a in arrays.items() if name.endswith(("weight_hh", "skew_hh")))
+        recurrent = [a for name, a in arrays.items() if name.endswith(("weight_hh", "skew_hh"))]
+        rows, hidden = recurrent[0].shape if recurrent else (0, 1)  # a urnn has no such matrix
         muon = {"rule": "muon", "ratio": config.muon_ratio, "weight_decay": config.weight_decay}
         if skew := [a for a in layers if not _without([a], spared)]:
             groups.append({"params": skew, "gates": rows // hidden, **muon, "weight_decay": 0.0})
         layers = _without(layers, skew)
-        groups.append({"params": [a for a in layers if len(a) == rows], "gates": rows // hidden, **muon})
+        if recurrent:
+            groups.append({"params": [a for a in layers if len(a) == rows], "gates": rows // hidden, **muon})
         if others := [a for a in layers if len(a) != rows]:  # which no gate has a part of
             groups.append({"params": others, "gates": 1, **muon})
     if config.optimizer in ("adamw", "muon"):

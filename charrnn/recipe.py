@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from charrnn.cells.registry import is_plain_in_training, make_cell
+from charrnn.cells.registry import is_plain_in_training, keeps_all, make_cell
 from charrnn.config import Budget, ModelConfig, TrainingConfig
 from charrnn.wiring import input_sizes
 
@@ -34,6 +34,11 @@ _LAYER_STEP = 6e-6
 # A cell that no kernel knows: measured on a CPU (README), estimated from the number of launches on a GPU.
 _LOOPED = 0.5
 _LOOPED_STEP = 1.5e-4
+# A step of a urnn has hardly a product, and takes as long as one of so many numbers a unit (README). Orthogonal
+# matrices are made by so many products with themselves, once for the characters of a step.
+_UNITARY = 1500
+_SQUARES = 6
+_CHARACTERS = 16 * 64
 _GPU_STEP = 128
 _MOST_LAYERS = 3
 _LAYER_WEIGHTS = 2 * 4 * _MOST_WIDTH**2
@@ -71,7 +76,7 @@ def choose(
         epochs = budget.epochs
     if _wants_dropout(asked):
         model = replace(model, dropout=_dropout(epochs))
-    return Recipe(model, TrainingConfig())
+    return Recipe(model, _for_its_state(model, TrainingConfig()))
 
 
 def _choose_for_gpu(characters: int, budget: Budget, speed: float, asked: Mapping[str, Any]) -> Recipe:
@@ -100,7 +105,12 @@ def _choose_for_gpu(characters: int, budget: Budget, speed: float, asked: Mappin
     lanes, window = max(fitting, default=_LADDER[0], key=math.prod)
     if _wants_dropout(asked):
         model = replace(model, dropout=_dropout(read(lanes) / max(characters, 1)))
-    return Recipe(model, TrainingConfig(batch_size=lanes, bptt=window))
+    return Recipe(model, _for_its_state(model, TrainingConfig(batch_size=lanes, bptt=window)))
+
+
+def _for_its_state(model: ModelConfig, training: TrainingConfig) -> TrainingConfig:
+    """What only grows while it is carried on begins every window from zero, as in the papers."""
+    return replace(training, state_reset=1.0) if keeps_all(model) else training
 
 
 def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_size) -> dict[str, Any]:
@@ -156,6 +166,10 @@ def operations(model: ModelConfig, vocabulary_size: int) -> float:
     shapes = [cell.shapes(size, H) for size in layers]
     products = sum(math.prod(shape) for layer in shapes for shape in layer.values() if len(shape) == 2)
     looked_up = math.prod(shapes[0]["weight_ih"])
+    if model.cell == "urnn":
+        products += _UNITARY * H * model.num_layers
+    if model.orthogonal:
+        products += sum(layer["skew_hh"][0] * H for layer in shapes) * _SQUARES * H // _CHARACTERS
     return 3.0 * 2.0 * (products - looked_up + decoder * vocabulary_size)
 
 

@@ -35,6 +35,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "gate bias": {"gate_bias": 2.0},
     "orthogonal recurrence": {"orthogonal": True},
     "orthogonal recurrence, zoned out": {"cell": "gru", "orthogonal": True, "zoneout": 0.2},
+    "unitary": {"cell": "urnn", "tie": True, "embedding_size": 6},
     "tie": {"tie": True, "embedding_size": 6},
     "residual": {"skip": "residual", "num_layers": 3},
     "dense": {"skip": "dense"},

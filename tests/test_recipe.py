@@ -72,6 +72,30 @@ def test_what_the_user_chose_stays_and_the_rest_goes_with_it() -> None:
     assert choose(10**6, Budget(minutes=3), "cuda", 0.0, {"num_layers": 3}).model.num_layers == 3
 
 
+def test_what_only_grows_begins_every_window_from_zero() -> None:
+    """A urnn, and an rnn that keeps lengths without a bound, on either device; nothing else."""
+    for device_type in ("cpu", "cuda"):
+        for asked, expected_share in (
+            ({"cell": "urnn"}, 1.0),
+            ({"cell": "rnn", "orthogonal": True, "activation": "modrelu"}, 1.0),
+            ({"cell": "rnn", "orthogonal": True, "activation": "relu"}, 0.01),
+            ({"cell": "rnn", "orthogonal": True, "activation": "modrelu", "layer_norm": True}, 0.01),
+            ({"cell": "rnn", "activation": "modrelu"}, 0.01),
+            ({"orthogonal": True}, 0.01),
+        ):
+            recipe = choose(1_000_000, Budget(minutes=3), device_type, REFERENCE_SPEED, asked)
+            assert recipe.training.state_reset == expected_share, asked
+
+
+def test_what_is_made_once_for_a_window_counts() -> None:
+    """Matrices made by products with themselves, the more of them the wider; and steps without a product."""
+    for hidden in (64, 512):
+        plain, made = (ModelConfig(hidden_size=hidden, orthogonal=each) for each in (False, True))
+        once = operations(made, 65) - operations(plain, 65)
+        assert once == 6 * 4 * hidden**2 * 6 * hidden / 1024
+    assert operations(ModelConfig(cell="urnn", hidden_size=64), 65) > operations(ModelConfig(hidden_size=64), 65)
+
+
 def test_operations_are_those_of_the_products() -> None:
     """By hand: 2 layers of 3 units, 5 characters; the first layer's input is not multiplied."""
     lstm = ModelConfig(num_layers=2, hidden_size=3, embedding_size=9)

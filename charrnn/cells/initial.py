@@ -14,7 +14,8 @@
     gate bias a  lstm b_i = -a, b_f = a, b_o = -a: blocks come into play one by one, and forget only once it is learned
                  (Hochreiter & Schmidhuber 1997; Gers, Schmidhuber & Cummins 2000); gru b_z = a
 
-What orthogonal recurrence makes its matrices of begins as `cells/orthogonal.py` says, under any of these.
+What orthogonal recurrence makes its matrices of, and all of a urnn but its V, begin as `cells/orthogonal.py` and
+`cells/unitary.py` say; V as under xavier.
 
 Otherwise an lstm's b_f is `forget_bias` (Gers et al. 2000; Jozefowicz et al. 2015). The embedding is
 N(0, 1); one that is the decoder's matrix too U(-0.1, 0.1), so that
@@ -71,6 +72,10 @@ def initial_arrays(config: ModelConfig, vocabulary_size: int, source: Source) ->
             array = np.ones(shape, np.float32)
         elif name.endswith("skew_hh"):
             array = _turns(shape, source)
+        elif config.cell == "urnn" and ".angle_" in name:
+            array = source.uniform(shape, -np.pi, np.pi)
+        elif config.cell == "urnn" and ".mirror_" in name:
+            array = source.uniform(shape, -1.0, 1.0)
         elif name.endswith("weight_hh") and config.init in ("orthogonal", "identity"):
             array = _recurrent(config, shape, source)
         else:
@@ -110,7 +115,8 @@ def _matrix_or_bias(config: ModelConfig, name: str, shape: Shape, source: Source
     if config.init == "identity":
         return _SMALL * source.normal(shape)
     bound: float = config.hidden_size**-0.5
-    if config.init == "xavier":
+    is_complex = config.cell == "urnn" and name.startswith("layers.")
+    if config.init == "xavier" or is_complex:
         outputs = config.hidden_size if name.startswith("layers.") else shape[0]
         bound = (6.0 / (shape[1] + outputs)) ** 0.5
     return source.uniform(shape, -bound, bound)

@@ -22,6 +22,7 @@ from charrnn.cells.multiplicative import Multiplicative
 from charrnn.cells.noisy import RecurrentDropout, Zoneout
 from charrnn.cells.orthogonal import Orthogonal
 from charrnn.cells.rnn import RNN, ModReluRNN, ReluRNN
+from charrnn.cells.unitary import URNN
 from charrnn.config import ModelConfig
 
 PLAIN_CELLS: tuple[type[Cell], ...] = (LSTM, GRU, RNN)
@@ -49,6 +50,8 @@ def make_cell(config: ModelConfig) -> Cell:
             cell = LastingPeepholeLSTM() if config.peephole else LastingLSTM()
     elif config.cell == "gru":
         cell = GRU()
+    elif config.cell == "urnn":
+        cell = URNN()
     else:
         cell = _RNNS[config.activation]()
     if config.layer_norm:
@@ -82,7 +85,8 @@ def has_kernel(config: ModelConfig) -> bool:
 
 def keeps_all(config: ModelConfig) -> bool:
     """Whether nothing of the state is ever lost, nor bounds it: as long as it is carried on it grows."""
-    return config.orthogonal and config.cell == "rnn" and config.activation == "modrelu" and not config.layer_norm
+    keeps_lengths = config.orthogonal and config.activation == "modrelu"
+    return config.cell == "urnn" or (keeps_lengths and not config.layer_norm)
 
 
 def describe(config: ModelConfig) -> str:

@@ -75,7 +75,7 @@ def describe(
     if keeps_all(model) and training.state_reset < _OFTEN:
         yield (
             f"nothing bounds the state of this cell, {describe_cell(model)}, and it is carried on from window to "
-            "window: --state-reset 1 begins each from zero, as its authors do"
+            "window: --state-reset 1 begins each from zero"
         )
     if characters is not None and device.type == "cuda" and characters > _TOO_OFTEN * size:
         yield f"that is the same text over and over: --epochs {EPOCHS_ON_GPU:g} is done sooner, and often ends lower"

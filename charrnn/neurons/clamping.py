@@ -10,7 +10,8 @@ step with the unit overwritten (the tests do that).
     a gate   its row of the weights becomes zero, its bias what gives the value
 
 That is so in the plain cells. Around them, h can still be held where products read it as it is (peepholes, coupled
-gates, zoneout); where it is normalised or multiplied first no bias is the same, and holding is refused.
+gates, zoneout); where it is normalised, multiplied or (in a urnn) transformed first no bias is the same, and holding is
+refused.
 
 Knows the layouts of the plain cells. Refuses to know why a unit is held.
 
@@ -56,7 +57,7 @@ def check_can_hold(config: ModelConfig, kind: str) -> None:
 
 
 def _changes_what_is_read(config: ModelConfig) -> bool:
-    return config.layer_norm or config.multiplicative or config.mogrifier > 0
+    return config.layer_norm or config.multiplicative or config.mogrifier > 0 or config.cell == "urnn"
 
 
 def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:

@@ -95,7 +95,7 @@ def limits(kind: str) -> tuple[float, float]:
 
 def is_unbounded(kind: str, config: ModelConfig) -> bool:
     """Whether values of a kind have no bounds, so that their tanh is shown."""
-    return kind == "c" or (kind == "h" and config.activation != "tanh")
+    return kind == "c" or (kind == "h" and (config.activation != "tanh" or config.cell == "urnn"))
 
 
 def title(unit: Unit, config: ModelConfig) -> str:
@@ -109,8 +109,8 @@ def record(
     """Yields, for each block of the text, the activations (T, H) of `parts` after each character.
 
     The lstm's c is handed out as tanh(c), what it contributes to the output and what Karpathy, Johnson & Fei-Fei 2015
-    (arXiv 1506.02078) draw: c itself has no bounds. The h of an rnn with relu or modrelu has none either: it is
-    tanh(h) here.
+    (arXiv 1506.02078) draw: c itself has no bounds. The h of a urnn, and of an rnn with relu or modrelu, has
+    none either: it is tanh(h) here.
     """
     return record_pieces(engine, [ids], parts, block)
 

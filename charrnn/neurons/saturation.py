@@ -69,7 +69,8 @@ def gate_kinds(config: ModelConfig) -> tuple[str, ...]:
     kinds = tuple(kind for kind in make_cell(config).gate_names if limits(kind) == (0.0, 1.0))
     if not kinds:
         raise UsageError(
-            f"--gates: a {config.cell} has no gates, its units are a {config.activation} of what comes in",
+            f"--gates: a {config.cell} has no gates, its units are a "
+            f"{config.activation if config.cell == 'rnn' else 'modrelu'} of what comes in",
             "name the checkpoint of an lstm or a gru with --checkpoint",
         )
     return kinds

@@ -30,6 +30,7 @@ FAMILY: dict[str, dict[str, Any]] = {
     "--cell lstm": {},
     "--cell gru": {"cell": "gru"},
     "--cell rnn": {"cell": "rnn"},
+    "--cell urnn": {"cell": "urnn"},
     "--cell rnn --activation relu": {"cell": "rnn", "activation": "relu"},
     "--cell rnn --activation modrelu": {"cell": "rnn", "activation": "modrelu"},
     "--no-forget-gate": {"forget_gate": False},

@@ -1,0 +1,106 @@
+"""The unitary recurrent network: complex numbers, turned and mirrored at every step, never shrunk.
+
+    h_t = modrelu(W h_{t-1} + V x_t)
+    W = D_3 R_2 F^-1 D_2 P R_1 F D_1
+    modrelu(z) = z * relu(|z| + b) / |z|
+
+Arjovsky, Shah & Bengio 2016 (arXiv 1511.06464, eq. 6 and 8), on n = H / 2 complex numbers, with
+
+    D = diag(exp(i angle))         n angles each, U(-pi, pi) in the beginning
+    R = I - 2 v v^* / |v|^2        a mirror; v of n complex numbers, parts U(-1, 1) in the beginning
+    F, F^-1                        the discrete Fourier transform and its inverse, with 1/sqrt(n) each
+    P                              a permutation that is always the same for n
+    V                              complex, without a bias; Glorot's (`initial.py`)
+
+Every factor is unitary, so W is whatever is learned, with 7 n numbers and a step in n log n. Bias b begins at 0, where
+the network is linear. What is carried on is h as H real numbers, the real parts first, then the imaginary ones; and so
+are the rows of V. A tiny number under the root of |z| keeps the gradient finite at 0.
+
+Shape letters: B lanes, I input size, H hidden size, n complex numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from charrnn.arrays import (
+    Array,
+    Arrays,
+    fourier,
+    inverse_fourier,
+    joined,
+    permuted,
+    relu,
+    split,
+    turn,
+    zeros_like_rows,
+)
+from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, State
+
+_TINY = 1e-12
+
+
+class URNN(Cell):
+    """Unitary evolution; H is even."""
+
+    name = "urnn"
+    state_names = ("h",)
+    gate_names = ()
+    blocks = ("h",)
+
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+        """weight_ih (H, I), angle_1, angle_2, angle_3 (n,), mirror_1, mirror_2 (H,), modrelu_bias (n,)."""
+        n = hidden_size // 2
+        return {
+            "weight_ih": (hidden_size, input_size),
+            "angle_1": (n,),
+            "mirror_1": (hidden_size,),
+            "angle_2": (n,),
+            "mirror_2": (hidden_size,),
+            "angle_3": (n,),
+            "modrelu_bias": (n,),
+        }
+
+    def derive(self, p: Arrays) -> Arrays:
+        """Also turn_1 to turn_3, exp(i angle) (n,), and normal_1 and normal_2, v sqrt(2) / |v| (n,), all complex."""
+        made = {f"turn_{place}": turn(p[f"angle_{place}"]) for place in (1, 2, 3)}
+        for place in (1, 2):
+            v = p[f"mirror_{place}"]
+            made[f"normal_{place}"] = _complex(v * (2 / (v * v).sum()) ** 0.5)
+        return {**p, **made}
+
+    def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
+        """V x."""
+        return (self.project(p, x),)
+
+    def recur(self, p: Arrays, prepared: tuple[Array, ...], h: Array) -> Array:
+        """W h, factor by factor from the right."""
+        z = fourier(p["turn_1"] * _complex(h))
+        z = permuted(_mirrored(z, p["normal_1"]))
+        z = inverse_fourier(p["turn_2"] * z)
+        z = p["turn_3"] * _mirrored(z, p["normal_2"])
+        return joined(z.real, z.imag)
+
+    def combine(
+        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
+    ) -> tuple[State, Gates]:
+        """((h_t,), ())."""
+        real, imaginary = split(prepared[0] + recurrent, 2)
+        size = (real * real + imaginary * imaginary + _TINY) ** 0.5
+        share = relu(size + p["modrelu_bias"]) / size
+        return (joined(real * share, imaginary * share),), ()
+
+    def zero_state(self, p: Arrays, lanes: int) -> State:
+        """Zeros (lanes, H)."""
+        return (zeros_like_rows(p["weight_ih"], lanes, p["weight_ih"].shape[0]),)
+
+
+def _complex(parts: Array) -> Array:
+    """Real parts and imaginary ones (..., 2 n) as complex numbers (..., n)."""
+    real, imaginary = split(parts, 2)
+    return real + 1j * imaginary
+
+
+def _mirrored(z: Array, normal: Array) -> Array:
+    """z - normal (normal^* z)."""
+    return z - (z * normal.conj()).sum(-1)[..., None] * normal
