@@ -71,19 +71,36 @@ TRAINING: dict[str, Any] = {
 """What holds where a model says nothing; rates are constant."""
 STEPS = {("copy", 200): 6000, ("copy", 500): 4000, ("adding", 200): 6000, ("adding", 500): 6000}
 
+_FASTER = {"learning_rate": 2e-3}
 MODELS: dict[str, Model] = {
     "rnn": Model(128, {"cell": "rnn"}, colour="#888888"),
-    "irnn": Model(128, {"cell": "rnn", "activation": "relu", "init": "identity"}, colour="#b07d2b"),
-    "rnn, orthogonal init": Model(128, {"cell": "rnn", "init": "orthogonal"}, colour="#2f6fb0"),
-    "orthogonal, modrelu": Model(
-        128, {"cell": "rnn", "orthogonal": True, "activation": "modrelu"}, turning=0.1, colour="#6a3fb5"
+    "irnn": Model(
+        128, {"cell": "rnn", "activation": "relu", "init": "identity"},
+        copy={"learning_rate": 1e-4}, adding={"learning_rate": 1e-4}, colour="#b07d2b",
     ),
-    "orthogonal, tanh": Model(128, {"cell": "rnn", "orthogonal": True}, turning=0.1, colour="#3f9fd5"),
-    "lstm": Model(64, {"cell": "lstm"}, colour="#c2456f"),
-    "lstm, chrono": Model(64, {"cell": "lstm", "init": "chrono", "chrono_range": CHRONO}, colour="#e66101"),
-    "gru": Model(74, {"cell": "gru"}, colour="#5e8c31"),
-    "gru, chrono": Model(74, {"cell": "gru", "init": "chrono", "chrono_range": CHRONO}, colour="#12908e"),
-}
+    "rnn, orthogonal init": Model(
+        128, {"cell": "rnn", "init": "orthogonal"},
+        copy={"learning_rate": 2e-4}, adding={"learning_rate": 2e-4}, colour="#2f6fb0",
+    ),
+    "rnn --orthogonal": Model(128, {"cell": "rnn", "orthogonal": True}, turning=0.1, colour="#3f9fd5"),
+    "rnn --orthogonal, modrelu": Model(
+        128, {"cell": "rnn", "orthogonal": True, "activation": "modrelu"},
+        copy={"clip_norm": 0.0}, turning=0.1, colour="#6a3fb5",
+    ),
+    "urnn": Model(
+        256, {"cell": "urnn"},
+        copy={"optimizer": "rmsprop", "momentum": 0.0, "beta2": 0.9},
+        adding={"optimizer": "rmsprop", "momentum": 0.0, "beta2": 0.9}, colour="#000000",
+    ),
+    "lstm": Model(64, {"cell": "lstm"}, copy=_FASTER, adding=_FASTER, colour="#c2456f"),
+    "lstm, chrono": Model(
+        64, {"cell": "lstm", "init": "chrono", "chrono_range": CHRONO}, copy=_FASTER, adding=_FASTER, colour="#e66101"
+    ),
+    "gru": Model(74, {"cell": "gru"}, copy=_FASTER, adding=_FASTER, colour="#5e8c31"),
+    "gru, chrono": Model(
+        74, {"cell": "gru", "init": "chrono", "chrono_range": CHRONO}, copy=_FASTER, adding=_FASTER, colour="#12908e"
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
