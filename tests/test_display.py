@@ -12,6 +12,7 @@ from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -384,9 +385,24 @@ def test_a_logarithmic_axis_has_equal_room_for_every_power_of_ten() -> None:
     assert lines[-1] == " " * 9 + "1         10        100 1,000 d"
 
 
+def test_a_falling_line_is_drawn_from_corner_to_corner_of_an_svg_too() -> None:
+    """Higher stands further up; the text of a name is text."""
+    lines = [Line("<b>", "#010203", [(0, 4.0), (100, 1.0)]), Line("flat", "blue", [(50, 2.5)])]
+    root = ElementTree.fromstring(Chart(lines, x_label="steps", y_label="bpc").as_svg())
+    falling, flat = root.findall("{*}polyline")
+    (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in str(falling.get("points")).split())
+    assert x0 < x1
+    assert y0 < y1
+    assert flat.get("points") == f"{(x0 + x1) / 2:.1f},{(y0 + y1) / 2:.1f}"
+    assert falling.get("stroke") == "#010203"
+    assert falling.findtext("{*}title") == "<b>"
+    assert {"0", "100", "4.000", "1.000", "steps", "bpc", "<b>"} <= {text.text for text in root.findall("{*}text")}
+
+
 def test_a_chart_of_nothing_is_nothing() -> None:
     """No axes without a point."""
     assert _chart() == []
+    assert Chart([], x_label="x", y_label="y").as_svg() == ""
     assert _chart(Line("train", "blue", [])) == []
 
 
