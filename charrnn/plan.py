@@ -52,7 +52,7 @@ def with_preset(request: Request, name: PresetName) -> Request:
         merged,
         notices=(
             f"preset {name}, {preset.source}: {' '.join([*settings, budget])}",
-            f"preset {name} departs from the paper: {preset.departs}",
+            *([f"preset {name} departs from the paper: {preset.departs}"] if preset.departs else []),
         ),
     )
 

@@ -29,7 +29,8 @@ def test_a_preset_is_a_valid_run(name: PresetName) -> None:
     assert plan.budget == preset.budget
     for group, settings in ((plan.model, preset.model), (plan.training, preset.training)):
         assert {field: getattr(group, field) for field in settings} == dict(settings)
-    assert len(plan.notices) == 2
+    assert len(plan.notices) == 1 + bool(preset.departs)
+    assert bool(preset.departs) == (name != "best")
     assert all(spelled(field, value) in plan.notices[0] for field, value in preset.model.items())
 
 
