@@ -53,8 +53,8 @@ def train(
         PresetName | None,
         typer.Option(
             "--preset",
-            help="A published recipe, as far as there are options for it, or best: our own. Options that are given win. "
-            "--dry-run shows its settings, and how it departs from the paper.",
+            help="A published recipe, as far as there are options for it, or best: our own. Options that are given "
+            "win. --dry-run shows its settings, and how it departs from the paper.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
