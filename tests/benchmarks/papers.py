@@ -4,9 +4,9 @@
 
 FOLDER holds ptb-char/{train,valid,test}.txt, warandpeace.txt and tinyshakespeare.txt. Each of `TARGETS` is trained once
 for --minutes (`quality.py`: the real command, scored streamed, windowed and by dynamic evaluation), one line of JSON
-each; what the record has is not trained again. Marks are what the project asks of itself: 1.20 bits on the Penn Treebank's
-test text with at most 14 million parameters and 1.175 (AWD-LSTM: Merity, Keskar & Socher 2018) with dynamic evaluation,
-1.05 nats on War and Peace, 1.42 nats streamed and 1.45 windowed on the last tenth of tiny Shakespeare.
+each; what the record has is not trained again. Marks are what the project asks of itself: 1.20 bits on the Penn
+Treebank's test text with at most 14 million parameters and 1.175 (AWD-LSTM: Merity, Keskar & Socher 2018) with dynamic
+evaluation, 1.05 nats on War and Peace, 1.42 nats streamed and 1.45 windowed on the last tenth of tiny Shakespeare.
 
 The sizes are such as cuDNN's persistent kernel takes (`charrnn/kernels.py`); the settings were chosen without a GPU at
 hand and have not run on one.
