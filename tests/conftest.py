@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +13,16 @@ import pytest
 
 # One thread: the tests' models are tiny, and two test runs side by side must not disturb each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# One of several processes that run the tests ignores Ctrl-C, and whatever it starts would ignore it too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test has a cache of its own and runs in an empty folder of its own."""
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path_factory.mktemp("cache")))
-    for name in ("CHARRNN_CORPORA", "CHARRNN_TRACEBACK", "NO_COLOR", "FORCE_COLOR"):
+    for name in ("CHARRNN_CORPORA", "CHARRNN_TRACEBACK", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path_factory.mktemp("work"))
     yield
