@@ -34,9 +34,9 @@ _LAYER_STEP = 6e-6
 # A cell that no kernel knows: measured on a CPU (README), estimated from the number of launches on a GPU.
 _LOOPED = 0.5
 _LOOPED_STEP = 1.5e-4
-# A step of a urnn has hardly a product, and takes as long as one of so many numbers a unit (README). Orthogonal
-# matrices are made by so many products with themselves, once for the characters of a step.
-_UNITARY = 1500
+# A step of a urnn has hardly a product, and takes about as long as one of so many numbers, however wide it is (README).
+# Orthogonal matrices are made by so many products with themselves, once for the characters of a step.
+_UNITARY = 330_000
 _SQUARES = 6
 _CHARACTERS = 16 * 64
 _GPU_STEP = 128
@@ -167,7 +167,7 @@ def operations(model: ModelConfig, vocabulary_size: int) -> float:
     products = sum(math.prod(shape) for layer in shapes for shape in layer.values() if len(shape) == 2)
     looked_up = math.prod(shapes[0]["weight_ih"])
     if model.cell == "urnn":
-        products += _UNITARY * H * model.num_layers
+        products += _UNITARY * model.num_layers
     if model.orthogonal:
         products += sum(layer["skew_hh"][0] * H for layer in shapes) * _SQUARES * H // _CHARACTERS
     return 3.0 * 2.0 * (products - looked_up + decoder * vocabulary_size)
