@@ -69,9 +69,8 @@ class Layer(nn.Module):
         self.kernel = _KERNELS[type(cell.core)](input_size, hidden_size)
         shapes = cell.shapes(input_size, hidden_size)
         self._names = _TWO_BIASES if "bias_hh" in shapes else _ONE_BIAS
-        self._places = dict(
-            zip(shapes, self._names.values(), strict=True)
-        )  # the same, under the names that are trained
+        # The same, under the names of what is trained.
+        self._places = dict(zip(shapes, self._names.values(), strict=True))
         if self._names is _ONE_BIAS:
             nn.init.zeros_(self.kernel.get_parameter("bias_hh_l0").requires_grad_(False))
 

@@ -27,10 +27,25 @@ def test_rows_are_told_apart_and_can_be_built() -> None:
         TrainingConfig(**completed_training(member.training))
 
 
-def test_the_plain_lstm_is_as_fast_as_itself() -> None:
-    """And eight layers are slower than one, however rough the clock."""
-    assert 0.2 < family.relative_speed(MEMBERS[0], SIZES, steps=2, rounds=5) < 5
-    assert family.relative_speed(Member({"num_layers": 8, "skip": "sum"}), SIZES, steps=2, rounds=5) < 0.7
+class _Paced:
+    """A learner whose steps take a second for each layer, on a clock of its own."""
+
+    now = 0.0
+
+    def __init__(self, model: ModelConfig, *_: Any) -> None:
+        self._layers = model.num_layers
+
+    def step(self, *_: Any) -> None:
+        _Paced.now += self._layers
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+def test_speed_is_a_ratio_to_the_plain_lstm(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four layers make a quarter of the steps of one in equal time."""
+    monkeypatch.setattr(family, "Learner", _Paced)
+    monkeypatch.setattr(family.time, "perf_counter", lambda: _Paced.now)
+    member = Member({"num_layers": layers} if layers > 1 else {})
+    assert family.relative_speed(member, SIZES, steps=3, rounds=2) == pytest.approx(1 / layers)
 
 
 def test_steps_follow_the_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,7 @@ def test_what_only_grows_begins_every_window_from_zero() -> None:
             ({"cell": "rnn", "orthogonal": True, "activation": "modrelu"}, 1.0),
             ({"cell": "rnn", "orthogonal": True, "activation": "relu"}, 0.01),
             ({"cell": "rnn", "orthogonal": True, "activation": "modrelu", "layer_norm": True}, 0.01),
+            ({"cell": "rnn", "orthogonal": True, "activation": "modrelu", "batch_norm": True}, 0.01),
             ({"cell": "rnn", "activation": "modrelu"}, 0.01),
             ({"orthogonal": True}, 0.01),
         ):

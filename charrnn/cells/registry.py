@@ -90,7 +90,7 @@ def has_kernel(config: ModelConfig) -> bool:
 def keeps_all(config: ModelConfig) -> bool:
     """Whether nothing of the state is ever lost, nor bounds it: as long as it is carried on it grows."""
     keeps_lengths = config.orthogonal and config.activation == "modrelu"
-    return config.cell == "urnn" or (keeps_lengths and not config.layer_norm)
+    return config.cell == "urnn" or (keeps_lengths and not (config.layer_norm or config.batch_norm))
 
 
 def describe(config: ModelConfig) -> str:
