@@ -399,6 +399,14 @@ def test_a_falling_line_is_drawn_from_corner_to_corner_of_an_svg_too() -> None:
     assert {"0", "100", "4.000", "1.000", "steps", "bpc", "<b>"} <= {text.text for text in root.findall("{*}text")}
 
 
+@pytest.mark.parametrize("name", ["rnn", "rnn --orthogonal, modrelu", "a name of forty letters, with much to tell"])
+def test_names_fit_beside_an_svg(name: str) -> None:
+    """At about seven of its units a letter, whatever the curves leave."""
+    root = ElementTree.fromstring(Chart([Line(name, "blue", [(0, 4.0), (9, 1.0)])], x_label="x", y_label="y").as_svg())
+    (text,) = (each for each in root.findall("{*}text") if each.text == name)
+    assert float(str(text.get("x"))) + 7 * len(name) <= float(str(root.get("viewBox")).split()[2])
+
+
 def test_a_chart_of_nothing_is_nothing() -> None:
     """No axes without a point."""
     assert _chart() == []

@@ -120,7 +120,9 @@ class Chart:
         ys = [y for line in self.lines for _, y in line.points]
         if not xs:
             return ""
-        floor, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+        # The longest name has room: a letter of this size is about seven wide.
+        margin = max(_RIGHT, 54 + 7 * max(len(line.name) for line in self.lines))
+        floor, right = _HEIGHT - _BOTTOM, _WIDTH - margin
 
         def across(x: float) -> str:
             return f"{_LEFT + (right - _LEFT) * (x - min(xs)) / ((max(xs) - min(xs)) or 1.0):.1f}"
