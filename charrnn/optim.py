@@ -203,7 +203,7 @@ class Rules(torch.optim.Optimizer):
             )  # fmt: skip
             return
         share, gradients = self._share(rate), self._finite(gradients)
-        torch._foreach_add_(steps, share)
+        _count(steps, share)
         _move(first, gradients, (1 - beta1) * share)
         _move(second, torch._foreach_mul(gradients, gradients), (1 - beta2) * share)
         step = steps[0].clamp(min=1)  # none were made where all were bad, and nothing is changed then
@@ -231,7 +231,7 @@ class Rules(torch.optim.Optimizer):
         )
         rate = group["lr"] * group["ratio"]
         share, gradients = self._share(rate), self._finite(gradients)
-        torch._foreach_add_(steps, share)
+        _count(steps, share)
         _move(momentum, gradients, _SHARE * share)
         if self.phase == 0:
             ahead = torch._foreach_lerp(gradients, momentum, 1 - _SHARE)
@@ -245,6 +245,11 @@ class Rules(torch.optim.Optimizer):
                     directions[n].lerp_(direction, share)
         torch._foreach_mul_(weights, 1 - rate * group["weight_decay"] * share)
         torch._foreach_sub_(weights, torch._foreach_mul(directions, rate * share))
+
+
+def _count(steps: list[Tensor], share: Tensor) -> None:
+    """Adds `share`, 1 or 0, to each count; without `alpha` torch would ask the device for the number."""
+    torch._foreach_add_(steps, share, alpha=1.0)
 
 
 def _move(averages: list[Tensor], values: list[Tensor] | tuple[Tensor, ...], share: Tensor) -> None:

@@ -54,17 +54,19 @@ def update(
         [state[name] for state in states] for name in ("z", "x", "exp_avg_sq", "step", "weight_sum")
     )
     beta1, beta2 = betas
-    torch._foreach_add_(steps, share)
     correction: float | Tensor
     into_x: float | Tensor
     if isinstance(rate, Tensor):
         rate = rate.clamp(max=_MOST)
         weight = rate * rate * share
-        torch._foreach_add_(sums, weight)
+        # Without `alpha` torch would take a tensor for a number of the host, and ask the device for it.
+        torch._foreach_add_(steps, share, alpha=1.0)
+        torch._foreach_add_(sums, weight, alpha=1.0)
         # None were made where all were bad, and nothing is changed then.
         correction, into_x = 1 - beta2 ** steps[0].clamp(min=1), weight / sums[0].clamp(min=_LEAST)
     else:
         rate = min(rate, _MOST)
+        torch._foreach_add_(steps, share)
         torch._foreach_add_(sums, rate * rate)
         correction, into_x = 1 - beta2 ** float(steps[0]), min(1.0, rate * rate / max(float(sums[0]), _LEAST))
     torch._foreach_mul_(second, 1 - (1 - beta2) * share)
