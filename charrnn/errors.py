@@ -50,3 +50,17 @@ class ResourceError(CharrnnError):
 
 class PeerError(CharrnnError):
     """Another process of the same run is gone."""
+
+
+class RecordingFailed(CharrnnError):
+    """A step could not be recorded as a CUDA graph, and this process cannot go on with the GPU.
+
+    Nothing is lost: the same work can be done by another process without graphs.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"the GPU's work cannot be recorded as a CUDA graph ({reason})",
+            "give the same command again with CHARRNN_GRAPHS=0 in the environment: it then goes without, only slower",
+        )
+        self.reason = reason

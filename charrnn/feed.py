@@ -73,13 +73,24 @@ class ResidentFeed:
         starts = torch.tensor(ring.starts[lanes], dtype=torch.int64)
         most = torch.arange(ring.window + ring.spare + 1)
         self._places = (starts[None, :] + most[:, None]).to(device)  # (T + 1, B) of the longest window
+        self._position = torch.zeros((), dtype=torch.int64, device=device)
         self._window = ring.window
 
     def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
         """See `Feed`."""
+        self.seek(position)
+        return self.gather(length)
+
+    def seek(self, position: int) -> None:
+        """Says where the next window begins: the part that the host decides, one kernel."""
+        self._position.fill_(position)
+
+    def gather(self, length: int | None = None) -> tuple[Tensor, Tensor]:
+        """The window where `seek` has been; a graph may hold this."""
         T = self._window if length is None else length
-        places = (self._places[: T + 1] + position) % len(self._ids)
-        window = self._ids[places].long() & self._mask
+        window = self._ids[(self._places[: T + 1] + self._position) % len(self._ids)].long()
+        if self._ids.dtype != torch.uint8:
+            window &= self._mask
         return window[:-1], window[1:]
 
 

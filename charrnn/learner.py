@@ -1,15 +1,13 @@
 """All that one update of the weights reads and changes, and nothing else.
 
 Model, optimizer, carried state and random generator, with one method that makes a step. What it holds can be taken
-out as named arrays and put back: after that, the next step is the one that would have been made. Knows windows of
-ids. Refuses to know time, files and text.
+out as named arrays and put back: after that, the next step is the one that would have been made. It knows neither time
+nor files nor text.
 
 A step is a program over tensors that stay where they are. On a GPU it is recorded once as a CUDA graph and replayed;
-elsewhere the same program runs as it stands. It can be split into parts of the lanes that are computed one after the
-other (`accumulate`), or by processes side by side (`world`), without changing its result.
+elsewhere the same program runs as it stands.
 
-Williams & Peng 1990 (Neural Computation 2(4)) for truncated backpropagation; clipping by the global norm is Pascanu,
-Mikolov & Bengio 2013 (arXiv 1211.5063, algorithm 1).
+Clipping by the global norm is Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063, algorithm 1).
 
 Shape letters: T window, B lanes (of this process), H hidden size, V vocabulary.
 """
@@ -17,28 +15,27 @@ Shape letters: T window, B lanes (of this process), H hidden size, V vocabulary.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
-from torch.nn.parallel import DistributedDataParallel
 
+from charrnn.backward import Backward
 from charrnn.cells.parameters import is_trained
 from charrnn.combinations import check_together
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.device import require_memory
 from charrnn.distributed import ALONE, World
-from charrnn.graphs import record
-from charrnn.jacobians import make_keeper
+from charrnn.feed import Feed, ResidentFeed
+from charrnn.graphs import Recorder
 from charrnn.measured import Running
 from charrnn.memory import training_memory
 from charrnn.model import CharacterModel
-from charrnn.noise import Noise, draw_noise
 from charrnn.optim import (
     Rules,
     load_optimizer_arrays,
@@ -49,9 +46,8 @@ from charrnn.optim import (
     set_learning_rate,
 )
 from charrnn.outcome import NotFinite, Outcome
-from charrnn.penalties import penalty, watches_outputs
-from charrnn.precision import LossScale, choose_precision, products
-from charrnn.recurrent import StackState, lanes_of, reset
+from charrnn.precision import LossScale, choose_precision, narrow_iteration
+from charrnn.tally import Tally
 from charrnn.ways import Way, choose_way
 
 _CARRY, _RANDOM, _AVERAGE, _SCALE, _STEPS = "carry.", "random.training", "average.", "loss_scale", "steps"
@@ -75,7 +71,6 @@ class Learner:
         self.device, self.world = device, world
         self.precision = choose_precision(training.precision, device)
         self.way: Way = way or choose_way(training, device, world)
-        self._is_narrow = self.precision == "bf16"
         parts = accumulate * world.size
         check_together(model, training, parts=parts)
         needed = training_memory(model, training, vocabulary_size, precision=self.precision, parts=parts)
@@ -92,8 +87,7 @@ class Learner:
         # them alone.
         self._trained = {name: array for name, array in self._arrays.items() if array.requires_grad}
         self._parameters = list(self._trained.values())
-        # bfloat16 has the range that an iteration on gradients of unknown size wants; fp16 does not.
-        is_narrow = self._is_narrow or self.precision == "fp16"
+        is_narrow = narrow_iteration(self.precision, device)
         self._optimizer = make_optimizer(training, self._trained, is_narrow=is_narrow, is_capturable=self.way != "host")
         self._running = Running(self._arrays, device)
         # Statistics are averaged as the weights are that they were measured of.
@@ -105,7 +99,9 @@ class Learner:
         self._scale = LossScale(device) if self.precision == "fp16" else None
         self._lanes = world.lanes(training.batch_size)
         count = self._lanes.stop - self._lanes.start
-        self._parts = [World(part, accumulate).lanes(count) for part in range(accumulate)]
+        self._backward = Backward(
+            self.model, model, training, self._random, accumulate=accumulate, world=world, precision=self.precision
+        )
         self._carry = self.model.zero_state(count)
         self._report = torch.zeros(4, device=device)
         # All gradients side by side, as one vector and as views of it.
@@ -116,54 +112,92 @@ class Learner:
         self._window = torch.zeros(2, training.bptt, count, dtype=torch.int64, device=device)
         self._steps = 0
         self._learning_rate = 0.0
-        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
-        self._network: torch.nn.Module = self.model
-        if not world.is_alone:
-            here = [device] if device.type == "cuda" else None
-            self._network = DistributedDataParallel(self.model, device_ids=here)
+        self._feed: Feed | None = None
+        self._tallies: Sequence[Tally] = ()
+        self._recorder = Recorder(device)
+        self._graphs: dict[bool, list[torch.cuda.CUDAGraph]] = {}
 
     @property
     def learning_rate(self) -> float:
         """Of the last step."""
         return self._learning_rate
 
+    def connect(self, feed: Feed, tallies: Sequence[Tally]) -> None:
+        """Where `step_at` takes its windows from, and the sums that it adds its reports to."""
+        self._feed, self._tallies = feed, tallies
+
+    def step_at(self, position: int, learning_rate: float, length: int | None = None) -> None:
+        """One update from the window at `position` of the connected text, counted in the connected sums.
+
+        `length` is that of the window, where it is not the usual one. A graph that takes its windows from the device's
+        memory holds all of it. Raises as `step` does.
+        """
+        assert self._feed is not None
+        share = 1.0 if length is None else length / self._training.bptt
+        if self.way == "graph" and isinstance(self._feed, ResidentFeed):
+            self._set_out(learning_rate)
+            self._feed.seek(position)
+            self._replay(is_fed=True)
+            for tally in self._tallies:
+                tally.count(share)
+        else:
+            self._make(*self._feed.at(position, length), learning_rate)
+            for tally in self._tallies:
+                tally.add(self._report, share)
+
     def step(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> Outcome:
         """One update from a window of ids (T, B) and their successors: forward, backward, clip, check, update.
 
-        Raises NotFinite, with the weights as they were, where the device allows to know at once.
+        Raises NotFinite, with the weights as they were, where the device allows to know at once, and RecordingFailed
+        where a first step cannot be recorded.
         """
+        self._make(inputs, targets, learning_rate)
+        return Outcome(self._report.clone())
+
+    def _make(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> None:
+        self._set_out(learning_rate)
+        if self.way == "graph":
+            self._window[0].copy_(inputs, non_blocking=True)
+            self._window[1].copy_(targets, non_blocking=True)
+            self._replay(is_fed=False)
+        else:
+            self._update(*(ids.to(self.device, non_blocking=True) for ids in (inputs, targets)))
+            self._steps += 1
+
+    def _set_out(self, learning_rate: float) -> None:
+        """What the host decides about the next step."""
         self._learning_rate = learning_rate
         set_learning_rate(self._optimizer, learning_rate)
         if isinstance(self._optimizer, Rules):
             self._optimizer.turn = self._steps
-        if self.way == "graph":
-            self._window[0].copy_(inputs, non_blocking=True)
-            self._window[1].copy_(targets, non_blocking=True)
-            self._replay()
-        else:
-            self._update(*(ids.to(self.device, non_blocking=True) for ids in (inputs, targets)))
-        self._steps += 1
-        return Outcome(self._report.clone())
 
-    def _replay(self) -> None:
-        """The step as a graph; each kind of step is recorded when it first comes."""
+    def _replay(self, *, is_fed: bool) -> None:
+        """The step as a graph. All kinds of steps are recorded when the first one comes."""
         assert isinstance(self._optimizer, Rules)
-        phase, turn = self._optimizer.phase, self._steps
+        if is_fed not in self._graphs:
+            works = [functools.partial(self._work, phase, is_fed) for phase in range(self._optimizer.phases)]
+            self._graphs[is_fed] = self._recorder.record(works, self._changed(is_fed=is_fed), [self._random])
+            self._optimizer.turn = self._steps
+        self._graphs[is_fed][self._optimizer.phase].replay()
+        self._steps += 1
 
-        def work() -> None:
-            assert isinstance(self._optimizer, Rules)
-            self._optimizer.turn = turn
+    def _work(self, phase: int, is_fed: bool) -> None:
+        """What a graph holds: a step of one kind, with the windows and sums at its ends where it is fed."""
+        assert isinstance(self._optimizer, Rules)
+        self._optimizer.turn = phase
+        if not is_fed:
             self._update(*self._window)
+            return
+        assert isinstance(self._feed, ResidentFeed)
+        self._update(*self._feed.gather())
+        for tally in self._tallies:
+            tally.add_report(self._report)
 
-        if phase not in self._graphs:
-            shared = next((graph.pool() for graph in self._graphs.values()), None)
-            self._graphs[phase] = record(work, self._changed(), [self._random], pool=shared)
-        self._graphs[phase].replay()
-
-    def _changed(self) -> list[Tensor]:
-        """Every tensor that a step changes."""
+    def _changed(self, *, is_fed: bool) -> list[Tensor]:
+        """Every tensor that a recorded step changes, but for scratch that the next one begins by overwriting."""
         scale = self._scale.tensors() if self._scale else []
         carry = [array for layer in self._carry for array in layer]
+        sums = [array for tally in self._tallies for array in tally.tensors()] if is_fed else []
         return [
             *self._parameters,
             *optimizer_tensors(self._optimizer),
@@ -171,11 +205,12 @@ class Learner:
             *carry,
             *self._running.tensors(),
             self._report,
+            *sums,
         ]
 
     def _update(self, inputs: Tensor, targets: Tensor) -> None:
         """A step: gradients, their norm, the update, and the report of it."""
-        loss, carry, noise = self._backward(inputs, targets)
+        loss, carry, noise = self._backward(inputs, targets, self._carry, self._scale)
         scale = self._scale.scale if self._scale else 1.0
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         assert len(gradients) == len(self._parameters)
@@ -206,63 +241,6 @@ class Learner:
                 to.copy_(value)
         reported = torch.where(is_overflow, torch.zeros_like(norm), norm)
         self._report.copy_(torch.stack((loss, reported, (reported > threshold).float(), is_overflow.float())))
-
-    def _backward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, StackState, Noise]:
-        """Gradients of the mean loss over all lanes, scaled; this process's part of the loss, the state after, and the
-        noise there was."""
-        config, training = self._config, self._training
-        all_lanes = training.batch_size
-        noise = draw_noise(
-            self._random, config, len(inputs), all_lanes, training.state_reset, self.model.vocabulary_size
-        )
-        noise = noise.of_lanes(self._lanes) if not self.world.is_alone else noise
-        state = reset(self._carry, noise.kept)
-        for parameter in self._parameters:
-            parameter.grad = None
-        losses, after = [], []
-        for part in self._parts:
-            is_last = part is self._parts[-1]
-            with contextlib.nullcontext() if is_last else self._without_talk():
-                loss, added, carry = self._part(inputs, targets, state, noise, part)
-                share = loss / (len(inputs) * all_lanes)
-                wanted = share if added is None else share + added * ((part.stop - part.start) / all_lanes)
-                # Of several processes' gradients DistributedDataParallel takes the mean; what is wanted is the sum.
-                scaled = wanted * self.world.size
-                (scaled * self._scale.scale if self._scale else scaled).backward()
-            losses.append(share.detach())
-            after.append(carry)
-        if len(after) == 1:
-            return losses[0], after[0], noise
-        joined = tuple(
-            tuple(torch.cat(arrays) for arrays in zip(*layers, strict=True)) for layers in zip(*after, strict=True)
-        )
-        return torch.stack(losses).sum(), joined, noise
-
-    def _part(
-        self, inputs: Tensor, targets: Tensor, state: StackState, noise: Noise, part: slice
-    ) -> tuple[Tensor, Tensor | None, StackState]:
-        """The summed loss of some of the lanes, penalties of their mean loss, and their state after the window."""
-        is_watched, read, last = watches_outputs(self._training), None, None
-        if len(self._parts) > 1:
-            inputs, targets = inputs[:, part].contiguous(), targets[:, part].contiguous()
-            state, noise = lanes_of(state, part), noise.of_lanes(part)
-        unit, scale = self.world.size / (len(inputs) * self._training.batch_size), self._scale
-        keeper = make_keeper(self._training, self._config.activation, unit, scale.scale if scale else None)
-        with products(self.precision, self.device):
-            logits, after, *watched = self._network(
-                inputs, state, noise, is_narrow=self._is_narrow, is_watched=is_watched, keeper=keeper
-            )
-            loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
-        if is_watched:
-            read, last = watched
-        added = penalty(self._training, self._arrays, read, last)
-        return loss, added, tuple(tuple(array.detach() for array in layer) for layer in after)
-
-    def _without_talk(self) -> contextlib.AbstractContextManager[None]:
-        """Gradients of all but the last part stay in this process until the last one's are there too."""
-        if isinstance(self._network, DistributedDataParallel):
-            return self._network.no_sync()
-        return contextlib.nullcontext()
 
     def average(self, share: float) -> None:
         """Moves the averaged weights by `share` (0 to 1) of the way to the weights as they are."""
@@ -310,8 +288,13 @@ class Learner:
             _RANDOM: self._random.get_state().numpy(),
         }
 
-    def load(self, parameters: Mapping[str, npt.NDArray[Any]], state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """The inverse of `model.numpy_arrays` and `state`. Raises KeyError or ValueError where arrays do not fit."""
+    def load(self, parameters: Mapping[str, npt.NDArray[Any]], state: Mapping[str, npt.NDArray[Any]]) -> list[str]:
+        """The inverse of `model.numpy_arrays` and `state`; gives a sentence for each thing that begins anew.
+
+        That is what another kind of device cannot take over: the state of a random generator, and the scale of the
+        loss where there was none. Raises KeyError or ValueError where arrays do not fit.
+        """
+        anew = []
         self.model.load_arrays(parameters)
         load_optimizer_arrays(self._optimizer, self._trained, state)
         for number, layer in enumerate(self._carry, start=1):
@@ -322,14 +305,24 @@ class Learner:
         for name, average in zip(self._averaged, self._average, strict=False):
             average.copy_(_like(state[f"{_AVERAGE}{name}"], average.shape))
         self._running.load(state)
-        if self._scale:
+        if self._scale and _SCALE in state:
             self._scale.load(state[_SCALE])
-        if _STEPS in state:
-            self._steps = int(state[_STEPS][0])
-        elif isinstance(self._optimizer, Rules):  # a checkpoint from before they were counted
-            self._steps = self._optimizer.turn
+        elif self._scale:
+            anew.append("the scale of the loss begins anew: there was none in another precision")
+        self._steps = int(state[_STEPS][0])
         # A generator's state is handed over on the CPU, whatever its device.
-        self._random.set_state(torch.from_numpy(np.array(state[_RANDOM])))
+        random = torch.from_numpy(np.array(state[_RANDOM]))
+        if random.shape == self._random.get_state().shape:
+            self._random.set_state(random)
+        else:
+            self._random.manual_seed(_seed_at(self._training.seed, self._steps))
+            anew.append("its random numbers begin anew: those of one kind of device are not those of another")
+        return anew
+
+
+def _seed_at(seed: int, steps: int) -> int:
+    """A seed for what a run draws from a step on: another one for each step."""
+    return int(np.random.SeedSequence([seed, steps]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _like(array: npt.NDArray[Any], shape: tuple[int, ...]) -> Tensor:

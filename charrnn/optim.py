@@ -118,9 +118,14 @@ class Rules(torch.optim.Optimizer):
                 self.state[parameter] = _first_state(group["rule"], parameter, is_capturable=is_capturable)
 
     @property
+    def phases(self) -> int:
+        """How many kinds of steps there are, which follow each other in turn."""
+        return _EVERY if any(group["rule"] == "muon" for group in self.param_groups) else 1
+
+    @property
     def phase(self) -> int:
-        """What of `turn` decides on the work of a step."""
-        return self.turn % _EVERY if any(group["rule"] == "muon" for group in self.param_groups) else 0
+        """Which kind of step `turn` is."""
+        return self.turn % self.phases
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

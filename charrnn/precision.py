@@ -30,7 +30,7 @@ Precision: TypeAlias = Literal["fp32", "tf32", "fp16", "bf16"]
 
 _FIRST_SCALE = 2.0**16
 _GROWTH, _BACKOFF, _INTERVAL = 2.0, 0.5, 2000
-_WITH_FP16, _WITH_TF32 = (7, 0), (8, 0)
+_WITH_FP16, _WITH_TF32, _WITH_BF16 = (7, 0), (8, 0), (8, 0)
 _NEEDS = {
     "bf16": "a CPU with AVX512-BF16",
     "fp16": "an NVIDIA GPU of compute capability 7.0 or more",
@@ -68,19 +68,43 @@ def _offered(device: torch.device) -> list[Precision]:
 def products(precision: Precision, device: torch.device) -> Iterator[None]:
     """Inside, torch's kernels compute in `precision`; bf16 on a CPU is asked for where it is meant, not here.
 
-    No casts are kept from call to call: a CUDA graph must make them anew at each replay.
+    This is for the forward pass; the backward pass is made inside `gradient_products`. No casts are kept from call to
+    call: a CUDA graph must make them anew at each replay.
     """
     if precision == "fp16":
         with torch.autocast(device.type, torch.float16, cache_enabled=False):
             yield
-    elif precision == "tf32":
-        _allow_tf32(True)
-        try:
-            yield
-        finally:
-            _allow_tf32(False)
     else:
+        with gradient_products(precision):
+            yield
+
+
+@contextlib.contextmanager
+def gradient_products(precision: Precision) -> Iterator[None]:
+    """Inside, the products of a backward pass are made in `precision`.
+
+    Under fp16 each gradient has the type of what it is a gradient of, and autocast is not for backward passes; tf32 is
+    a switch of the whole process that kernels look at when they are launched, in whichever pass.
+    """
+    if precision != "tf32":
         yield
+        return
+    _allow_tf32(True)
+    try:
+        yield
+    finally:
+        _allow_tf32(False)
+
+
+def narrow_iteration(precision: Precision, device: torch.device) -> bool:
+    """Whether the products of Muon's iteration are made of bfloat16 numbers, where training's own are narrow too.
+
+    bfloat16 has the range that an iteration on gradients of unknown size wants; fp16 does not. NVIDIA's GPUs multiply
+    it in hardware from compute capability 8.0 on, and older ones take longer for it than for float32.
+    """
+    if precision == "fp16":
+        return not torch.cuda.is_available() or torch.cuda.get_device_capability(device) >= _WITH_BF16
+    return precision == "bf16"
 
 
 def _allow_tf32(is_allowed: bool) -> None:

@@ -75,10 +75,12 @@ def open_engine(
         return engine
     if weights != "float32":
         raise UsageError(f"--weights is {weights!r} and --device {device}", "int8 weights are for --device cpu")
-    from charrnn.device import choose_device
+    from charrnn.device import choose_device, prepare
     from charrnn.stepper import TorchStepper
 
-    return TorchStepper(loaded, choose_device(device))
+    chosen = choose_device(device)
+    prepare(chosen, threads)
+    return TorchStepper(loaded, chosen)
 
 
 class Pretrained:

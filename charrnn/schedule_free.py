@@ -57,6 +57,7 @@ def update(
     correction: float | Tensor
     into_x: float | Tensor
     if isinstance(rate, Tensor):
+        assert isinstance(share, Tensor)
         rate = rate.clamp(max=_MOST)
         weight = rate * rate * share
         # Without `alpha` torch would take a tensor for a number of the host, and ask the device for it.
@@ -66,7 +67,7 @@ def update(
         correction, into_x = 1 - beta2 ** steps[0].clamp(min=1), weight / sums[0].clamp(min=_LEAST)
     else:
         rate = min(rate, _MOST)
-        torch._foreach_add_(steps, share)
+        torch._foreach_add_(steps, 1.0)
         torch._foreach_add_(sums, rate * rate)
         correction, into_x = 1 - beta2 ** float(steps[0]), min(1.0, rate * rate / max(float(sums[0]), _LEAST))
     torch._foreach_mul_(second, 1 - (1 - beta2) * share)

@@ -21,7 +21,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -195,7 +195,23 @@ def incremental_decoder(config: DataConfig) -> codecs.IncrementalDecoder:
 def _spool_standard_input() -> Source:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("there is nothing on standard input", "pipe a text into the command, or name a file")
-    return _spool(sys.stdin.buffer, "stdin")
+    source = _spool(sys.stdin.buffer, "stdin")
+    with suppress(OSError, ValueError):
+        if sys.platform != "win32" and sys.stdin.fileno() == 0:
+            _stand_in_for_standard_input(source.path)
+    return source
+
+
+def _stand_in_for_standard_input(path: Path) -> None:
+    """Puts the file at `path` in the place of the standard input that was copied to it, read to its end.
+
+    So the text is still there for another process that takes the place of this one, and gone with the last of them,
+    though the file's name is removed sooner.
+    """
+    file = os.open(path, os.O_RDONLY)
+    os.dup2(file, 0)
+    os.close(file)
+    os.lseek(0, 0, os.SEEK_END)
 
 
 def _spool(stream: IO[bytes], name: str) -> Source:

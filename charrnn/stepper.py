@@ -3,7 +3,10 @@
 On a CPU `inference/` is faster and needs no torch. Drawing happens on the device, with the numbers of the same random
 streams, and nothing waits for it inside the loop: on CUDA the whole step (distribution, draw, embedding, layers,
 decoder) is one captured graph, replayed once a character, and the ids come back once a piece. Elsewhere the same step
-runs eagerly. Knows steps for a few lanes. Refuses to know text.
+runs eagerly.
+
+A graph has a fixed number of lanes. It is a power of two, so that samples which end one by one do not need a graph for
+each number of those that are left; lanes without a sample run along unseen.
 
 Shape letters: T characters, B lanes, V vocabulary.
 """
@@ -20,12 +23,16 @@ from torch import Tensor
 from charrnn.cells.parameters import written_out
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import SamplingConfig
-from charrnn.graphs import record
-from charrnn.inference.engine import Doubles, Floats, Stepwise, Written
+from charrnn.graphs import Recorder, records_on
+from charrnn.inference.engine import Doubles, Floats, Scored, Stepwise, Written
 from charrnn.model import CharacterModel
 from charrnn.recurrent import StackState
 
 _LONGEST = 4096
+_KEPT = 2
+"""Loops that are held at a time: what is written goes from many lanes to few."""
+_MOST_LOGITS = 1 << 23
+"""Numbers of logits that are made at once where a text is scored."""
 
 
 class TorchStepper(Stepwise):
@@ -39,6 +46,7 @@ class TorchStepper(Stepwise):
         self.model = CharacterModel(config, len(checkpoint.vocabulary))
         self.model.load_arrays(parameters)
         self.model.to(device).eval()
+        self._recorder = Recorder(device)
         self._loops: dict[tuple[int, bool], _Loop] = {}
 
     @property
@@ -67,6 +75,25 @@ class TorchStepper(Stepwise):
             logits, state = self.model(window, state)
             return logits[-1].float().cpu().numpy(), state
 
+    def score(self, ids: npt.ArrayLike, state: StackState, logits: Floats | None = None) -> Scored:
+        """Reads `ids` (T, B), or (T,) in one lane, as windows, and says how likely each was. See `Engine.score`."""
+        rows = np.asarray(ids, np.int64)
+        window = torch.from_numpy(rows[:, None] if rows.ndim == 1 else rows).to(self.device)
+        T, B = window.shape
+        assert T, "there is nothing to read"
+        found, exact = [], exact_type(self.device)
+        with torch.inference_mode():
+            unknown = torch.full((B, self.vocabulary_size), torch.nan)
+            last = (unknown if logits is None else torch.from_numpy(np.array(logits))).to(self.device)
+            for part in torch.split(window, max(1, _MOST_LOGITS // (B * self.vocabulary_size))):
+                after, state = self.model(part, state)
+                before = torch.cat((last[None].float(), after[:-1].float()))
+                likely = before.to(exact).log_softmax(2).gather(2, part.unsqueeze(2)).squeeze(2)
+                found.append(likely.cpu().numpy().astype(np.float64))  # one wait a part
+                last = after[-1]
+            joined = np.concatenate(found)
+            return Scored(joined if rows.ndim == 2 else joined[:, 0], last.float().cpu().numpy(), state)
+
     def write(
         self, logits: Floats, state: StackState, settings: Sequence[SamplingConfig], uniforms: Doubles
     ) -> Written:
@@ -75,26 +102,41 @@ class TorchStepper(Stepwise):
         if not T or len(logits) != B or len(settings) != B or len(state[0][0]) != B:
             raise ValueError(f"{B} lanes of {T} numbers, {len(logits)} of logits, {len(settings)} settings do not fit")
         cuts = any(config.top_k is not None or config.top_p is not None for config in settings)
-        if (B, cuts) not in self._loops:
-            self._loops[B, cuts] = _Loop(self.model, B, self.device, cuts=cuts)
-        loop = self._loops[B, cuts]
+        loop = self._loop(B, cuts)
         with torch.inference_mode():
             loop.load(logits, state, settings)
             parts = [loop.run(uniforms[start : start + _LONGEST]) for start in range(0, T, _LONGEST)]
             ids, likely = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-            after = loop.logits.float().cpu().numpy()
-            state = tuple(tuple(array.clone() for array in layer) for layer in loop.state)
+            after = loop.logits[:B].float().cpu().numpy()
+            state = tuple(tuple(array[:B].clone() for array in layer) for layer in loop.state)
         return Written(ids, likely, after, state, bool(np.isfinite(likely).all()))
+
+    def _loop(self, lanes: int, cuts: bool) -> _Loop:
+        """The loop for so many lanes; of those used before only the last few are kept."""
+        key = 1 << (lanes - 1).bit_length(), cuts
+        loop = self._loops.pop(key, None)
+        while len(self._loops) >= _KEPT:
+            del self._loops[next(iter(self._loops))]
+        if loop is None:
+            loop = _Loop(self.model, key[0], self.device, self._recorder, cuts=cuts)
+        self._loops[key] = loop
+        return loop
+
+
+def exact_type(device: torch.device) -> torch.dtype:
+    """What distributions are computed in: float64, but for Apple's GPUs, which have none."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class _Loop:
     """Static buffers of B lanes, and the step that reads and writes nothing else: what a CUDA graph needs."""
 
-    def __init__(self, model: CharacterModel, lanes: int, device: torch.device, *, cuts: bool) -> None:
-        V = model.vocabulary_size
-        # Apple's GPUs have no float64; there the distribution is a little coarser.
-        exact = torch.float32 if device.type == "mps" else torch.float64
-        self._model, self._device, self._cuts = model, device, cuts
+    def __init__(
+        self, model: CharacterModel, lanes: int, device: torch.device, recorder: Recorder, *, cuts: bool
+    ) -> None:
+        V, exact = model.vocabulary_size, exact_type(device)
+        self._model, self._recorder, self._cuts = model, recorder, cuts
+        self._is_recorded = records_on(device)
 
         def zeros(*shape: int, dtype: torch.dtype = exact) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
@@ -112,11 +154,11 @@ class _Loop:
 
     def load(self, logits: Floats, state: StackState, settings: Sequence[SamplingConfig]) -> None:
         """Puts values where the step looks for them."""
-        V = self.logits.shape[1]
-        self.logits.copy_(torch.from_numpy(np.ascontiguousarray(logits)))
+        B, V = logits.shape
+        self.logits[:B].copy_(torch.from_numpy(np.ascontiguousarray(logits)))
         for ours, theirs in zip(self.state, state, strict=True):
             for to, from_ in zip(ours, theirs, strict=True):
-                to.copy_(from_)
+                to[:B].copy_(from_)
         columns = [
             (self._temperature, [config.temperature for config in settings]),
             (self._top_p, [1.0 if config.top_p is None else config.top_p for config in settings]),
@@ -124,16 +166,16 @@ class _Loop:
             (self._top_k, [config.top_k or V for config in settings]),
         ]
         for buffer, values in columns:
-            buffer.copy_(torch.tensor(values, dtype=buffer.dtype)[:, None])
+            buffer[:B].copy_(torch.tensor(values, dtype=buffer.dtype)[:, None])
 
     def run(self, uniforms: Doubles) -> tuple[npt.NDArray[np.int32], Doubles]:
-        """Writes len(uniforms) characters in each lane: ids (T, B) and their log-probabilities (T, B)."""
-        count = len(uniforms)
-        self._uniforms[:count].copy_(torch.from_numpy(np.ascontiguousarray(uniforms)))
-        if self._device.type == "cuda" and self._graph is None:
-            self._capture()
-        self.replay(count)
-        ids, likely = self._ids[:count].cpu(), self._likely[:count].cpu()  # the one place that waits
+        """Writes T characters in each of B lanes by `uniforms` (T, B): ids (T, B) and their log-probabilities."""
+        T, B = uniforms.shape
+        self._uniforms[:T, :B].copy_(torch.from_numpy(np.ascontiguousarray(uniforms)))
+        if self._is_recorded and self._graph is None:
+            self._record()
+        self.replay(T)
+        ids, likely = self._ids[:T, :B].cpu(), self._likely[:T, :B].cpu()  # the one place that waits
         return ids.numpy().astype(np.int32), likely.numpy().astype(np.float64)
 
     def replay(self, count: int) -> None:
@@ -145,11 +187,11 @@ class _Loop:
             else:
                 self._graph.replay()
 
-    def _capture(self) -> None:
-        """Records the step as a graph; what the recording does to the buffers is undone."""
+    def _record(self) -> None:
+        """Makes the step a graph; what that does to the buffers is undone."""
         self._place.zero_()
         changed = [self.logits, *(array for layer in self.state for array in layer)]
-        self._graph = record(self._step, [*changed, self._place])
+        (self._graph,) = self._recorder.record([self._step], [*changed, self._place])
 
     def _step(self) -> None:
         """Draws a character in each lane and reads it. All shapes are fixed, nothing comes from or goes to the host."""

@@ -33,10 +33,25 @@ class Tally:
 
         `window` is its length as a share of the usual one: the mean loss is that of a character, not of a step.
         """
-        self._sums[0].add_(report[0], alpha=window)
-        self._sums[1:] += report[1:]
+        if window == 1.0:
+            self.add_report(report)
+        else:
+            self._sums[0].add_(report[0], alpha=window)
+            self._sums[1:] += report[1:]
+        self.count(window)
+
+    def add_report(self, report: torch.Tensor) -> None:
+        """The part of adding a step with a window of the usual length that happens on the device: one kernel."""
+        self._sums += report
+
+    def count(self, window: float = 1.0) -> None:
+        """The part of adding a step that happens on the host."""
         self.steps += 1
         self.windows += window
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Everything that `add_report` changes."""
+        return [self._sums]
 
     def clear(self) -> None:
         """Begins anew."""

@@ -2,8 +2,7 @@
 
 `Trainer.run` trains until the budget is used, patience ends or a signal arrives, and yields what happens. It writes
 the run's directory (checkpoints, metrics, samples) and never prints. Validation, sampling and saving leave the
-training state as it is. Knows when and what to report. Refuses to know how a step is made (`learner.py`) and what
-anything looks like.
+training state as it is. How a step is made is the business of `learner.py`.
 """
 
 from __future__ import annotations
@@ -84,8 +83,8 @@ class Trainer:
             )
             self._feed = make_feed(self._ring, world.lanes(lanes), device)
         self._tally, self._since_validation = self._tallies = Tally(device), Tally(device)
-        if resume is not None:
-            self._restore(resume)
+        self._learner.connect(self._feed, self._tallies)
+        self._anew = [] if resume is None else self._restore(resume)
         self._started = time.monotonic() - self._counters.seconds
         self._saved_at = self._reported_at = self._counters.seconds
 
@@ -136,7 +135,7 @@ class Trainer:
             now = environment(self._plan, self._learner)
             changes = devices.differences(self._resume.environment, now)
             kind = "approximate resume: " + ", ".join(changes) if changes else "exact resume"
-            yield Notice(f"{kind} at step {self._counters.step:,}")
+            yield Notice("; ".join((f"{kind} at step {self._counters.step:,}", *self._anew)))
             # The checkpoint's arrays lie in a memory map; let go of it before the file is replaced.
             self._resume = None
         if not len(self._parts.validation):
@@ -149,13 +148,10 @@ class Trainer:
             self._plan.training, counters.step, self._pace.fraction(counters)
         )
         window, length = self._ring.window, window_length(self._plan.training, counters.step)
-        inputs, targets = self._feed.at(counters.read(window), length)
         try:
-            outcome = self._learner.step(inputs, targets, rate)
+            self._learner.step_at(counters.read(window), rate, length)
         except NotFinite as error:
             raise self._divergence(error.loss, error.gradient_norm) from error
-        for tally in self._tallies:
-            tally.add(outcome.report, length / window)
         counters.advance(window, length)
         self._look()
         fraction, since = self._pace.fraction(counters), counters.averaging_since
@@ -316,10 +312,11 @@ class Trainer:
         self._saved_at = self._counters.seconds
         return Saved(self._run.last, self._counters.step)
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        """Takes over a `last` checkpoint: after it, the next step is the one the run would have made."""
+    def _restore(self, checkpoint: Checkpoint) -> list[str]:
+        """Takes over a `last` checkpoint: after it, the next step is the one the run would have made; gives a sentence
+        for each thing that begins anew, on another kind of device."""
         try:
-            self._learner.load(checkpoint.parameters, checkpoint.state)
+            anew = self._learner.load(checkpoint.parameters, checkpoint.state)
             load_tallies(self._tallies, checkpoint.state, self._world)
             self._counters = Counters(**checkpoint.training["counters"])
             if self._world.is_first:
@@ -328,6 +325,7 @@ class Trainer:
             raise CheckpointError(
                 f"{self._run.last} cannot be resumed from: {error}", "start over with --fresh"
             ) from error
+        return anew
 
     def _divergence(self, nats: float, norm: float) -> DivergenceError:
         return DivergenceError(

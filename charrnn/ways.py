@@ -5,13 +5,13 @@ Knows settings and devices. Refuses to know what a step does.
 
 from __future__ import annotations
 
-import os
 from typing import Literal
 
 import torch
 
 from charrnn.config import TrainingConfig
 from charrnn.distributed import World
+from charrnn.graphs import records_on
 
 Way = Literal["host", "device", "graph"]
 """How a step is made. On a CPU the host looks at the gradient before it updates: that is free, and a bad update is not
@@ -26,5 +26,4 @@ def choose_way(training: TrainingConfig, device: torch.device, world: World) -> 
     # torch's sgd takes its learning rate from the host, what processes say to each other is the host's business, and a
     # graph has one shape.
     is_recorded = world.is_alone and training.optimizer != "sgd" and not training.random_bptt
-    is_recorded = is_recorded and os.environ.get("CHARRNN_GRAPHS") != "0"
-    return "graph" if is_recorded else "device"
+    return "graph" if is_recorded and records_on(device) else "device"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from charrnn import learner as learner_module
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.distributed import World
-from charrnn.graphs import record
 from charrnn.learner import Learner
 from charrnn.outcome import NotFinite, Outcome
 from charrnn.precision import LossScale
@@ -203,23 +199,6 @@ def test_the_lanes_of_ranks_are_all_lanes_once() -> None:
         assert max(sizes) - min(sizes) <= 1
 
 
-class _Graph:
-    """Stands in for a CUDA graph on a CPU: what was recorded runs again."""
-
-    def __init__(self) -> None:
-        self.generators: list[torch.Generator] = []
-        self.work: Callable[[], object] = lambda: None
-
-    def register_generator_state(self, generator: torch.Generator) -> None:
-        self.generators.append(generator)
-
-    def replay(self) -> None:
-        self.work()
-
-    def pool(self) -> object:
-        return "the pool"
-
-
 def test_what_a_graph_cannot_do_is_not_recorded() -> None:
     """Windows of many lengths, rates from the host, a word with other processes."""
     cuda = torch.device("cuda")
@@ -229,41 +208,3 @@ def test_what_a_graph_cannot_do_is_not_recorded() -> None:
     assert choose_way(TrainingConfig(), cuda, World(0, 2)) == "device"
     assert choose_way(TrainingConfig(optimizer="rmsprop"), cuda, World(0, 1)) == "host"
     assert choose_way(TrainingConfig(random_bptt=True), CPU, World(0, 1)) == "host"
-
-
-@pytest.mark.parametrize("optimizer", ["muon", "adamw", "schedule-free"])
-def test_what_is_recorded_when_it_first_comes_is_what_is_replayed(
-    monkeypatch: pytest.MonkeyPatch, optimizer: str
-) -> None:
-    """Recording runs a step several times and leaves no trace of that; each of Muon's two kinds of step is recorded."""
-    made: list[tuple[_Graph, Any]] = []
-
-    class Stream:
-        def __init__(self, *_: Any) -> None: ...
-
-        def wait_stream(self, _: Any) -> None: ...
-
-    @contextlib.contextmanager
-    def capturing(graph: _Graph, pool: Any) -> Iterator[None]:
-        made.append((graph, pool))
-        yield
-
-    def recorded(work: Callable[[], object], *arguments: Any, **options: Any) -> Any:
-        graph: Any = record(work, *arguments, **options)
-        graph.work = work
-        return graph
-
-    for name, fake in {
-        "Stream": Stream, "current_stream": Stream, "stream": lambda _: contextlib.nullcontext(),
-        "CUDAGraph": _Graph, "graph": capturing,
-    }.items():  # fmt: skip
-        monkeypatch.setattr(torch.cuda, name, fake)
-    monkeypatch.setattr(learner_module, "record", recorded)
-    graph, twin = _learner(way="graph", optimizer=optimizer), _learner(way="device", optimizer=optimizer)
-    for each in (graph, twin):
-        each._scale = LossScale(CPU, 2.0**70)  # the first steps overflow
-    for n, window in enumerate(_windows()):
-        assert torch.equal(*(each.step(*window, 0.02 / (n + 1)).report for each in (graph, twin)))
-    _assert_close(graph, twin, 0.0)
-    assert [pool for _, pool in made] == ([None, "the pool"] if optimizer == "muon" else [None])
-    assert all(one.generators == [graph._random] for one, _ in made)

@@ -185,18 +185,18 @@ def test_rollback_goes_on_with_half_the_learning_rate(
     """A single bad step sends the run back to its last save; it then ends in good order, with the line ends of
     metrics neither doubled nor lost."""
     corpus = _corpus(text_file().read_text("utf-8"), tmp_path)
-    original, calls = Learner.step, 0
+    original, calls = Learner.step_at, 0
     rates = []
 
-    def once_bad(self: Learner, inputs: Any, targets: Any, learning_rate: float) -> Any:
+    def once_bad(self: Learner, position: int, learning_rate: float, length: int) -> None:
         nonlocal calls
         calls += 1
         if calls == 13:
             raise NotFinite(math.inf, math.nan)
         rates.append(learning_rate)
-        return original(self, inputs, targets, learning_rate)
+        original(self, position, learning_rate, length)
 
-    monkeypatch.setattr(Learner, "step", once_bad)
+    monkeypatch.setattr(Learner, "step_at", once_bad)
     run = {"on_divergence": "rollback", "validate_every": 5, "log_every": 4}
     training = {"decay": "constant", "warmup": 0, "learning_rate": 0.008}
     request = Request(model=SMALL, training=training, run=run, budget=Budget(steps=20))

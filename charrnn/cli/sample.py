@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,7 @@ from charrnn.cli.escapes import unescaped
 from charrnn.cli.options import CHECKPOINT, DEVICE, SAMPLING_THREADS, setting
 from charrnn.cli.reading import read_prime
 from charrnn.config import SamplingConfig
-from charrnn.errors import UsageError
+from charrnn.errors import RecordingFailed, UsageError
 from charrnn.records import field_help
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def sample(
         return
     requests = [SampleRequest(config, number) for config in configs for number in range(count)]
     text = loaded.vocabulary.decode(ids.tolist())
-    pieces = _in_order(write(engine, loaded.vocabulary, ids, requests), len(requests))
+    pieces = _begun(_in_order(write(engine, loaded.vocabulary, ids, requests), len(requests)))
     if as_json:
         _print_json(text, pieces, requests)
     else:
@@ -238,6 +238,17 @@ def _refuse_beside_session(given: dict[str, bool], prime_file: str | None) -> No
         raise UsageError("--interactive writes one text and ends when you say so", f"leave {', '.join(senseless)} out")
     if prime_file == "-":
         raise UsageError("--interactive reads your choices from standard input", "give the prime in a file")
+
+
+def _begun(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The same pieces, the first of them made already: as long as nothing is shown another process can begin anew."""
+    from charrnn.cli.anew import without_graphs
+
+    try:
+        first = list(islice(pieces, 1))
+    except RecordingFailed as failed:
+        without_graphs(failed)
+    return chain(first, pieces)
 
 
 def _in_order(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:

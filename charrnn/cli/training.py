@@ -17,12 +17,13 @@ from charrnn import checkpoint as checkpoints
 from charrnn import torchrun
 from charrnn.choices import DeviceName
 from charrnn.cli import texts as text_arguments
+from charrnn.cli.anew import without_graphs
 from charrnn.cli.signals import StopOnSignal
 from charrnn.combinations import check_together
 from charrnn.config import DataConfig
 from charrnn.corpus import Corpus
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
-from charrnn.errors import CheckpointError, UsageError
+from charrnn.errors import CheckpointError, RecordingFailed, UsageError
 from charrnn.events import Finished, Notice
 from charrnn.plan import Plan, Request, plan_resume, plan_start
 from charrnn.runs import RUNS, Run
@@ -51,13 +52,16 @@ def carry_out(
 ) -> int | None:
     """Finds the text, decides what to do, does it. Gives the number of the signal that ended the run, if one did."""
     quiet = quiet or torchrun.rank() > 0  # one process prints, and writes, for all
-    with contextlib.ExitStack() as stack:
-        display = stack.enter_context(TrainingDisplay(quiet=quiet))
-        if torchrun.world_size() > 1:
-            _join([*arguments, validation], device_name, stack, is_needed=not dry_run)
-        request, run, corpus = _read(request, arguments, validation, glob, out, display, quiet=quiet)
-        stop = stack.enter_context(StopOnSignal(quiet=quiet, deaf=_REPEATED if torchrun.world_size() > 1 else 0.0))
-        return _run(request, run, corpus, display, device_name, threads, stop, fresh=fresh, dry_run=dry_run)
+    try:
+        with contextlib.ExitStack() as stack:
+            display = stack.enter_context(TrainingDisplay(quiet=quiet))
+            if torchrun.world_size() > 1:
+                _join([*arguments, validation], device_name, stack, is_needed=not dry_run)
+            request, run, corpus = _read(request, arguments, validation, glob, out, display, quiet=quiet)
+            stop = stack.enter_context(StopOnSignal(quiet=quiet, deaf=_REPEATED if torchrun.world_size() > 1 else 0.0))
+            return _run(request, run, corpus, display, device_name, threads, stop, fresh=fresh, dry_run=dry_run)
+    except RecordingFailed as failed:  # at a first step, and before it the run has been saved
+        without_graphs(failed, quiet=quiet)
 
 
 def _join(

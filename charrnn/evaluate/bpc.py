@@ -18,7 +18,8 @@ Shape letters: T window, B lanes, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +71,7 @@ def score(
     length = -(-count // lanes)  # of a lane; the last one may be shorter
     starts = np.arange(0, count, length)
     reader = _Reader(model, ids, window, device or torch.device("cpu"), temperature, proceed)
-    with torch.inference_mode():
+    with reading(model):
         first = reader.warm_up(starts)
         result = reader.score(starts, length, first)
         if result is None:
@@ -110,7 +111,7 @@ def score_windowed(
     length = min(context, len(ids)) - 1  # of what is scored of each; the last may have less, or nothing
     reader = _Reader(model, ids, window, device or torch.device("cpu"), temperature, proceed)
     lanes, nats = lanes or _MOST_LANES, 0.0
-    with torch.inference_mode():
+    with reading(model):
         for first in range(0, len(starts), lanes):
             some = starts[first : first + lanes]
             result = reader.score(some, length, model.zero_state(len(some)))
@@ -118,6 +119,19 @@ def score_windowed(
                 return None
             nats += float(result[0].sum())
     return Score(nats, len(ids) - len(starts))
+
+
+@contextlib.contextmanager
+def reading(model: CharacterModel) -> Iterator[None]:
+    """Inside, the model only reads: there are no gradients, and cuDNN keeps nothing for a backward pass, which it makes
+    room for (the "reserve" of every window) in training mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
 
 
 def exact_losses(logits: torch.Tensor, targets: torch.Tensor, temperature: float = 1.0) -> npt.NDArray[np.float64]:

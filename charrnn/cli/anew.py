@@ -1,0 +1,49 @@
+"""The command of this process done by another one, without CUDA graphs.
+
+After a recording that failed, torch's allocator and random generators cannot be trusted any more, and nothing in a
+process can mend them. What was done before is in the run's folder, so the other process goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import charrnn
+from charrnn.display.safe import say
+from charrnn.errors import RecordingFailed
+
+_NOT_TWICE = "--fresh"
+"""An option that this process has carried out already."""
+
+
+def without_graphs(failed: RecordingFailed, *, quiet: bool = False) -> NoReturn:
+    """Ends this process and begins the same command in another one, where nothing is recorded.
+
+    Raises `failed` where the command has read something from standard input that is not there any more.
+    """
+    if "-" in sys.argv[1:] and not _rewinds_standard_input():
+        raise failed
+    if not quiet:
+        say(f"the GPU's work cannot be recorded as a CUDA graph ({failed.reason}): a new process goes on without")
+    # The package that runs now, and no other one that happens to lie in this folder.
+    path = os.pathsep.join(filter(None, (str(Path(charrnn.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "CHARRNN_GRAPHS": "0", "PYTHONPATH": path}
+    words = [sys.executable, "-P", "-m", "charrnn", *(word for word in sys.argv[1:] if word != _NOT_TWICE)]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if sys.platform == "win32":  # which cannot put one program in the place of another
+        raise SystemExit(subprocess.run(words, env=environment, check=False).returncode)
+    os.execve(sys.executable, words, environment)
+
+
+def _rewinds_standard_input() -> bool:
+    """Whether what was read there can be read again; a pipe that a text came from was replaced (`sources`)."""
+    try:
+        os.lseek(0, 0, os.SEEK_SET)
+    except OSError:
+        return False
+    return True
