@@ -470,3 +470,17 @@ def test_rules_that_cannot_be() -> None:
     for wrong in ({"epsilon": 0.0}, {"learning_rate": -1.0}, {"segment": 0}, {"name": "adam"}, {"prior": math.nan}):
         with pytest.raises(UsageError):
             Rule(**wrong)  # type: ignore[arg-type]
+
+
+def test_what_adapts_is_in_training_mode(learned: CharacterModel) -> None:
+    """cuDNN goes back through a layer in training mode only; a score before it leaves the model in the mode it was."""
+    ids, seen = _chain(1, 300, 5), set()
+    hook = learned.register_forward_hook(
+        lambda model, *_: seen.add((model.training, torch.is_inference_mode_enabled()))
+    )
+    score(learned, ids)
+    assert seen == {(False, True)}
+    seen.clear()
+    score_dynamic(learned, ids, replace(DEFAULTS["sgd"], segment=5))
+    hook.remove()
+    assert seen == {(True, False)}

@@ -260,3 +260,18 @@ def test_a_model_with_two_minds_is_scored_as_the_stream() -> None:
     assert len(set(starts.tolist())) == 2, "some lanes must begin with the other character"
     many = _scored(model, ids, lanes=9)
     assert many.nats_per_character == pytest.approx(single.nats_per_character, abs=1e-6)
+
+
+@pytest.mark.parametrize("was_training", [True, False])
+def test_a_text_is_read_in_eval_mode(was_training: bool) -> None:
+    """In training mode cuDNN makes room for a backward pass at every window; afterwards the model is as it was, also
+    where the work was given up."""
+    model, seen = _model().train(was_training), set()
+    for layer in model.stack.layers:
+        layer.register_forward_hook(lambda layer, *_: seen.add((layer.training, layer.kernel.training)))
+    _scored(model, _ids(300))
+    assert score_windowed(model, _ids(300), context=50) is not None
+    assert score(model, _ids(300), proceed=lambda _done: False) is None
+    assert seen == {(False, False)}
+    assert model.training is was_training
+    assert model.stack.layers[0].kernel.training is was_training

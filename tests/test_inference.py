@@ -178,6 +178,22 @@ def test_lanes_are_scored_side_by_side(make: Callable[[Model], Engine], cell: st
         close(second.logits[lane], alone.logits[0])
 
 
+def test_torch_scores_a_text_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few passes as the room for logits allows, and of each one answer that is waited for; the same figures."""
+    shape = SHAPES[0]
+    engine, ids = _torch(model("lstm", shape)), ids_of((40, 2), shape[3])
+    passes = []
+    engine.model.register_forward_hook(lambda _model, given, _out: passes.append(len(given[0])))
+    whole = engine.score(ids, engine.zero_state(2))
+    assert passes == [40]
+    passes.clear()
+    monkeypatch.setattr("charrnn.stepper._MOST_LOGITS", 2 * shape[3] * 15)
+    parts = engine.score(ids, engine.zero_state(2))
+    assert passes == [15, 15, 10]
+    close(parts.log_probabilities[1:], whole.log_probabilities[1:])
+    close(parts.logits, whole.logits)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 @each_engine
 def test_lanes_are_torchs(make: Callable[[Model], Engine], cell: str) -> None:

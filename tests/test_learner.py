@@ -208,3 +208,46 @@ def test_what_a_graph_cannot_do_is_not_recorded() -> None:
     assert choose_way(TrainingConfig(), cuda, World(0, 2)) == "device"
     assert choose_way(TrainingConfig(optimizer="rmsprop"), cuda, World(0, 1)) == "host"
     assert choose_way(TrainingConfig(random_bptt=True), CPU, World(0, 1)) == "host"
+
+
+def _of_another_device(state: dict[str, Any], *, has_scale: bool) -> dict[str, Any]:
+    """As a GPU would have saved it (16 bytes of a generator, a scale), or a CPU where a GPU is to go on."""
+    scale = {"loss_scale": np.array([2.0**12, 7.0])} if has_scale else {}
+    rest = {name: array for name, array in state.items() if name != "loss_scale"}
+    return {**rest, **scale, "random.training": np.arange(16, dtype=np.uint8)}
+
+
+@pytest.mark.parametrize("has_scale", [True, False])
+@pytest.mark.parametrize("wants_scale", [True, False])
+def test_a_run_goes_to_another_kind_of_device(has_scale: bool, wants_scale: bool) -> None:
+    """Weights, moments and carried state are taken over; random numbers begin anew, and so does a scale that was not
+    there: from the seed and the step, so that going over twice gives the same, and going over later something else."""
+    source = _learner()
+    made = []
+    for n, window in enumerate(_windows()):
+        source.step(*window, 0.02)
+        if n in (3, 3 + STEPS // 2):
+            made.append((source.model.numpy_arrays(), source.state()))
+    drawn = []
+    for arrays, state in [made[0], made[0], made[1]]:
+        target = _learner()
+        target._scale = LossScale(CPU, 2.0**9) if wants_scale else None
+        told = target.load(arrays, _of_another_device(state, has_scale=has_scale))
+        taken = target.state()
+        for name, array in state.items():
+            if name not in ("random.training", "loss_scale"):
+                np.testing.assert_array_equal(taken[name], array, err_msg=name)
+        if wants_scale:
+            assert taken["loss_scale"].tolist() == ([2.0**12, 7.0] if has_scale else [2.0**9, 0.0])
+        assert any("random numbers" in sentence for sentence in told)
+        assert any("scale" in sentence for sentence in told) == (wants_scale and not has_scale)
+        target.step(*_windows()[0], 0.02)
+        drawn.append(taken["random.training"].tobytes())
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_on_the_same_kind_of_device_nothing_begins_anew() -> None:
+    """There is nothing to tell."""
+    learner = _learner()
+    learner._scale = LossScale(CPU)
+    assert learner.load(learner.model.numpy_arrays(), learner.state()) == []

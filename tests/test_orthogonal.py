@@ -172,3 +172,27 @@ def test_a_penalty_on_what_is_orthogonal_is_refused() -> None:
             budget=Budget(steps=1),
             requested={},
         )
+
+
+def test_rotations_are_made_of_exact_products_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: never of TF32 ones, which would not stay orthogonal, and never in float64, which most GPUs are slow
+    at; what is set outside is left as it is."""
+    from charrnn.cells import orthogonal
+
+    seen = []
+
+    def on_device(x: torch.Tensor) -> torch.Tensor:
+        seen.append((x.dtype, torch.backends.cuda.matmul.allow_tf32))
+        return exponential_on_device(x)
+
+    monkeypatch.setattr(orthogonal, "exponential", on_device)
+    before = torch.backends.cuda.matmul.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        turned = rotations(_skew(3.0).reshape(-1, H).float())
+        assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    assert seen == [(torch.float32, False)]
+    blocks = turned.reshape(-1, H, H)
+    torch.testing.assert_close(blocks @ blocks.mT, torch.eye(H).expand(G, H, H), rtol=0, atol=3e-6)

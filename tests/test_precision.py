@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from charrnn import device as devices
+from charrnn import learner as learners
 from charrnn import precision as precisions
 from charrnn.choices import PrecisionName
 from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import ResourceError, UsageError
+from charrnn.learner import Learner
 from charrnn.memory import training_memory
-from charrnn.precision import LossScale, Precision, choose_precision, products
+from charrnn.precision import LossScale, Precision, choose_precision, narrow_iteration, products
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is an NVIDIA GPU")
@@ -327,3 +329,48 @@ def test_a_gpu_may_be_planned_for_without_one() -> None:
     with pytest.raises(UsageError, match="torch sees no NVIDIA GPU"):
         devices.choose_device("cuda")
     assert devices.describe_gpu(CUDA).capability == (9, 0)
+
+
+# Both passes of a step, and Muon's iteration.
+
+
+@pytest.mark.usefixtures("_tf32_as_before")
+@pytest.mark.parametrize("precision", ["tf32", "fp32"])
+def test_both_passes_are_made_in_tf32(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing else is: not the update, and not what comes after the step."""
+    precisions.use_exact_products()
+    monkeypatch.setattr(learners, "choose_precision", lambda _name, _device: precision)
+    seen: dict[str, set[tuple[bool, bool]]] = {"forward": set(), "backward": set(), "update": set()}
+    learner = Learner(ModelConfig(hidden_size=6, embedding_size=5), TrainingConfig(batch_size=3, bptt=4), 7, CPU)
+    learner.model.register_forward_hook(lambda *_: seen["forward"].add(_tf32()))
+    for array in learner.model.arrays().values():
+        array.register_hook(lambda _gradient: seen["backward"].add(_tf32()))
+    learner._optimizer.register_step_pre_hook(lambda *_: seen["update"].add(_tf32()))
+    ids = torch.randint(7, (5, 3), generator=torch.Generator().manual_seed(0))
+    learner.step(ids[:-1], ids[1:], 0.01)
+    is_tf32 = precision == "tf32"
+    both = {(is_tf32, is_tf32)}
+    assert seen == {"forward": both, "backward": both, "update": {(False, False)}}
+    assert _tf32() == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "is_narrow"),
+    [
+        ("fp16", (9, 0), True), ("fp16", (8, 0), True), ("fp16", (7, 5), False), ("fp16", (7, 0), False),
+        ("tf32", (9, 0), False), ("fp32", (9, 0), False),
+    ],
+)  # fmt: skip
+def test_muon_multiplies_bfloat16_where_a_gpu_can(
+    precision: Precision, capability: tuple[int, int], is_narrow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GPUs before compute capability 8.0 have no hardware for it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    assert narrow_iteration(precision, CUDA) == is_narrow
+
+
+def test_muon_multiplies_bfloat16_where_training_does_on_a_cpu() -> None:
+    """As the compiled recurrence."""
+    assert narrow_iteration("bf16", CPU)
+    assert not narrow_iteration("fp32", CPU)

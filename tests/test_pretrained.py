@@ -22,7 +22,7 @@ from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError, TextError, UsageError
 from charrnn.evaluate import bpc
 from charrnn.model import CharacterModel
-from charrnn.pretrained import Pretrained
+from charrnn.pretrained import Pretrained, open_engine
 from tests.tiny import tiny
 
 TEXT = "abc def\ngh ab ba cab\n" * 40
@@ -270,3 +270,21 @@ def _on_a_terminal(*options: str, **environment: str) -> str:
     assert process.stderr is not None
     process.stderr.close()
     return received.decode()
+
+
+def test_sampling_on_a_gpu_computes_as_a_cpu_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN's layers would take TF32 unless they were told not to, and greedy text would not be the CPU's."""
+    import torch
+
+    from charrnn import device, stepper
+
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    monkeypatch.setattr(device, "choose_device", torch.device)
+    monkeypatch.setattr(stepper, "TorchStepper", lambda _loaded, chosen: chosen)
+    try:
+        torch.backends.cudnn.allow_tf32 = True
+        assert open_engine(tiny(), device="cuda") == torch.device("cuda")
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

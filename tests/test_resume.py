@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from charrnn import corpus as corpora
 from charrnn.config import Budget, DataConfig
 from charrnn.corpus import Corpus
 from charrnn.errors import UsageError
-from charrnn.events import Finished
+from charrnn.events import Finished, Notice
 from charrnn.plan import Plan, Request, plan_resume, plan_start
 from charrnn.runs import Run
 from charrnn.sources import Source
@@ -252,3 +253,25 @@ def test_a_signal_saves_and_a_new_process_goes_on(
     assert train("cut", str(Path(__file__).with_name("interrupt.py")), name, str(k), "0") == status
     assert train("cut") == 0
     assert_same_run(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_run_that_was_begun_on_a_gpu_goes_on_here(corpus: Corpus, tmp_path: Path) -> None:
+    """Its generator's state is another one and its loss was scaled: it says what begins anew, and goes on."""
+    _train(tmp_path / "run", corpus, stop_after=5)
+    run = Run(tmp_path / "run")
+    saved = checkpoints.load(run.last, with_state=True)
+    state = {**saved.state, "random.training": np.arange(16, dtype=np.uint8), "loss_scale": np.array([1024.0, 3.0])}
+    there = {**saved.environment, "device": "cuda", "precision": "fp16"}
+    checkpoints.save(run.last, replace(saved, state=state, environment=there))
+    resume = checkpoints.load(run.last, with_state=True)
+    plan = plan_resume(REQUEST, resume, corpus.sha256)
+    trainer = Trainer(run, corpus, plan, device=torch.device("cpu"), resume=resume)
+    events = list(trainer.run())
+    (notice,) = [event.text for event in events if isinstance(event, Notice)]
+    assert notice.startswith("approximate resume: device cuda -> cpu, ")
+    assert "precision fp16 -> " in notice
+    assert notice.endswith(
+        "at step 5; its random numbers begin anew: those of one kind of device are not those of another"
+    )
+    assert isinstance(events[-1], Finished)
+    assert events[-1].step == STEPS

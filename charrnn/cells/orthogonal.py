@@ -22,10 +22,12 @@ Shape letters: H hidden size, G gates.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,13 +86,27 @@ def rotations(skew: Array) -> Array:
         blocks = skew.reshape(-1, H, H).astype(np.float64)
         turned = exponential(blocks - blocks.swapaxes(1, 2)).reshape(skew.shape)
         return turned.astype(skew.dtype)
-    place = skew.device.type
-    with sys.modules["torch"].autocast(place, enabled=False):
-        # Products of float32 numbers may be made of narrower ones on NVIDIA's GPUs; those of float64 are not.
-        blocks = (skew.double() if place == "cuda" else skew).reshape(-1, H, H)
+    torch, place = sys.modules["torch"], skew.device.type
+    with torch.autocast(place, enabled=False), _exact_products(torch):
+        blocks = skew.reshape(-1, H, H)
         generators = blocks - blocks.swapaxes(1, 2)
         turned = exponential(generators) if place == "cpu" else exponential_on_device(generators)
         return turned.reshape(skew.shape).to(skew.dtype)
+
+
+@contextlib.contextmanager
+def _exact_products(torch: Any) -> Iterator[None]:
+    """Inside, products of float32 numbers are not made of TF32 ones: each squaring would double what that loses.
+
+    The gradient is made outside of this, as exactly as any other gradient. float64 would do as well, but costs most
+    GPUs 32 to 64 times as much.
+    """
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def exponential(x: Array) -> Array:

@@ -1,0 +1,145 @@
+"""Where a step cannot be recorded as a graph another process goes on without, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charrnn import checkpoint as checkpoints
+from charrnn.checkpoint import save
+from charrnn.cli import anew
+from charrnn.errors import RecordingFailed
+from charrnn.runs import Run
+from tests.runs_compared import assert_same_run
+from tests.tiny import tiny
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--hidden", "8", "--embedding", "5", "--batch", "4", "--bptt", "9", "--precision", "fp32", "--dropout", "0.3",
+         "--sample-every", "5", "--sample-length", "9", "--validate-every", "7", "--log-every", "2"]  # fmt: skip
+SAID = "cannot be recorded as a CUDA graph (RuntimeError: CUDA error: operation not permitted when stream is capturing)"
+
+Ended = subprocess.CompletedProcess[str]
+
+
+def _run(program: list[str], *words: str, given: str | None = None) -> Ended:
+    environment = {name: value for name, value in os.environ.items() if name != "CHARRNN_GRAPHS"}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environment |= {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}  # threads are a part of what an exact resume needs
+    return subprocess.run(
+        [sys.executable, *program, *words],
+        input=given, capture_output=True, text=True, timeout=100, env=environment, check=False,
+    )  # fmt: skip
+
+
+def _unrecordable(*words: str, given: str | None = None) -> Ended:
+    return _run([str(ROOT / "tests" / "unrecordable.py")], *words, given=given)
+
+
+def _plain(*words: str, given: str | None = None) -> Ended:
+    return _run(["-m", "charrnn"], *words, given=given)
+
+
+def test_a_new_run_goes_on_in_another_process(text_file: Callable[..., Path]) -> None:
+    """It says so in one line, and makes the run that would have been made; a later command goes on from it."""
+    words = ["train", str(text_file()), *SMALL, "--steps"]
+    ended = _unrecordable(*words, "12", "--out", "ours")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count(SAID) == 1
+    assert f"{SAID}: a new process goes on without" in ended.stderr
+    assert "exact resume at step 0" in ended.stderr
+    assert _plain(*words, "12", "--out", "theirs").returncode == 0
+    assert_same_run(Path("ours"), Path("theirs"))
+    more = _unrecordable(*words, "20", "--out", "ours")
+    assert more.returncode == 0, more.stderr
+    assert more.stderr.count(SAID) == 1
+    assert "exact resume at step 12" in more.stderr
+    assert _plain(*words, "20", "--out", "theirs").returncode == 0
+    assert_same_run(Path("ours"), Path("theirs"))
+
+
+def test_a_text_from_standard_input_is_read_again(text_file: Callable[..., Path]) -> None:
+    """The pipe it came from is empty, and it was not written anywhere that stays."""
+    text = text_file()
+    words = [*SMALL, "--steps", "6"]
+    ended = _unrecordable("train", "-", *words, "--out", "ours", given=text.read_text("utf-8"))
+    assert ended.returncode == 0, ended.stderr
+    assert SAID in ended.stderr
+    assert _plain("train", str(text), *words, "--out", "theirs").returncode == 0
+    ours, theirs = (checkpoints.load(Run(Path(name)).last) for name in ("ours", "theirs"))
+    assert ours.corpus["sha256"] == theirs.corpus["sha256"]
+    assert_same_run(Path("ours"), Path("theirs"))
+    assert not list(Path(os.environ["CHARRNN_CACHE"]).rglob("stdin-*"))
+
+
+def test_a_run_that_is_started_over_is_started_over_once(text_file: Callable[..., Path]) -> None:
+    """The run before is kept aside until the new one has a validated checkpoint; --quiet says nothing at all."""
+    words = ["train", str(text_file()), *SMALL, "--out", "run", "--steps"]
+    assert _plain(*words, "8").returncode == 0
+    before = Run(Path("run")).best.read_bytes()
+    fresh = _unrecordable(*words, "3", "--fresh", "--quiet", "--seed", "5", "--validation-fraction", "0.2")
+    assert fresh.returncode == 0
+    assert not fresh.stderr
+    assert checkpoints.load(Run(Path("run")).last).progress["step"] == 3
+    aside = Run(Path("run")).aside / "best.safetensors"
+    assert not aside.exists() or aside.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", [[], ["--count", "3"]], ids=str)
+def test_a_sample_is_written_by_another_process(form: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has been shown by then, and all of it is shown in the end; both processes take the CPU for the GPU."""
+    Path("sitecustomize.py").write_text(
+        "import torch, charrnn.device\ncharrnn.device.choose_device = lambda *_, **__: torch.device('cpu')\n"
+    )
+    save(Path("model.safetensors"), tiny())
+    words = ["sample", "-c", "model.safetensors", "--length", "30", "--prime", "a", "--seed", "4", *form, "--device"]
+    expected = _plain(*words, "cpu").stdout
+    assert len(expected) > 30
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    ended = _unrecordable(*words, "cuda")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count(SAID) == 1
+    assert ended.stdout == expected
+
+
+def test_what_cannot_be_read_again_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the switch that would have helped, so that the command can be given again."""
+    receiving, sending = os.pipe()
+    kept = os.dup(0)
+    try:
+        os.dup2(receiving, 0)
+        monkeypatch.setattr(sys, "argv", ["charrnn", "sample", "--prime-file", "-"])
+        with pytest.raises(RecordingFailed, match=r"cannot be recorded .*\(why\)") as caught:
+            anew.without_graphs(RecordingFailed("why"))
+    finally:
+        os.dup2(kept, 0)
+        for file in (receiving, sending, kept):
+            os.close(file)
+    assert caught.value.exit_status == 1
+    assert caught.value.hint is not None
+    assert "CHARRNN_GRAPHS=0" in caught.value.hint
+
+
+def test_on_windows_this_process_waits_for_the_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There one program cannot take the place of another; its status is passed on."""
+    started: list[Any] = []
+
+    def run(words: list[str], **options: Any) -> Any:
+        started.append((words, options["env"]["CHARRNN_GRAPHS"]))
+        return subprocess.CompletedProcess(words, 143)
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["charrnn", "train", "a.txt", "--fresh", "--steps", "3"])
+    with pytest.raises(SystemExit) as leaving:
+        anew.without_graphs(RecordingFailed("why"))
+    assert leaving.value.code == 143
+    assert started == [([sys.executable, "-P", "-m", "charrnn", "train", "a.txt", "--steps", "3"], "0")]
+    assert capsys.readouterr().err.count("(why): a new process goes on without") == 1
