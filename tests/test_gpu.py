@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from charrnn.corpus import Corpus
 from charrnn.device import describe_gpu
 from charrnn.errors import ResourceError
 from charrnn.evaluate.bpc import score
-from charrnn.events import Finished
+from charrnn.events import Finished, Notice, Validated
 from charrnn.feed import Feed, HostFeed, PinnedFeed, ResidentFeed
 from charrnn.inference.network import Network
 from charrnn.kernels import expected
@@ -34,6 +35,7 @@ from charrnn.learner import Learner
 from charrnn.model import CharacterModel
 from charrnn.plan import Request, plan_resume, plan_start
 from charrnn.precision import LossScale, choose_precision
+from charrnn.pretrained import open_engine
 from charrnn.recipe import completed_training
 from charrnn.recurrent import Layer
 from charrnn.runs import Run
@@ -43,13 +45,15 @@ from charrnn.stepper import TorchStepper
 from charrnn.tally import Tally
 from charrnn.train import Trainer
 from charrnn.ways import Way
+from tests.every_option import OPTIONS, configured
 from tests.runs_compared import assert_same_run
+from tests.ten_steps import CELLS, OPTIMIZERS, assert_ten_steps_agree
 from tests.tiny import tiny
+from tests.waits import nothing_waits
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")]
 
 T, B, V = 12, 8, 11
-CELLS = ["lstm", "gru", "rnn"]
 CUDA = torch.device("cuda")
 
 
@@ -90,18 +94,13 @@ def _assert_equal(one: Learner, other: Learner) -> None:
     assert not different
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw", "schedule-free", "sgd", "rmsprop"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_ten_steps_on_the_gpu_are_ten_steps_on_the_cpu(cell: str, optimizer: str) -> None:
     """Losses agree to 1e-4 and weights to 1e-3 after ten updates from the same seed, in fp32 without resets."""
     devices_here = (torch.device("cpu"), CUDA)
     learners = [_learner(cell, device, optimizer=optimizer, state_reset=0.0) for device in devices_here]
-    for window in _windows(10):
-        losses = [learner.step(*window, 0.01).loss.item() for learner in learners]
-        assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    on_cpu, on_gpu = (learner.model.numpy_arrays() for learner in learners)
-    for name, array in on_cpu.items():
-        np.testing.assert_allclose(array, on_gpu[name], atol=1e-3)
+    assert_ten_steps_agree(learners, _windows(10), optimizer)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
@@ -241,28 +240,113 @@ def test_a_bad_update_is_skipped_on_the_device() -> None:
         np.testing.assert_array_equal(array, after[name])
 
 
+@pytest.mark.parametrize("feed", [ResidentFeed, PinnedFeed])
 @pytest.mark.parametrize("way", ["graph", "device"])
-def test_nothing_waits_inside_a_step(way: Way) -> None:
+def test_nothing_waits_inside_a_step(way: Way, feed: type[ResidentFeed | PinnedFeed]) -> None:
     """Window, step, sums and averages without a synchronisation: torch would raise at one."""
     learner = _learner(precision="fp16", hidden=256, embedding=128, dropout=0.3, way=way)
-    ring = Ring(np.random.default_rng(0).integers(0, V, 5000).astype(np.uint8), B, T, spare=2)
-    feeds: list[Feed] = [ResidentFeed(ring, slice(0, B), CUDA), PinnedFeed(ring, slice(0, B), CUDA)]
-    tally = Tally(CUDA)
+    tally = _connect(learner, feed)
 
     def steps(count: int) -> None:
         for step in range(count):
             length = T if way == "graph" else T + step % 3  # a graph has one shape
-            tally.add(learner.step(*feeds[step % 2].at(step * T, length), 0.01).report, length / T)
+            learner.step_at(step * T, 0.01, length)
             learner.average(0.1)
 
     steps(4)  # records
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with nothing_waits():
         steps(6)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert np.isfinite(tally.means()["nats"])
+
+
+def _connect(learner: Learner, feed: type[ResidentFeed | PinnedFeed] = ResidentFeed) -> Tally:
+    ring = Ring(np.random.default_rng(0).integers(0, V, 5000).astype(np.uint8), B, T, spare=2)
+    tally = Tally(CUDA)
+    learner.connect(feed(ring, slice(0, B), CUDA), [tally])
+    return tally
+
+
+@pytest.mark.parametrize("feed", [ResidentFeed, PinnedFeed])
+@pytest.mark.parametrize(
+    "settings", [*({"optimizer": one} for one in ("muon", "adamw", "schedule-free")), *OPTIONS], ids=str
+)
+def test_every_option_is_recorded(settings: dict[str, Any], feed: type[ResidentFeed | PinnedFeed]) -> None:
+    """Graph and eager twin over six steps of a text, sums included, bit for bit, in fp16."""
+    if feed is PinnedFeed and settings not in ({"optimizer": "muon"}, {"dropout": 0.3}):
+        pytest.skip("where windows come from does not depend on the setting")
+    model, training = configured({**settings, "precision": "fp16", "batch_size": B, "bptt": T})
+    twins = [Learner(model, training, V, CUDA, way=way) for way in (None, "device")]  # type: ignore[arg-type]
+    assert twins[0].way == "graph"
+    tallies = [_connect(learner, feed) for learner in twins]
+    for step in range(6):
+        for learner in twins:
+            learner.step_at(step * T, 0.01 / (step + 1))
+            learner.average(0.3)
+    _assert_equal(*twins)
+    assert tallies[0].to_numpy().tobytes() == tallies[1].to_numpy().tobytes()
+
+
+def test_recording_takes_hardly_more_memory_than_the_steps() -> None:
+    """All kinds of steps warm up before the first is recorded, and what they change is kept elsewhere meanwhile."""
+    peaks = []
+    for way in ("device", "graph"):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        learner = _learner(hidden=1024, embedding=512, precision="fp16", way=way)  # type: ignore[arg-type]
+        for window in _windows(3):
+            learner.step(*window, 0.01)
+        torch.cuda.synchronize()
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+        del learner
+    assert peaks[1] < 1.25 * peaks[0]
+
+
+_ASKS = """
+import sys
+from charrnn import optim
+from charrnn.cli.app import main
+
+def asking(steps, share):
+    for step in steps:
+        step += float(share)
+
+optim._count = asking
+main()
+"""
+
+
+@pytest.mark.parametrize("switch", [None, "0"])
+def test_a_run_whose_step_cannot_be_recorded_goes_on(
+    text_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str | None
+) -> None:
+    """A real recording that fails: another process does without, and ends where a run without graphs ends."""
+    words = [
+        "train",
+        str(text_file(6000)),
+        "--hidden",
+        "40",
+        "--steps",
+        "6",
+        "--precision",
+        "fp32",
+        "--sample-every",
+        "0",
+    ]
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.delenv("CHARRNN_GRAPHS", raising=False)
+    if switch is not None:
+        monkeypatch.setenv("CHARRNN_GRAPHS", switch)
+    program = tmp_path / "asks.py"
+    program.write_text(_ASKS)
+    ended = subprocess.run(
+        [sys.executable, str(program), *words, "--out", str(tmp_path / "run")],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("cannot be recorded as a CUDA graph") == (switch is None)
+    assert checkpoints.load(tmp_path / "run" / "last.safetensors").progress["step"] == 6
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
@@ -355,6 +439,53 @@ def test_eval_and_sampling_agree_with_the_cpu(corpus: Corpus, tmp_path: Path, ce
     assert texts[0] == texts[1]
 
 
+def test_a_run_goes_from_a_cpu_to_the_gpu_and_back(corpus: Corpus, tmp_path: Path) -> None:
+    """Each time with a sentence about what begins anew; the loss goes on falling."""
+    folder, events = tmp_path / "run", []
+    folder.mkdir()
+    request = Request(
+        model={"num_layers": 2, "hidden_size": 40, "dropout": 0.2}, training={"batch_size": 8, "bptt": 40},
+        run={"sample_every": 0, "validate_every": 10},
+    )  # fmt: skip
+    for steps, device in ((20, torch.device("cpu")), (40, CUDA), (60, torch.device("cpu"))):
+        run, asked = Run(folder), replace(request, budget=Budget(steps=steps))
+        resume = checkpoints.load(run.last, with_state=True) if run.last.exists() else None
+        plan = plan_resume(asked, resume, corpus.sha256) if resume else plan_start(asked, len(corpus), device.type)
+        events += list(Trainer(run, corpus, plan, device=device, resume=resume).run())
+    told = [event.text for event in events if isinstance(event, Notice) and "resume" in event.text]
+    assert [text.partition(",")[0] for text in told] == [
+        "approximate resume: device cpu -> cuda", "approximate resume: device cuda -> cpu"
+    ]  # fmt: skip
+    assert all("random numbers begin anew" in text for text in told)
+    nats = [event.validation_nats for event in events if isinstance(event, Validated)]
+    assert nats[-1] < nats[0] - 0.3
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_text_is_scored_as_the_reference_scores_it(cell: str) -> None:
+    """In windows, in lanes, from a state and logits on; and sampling's products are fp32's."""
+    loaded = tiny(cell=cell)
+    ids = np.random.default_rng(0).integers(0, len(loaded.vocabulary), (50, 3))
+    found = []
+    for engine in (Network(loaded.model, loaded.parameters), open_engine(loaded, device="cuda")):
+        first = engine.score(ids[:20], engine.zero_state(3))
+        found.append(engine.score(ids[20:], first.state, first.logits))
+    np.testing.assert_allclose(found[0].log_probabilities, found[1].log_probabilities, atol=1e-5)
+    np.testing.assert_allclose(found[0].logits, found[1].logits, atol=1e-5)
+
+
+def test_samples_that_end_one_by_one_do_not_fill_the_memory() -> None:
+    """Two hundred of them: the memory that is reserved grows by less than 300 MiB."""
+    loaded = tiny()
+    stepper = TorchStepper(loaded, CUDA)
+    requests = [SampleRequest(SamplingConfig(length=1 + 2 * n), n) for n in range(200)]
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    assert sum(len(piece.ids) for piece in write(stepper, loaded.vocabulary, [1], requests)) == 200 * 200
+    assert torch.cuda.memory_reserved() - before < 300 << 20
+    assert len(stepper._loops) <= 2
+
+
 def test_out_of_memory_says_what_was_in_use_and_what_helps(corpus: Corpus, tmp_path: Path) -> None:
     """A model for which the process is not given the room: exit status 6, the measured peak, and --accumulate."""
     request = Request(
@@ -415,12 +546,8 @@ def test_nothing_waits_inside_the_loop_of_a_sample() -> None:
     stepper.write(logits, state, config, np.full((3, 1), 0.5))  # captures
     loop = stepper._loops[1, True]
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        with torch.inference_mode():  # as its buffers were made
-            loop.replay(200)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    with nothing_waits(), torch.inference_mode():  # as its buffers were made
+        loop.replay(200)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU at most")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from charrnn.ways import Way
 from tests.every_option import CELLS, ELSEWHERE, OPTIMIZERS, OPTIONS, B, T, V, configured
 from tests.fakegraphs import FakeGraphs, Watch, fake_graphs
 from tests.tiny import tiny
+from tests.waits import nothing_waits
 
 __all__ = ["fake_graphs"]
 
@@ -246,6 +248,21 @@ def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [records_on(torch.device(name)) for name in ("cuda", "cpu", "mps")] == [True, False, False]
     monkeypatch.setenv("CHARRNN_GRAPHS", "0")
     assert not records_on(torch.device("cuda"))
+
+
+def test_torchs_word_about_waits_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It warns once a process that it does not find every wait; the mode is put back however the test ends."""
+    modes = []
+
+    def set_mode(mode: str) -> None:
+        if not modes:
+            warnings.warn("Synchronization debug mode is a prototype feature", UserWarning, stacklevel=1)
+        modes.append(mode)
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", set_mode)
+    with pytest.raises(ValueError, match="inside"), nothing_waits():
+        raise ValueError("inside")
+    assert modes == ["error", "default"]
 
 
 # The sampling loop.
