@@ -274,7 +274,7 @@ def main(words: Sequence[str] | None = None) -> None:
         rows.append(measure(layers, hidden, count, threads, scale))
         if options.out:
             with open(options.out, "a", encoding="utf-8") as file:
-                file.write(f"{json.dumps(rows[-1])}\n")
+                file.write(f"{json.dumps({'part': 'rows', **rows[-1]})}\n")
         if not options.json:
             print(f"measured {layers}x{hidden}, {count} samples, {threads} threads", file=sys.stderr)
     first = {} if scale.is_graph else first_character(2, 512, scale.rounds)
