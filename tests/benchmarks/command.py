@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def train(corpus: Path, *options: str, seconds: float | None = None, keep: Path 
         taken = time.monotonic() - began
         if keep is not None:
             keep_best(out / BEST, keep)
-        if status and not (was_stopped and status == 143):
+        if status and not (was_stopped and status in (143, -signal.SIGTERM)):  # the latter before it could save
             errors.seek(0)
             raise SystemExit(f"{' '.join(words)}: exit status {status}\n{errors.read()}")
         return Command(read_metrics(out / METRICS), taken, start, was_stopped)
