@@ -18,8 +18,14 @@ import torch
 from torch import nn
 from torch.autograd import DeviceType
 
-from tests.benchmarks import gpu
+from charrnn import checkpoint as checkpoints
+from tests.benchmarks import command
 from tests.benchmarks.command import Command
+from tests.benchmarks.gpu import __main__ as gpu
+from tests.benchmarks.gpu import ceilings, kernels, speed
+from tests.benchmarks.gpu.figures import LEFT_OUT, Skipped
+from tests.benchmarks.gpu.scale import REHEARSAL, WARM_UPS
+from tests.benchmarks.gpu.time_to_loss import moments
 from tests.benchmarks.steps import CPU, Kind, Shape, alternate, plain_step
 from tests.benchmarks.transformer import Recipe, Transformer, score, train
 
@@ -161,14 +167,14 @@ def test_the_kinds_of_the_plain_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_rates_by_hand() -> None:
     """The median of the rounds' ratios is not the ratio of the medians: 4/1, 9/3 and 1/2."""
-    found = gpu.rates({"ours": [1.0, 3.0, 2.0], "plain tf32": [4.0, 9.0, 1.0], "plain bf16": [2.0, 2.0, 2.0]}, 12)
+    found = speed.rates({"ours": [1.0, 3.0, 2.0], "plain tf32": [4.0, 9.0, 1.0], "plain bf16": [2.0, 2.0, 2.0]}, 12)
     assert found["ours"] == {"ms": 2000.0, "c/s": 6, "spread": 1.0, "x plain tf32": 3.0, "x plain bf16": 1.0}
     assert found["plain tf32"] == {"ms": 4000.0, "c/s": 3, "spread": 2.0}
 
 
 def test_floors_by_hand() -> None:
     """201 x 84 operations at 84 a second; 7 characters and 2 layers, there and back, at half a second each."""
-    row = gpu.shares(SHAPE, seconds=402.0, rate=84.0, link=0.5)
+    row = ceilings.shares(SHAPE, seconds=402.0, rate=84.0, link=0.5)
     floors = {"all": 201.0, "needed": 141.0, "serial": 14.0, "wavefront": 8.0}
     for name, floor in floors.items():
         assert row[f"{name} ms"] == 1e3 * floor
@@ -178,7 +184,7 @@ def test_floors_by_hand() -> None:
 def test_a_chain_is_made_of_products_that_need_each_other() -> None:
     """Weights solved for from the first product explain the second, and keep the length of what they turn."""
     H = 3
-    work, (there, back) = gpu.chain(SHAPE._replace(lanes=5), 2, torch.float32, CPU)
+    work, (there, back) = ceilings.chain(SHAPE._replace(lanes=5), 2, torch.float32, CPU)
     before = there.clone()
     work()
     weights = torch.linalg.lstsq(before[:, :H], back).solution
@@ -190,14 +196,14 @@ def test_a_chain_is_made_of_products_that_need_each_other() -> None:
 def test_a_graph_keeps_what_it_was_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph knows tensors by their address alone: one let go of would be overwritten by the next replay."""
     replays: list[int] = []
-    monkeypatch.setattr(gpu, "record", lambda *_: SimpleNamespace(replay=lambda: replays.append(1)))
+    monkeypatch.setattr(ceilings, "record", lambda *_: SimpleNamespace(replay=lambda: replays.append(1)))
     tensor = torch.zeros(3)
     alive = weakref.ref(tensor)
 
     def work(tensor: torch.Tensor = tensor) -> None:
         tensor.add_(1.0)
 
-    step: Any = gpu.recorded(work, [SimpleNamespace(is_cuda=True)])  # type: ignore[list-item]
+    step: Any = ceilings.recorded(work, [SimpleNamespace(is_cuda=True)])  # type: ignore[list-item]
     del work, tensor
     gc.collect()
     step()
@@ -221,9 +227,9 @@ def test_memory_is_counted_from_before_a_step_is_made(monkeypatch: pytest.Monkey
         calls.append("made")
         return lambda: calls.append("run")
 
-    _, memory = gpu.with_memory(make, torch.device("cuda"))
+    _, memory = speed.with_memory(make, torch.device("cuda"))
     assert memory == {"GiB": 5.0, "reserved": 8.0}
-    assert calls == ["reset_peak_memory_stats", "made", *["run"] * gpu.WARM_UPS, "synchronize"]
+    assert calls == ["reset_peak_memory_stats", "made", *["run"] * WARM_UPS, "synchronize"]
 
 
 def _average(key: str, us: float, count: int, where: DeviceType, *, is_user_annotation: bool = False) -> Any:
@@ -235,7 +241,7 @@ def _average(key: str, us: float, count: int, where: DeviceType, *, is_user_anno
 
 def test_kernels_are_ranked_by_time() -> None:
     """Of two steps; what the host did, the marks it set and waiting do not count."""
-    rows = gpu.ranked(
+    rows = kernels.ranked(
         [
             _average("gemm", 100.0, 4, DeviceType.CUDA),
             _average("aten::mm", 100.0, 4, DeviceType.CPU),
@@ -251,18 +257,69 @@ def test_kernels_are_ranked_by_time() -> None:
         {"share": 0.25, "us": 50.0, "calls": 2.0, "kernel": "gemm", "persist": False},
     ]
     with pytest.raises(RuntimeError, match="saw nothing"):
-        gpu.ranked([_average("aten::mm", 100.0, 4, DeviceType.CPU)], DeviceType.CUDA)
+        kernels.ranked([_average("aten::mm", 100.0, 4, DeviceType.CPU)], DeviceType.CUDA)
 
 
-def test_the_moment_of_the_mark() -> None:
-    """With the best of all, which need not be the last; or without a moment."""
-    row = gpu.moments(_command(1.9, 1.4, 1.3, 1.45))
-    assert (row["mark"], row["nats"], row["step"]) == ("below 1.4697", 1.4, 20)
-    assert row["command"] == pytest.approx(8.25)
-    assert (row["best nats"], row["best step"]) == (1.3, 30)
-    row = gpu.moments(_command(1.9, 1.8))
-    assert (row["mark"], row["best nats"]) == ("never below 1.4697", 1.8)
-    assert "seconds" not in row
+def test_the_moments_of_the_mark() -> None:
+    """Streamed, and in windows later: their scores are asked for from the first that is below it streamed on."""
+    asked: list[int] = []
+
+    def score(path: Path) -> float:
+        asked.append(int(path.name))
+        return {20: 1.48, 30: 1.44}[asked[-1]]
+
+    kept = {step: Path(str(step)) for step in (10, 20, 30)}
+    streamed, windowed, best = moments(_command(1.9, 1.4, 1.3, 1.45), kept, 1.4697, score)
+    assert (streamed["below"], streamed["nats"], streamed["step"]) == (True, 1.4, 20)
+    assert streamed["command"] == pytest.approx(8.25)
+    assert (windowed["below"], windowed["nats"], windowed["step"]) == (True, 1.44, 30)
+    assert windowed["command"] == pytest.approx(14.25)
+    assert (best["nats"], best["step"], best["nats windowed"]) == (1.3, 30, 1.44)
+    assert asked == [20, 30]
+
+
+def test_a_mark_that_is_never_passed() -> None:
+    """There is no moment, and the best is scored in windows all the same; before a validation there is nothing."""
+    streamed, windowed, best = moments(_command(1.9, 1.8), {10: Path("a"), 20: Path("b")}, 1.4697, lambda _: 1.9)
+    assert not streamed["below"] | windowed["below"]
+    assert "seconds" not in streamed | windowed
+    assert (best["nats"], best["nats windowed"]) == (1.8, 1.9)
+    with pytest.raises(Skipped, match="before its first validation"):
+        list(moments(_command(), {}, 1.4697, lambda _: 1.9))
+
+
+def test_every_best_is_kept_and_a_run_is_stopped_in_time(text_file: Callable[..., Path], tmp_path: Path) -> None:
+    """What is kept are the best validations' weights, one file a step; a run without an end ends when it must."""
+    words = [
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--hidden",
+        "8",
+        "--batch",
+        "2",
+        "--bptt",
+        "9",
+        "--validate-every",
+        "8",
+    ]
+    (tmp_path / "kept").mkdir()
+    run = command.train(text_file(3000), *words, "--steps", "900000", seconds=6.0, keep=tmp_path / "kept")
+    assert run.was_stopped
+    assert run.seconds < 60
+    steps = [checkpoints.load(path).progress["step"] for path in sorted((tmp_path / "kept").iterdir())]
+    assert steps == sorted(set(steps))
+    assert set(steps) <= {line["step"] for line in run.validations}
+    best = tmp_path / "best"
+    (tmp_path / "again").mkdir()
+    for content in ("a", "a", "b"):
+        if not best.exists() or best.read_text("utf-8") != content:
+            (tmp_path / "new").write_text(content, "utf-8")
+            (tmp_path / "new").replace(best)
+        command.keep_best(best, tmp_path / "again")
+    assert [path.read_text("utf-8") for path in sorted((tmp_path / "again").iterdir())] == ["a", "b"]
+    command.keep_best(tmp_path / "none", tmp_path / "again")
 
 
 def test_every_part_for_a_gpu_is_rehearsed(
@@ -272,7 +329,7 @@ def test_every_part_for_a_gpu_is_rehearsed(
     gpu.main(["--rehearse", "--rounds", "1", "--json", "--out", f"{tmp_path}/out", "--corpus", str(text_file(3000))])
     found = json.loads(capsys.readouterr().out)
     assert found["rehearsal"] is True
-    assert gpu.LEFT_OUT not in found
+    assert LEFT_OUT not in found
     kept: dict[str, list[Any]] = {}
     for line in (tmp_path / "out").read_text("utf-8").splitlines()[1:]:
         row = json.loads(line)
@@ -285,7 +342,7 @@ def test_every_part_for_a_gpu_is_rehearsed(
 def test_what_does_not_fit_the_budget_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     """And said so, for each piece; that is no failure."""
     gpu.main(["--rehearse", "--budget", "0", "speed", "sizes"])
-    assert capsys.readouterr().out.count("it may take") == len(gpu.REHEARSAL.shapes) + len(gpu.REHEARSAL.widths)
+    assert capsys.readouterr().out.count("it may take") == len(REHEARSAL.shapes) + len(REHEARSAL.widths)
 
 
 def test_what_fails_leaves_the_rest(
@@ -296,8 +353,9 @@ def test_what_fails_leaves_the_rest(
     def broken(error: BaseException, *_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(gpu, "OurStep", partial(broken, ValueError("no such\nkernel")))
-    monkeypatch.setattr(gpu.command, "train", partial(broken, SystemExit("exit status 6")))
+    for module in (speed, ceilings):
+        monkeypatch.setattr(module, "OurStep", partial(broken, ValueError("no such\nkernel")))
+    monkeypatch.setattr(command, "train", partial(broken, SystemExit("exit status 6")))
     words = ["--rehearse", "--rounds", "1", "--json", "--corpus", str(text_file())]
     with pytest.raises(SystemExit) as caught:
         gpu.main([*words, "speed", "floors", "time", "sizes"])
@@ -306,14 +364,14 @@ def test_what_fails_leaves_the_rest(
     told = "ValueError: no such kernel"
     assert [row.get("failed") for row in found["speed"][:4]] == [told, told, told, None]
     assert found["speed"][3]["c/s"] > 0
-    assert [row["failed"] for row in found[gpu.LEFT_OUT]] == [told, told, "SystemExit: exit status 6"]
+    assert [row["failed"] for row in found[LEFT_OUT]] == [told, told, "SystemExit: exit status 6"]
     assert found["sizes"]
 
 
 def test_without_a_text_there_is_no_time_to_a_loss(capsys: pytest.CaptureFixture[str]) -> None:
     """It is left out with a note."""
     gpu.main(["--rehearse", "--json", "--corpus", "nowhere.txt", "time"])
-    (row,) = json.loads(capsys.readouterr().out)[gpu.LEFT_OUT]
+    (row,) = json.loads(capsys.readouterr().out)[LEFT_OUT]
     assert "nowhere.txt is no text" in row["skipped"]
 
 

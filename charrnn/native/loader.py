@@ -1,5 +1,6 @@
 """A compiled library of the package: found where it was built, and turned away where it is not what its caller knows.
 
+The libraries are plain C without Python's headers, so one that was built for another Python is as good as one for this.
 Knows files, versions and the switch CHARRNN_COMPILED. Refuses to know what a library computes.
 """
 
@@ -12,21 +13,27 @@ from pathlib import Path
 
 
 def load(stem: Path, version_function: str, version: int) -> ctypes.CDLL | None:
-    """The first of `stem` with one of Python's suffixes that loads and whose `version_function` gives `version`.
+    """The first of the stem's candidates that loads and whose `version_function` gives `version`.
 
     None where there is none (not built, damaged, of another machine, left over from another version of the package), or
     where CHARRNN_COMPILED=0 turns it off.
     """
     if os.environ.get("CHARRNN_COMPILED") == "0":
         return None
-    for suffix in EXTENSION_SUFFIXES:
-        path = stem.with_name(stem.name + suffix)
-        if path.exists():
-            try:
-                found = ctypes.CDLL(str(path))
-                is_ours = getattr(found, version_function)() == version
-            except (OSError, AttributeError):
-                continue
-            if is_ours:
-                return found
+    for path in candidates(stem):
+        try:
+            found = ctypes.CDLL(str(path))
+            is_ours = getattr(found, version_function)() == version
+        except (OSError, AttributeError):
+            continue
+        if is_ours:
+            return found
     return None
+
+
+def candidates(stem: Path) -> list[Path]:
+    """The files that may be the library `stem`: those with this Python's suffixes, then other Pythons' by name."""
+    own = [stem.with_name(stem.name + suffix) for suffix in EXTENSION_SUFFIXES]
+    ending = EXTENSION_SUFFIXES[-1]  # .so, or .pyd on Windows: what all the suffixes end in
+    others = sorted(stem.parent.glob(f"{stem.name}.*{ending}"))
+    return [path for path in dict.fromkeys([*own, *others]) if path.is_file()]

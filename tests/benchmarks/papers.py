@@ -1,12 +1,18 @@
 """The figures to set beside the papers', on a GPU, in one command.
 
     python -m tests.benchmarks.papers --corpora FOLDER --record FILE [--device cuda] [--only REGEX] [--minutes 10]
+                                      [--seconds 560]
+    python -m tests.benchmarks.papers ... --rehearse      tiny models and budgets: only whether it runs
 
 FOLDER holds ptb-char/{train,valid,test}.txt, warandpeace.txt and tinyshakespeare.txt. Each of `TARGETS` is trained once
 for --minutes (`quality.py`: the real command, scored streamed, windowed and by dynamic evaluation), one line of JSON
 each; what the record has is not trained again. Marks are what the project asks of itself: 1.20 bits on the Penn
 Treebank's test text with at most 14 million parameters and 1.175 (AWD-LSTM: Merity, Keskar & Socher 2018) with dynamic
 evaluation, 1.05 nats on War and Peace, 1.42 nats streamed and 1.45 windowed on the last tenth of tiny Shakespeare.
+
+With --seconds it stops when that time is up, by the clock, and leaves with exit status 75. The same command in the same
+folder goes on: runs are kept under checkpoints/, training resumes exactly, and each scoring that was done is kept
+beside its run. A scoring that was stopped starts over.
 
 The sizes are such as cuDNN's persistent kernel takes (`charrnn/kernels.py`); the settings were chosen without a GPU at
 hand and have not run on one.
@@ -19,11 +25,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import quality
+from tests.benchmarks.continued import Continued, OutOfTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,13 @@ class Target:
     options: tuple[str, ...]
     marks: dict[str, tuple[str, ...]]
     """What is asked, in words -> where the figure stands in the record."""
+    folder: str = "checkpoints/papers"
+    """Where its run is kept, up to its name."""
+
+    @property
+    def run(self) -> str:
+        """The run's folder."""
+        return f"{self.folder}-{self.name}"
 
 
 _WIDE = ("--layers", "2", "--hidden", "1024", "--embedding", "128", "--bptt", "128")
@@ -63,13 +80,22 @@ TARGETS = (
     ),
 )  # fmt: skip
 
+GOES_ON = 75  # the exit status where time was up: EX_TEMPFAIL
+TINY = ("--layers", "1", "--hidden", "8", "--embedding", "4", "--bptt", "16", "--batch", "2", "--steps", "6")
+
+
+def rehearsed(target: Target) -> Target:
+    """The same with a tiny model, and only so much of a search as shows that it runs."""
+    return replace(target, text=(*target.text, "--tune-length", "40"), options=TINY, folder="checkpoints/rehearsal")
+
 
 def words_for(target: Target, folder: str, device: str, minutes: float, record: Path | None = None) -> list[str]:
     """What `quality` is told."""
-    budget = [] if "--epochs" in target.options else ["--minutes", f"{minutes:g}"]
+    has_budget = {"--epochs", "--steps"} & set(target.options)
+    budget = [] if has_budget else ["--minutes", f"{minutes:g}"]
     kept = [] if record is None else ["--record", str(record)]
     text = [word.replace("{}", folder) for word in target.text]
-    named = ["--name", target.name, "--out", f"checkpoints/papers-{target.name}", "--device", device]
+    named = ["--name", target.name, "--out", target.run, "--device", device]
     return [*text, *named, *budget, *kept, "--", *target.options]
 
 
@@ -86,7 +112,7 @@ def verdicts(target: Target, row: dict[str, Any]) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Trains and scores what the record lacks; prints how all of it stands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", required=True, metavar="FOLDER")
@@ -94,14 +120,23 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu", "mps", "auto"))
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--only", default="", metavar="REGEX")
-    given = parser.parse_args()
+    parser.add_argument("--seconds", type=float, help="by the clock, for this call (default: no limit)")
+    parser.add_argument("--rehearse", action="store_true", help="tiny models and budgets")
+    given = parser.parse_args(words)
+    deadline = None if given.seconds is None else time.monotonic() + given.seconds
     given.record.touch()
-    for target in TARGETS:
+    for target in map(rehearsed, TARGETS) if given.rehearse else TARGETS:
         if not re.search(given.only, target.name):
             continue
         rows = [json.loads(line) for line in given.record.read_text("utf-8").splitlines()]
         if not any(row["name"] == target.name for row in rows):
-            quality.main(words_for(target, given.corpora, given.device, given.minutes, given.record))
+            asked = words_for(target, given.corpora, given.device, given.minutes, given.record)
+            run = Continued(Path(target.run), deadline)
+            try:
+                quality.main(asked, run)
+            except OutOfTime as stopped:
+                print(f"{target.name}: {stopped}; the same command goes on", file=sys.stderr)
+                raise SystemExit(GOES_ON) from None
             rows = [json.loads(line) for line in given.record.read_text("utf-8").splitlines()]
         found = next(row for row in reversed(rows) if row["name"] == target.name)
         print(*verdicts(target, found), sep="\n")

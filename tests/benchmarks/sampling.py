@@ -1,6 +1,8 @@
 """Sampling: characters a second and time to the first one, ours beside torch's modules, and beside a read of memory.
 
-    python -m tests.benchmarks.sampling [--json] [--quick] [--device cuda]
+    python -m tests.benchmarks.sampling [--json] [--quick] [--device cuda] [--out FILE]
+    python -m tests.benchmarks.sampling --rehearse                  what runs on a GPU, on a CPU and tiny: only whether
+                                                                    it runs, the figures mean nothing
     python -m tests.benchmarks.sampling cost CHECKPOINT TEXT        what int8 weights cost in bits per character
 
 Three loops write text from the same weights in the same process, in turn: the `nn.LSTM` loop that every tutorial has
@@ -11,6 +13,9 @@ only ratios mean anything. `read` is the time that reading an array as large as 
 of numpy's reductions, with the same number of threads; for several samples, which are bound by arithmetic, our rate of
 multiplications stands beside that of torch's matrix product. `numpy` is ours without the compiled step, with as many
 threads as numpy's BLAS takes. The time to the first character is that of a new process.
+
+With --device cuda ours is `TorchStepper`, the step that is one graph there, also for 256 samples; all loops compute in
+exact fp32, and there is neither a read of memory nor a first character. Each row goes to --out as it is known.
 """
 
 from __future__ import annotations
@@ -24,8 +29,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,153 +38,63 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 import charrnn
+from charrnn import device as devices
 from charrnn.checkpoint import Checkpoint, save
-from charrnn.config import DataConfig, ModelConfig, SamplingConfig
 from charrnn.inference.compiled import CompiledNetwork, is_available
 from charrnn.inference.inplace import InPlaceNetwork
-from charrnn.model import CharacterModel
-from charrnn.sampling import SampleRequest, write
 from charrnn.stepper import TorchStepper
-from charrnn.vocabulary import Vocabulary
-
-VOCABULARY = Vocabulary(range(32, 97))
-SIZES = [(1, 128), (2, 128), (2, 256), (2, 512), (3, 512), (3, 1024)]
-COUNTS = (1, 16)
-EMBEDDING, TEMPERATURE = 64, 0.8
-MOMENT = 0.25  # seconds that one measurement of one loop takes, about
-
-Loop = Callable[[int], None]
-"""Writes this many characters of each sample."""
-
-
-def make_checkpoint(layers: int, hidden: int) -> Checkpoint:
-    """A freshly initialised model, its decoder scaled so that the text is neither noise nor one letter."""
-    config = ModelConfig(num_layers=layers, hidden_size=hidden, embedding_size=EMBEDDING)
-    model = CharacterModel(config, len(VOCABULARY))
-    model.initialise(torch.Generator().manual_seed(layers * hidden))
-    arrays = model.numpy_arrays()
-    arrays["decoder.weight"] *= 20
-    corpus = {"name": "none", "characters": 1, "bytes": 1, "sha256": "0" * 64, "train": 1, "validation": 0, "test": 0}
-    progress = {"step": 1, "epoch": 1.0, "characters": 1, "seconds": 1.0, "best_nats": None, "best_step": 0}
-    return Checkpoint(
-        kind="best", model=config, vocabulary=VOCABULARY, data=DataConfig(), corpus=corpus,
-        progress={**progress, "history": []}, parameters=arrays,
-    )  # fmt: skip
+from tests.benchmarks.sampling_loops import (
+    Loop,
+    PlainModules,
+    make_checkpoint,
+    our_loop,
+    product_loop,
+    read_loop,
+    torch_loop,
+)  # fmt: skip
+from tests.benchmarks.steps import CPU
 
 
-class _Modules(nn.Module):
-    """The same network of torch's modules."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """Where everything runs, and how large it is."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__()
-        config = checkpoint.model
-        self.embedding = nn.Embedding(len(VOCABULARY), EMBEDDING)
-        self.recurrent = nn.LSTM(EMBEDDING, config.hidden_size, config.num_layers)
-        self.cells = nn.ModuleList(
-            nn.LSTMCell(EMBEDDING if layer == 0 else config.hidden_size, config.hidden_size)
-            for layer in range(config.num_layers)
-        )
-        self.decoder = nn.Linear(config.hidden_size, len(VOCABULARY))
-        arrays = {name: torch.from_numpy(np.array(array)) for name, array in checkpoint.parameters.items()}
-        with torch.no_grad():
-            self.embedding.weight.copy_(arrays["embedding"])
-            self.decoder.weight.copy_(arrays["decoder.weight"])
-            self.decoder.bias.copy_(arrays["decoder.bias"])
-            for layer, cell in enumerate(self.cells):
-                for name in ("weight_ih", "weight_hh"):
-                    array = arrays[f"layers.{layer + 1}.{name}"]
-                    getattr(self.recurrent, f"{name}_l{layer}").copy_(array)
-                    getattr(cell, name).copy_(array)
-                bias = arrays[f"layers.{layer + 1}.bias"]
-                for owner, suffix in ((self.recurrent, f"_l{layer}"), (cell, "")):
-                    getattr(owner, "bias_ih" + suffix).copy_(bias)
-                    getattr(owner, "bias_hh" + suffix).zero_()
-
-    def logits(self, ids: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
-        """One step of nn.LSTM."""
-        output, state = self.recurrent(self.embedding(ids)[None], state)
-        return self.decoder(output[0]), state
-
-    def logits_of_cells(self, ids: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
-        """One step of the nn.LSTMCells."""
-        x, after = self.embedding(ids), []
-        for layer, cell in enumerate(self.cells):
-            after.append(cell(x, None if state is None else state[layer]))
-            x = after[-1][0]
-        return self.decoder(x), after
+    device: torch.device
+    is_graph: bool
+    """Whether ours is the step for a GPU (elsewhere it runs eagerly), and not those for a CPU."""
+    sizes: tuple[tuple[int, int], ...] = ((1, 128), (2, 128), (2, 256), (2, 512), (3, 512), (3, 1024))
+    """Layers and units."""
+    counts: tuple[int, ...] = (1, 16)
+    """Of samples side by side."""
+    threads: tuple[int, ...] = (1, 2)
+    rounds: int = 7
+    moment: float = 0.25
+    """Seconds that one measurement of one loop takes, about."""
 
 
-def _torch_loop(step: Callable[[torch.Tensor, Any], tuple[torch.Tensor, Any]], count: int, device: str) -> Loop:
-    def loop(length: int) -> None:
-        ids, state = torch.zeros(count, dtype=torch.int64, device=device), None
-        texts = [""] * count
-        with torch.inference_mode():
-            for _ in range(length):
-                logits, state = step(ids, state)
-                ids = torch.multinomial((logits / TEMPERATURE).softmax(1), 1)[:, 0]
-                for place, id_ in enumerate(ids.tolist()):
-                    texts[place] += VOCABULARY.characters[id_]
-
-    return loop
+ON_CPU = Scale(device=CPU, is_graph=False)
+ON_GPU = Scale(device=torch.device("cuda"), is_graph=True, counts=(1, 16, 256), threads=(1,))
+REHEARSAL = replace(ON_GPU, device=CPU, sizes=((1, 8), (2, 12)), rounds=1, moment=0.01)
 
 
-def _our_loop(engine: Any, count: int) -> Loop:
-    def loop(length: int) -> None:
-        config = SamplingConfig(length=length, temperature=TEMPERATURE)
-        texts = [""] * count
-        for piece in write(engine, VOCABULARY, [0], [SampleRequest(config, number) for number in range(count)]):
-            texts[piece.sample] += piece.text
-
-    return loop
-
-
-def _read_loop(size: int, threads: int, reduce: Callable[[Any], Any]) -> Loop:
-    """Reads an array of `size` bytes, `length` times, in as many parts as there are threads."""
-    parts = np.array_split(np.random.default_rng(0).normal(size=size // 4).astype(np.float32), threads)
-
-    def read(part: Any, times: int) -> None:
-        for _ in range(times):
-            reduce(part)
-
-    pool = ThreadPoolExecutor(threads)
-
-    def loop(length: int) -> None:
-        list(pool.map(read, parts, [length] * threads))
-
-    return loop
-
-
-def _product_loop() -> Loop:
-    """Products of 1024 x 1024 float32 matrices in torch: as many multiplications as the cores give."""
-    left, right = torch.randn(2, 1024, 1024)
-    out = torch.empty(1024, 1024)
-
-    def loop(length: int) -> None:
-        for _ in range(length):
-            torch.mm(left, right, out=out)
-
-    return loop
-
-
-def _length_for(loop: Loop) -> int:
+def _length_for(loop: Loop, moment: float) -> int:
     """How many characters take a moment."""
     length, seconds = 2, 0.0
-    while seconds < MOMENT / 4:
+    while seconds < moment / 4:
         length *= 2
         began = time.perf_counter()
         loop(length)
         seconds = time.perf_counter() - began
-    return max(2, int(length * MOMENT / seconds))
+    return max(2, int(length * moment / seconds))
 
 
-def _seconds(loops: dict[str, Loop], rounds: int) -> dict[str, float]:
+def _seconds(loops: dict[str, Loop], scale: Scale) -> dict[str, float]:
     """Median seconds a step of each loop, measured in turn."""
-    lengths = {name: _length_for(loop) for name, loop in loops.items()}
+    lengths = {name: _length_for(loop, scale.moment) for name, loop in loops.items()}
     taken: dict[str, list[float]] = {name: [] for name in loops}
-    for _ in range(rounds):
+    for _ in range(scale.rounds):
         for name, loop in loops.items():
             time.sleep(0.1)  # the threads of torch and of numpy's BLAS spin for a while after their work
             began = time.perf_counter()
@@ -188,42 +103,50 @@ def _seconds(loops: dict[str, Loop], rounds: int) -> dict[str, float]:
     return {name: statistics.median(seconds) for name, seconds in taken.items()}
 
 
-def measure(layers: int, hidden: int, count: int, threads: int, rounds: int, device: str) -> dict[str, Any]:
-    """Seconds a step of every loop for one shape."""
+def measure(layers: int, hidden: int, count: int, threads: int, scale: Scale) -> dict[str, Any]:
+    """Characters a second of every loop for one shape; on a CPU beside what its memory and its cores give."""
     checkpoint = make_checkpoint(layers, hidden)
     torch.set_num_threads(threads)
-    modules = _Modules(checkpoint).to(device).eval()
+    modules = PlainModules(checkpoint).to(scale.device).eval()
     loops: dict[str, Loop] = {
-        "nn.LSTM": _torch_loop(modules.logits, count, device),
-        "nn.LSTMCell": _torch_loop(modules.logits_of_cells, count, device),
+        "nn.LSTM": torch_loop(modules.logits, count, scale.device),
+        "nn.LSTMCell": torch_loop(modules.logits_of_cells, count, scale.device),
     }
-    row: dict[str, Any] = {"size": f"{layers}x{hidden}", "count": count, "threads": threads, "device": device}
-    if device == "cuda":
-        loops["ours"] = _our_loop(TorchStepper(checkpoint, torch.device("cuda")), count)
+    row: dict[str, Any] = {"size": f"{layers}x{hidden}", "count": count, "threads": threads}
+    row["device"] = scale.device.type
+    if scale.is_graph:
+        loops["ours"] = our_loop(TorchStepper(checkpoint, scale.device), count)
+        seconds = _seconds(loops, scale)
     else:
-        arrays = checkpoint.parameters
-        loops["numpy"] = _our_loop(InPlaceNetwork(checkpoint.model, arrays), count)
-        if is_available(checkpoint.model):
-            ours = CompiledNetwork(checkpoint.model, arrays, threads=threads)
-            eight = CompiledNetwork(checkpoint.model, arrays, threads=threads, weights="int8")
-            loops |= {"ours": _our_loop(ours, count), "int8": _our_loop(eight, count)}
-            row["weights_mb"] = ours.bytes_per_character / 1e6
-            if count > 1:
-                loops["product"] = _product_loop()
-            for name, reduce in (("read by dot", lambda a: np.dot(a, a)), ("read by max", np.max)):
-                loops[name] = _read_loop(ours.bytes_per_character, threads, reduce)
-    seconds = _seconds(loops, rounds)
-    reads = [seconds.pop(name) for name in list(seconds) if name.startswith("read")]
-    if count > 1 and "ours" in loops:
+        seconds = _beside_ceilings(checkpoint, loops, row, scale)
+    return row | {"characters_per_second": {name: count / value for name, value in seconds.items()}}
+
+
+def _beside_ceilings(
+    checkpoint: Checkpoint, loops: dict[str, Loop], row: dict[str, Any], scale: Scale
+) -> dict[str, float]:
+    """Seconds a step of `loops` and of those for a CPU; `row` gains what the compiled step reaches of the ceilings."""
+    arrays, count, threads = checkpoint.parameters, row["count"], row["threads"]
+    loops["numpy"] = our_loop(InPlaceNetwork(checkpoint.model, arrays), count)
+    if not is_available(checkpoint.model):
+        return _seconds(loops, scale)
+    ours = CompiledNetwork(checkpoint.model, arrays, threads=threads)
+    eight = CompiledNetwork(checkpoint.model, arrays, threads=threads, weights="int8")
+    loops |= {"ours": our_loop(ours, count), "int8": our_loop(eight, count)}
+    if count > 1:
+        loops["product"] = product_loop()
+    for name, reduce in (("read by dot", lambda a: np.dot(a, a)), ("read by max", np.max)):
+        loops[name] = read_loop(ours.bytes_per_character, threads, reduce)
+    seconds = _seconds(loops, scale)
+    reads = min(seconds.pop(name) for name in list(seconds) if name.startswith("read"))
+    row["weights_mb"] = ours.bytes_per_character / 1e6
+    if count > 1:
         row["our_gflops"] = ours.bytes_per_character / 2e9 * count / seconds["ours"]
-        row["torch.mm gflops"] = 2e-9 * 1024**3 / seconds["product"]
-    seconds.pop("product", None)
-    row["characters_per_second"] = {name: count / value for name, value in seconds.items()}
-    if reads:
-        row["read_gb_per_second"] = row["weights_mb"] / 1e3 / min(reads)
-        row["our_gb_per_second"] = row["weights_mb"] / 1e3 / seconds["ours"]
-        row["ours/read"] = seconds["ours"] / min(reads)
-    return row
+        row["torch.mm gflops"] = 2e-9 * 1024**3 / seconds.pop("product")
+    row["read_gb_per_second"] = row["weights_mb"] / 1e3 / reads
+    row["our_gb_per_second"] = row["weights_mb"] / 1e3 / seconds["ours"]
+    row["ours/read"] = seconds["ours"] / reads
+    return seconds
 
 
 _TORCH_PROCESS = """
@@ -315,31 +238,46 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in row.items() if name != "characters_per_second"}, **speeds}
 
 
-def main() -> None:
-    """Prints tables, or one JSON object."""
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--rehearse", action="store_true", help="what runs on a GPU, on the CPU and tiny")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write each row here at once, as a line of JSON")
     parser.add_argument("words", nargs="*", metavar="cost CHECKPOINT TEXT")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if options.words and (options.words[0] != "cost" or len(options.words) != 3):
         parser.error("what is measured is either nothing that is named, or: cost CHECKPOINT TEXT")
+    return options
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Prints tables, or one JSON object."""
+    options = _options(words)
     console = Console(width=None if sys.stdout.isatty() else 200)
     if options.words:
         result = cost(options.words[1], Path(options.words[2]))
         print(json.dumps(result) if options.json else "\n".join(f"{name}: {value}" for name, value in result.items()))
         return
-    rounds = 3 if options.quick else 7
-    sizes = [(1, 128), (2, 512)] if options.quick else SIZES
-    counts = COUNTS if options.device == "cpu" else (*COUNTS, 256)
-    thread_counts = (1, 2) if options.device == "cpu" else (1,)
+    scale = ON_GPU if options.device == "cuda" else ON_CPU
+    if options.quick:
+        scale = replace(scale, sizes=((1, 128), (2, 512)), rounds=3)
+    if options.rehearse:
+        scale = REHEARSAL
+    if scale.is_graph:
+        devices.prepare(scale.device, None)
+    if options.out:
+        options.out.write_text("", "utf-8")
     rows = []
-    for (layers, hidden), count, threads in itertools.product(sizes, counts, thread_counts):
-        rows.append(measure(layers, hidden, count, threads, rounds, options.device))
+    for (layers, hidden), count, threads in itertools.product(scale.sizes, scale.counts, scale.threads):
+        rows.append(measure(layers, hidden, count, threads, scale))
+        if options.out:
+            with open(options.out, "a", encoding="utf-8") as file:
+                file.write(f"{json.dumps({'part': 'rows', **rows[-1]})}\n")
         if not options.json:
             print(f"measured {layers}x{hidden}, {count} samples, {threads} threads", file=sys.stderr)
-    first = first_character(2, 512, rounds) if options.device == "cpu" else {}
+    first = {} if scale.is_graph else first_character(2, 512, scale.rounds)
     if options.json:
         print(json.dumps({"rows": rows, "ratios": bars(rows), "first_character_seconds": first}))
         return
