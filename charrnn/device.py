@@ -119,10 +119,43 @@ def out_of_memory_explained(hint: str, device: torch.device | None = None) -> It
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # torch says it in words: "CUDA out of memory", "DefaultCPUAllocator: can't allocate memory".
-        if not (isinstance(error, MemoryError) or "out of memory" in str(error) or "allocate memory" in str(error)):
+        if not any(_says_out_of_memory(reason) for reason in _reasons(error)):
             raise
         raise ResourceError(f"out of memory{_peak(device)}", hint) from error
+
+
+# torch says it in words: "CUDA out of memory", "DefaultCPUAllocator: can't allocate memory"; NVIDIA's libraries by the
+# name of their status: CUBLAS_STATUS_ALLOC_FAILED, CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED.
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+# What a GPU, or the recording of a CUDA graph on it, says once something else has gone wrong.
+_AFTERWARDS = ("cuda error", "capture")
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
+    # The allocator of torch has a class for it, whatever it says.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    )
+
+
+def _reasons(error: BaseException) -> Iterator[BaseException]:
+    """The error, and one after the other what it came from.
+
+    That is what an error names as its cause. An error that only was raised while another one was handled has a reason
+    of its own, and the other one may long have been mended, unless it is what is left of a GPU after a failure: the end
+    of a recording hides the error that broke it off.
+    """
+    seen: set[int] = set()
+    reason: BaseException | None = error
+    while reason is not None and id(reason) not in seen:
+        seen.add(id(reason))
+        yield reason
+        if reason.__cause__ is not None:
+            reason = reason.__cause__
+        elif not reason.__suppress_context__ and any(words in str(reason).lower() for words in _AFTERWARDS):
+            reason = reason.__context__
+        else:
+            reason = None
 
 
 def _peak(device: torch.device | None) -> str:
