@@ -9,11 +9,14 @@ import contextlib
 import os
 import platform
 import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from charrnn import torchrun
+from charrnn.architectures import has_kernels
 from charrnn.choices import DeviceName
 from charrnn.errors import ResourceError, UsageError
 from charrnn.fused.library import find_library
@@ -30,21 +33,60 @@ _OF_FP16 = {"tf32": 0.5, "fp32": 0.1}
 
 
 def choose_device(name: DeviceName, *, is_needed: bool = True) -> torch.device:
-    """The device that `--device` means. `auto` takes CUDA where there is a GPU, else the CPU. Raises UsageError.
+    """The device that `--device` means. `auto` takes CUDA where torch can compute on a GPU, else the CPU.
 
-    Where it is not needed, but only planned for, it may be missing.
+    Raises UsageError. Where the device is not needed, but only planned for, it may be missing.
     """
     if not is_needed and name != "auto":
         return torch.device(name)
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "--device is cuda, but torch sees no NVIDIA GPU", "use --device cpu, or install torch with CUDA"
-        )
+        return torch.device("cuda" if torch.cuda.is_available() and _lacking() is None else "cpu")
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError(
+                "--device is cuda, but torch sees no NVIDIA GPU", "use --device cpu, or install torch with CUDA"
+            )
+        lacking = _lacking()
+        if lacking is not None:
+            raise UsageError(f"--device is cuda, but {lacking}", f"use --device cpu, or {_OTHER_BUILD}")
     if name == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device is mps, but torch sees no Apple GPU", "use --device cpu")
     return torch.device(name)
+
+
+def passed_over(name: DeviceName) -> str | None:
+    """Says that `--device auto` does not take a GPU that is there, and why; None where it does, or there is none."""
+    lacking = _lacking() if name == "auto" and torch.cuda.is_available() else None
+    return None if lacking is None else f"the GPU is not used, since {lacking}; {_OTHER_BUILD}"
+
+
+_OTHER_BUILD = (
+    "install a build of torch that supports this GPU "
+    "(for a new one a newer torch, for an old one a build for an older CUDA)"
+)
+
+
+def _lacking() -> str | None:
+    """Which GPU of this machine's processes this build of torch has no kernels for, in words; None where it has them.
+
+    All of them look at the GPUs of all, so that all decide the same.
+    """
+    # The first look at a GPU makes torch warn of the same thing in many lines.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(?s).*(compute capability|CUDA capability)")
+        architectures = torch.cuda.get_arch_list()
+        if torchrun.world_size() == 1:
+            indices = [torch.cuda.current_device()]
+        else:
+            indices = list(range(min(torch.cuda.device_count(), torchrun.local_world_size())))
+        for index in indices:
+            found = torch.cuda.get_device_properties(index)
+            if not has_kernels(architectures, (found.major, found.minor)):
+                return (
+                    f"torch {torch.__version__} has no kernels for {found.name}, of compute capability "
+                    f"{found.major}.{found.minor}: it was built for {', '.join(architectures)}"
+                )
+    return None
 
 
 def describe_gpu(device: torch.device) -> GPU:

@@ -131,13 +131,16 @@ def _run(
     dry_run: bool,
 ) -> int | None:
     from charrnn.cli.outlook import describe
-    from charrnn.device import choose_device, prepare
+    from charrnn.device import choose_device, passed_over, prepare
     from charrnn.distributed import check_parts, local_device, world_from_environment
     from charrnn.precision import choose_precision
     from charrnn.train import Trainer
 
     world = world_from_environment()
     device = local_device(choose_device(device_name, is_needed=not dry_run), world)
+    not_taken = passed_over(device_name)
+    if not_taken is not None:
+        display.show(Notice(not_taken))
     prepare(device, threads)
     choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
     if dry_run:
