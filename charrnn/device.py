@@ -22,14 +22,27 @@ from charrnn.errors import ResourceError, UsageError
 from charrnn.fused.library import find_library
 from charrnn.kernels import GPU, IMAGINED
 from charrnn.precision import use_exact_products
+from charrnn.speed import Machine
 
 # cuBLAS needs a fixed workspace to be deterministic, and reads this when the first context is made.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-# Operations a second in fp16 of one multiprocessor, by compute capability.
-_OLDEST = (0, 0)
-_PER_MULTIPROCESSOR = {_OLDEST: 0.1e12, (7, 0): 0.5e12, (8, 0): 1.2e12, (8, 6): 0.6e12, (9, 0): 3e12}
-_OF_FP16 = {"tf32": 0.5, "fp32": 0.1}
+# What the makers' data sheets say, by compute capability: operations a second of one multiprocessor, in fp16 with sums
+# in fp32 (dense, on matrix units where there are any) and in fp32, of that card of a generation which has the least.
+_DATA_SHEETS = {
+    (0, 0): (0.18e12, 0.18e12),  # P100 and older; matrix units came with 7.0, and fp16 is not offered before
+    (6, 1): (0.38e12, 0.38e12),  # GTX 1080 Ti: 11.3 in all, on 28
+    (7, 0): (1.4e12, 0.17e12),  # V100 PCIe: 112 and 14, on 80
+    (7, 5): (0.79e12, 0.2e12),  # RTX 2080 Ti: 53.8 and 13.4, on 68
+    (8, 0): (2.8e12, 0.18e12),  # A100: 312 and 19.5, on 108
+    (8, 6): (0.86e12, 0.43e12),  # RTX 3090: 71 and 35.6, on 82; RTX 3060: 25.5 and 12.7, on 28
+    (8, 9): (1.25e12, 0.63e12),  # RTX 4060: 30.2 and 15.1, on 24; RTX 4090: 165 and 82.6, on 128
+    (9, 0): (6.0e12, 0.45e12),  # H100 NVL: 835 and 60, on 132; a little less, for room
+    (10, 0): (15.0e12, 0.5e12),  # B200: 2,250 and 75, on 148
+    (12, 0): (1.2e12, 0.6e12),  # RTX 5090: 209.5 and 104.8, on 170
+}
+_OLDEST = min(_DATA_SHEETS)
+_KEPT = 0.5
 
 
 def choose_device(name: DeviceName, *, is_needed: bool = True) -> torch.device:
@@ -94,23 +107,43 @@ def describe_gpu(device: torch.device) -> GPU:
     if not torch.cuda.is_available():
         return IMAGINED
     found = torch.cuda.get_device_properties(device)
-    return GPU(found.name, (found.major, found.minor), found.multi_processor_count, found.total_memory)
+    # Not every version of torch tells these, and not every driver: of the memory, kHz and bits; two bits a cycle.
+    clock, width = getattr(found, "memory_clock_rate", 0), getattr(found, "memory_bus_width", 0)
+    return GPU(
+        found.name,
+        (found.major, found.minor),
+        found.multi_processor_count,
+        found.total_memory,
+        l2=getattr(found, "L2_cache_size", 0) or None,
+        bandwidth=2 * clock * 1e3 * width / 8 or None,
+    )
 
 
 def nominal_speed(device: torch.device, precision: str) -> float:
     """What a whole run on `device` keeps, updates, validations and samples included, in operations a second.
 
     By its kind alone, so that it is always the same. On a CPU a core of a few GHz is taken for granted; on a GPU it is
-    half of what the matrix units of its generation are said to do, an estimate that nothing here has measured.
+    half of what data sheets say of its generation, an estimate that nothing here has measured.
     """
     if device.type == "cuda":
         gpu = describe_gpu(device)
-        generation = max(known for known in _PER_MULTIPROCESSOR if known <= max(gpu.capability, _OLDEST))
-        return gpu.multiprocessors * _PER_MULTIPROCESSOR[generation] * _OF_FP16.get(precision, 1.0)
+        fp16, fp32 = _DATA_SHEETS[max(known for known in _DATA_SHEETS if known <= max(gpu.capability, _OLDEST))]
+        # tf32 is offered where matrix units do half as many of its products as of fp16's.
+        return gpu.multiprocessors * _KEPT * {"fp16": fp16, "tf32": fp16 / 2}.get(precision, fp32)
     library = find_library()
     if library is None:
         return torch.get_num_threads() * 17e9
     return torch.get_num_threads() * (95e9 if precision == "bf16" else (8e9, 25e9, 50e9)[library.best_set])
+
+
+def describe_machine(device: torch.device, precision: str, *, processes: int = 1) -> Machine:
+    """What the choice of a run's settings asks about `processes` processes that each have a device like this one."""
+    return Machine(
+        nominal_speed(device, precision) * processes,
+        describe_gpu(device) if device.type == "cuda" else None,
+        precision,
+        processes,
+    )
 
 
 def measured_speed(precision: str) -> float:

@@ -252,3 +252,17 @@ def test_train_and_eval_say_that_they_pass_over_a_gpu(
         status, _, said = command("eval", str(text_file(900)))
         assert status == 0, said
         assert said.count("note: the GPU is not used, since torch") == 1
+
+
+def test_what_is_known_of_a_gpu(gpus: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An RTX 3060 reads 360 GB/s: twice 7.5 GHz times 192 bits. What is not told is not known."""
+    gpus(CU130, (8, 6))
+    found = devices.describe_gpu(CUDA)
+    assert (found.name, found.capability, found.multiprocessors, found.memory) == ("GPU of 8", (8, 6), 28, 12 * 2**30)
+    assert found.l2 == 3 * 2**20
+    assert found.bandwidth == pytest.approx(360e9, rel=1e-3)
+    least = {"name": "old", "major": 5, "minor": 2, "multi_processor_count": 24, "total_memory": 7}
+    for more in ({}, {"L2_cache_size": 0, "memory_clock_rate": 0, "memory_bus_width": 384}):
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _, more=more: SimpleNamespace(**least, **more))
+        found = devices.describe_gpu(CUDA)
+        assert (found.l2, found.bandwidth) == (None, None)

@@ -201,13 +201,13 @@ def _plan(
     request: Request, run: Run, corpus: Corpus, device: torch.device, world: World, *, fresh: bool
 ) -> tuple[Plan, checkpoints.Checkpoint | None]:
     """What to do in the run's folder."""
-    from charrnn.device import nominal_speed
+    from charrnn.device import describe_machine
     from charrnn.precision import choose_precision
 
     precision = choose_precision(request.training.get("precision", "auto"), device)
-    speed = nominal_speed(device, precision) * world.size
+    machine = describe_machine(device, precision, processes=world.size)
     if fresh:
-        return plan_start(request, len(corpus) - corpus.separate_validation, device.type, speed), None
+        return plan_start(request, len(corpus) - corpus.separate_validation, machine), None
     if run.last.exists():
         resume = checkpoints.load(run.last, with_state=True)
         return plan_resume(request, resume, corpus.sha256), resume
@@ -216,4 +216,4 @@ def _plan(
             f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
             "start over with --fresh, or choose another --out",
         )
-    return plan_start(request, len(corpus) - corpus.separate_validation, device.type, speed), None
+    return plan_start(request, len(corpus) - corpus.separate_validation, machine), None
