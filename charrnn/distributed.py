@@ -137,13 +137,17 @@ def has_joined() -> bool:
 
 @contextmanager
 def joined(world: World, device: torch.device) -> Iterator[None]:
-    """Inside, the processes can talk: numbers on the CPU through gloo, gradients on GPUs through NCCL."""
+    """Inside, the processes can talk: numbers on the CPU through gloo, gradients on GPUs through NCCL.
+
+    Where torch was built without NCCL, as on Windows, gradients on GPUs go through gloo too.
+    """
     if world.is_alone:
         yield
         return
     has_gpu = device.type == "cuda" and torch.cuda.is_available()
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo")
+        between_gpus = "nccl" if dist.is_nccl_available() else "gloo"
+        dist.init_process_group(f"cpu:gloo,cuda:{between_gpus}" if has_gpu else "gloo")
     except ValueError as error:  # it names the variable of the environment that is missing
         raise UsageError(f"the processes do not find each other: {error}", "start with torchrun") from error
     _joined.append(device.type)

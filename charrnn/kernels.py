@@ -36,9 +36,13 @@ class GPU:
     multiprocessors: int
     memory: int
     """Bytes in all."""
+    l2: int | None = None
+    """Bytes of the last cache before the memory; None where nobody says."""
+    bandwidth: float | None = None
+    """Bytes a second from the memory; None where nobody says."""
 
 
-IMAGINED = GPU("an H200-class GPU", (9, 0), 132, 141 * 10**9)
+IMAGINED = GPU("an H200-class GPU", (9, 0), 132, 141 * 10**9, l2=50 * 2**20, bandwidth=4.8e12)
 """What a plan is made for where no GPU is at hand."""
 
 
@@ -130,14 +134,27 @@ def _takes_lanes(cell: str, hidden_size: int, lanes: int, gpu: GPU) -> bool:
     return lanes % 8 == 0 and lanes <= _MOST_LANES and (cell != "rnn" or lanes < 96 or hidden_size < 896)
 
 
+def expectations(model: ModelConfig, lanes: int, precision: str, gpu: GPU, *, parts: int = 1) -> list[Expectation]:
+    """What each layer is expected to get, from the first; `parts`: see `expected`."""
+    return [
+        expected(
+            model.cell,
+            input_size,
+            model.hidden_size,
+            lanes,
+            precision,
+            gpu,
+            parts=parts,
+            is_first=layer == 1 or model.skip == "dense",
+        )
+        for layer, input_size in enumerate(input_sizes(model)[:-1], start=1)
+    ]
+
+
 def explain(model: ModelConfig, lanes: int, precision: str, gpu: GPU, *, parts: int = 1) -> list[str]:
     """A line for each run of layers that are alike: kernel, reason, what to change; `parts`: see `expected`."""
     found: list[tuple[list[int], Expectation]] = []
-    for layer, input_size in enumerate(input_sizes(model)[:-1], start=1):
-        sizes = (input_size, model.hidden_size, lanes)
-        expectation = expected(
-            model.cell, *sizes, precision, gpu, parts=parts, is_first=layer == 1 or model.skip == "dense"
-        )
+    for layer, expectation in enumerate(expectations(model, lanes, precision, gpu, parts=parts), start=1):
         if found and found[-1][1] == expectation:
             found[-1][0].append(layer)
         else:

@@ -14,8 +14,9 @@ from charrnn.combinations import check_together
 from charrnn.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.presets import PRESETS, PresetName
-from charrnn.recipe import REFERENCE_SPEED, choose, completed_training, default_budget, fit_to_corpus, validation_share
+from charrnn.recipe import choose, completed_training, default_budget, fit_to_corpus, validation_share
 from charrnn.reporting import RunConfig
+from charrnn.speed import REFERENCE, Machine
 from charrnn.variants import OPTIONS, spelled
 
 # What runs did whose checkpoints do not name these settings.
@@ -96,15 +97,12 @@ class Plan:
         )
 
 
-def plan_start(request: Request, characters: int, device: str, speed: float = REFERENCE_SPEED) -> Plan:
-    """The plan of a new run on a corpus of `characters` characters (held-out text of its own not counted).
-
-    `speed` is what a whole run keeps of the device's, in operations a second.
-    """
+def plan_start(request: Request, characters: int, machine: Machine = REFERENCE) -> Plan:
+    """The plan of a new run on `machine`; `characters` are those of the corpus but for held-out text of its own."""
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
-    budget = request.budget or default_budget(characters, device, speed)
-    recipe = choose(characters, budget, device, speed, request.model)
+    budget = request.budget or default_budget(characters, machine, request.model)
+    recipe = choose(characters, budget, machine, request.model)
     training = replace(recipe.training, **completed_training(request.training))
     fitted = fit_to_corpus(training, characters)
     notices = []

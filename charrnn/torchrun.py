@@ -25,6 +25,11 @@ def local_rank() -> int:
     return _number("LOCAL_RANK", 0)
 
 
+def local_world_size() -> int:
+    """How many of the processes this machine has."""
+    return _number("LOCAL_WORLD_SIZE", 1)
+
+
 def _number(name: str, otherwise: int) -> int:
     value = os.environ.get(name, str(otherwise))
     # No more digits than any count of processes has: Python refuses to read thousands of them.

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.distributed as dist
 
 from charrnn import checkpoint as checkpoints
+from charrnn import distributed
 from charrnn.checkpoint import Checkpoint
 from tests.ranks import run_ranks
 from tests.runs_compared import assert_same_run, metrics
@@ -64,6 +67,31 @@ def _assert_nearly_the_same_run(one: Path, other: Path) -> None:
     for line, same in lines:
         assert line == pytest.approx(same, rel=1e-4)
     assert (one / "samples.txt").read_text("utf-8") == (other / "samples.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("device", "has_gpu", "has_nccl", "backend"),
+    [
+        ("cuda", True, True, "cpu:gloo,cuda:nccl"),
+        ("cuda", True, False, "cpu:gloo,cuda:gloo"),  # Windows
+        ("cuda", False, True, "gloo"),  # only planned for
+        ("cpu", True, True, "gloo"),
+        ("cpu", False, False, "gloo"),
+    ],
+)
+def test_what_processes_talk_through(
+    monkeypatch: pytest.MonkeyPatch, device: str, has_gpu: bool, has_nccl: bool, backend: str
+) -> None:
+    """NCCL between GPUs where torch has it, else gloo; and they part in the end."""
+    said: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: has_nccl)
+    monkeypatch.setattr(dist, "init_process_group", said.append)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: said.append("parted"))
+    monkeypatch.setattr(distributed, "_joined", [])
+    with distributed.joined(distributed.World(0, 2), torch.device(device)):
+        assert said == [backend]
+    assert said == [backend, "parted"]
 
 
 def test_two_processes_are_one(folder: Path) -> None:

@@ -24,7 +24,7 @@ from charrnn.batches import Ring
 from charrnn.cells.registry import make_cell
 from charrnn.config import Budget, DataConfig, ModelConfig, SamplingConfig, TrainingConfig
 from charrnn.corpus import Corpus
-from charrnn.device import describe_gpu
+from charrnn.device import describe_gpu, describe_machine
 from charrnn.errors import ResourceError
 from charrnn.evaluate.bpc import score
 from charrnn.events import Finished, Notice, Validated
@@ -396,7 +396,11 @@ def _train(folder: Path, corpus: Corpus, cell: str, stop_after: int | None = Non
     run = Run(folder)
     folder.mkdir(exist_ok=True)
     resume = checkpoints.load(run.last, with_state=True) if run.last.exists() else None
-    plan = plan_resume(request, resume, corpus.sha256) if resume else plan_start(request, len(corpus), "cuda")
+    plan = (
+        plan_resume(request, resume, corpus.sha256)
+        if resume
+        else plan_start(request, len(corpus), describe_machine(CUDA, "fp16"))
+    )
 
     def stop() -> int | None:
         return 15 if stop_after is not None and trainer._counters.step >= stop_after else None
@@ -495,7 +499,7 @@ def test_out_of_memory_says_what_was_in_use_and_what_helps(corpus: Corpus, tmp_p
     )
     run = Run(tmp_path / "large")
     run.folder.mkdir()
-    plan = plan_start(request, len(corpus), "cuda")
+    plan = plan_start(request, len(corpus), describe_machine(CUDA, "fp16"))
     total = torch.cuda.get_device_properties(CUDA).total_memory
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction((300 << 20) / total)

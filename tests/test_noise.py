@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from charrnn.cells.registry import make_cell
 from charrnn.config import Budget, ModelConfig, TrainingConfig
 from charrnn.errors import UsageError
 from charrnn.evaluate.bpc import score
+from charrnn.kernels import IMAGINED
 from charrnn.learner import Learner
 from charrnn.model import CharacterModel
 from charrnn.noise import QUIET, Noise, draw_factors, draw_noise, variational_rates
-from charrnn.recipe import REFERENCE_SPEED, choose
+from charrnn.recipe import choose
+from charrnn.speed import REFERENCE
 
 T, B, V, E, H, L = 7, 5, 11, 4, 6, 2
 RATES: dict[str, Any] = {"variational_dropout": 0.4, "input_dropout": 0.2, "weight_drop": 0.5, "embedding_dropout": 0.3}
@@ -186,10 +189,10 @@ def test_variational_dropout_takes_the_place_of_the_chosen_one() -> None:
     """Where --dropout is left open; given, both are on."""
     asked = {"variational_dropout": 0.3}
     budget = Budget(epochs=50)
-    assert choose(10**6, budget, "cpu", REFERENCE_SPEED, {"weight_drop": 0.3}).model.dropout > 0.4
-    for device in ("cpu", "cuda"):
-        assert choose(10**6, budget, device, REFERENCE_SPEED, asked).model.dropout == 0.0
-        assert choose(10**6, budget, device, REFERENCE_SPEED, {**asked, "dropout": 0.1}).model.dropout == 0.1
+    assert choose(10**6, budget, REFERENCE, {"weight_drop": 0.3}).model.dropout > 0.4
+    for machine in (REFERENCE, replace(REFERENCE, gpu=IMAGINED)):
+        assert choose(10**6, budget, machine, asked).model.dropout == 0.0
+        assert choose(10**6, budget, machine, {**asked, "dropout": 0.1}).model.dropout == 0.1
 
 
 @pytest.mark.parametrize("name", [*RATES, "output_dropout"])

@@ -169,7 +169,7 @@ def _learn(task: Task, folder: Path) -> Trained:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        plan = plan_start(request, len(corpus), "cpu")
+        plan = plan_start(request, len(corpus))
         *_, last = Trainer(Run(folder), corpus, plan, device=torch.device("cpu")).run()
     finally:
         torch.set_num_threads(before)

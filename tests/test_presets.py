@@ -25,7 +25,7 @@ def test_a_preset_is_a_valid_run(name: PresetName) -> None:
     preset = PRESETS[name]
     ModelConfig(**preset.model)
     TrainingConfig(**preset.training)
-    plan = plan_start(with_preset(Request(), name), 10**7, "cpu")
+    plan = plan_start(with_preset(Request(), name), 10**7)
     assert plan.budget == preset.budget
     for group, settings in ((plan.model, preset.model), (plan.training, preset.training)):
         assert {field: getattr(group, field) for field in settings} == dict(settings)
@@ -40,7 +40,7 @@ def test_what_is_given_wins(name: PresetName) -> None:
     given = Request(
         model={"hidden_size": 48, "embedding_size": 48}, training={"learning_rate": 0.5}, budget=Budget(steps=7)
     )
-    plan = plan_start(with_preset(given, name), 10**7, "cpu")
+    plan = plan_start(with_preset(given, name), 10**7)
     assert (plan.model.hidden_size, plan.training.learning_rate, plan.budget) == (48, 0.5, Budget(steps=7))
     assert plan.training.batch_size == PRESETS[name].training["batch_size"]
     assert "--hidden 48" in plan.notices[0]

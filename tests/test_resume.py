@@ -44,7 +44,7 @@ def corpus(text_file: Callable[..., Path]) -> Corpus:
 
 
 def _plan(corpus: Corpus, request: Request = REQUEST) -> Plan:
-    return plan_start(request, len(corpus), "cpu")
+    return plan_start(request, len(corpus))
 
 
 def _train(folder: Path, corpus: Corpus, request: Request = REQUEST, stop_after: int | None = None) -> Finished:

@@ -40,7 +40,7 @@ def _corpus(text: str, tmp_path: Path, config: DataConfig | None = None) -> Corp
 
 
 def _train(corpus: Corpus, folder: Path, request: Request) -> list[Event]:
-    plan = plan_start(request, len(corpus), "cpu")
+    plan = plan_start(request, len(corpus))
     folder.mkdir(exist_ok=True)
     return list(Trainer(Run(folder), corpus, plan, device=CPU).run())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from charrnn.inference.inplace import InPlaceNetwork
 from charrnn.inference.network import Network
 from charrnn.kernels import IMAGINED, explain
 from charrnn.model import CharacterModel
-from charrnn.recipe import REFERENCE_SPEED, choose, completed, operations
+from charrnn.recipe import choose, completed
+from charrnn.speed import REFERENCE, operations
 
 T, B, V, E, H = 9, 3, 11, 5, 6
 WIRINGS: list[dict[str, Any]] = [
@@ -143,8 +145,8 @@ def test_widths_follow_each_other() -> None:
     assert completed({"tie": True, "hidden_size": 7}) == {"tie": True, "hidden_size": 7, "embedding_size": 7}
     assert completed({"tie": True, "embedding_size": 9})["hidden_size"] == 9
     assert completed({"hidden_size": 7}) == {"hidden_size": 7}
-    for device in ("cpu", "cuda"):
-        model = choose(10**6, Budget(steps=5), device, REFERENCE_SPEED, {"tie": True}).model
+    for machine in (REFERENCE, replace(REFERENCE, gpu=IMAGINED)):
+        model = choose(10**6, Budget(steps=5), machine, {"tie": True}).model
         assert model.embedding_size == model.hidden_size > 64
     dense = _config(skip="dense", num_layers=3)
     assert operations(dense, V) == 6 * (4 * H * (3 * H + (E + H) + (E + 2 * H)) + V * (E + 3 * H))

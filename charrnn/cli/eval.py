@@ -168,13 +168,16 @@ def evaluate(
     training, tuning = adapting.find_parts(asked, adapting.Part(corpus, split), loaded, read)
 
     # Only now torch: what can be wrong with the checkpoint and the text has been said at once.
-    from charrnn.device import choose_device, out_of_memory_explained, prepare
+    from charrnn.device import choose_device, out_of_memory_explained, passed_over, prepare
     from charrnn.evaluate.report import ForeignText, report
 
     foreign = ForeignText.of(corpus, loaded, split, unknown)
     sizes: dict[str, Any] = {"window": window, "lanes": lanes}
     sizes["context"] = None if protocol == "streamed" else context or DEFAULT_CONTEXT
     chosen = choose_device(device)
+    not_taken = passed_over(device)
+    if not_taken is not None:
+        say(f"note: {not_taken}")
     prepare(chosen, threads)
     with out_of_memory_explained("fewer --lanes or a smaller --window need less"), closing(WorkDisplay()) as bar:
         if asked.is_plain:

@@ -79,7 +79,9 @@ SAMPLING_THREADS = typer.Option(
     rich_help_panel="Run",
 )
 DEVICE = typer.Option(
-    "--device", help="Where to compute: auto takes an NVIDIA GPU where there is one.", rich_help_panel="Run"
+    "--device",
+    help="Where to compute: auto takes an NVIDIA GPU where there is one that torch has kernels for.",
+    rich_help_panel="Run",
 )
 
 

@@ -16,14 +16,15 @@ from charrnn.cells.registry import has_kernel, is_plain_in_training, keeps_all
 from charrnn.checkpoint import Checkpoint
 from charrnn.config import ModelConfig
 from charrnn.corpus import Corpus
-from charrnn.device import describe_gpu, measured_speed, nominal_speed
+from charrnn.device import describe_gpu, describe_machine, measured_speed
 from charrnn.distributed import World
 from charrnn.kernels import IMAGINED, explain
 from charrnn.memory import training_memory
 from charrnn.plan import Plan
 from charrnn.precision import choose_precision
-from charrnn.recipe import EPOCHS_ON_GPU, expected_characters
+from charrnn.recipe import EPOCHS_ON_GPU
 from charrnn.runs import Run
+from charrnn.speed import Machine, expected_characters
 from charrnn.variants import variants
 
 # What a whole run, with its updates, validations and samples, keeps of the speed of a large matrix product.
@@ -53,11 +54,14 @@ def describe(
         steps = plan.budget.steps
         characters = plan.budget.amount * size if steps is None else steps * training.batch_size * training.bptt
     elif device.type == "cpu":
-        speed = _KEPT[precision] * measured_speed(precision) * world.size
-        characters = expected_characters(model, vocabulary, speed, plan.budget.minutes * 60)
+        machine = Machine(_KEPT[precision] * measured_speed(precision) * world.size)
+        characters = expected_characters(model, vocabulary, machine, plan.budget.minutes * 60)
     elif device.type == "cuda":
-        speed, lanes = nominal_speed(device, precision) * world.size, training.batch_size
-        characters = expected_characters(model, vocabulary, speed, plan.budget.minutes * 60, lanes=lanes)
+        machine = describe_machine(device, precision, processes=world.size)
+        seconds, lanes = plan.budget.minutes * 60, training.batch_size
+        characters = expected_characters(
+            model, vocabulary, machine, seconds, lanes=lanes, accumulate=plan.run.accumulate
+        )
     expected = (
         ""
         if characters is None

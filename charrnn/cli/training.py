@@ -135,13 +135,16 @@ def _run(
     dry_run: bool,
 ) -> int | None:
     from charrnn.cli.outlook import describe
-    from charrnn.device import choose_device, prepare
+    from charrnn.device import choose_device, passed_over, prepare
     from charrnn.distributed import check_parts, local_device, world_from_environment
     from charrnn.precision import choose_precision
     from charrnn.train import Trainer
 
     world = world_from_environment()
     device = local_device(choose_device(device_name, is_needed=not dry_run), world)
+    not_taken = passed_over(device_name)
+    if not_taken is not None:
+        display.show(Notice(not_taken))
     prepare(device, threads)
     choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
     if dry_run:
@@ -202,13 +205,13 @@ def _plan(
     request: Request, run: Run, corpus: Corpus, device: torch.device, world: World, *, fresh: bool
 ) -> tuple[Plan, checkpoints.Checkpoint | None]:
     """What to do in the run's folder."""
-    from charrnn.device import nominal_speed
+    from charrnn.device import describe_machine
     from charrnn.precision import choose_precision
 
     precision = choose_precision(request.training.get("precision", "auto"), device)
-    speed = nominal_speed(device, precision) * world.size
+    machine = describe_machine(device, precision, processes=world.size)
     if fresh:
-        return plan_start(request, len(corpus) - corpus.separate_validation, device.type, speed), None
+        return plan_start(request, len(corpus) - corpus.separate_validation, machine), None
     if run.last.exists():
         resume = checkpoints.load(run.last, with_state=True)
         return plan_resume(request, resume, corpus.sha256), resume
@@ -217,4 +220,4 @@ def _plan(
             f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
             "start over with --fresh, or choose another --out",
         )
-    return plan_start(request, len(corpus) - corpus.separate_validation, device.type, speed), None
+    return plan_start(request, len(corpus) - corpus.separate_validation, machine), None
