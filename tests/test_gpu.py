@@ -454,7 +454,7 @@ def test_a_run_goes_from_a_cpu_to_the_gpu_and_back(corpus: Corpus, tmp_path: Pat
     for steps, device in ((20, torch.device("cpu")), (40, CUDA), (60, torch.device("cpu"))):
         run, asked = Run(folder), replace(request, budget=Budget(steps=steps))
         resume = checkpoints.load(run.last, with_state=True) if run.last.exists() else None
-        plan = plan_resume(asked, resume, corpus.sha256) if resume else plan_start(asked, len(corpus), device.type)
+        plan = plan_resume(asked, resume, corpus.sha256) if resume else plan_start(asked, len(corpus))
         events += list(Trainer(run, corpus, plan, device=device, resume=resume).run())
     told = [event.text for event in events if isinstance(event, Notice) and "resume" in event.text]
     assert [text.partition(",")[0] for text in told] == [
