@@ -122,6 +122,11 @@ class Learner:
         """Of the last step."""
         return self._learning_rate
 
+    @property
+    def report(self) -> Tensor:
+        """(4,): what the last step has to report, until the next one: see `Outcome`. Reading it waits for that step."""
+        return self._report
+
     def connect(self, feed: Feed, tallies: Sequence[Tally]) -> None:
         """Where `step_at` takes its windows from, and the sums that it adds its reports to."""
         self._feed, self._tallies = feed, tallies

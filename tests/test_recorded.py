@@ -72,7 +72,7 @@ class _Training:
     def arrays(self) -> dict[str, bytes]:
         """All that a checkpoint would hold, bit for bit."""
         sums = {f"tally {n}": tally.to_numpy() for n, tally in enumerate(self.tallies)}
-        report = {"report": self.learner._report.numpy()}
+        report = {"report": self.learner.report.numpy()}
         every = {**self.learner.model.numpy_arrays(), **self.learner.state(), **sums, **report}
         return {name: array.tobytes() for name, array in every.items()}
 
@@ -90,7 +90,7 @@ def test_a_recorded_step_is_the_step(settings: dict[str, Any], fake_graphs: Fake
     for _ in range(STEPS):
         recorded.step()
         eager.step()
-        assert torch.equal(recorded.learner._report, eager.learner._report)
+        assert torch.equal(recorded.learner.report, eager.learner.report)
     _assert_same(recorded, eager)
     _assert_changes_what_it_says(recorded.learner, fake_graphs, is_fed=True)
     assert len(fake_graphs.graphs) == recorded.learner._optimizer.phases
@@ -123,7 +123,7 @@ def test_a_step_in_parts_with_a_scaled_loss_is_recorded_too(
         recorded.step(is_fed=is_fed)
         eager.step(is_fed=is_fed)
         _assert_same(recorded, eager)
-        skipped += int(recorded.learner._report[3])
+        skipped += int(recorded.learner.report[3])
     assert 0 < skipped < 3 * STEPS
     _assert_changes_what_it_says(recorded.learner, fake_graphs, is_fed=is_fed)
 

@@ -22,9 +22,10 @@ from torch import nn
 
 from charrnn.batches import Ring
 from charrnn.config import ModelConfig, TrainingConfig
-from charrnn.feed import make_feed
+from charrnn.feed import Feed, make_feed
 from charrnn.learner import Learner
 from charrnn.precision import products
+from charrnn.tally import Tally
 from charrnn.ways import Way
 
 MOMENT = 0.3  # seconds that one round of one loop takes, about
@@ -88,10 +89,15 @@ class _Plain(nn.Module):
         return self.decoder(output), state
 
 
-def _windows(shape: Shape, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Window after window of a random text, letters as unequally frequent as in writing."""
+def _feed(shape: Shape, device: torch.device) -> Feed:
+    """A random text, letters as unequally frequent as in writing."""
     ids = np.random.default_rng(0).zipf(1.6, 200_000) % shape.vocabulary
-    feed = make_feed(Ring(ids.astype(np.uint8), shape.lanes, shape.window), slice(0, shape.lanes), device)
+    return make_feed(Ring(ids.astype(np.uint8), shape.lanes, shape.window), slice(0, shape.lanes), device)
+
+
+def _windows(shape: Shape, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Window after window of it."""
+    feed = _feed(shape, device)
     return (feed.at(number * shape.window) for number in itertools.count())
 
 
@@ -119,8 +125,9 @@ def plain_step(shape: Shape, device: torch.device = CPU, kind: Kind = "fp32") ->
 
 
 class OurStep:
-    """A training step of this house. With AdamW unless told otherwise, since the plain one has Adam: the rule is not
-    what is compared. `way` is the learner's, by default what it takes on the device; `settings` are TrainingConfig's.
+    """A training step of this house, as a run makes it: from the text, with its sums. With AdamW unless told otherwise,
+    since the plain one has Adam: the rule is not what is compared. `way` is the learner's, by default what it takes on
+    the device; `settings` are TrainingConfig's.
     """
 
     def __init__(
@@ -136,12 +143,16 @@ class OurStep:
             batch_size=shape.lanes, bptt=shape.window, precision=precision, **{"optimizer": "adamw", **settings}
         )
         self._learner = Learner(shape.model, training, shape.vocabulary, device, way=way)
-        self._windows = _windows(shape, device)
+        self._learner.connect(_feed(shape, device), [Tally(device), Tally(device)])
+        self._position = 0
+        self._window = shape.window
         self.precision: str = self._learner.precision
         """What auto has come to."""
 
     def __call__(self) -> torch.Tensor:
-        return self._learner.step(*next(self._windows), 1e-3).loss
+        self._learner.step_at(self._position, 1e-3)
+        self._position += self._window
+        return self._learner.report[0]
 
 
 def product(size: int, dtype: torch.dtype, device: torch.device = CPU) -> Step:

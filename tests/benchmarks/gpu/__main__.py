@@ -9,7 +9,8 @@ On a machine that is lent with a copy of this folder and nothing else can be ins
 typer's for one, lie in .whl/; a compiled library that another Python's installation built is found):
 
     ls .whl/*.whl >/dev/null 2>&1 && python3 -m pip install -q --no-index --no-deps --target /tmp/site .whl/*.whl;
-    PYTHONPATH=/tmp/site python3 -m tests.benchmarks.gpu --all --out "$OUT" --corpus corpora/tinyshakespeare.txt
+    PYTHONPATH=/tmp/site python3 -m tests.benchmarks.gpu --all --out /tmp/day --corpus corpora/tinyshakespeare.txt;
+    tar -czf "$OUT/day.tgz" -C /tmp day
 
 --all writes these files within --budget seconds, each as soon as its part is done; each says how the part stands, and
 why if it was not done. A part for which there is not enough time left is skipped; the earlier ones come first.
