@@ -11,6 +11,7 @@ there is no graph: the process that sees it should end, and another one should d
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ class Recorder:
         self._device = device
         self._stream: Any = None
         self._pool: Any = None
+        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
 
     def record(
         self, works: Sequence[Work], changed: Sequence[Tensor], generators: Sequence[torch.Generator] = ()
@@ -55,6 +57,7 @@ class Recorder:
         """
         if self._stream is None:
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        if not self._graphs:  # a pool goes with the last of its graphs, and its handle must not be used again
             self._pool = torch.cuda.graph_pool_handle()
         before = [array.detach().to("cpu", copy=True) for array in changed]
         states = [generator.get_state() for generator in generators]
@@ -84,6 +87,7 @@ class Recorder:
                     raise
         except Exception as error:
             raise RecordingFailed(_told(first or error)) from error
+        self._graphs.add(graph)
         return graph
 
 

@@ -13,6 +13,7 @@ What is not here: kernels, streams that run side by side, and the rules of the d
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,7 +84,7 @@ class Graph(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.generators: list[torch.Generator] = []
-        self.siblings: list[Graph] = []
+        self.siblings: weakref.WeakSet[Graph] = weakref.WeakSet()
         self.is_invalid = False
         self.written: dict[int, Tensor] = {}
         """Storage -> memory that was there before the recording, and is written to."""
@@ -149,8 +150,7 @@ class Graph(TorchDispatchMode):
     def replay(self) -> None:
         """Runs it all again."""
         for other in self.siblings:
-            if other is not self:
-                other.spoil()
+            other.spoil()
         for func, args, kwargs, out in self._calls:
             made = func(*args, **kwargs)
             if out is not None:
@@ -168,7 +168,10 @@ class FakeGraphs:
     """What has been recorded, and how."""
 
     def __init__(self) -> None:
-        self.graphs: list[Graph] = []
+        self.graphs: weakref.WeakSet[Graph] = weakref.WeakSet()
+        """Those that still are."""
+        self.count = 0
+        """How many were made."""
         self.log: list[str] = []
         """warm-ups ("run") and captures ("capture"), in order."""
         self.streams: list[Any] = []
@@ -191,7 +194,23 @@ class FakeGraphs:
 
     def pool_handle(self) -> Any:
         """As torch.cuda.graph_pool_handle."""
-        return object()
+        return Pool()
+
+
+class Pool:
+    """A handle. One whose graphs are all gone must not be used again (an assertion of torch's allocator)."""
+
+    def __init__(self) -> None:
+        self._graphs: weakref.WeakSet[Graph] = weakref.WeakSet()
+        self._was_used = False
+
+    def take(self, graph: Graph) -> list[Graph]:
+        """The other graphs of this pool."""
+        others = list(self._graphs)
+        assert others or not self._was_used, "the pool has gone with its last graph"
+        self._graphs.add(graph)
+        self._was_used = True
+        return others
 
 
 class _Capture:
@@ -204,12 +223,12 @@ class _Capture:
         fakes.streams.append(self._stream)
         fakes.pools.append(self._pool)
         self._outer, fakes.current = fakes.current, self._stream
-        self._graph.siblings = [
-            one for one, pool in zip(fakes.graphs, fakes.pools, strict=False) if pool is self._pool and pool is not None
-        ]
-        for one in self._graph.siblings:
-            one.siblings.append(self._graph)
-        fakes.graphs.append(self._graph)
+        others = [] if self._pool is None else self._pool.take(self._graph)
+        self._graph.siblings.update(others)
+        for one in others:
+            one.siblings.add(self._graph)
+        fakes.count += 1
+        fakes.graphs.add(self._graph)
         self._graph.begin()
         self._graph.__enter__()
 

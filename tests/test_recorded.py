@@ -232,7 +232,7 @@ def test_a_fault_of_the_step_itself_is_no_failed_recording(
     monkeypatch.setattr(optim, "_count", full)
     with pytest.raises(torch.OutOfMemoryError):
         _Training({}, "graph").step()
-    assert not fake_graphs.graphs
+    assert not fake_graphs.count
 
 
 def test_numbers_from_another_generator_are_not_recorded(fake_graphs: FakeGraphs) -> None:
@@ -240,6 +240,21 @@ def test_numbers_from_another_generator_are_not_recorded(fake_graphs: FakeGraphs
     array = torch.zeros(3)
     with pytest.raises(RecordingFailed, match="a generator that the graph does not know"):
         Recorder(CPU).record([array.uniform_], [array])
+
+
+def test_a_pool_is_shared_by_those_that_live(fake_graphs: FakeGraphs) -> None:
+    """And another one begun where none of them does."""
+    recorder, array = Recorder(CPU), torch.zeros(3)
+    first = recorder.record([partial(array.add_, 1.0)], [array])
+    second = recorder.record([partial(array.add_, 2.0)], [array])
+    assert array.tolist() == [0.0] * 3
+    for graph in (*first, *second, *first):
+        graph.replay()
+    assert array.tolist() == [4.0] * 3
+    del first, second, graph
+    third = recorder.record([partial(array.add_, 3.0)], [array])
+    assert len(third) == len(fake_graphs.graphs) == 1
+    assert [pool is fake_graphs.pools[0] for pool in fake_graphs.pools] == [True, True, False]
 
 
 def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +326,8 @@ def test_the_recorded_loop_writes_what_the_step_writes(
         assert all(map(torch.equal, one, other))
     loop = next(iter(ours._loops.values()))
     said = {_storage(one) for one in (loop.logits, loop._place, *(array for layer in loop.state for array in layer))}
-    assert set(fake_graphs.graphs[0].written) == said | {_storage(loop._ids), _storage(loop._likely)}
+    (graph,) = fake_graphs.graphs
+    assert set(graph.written) == said | {_storage(loop._ids), _storage(loop._likely)}
 
 
 def test_few_loops_are_kept_however_many_samples_end(fake_graphs: FakeGraphs, recording: pytest.MonkeyPatch) -> None:
@@ -324,17 +340,17 @@ def test_few_loops_are_kept_however_many_samples_end(fake_graphs: FakeGraphs, re
     wanted = {lane: alone(uniforms[: lane + 1, lane : lane + 1]).ids[:, 0] for lane in (0, 5, 40, 63)}
     written: dict[int, list[int]] = {lane: [] for lane in range(64)}
     lanes = list(range(64))
-    fake_graphs.graphs.clear()
-    fake_graphs.pools.clear()
     ours._loops.clear()
+    fake_graphs.count = 0
+    fake_graphs.pools.clear()
     for t in range(64):
         out = ours.write(logits, state, [SamplingConfig()] * len(lanes), uniforms[t : t + 1, lanes])
         for place, lane in enumerate(lanes):
             written[lane].append(int(out.ids[0, place]))
-        assert len(ours._loops) <= 2
+        assert 1 <= len(ours._loops) == len(fake_graphs.graphs) <= 2
         going = [place for place, lane in enumerate(lanes) if lane > t]
         lanes, logits, state = [lanes[place] for place in going], out.logits[going], ours.take(out.state, going)
-    assert len(fake_graphs.graphs) == 7
+    assert fake_graphs.count == 7
     assert len(set(map(id, fake_graphs.pools))) == 1
     for lane, ids in wanted.items():
         assert written[lane] == ids.tolist()
