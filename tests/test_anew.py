@@ -41,46 +41,41 @@ def _unrecordable(*words: str, given: str | None = None) -> Ended:
     return _run([str(ROOT / "tests" / "unrecordable.py")], *words, given=given)
 
 
-def _plain(*words: str, given: str | None = None) -> Ended:
-    return _run(["-m", "charrnn"], *words, given=given)
+Command = Callable[..., tuple[int, str, str]]
 
 
-def test_a_new_run_goes_on_in_another_process(text_file: Callable[..., Path]) -> None:
-    """It says so in one line, and makes the run that would have been made; a later command goes on from it."""
+def test_a_run_that_goes_on_goes_on_in_another_process(text_file: Callable[..., Path], command: Command) -> None:
+    """It says so in one line, and makes the run that would have been made."""
     words = ["train", str(text_file()), *SMALL, "--steps"]
-    ended = _unrecordable(*words, "12", "--out", "ours")
+    assert command(*words, "12", "--out", "ours")[0] == 0
+    ended = _unrecordable(*words, "20", "--out", "ours")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count(SAID) == 1
-    assert f"{SAID}: a new process goes on without" in ended.stderr
-    assert "exact resume at step 0" in ended.stderr
-    assert _plain(*words, "12", "--out", "theirs").returncode == 0
-    assert_same_run(Path("ours"), Path("theirs"))
-    more = _unrecordable(*words, "20", "--out", "ours")
-    assert more.returncode == 0, more.stderr
-    assert more.stderr.count(SAID) == 1
-    assert "exact resume at step 12" in more.stderr
-    assert _plain(*words, "20", "--out", "theirs").returncode == 0
+    assert ended.stderr.count(f"{SAID}: a new process goes on without") == 1
+    assert "exact resume at step 12" in ended.stderr
+    assert command(*words, "12", "--out", "theirs")[0] == 0
+    assert command(*words, "20", "--out", "theirs")[0] == 0
     assert_same_run(Path("ours"), Path("theirs"))
 
 
-def test_a_text_from_standard_input_is_read_again(text_file: Callable[..., Path]) -> None:
+def test_a_text_from_standard_input_is_read_again(text_file: Callable[..., Path], command: Command) -> None:
     """The pipe it came from is empty, and it was not written anywhere that stays."""
     text = text_file()
     words = [*SMALL, "--steps", "6"]
     ended = _unrecordable("train", "-", *words, "--out", "ours", given=text.read_text("utf-8"))
     assert ended.returncode == 0, ended.stderr
     assert SAID in ended.stderr
-    assert _plain("train", str(text), *words, "--out", "theirs").returncode == 0
+    assert "exact resume at step 0" in ended.stderr
+    assert command("train", str(text), *words, "--out", "theirs")[0] == 0
     ours, theirs = (checkpoints.load(Run(Path(name)).last) for name in ("ours", "theirs"))
     assert ours.corpus["sha256"] == theirs.corpus["sha256"]
     assert_same_run(Path("ours"), Path("theirs"))
     assert not list(Path(os.environ["CHARRNN_CACHE"]).rglob("stdin-*"))
 
 
-def test_a_run_that_is_started_over_is_started_over_once(text_file: Callable[..., Path]) -> None:
+def test_a_run_that_is_started_over_is_started_over_once(text_file: Callable[..., Path], command: Command) -> None:
     """The run before is kept aside until the new one has a validated checkpoint; --quiet says nothing at all."""
     words = ["train", str(text_file()), *SMALL, "--out", "run", "--steps"]
-    assert _plain(*words, "8").returncode == 0
+    assert command(*words, "8")[0] == 0
     before = Run(Path("run")).best.read_bytes()
     fresh = _unrecordable(*words, "3", "--fresh", "--quiet", "--seed", "5", "--validation-fraction", "0.2")
     assert fresh.returncode == 0
@@ -91,14 +86,16 @@ def test_a_run_that_is_started_over_is_started_over_once(text_file: Callable[...
 
 
 @pytest.mark.parametrize("form", [[], ["--count", "3"]], ids=str)
-def test_a_sample_is_written_by_another_process(form: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_is_written_by_another_process(
+    form: list[str], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing has been shown by then, and all of it is shown in the end; both processes take the CPU for the GPU."""
     Path("sitecustomize.py").write_text(
         "import torch, charrnn.device\ncharrnn.device.choose_device = lambda *_, **__: torch.device('cpu')\n"
     )
     save(Path("model.safetensors"), tiny())
     words = ["sample", "-c", "model.safetensors", "--length", "30", "--prime", "a", "--seed", "4", *form, "--device"]
-    expected = _plain(*words, "cpu").stdout
+    expected = command(*words, "cpu")[1]
     assert len(expected) > 30
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     ended = _unrecordable(*words, "cuda")

@@ -28,6 +28,9 @@ from tests.benchmarks.gpu.scale import REHEARSAL, WARM_UPS
 from tests.benchmarks.gpu.time_to_loss import moments
 from tests.benchmarks.steps import CPU, Kind, Shape, alternate, plain_step
 from tests.benchmarks.transformer import Recipe, Transformer, score, train
+from tests.fakegraphs import FakeGraphs, fake_graphs
+
+__all__ = ["fake_graphs"]
 
 TINY = Recipe(
     num_layers=2, num_heads=3, width=12, context=7, batch_size=5, iterations=9, warmup=2, validation_batches=4
@@ -193,21 +196,24 @@ def test_a_chain_is_made_of_products_that_need_each_other() -> None:
     torch.testing.assert_close(there[:, :H].norm(dim=1), before[:, :H].norm(dim=1))
 
 
-def test_a_graph_keeps_what_it_was_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_keeps_what_it_was_made_of(fake_graphs: FakeGraphs) -> None:
     """A graph knows tensors by their address alone: one let go of would be overwritten by the next replay."""
-    replays: list[int] = []
-    monkeypatch.setattr(ceilings, "record", lambda *_: SimpleNamespace(replay=lambda: replays.append(1)))
+    seen = torch.zeros(3)
     tensor = torch.zeros(3)
     alive = weakref.ref(tensor)
 
     def work(tensor: torch.Tensor = tensor) -> None:
-        tensor.add_(1.0)
+        seen.add_(tensor.add_(1.0))
 
-    step: Any = ceilings.recorded(work, [SimpleNamespace(is_cuda=True)])  # type: ignore[list-item]
+    step: Any = ceilings._Recorded(work, [tensor, seen])
     del work, tensor
     gc.collect()
+    assert seen.tolist() == [0.0] * 3
     step()
-    assert replays == [1]
+    step()
+    assert seen.tolist() == [3.0] * 3
+    step._graph = None  # the tape that stands in for it does hold its tensors
+    gc.collect()
     assert alive() is not None
     del step
     gc.collect()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from charrnn.graphs import record
+from charrnn.graphs import Recorder
 from tests.benchmarks.gpu.scale import Scale
 from tests.benchmarks.steps import OurStep, Shape, Step, alternate, product
 from tests.benchmarks.training import Row
@@ -50,7 +50,8 @@ class _Recorded:
     """`work` as a graph. It is kept beside it: a graph knows tensors by their address, and does not hold them."""
 
     def __init__(self, work: Step, changed: list[torch.Tensor]) -> None:
-        self._work, self._graph = work, record(work, changed)
+        self._work = work
+        (self._graph,) = Recorder(changed[0].device).record([work], changed)
 
     def __call__(self) -> None:
         self._graph.replay()
