@@ -18,7 +18,7 @@ import contextlib
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -34,9 +34,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from charrnn import arrays
 from tests.fakeautograd import go_back, gradients_of
-from tests.fakedriver import GPU, Generator, driver, moved_module
+from tests.fakedriver import Generator, driver, moved_module
+from tests.fakekernels import LAYERS, cudnn_rnn, cudnn_rnn_backward, fused_update, is_one_piece
 
-_PROGRAM = Path(arrays.__file__).parent
+_PROGRAM = str(Path(arrays.__file__).parent)
 
 # Their result's size or value is read by the host: each synchronises the stream (aten/src/ATen/native/cuda).
 _WAITS = {
@@ -47,8 +48,6 @@ _COPIES = {"_to_copy", "copy_", "_foreach_copy_", "_copy_from"}
 _PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "_cudnn_rnn", "_cudnn_rnn_backward"}
 _TRAIN = {"_cudnn_rnn": 12, "_cudnn_rnn_backward": 16}  # the place of the argument `train`
 _DRAWS = {"random_", "uniform_", "normal_", "bernoulli_"}
-# cuDNN's number of each kind of layer (torch/backends/cudnn/rnn.py) and its gates.
-_LAYERS = {"rnn_relu": (0, 1), "rnn_tanh": (1, 1), "lstm": (2, 4), "gru": (3, 3)}
 _SCATTERED = "RNN module weights are not part of single contiguous chunk of memory"
 
 
@@ -99,9 +98,9 @@ class FakeGPU:
         """Adds to what is watched; while a graph is recorded it is an error, as with CUDA."""
         frame, lines = sys._getframe(1), []
         while frame is not None:
-            path = Path(frame.f_code.co_filename)
-            if _PROGRAM in path.parents or path.stem.startswith("test_"):
-                lines.append(f"{path.name}:{frame.f_lineno}")
+            path = frame.f_code.co_filename
+            if path.startswith(_PROGRAM) or "/test_" in path:
+                lines.append(f"{path.rpartition('/')[2]}:{frame.f_lineno}")
             frame = frame.f_back  # type: ignore[assignment]
         found = Found(kind, operation, " < ".join(lines[:3]))
         for watch in self._watches:
@@ -140,9 +139,9 @@ class _Operations(TorchDispatchMode):
                 return func.decompose(*args, **kwargs)
         self._look(func, name, leaves, args, kwargs)
         if name.startswith("_fused_"):
-            return _fused(leaves)
+            return fused_update(leaves)
         if name in ("_cudnn_rnn", "_cudnn_rnn_backward"):
-            return _cudnn_rnn(*args) if name == "_cudnn_rnn" else _cudnn_rnn_backward(*args)
+            return cudnn_rnn(*args) if name == "_cudnn_rnn" else cudnn_rnn_backward(*args)
         if name == "_local_scalar_dense":
             with no_dispatch():
                 return torch.zeros((), dtype=args[0].dtype).item()
@@ -192,50 +191,6 @@ def _real_if_on_the_cpu(value: Any) -> Any:
         return torch.zeros(tuple(value.shape), dtype=value.dtype)
 
 
-def _cudnn_rnn(
-    x: Tensor, weights: Sequence[Tensor], stride: int, buffer: Tensor, h: Tensor, c: Tensor | None, mode: int,
-    hidden: int, *rest: Any,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    """aten/src/ATen/native/cudnn/RNN.cpp: its checks, and tensors of the shapes of its results."""
-    gates = dict(_LAYERS.values())[mode]
-    T, B, I = x.shape  # noqa: E741
-    for tensor in (x, h, *([] if c is None else [c]), *weights):
-        if tensor.device != GPU:
-            raise RuntimeError(f"Input and parameter tensors are not at the same device, found {tensor.device}")
-        if tensor.dtype != x.dtype:
-            raise RuntimeError(f"Input and parameter tensors are not the same dtype: {x.dtype} and {tensor.dtype}")
-    for name, tensor in (("hx", h), ("cx", c)):
-        if tensor is not None and not tensor.is_contiguous():
-            raise RuntimeError(f"rnn: {name} is not contiguous")
-        if tensor is not None and tuple(tensor.shape) != (1, B, hidden):
-            raise RuntimeError(f"Expected hidden size (1, {B}, {hidden}), got {tuple(tensor.shape)}")
-    rows = gates * hidden
-    expected = [(rows, I), (rows, hidden), (rows,), (rows,)]
-    if [tuple(weight.shape) for weight in weights] != expected:
-        raise RuntimeError(f"weights of shapes {[tuple(weight.shape) for weight in weights]}, not {expected}")
-    after = x.new_empty(0) if c is None else torch.empty_like(c)
-    return x.new_empty(T, B, hidden), torch.empty_like(h), after, x.new_empty(0, dtype=torch.uint8), buffer
-
-
-def _cudnn_rnn_backward(
-    x: Tensor, weights: Sequence[Tensor], stride: int, buffer: Tensor, h: Tensor, c: Tensor | None, output: Tensor,
-    *rest: Any,
-) -> tuple[Any, ...]:  # fmt: skip
-    """The same file: gradients are made only of what was run in training mode."""
-    is_training, mask = rest[9], rest[-1]
-    if not is_training:
-        raise RuntimeError("cudnn RNN backward can only be called in training mode")
-    of_weights = [torch.empty_like(weight) for weight in weights] if mask[3] else []
-    return torch.empty_like(x), torch.empty_like(h), None if c is None else torch.empty_like(c), of_weights
-
-
-def _fused(leaves: list[Any]) -> None:
-    """FusedSgdKernel.cu and fused_adam_utils.cuh, which change their arguments: all of them lie on the device."""
-    places = {leaf.device for leaf in leaves if isinstance(leaf, Tensor)}
-    if places != {GPU}:
-        raise RuntimeError(f"a fused update needs everything on one device, found {places}")
-
-
 class _Functions(TorchFunctionMode):
     """What is called above autograd and would ask the driver."""
 
@@ -247,7 +202,7 @@ class _Functions(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         is_ours = bool(args) and isinstance(args[0], FakeTensor)
-        if is_ours and name in _LAYERS:
+        if is_ours and name in LAYERS:
             return self._layer(name, *args, **kwargs)
         if func in (Tensor.backward, torch.autograd.grad):
             (root,) = args[0] if isinstance(args[0], tuple) else args[:1]
@@ -293,9 +248,9 @@ class _Functions(TorchFunctionMode):
         if torch.is_autocast_enabled("cuda"):
             x, h, weights = x.half(), h.half(), [weight.half() for weight in weights]
             c = None if c is None else c.half()
-        elif not _is_one_piece(weights):
+        elif not is_one_piece(weights):
             warnings.warn(_SCATTERED, stacklevel=2)
-        mode, _ = _LAYERS[kind]
+        mode, _ = LAYERS[kind]
         with torch.autocast("cuda", enabled=False):
             output, after, memory, *_ = torch._cudnn_rnn(
                 x, list(weights), 4, x.new_empty(0), h, c, mode, h.shape[-1], 0, 1, False, 0.0, train, False, [], None
@@ -303,21 +258,16 @@ class _Functions(TorchFunctionMode):
         return (output, after) if c is None else (output, after, memory)
 
 
-def _is_one_piece(weights: Sequence[Tensor]) -> bool:
-    """RNN.cpp, try_get_weight_buf: whether they lie one behind the other in memory."""
-    place = weights[0].storage_offset()
-    for weight in weights:
-        is_same = weight.untyped_storage()._cdata == weights[0].untyped_storage()._cdata
-        if not is_same or weight.storage_offset() != place or not weight.is_contiguous():
-            return False
-        place += weight.numel()
-    return True
+@functools.cache
+def _mode() -> FakeTensorMode:
+    """The one there is: each reads the source of all that calls it when it is made, which takes a while."""
+    return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 @contextlib.contextmanager
 def fake_gpu() -> Iterator[FakeGPU]:
     """Inside, this computer has a GPU. What is made on it there is of no use outside."""
-    gpu, fake, to = FakeGPU(), FakeTensorMode(allow_non_fake_inputs=True), nn.Module.to
+    gpu, fake, to = FakeGPU(), _mode(), nn.Module.to
 
     def moved(module: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
         device = kwargs.get("device", args[0] if args else None)
@@ -330,9 +280,10 @@ def fake_gpu() -> Iterator[FakeGPU]:
     arrays._order_on_device.cache_clear()
     allowed = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     with contextlib.ExitStack() as stack:
-        replace: Callable[[Any, str, Any], Any] = lambda owner, name, value: stack.enter_context(  # noqa: E731
-            mock.patch.object(owner, name, value)
-        )
+
+        def replace(owner: Any, name: str, value: Any) -> None:
+            stack.enter_context(mock.patch.object(owner, name, value))
+
         for name, value in driver(gpu).items():
             replace(torch.cuda, name, value)
         replace(torch, "Generator", Generator)
