@@ -6,18 +6,18 @@ program: saving, resuming, scoring, sampling, whole commands. `fakecuda.py` says
 This needs a CUDA build of torch, and no GPU; with a CPU build it is skipped. By hand, in an environment of its own
 (with its libraries such a torch is about 5 GB):
 
-    pip install torch --index-url https://download.pytorch.org/whl/cu130
-    pip install -e . pytest hypothesis
-    python -m pytest tests/test_fakecuda.py
+    python3 -m venv cuda && cuda/bin/pip install -e '.[test]' && cuda/bin/python -m pytest tests/test_fakecuda.py
+
+On Linux the wheel of torch that pip takes by default is a CUDA build.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -26,9 +26,11 @@ from torch import Tensor, nn
 from torch._subclasses import fake_tensor
 
 from charrnn import checkpoint as checkpoints
-from charrnn import choices
+from charrnn import choices, optim
 from charrnn.batches import Ring
+from charrnn.cells import orthogonal
 from charrnn.config import ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.errors import RecordingFailed
 from charrnn.evaluate import bpc, dynamic
 from charrnn.evaluate.bpc import score, score_windowed
 from charrnn.evaluate.rule import DEFAULTS
@@ -37,6 +39,7 @@ from charrnn.learner import Learner
 from charrnn.recipe import completed_training
 from charrnn.stepper import TorchStepper
 from charrnn.tally import Tally
+from tests.every_option import OPTIONS
 from tests.fakecuda import FakeGPU, Found, fake_gpu
 from tests.fakedriver import GPU, Generator
 from tests.tiny import tiny
@@ -50,84 +53,19 @@ CELLS = get_args(choices.CellName)
 OPTIMIZERS = get_args(choices.OptimizerName)
 PRECISIONS = ["fp32", "tf32", "fp16"]
 
-# For each field of the model, settings with which it matters to what is done on a GPU.
-MODEL_OPTIONS: dict[str, list[dict[str, Any]]] = {
-    "num_layers": [{"num_layers": 3, "dropout": 0.2}],
-    "dropout": [{"dropout": 0.4}],
-    "tie": [{"tie": True, "embedding_size": 8}],
-    "skip": [{"skip": "residual"}, {"skip": "dense"}, {"skip": "sum", "tie": True, "embedding_size": 8}],
-    "variational_dropout": [{"variational_dropout": 0.3}],
-    "input_dropout": [{"input_dropout": 0.3}],
-    "output_dropout": [{"output_dropout": 0.3}],
-    "weight_drop": [{"weight_drop": 0.4}, {"weight_drop": 0.4, "cell": "gru"}, {"weight_drop": 0.4, "cell": "rnn"}],
-    "embedding_dropout": [{"embedding_dropout": 0.2}],
-    "activation": [{"cell": "rnn", "activation": "relu"}, {"cell": "rnn", "activation": "modrelu"}],
-    "forget_gate": [{"forget_gate": False}, {"forget_gate": False, "peephole": True}],
-    "peephole": [{"peephole": True}],
-    "coupled": [{"coupled": "tied"}, {"coupled": "min", "peephole": True}],
-    "orthogonal": [
-        {"orthogonal": True},
-        {"orthogonal": True, "cell": "gru"},
-        {"orthogonal": True, "cell": "rnn", "activation": "modrelu"},
-    ],
-    "layer_norm": [{"layer_norm": True, "cell": cell} for cell in ("lstm", "gru", "rnn")],
-    "batch_norm": [{"batch_norm": True, "cell": cell} for cell in ("lstm", "gru", "rnn")],
-    "zoneout": [{"zoneout": 0.2, "cell": cell} for cell in ("gru", "urnn")],
-    "zoneout_cell": [{"zoneout": 0.1, "zoneout_cell": 0.3}],
-    "recurrent_dropout": [{"recurrent_dropout": 0.3, "cell": cell} for cell in ("lstm", "gru")],
-    "multiplicative": [{"multiplicative": True}],
-    "mogrifier": [{"mogrifier": 3}, {"mogrifier": 2, "cell": "gru"}],
-    "mogrifier_rank": [{"mogrifier": 2, "mogrifier_rank": 2}],
-}
-_DRAWN = "it is in the numbers that the CPU draws before the model is moved"
-_SIZE = "a size that every case has"
-MODEL_EXEMPT = {
-    "cell": "a parameter of a test of its own",
-    "hidden_size": _SIZE,
-    "embedding_size": _SIZE,
-    **dict.fromkeys(("forget_bias", "init", "init_gain", "chrono_range", "gate_bias", "spectral_radius"), _DRAWN),
-}
-
-# The same of training; `model` stands for settings of the model that go with it, `accumulate` for the run's.
-TRAINING_OPTIONS: dict[str, list[dict[str, Any]]] = {
-    "random_bptt": [{"random_bptt": True}],
-    "state_reset": [{"state_reset": 0.0}],
-    "cautious": [{"cautious": False, "optimizer": "adamw"}, {"cautious": False}],
-    "momentum": [{"momentum": 0.0, "optimizer": "sgd"}],
-    "weight_decay": [{"weight_decay": 0.0, "optimizer": "schedule-free"}],
-    "clip_norm": [{"clip_norm": 0.0}],
-    "clip_loss": [{"clip_loss": "sum"}],
-    "average": [{"average": 0.0}],
-    "average_after": [{"average_after": 2, "average": 0.0}],
-    "average_from": [{"average_from": 0.5, "average": 0.0, "model": {"batch_norm": True}}],
-    "activation_penalty": [{"activation_penalty": 2.0, "model": {"variational_dropout": 0.3}}],
-    "temporal_penalty": [{"temporal_penalty": 1.0}],
-    "orthogonal_penalty": [{"orthogonal_penalty": 0.01}],
-    "l2": [{"l2": 0.01, "optimizer": "schedule-free"}],
-    "freeze": [
-        {"freeze": freeze, "model": {"batch_norm": batch_norm}}
-        for freeze in ("recurrent", "echo")
-        for batch_norm in (False, True)
-    ],
-    "jacobian_penalty": [
-        {"jacobian_penalty": 0.5, "model": {"cell": "rnn", **more}}
-        for more in ({}, {"activation": "relu"}, {"weight_drop": 0.4})
-    ],
-}
-_NUMBER = "a number of the host that no operation depends on"
-TRAINING_EXEMPT = {
-    **dict.fromkeys(("optimizer", "precision"), "a parameter of a test of its own"),
-    **dict.fromkeys(("batch_size", "bptt"), _SIZE),
-    **dict.fromkeys(("learning_rate", "warmup", "decay", "final_learning_rate"), _NUMBER),
-    **dict.fromkeys(("muon_ratio", "beta1", "beta2", "seed"), _NUMBER),
-}
 PARTS = [
     {"accumulate": 2},
     {"accumulate": 2, "temporal_penalty": 1.0, "model": {"variational_dropout": 0.3, "weight_drop": 0.4}},
     {"accumulate": 2, "model": {"cell": "gru", "zoneout": 0.2}},
 ]
-CASES = [(option, case) for option, cases in MODEL_OPTIONS.items() for case in cases]
-TRAINED = [(option, case) for option, cases in TRAINING_OPTIONS.items() for case in cases]
+ELSEWHERE: list[dict[str, Any]] = [
+    {"num_layers": 3, "dropout": 0.2},
+    {"cell": "gru", "weight_drop": 0.4},
+    {"cell": "urnn", "zoneout": 0.2},
+    {"optimizer": "sgd", "momentum": 0.0},
+    {"optimizer": "schedule-free", "weight_decay": 0.0},
+]
+"""Beside those of `every_option`."""
 
 
 @pytest.fixture
@@ -139,7 +77,7 @@ def gpu() -> Iterator[FakeGPU]:
 
 def _configured(model: dict[str, Any] | None = None, **training: Any) -> tuple[ModelConfig, TrainingConfig]:
     asked = completed_training({"batch_size": B, "bptt": T, "seed": 2, "precision": "fp16", **training})
-    small = {"num_layers": 2, "hidden_size": 8, "embedding_size": 5, **(model or {})}
+    small = {"num_layers": 2, "hidden_size": 10, "embedding_size": 7, **(model or {})}
     return ModelConfig(**small), TrainingConfig(**asked)
 
 
@@ -195,23 +133,30 @@ def test_a_step_stays_on_the_device(gpu: FakeGPU, cell: str, optimizer: str, pre
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize(("option", "case"), CASES, ids=str)
-def test_no_option_of_the_model_takes_a_step_off_the_device(
-    gpu: FakeGPU, option: str, case: dict[str, Any], precision: str
-) -> None:
+@pytest.mark.parametrize("settings", [*OPTIONS, *ELSEWHERE], ids=str)
+def test_no_option_takes_a_step_off_the_device(gpu: FakeGPU, settings: dict[str, Any], precision: str) -> None:
     """Under autocast in both of muon's kinds of step, in fp32 in the one that finds directions."""
-    _assert_steps(gpu, _learner(case, precision=precision), lengths=(T, T) if precision == "fp16" else (T,))
-
-
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize(("option", "case"), [*TRAINED, *(("accumulate", case) for case in PARTS)], ids=str)
-def test_no_option_of_training_takes_a_step_off_the_device(
-    gpu: FakeGPU, option: str, case: dict[str, Any], precision: str
-) -> None:
-    """Windows of other lengths where these are drawn, and a window of one character."""
     _assert_steps(
-        gpu, _learner(**case, precision=precision), lengths=(T, T + 2, 1) if option == "random_bptt" else (T,)
+        gpu, _learner(**_sorted(settings), precision=precision), lengths=(T, T) if precision == "fp16" else (T,)
     )
+
+
+@pytest.mark.parametrize("case", PARTS, ids=str)
+def test_a_step_in_parts_stays_on_the_device(gpu: FakeGPU, case: dict[str, Any]) -> None:
+    """Each part of the lanes by itself."""
+    _assert_steps(gpu, _learner(**case))
+
+
+def test_windows_of_any_length_stay_on_the_device(gpu: FakeGPU) -> None:
+    """As --random-bptt draws them, and one of a single character."""
+    _assert_steps(gpu, _learner(random_bptt=True), lengths=(T, T + 2, 1))
+
+
+def _sorted(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of the model under one name."""
+    own = ModelConfig.__dataclass_fields__
+    model = {name: value for name, value in settings.items() if name in own}
+    return {"model": model, **{name: value for name, value in settings.items() if name not in own}}
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -230,7 +175,7 @@ def test_the_hosts_way_mixes_no_devices(gpu: FakeGPU, cell: str) -> None:
     {"model": {"orthogonal": True, "batch_norm": True}, "average": 0.1},
 ], ids=str)  # fmt: skip
 def test_steps_are_recorded(gpu: FakeGPU, settings: dict[str, Any]) -> None:
-    """In `graphs.record` itself, where CUDA's rules hold: waits, copies and unregistered generators are errors."""
+    """By the recorder itself, where CUDA's rules hold: waits, copies and unregistered generators are errors."""
     learner = _learner(way=None, **settings)
     assert learner.way == "graph"
     for _ in range(3):
@@ -238,9 +183,23 @@ def test_steps_are_recorded(gpu: FakeGPU, settings: dict[str, Any]) -> None:
     assert gpu.graphs >= (1 if settings.get("optimizer") else 2)  # muon has two kinds of step
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="learner.py goes back outside of `products`: tf32 is off there"
-)
+@pytest.mark.parametrize("kind", [ResidentFeed, PinnedFeed])
+@pytest.mark.parametrize("way", ["graph", "device"])
+def test_steps_take_their_windows_from_the_text(gpu: FakeGPU, kind: Any, way: str) -> None:
+    """Windows and sums too are recorded where the text lies on the device; nothing waits beside the graph, and only
+    windows from pinned memory are copied."""
+    learner, tally = _learner(way=way), Tally(GPU)
+    learner.connect(kind(Ring(np.zeros(100, np.uint8), B, T), slice(0, B), GPU), [tally])
+    for _ in range(2):  # recordings keep a copy of the state on the host
+        learner.step_at(0, 0.01)
+    with gpu.watched() as found:
+        learner.step_at(T, 0.01)
+        learner.step_at(2 * T, 0.01, T)
+        learner.average(0.1)
+    assert {each.kind for each in found} <= ({"copies"} if kind is PinnedFeed else set())
+    assert tally.steps == 4
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_tf32_is_allowed_on_the_way_back_too(gpu: FakeGPU, cell: str) -> None:
     """In every product of the model, forward and backward; not in the update of the weights, here without products."""
@@ -260,25 +219,6 @@ def test_tf32_is_not_allowed_where_it_was_not_asked_for(gpu: FakeGPU, precision:
         learner.step(*_ids(), 0.01)
     assert {product.is_backward for product in gpu.products} == {False, True}
     assert not any(product.is_tf32 for product in gpu.products)
-
-
-@pytest.mark.parametrize(
-    ("configuration", "options", "exempt"),
-    [(ModelConfig, MODEL_OPTIONS, MODEL_EXEMPT), (TrainingConfig, TRAINING_OPTIONS, TRAINING_EXEMPT)],
-)
-def test_no_option_is_forgotten(configuration: Any, options: dict[str, Any], exempt: dict[str, str]) -> None:
-    """Each field is taken through a step or has a reason not to be; each word of a choice is taken."""
-    assert not set(options) & set(exempt)
-    assert {field.name for field in fields(configuration)} == {*options, *exempt}
-    defaults = {field.name: field.default for field in fields(configuration)}
-    hints = get_type_hints(configuration)
-    for name, cases in options.items():
-        taken = {
-            case[name] if name in case else case["model"][name] for case in cases if name in case or "model" in case
-        }
-        assert taken - {defaults[name]}, name
-        if words := get_args(hints[name]):
-            assert set(words) <= taken | {defaults[name]} or type(None) in words, name
 
 
 # The rest of the program
@@ -312,11 +252,6 @@ def test_a_learner_is_saved_and_loaded(gpu: FakeGPU, settings: dict[str, Any]) -
     assert shapes[0] == shapes[1]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(KeyError, RuntimeError),
-    reason="learner.py, load: a CPU's run has no loss_scale, and its generator's state is larger",
-)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_run_of_a_cpu_goes_on_on_a_gpu(gpu: FakeGPU, precision: str) -> None:
     """What a learner of the CPU saves is loaded, and the next step stays on the device."""
@@ -327,9 +262,6 @@ def test_a_run_of_a_cpu_goes_on_on_a_gpu(gpu: FakeGPU, precision: str) -> None:
     _assert_steps(gpu, after)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=RuntimeError, reason="learner.py, load: the state of a GPU's generator is none of a CPU's"
-)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_run_of_a_gpu_goes_on_on_a_cpu(gpu: FakeGPU, precision: str) -> None:
     """The other way round."""
@@ -366,11 +298,6 @@ def test_scoring_mixes_no_devices(gpu: FakeGPU, model: dict[str, Any], monkeypat
     assert not any(product.is_backward for product in gpu.products)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="bpc.py scores in whichever mode the model is, and a learner's is in training mode",
-)
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_scoring_runs_layers_in_evaluation_mode(gpu: FakeGPU, cell: str) -> None:
     """cuDNN keeps nothing for a way back; afterwards training goes on."""
@@ -451,6 +378,37 @@ def test_the_loop_of_a_sample_is_recorded(gpu: FakeGPU, cell: str) -> None:
             assert {array.device for layer in written.state for array in layer} == {GPU}
     assert gpu.graphs >= 3
     assert _mixed(found) == []
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_text_is_scored_with_one_answer_that_is_waited_for(gpu: FakeGPU, cell: str) -> None:
+    """In one lane and in several, from a state and logits on."""
+    stepper = TorchStepper(tiny(cell=cell), GPU)
+    first = stepper.score([1, 2, 3], stepper.zero_state(1))
+    with gpu.watched() as found:
+        second = stepper.score([4, 5, 6, 7], first.state, first.logits)
+    assert _mixed(found) == []
+    assert (
+        len([each for each in found if each.kind == "waits"]) <= 4
+    )  # ids and logits there, likelihoods and logits back
+    assert second.log_probabilities.shape == (4,)
+    lanes = stepper.score(np.ones((3, 2), int), stepper.zero_state(2))
+    assert (lanes.log_probabilities.shape, lanes.logits.shape) == ((3, 2), first.logits.repeat(2, 0).shape)
+
+
+def test_a_recording_that_waits_fails_and_says_so(gpu: FakeGPU, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU."""
+    monkeypatch.setattr(optim, "_count", lambda steps, share: [step.add_(float(share)) for step in steps])
+    with pytest.raises(RecordingFailed, match="stream is capturing"):
+        _learner(way=None).step(*_ids(), 0.01)
+
+
+def test_orthogonal_matrices_are_made_in_float32(gpu: FakeGPU, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most GPUs take 32 to 64 times as long for float64."""
+    seen, on_device = set(), orthogonal.exponential_on_device
+    monkeypatch.setattr(orthogonal, "exponential_on_device", lambda x: seen.add((x.dtype, x.device)) or on_device(x))
+    _learner({"orthogonal": True}).step(*_ids(), 0.01)
+    assert seen == {(torch.float32, GPU)}
 
 
 @pytest.mark.parametrize("words", [
