@@ -44,9 +44,15 @@ from tests.fakecuda import FakeGPU, Found, fake_gpu
 from tests.fakedriver import GPU, Generator
 from tests.tiny import tiny
 
-pytestmark = pytest.mark.skipif(
-    torch.version.cuda is None, reason="torch is a CPU build: how to run this by hand stands at the top of the file"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        torch.version.cuda is None, reason="torch is a CPU build: how to run this by hand stands at the top of the file"
+    ),
+    pytest.mark.skipif(
+        tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11),
+        reason="fake tensors of older versions of torch look for a driver; this was written with 2.11",
+    ),
+]
 
 T, B, V = 2, 6, 11
 CELLS = get_args(choices.CellName)

@@ -47,7 +47,7 @@ from charrnn.train import Trainer
 from charrnn.ways import Way
 from tests.every_option import OPTIONS, configured
 from tests.runs_compared import assert_same_run
-from tests.ten_steps import CELLS, OPTIMIZERS, assert_ten_steps_agree
+from tests.ten_steps import CELLS, OPTIMIZERS, assert_ten_steps_agree, make_learner
 from tests.tiny import tiny
 from tests.waits import nothing_waits
 
@@ -98,9 +98,7 @@ def _assert_equal(one: Learner, other: Learner) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_ten_steps_on_the_gpu_are_ten_steps_on_the_cpu(cell: str, optimizer: str) -> None:
     """Losses agree to 1e-4 and weights to 1e-3 after ten updates from the same seed, in fp32 without resets."""
-    devices_here = (torch.device("cpu"), CUDA)
-    learners = [_learner(cell, device, optimizer=optimizer, state_reset=0.0) for device in devices_here]
-    assert_ten_steps_agree(learners, _windows(10), optimizer)
+    assert_ten_steps_agree([make_learner(cell, optimizer, device) for device in (torch.device("cpu"), CUDA)], optimizer)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
