@@ -51,8 +51,8 @@ def load(
     `clamp` holds units at values, as {"L2.c318": 1.0}: see `neurons.clamping`.
 
     `weights` int8 is about three times faster for wide models and costs about a thousandth of a bit per character.
-    `threads` is chosen by size where it is None. Raises CheckpointError, or UsageError for what this machine lacks. On a
-    GPU the first text may raise RecordingFailed; a new process with CHARRNN_GRAPHS=0 in its environment writes it.
+    `threads` is chosen by size where it is None. Raises CheckpointError, or UsageError for what this machine lacks. The
+    first text on a GPU may raise RecordingFailed; a new process with CHARRNN_GRAPHS=0 in its environment writes it.
     """
     loaded = checkpoints.load(find_checkpoint(None if path is None else Path(path)))
     if clamp:
