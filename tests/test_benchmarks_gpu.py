@@ -312,9 +312,10 @@ def test_a_deadline_that_has_passed_starts_nothing(tmp_path: Path) -> None:
 def test_a_day_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Three parts as the command runs them, one of them left out; the tests are those of a small file."""
     (tmp_path / "test_one.py").write_text("import pytest\n@pytest.mark.gpu\ndef test_one(): pytest.skip('no GPU')\n")
-    out, tests = tmp_path / "out", str(tmp_path / "test_one.py")
-    gpu.main(["--all", "--rehearse", "--out", str(out), "--tests", tests, "environment", "tests", "sampling", "papers"])
+    out, tests = Path("checkpoints/gpu"), str(tmp_path / "test_one.py")
+    gpu.main(["--all", "--rehearse", "--tests", tests, "environment", "tests", "sampling", "papers"])
     said = capsys.readouterr().out
+    assert f"files: {out.absolute()}" in said
     assert "papers: skipped: it was not asked for" in said
     names = {"environment", "tests", "sampling", "papers", "parts"}
     files = {name: json.loads((out / f"{name}.json").read_text("utf-8")) for name in names}
@@ -330,7 +331,6 @@ def test_a_day_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--all", "give --out FOLDER"),
         ("--all --out x speed", "speed is none of environment"),
         ("tests", "none of speed"),
     ],

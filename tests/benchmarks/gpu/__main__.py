@@ -1,6 +1,6 @@
 """One NVIDIA GPU: everything that is to be known on a day with one, or single figures of training.
 
-    python -m tests.benchmarks.gpu --all --out FOLDER [--corpus FILE] [--papers MINUTES --corpora FOLDER] [PART ...]
+    python -m tests.benchmarks.gpu --all [--out FOLDER] [--corpus FILE] [--papers MINUTES --corpora FOLDER] [PART ...]
     python -m tests.benchmarks.gpu [PART ...] [--corpus FILE] [--out FILE] [--json]
     python -m tests.benchmarks.gpu ... --rehearse       on a CPU, with tiny shapes: the figures mean nothing, only that
                                                         the code runs; with --all it reads small texts of its own
@@ -12,8 +12,9 @@ typer's for one, lie in .whl/; a compiled library that another Python's installa
     PYTHONPATH=/tmp/site python3 -m tests.benchmarks.gpu --all --out /tmp/day --corpus corpora/tinyshakespeare.txt;
     tar -czf "$OUT/day.tgz" -C /tmp day
 
---all writes these files within --budget seconds, each as soon as its part is done; each says how the part stands, and
-why if it was not done. A part for which there is not enough time left is skipped; the earlier ones come first.
+--all writes these files within --budget seconds, to checkpoints/gpu unless told otherwise, each as soon as its part is
+done; each says how the part stands, and why if it was not done. A part for which there is not enough time left is
+skipped; the earlier ones come first.
 
 environment.json  what is measured with: the GPU, the processor, libraries, our compiled code, the commit
 tests.json        the tests that need a GPU, a process for each test function; what they print is in tests.log
@@ -84,6 +85,7 @@ from tests.benchmarks.training import Row, cpu_name
 PARTS = ("speed", "time", "floors", "kernels", "sizes")
 SECONDS = {"speed": 35, "time": 85, "floors": 15, "kernels": 12, "sizes": 8}  # a piece, at most, by guess
 BUDGET = 450.0
+DAY = Path("checkpoints/gpu")
 
 
 def pieces(part: str, scale: Scale, corpus: Path | None, deadline: float) -> list[Piece]:
@@ -105,7 +107,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     known = [part.name for part in day.PARTS]
     add("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; with --all: {', '.join(known)} (default: all)")
     add("--all", action="store_true", help="everything, the tests too, as files in a folder")
-    add("--out", type=Path, metavar="FILE", help="also write each row here at once; with --all the folder of the files")
+    add("--out", type=Path, metavar="FILE", help=f"also write each row here at once; with --all a folder ({DAY})")
     add("--json", action="store_true", help="print one JSON object instead of tables")
     add("--corpus", type=Path, metavar="FILE", help="time, quality: tiny Shakespeare")
     add("--budget", type=float, help=f"seconds for everything (default: {BUDGET:.0f}; with --all {day.BUDGET:.0f})")
@@ -120,7 +122,7 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
         if part not in (known if options.all else PARTS):
             parser.error(f"{part} is none of {', '.join(known if options.all else PARTS)}")
     if options.all and options.out is None:
-        parser.error("--all writes files: give --out FOLDER")
+        options.out = DAY
     return options
 
 

@@ -271,5 +271,5 @@ def run(given: Given, names: Sequence[str], budget: float) -> bool:
         is_good = day.run()
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(*day.told(), sep="\n", flush=True)
+    print(*day.told(), f"files: {given.folder}", sep="\n", flush=True)
     return is_good
