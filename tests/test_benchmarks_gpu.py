@@ -325,6 +325,13 @@ def test_a_day_is_rehearsed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert files["tests"]["skipped"] == [{"test": "test_one", "outcome": "skipped", "why": "no GPU"}]
     assert len(files["sampling"]["rows"]) == 6
     assert files["environment"]["torch"]
+    assert files["sampling"]["day"] == {
+        "environment": "done",
+        "tests": "done",
+        "sampling": "done",
+        "papers": "not begun",
+    }
+    assert files["sampling"]["tests"]["skipped"] == 1
     assert (out / "tests.log").exists()
 
 

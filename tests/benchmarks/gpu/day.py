@@ -228,6 +228,9 @@ class Day:
             found = {"goals": judged({**self._found.get("training", {}), **found}), **found}
             self._found[part.name] = found
         head = {"part": part.name, "rehearsal": self._given.is_rehearsal, **state}
+        # A file may come to somebody without the others.
+        head["day"] = {name: row["state"] for name, row in self._states.items()}
+        head["tests"] = self._found.get("tests", {}).get("counts", "not run yet")
         self._write(f"{part.name}.json", {**head, **found})
         self._write(
             "parts.json", {"budget": self._budget, "rehearsal": self._given.is_rehearsal, "parts": self._states}
