@@ -48,6 +48,7 @@ pytestmark = [
     pytest.mark.skipif(
         torch.version.cuda is None, reason="torch is a CPU build: how to run this by hand stands at the top of the file"
     ),
+    pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and the tests marked gpu run on it"),
     pytest.mark.skipif(
         tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11),
         reason="fake tensors of older versions of torch look for a driver; this was written with 2.11",
