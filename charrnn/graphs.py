@@ -75,16 +75,20 @@ class Recorder:
 
     def _recorded(self, work: Work, generators: Sequence[torch.Generator]) -> torch.cuda.CUDAGraph:
         graph, first = torch.cuda.CUDAGraph(), None
+        infers = torch.is_inference_mode_enabled()
         try:
-            for generator in generators:
-                graph.register_generator_state(generator)
-            # A recording that fails leaves its stream the current one; the outer context does not.
-            with torch.cuda.stream(self._stream), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-                try:
-                    work()
-                except Exception as error:
-                    first = error  # the end of the recording will only say that something went wrong
-                    raise
+            # What torch makes here for its generators must not be inference tensors: the next graph writes to it too.
+            with torch.inference_mode(False):
+                for generator in generators:
+                    graph.register_generator_state(generator)
+                # A recording that fails leaves its stream the current one; the outer context does not.
+                with torch.cuda.stream(self._stream), torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                    try:
+                        with torch.inference_mode(infers):
+                            work()
+                    except Exception as error:
+                        first = error  # the end of the recording will only say that something went wrong
+                        raise
         except Exception as error:
             raise RecordingFailed(_told(first or error)) from error
         self._graphs.add(graph)

@@ -21,7 +21,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -126,6 +126,7 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
         raise TextError(f"there is no file or folder {argument or repr(argument)}", _remedy(FileNotFoundError()))
     if not os.path.isdir(path):
         if _is_pipe(path):
+            _gone.append(argument)
             with Source(path, argument).open() as stream:
                 return [_spool(stream, argument)], []
         return [Source(path, argument)], []
@@ -196,9 +197,14 @@ def _spool_standard_input() -> Source:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("there is nothing on standard input", "pipe a text into the command, or name a file")
     source = _spool(sys.stdin.buffer, "stdin")
-    with suppress(OSError, ValueError):
-        if sys.platform != "win32" and sys.stdin.fileno() == 0:
-            _stand_in_for_standard_input(source.path)
+    try:
+        is_ours = sys.platform != "win32" and sys.stdin.fileno() == 0
+    except (OSError, ValueError):
+        is_ours = False
+    if is_ours:
+        _stand_in_for_standard_input(source.path)
+    else:
+        _gone.append("standard input")
     return source
 
 
@@ -208,10 +214,24 @@ def _stand_in_for_standard_input(path: Path) -> None:
     So the text is still there for another process that takes the place of this one, and gone with the last of them,
     though the file's name is removed sooner.
     """
+    global _has_stand_in
     file = os.open(path, os.O_RDONLY)
     os.dup2(file, 0)
     os.close(file)
     os.lseek(0, 0, os.SEEK_END)
+    _has_stand_in = True
+
+
+_has_stand_in = False
+_gone: list[str] = []
+
+
+def set_back() -> list[str]:
+    """Makes what this process has read ready to be read by another one that takes its place; gives the names of what
+    cannot be read again."""
+    if _has_stand_in:
+        os.lseek(0, 0, os.SEEK_SET)
+    return list(_gone)
 
 
 def _spool(stream: IO[bytes], name: str) -> Source:

@@ -219,6 +219,8 @@ class _Capture:
 
     def __enter__(self) -> None:
         fakes = self._fakes
+        # Generators would get tensors that the next graph may not write to outside of it (pytorch issue 166792).
+        assert not torch.is_inference_mode_enabled(), "a capture begins in inference mode"
         fakes.log.append("capture")
         fakes.streams.append(self._stream)
         fakes.pools.append(self._pool)

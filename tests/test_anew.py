@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 
 from charrnn import checkpoint as checkpoints
+from charrnn import sources
 from charrnn.checkpoint import save
-from charrnn.cli import anew
+from charrnn.cli import anew, training
 from charrnn.errors import RecordingFailed
+from charrnn.plan import Request
 from charrnn.runs import Run
 from tests.runs_compared import assert_same_run
 from tests.tiny import tiny
@@ -85,41 +88,55 @@ def test_a_run_that_is_started_over_is_started_over_once(text_file: Callable[...
     assert not aside.exists() or aside.read_bytes() == before
 
 
-@pytest.mark.parametrize("form", [[], ["--count", "3"]], ids=str)
+@pytest.mark.parametrize("form", [["--count", "3", "--prime", "a"], ["--prime-file=-"]], ids=str)
 def test_a_sample_is_written_by_another_process(
     form: list[str], command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing has been shown by then, and all of it is shown in the end; both processes take the CPU for the GPU."""
+    """Nothing has been shown by then, and all of it is shown in the end, a prime from a pipe too; both processes take
+    the CPU for the GPU."""
     Path("sitecustomize.py").write_text(
         "import torch, charrnn.device\ncharrnn.device.choose_device = lambda *_, **__: torch.device('cpu')\n"
     )
+    Path("prime.txt").write_text("a")
     save(Path("model.safetensors"), tiny())
-    words = ["sample", "-c", "model.safetensors", "--length", "30", "--prime", "a", "--seed", "4", *form, "--device"]
-    expected = command(*words, "cpu")[1]
+    words = ["sample", "-c", "model.safetensors", "--length", "30", "--seed", "4", "--device"]
+    expected = command(*words, "cpu", *(word.replace("=-", "=prime.txt") for word in form))[1]
     assert len(expected) > 30
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
-    ended = _unrecordable(*words, "cuda")
+    ended = _unrecordable(*words, "cuda", *form, given="a")
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count(SAID) == 1
     assert ended.stdout == expected
 
 
-def test_what_cannot_be_read_again_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the switch that would have helped, so that the command can be given again."""
-    receiving, sending = os.pipe()
-    kept = os.dup(0)
-    try:
-        os.dup2(receiving, 0)
-        monkeypatch.setattr(sys, "argv", ["charrnn", "sample", "--prime-file", "-"])
-        with pytest.raises(RecordingFailed, match=r"cannot be recorded .*\(why\)") as caught:
-            anew.without_graphs(RecordingFailed("why"))
-    finally:
-        os.dup2(kept, 0)
-        for file in (receiving, sending, kept):
-            os.close(file)
-    assert caught.value.exit_status == 1
-    assert caught.value.hint is not None
-    assert "CHARRNN_GRAPHS=0" in caught.value.hint
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_that_is_empty_now_is_an_error(text_file: Callable[..., Path]) -> None:
+    """With the switch that would have helped, so that the command can be given again; nobody waits for the pipe."""
+    os.mkfifo("pipe")
+    writer = subprocess.Popen(["sh", "-c", f"cat {text_file()} > pipe"])
+    ended = _unrecordable("train", "pipe", *SMALL, "--steps", "3", "--out", "run")
+    assert writer.wait() == 0
+    assert ended.returncode == 1
+    assert SAID in ended.stderr
+    assert "a new process" not in ended.stderr
+    assert "CHARRNN_GRAPHS=0" in ended.stderr
+    assert checkpoints.load(Run(Path("run")).last).progress["step"] == 0
+
+
+def test_a_signal_that_came_meanwhile_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run has been saved, and has promised to stop."""
+
+    def run(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RecordingFailed("why")
+
+    monkeypatch.setattr(training, "_read", lambda *_, **__: (None, None, None))
+    monkeypatch.setattr(training, "_run", run)
+    monkeypatch.setattr(training, "without_graphs", lambda *_, **__: pytest.fail("it went on"))
+    ended = training.carry_out(
+        Request(), ["a.txt"], None, None, None, "cpu", None, fresh=False, quiet=True, dry_run=False
+    )
+    assert ended == signal.SIGTERM
 
 
 def test_on_windows_this_process_waits_for_the_other(
@@ -129,14 +146,15 @@ def test_on_windows_this_process_waits_for_the_other(
     started: list[Any] = []
 
     def run(words: list[str], **options: Any) -> Any:
-        started.append((words, options["env"]["CHARRNN_GRAPHS"]))
+        started.append((words, options["env"]["CHARRNN_GRAPHS"], options["env"]["CHARRNN_GOES_ON"]))
         return subprocess.CompletedProcess(words, 143)
 
+    monkeypatch.setattr(sources, "_gone", [])
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(sys, "argv", ["charrnn", "train", "a.txt", "--fresh", "--steps", "3"])
     with pytest.raises(SystemExit) as leaving:
         anew.without_graphs(RecordingFailed("why"))
     assert leaving.value.code == 143
-    assert started == [([sys.executable, "-P", "-m", "charrnn", "train", "a.txt", "--steps", "3"], "0")]
+    assert started == [([sys.executable, "-P", "-m", "charrnn", "train", "a.txt", "--fresh", "--steps", "3"], "0", "1")]
     assert capsys.readouterr().err.count("(why): a new process goes on without") == 1

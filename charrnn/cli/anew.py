@@ -15,24 +15,25 @@ from typing import NoReturn
 import charrnn
 from charrnn.display.safe import say
 from charrnn.errors import RecordingFailed
+from charrnn.sources import set_back
 
-_NOT_TWICE = "--fresh"
-"""An option that this process has carried out already."""
+_ANEW = "CHARRNN_GOES_ON"
+"""In the environment of the other process, which has nothing to set aside that this one has begun."""
 
 
 def without_graphs(failed: RecordingFailed, *, quiet: bool = False) -> NoReturn:
     """Ends this process and begins the same command in another one, where nothing is recorded.
 
-    Raises `failed` where the command has read something from standard input that is not there any more.
+    Raises `failed` where the command has read a pipe, which is empty now. Standard input is none such: see `sources`.
     """
-    if "-" in sys.argv[1:] and not _rewinds_standard_input():
+    if set_back():
         raise failed
     if not quiet:
         say(f"the GPU's work cannot be recorded as a CUDA graph ({failed.reason}): a new process goes on without")
     # The package that runs now, and no other one that happens to lie in this folder.
     path = os.pathsep.join(filter(None, (str(Path(charrnn.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "CHARRNN_GRAPHS": "0", "PYTHONPATH": path}
-    words = [sys.executable, "-P", "-m", "charrnn", *(word for word in sys.argv[1:] if word != _NOT_TWICE)]
+    environment = {**os.environ, "CHARRNN_GRAPHS": "0", _ANEW: "1", "PYTHONPATH": path}
+    words = [sys.executable, "-P", "-m", "charrnn", *sys.argv[1:]]
     sys.stdout.flush()
     sys.stderr.flush()
     if sys.platform == "win32":  # which cannot put one program in the place of another
@@ -40,10 +41,6 @@ def without_graphs(failed: RecordingFailed, *, quiet: bool = False) -> NoReturn:
     os.execve(sys.executable, words, environment)
 
 
-def _rewinds_standard_input() -> bool:
-    """Whether what was read there can be read again; a pipe that a text came from was replaced (`sources`)."""
-    try:
-        os.lseek(0, 0, os.SEEK_SET)
-    except OSError:
-        return False
-    return True
+def goes_on() -> bool:
+    """Whether this process goes on with what another one has begun."""
+    return _ANEW in os.environ

@@ -14,7 +14,7 @@ from charrnn.cli import horizon as horizons
 from charrnn.cli import inspect_options as options
 from charrnn.cli import probe as probes
 from charrnn.cli import select as selecting
-from charrnn.cli.options import CHECKPOINT, DEVICE
+from charrnn.cli.options import CHECKPOINT, READING_DEVICE
 from charrnn.cli.output import NPZ, PALETTE, View, palette_of, print_pieces
 from charrnn.cli.reading import Part, Reading, ids_of, read_text
 from charrnn.display.palette import PaletteName
@@ -40,7 +40,7 @@ def inspect(
     html: Annotated[Path | None, options.HTML] = None,
     npz: Annotated[Path | None, NPZ] = None,
     palette: Annotated[PaletteName | None, PALETTE] = None,
-    device: Annotated[DeviceName, DEVICE] = "cpu",
+    device: Annotated[DeviceName, READING_DEVICE] = "cpu",
     predictions: Annotated[bool, options.PREDICTIONS] = False,
     guesses: Annotated[int | None, options.GUESSES] = None,
     find: Annotated[bool, options.FIND] = False,

@@ -84,6 +84,17 @@ DEVICE = typer.Option(
     rich_help_panel="Run",
 )
 
+SAMPLING_DEVICE = typer.Option(
+    "--device",
+    help="Where to compute: the CPU, which auto takes too and which starts at once, or cuda, for many samples.",
+    rich_help_panel="Run",
+)
+READING_DEVICE = typer.Option(
+    "--device",
+    help="Where to compute: the CPU, which auto takes too; one character after the other is read there.",
+    rich_help_panel="Run",
+)
+
 
 def _complete_runs(incomplete: str) -> list[str]:
     runs = sorted(str(path) for path in Path("checkpoints").glob("*") if path.is_dir())

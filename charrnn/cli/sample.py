@@ -14,7 +14,7 @@ import typer
 from charrnn.choices import DeviceName, UnknownPolicy, WeightsName
 from charrnn.cli import steering
 from charrnn.cli.escapes import unescaped
-from charrnn.cli.options import CHECKPOINT, DEVICE, SAMPLING_THREADS, setting
+from charrnn.cli.options import CHECKPOINT, SAMPLING_DEVICE, SAMPLING_THREADS, setting
 from charrnn.cli.reading import read_prime
 from charrnn.config import SamplingConfig
 from charrnn.errors import RecordingFailed, UsageError
@@ -130,7 +130,7 @@ def sample(
         ),
     ] = "float32",
     threads: Annotated[int | None, SAMPLING_THREADS] = None,
-    device: Annotated[DeviceName, DEVICE] = "cpu",
+    device: Annotated[DeviceName, SAMPLING_DEVICE] = "cpu",
     clamp: Annotated[list[str] | None, steering.CLAMP] = None,
     compare: Annotated[bool, steering.COMPARE] = False,
 ) -> None:
@@ -194,9 +194,14 @@ def sample(
     )
     engine = open_engine(held, device=device, weights=weights, threads=threads)
     if compare:
+        from charrnn.cli.anew import without_graphs
+
         free = open_engine(loaded, device=device, weights=weights, threads=threads)
         pairs = [SampleRequest(configs[0], number) for number in range(count if count > 1 else steering.COUNT)]
-        steering.show(free, engine, loaded, ids, pairs, clamp or [], as_json=as_json)
+        try:
+            steering.show(free, engine, loaded, ids, pairs, clamp or [], as_json=as_json)
+        except RecordingFailed as failed:  # nothing is shown before all is written
+            without_graphs(failed)
         return
     if interactive:
         from charrnn.cli.interactive import run

@@ -17,7 +17,7 @@ from charrnn import checkpoint as checkpoints
 from charrnn import torchrun
 from charrnn.choices import DeviceName
 from charrnn.cli import texts as text_arguments
-from charrnn.cli.anew import without_graphs
+from charrnn.cli.anew import goes_on, without_graphs
 from charrnn.cli.signals import StopOnSignal
 from charrnn.combinations import check_together
 from charrnn.config import DataConfig
@@ -52,6 +52,8 @@ def carry_out(
 ) -> int | None:
     """Finds the text, decides what to do, does it. Gives the number of the signal that ended the run, if one did."""
     quiet = quiet or torchrun.rank() > 0  # one process prints, and writes, for all
+    fresh = fresh and not goes_on()
+    stop: StopOnSignal | None = None
     try:
         with contextlib.ExitStack() as stack:
             display = stack.enter_context(TrainingDisplay(quiet=quiet))
@@ -61,6 +63,9 @@ def carry_out(
             stop = stack.enter_context(StopOnSignal(quiet=quiet, deaf=_REPEATED if torchrun.world_size() > 1 else 0.0))
             return _run(request, run, corpus, display, device_name, threads, stop, fresh=fresh, dry_run=dry_run)
     except RecordingFailed as failed:  # at a first step, and before it the run has been saved
+        signal = stop() if stop is not None else None
+        if signal is not None:
+            return signal
         without_graphs(failed, quiet=quiet)
 
 
