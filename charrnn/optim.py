@@ -6,6 +6,7 @@ the learning rates are set from outside at each step.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -116,6 +117,10 @@ class Rules(torch.optim.Optimizer):
             group["lr"] = rate
             for parameter in group["params"]:
                 self.state[parameter] = _first_state(group["rule"], parameter, is_capturable=is_capturable)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's own, without what is wrapped around that: it loads torch's compiler, two seconds of a start."""
+        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
 
     @property
     def phases(self) -> int:

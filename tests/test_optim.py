@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -292,3 +294,19 @@ def test_the_state_goes_out_and_in(is_capturable: bool) -> None:
                 load_optimizer_arrays(optimizer, arrays, saved)
         results.append([array.detach() for array in arrays.values()])
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_training_does_not_load_torchs_compiler() -> None:
+    """It would take as long as torch itself, at every start."""
+    program = """
+import sys, torch
+from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.learner import Learner
+learner = Learner(ModelConfig(hidden_size=4), TrainingConfig(batch_size=2, bptt=3), 5, torch.device("cpu"))
+ids = torch.zeros(3, 2, dtype=torch.int64)
+learner.step(ids, ids, 0.01)
+learner.state()
+print([name for name in sys.modules if name.startswith("torch._dynamo")])
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "[]\n"
