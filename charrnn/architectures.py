@@ -9,7 +9,7 @@ follows them too (`DEVICE_REQUIREMENT` in torch/cuda/__init__.py):
     compute_90   code that the driver compiles for 9.0 and whatever came later; with a and f it has their limits
 
 Machine code for an embedded GPU (Jetson and the like) and for others is not exchanged. What is not NVIDIA's (gfx90a)
-has no rule here. Pure functions. Refuses to know torch.
+has no rule here. Pure functions, which do not ask torch.
 """
 
 from __future__ import annotations

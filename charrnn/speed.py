@@ -1,8 +1,8 @@
 """How many characters a model trains on in a time, about: by its arithmetic and, on a GPU, by its layers' kernels.
 
 Pure functions of a few numbers. Nothing here was measured on a GPU by this project: the pace of cuDNN's kernels comes
-from figures that others have published, named beside each of them. Knows sizes and machines. Refuses to know how
-settings are chosen.
+from figures that others have published, named beside each of them. Which settings are chosen by it is the business of
+`recipe.py`.
 
 Shape letters: H hidden size.
 """
