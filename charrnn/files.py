@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from charrnn.errors import CharrnnError, ResourceError, UsageError
 
@@ -108,3 +110,22 @@ def replace_durably(path: Path, write: Callable[[Path], None]) -> None:
         finally:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
+
+
+def release_pages(array: Any) -> None:
+    """Gives back the memory of a mapped numpy array that has been read: where it is used again, it is read again.
+
+    Without this, a reader of a whole map comes to look as large as the map, and whoever copies the arrays of a file one
+    by one holds all of them twice. It costs a microsecond, and about as much for each page that is read again. Arrays
+    that are not mapped, and systems without the call, are left as they are.
+    """
+    import numpy as np  # help pages come without it
+
+    base = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not (isinstance(base, mmap.mmap) and array.nbytes and hasattr(mmap, "MADV_DONTNEED")):
+        return
+    begin = array.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
+    start = begin // mmap.PAGESIZE * mmap.PAGESIZE
+    base.madvise(mmap.MADV_DONTNEED, start, begin + array.nbytes - start)

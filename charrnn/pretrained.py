@@ -19,21 +19,22 @@ from typing import Any
 
 import numpy as np
 
-from charrnn import checkpoint as checkpoints
 from charrnn.cells.registry import describe
-from charrnn.checkpoint import Checkpoint
-from charrnn.choices import DeviceName, UnknownPolicy, WeightsName
-from charrnn.config import ModelConfig, SamplingConfig
-from charrnn.drawing import Doubles, log_probabilities
+from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.checkpoints.folder import find_checkpoint
 from charrnn.errors import TextError, UsageError
-from charrnn.evaluate.score import Score
-from charrnn.inference.engine import Engine, make_engine
+from charrnn.evaluation.score import Score
+from charrnn.inference.distribution import Doubles, log_probabilities
+from charrnn.inference.engine import Engine
+from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.clamping import clamp as hold
 from charrnn.neurons.clamping import parse_clamp
 from charrnn.neurons.columns import with_own_columns
-from charrnn.runs import find_checkpoint
-from charrnn.sampling import SampleRequest, write
-from charrnn.vocabulary import Vocabulary
+from charrnn.sampling.sampler import SampleRequest, write
+from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
+from charrnn.settings.config import ModelConfig, SamplingConfig
+from charrnn.text.vocabulary import Vocabulary
 
 _BLOCK = 4096
 
@@ -76,8 +77,8 @@ def open_engine(
         return engine
     if weights != "float32":
         raise UsageError(f"--weights is {weights!r} and --device {device}", "int8 weights are for --device cpu")
-    from charrnn.device import choose_device, prepare
-    from charrnn.stepper import TorchStepper
+    from charrnn.network.device import choose_device, prepare
+    from charrnn.network.stepper import TorchStepper
 
     chosen = choose_device(device)
     prepare(chosen, threads)

@@ -15,7 +15,7 @@ import pytest
 from charrnn import files
 from charrnn.errors import ResourceError, TextError, UsageError
 from charrnn.files import cache_folder, explained, make_folder, replace_durably, sync_folder
-from tests.full_disk import no_file_above
+from tests.kit.full_disk import no_file_above
 
 
 @pytest.fixture

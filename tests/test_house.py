@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import typer.main
 
-from charrnn import checkpoint as checkpoints
-from charrnn import config
-from charrnn.catalogue import names
+from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.cli.app import make_app
-from charrnn.records import field_help
-from charrnn.reporting import RunConfig
-from charrnn.variants import OPTIONS
-from tests.readme_options import table, with_tables
-from tests.tiny import tiny
+from charrnn.settings import config
+from charrnn.settings.fields import field_help
+from charrnn.settings.run import RunConfig
+from charrnn.settings.variants import OPTIONS
+from charrnn.text.catalogue import names
+from tests.kit.readme_options import table, with_tables
+from tests.kit.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -107,7 +107,7 @@ def _options() -> Iterator[tuple[str, str]]:
 
 def test_every_option_is_in_the_readme() -> None:
     """The option tables of the README are what the command line itself says, word for word."""
-    assert with_tables(README) == README, "run: python -m tests.readme_options"
+    assert with_tables(README) == README, "run: python -m tests.kit.readme_options"
     for command, flag in _options():
         assert f"`{flag}`" in table(command)
 

@@ -17,13 +17,13 @@ import pytest
 
 import charrnn
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.checkpoint import Checkpoint, save
-from charrnn.config import ModelConfig
+from charrnn.checkpoints.checkpoint import Checkpoint, save
 from charrnn.errors import CheckpointError, TextError, UsageError
-from charrnn.evaluate import bpc
-from charrnn.model import CharacterModel
+from charrnn.evaluation import bpc
+from charrnn.network.model import CharacterModel
 from charrnn.pretrained import Pretrained, open_engine
-from tests.tiny import tiny
+from charrnn.settings.config import ModelConfig
+from tests.kit.tiny import tiny
 
 TEXT = "abc def\ngh ab ba cab\n" * 40
 RUN = Path("checkpoints/one/best.safetensors")
@@ -32,7 +32,7 @@ RUN = Path("checkpoints/one/best.safetensors")
 @pytest.fixture(params=["1", "0"], ids=["compiled", "numpy"])
 def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pretrained]:
     """A small model, with the compiled step (where there is one) and without."""
-    from charrnn.inference.library import find_library
+    from charrnn.native.step import find_library
 
     monkeypatch.setenv("CHARRNN_COMPILED", request.param)
     find_library.cache_clear()
@@ -157,7 +157,7 @@ def test_bytes_are_read_and_written() -> None:
 
 def test_int8_weights_come_close() -> None:
     """Rounded weights change the score by a little and nothing else; numpy alone does not offer them."""
-    from charrnn.inference.library import find_library
+    from charrnn.native.step import find_library
 
     if find_library() is None:
         pytest.skip("this installation has no compiled step")
@@ -276,7 +276,7 @@ def test_sampling_on_a_gpu_computes_as_a_cpu_does(monkeypatch: pytest.MonkeyPatc
     """cuDNN's layers would take TF32 unless they were told not to, and greedy text would not be the CPU's."""
     import torch
 
-    from charrnn import device, stepper
+    from charrnn.network import device, stepper
 
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     monkeypatch.setattr(device, "choose_device", torch.device)

@@ -11,11 +11,11 @@ a (z - mean(z)) / deviation(z), gains a that begin at 0.1 (their section 4) and 
 
 gru and rnn as in `layernorm.py`; each unit has its own mean, so nothing here is "over both gates together".
 
-In training mean and variance are those of the lanes at each step (`charrnn/measured.py`, which stands in the place of
-the array). Outside training they are running averages, one mean and one variance for each product, arrays of the layout
-that gradients do not move. The paper keeps one pair for each step of its sequences, since they begin at step 1 and the
-first steps differ. Here the state is carried on from window to window: no step of a window is its first, every one
-is like another, and what the paper sees its statistics settle to is all there is.
+In training mean and variance are those of the lanes at each step (`network/batch_statistics.py`, which stands in the
+place of the array). Outside training they are running averages, one mean and one variance for each product, arrays of
+the layout that gradients do not move. The paper keeps one pair for each step of its sequences, since they begin at step
+1 and the first steps differ. Here the state is carried on from window to window: no step of a window is its first,
+every one is like another, and what the paper sees its statistics settle to is all there is.
 
 Shape letters: B lanes, H hidden size, R rows.
 """
@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from charrnn.arrays import Array, Arrays, batch_normalised
+from charrnn.cells.arrays import Array, Arrays, batch_normalised
 from charrnn.cells.cell import PLAIN, Gates, Inside, State
 from charrnn.cells.wrapper import Reading
 

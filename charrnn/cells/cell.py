@@ -30,7 +30,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import ClassVar, NamedTuple, TypeAlias
 
-from charrnn.arrays import Array, Arrays, zeros_like_rows
+from charrnn.cells.arrays import Array, Arrays, zeros_like_rows
 
 State: TypeAlias = tuple[Array, ...]
 """The state's arrays in the order of `state_names`, each (B, H). The first is h, the cell's output."""

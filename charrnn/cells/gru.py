@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from charrnn.arrays import Array, Arrays, sigmoid, split, tanh
+from charrnn.cells.arrays import Array, Arrays, sigmoid, split, tanh
 from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, State
 
 

@@ -43,7 +43,7 @@ import numpy.typing as npt
 from charrnn.cells.cell import Cell
 from charrnn.cells.parameters import is_statistic, parameter_shapes
 from charrnn.cells.registry import make_cell
-from charrnn.config import ModelConfig
+from charrnn.settings.config import ModelConfig
 
 Numbers = npt.NDArray[Any]
 Shape = tuple[int, ...]

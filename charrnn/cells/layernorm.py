@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from charrnn.arrays import Array, Arrays, joined, normalised
+from charrnn.cells.arrays import Array, Arrays, joined, normalised
 from charrnn.cells.cell import PLAIN, Gates, Inside, State
 from charrnn.cells.wrapper import Reading
 

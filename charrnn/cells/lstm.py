@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from charrnn.arrays import Array, Arrays, minimum, sigmoid, split, tanh
+from charrnn.cells.arrays import Array, Arrays, minimum, sigmoid, split, tanh
 from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, State
 
 

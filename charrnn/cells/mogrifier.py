@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from charrnn.arrays import Array, Arrays, sigmoid
+from charrnn.cells.arrays import Array, Arrays, sigmoid
 from charrnn.cells.cell import PLAIN, Gates, Inside, Noise, State
 from charrnn.cells.wrapper import Stepping
 

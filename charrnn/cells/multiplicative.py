@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from charrnn.arrays import Array, Arrays
+from charrnn.cells.arrays import Array, Arrays
 from charrnn.cells.wrapper import Reading
 
 

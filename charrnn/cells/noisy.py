@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charrnn.arrays import Array, Arrays, between
+from charrnn.cells.arrays import Array, Arrays, between
 from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Noise, State
 from charrnn.cells.wrapper import Stepping
 

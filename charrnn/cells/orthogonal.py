@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.arrays import Array, Arrays, identity_like
+from charrnn.cells.arrays import Array, Arrays, identity_like
 from charrnn.cells.cell import Cell, State
 from charrnn.cells.wrapper import Reading
 

@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from charrnn.arrays import Array, Arrays
+from charrnn.cells.arrays import Array, Arrays
 from charrnn.cells.registry import make_cell
-from charrnn.choices import FreezeName
-from charrnn.config import ModelConfig
-from charrnn.wiring import input_sizes
+from charrnn.cells.wiring import input_sizes
+from charrnn.settings.choices import FreezeName
+from charrnn.settings.config import ModelConfig
 
 
 def parameter_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:

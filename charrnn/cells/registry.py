@@ -24,7 +24,7 @@ from charrnn.cells.noisy import RecurrentDropout, Zoneout
 from charrnn.cells.orthogonal import Orthogonal
 from charrnn.cells.rnn import RNN, ModReluRNN, ReluRNN
 from charrnn.cells.unitary import URNN
-from charrnn.config import ModelConfig
+from charrnn.settings.config import ModelConfig
 
 PLAIN_CELLS: tuple[type[Cell], ...] = (LSTM, GRU, RNN)
 """Those that the fast paths know."""

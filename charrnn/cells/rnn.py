@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from charrnn.arrays import Array, Arrays, relu, sign, tanh
+from charrnn.cells.arrays import Array, Arrays, relu, sign, tanh
 from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, State
 
 

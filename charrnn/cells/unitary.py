@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from charrnn.arrays import (
+from charrnn.cells.arrays import (
     Array,
     Arrays,
     fourier,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from charrnn.arrays import Array, Arrays
+from charrnn.cells.arrays import Array, Arrays
 from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Noise, State
 
 

@@ -1,0 +1,1 @@
+"""The four commands: they read what was asked for, check that it goes together, and print what the other rooms give."""

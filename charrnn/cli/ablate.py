@@ -18,10 +18,10 @@ from charrnn.errors import UsageError
 if TYPE_CHECKING:
     import re
 
-    from charrnn.checkpoint import Checkpoint
+    from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.cli.reading import Reading
     from charrnn.display.report import Piece
-    from charrnn.neurons.ablation import Ablation, Cost
+    from charrnn.neurons.ablate import Ablation, Cost
     from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Unit
 
@@ -45,7 +45,7 @@ def measure(reading: Reading, asked: Mapping[Unit, Sequence[Label]], *, start: i
     import numpy as np
 
     from charrnn.display.progress import WorkDisplay
-    from charrnn.neurons.ablation import ablate
+    from charrnn.neurons.ablate import ablate
 
     with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
         return ablate(
@@ -74,7 +74,7 @@ def show(reading: Reading, units: Sequence[Unit], own: dict[str, re.Pattern[str]
 
 
 def _pieces(ablations: Sequence[Ablation], loaded: Checkpoint) -> Iterator[Piece]:
-    from charrnn.display.ablation import ablation_pieces, meaning
+    from charrnn.display.ablate import ablation_pieces, meaning
 
     for one in ablations:
         yield from ablation_pieces(one, characters_of(loaded))

@@ -15,7 +15,7 @@ from typing import NoReturn
 import charrnn
 from charrnn.display.safe import say
 from charrnn.errors import RecordingFailed
-from charrnn.sources import set_back
+from charrnn.text.sources import set_back
 
 _ANEW = "CHARRNN_GOES_ON"
 """In the environment of the other process, which has nothing to set aside that this one has begun."""

@@ -131,7 +131,7 @@ def main() -> None:
     try:
         make_app(sys.argv[1:])()
     except SystemExit as leaving:
-        distributed = sys.modules.get("charrnn.distributed")  # it would load torch
+        distributed = sys.modules.get("charrnn.training.distributed")  # it would load torch
         if distributed is not None and distributed.has_joined() and isinstance(leaving.code, int):
             _leave_at_once(leaving.code)
         raise

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from charrnn.cli.reading import Reading
-    from charrnn.display.browser import Scene
+    from charrnn.display.browse import Scene
     from charrnn.display.palette import Palette
-    from charrnn.neurons.atlas import Atlas
+    from charrnn.neurons.find import Atlas
     from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Unit
 
@@ -116,8 +116,8 @@ class Tour:
 
     def scene(self, width: int, height: int, *, has_colour: bool = True) -> Scene:
         """What is to be seen, for a screen of this size."""
-        from charrnn.display.atlas import NAMES, cells_of, told
-        from charrnn.display.browser import Scene, room_for_passage
+        from charrnn.display.browse import Scene, room_for_passage
+        from charrnn.display.find import NAMES, cells_of, told
         from charrnn.display.heat import HeatText
         from charrnn.neurons.record import limits, title
 
@@ -171,7 +171,7 @@ def browse(tour: Tour) -> None:
 def _follow(tour: Tour, console: Console, stdin: int) -> None:
     import select
 
-    from charrnn.display.browser import Browser
+    from charrnn.display.browse import Browser
 
     has_colour = console.color_system is not None and not console.no_color
     size, goes_on = None, True

@@ -18,7 +18,7 @@ from charrnn.errors import UsageError
 if TYPE_CHECKING:
     import re
 
-    from charrnn.checkpoint import Checkpoint
+    from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.cli.reading import Reading
     from charrnn.neurons.card import Card
     from charrnn.neurons.record import Unit

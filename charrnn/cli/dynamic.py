@@ -14,15 +14,15 @@ import typer
 
 from charrnn.cli.options import setting
 from charrnn.errors import TextError, UsageError
-from charrnn.evaluate.rule import DEFAULTS, Rule, RuleName
-from charrnn.values import is_number, require
+from charrnn.evaluation.dynamic_rule import DEFAULTS, Rule, RuleName
+from charrnn.settings.checks import is_number, require
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
-    from charrnn.corpus import Corpus
-    from charrnn.evaluate.side_by_side import Plan
-    from charrnn.evaluate.tuning import Trial
-    from charrnn.vocabulary import Ids
+    from charrnn.checkpoints.checkpoint import Checkpoint
+    from charrnn.evaluation.compare import Plan
+    from charrnn.evaluation.tuning import Trial
+    from charrnn.text.corpus import Corpus
+    from charrnn.text.vocabulary import Ids
 
 _PANEL = "Dynamic evaluation"
 _FLAGS = {"learning_rate": "--lr", "prior": "--prior", "epsilon": "--epsilon", "segment": "--segment"}
@@ -201,7 +201,7 @@ def find_parts(
 
 def plan(asked: Asked, training: Ids | None, tuning: Ids | None) -> Plan:
     """What is to be found out, with the texts for it. Raises TextError where one is too short."""
-    from charrnn.evaluate.side_by_side import Plan
+    from charrnn.evaluation.compare import Plan
 
     if training is not None and asked.rule is not None and len(training) <= asked.rule.segment:
         raise TextError(

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from charrnn.choices import DecodeErrors, DeviceName, UnknownPolicy
 from charrnn.cli import dynamic as adapting
 from charrnn.cli import ngrams as counting
 from charrnn.cli.options import CHECKPOINT, DEVICE, THREADS
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.evaluate.rule import RuleName
+from charrnn.evaluation.dynamic_rule import RuleName
+from charrnn.settings.choices import DecodeErrors, DeviceName, UnknownPolicy
 
 DEFAULT_CONTEXT = 256
 
@@ -134,12 +134,12 @@ def evaluate(
     from contextlib import closing
     from dataclasses import replace
 
-    from charrnn import checkpoint as checkpoints
+    from charrnn.checkpoints import checkpoint as checkpoints
+    from charrnn.checkpoints.folder import find_checkpoint
     from charrnn.cli import texts as text_arguments
-    from charrnn.corpus import Corpus
     from charrnn.display.progress import WorkDisplay
     from charrnn.display.safe import say
-    from charrnn.runs import find_checkpoint
+    from charrnn.text.corpus import Corpus
 
     if context is not None and protocol != "windowed":
         raise UsageError("--context is for --protocol windowed", "add --protocol windowed, or leave --context out")
@@ -168,8 +168,8 @@ def evaluate(
     training, tuning = adapting.find_parts(asked, adapting.Part(corpus, split), loaded, read)
 
     # Only now torch: what can be wrong with the checkpoint and the text has been said at once.
-    from charrnn.device import choose_device, out_of_memory_explained, passed_over, prepare
-    from charrnn.evaluate.report import ForeignText, report
+    from charrnn.evaluation.report import ForeignText, report
+    from charrnn.network.device import choose_device, out_of_memory_explained, passed_over, prepare
 
     foreign = ForeignText.of(corpus, loaded, split, unknown)
     sizes: dict[str, Any] = {"window": window, "lanes": lanes}
@@ -183,7 +183,7 @@ def evaluate(
         if asked.is_plain:
             result = report(loaded, foreign, device=chosen, progress=bar, **sizes)
         else:
-            from charrnn.evaluate.side_by_side import Static, compare
+            from charrnn.evaluation.compare import Static, compare
 
             def ids_of(part: adapting.Part | None) -> Any:
                 return None if part is None else ForeignText.of(part.corpus, loaded, part.split, unknown).ids

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from charrnn.cli.reading import Reading
     from charrnn.display.report import Piece
-    from charrnn.neurons.ablation import Ablation
-    from charrnn.neurons.atlas import Atlas
+    from charrnn.neurons.ablate import Ablation
+    from charrnn.neurons.find import Atlas
     from charrnn.neurons.labels import Label
 
 _MUCH = 100_000
@@ -78,8 +78,8 @@ def show(
     import numpy as np
 
     from charrnn.display.progress import WorkDisplay
-    from charrnn.inference.engine import make_engine
-    from charrnn.neurons.atlas import make_atlas, untrained_arrays
+    from charrnn.inference.make_engine import make_engine
+    from charrnn.neurons.find import make_atlas, untrained_arrays
     from charrnn.neurons.labels import labels_of
 
     loaded, characters, second = reading.loaded, reading.characters, reading.start + reading.characters // 2
@@ -107,8 +107,8 @@ def show(
     if view.as_json:
         numbers = _numbers(atlas, characters, reading.path)
         print(json.dumps({**numbers, "ablations": ablating.numbers(ablations, loaded)} if ablate else numbers))
-    from charrnn.display.ablation import use_pieces
-    from charrnn.display.atlas import atlas_pieces
+    from charrnn.display.ablate import use_pieces
+    from charrnn.display.find import atlas_pieces
     from charrnn.display.report import Prose
 
     pieces: list[Piece] = [*atlas_pieces(atlas, characters), *(use_pieces(ablations) if ablations else ())]

@@ -12,22 +12,22 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.choices import UnknownPolicy
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.output import View, print_pieces, write_arrays, write_page
 from charrnn.cli.reading import Part, heading, ids_of, read_part
-from charrnn.config import DataConfig
-from charrnn.decoding import pieces_of
 from charrnn.display.progress import WorkDisplay
 from charrnn.display.safe import say
 from charrnn.errors import TextError, UsageError
-from charrnn.inference.engine import make_engine
-from charrnn.neurons.saturation import LEFT, RIGHT, Saturation, gate_kinds, saturation
-from charrnn.sources import Source, release
-from charrnn.vocabulary import Vocabulary, unknown_characters_error
+from charrnn.inference.make_engine import make_engine
+from charrnn.neurons.gates import LEFT, RIGHT, Saturation, gate_kinds, saturation
+from charrnn.settings.choices import UnknownPolicy
+from charrnn.settings.config import DataConfig
+from charrnn.text.decoding import pieces_of
+from charrnn.text.sources import Source, release
+from charrnn.text.vocabulary import Vocabulary, unknown_characters_error
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
+    from charrnn.checkpoints.checkpoint import Checkpoint
 
 _SLICE = 4096  # characters between two steps of the bar
 
@@ -61,7 +61,7 @@ def show_gates(
     if found.characters == 0:
         raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
     if view.html is not None:
-        from charrnn.display.saturation import webpage
+        from charrnn.display.gates import webpage
 
         page = webpage(heading(path, "gates"), found)
         write_page(view.html, page)
@@ -70,7 +70,7 @@ def show_gates(
     if view.as_json:
         print(json.dumps(_as_json(path, found)))
     elif view.is_drawn:
-        from charrnn.display.saturation import pieces
+        from charrnn.display.gates import pieces
 
         print_pieces(pieces(found))
 

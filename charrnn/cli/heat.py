@@ -10,8 +10,8 @@ from charrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Reading
-    from charrnn.config import ModelConfig
     from charrnn.neurons.record import Unit
+    from charrnn.settings.config import ModelConfig
 
 
 def show(

@@ -14,7 +14,7 @@ from charrnn.cli.reading import heading
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
+    from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.neurons.horizon import Memory
 
 _PANEL = "Horizon"
@@ -105,7 +105,7 @@ def show(
 
     from charrnn.display.progress import WorkDisplay
     from charrnn.display.safe import say
-    from charrnn.inference.engine import make_engine
+    from charrnn.inference.make_engine import make_engine
     from charrnn.neurons.horizon import longest_distance, measure
 
     wanted, longest = request.distance or _DISTANCE, longest_distance(len(ids))

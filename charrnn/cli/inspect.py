@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from charrnn.choices import DeviceName, UnknownPolicy
 from charrnn.cli import ablate as ablating
 from charrnn.cli import browse as browsing
 from charrnn.cli import card as carding
@@ -19,9 +18,10 @@ from charrnn.cli.output import NPZ, PALETTE, View, palette_of, print_pieces
 from charrnn.cli.reading import Part, Reading, ids_of, read_text
 from charrnn.display.palette import PaletteName
 from charrnn.errors import TextError, UsageError
+from charrnn.settings.choices import DeviceName, UnknownPolicy
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
+    from charrnn.checkpoints.checkpoint import Checkpoint
 
 _COLOURED = ("--predictions", "--card")
 """Views that draw coloured text, beside the plain one; the page of --find does too."""
@@ -76,10 +76,10 @@ def inspect(
     charrnn inspect held_out.txt --select '"([^"]*)"' --match  which units are on there, and where else
     charrnn inspect held_out.txt --probe "upper case"   how well the state as a whole tells a label
     """
-    from charrnn import checkpoint as checkpoints
+    from charrnn.checkpoints import checkpoint as checkpoints
+    from charrnn.checkpoints.folder import find_checkpoint
     from charrnn.cli import find as finding
     from charrnn.cli import predictions as guessing
-    from charrnn.runs import find_checkpoint
 
     views = {
         "--predictions": predictions,
@@ -155,7 +155,7 @@ def inspect(
         )
         return
     from charrnn.cli import heat
-    from charrnn.inference.engine import make_engine
+    from charrnn.inference.make_engine import make_engine
     from charrnn.neurons.record import parse_unit
 
     chosen = list(dict.fromkeys(parse_unit(name, loaded.model) for name in unit or []))
@@ -192,7 +192,7 @@ def _summarise(path: Path, loaded: Checkpoint, *, as_json: bool) -> None:
         del body["training"]
         print(json.dumps(body))
         return
+    from charrnn.checkpoints.folder import METRICS, read_metrics
     from charrnn.display.summary import summary
-    from charrnn.runs import METRICS, read_metrics
 
     print_pieces(summary(str(path), loaded, read_metrics(path.with_name(METRICS))))

@@ -18,16 +18,16 @@ from typing import Any
 import numpy.typing as npt
 import typer
 
-from charrnn.choices import UnknownPolicy
 from charrnn.cli.signals import StopOnSignal, leaving_on_signals
-from charrnn.config import SamplingConfig
-from charrnn.cowriting import Choice, Session
 from charrnn.display.menu import Menu
 from charrnn.display.safe import write
 from charrnn.errors import CharrnnError, CheckpointError, UsageError
 from charrnn.files import explained, replace_durably
 from charrnn.inference.engine import Engine
-from charrnn.vocabulary import Vocabulary
+from charrnn.sampling.cowriting import Choice, Session
+from charrnn.settings.choices import UnknownPolicy
+from charrnn.settings.config import SamplingConfig
+from charrnn.text.vocabulary import Vocabulary
 
 _TAIL = 2000  # characters at the end of the text that a menu may show
 _WELCOME = [

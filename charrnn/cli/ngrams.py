@@ -11,9 +11,9 @@ import typer
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
-    from charrnn.choices import UnknownPolicy
-    from charrnn.corpus import Corpus
+    from charrnn.checkpoints.checkpoint import Checkpoint
+    from charrnn.settings.choices import UnknownPolicy
+    from charrnn.text.corpus import Corpus
 
 NGRAMS = typer.Option(
     "--ngrams",
@@ -39,8 +39,8 @@ def check(*, longest: int | None, split: str, is_streamed: bool) -> None:
 def score(corpus: Corpus, loaded: Checkpoint, split: Any, unknown: UnknownPolicy, longest: int) -> list[dict[str, Any]]:
     """For each length of the context what a character of the split costs; unknown characters are left out of both."""
     from charrnn.display.progress import WorkDisplay
-    from charrnn.evaluate.ngram import ngram_nats
-    from charrnn.evaluate.report import ForeignText
+    from charrnn.evaluation.ngram import ngram_nats
+    from charrnn.evaluation.report import ForeignText
 
     training, text = (ForeignText.of(corpus, loaded, part, unknown).ids for part in ("train", split))
     with closing(WorkDisplay()) as work:

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from charrnn.errors import UsageError
-from charrnn.records import field_help
+from charrnn.settings.fields import field_help
 
 
 def default_of(cls: type, name: str) -> Any:

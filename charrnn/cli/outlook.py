@@ -13,19 +13,19 @@ import torch
 from charrnn.cells.parameters import is_trained, parameter_shapes
 from charrnn.cells.registry import describe as describe_cell
 from charrnn.cells.registry import has_kernel, is_plain_in_training, keeps_all
-from charrnn.checkpoint import Checkpoint
-from charrnn.config import ModelConfig
-from charrnn.corpus import Corpus
-from charrnn.device import describe_gpu, describe_machine, measured_speed
-from charrnn.distributed import World
-from charrnn.kernels import IMAGINED, explain
-from charrnn.memory import training_memory
-from charrnn.plan import Plan
-from charrnn.precision import choose_precision
-from charrnn.recipe import EPOCHS_ON_GPU
-from charrnn.runs import Run
-from charrnn.speed import Machine, expected_characters
-from charrnn.variants import variants
+from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.checkpoints.folder import Run
+from charrnn.network.cudnn import IMAGINED, explain
+from charrnn.network.device import describe_gpu, describe_machine, measured_speed
+from charrnn.network.precision import choose_precision
+from charrnn.network.speed import Machine, expected_characters
+from charrnn.settings.config import ModelConfig
+from charrnn.settings.variants import variants
+from charrnn.text.corpus import Corpus
+from charrnn.training.distributed import World
+from charrnn.training.estimates import training_memory
+from charrnn.training.plan import Plan
+from charrnn.training.recipe import EPOCHS_ON_GPU
 
 # What a whole run, with its updates, validations and samples, keeps of the speed of a large matrix product.
 _KEPT = {"bf16": 0.42, "fp32": 0.6}

@@ -11,10 +11,10 @@ from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Reading
-    from charrnn.config import ModelConfig
-    from charrnn.display.grid import Column
-    from charrnn.neurons.guesses import Guesses, Tally
+    from charrnn.display.predictions import Column
+    from charrnn.neurons.predictions import Guesses, Tally
     from charrnn.neurons.record import Unit
+    from charrnn.settings.config import ModelConfig
 
 DEFAULT_GUESSES = 5
 
@@ -43,7 +43,7 @@ def show(reading: Reading, shown: Shown) -> None:
     """Draws the grid, writes it as a page, or prints its numbers."""
     import numpy as np
 
-    from charrnn.neurons.guesses import Guesses, Tally, guess
+    from charrnn.neurons.predictions import Guesses, Tally, guess
 
     loaded, start = reading.loaded, reading.start
     unit = shown.units[0] if shown.units else None
@@ -63,7 +63,7 @@ def show(reading: Reading, shown: Shown) -> None:
     elif shown.view.is_drawn:
         from rich.console import Console
 
-        from charrnn.display.grid import Grid
+        from charrnn.display.predictions import Grid
 
         console = Console(highlight=False)
         is_bytes = loaded.vocabulary.kind == "bytes"
@@ -75,7 +75,7 @@ def show(reading: Reading, shown: Shown) -> None:
 def _columns(taken: Guesses, text: str, characters: str) -> list[Column]:
     import math
 
-    from charrnn.display.grid import Column
+    from charrnn.display.predictions import Column
 
     values = [None] * len(taken.ids) if taken.values is None else taken.values.tolist()
     columns = []
@@ -88,7 +88,7 @@ def _columns(taken: Guesses, text: str, characters: str) -> list[Column]:
 
 
 def _scale(unit: Unit | None, model: ModelConfig) -> Any:
-    from charrnn.display.grid import Scale
+    from charrnn.display.predictions import Scale
     from charrnn.neurons.record import limits, title
 
     if unit is None:
@@ -97,7 +97,7 @@ def _scale(unit: Unit | None, model: ModelConfig) -> Any:
 
 
 def _bits(tally: Tally) -> float | None:
-    from charrnn.evaluate.score import Score
+    from charrnn.evaluation.score import Score
 
     return Score(tally.nats, tally.characters).bits_per_character if tally.characters else None
 
@@ -114,7 +114,7 @@ def _summary(tally: Tally, shown: Shown) -> str:
 
 
 def _write_page(columns: list[Column], tally: Tally, reading: Reading, shown: Shown) -> None:
-    from charrnn.display.gridpage import render_grid
+    from charrnn.display.predictions_page import render_grid
 
     assert shown.view.html is not None
     page = render_grid(

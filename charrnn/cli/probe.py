@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from charrnn.choices import UnknownPolicy
 from charrnn.cli.options import refuse_beside
 from charrnn.cli.output import View, put, write_arrays
 from charrnn.cli.reading import heading
 from charrnn.errors import UsageError
+from charrnn.settings.choices import UnknownPolicy
 
 if TYPE_CHECKING:
     import re
 
-    from charrnn.checkpoint import Checkpoint
+    from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.cli.reading import Part
     from charrnn.neurons.labels import Label
     from charrnn.neurons.probe import Probe
@@ -95,9 +95,9 @@ def show_file(
     file: Path, loaded: Checkpoint, path: Path, view: View, *, unknown: UnknownPolicy, seed: int | None
 ) -> None:
     """Asks for the labels of texts."""
-    from charrnn.cli.labelled import read_labelled
     from charrnn.display.safe import say
     from charrnn.neurons.probe import most_places, probe_texts
+    from charrnn.text.labelled import read_labelled
 
     labelled = read_labelled(file, loaded.vocabulary, unknown, most_places(loaded.model), seed or 0)
     if len(labelled.texts) < labelled.lines:
@@ -159,8 +159,8 @@ def _probed(loaded: Checkpoint, ask: Any) -> Probe:
     import numpy as np
 
     from charrnn.display.progress import WorkDisplay
-    from charrnn.inference.engine import make_engine
-    from charrnn.neurons.atlas import untrained_arrays
+    from charrnn.inference.make_engine import make_engine
+    from charrnn.neurons.find import untrained_arrays
 
     engine = make_engine(loaded.model, loaded.parameters)
     novice = make_engine(loaded.model, untrained_arrays(loaded.model, len(loaded.vocabulary)))

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from charrnn.choices import UnknownPolicy
 from charrnn.errors import TextError
+from charrnn.settings.choices import UnknownPolicy
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
-    from charrnn.vocabulary import Ids, Vocabulary
+    from charrnn.checkpoints.checkpoint import Checkpoint
+    from charrnn.text.vocabulary import Ids, Vocabulary
 
 _SHORTEST = 200
 Part: TypeAlias = Literal["all", "train", "validation", "test"]
@@ -75,8 +75,8 @@ def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length:
     With `split` those of a part of it, cut as the run cut its corpus.
     """
     from charrnn.cli.texts import find
-    from charrnn.decoding import read_beginning
-    from charrnn.sources import release
+    from charrnn.text.decoding import read_beginning
+    from charrnn.text.sources import release
 
     if split != "all":
         beginning = read_part(argument, loaded, split, length)
@@ -114,10 +114,10 @@ def read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids
 
     import numpy as np
 
-    from charrnn.config import DataConfig
-    from charrnn.decoding import read_text
     from charrnn.errors import TextError
-    from charrnn.sources import find, release
+    from charrnn.settings.config import DataConfig
+    from charrnn.text.decoding import read_text
+    from charrnn.text.sources import find, release
 
     if os.path.isdir(argument):
         raise TextError(f"--prime-file {argument} is a folder", "name a file")

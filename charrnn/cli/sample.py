@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.choices import DeviceName, UnknownPolicy, WeightsName
 from charrnn.cli import steering
 from charrnn.cli.escapes import unescaped
 from charrnn.cli.options import CHECKPOINT, SAMPLING_DEVICE, SAMPLING_THREADS, setting
 from charrnn.cli.reading import read_prime
-from charrnn.config import SamplingConfig
 from charrnn.errors import RecordingFailed, UsageError
-from charrnn.records import field_help
+from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
+from charrnn.settings.config import SamplingConfig
+from charrnn.settings.fields import field_help
 
 if TYPE_CHECKING:
-    from charrnn.sampling import Piece, SampleRequest
-    from charrnn.vocabulary import Vocabulary
+    from charrnn.sampling.sampler import Piece, SampleRequest
+    from charrnn.text.vocabulary import Vocabulary
 
 _TEXT, _DRAWING, _OUTPUT = "Text", "Drawing", "Output"
 
@@ -144,10 +144,10 @@ def sample(
     charrnn sample --prime "My " --interactive
     charrnn sample --clamp L2.c318=+1                   with a unit held; inspect --find finds some
     """
-    from charrnn import checkpoint as checkpoints
+    from charrnn.checkpoints import checkpoint as checkpoints
+    from charrnn.checkpoints.folder import find_checkpoint
     from charrnn.pretrained import open_engine
-    from charrnn.runs import find_checkpoint
-    from charrnn.sampling import SampleRequest, write
+    from charrnn.sampling.sampler import SampleRequest, write
 
     if prime is not None and prime_file is not None:
         raise UsageError("--prime and --prime-file are both given", "give one of them")

@@ -16,7 +16,7 @@ from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Reading
-    from charrnn.neurons.selection import Choice, Selection, Tally
+    from charrnn.neurons.select import Choice, Selection, Tally
 
 _PANEL = "Selection"
 _THRESHOLD = 0.3  # neurons.selection.THRESHOLD, which loads numpy
@@ -65,7 +65,7 @@ def check(request: Request, others: dict[str, bool]) -> None:
         raise UsageError(f"--threshold is {request.threshold}", "give a number from 0.01 to 0.99")
     if not request.pattern:
         raise UsageError("--select is empty", "give a regular expression, such as --select '[0-9]+'")
-    from charrnn.neurons.selection import parse_pattern
+    from charrnn.neurons.select import parse_pattern
 
     parse_pattern(request.pattern)
 
@@ -74,7 +74,7 @@ def show(reading: Reading, request: Request, view: View) -> None:
     """Selects, and draws, prints or writes what was found."""
     import numpy as np
 
-    from charrnn.neurons.selection import find_spans, parse_pattern, select
+    from charrnn.neurons.select import find_spans, parse_pattern, select
 
     assert request.pattern is not None
     text, start = reading.text, reading.start
@@ -88,7 +88,7 @@ def show(reading: Reading, request: Request, view: View) -> None:
             start=start,
             with_matches=request.with_matches,
         )
-    from charrnn.display.selection import Shown, pieces, webpage
+    from charrnn.display.select import Shown, pieces, webpage
 
     shown = Shown(found, text, request.pattern, start)
     if view.html is not None:

@@ -13,9 +13,9 @@ from charrnn.cli.options import refuse_beside
 from charrnn.errors import TextError, UsageError
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
-    from charrnn.config import SamplingConfig
-    from charrnn.sampling import SampleRequest
+    from charrnn.checkpoints.checkpoint import Checkpoint
+    from charrnn.sampling.sampler import SampleRequest
+    from charrnn.settings.config import SamplingConfig
 
 _PANEL = "Steering"
 COUNT = 32
@@ -97,7 +97,7 @@ def _written(
     engine: Any, loaded: Checkpoint, prime: Any, requests: Sequence[SampleRequest]
 ) -> tuple[list[str], list[list[int]]]:
     """Text and ids of each request, without the prime."""
-    from charrnn.sampling import write
+    from charrnn.sampling.sampler import write
 
     texts, ids = [""] * len(requests), [list[int]() for _ in requests]
     for piece in write(engine, loaded.vocabulary, prime, requests):

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from charrnn import catalogue, corpus, sources
-from charrnn.config import DataConfig
-from charrnn.corpus import Corpus
 from charrnn.display.progress import WorkDisplay
 from charrnn.errors import TextError, UsageError
-from charrnn.sources import Source
+from charrnn.settings.config import DataConfig
+from charrnn.text import catalogue, corpus, sources
+from charrnn.text.corpus import Corpus
+from charrnn.text.sources import Source
 
 if TYPE_CHECKING:
-    from charrnn.checkpoint import Checkpoint
+    from charrnn.checkpoints.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)

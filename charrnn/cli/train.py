@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.choices import (
+from charrnn.cli.options import DEVICE, THREADS, setting, switch
+from charrnn.settings.choices import (
     ActivationName,
     CellName,
     ClipLossName,
@@ -26,13 +27,12 @@ from charrnn.choices import (
     PrecisionName,
     SkipName,
 )
-from charrnn.cli.options import DEVICE, THREADS, setting, switch
-from charrnn.config import Budget, DataConfig, ModelConfig, TrainingConfig
-from charrnn.presets import PresetName
-from charrnn.reporting import DivergencePolicy, RunConfig
+from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
+from charrnn.settings.presets import PresetName
+from charrnn.settings.run import DivergencePolicy, RunConfig
 
 if TYPE_CHECKING:
-    from charrnn.plan import Request
+    from charrnn.training.plan import Request
 
 _MODEL, _OPTIMISATION, _BUDGET, _DATA, _RUN = "Model", "Optimisation", "Budget (one of)", "Data", "Run"
 _CELL = "The cell in other ways"
@@ -289,7 +289,7 @@ def train(
     zcat corpus.gz | charrnn train - --out checkpoints/mine
     """
     from charrnn.cli.training import carry_out
-    from charrnn.plan import Request, with_preset
+    from charrnn.training.plan import Request, with_preset
 
     given = {name: value for name, value in locals().items() if value is not None}
     request = Request(
@@ -335,8 +335,8 @@ def _budget(epochs: float | None, steps: int | None, minutes: float | None) -> B
 
 def _check(request: Request) -> None:
     """Bad values are found before any text is read."""
-    from charrnn.combinations import check_together
-    from charrnn.recipe import completed, completed_training
+    from charrnn.settings.conflicts import check_together
+    from charrnn.training.recipe import completed, completed_training
 
     DataConfig(**request.data)
     model, training = ModelConfig(**completed(request.model)), TrainingConfig(**completed_training(request.training))

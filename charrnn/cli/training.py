@@ -13,25 +13,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn import checkpoint as checkpoints
-from charrnn import torchrun
-from charrnn.choices import DeviceName
+from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.checkpoints.folder import RUNS, Run
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.anew import goes_on, without_graphs
 from charrnn.cli.signals import StopOnSignal
-from charrnn.combinations import check_together
-from charrnn.config import DataConfig
-from charrnn.corpus import Corpus
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
 from charrnn.errors import CheckpointError, RecordingFailed, UsageError
 from charrnn.events import Finished, Notice
-from charrnn.plan import Plan, Request, plan_resume, plan_start
-from charrnn.runs import RUNS, Run
+from charrnn.network import torchrun
+from charrnn.settings.choices import DeviceName
+from charrnn.settings.config import DataConfig
+from charrnn.settings.conflicts import check_together
+from charrnn.text.corpus import Corpus
+from charrnn.training.plan import Plan, Request, plan_resume, plan_start
 
 if TYPE_CHECKING:
     import torch
 
-    from charrnn.distributed import World
+    from charrnn.training.distributed import World
 
 _REPEATED = 2.0
 """Seconds in which a signal may come again by way of torchrun, which passes on what the terminal has sent to all."""
@@ -73,8 +73,8 @@ def _join(
     arguments: list[str | None], device_name: DeviceName, stack: contextlib.ExitStack, *, is_needed: bool
 ) -> None:
     """Makes this process one of several, until the `stack` is left. Raises UsageError where they cannot all do it."""
-    from charrnn.device import choose_device
-    from charrnn.distributed import joined, local_device, world_from_environment
+    from charrnn.network.device import choose_device
+    from charrnn.training.distributed import joined, local_device, world_from_environment
 
     if "-" in arguments:
         raise UsageError("several processes cannot read one standard input (-)", "put the text into a file")
@@ -117,7 +117,7 @@ def _one_process_of_a_machine_first() -> Iterator[None]:
     if torchrun.world_size() == 1:
         yield
         return
-    from charrnn.distributed import world_from_environment
+    from charrnn.training.distributed import world_from_environment
 
     world = world_from_environment()
     if torchrun.local_rank() > 0:
@@ -140,10 +140,10 @@ def _run(
     dry_run: bool,
 ) -> int | None:
     from charrnn.cli.outlook import describe
-    from charrnn.device import choose_device, passed_over, prepare
-    from charrnn.distributed import check_parts, local_device, world_from_environment
-    from charrnn.precision import choose_precision
-    from charrnn.train import Trainer
+    from charrnn.network.device import choose_device, passed_over, prepare
+    from charrnn.network.precision import choose_precision
+    from charrnn.training.distributed import check_parts, local_device, world_from_environment
+    from charrnn.training.trainer import Trainer
 
     world = world_from_environment()
     device = local_device(choose_device(device_name, is_needed=not dry_run), world)
@@ -186,7 +186,7 @@ def _check_same_start(
     """Raises UsageError where processes would train different models on different texts, or some go on and some not."""
     if world.is_alone:
         return
-    from charrnn.precision import choose_precision
+    from charrnn.network.precision import choose_precision
 
     if not world.is_same(_number_for(corpus.sha256)):
         raise UsageError("the processes do not read the same text", "give each machine the same files")
@@ -210,8 +210,8 @@ def _plan(
     request: Request, run: Run, corpus: Corpus, device: torch.device, world: World, *, fresh: bool
 ) -> tuple[Plan, checkpoints.Checkpoint | None]:
     """What to do in the run's folder."""
-    from charrnn.device import describe_machine
-    from charrnn.precision import choose_precision
+    from charrnn.network.device import describe_machine
+    from charrnn.network.precision import choose_precision
 
     precision = choose_precision(request.training.get("precision", "auto"), device)
     machine = describe_machine(device, precision, processes=world.size)

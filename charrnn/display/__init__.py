@@ -1,0 +1,1 @@
+"""Draws the values it is given, for the terminal and as HTML. It computes nothing about models."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from charrnn.display.ablation import ablation_pieces, meaning, named
-from charrnn.display.atlas import alone, measured, short
+from charrnn.display.ablate import ablation_pieces, meaning, named
+from charrnn.display.find import alone, measured, short
 from charrnn.display.palette import RAMP
 from charrnn.display.report import Columns, Piece, Prose, Row
 from charrnn.display.webpage import Picture
-from charrnn.neurons.atlas import CONTEXT
 from charrnn.neurons.card import READ, Card, Moved
+from charrnn.neurons.find import CONTEXT
 from charrnn.neurons.record import limits
 
 _BEFORE, _AFTER = 40, 16

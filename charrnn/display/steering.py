@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from charrnn.display.ablation import named
+from charrnn.display.ablate import named
 from charrnn.display.report import Columns, Prose, Row
 from charrnn.neurons.steering import Change, Steered
 

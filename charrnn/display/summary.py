@@ -12,11 +12,11 @@ from rich.text import Text
 
 from charrnn.cells.parameters import is_statistic
 from charrnn.cells.registry import describe
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.display.curve import Chart, Line
 from charrnn.display.safe import visible
-from charrnn.variants import variants
-from charrnn.vocabulary import Vocabulary
+from charrnn.settings.variants import variants
+from charrnn.text.vocabulary import Vocabulary
 
 
 def parameters_by_part(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:

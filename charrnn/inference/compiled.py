@@ -1,6 +1,6 @@
 """A checkpoint's arrays stepped by compiled code: the plain cells at the speed of memory.
 
-Where the package was installed without it (`library.find_library` is None), `inplace.py` serves instead. A number
+Where the package was installed without it (`native.step.find_library` is None), `inplace.py` serves instead. A number
 computed here depends on neither the number of threads nor the lanes beside it (see native/step.h), so sample i is the
 same text whatever `--count` is.
 
@@ -20,13 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import is_plain, make_cell
-from charrnn.choices import WeightsName
-from charrnn.config import ModelConfig, SamplingConfig
-from charrnn.cores import available_cores
+from charrnn.inference.cores import available_cores
 from charrnn.inference.crew import Crew
 from charrnn.inference.engine import Doubles, Floats, Integers, Scored, Written
-from charrnn.inference.library import MOST_LANES, Job, Settings, aligned, best_set, find_library
 from charrnn.inference.panels import NEVER, Panels
+from charrnn.native.step import MOST_LANES, Job, Settings, aligned, best_set, find_library
+from charrnn.settings.choices import WeightsName
+from charrnn.settings.config import ModelConfig, SamplingConfig
 
 _BYTES_FOR_A_THREAD = 1 << 17
 _MOST_THREADS = 4  # more read hardly faster, and wait for the slowest of them

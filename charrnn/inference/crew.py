@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from charrnn.inference.library import Job, Model
+from charrnn.native.step import Job, Model
 
 
 class Crew:

@@ -10,20 +10,15 @@ Shape letters: T characters, B lanes, L layers, H hidden size, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.parameters import written_out
-from charrnn.cells.registry import describe
-from charrnn.cells.registry import is_plain as is_plain_cell
-from charrnn.choices import WeightsName
-from charrnn.config import ModelConfig, SamplingConfig
-from charrnn.drawing import draw, log_probabilities, probabilities
-from charrnn.errors import UsageError
+from charrnn.inference.distribution import draw, log_probabilities, probabilities
+from charrnn.settings.config import SamplingConfig
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -186,39 +181,3 @@ def is_small_table(table: int, others: int) -> bool:
     """Whether a table of the first layer's input product for every character (bytes) is worth its room beside the other
     arrays: with a large vocabulary the product itself is read faster."""
     return table <= max(_SMALL_TABLE, others // 4)
-
-
-def make_engine(
-    config: ModelConfig,
-    parameters: Mapping[str, npt.NDArray[Any]],
-    *,
-    weights: WeightsName = "float32",
-    threads: int | None = None,
-) -> Any:
-    """The fastest engine for a CPU: the compiled step where the package has it, else numpy.
-
-    Raises UsageError for int8 weights where there is no compiled step: numpy would only be slower with them.
-    """
-    from charrnn.inference.compiled import CompiledNetwork, is_available
-
-    config, parameters = written_out(config, parameters)
-    if is_available(config):
-        return CompiledNetwork(config, parameters, weights=weights, threads=threads)
-    if weights != "float32" and config.skip != "none":
-        raise UsageError(
-            f"--weights is {weights!r}, and there is no compiled step for --skip {config.skip}", "leave --weights out"
-        )
-    if weights != "float32":
-        if not is_plain_cell(config):
-            raise UsageError(
-                f"--weights is {weights!r}, and there is no compiled step for this cell, {describe(config)}",
-                "leave --weights out",
-            )
-        raise UsageError(
-            f"--weights is {weights!r}, and this installation has no compiled step",
-            "install charrnn where there is a C compiler (gcc or clang), or leave --weights out",
-        )
-    from charrnn.inference.inplace import InPlaceNetwork, is_plain
-    from charrnn.inference.network import Network
-
-    return InPlaceNetwork(config, parameters) if is_plain(config) else Network(config, parameters)

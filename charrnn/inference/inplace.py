@@ -5,7 +5,7 @@ each layer is one matrix-vector product over input and state together, for sever
 goes into buffers made once. The gates' sigmoid is a tanh of half the argument, and the half is already in the weights
 (exactly, as a power of two), so one call serves a layer's gates.
 
-Knows arrays. Refuses to know text. What it computes is `network.py`'s, and is tested against it.
+Knows arrays. Refuses to know text. What it computes is `reference.py`'s, and is tested against it.
 
 Shape letters: B lanes, V vocabulary, E embedding size, H hidden size, G gates, K inputs of a layer's product.
 """
@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from charrnn.cells.parameters import layer_parameters
 from charrnn.cells.registry import is_plain as is_plain_cell
-from charrnn.config import ModelConfig
+from charrnn.files import release_pages
 from charrnn.inference.engine import Floats, is_small_table
-from charrnn.inference.network import Network, NetworkState
-from charrnn.tensorfile import let_go
+from charrnn.inference.reference import Network, NetworkState
+from charrnn.settings.config import ModelConfig
 
 _HALF = np.float32(0.5)
 # How a product's blocks of H rows are made of the cell's: (block of the input matrix, block of the recurrent matrix).
@@ -68,7 +68,7 @@ class _LayerProduct:
         _arranged(cell, p["weight_ih"], 0, self.matrix[:, :inputs] if self.weight_ih is None else self.weight_ih)
         _arranged(cell, p["weight_hh"], 1, self.matrix[:, -H:])
         for name in ("weight_ih", "weight_hh"):
-            let_go(p[name])
+            release_pages(p[name])
         self.bias = np.empty(rows, np.float32)
         if cell == "gru":
             recurrent = np.empty(rows, np.float32)

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.parameters import decoder_weight, layer_parameters
-from charrnn.choices import WeightsName
-from charrnn.config import ModelConfig
+from charrnn.files import release_pages
 from charrnn.inference.engine import Floats, is_small_table
-from charrnn.inference.library import GROUP, LINE, SCRATCH, Layer, Matrix, Model, aligned
-from charrnn.tensorfile import let_go
+from charrnn.native.step import GROUP, LINE, SCRATCH, Layer, Matrix, Model, aligned
+from charrnn.settings.choices import WeightsName
+from charrnn.settings.config import ModelConfig
 
 NEVER = np.float32(-1e30)
 """Logit of a character that does not exist."""
@@ -134,7 +134,7 @@ class Panels:
             ctypes.c_void_p(matrix.ctypes.data), blocks, size, K, (ctypes.c_int32 * blocks)(*order), units, padded,
             ctypes.c_void_p(packed.weights), ctypes.c_void_p(packed.quantised), ctypes.c_void_p(packed.scales),
         )  # fmt: skip
-        let_go(given)
+        release_pages(given)
         return packed
 
     def _first_input(self, parameters: Mapping[str, npt.NDArray[Any]], layers: Any) -> None:

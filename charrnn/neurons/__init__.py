@@ -1,0 +1,1 @@
+"""`charrnn inspect`: records what units do along a text and measures what they respond to, without torch."""

@@ -3,7 +3,7 @@
     labels      the labels it tells best by the first half of the text, scored on the second (as in the atlas)
     contexts    the places where it is highest and lowest, apart from each other
     values      their distribution, and the length of their autocorrelation: the lag at which it falls below 1/e
-    gates       of its cell: mean, and how often as good as shut and as good as open (`saturation.py`)
+    gates       of its cell: mean, and how often as good as shut and as good as open (`gates.py`)
     characters  whose probability changes most when the unit is held high (at its 95th percentile) instead of low (at
                 its 5th), on the same beginning of the text: an intervention, not a correlation, for every layer
 
@@ -22,18 +22,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config import ModelConfig
-from charrnn.drawing import log_probabilities
 from charrnn.errors import CheckpointError
-from charrnn.inference.engine import make_engine
-from charrnn.neurons.ablation import Ablation, ablate
-from charrnn.neurons.atlas import from_characters
+from charrnn.inference.distribution import log_probabilities
+from charrnn.inference.make_engine import make_engine
+from charrnn.neurons.ablate import Ablation, ablate
 from charrnn.neurons.clamping import check_can_hold, clamp
 from charrnn.neurons.columns import with_own_columns
+from charrnn.neurons.find import from_characters
+from charrnn.neurons.gates import LEFT, RIGHT
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Unit, kinds, limits, record
-from charrnn.neurons.saturation import LEFT, RIGHT
 from charrnn.neurons.statistics import Doubles, effects, interval
+from charrnn.settings.config import ModelConfig
 
 BINS = 24
 _CONTEXTS = 5

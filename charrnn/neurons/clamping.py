@@ -28,10 +28,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import describe, is_plain
-from charrnn.config import ModelConfig
 from charrnn.errors import UsageError
 from charrnn.neurons.columns import reading_columns
 from charrnn.neurons.record import Unit, limits, parse_unit
+from charrnn.settings.config import ModelConfig
 
 Array = npt.NDArray[np.float32]
 

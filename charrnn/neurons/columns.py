@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.parameters import decoder_weight, parameter_shapes, written_out
-from charrnn.config import ModelConfig
+from charrnn.settings.config import ModelConfig
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

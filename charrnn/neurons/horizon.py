@@ -33,8 +33,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.drawing import generator, log_probabilities
 from charrnn.errors import CheckpointError, TextError
+from charrnn.inference.distribution import generator, log_probabilities
 from charrnn.inference.engine import Doubles, Engine
 
 Places = npt.NDArray[np.int64]

@@ -7,7 +7,7 @@ weights can be compared. The test part sees only the chosen line. Beside it stan
 training part) and what needs no learning:
 
     untrained   the same probe on a model of the same shape that has learned nothing
-    last 3      the commonest class after the last three characters (`atlas.after_characters`)
+    last 3      the commonest class after the last three characters (`find.after_characters`)
     counts      the same probe on how often each character occurs: only for whole texts
     majority    the training part's commonest class
 
@@ -25,14 +25,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.config import ModelConfig
 from charrnn.errors import TextError
-from charrnn.neurons.atlas import CONTEXT, after_characters, contexts
+from charrnn.neurons.find import CONTEXT, after_characters, contexts
 from charrnn.neurons.labels import Label
 from charrnn.neurons.logistic import Fit, fit
 from charrnn.neurons.record import Recorder, Unit
 from charrnn.neurons.states import Report, state_units, states_after, states_in
 from charrnn.neurons.statistics import Doubles, auc, effects, mean_interval
+from charrnn.settings.config import ModelConfig
 
 Ids = npt.NDArray[np.integer]
 Places = npt.NDArray[np.int64]

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.config import ModelConfig
 from charrnn.errors import UsageError
+from charrnn.settings.config import ModelConfig
 
 Floats = npt.NDArray[np.float32]
 Part = tuple[int, str]

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.config import ModelConfig
 from charrnn.errors import CheckpointError
 from charrnn.neurons.record import Floats, Part, Recorder, Unit, record
 from charrnn.neurons.statistics import Doubles
+from charrnn.settings.config import ModelConfig
 
 Ids = npt.NDArray[np.integer]
 Report = Callable[[str, int, int], None]

@@ -30,13 +30,13 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from charrnn.config import ModelConfig
-from charrnn.inference.engine import make_engine
-from charrnn.neurons.ablation import ablate
-from charrnn.neurons.atlas import SAMPLES, make_atlas, untrained_arrays
+from charrnn.inference.make_engine import make_engine
+from charrnn.neurons.ablate import ablate
+from charrnn.neurons.find import SAMPLES, make_atlas, untrained_arrays
 from charrnn.neurons.labels import labels_of
 from charrnn.neurons.record import Unit
-from charrnn.vocabulary import Vocabulary
+from charrnn.settings.config import ModelConfig
+from charrnn.text.vocabulary import Vocabulary
 
 WINDOW, PAIRS = 256, 40
 

@@ -22,9 +22,9 @@ import torch
 
 from charrnn.cells.parameters import is_trained, parameter_shapes
 from charrnn.cells.registry import describe
-from charrnn.choices import PrecisionName
-from charrnn.config import ModelConfig, TrainingConfig
-from charrnn.learner import Learner
+from charrnn.settings.choices import PrecisionName
+from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.training.learner import Learner
 
 VOCABULARY, LANES, WINDOW = 65, 16, 64
 FAMILY: dict[str, dict[str, Any]] = {

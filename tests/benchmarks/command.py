@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.runs import BEST, METRICS, read_metrics
+from charrnn.checkpoints.folder import BEST, METRICS, read_metrics
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from charrnn.runs import Run
+from charrnn.checkpoints.folder import Run
 from tests.benchmarks.command import ROOT
 
 SAVING = 15.0  # seconds for a run to save itself in

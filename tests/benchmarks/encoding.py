@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.encoding [--json] [--megabytes N]
 
-Encoding is `charrnn.corpus.load` of one file: hashing, finding the characters, writing the ids to disk, hashing again.
+Encoding is `charrnn.text.corpus.load` of one file: hashing, finding the characters, writing the ids, hashing again.
 The text is made here: sentences of invented words, in kinds that differ in how many characters are not ASCII. Beside
 it, of the same bytes in the same round:
 
@@ -36,10 +36,10 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn.config import DataConfig
-from charrnn.corpus import load
 from charrnn.files import cache_folder
-from charrnn.sources import Source
+from charrnn.settings.config import DataConfig
+from charrnn.text.corpus import load
+from charrnn.text.sources import Source
 
 LATIN = "eeetttaaooiinnsshhrrddllucmfwypvbgkqjxz"
 CYRILLIC = "оооееааиинтсрвлкмдпуяыьгзбчйхжшюцщэф"

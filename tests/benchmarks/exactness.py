@@ -18,9 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from charrnn import checkpoint as checkpoints
+from charrnn.checkpoints import checkpoint as checkpoints
 from tests.conftest import make_text
-from tests.runs_compared import assert_same_run
+from tests.kit.runs_compared import assert_same_run
 
 ROOT = Path(__file__).parents[2]
 INTERRUPT = ROOT / "tests" / "interrupt.py"

@@ -33,11 +33,11 @@ from typing import Any
 import torch
 
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.config import ModelConfig, TrainingConfig
-from charrnn.device import prepare
-from charrnn.learner import Learner
-from charrnn.recipe import completed_training
-from charrnn.variants import spelled
+from charrnn.network.device import prepare
+from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.settings.variants import spelled
+from charrnn.training.learner import Learner
+from charrnn.training.recipe import completed_training
 from tests.benchmarks import command
 from tests.benchmarks.cells import FAMILY, LANES, VOCABULARY, WINDOW
 from tests.benchmarks.training import cpu_name

@@ -32,12 +32,12 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.display.curve import Chart, Line
 from charrnn.display.palette import glyph
 from charrnn.display.webpage import escape, frame
-from charrnn.model import CharacterModel
-from charrnn.optim import make_optimizer
+from charrnn.network.model import CharacterModel
+from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.training.optim import make_optimizer
 from tests.benchmarks.memory_tasks import TASKS, Task
 
 LENGTHS = (200, 500)

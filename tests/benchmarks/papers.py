@@ -14,8 +14,8 @@ With --seconds it stops when that time is up, by the clock, and leaves with exit
 folder goes on: runs are kept under checkpoints/, training resumes exactly, and each scoring that was done is kept
 beside its run. A scoring that was stopped starts over.
 
-The sizes are such as cuDNN's persistent kernel takes (`charrnn/kernels.py`); the settings were chosen without a GPU at
-hand and have not run on one.
+The sizes are such as cuDNN's persistent kernel takes (`charrnn/network/cudnn.py`); the settings were chosen without a
+GPU at hand and have not run on one.
 
 Knows targets. Refuses to know how they are trained and scored.
 """

@@ -40,13 +40,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from charrnn import checkpoint as checkpoints
-from charrnn.checkpoint import Checkpoint
+from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.checkpoints.folder import Run
 from charrnn.cli import texts as text_arguments
-from charrnn.corpus import Corpus
-from charrnn.presets import PRESETS
-from charrnn.runs import Run
-from charrnn.vocabulary import Ids, Vocabulary
+from charrnn.settings.presets import PRESETS
+from charrnn.text.corpus import Corpus
+from charrnn.text.vocabulary import Ids, Vocabulary
 from tests.benchmarks.command import ROOT
 
 CONTEXT = 256

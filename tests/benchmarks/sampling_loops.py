@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from charrnn.checkpoint import Checkpoint
-from charrnn.config import DataConfig, ModelConfig, SamplingConfig
-from charrnn.model import CharacterModel
-from charrnn.sampling import SampleRequest, write
-from charrnn.vocabulary import Vocabulary
+from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.network.model import CharacterModel
+from charrnn.sampling.sampler import SampleRequest, write
+from charrnn.settings.config import DataConfig, ModelConfig, SamplingConfig
+from charrnn.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(range(32, 97))
 EMBEDDING, TEMPERATURE = 64, 0.8

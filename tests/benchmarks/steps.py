@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from charrnn.batches import Ring
-from charrnn.config import ModelConfig, TrainingConfig
-from charrnn.feed import Feed, make_feed
-from charrnn.learner import Learner
-from charrnn.precision import products
-from charrnn.tally import Tally
-from charrnn.ways import Way
+from charrnn.network.precision import products
+from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.training.feed import Feed, make_feed
+from charrnn.training.learner import Learner
+from charrnn.training.ring import Ring
+from charrnn.training.step_mode import Way
+from charrnn.training.tally import Tally
 
 MOMENT = 0.3  # seconds that one round of one loop takes, about
 CPU = torch.device("cpu")

@@ -46,9 +46,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from charrnn import device as devices
-from charrnn.config import ModelConfig, TrainingConfig
-from charrnn.precision import choose_precision
+from charrnn.network import device as devices
+from charrnn.network.precision import choose_precision
+from charrnn.settings.config import ModelConfig, TrainingConfig
 from tests.benchmarks import command, transformer
 from tests.benchmarks.steps import CPU, OurStep, Shape, Step, alternate, plain_step
 

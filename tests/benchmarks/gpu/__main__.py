@@ -51,8 +51,8 @@ floors   performance.md's two floors for our step, from ceilings measured in the
          chain of products (B, H) x (H, gates) in a graph; a link of the backward pass is taken to last as long. Shares
          are floor over step. A kernel that keeps the weights on the chip can beat a chain of products: then the share
          is above 1.
-kernels  The kernels of our step with most time, by torch's profiler, beside what `charrnn.kernels` expects of each
-         layer. The eager step is profiled, since the graph is a recording of it. Times are sums, with nothing between.
+kernels  The kernels of our step with most time, by torch's profiler, beside what `charrnn.network.cudnn` expects of
+         each layer. The eager step is profiled, since the graph is a recording of it. Times are sums.
 sizes    Forward and backward pass of one lstm layer in a graph, microseconds a character of the window, for widths
          around 128 and 192, where torch changes kernels.
 """
@@ -71,8 +71,8 @@ from pathlib import Path
 
 import torch
 
-from charrnn import device as devices
-from charrnn.precision import choose_precision
+from charrnn.network import device as devices
+from charrnn.network.precision import choose_precision
 from tests.benchmarks.gpu import day, suite
 from tests.benchmarks.gpu.ceilings import floors
 from tests.benchmarks.gpu.figures import LEFT_OUT, Figures, Piece, measure

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from charrnn.graphs import Recorder
+from charrnn.network.graphs import Recorder
 from tests.benchmarks.gpu.scale import Scale
 from tests.benchmarks.steps import OurStep, Shape, Step, alternate, product
 from tests.benchmarks.training import Row

@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from charrnn.fused import library as fused
-from charrnn.inference import library as inference
+from charrnn.native import step as inference
+from charrnn.native import window as fused
 from charrnn.native.loader import candidates, load
 from charrnn.version import __version__
 from tests.benchmarks.command import ROOT

@@ -11,7 +11,7 @@ from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from charrnn.kernels import expected, explain
+from charrnn.network.cudnn import expected, explain
 from tests.benchmarks.gpu.ceilings import recorded
 from tests.benchmarks.gpu.scale import WARM_UPS, Scale
 from tests.benchmarks.steps import OurStep, Shape, Step, alternate, wait

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from charrnn import device as devices
-from charrnn.choices import PrecisionName
-from charrnn.kernels import GPU, IMAGINED
-from charrnn.ways import Way
+from charrnn.network import device as devices
+from charrnn.network.cudnn import GPU, IMAGINED
+from charrnn.settings.choices import PrecisionName
+from charrnn.training.step_mode import Way
 from tests.benchmarks.steps import CPU, Kind, Shape
 
 MARK = 1.4697  # nats: nanoGPT's README, its GPU recipe, about three minutes on an A100

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from charrnn import checkpoint as checkpoints
+from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.cli import texts
-from charrnn.evaluate.report import ForeignText, report
+from charrnn.evaluation.report import ForeignText, report
 from tests.benchmarks import command
 from tests.benchmarks.gpu.figures import Skipped
 from tests.benchmarks.gpu.scale import Scale

@@ -1,0 +1,1 @@
+"""One safetensors file is one checkpoint; a run's folder holds its checkpoints and its log."""

@@ -1,0 +1,273 @@
+"""One safetensors file = one checkpoint that describes itself.
+
+The file's metadata holds, as JSON, everything but the arrays: kind, configuration, vocabulary, corpus, progress,
+environment, and a digest over all of it and the arrays. Written durably (`files.py`). Read defensively: size, header,
+metadata, names, shapes and types are checked against the configuration before any array is read, then the digest;
+whatever is wrong becomes one CheckpointError. No pickle, ever.
+
+Knows names and bytes. Refuses to know torch and what the optimizer's arrays mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from charrnn.cells.parameters import parameter_shapes
+from charrnn.checkpoints.tensorfile import (
+    NumpyArray,
+    check_layout,
+    damaged,
+    foreign,
+    open_file,
+    read_arrays,
+    read_header,
+    without_duplicates,
+)
+from charrnn.errors import CharrnnError, CheckpointError
+from charrnn.files import release_pages, replace_durably
+from charrnn.settings.config import DataConfig, ModelConfig
+from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
+from charrnn.version import __version__
+
+FORMAT = 1
+_METADATA_KEY = "charrnn"
+_FORMAT_KEY = "charrnn.format"
+_DIGEST_KEY = "charrnn.sha256"
+_WRAPPED_KEYS = {"format", _FORMAT_KEY, _METADATA_KEY, _DIGEST_KEY}
+_MODEL_PREFIX = "model."
+Kind = Literal["best", "last"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """What a checkpoint file holds. `best` holds weights only, `last` everything needed to go on."""
+
+    kind: Kind
+    model: ModelConfig
+    vocabulary: Vocabulary
+    data: DataConfig
+    corpus: dict[str, Any]
+    """Name, characters, bytes and sha256 of the text it was trained on."""
+    progress: dict[str, Any]
+    """Step, characters seen, losses and the history of validations."""
+    parameters: Mapping[str, NumpyArray]
+    """The model's arrays under the names of `cells/parameters.py`."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """For `last`: every setting and counter of the run; `training/trainer.py` reads it."""
+    state: Mapping[str, NumpyArray] = field(default_factory=dict)
+    """For `last`: the optimizer's arrays, the carried state, random states."""
+    environment: dict[str, Any] = field(default_factory=dict)
+    """What exactness depends on: library versions, device, threads."""
+
+    def metadata(self) -> dict[str, Any]:
+        """Everything but the arrays, JSON-ready."""
+        return {
+            "version": __version__,
+            "kind": self.kind,
+            "model": self.model.to_dict(),
+            "vocabulary": {"kind": self.vocabulary.kind, "code_points": self.vocabulary.code_points.tolist()},
+            "data": self.data.to_dict(),
+            "corpus": self.corpus,
+            "progress": self.progress,
+            "training": self.training,
+            "environment": self.environment,
+        }
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes `checkpoint` in the place of `path`, durably. Raises ResourceError or UsageError where it cannot."""
+    from safetensors.numpy import save_file
+
+    arrays = {_MODEL_PREFIX + name: array for name, array in checkpoint.parameters.items()}
+    arrays.update(checkpoint.state)
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    text = json.dumps(checkpoint.metadata(), separators=(",", ":"), allow_nan=False)
+    metadata = {
+        "format": "pt",
+        _FORMAT_KEY: str(FORMAT),
+        _METADATA_KEY: text,
+        _DIGEST_KEY: _digest(text, contiguous),
+    }
+    replace_durably(path, lambda temporary: _save_file(save_file, contiguous, temporary, metadata))
+
+
+def _save_file(save_file: Any, arrays: dict[str, NumpyArray], path: Path, metadata: dict[str, str]) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        save_file(arrays, path, metadata)
+    except SafetensorError as error:
+        raise _as_os_error(error) from error
+
+
+def _as_os_error(error: Exception) -> OSError:
+    """safetensors reports a failed write as text of its own; the system's error number stands at its end."""
+    text = str(error)
+    _, _, number = text.rpartition("os error ")
+    digits = number.split(")")[0]
+    return OSError(int(digits), text) if digits.isdigit() else OSError(text)
+
+
+def _digest(metadata: str, arrays: Mapping[str, NumpyArray]) -> str:
+    digest = hashlib.sha256(metadata.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+def load(path: Path, *, with_state: bool = False) -> Checkpoint:
+    """Reads a checkpoint; `with_state` brings what a `last` checkpoint holds beyond the weights.
+
+    Raises CheckpointError where the file is missing, not a checkpoint of this program, newer than it, or damaged.
+    """
+    try:
+        return _load(path, with_state)
+    except CheckpointError:
+        raise
+    except CharrnnError as error:  # a configuration whose values are out of bounds
+        raise damaged(path, error.message) from error
+    except (OSError, MemoryError) as error:
+        raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise damaged(path, f"{type(error).__name__} {error}") from error
+
+
+def _load(path: Path, with_state: bool) -> Checkpoint:
+    # One opening for all that is read: a run that is going on may put a new file in the place of this one meanwhile.
+    with open_file(path) as file:
+        header, data_start, size = read_header(path, file)
+        text, expected_digest = _unwrap(path, header.pop("__metadata__", None))
+        metadata = json.loads(text, object_pairs_hook=without_duplicates, parse_constant=_refuse_constant)
+        model = ModelConfig.from_dict(metadata["model"])
+        vocabulary = _read_vocabulary(path, metadata["vocabulary"])
+        check_layout(path, header, size - data_start)
+        if model.num_layers > len(header):  # before a name is made for each of them
+            raise damaged(path, "it lacks layers that its configuration names")
+        shapes = parameter_shapes(model, len(vocabulary))
+        _check_parameters(path, header, shapes)
+        arrays = read_arrays(file, header, data_start)
+    if _digest(text, arrays) != expected_digest:
+        raise damaged(path, "its contents do not match its checksum")
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise damaged(path, f"{name!a} holds values that are not finite")
+        release_pages(array)
+    _check_records(path, metadata)
+    return Checkpoint(
+        kind=metadata["kind"],
+        model=model,
+        vocabulary=vocabulary,
+        data=_read_data(path, metadata["data"], vocabulary),
+        corpus=metadata["corpus"],
+        progress=metadata["progress"],
+        training=metadata["training"] if with_state else {},
+        environment=metadata["environment"],
+        parameters={name: arrays[_MODEL_PREFIX + name] for name in shapes},
+        state={name: array for name, array in arrays.items() if not name.startswith(_MODEL_PREFIX)}
+        if with_state
+        else {},
+    )
+
+
+def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
+    """The metadata's text and its digest, out of what safetensors calls `__metadata__`."""
+    if not isinstance(wrapped, dict) or _FORMAT_KEY not in wrapped or _METADATA_KEY not in wrapped:
+        raise foreign(path, "it is a safetensors file of another program")
+    version = int(wrapped[_FORMAT_KEY])
+    if version > FORMAT:
+        raise CheckpointError(
+            f"{path} was written by a newer charrnn (format {version}; this one reads {FORMAT})", "update charrnn"
+        )
+    # Nothing in the header may go unchecked: what the digest does not cover is compared with what `save` writes.
+    if wrapped[_FORMAT_KEY] != str(FORMAT) or wrapped.get("format") != "pt" or wrapped.keys() != _WRAPPED_KEYS:
+        raise damaged(path, "its header is not as it was written")
+    return wrapped[_METADATA_KEY], wrapped[_DIGEST_KEY]
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _read_vocabulary(path: Path, described: dict[str, Any]) -> Vocabulary:
+    points, kind = described["code_points"], described["kind"]
+    are_code_points = (
+        isinstance(points, list) and bool(points) and all(type(p) is int and 0 <= p < NUM_CODE_POINTS for p in points)
+    )
+    if kind not in ("text", "bytes") or not are_code_points or any(a >= b for a, b in pairwise(points)):
+        raise damaged(path, "its vocabulary is not a list of characters in order")
+    if kind == "bytes" and points != list(range(256)):
+        raise damaged(path, "its vocabulary is not that of bytes")
+    return Vocabulary(points, kind)
+
+
+def _read_data(path: Path, described: dict[str, Any], vocabulary: Vocabulary) -> DataConfig:
+    data = DataConfig.from_dict(described)
+    if not isinstance(data.encoding, str) or data.as_bytes is not (vocabulary.kind == "bytes"):
+        raise damaged(path, "its data settings do not go with its vocabulary")
+    return data
+
+
+_Number = (int, float)
+_RECORDS: dict[str, dict[str, Any]] = {
+    "corpus": {
+        "name": str, "sha256": str, "characters": int, "bytes": int, "train": int, "validation": int, "test": int,
+    },
+    "progress": {
+        "step": int, "epoch": _Number, "characters": int, "seconds": _Number, "best_nats": (*_Number, type(None)),
+        "best_step": int, "history": list,
+    },
+    "training": {},
+    "environment": {},
+}  # fmt: skip
+"""What is read from each record wherever a checkpoint is used; `training/trainer.py` and `training/plan.py` check their
+own part."""
+
+
+def _check_records(path: Path, metadata: dict[str, Any]) -> None:
+    if metadata["kind"] not in get_args(Kind):
+        raise damaged(path, f"it is neither best nor last but {metadata['kind']!a}")
+    for group, types in _RECORDS.items():
+        record = metadata[group]
+        if not isinstance(record, dict):
+            raise damaged(path, f"its record {group} is not one")
+        for name, expected in types.items():
+            _check_value(path, f"{group}.{name}", record[name], expected)
+    for place, entry in enumerate(metadata["progress"]["history"]):
+        step, *nats = entry
+        _check_value(path, f"history[{place}]", step, int)
+        for value in nats:
+            _check_value(path, f"history[{place}]", value, (*_Number, type(None)))
+        if len(nats) != 2:
+            raise damaged(path, f"history[{place}] has {len(nats) + 1} values, not 3")
+
+
+def _check_value(path: Path, name: str, value: Any, expected: Any) -> None:
+    is_valid = isinstance(value, expected) and not isinstance(value, bool)
+    if is_valid and isinstance(value, _Number):
+        is_valid = abs(value) < 1 << 63  # false for infinity, and nothing that is counted here comes near
+    if not is_valid:
+        raise damaged(path, f"{name} is {value!a}")
+
+
+def _check_parameters(path: Path, header: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    found = {name[len(_MODEL_PREFIX) :]: entry for name, entry in header.items() if name.startswith(_MODEL_PREFIX)}
+    missing, unexpected = sorted(set(shapes) - set(found)), sorted(set(found) - set(shapes))
+    if missing or unexpected:
+        what = f"lacks {missing[0]}" if missing else f"has an unexpected {unexpected[0]!a}"
+        raise damaged(path, f"the model {what}")
+    for name, shape in shapes.items():
+        if tuple(found[name]["shape"]) != shape or found[name]["dtype"] != "F32":
+            raise damaged(
+                path,
+                f"{name} is {found[name]['dtype']} {tuple(found[name]['shape'])}, not F32 {shape} as configured",
+            )

@@ -1,0 +1,113 @@
+"""A safetensors file, read defensively.
+
+The format is 8 bytes of length, a JSON header, and the arrays' bytes one after the other. The safetensors library
+writes our files; for reading it allows too much (a repeated key, a shape whose product is anything), so everything the
+header says is checked here before any array is touched. Knows the format. Refuses to know what the arrays mean.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.errors import CheckpointError
+
+NumpyArray = npt.NDArray[Any]
+
+_HEADER_LIMIT = 1 << 26
+_MOST_DIMENSIONS = 32
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "U8": np.dtype("u1"),
+    "I64": np.dtype("<i8"),
+    "F64": np.dtype("<f8"),
+}
+
+
+def damaged(path: Path, reason: str) -> CheckpointError:
+    # A reason may quote the file, and a damaged file may hold a name of a million letters.
+    return CheckpointError(f"{path} is damaged: {reason[:200]}", "use another checkpoint of the run, or train again")
+
+
+def foreign(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is not a checkpoint of charrnn: {reason}", "give a .safetensors file that charrnn saved"
+    )
+
+
+def open_file(path: Path) -> IO[bytes]:
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise CheckpointError(f"{path} is a folder, not a checkpoint file")
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for a writer
+            raise foreign(path, "it is not a file on a disk")
+        return open(path, "rb")
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"there is no checkpoint {path}", "charrnn train makes one; -c names a file or a run"
+        ) from error
+
+
+def read_header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
+    """The safetensors header (8 bytes of length, then JSON), where the data begins, and the file's size."""
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(8)
+    if len(start) < 8:
+        raise foreign(path, "it is empty" if not start else f"it has only {len(start)} bytes")
+    length = int.from_bytes(start, "little")
+    raw = file.read(min(length, _HEADER_LIMIT))
+    if not raw.startswith(b"{"):
+        # Only now: a header's length may well begin with the bytes that a zip or a pickle begins with.
+        is_pickle = start[:2] == b"PK" or start[:1] == b"\x80"
+        looks = "it looks like a pickle (torch.save), which can run code and is never opened"
+        raise foreign(path, looks if is_pickle else "it does not begin as a safetensors file does")
+    if length > _HEADER_LIMIT or length > size - 8:
+        raise damaged(path, "it ends in the middle of its header")
+    header = json.loads(raw, object_pairs_hook=without_duplicates)
+    return header, 8 + length, size
+
+
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON readers differ on a repeated key (the last wins, or the first); a file must not mean two things."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key occurs twice in the header")
+    return result
+
+
+def check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:
+    """Arrays of known types lie one after the other without gap or overlap and fill the file exactly."""
+    expected = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        if entry.keys() != {"dtype", "shape", "data_offsets"}:
+            raise damaged(path, f"{name!a} is not described as an array is")
+        begin, end = entry["data_offsets"]
+        if entry["dtype"] not in _DTYPES:
+            raise damaged(path, f"{name!a} has the type {entry['dtype']!a}")
+        shape = entry["shape"]
+        if len(shape) > _MOST_DIMENSIONS or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
+            raise damaged(path, f"{name!a} has an impossible shape")
+        if begin != expected or end - begin != math.prod(shape) * _DTYPES[entry["dtype"]].itemsize:
+            raise damaged(path, f"{name!a} does not lie where its shape says")
+        expected = end
+    if expected > data_size:
+        raise damaged(path, f"it is cut off: {expected - data_size:,} bytes are missing")
+    if expected < data_size:
+        raise damaged(path, f"{data_size - expected:,} bytes follow its end")
+
+
+def read_arrays(file: IO[bytes], header: dict[str, Any], data_start: int) -> dict[str, NumpyArray]:
+    """All arrays, as read-only views of one memory map: what is never touched costs no memory."""
+    buffer = np.memmap(file, dtype=np.uint8, mode="r", offset=data_start)
+    return {
+        name: buffer[slice(*entry["data_offsets"])].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        for name, entry in header.items()
+    }

@@ -1,0 +1,105 @@
+"""The atlas of units as a table.
+
+Knows findings. Refuses to know how they were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from charrnn.display.report import Columns, Prose, Row
+from charrnn.neurons.find import CONTEXT, Atlas, Finding
+
+_RHO = "\u03c1"
+
+
+def atlas_pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
+    """The table, and below it what it means and what was not found. It fits into 80 columns."""
+    rows = [
+        Row(cells_of(finding), "bold" if finding.is_found else "" if finding.is_discovery else "dim")
+        for finding in atlas.findings
+    ]
+    yield Columns(NAMES, rows)
+    yield from map(Prose, _words(atlas, characters))
+
+
+NAMES = ("label", "unit", "tells", "95 %", f"last {CONTEXT}", "new net", "verdict")
+
+
+def cells_of(finding: Finding) -> tuple[str, ...]:
+    """A finding as a row of the table whose columns are `NAMES`."""
+    low, high = sorted((measured(finding.low, finding), measured(finding.high, finding)))
+    is_low = finding.effect < 0 and not finding.is_graded
+    return (
+        finding.label,
+        f"{'-' if is_low else ''}{finding.unit}",
+        (_RHO if finding.is_graded else "") + short(measured(finding.effect, finding)),
+        f"{short(low)} {short(high)}",
+        short(alone(finding.from_characters, finding)),
+        short(alone(finding.untrained, finding)),
+        finding.verdict,
+    )
+
+
+def told(effect: float, finding: Finding) -> str:
+    """What some unit tells of the finding's label: AUC .996, or rho -.893."""
+    if finding.is_graded:
+        return f"{_RHO} {short(effect)}"
+    return f"AUC {short((1 + abs(effect)) / 2)}{', low where it holds' if effect < 0 else ''}"
+
+
+def short(number: float) -> str:
+    """As .996, -.893, 1.00.
+
+    >>> short(0.9961), short(-0.893), short(0.9999)
+    ('.996', '-.893', '1.00')
+    """
+    shown = f"{number:.3f}"
+    return f"{number:.2f}" if abs(float(shown)) >= 1 else shown.replace("0.", ".", 1)
+
+
+class Effect(Protocol):
+    """What a score belongs to."""
+
+    @property
+    def is_graded(self) -> bool:
+        """Whether it is a rank correlation."""
+
+    @property
+    def effect(self) -> float:
+        """Signed: 2 AUC - 1, or rho."""
+
+
+def measured(effect: float, finding: Effect) -> float:
+    """An effect as people know it: rho with its sign, an AUC turned so that the unit's own is above one half."""
+    if finding.is_graded:
+        return effect
+    return (1 + (effect if finding.effect >= 0 else -effect)) / 2
+
+
+def alone(effect: float, finding: Effect) -> float:
+    """What something else tells, whatever its sign."""
+    return abs(effect) if finding.is_graded else (1 + abs(effect)) / 2
+
+
+def _words(atlas: Atlas, characters: int) -> Iterator[str]:
+    yield (
+        f"tells: AUC, or {_RHO} (Spearman's) for degrees, of the unit on the half of the text that did not choose it; "
+        f"- before a unit: low where the label holds. last {CONTEXT}: what the last {CONTEXT} characters tell; new "
+        "net: what the same search finds in an untrained model. Verdicts other than found: characters or new net "
+        "(tell as much), chance, weak (too little or too unsure)."
+    )
+    found = sum(finding.is_found for finding in atlas.findings)
+    yield (
+        f"{found} of {len(atlas.findings)} labels found, over {characters:,} characters; of units that beat chance no "
+        "more than one in twenty is expected to do so by luck."
+    )
+    rest = atlas.units - atlas.strong
+    yield (
+        f"{atlas.strong:,} of {atlas.units:,} units tell some label with an AUC of 0.9 or |rho| of 0.8, "
+        f"{atlas.beyond_characters:,} of them better than the last {CONTEXT} characters do; "
+        f"{rest:,} ({rest / max(atlas.units, 1):.0%}) answer to none of these labels."
+    )
+    if atlas.too_rare:
+        yield f"too rare in this text to say: {', '.join(atlas.too_rare)}"

@@ -1,0 +1,208 @@
+"""Scoring text: the nats a model needs for it, each character but the first scored exactly once.
+
+Training validates with this same function, so there is one number with one definition: the sum of -ln p over all
+scored characters, in nats, divided once by their count; bits per character = nats / (N ln 2).
+
+*Streamed* (`score`), the state is carried through the whole text, which is how recurrent models are compared. The text
+is cut into B lanes that are scored side by side. Lane 0 starts from the zero state, as a single stream
+does. Every other lane first reads, without scoring, the `WARM_UP` characters before its own start. When all are
+done, the state each lane started from is compared with the state in which the lane before it ended, at the same
+character; a lane that started from another state (some models run away from a zero state for good) is scored again
+from the right one. So the number is the single stream's, whatever the lanes; and windows only split the work.
+
+*Windowed* (`score_windowed`), the text is cut into windows of so many characters, each read from the zero state, and
+every character after the first of its window is scored: what a transformer's figures are, which sees no further back.
+
+Shape letters: T window, B lanes, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import cross_entropy
+
+from charrnn.evaluation.score import Score
+from charrnn.network.layers import StackState
+from charrnn.text.vocabulary import Ids
+
+if TYPE_CHECKING:
+    from charrnn.network.model import CharacterModel
+
+WARM_UP = 1024
+DEFAULT_WINDOW = 128
+_MOST_LANES = 64
+# Largest difference of outputs h between a warmed-up lane and the stream. Sound models differ by 1e-6, others by 1.
+_SAME_STATE = 1e-4
+
+Proceed = Callable[[int], bool]
+
+
+def default_lanes(characters: int) -> int:
+    """Lanes for a text of this length: many enough to be fast, each eight times as long as its warm-up."""
+    return max(1, min(_MOST_LANES, characters // (8 * WARM_UP)))
+
+
+def score(
+    model: CharacterModel,
+    ids: Ids,
+    *,
+    window: int = DEFAULT_WINDOW,
+    lanes: int | None = None,
+    device: torch.device | None = None,
+    temperature: float = 1.0,
+    proceed: Proceed = lambda _done: True,
+) -> Score | None:
+    """Scores `ids[1:]`, each given all before it.
+
+    Logits are divided by `temperature`. `proceed` is called after each window with the characters scored so far; when
+    it returns False the work is given up and the result is None. Raises ValueError for fewer than two ids.
+    """
+    count = len(ids) - 1
+    if count < 1:
+        raise ValueError("there is nothing to score: the text has fewer than two characters")
+    # A lane shorter than its warm-up would start from a state that is not yet the single stream's.
+    lanes = min(lanes or default_lanes(count), max(1, count // WARM_UP))
+    length = -(-count // lanes)  # of a lane; the last one may be shorter
+    starts = np.arange(0, count, length)
+    reader = _Reader(model, ids, window, device or torch.device("cpu"), temperature, proceed)
+    with reading(model):
+        first = reader.warm_up(starts)
+        result = reader.score(starts, length, first)
+        if result is None:
+            return None
+        nats, last = result
+        before = _lane(last, 0)
+        for lane in range(1, len(starts)):
+            here, after = _lane(first, lane), _lane(last, lane)
+            if not _is_same(before, here):
+                again = reader.score(starts[lane : lane + 1], length, before)
+                if again is None:
+                    return None
+                nats[lane], after = again[0][0], again[1]
+            before = after
+    return Score(float(nats.sum()), count)
+
+
+def score_windowed(
+    model: CharacterModel,
+    ids: Ids,
+    *,
+    context: int,
+    window: int = DEFAULT_WINDOW,
+    lanes: int | None = None,
+    device: torch.device | None = None,
+    temperature: float = 1.0,
+    proceed: Proceed = lambda _done: True,
+) -> Score | None:
+    """Scores each character of `ids` given those before it among its `context` characters, from the zero state; the
+    first of each `context` is not scored. `lanes` of these stand side by side; the rest as in `score`.
+
+    Raises ValueError for fewer than two ids, or a context of fewer.
+    """
+    if len(ids) < 2 or context < 2:
+        raise ValueError("there is nothing to score: a window needs two characters")
+    starts = np.arange(0, len(ids), context)
+    length = min(context, len(ids)) - 1  # of what is scored of each; the last may have less, or nothing
+    reader = _Reader(model, ids, window, device or torch.device("cpu"), temperature, proceed)
+    lanes, nats = lanes or _MOST_LANES, 0.0
+    with reading(model):
+        for first in range(0, len(starts), lanes):
+            some = starts[first : first + lanes]
+            result = reader.score(some, length, model.zero_state(len(some)))
+            if result is None:
+                return None
+            nats += float(result[0].sum())
+    return Score(nats, len(ids) - len(starts))
+
+
+@contextlib.contextmanager
+def reading(model: CharacterModel) -> Iterator[None]:
+    """Inside, the model only reads: there are no gradients, and cuDNN keeps nothing for a backward pass, which it makes
+    room for (the "reserve" of every window) in training mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def exact_losses(logits: torch.Tensor, targets: torch.Tensor, temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """-ln p of `targets` (T, B) under logits (T, B, V) divided by `temperature`: (T, B), in float64."""
+    # In float64 (which Apple's GPUs lack): over millions of characters float32 would lose what the lanes keep.
+    exact = logits.flatten(0, 1).to("cpu" if logits.device.type == "mps" else logits.device).double()
+    if temperature != 1.0:
+        exact = exact / temperature
+    losses = cross_entropy(exact, targets.flatten().to(exact.device), reduction="none")
+    return losses.reshape(targets.shape).cpu().numpy()
+
+
+class _Reader:
+    """Runs lanes of a text through a model."""
+
+    def __init__(
+        self,
+        model: CharacterModel,
+        ids: Ids,
+        window: int,
+        device: torch.device,
+        temperature: float,
+        proceed: Proceed,
+    ) -> None:
+        self._model = model
+        self._ids = ids
+        self._window = window
+        self._device = device
+        self._temperature = temperature
+        self._proceed = proceed
+        self._done = 0
+
+    def warm_up(self, starts: npt.NDArray[np.int64]) -> StackState:
+        """The state in which each lane starts: zero for lane 0, run through the text before for the others."""
+        state = self._model.zero_state(1)
+        if len(starts) == 1:
+            return state
+        others = self._model.zero_state(len(starts) - 1)
+        for start in range(-WARM_UP, 0, self._window):
+            offsets = np.arange(start, min(start + self._window, 0))
+            _, others = self._model(self._take(offsets[:, None] + starts[None, 1:]), others)
+        return tuple(
+            tuple(torch.cat(pair) for pair in zip(zero, warm, strict=True))
+            for zero, warm in zip(state, others, strict=True)
+        )
+
+    def score(
+        self, starts: npt.NDArray[np.int64], length: int, state: StackState
+    ) -> tuple[npt.NDArray[np.float64], StackState] | None:
+        """Nats of each lane's `length` characters (fewer where the text ends), and the state after them."""
+        nats = np.zeros(len(starts))
+        for start in range(0, length, self._window):
+            places = np.arange(start, min(start + self._window, length))[:, None] + starts[None, :]
+            is_text = places < len(self._ids) - 1
+            places = np.minimum(places, len(self._ids) - 2)
+            logits, state = self._model(self._take(places), state)
+            nats += (exact_losses(logits, self._take(places + 1), self._temperature) * is_text).sum(0)
+            self._done += int(is_text.sum())
+            if not self._proceed(min(self._done, len(self._ids) - 1)):
+                return None
+        return nats, state
+
+    def _take(self, places: npt.NDArray[np.int64]) -> torch.Tensor:
+        # Fancy indexing of a memory map reads only these places.
+        return torch.from_numpy(self._ids[places].astype(np.int64)).to(self._device)
+
+
+def _lane(state: StackState, lane: int) -> StackState:
+    return tuple(tuple(array[lane : lane + 1] for array in layer) for layer in state)
+
+
+def _is_same(one: StackState, other: StackState) -> bool:
+    """Whether two states put out the same: an lstm's saturated cells may differ without any effect."""
+    return all(float((a[0] - b[0]).abs().max()) < _SAME_STATE for a, b in zip(one, other, strict=True))

@@ -1,0 +1,210 @@
+"""Dynamic evaluation: the weights go on learning from the text that is scored, each segment after its score counts.
+
+Krause, Kahembwe, Murray & Renals 2018, "Dynamic evaluation of neural sequence models" (arXiv 1709.07432). The text is
+read in segments s_1, s_2, ... of a few characters, the state carried. Segment i is scored with weights θ_{i-1}, which
+have seen only what comes before it; then its own gradient g_i = ∇ L(s_i), of the mean loss within the segment, moves
+them. θ_0 are the trained weights, the global prior that every update decays towards.
+
+    sgd    θ_i = θ_{i-1} - η g_i + λ (θ_0 - θ_{i-1})
+    rms    θ_i = θ_{i-1} - η g_i / (R + ε) + min(λ D, 1) (θ_0 - θ_{i-1})
+           R = sqrt(1/K Σ_k g_k²),  D = R / mean(R)          element by element, the mean over all weights
+
+The g_k are gradients of K stretches of training text under θ_0, taken once. The limit of 1 keeps the pull from going
+beyond θ_0; their code limits D to 1/λ, which is the same. The weights of a model are restored however it ends.
+
+One stream only. Lanes of a text that adapt one set of weights together would let a character be scored by weights that
+have learned from what comes after it, in the lanes to its right; that figure would not be the text's.
+
+Knows tensors and segments. Refuses to know how rates are chosen.
+
+Shape letters: T segment, B lanes, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from charrnn.evaluation.bpc import Proceed, exact_losses
+from charrnn.evaluation.dynamic_rule import Rule
+from charrnn.evaluation.score import Score
+from charrnn.network.layers import StackState
+from charrnn.network.model import CharacterModel
+from charrnn.text.vocabulary import Ids
+
+STATISTICS_LANES = 100  # as their code has
+STATISTICS_SEGMENTS = 100
+
+
+def rates_and_pulls(rule: Rule, mean_squares: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """What multiplies each weight's gradient, η / (R + ε) or η, and its way back to θ_0, min(λ D, 1) or λ.
+
+    `mean_squares` holds R² of each array of weights; the sgd rule takes only their shapes.
+    """
+    if rule.name == "sgd":
+        return (
+            [torch.full_like(array, rule.learning_rate) for array in mean_squares],
+            [torch.full_like(array, min(rule.prior, 1.0)) for array in mean_squares],
+        )
+    roots = [array.sqrt() for array in mean_squares]
+    mean = torch.stack([root.sum(dtype=torch.float32) for root in roots]).sum() / sum(root.numel() for root in roots)
+    tiny = torch.finfo(mean.dtype).tiny  # where no gradient was ever found nothing pulls either
+    return (
+        [rule.learning_rate / (root + rule.epsilon).clamp_min(tiny) for root in roots],
+        [(rule.prior * root / mean.clamp_min(tiny)).clamp_max(1.0) for root in roots],
+    )
+
+
+def update(
+    weights: list[Tensor],
+    trained: list[Tensor],
+    gradients: list[Tensor],
+    rates: list[Tensor],
+    pulls: list[Tensor],
+) -> None:
+    """θ <- θ + pull (θ_0 - θ) - rate g, in place."""
+    with torch.no_grad():
+        torch._foreach_lerp_(weights, trained, pulls)
+        torch._foreach_addcmul_(weights, gradients, rates, value=-1)
+
+
+def weights_of(model: CharacterModel) -> list[Tensor]:
+    """What adapts: every array that gradients can move."""
+    return [array for array in model.arrays().values() if array.requires_grad]
+
+
+@contextlib.contextmanager
+def restored(model: CharacterModel) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """The weights and a copy of them, which they have again in the end, whatever happens inside."""
+    weights = weights_of(model)
+    trained = [array.detach().clone() for array in weights]
+    try:
+        yield weights, trained
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(weights, trained)
+
+
+def gradient_statistics(
+    model: CharacterModel,
+    ids: Ids,
+    *,
+    segment: int,
+    lanes: int = STATISTICS_LANES,
+    segments: int = STATISTICS_SEGMENTS,
+    device: torch.device | None = None,
+    proceed: Proceed = lambda _done: True,
+) -> list[Tensor] | None:
+    """Mean squares of the gradient over up to `segments` segments, each of the mean loss in up to `lanes` lanes that
+    start evenly over the text, the state carried: an array for each of `weights_of`.
+
+    Raises ValueError where `ids` has not one segment. None where `proceed`, told characters, says no.
+    """
+    lanes, count = _statistics_size(len(ids), segment, lanes, segments)
+    if lanes < 1:
+        raise ValueError("there are no statistics: the text is shorter than a segment")
+    length = (len(ids) - 1) // lanes
+    weights, state = weights_of(model), model.zero_state(lanes)
+    sums = [torch.zeros_like(array) for array in weights]
+    starts = np.arange(lanes) * length
+    for number in range(count):
+        places = starts[None, :] + (number * segment + np.arange(segment))[:, None]
+        inputs, targets = _tensor(ids[places], device), _tensor(ids[places + 1], device)
+        logits, state = model(inputs, state)
+        gradients = _gradients(logits, targets, weights)
+        torch._foreach_addcmul_(sums, gradients, gradients)
+        state = _cut(state)
+        if not proceed((number + 1) * segment * lanes):
+            return None
+    torch._foreach_div_(sums, count)
+    return sums
+
+
+def statistics_characters(length: int, segment: int) -> int:
+    """How many characters of a text of `length` the statistics are taken from."""
+    lanes, count = _statistics_size(length, segment, STATISTICS_LANES, STATISTICS_SEGMENTS)
+    return lanes * count * segment
+
+
+def _statistics_size(length: int, segment: int, lanes: int, segments: int) -> tuple[int, int]:
+    """Lanes, and segments in each."""
+    lanes = min(lanes, (length - 1) // segment)
+    return lanes, min(segments, (length - 1) // max(lanes, 1) // segment)
+
+
+def segment_losses(
+    model: CharacterModel,
+    ids: Ids,
+    rule: Rule,
+    mean_squares: Sequence[Tensor] | None = None,
+    *,
+    device: torch.device | None = None,
+    temperature: float = 1.0,
+) -> Generator[npt.NDArray[np.float64]]:
+    """-ln p of each character of `ids[1:]`, a segment at a time; close it, and the model has its trained weights again.
+
+    Logits are divided by `temperature` where they are scored, not where they are learned from. `mean_squares` are the
+    statistics, which the sgd rule does without.
+    """
+    with restored(model) as (weights, trained):
+        assert rule.name == "sgd" or mean_squares is not None, "the rms rule needs statistics"
+        rates, pulls = rates_and_pulls(rule, mean_squares if mean_squares is not None else trained)
+        state = model.zero_state(1)
+        for start in range(0, len(ids) - 1, rule.segment):
+            taken = _tensor(ids[start : start + rule.segment + 1], device)[:, None]
+            logits, state = model(taken[:-1], state)
+            yield exact_losses(logits.detach(), taken[1:], temperature)
+            state = _cut(state)
+            if start + rule.segment < len(ids) - 1:
+                update(weights, trained, _gradients(logits, taken[1:], weights), rates, pulls)
+
+
+def score_dynamic(
+    model: CharacterModel,
+    ids: Ids,
+    rule: Rule,
+    mean_squares: Sequence[Tensor] | None = None,
+    *,
+    device: torch.device | None = None,
+    temperature: float = 1.0,
+    proceed: Proceed = lambda _done: True,
+) -> Score | None:
+    """Scores `ids[1:]` in one stream, adapting; see `segment_losses`, and `bpc.score` for `proceed`.
+
+    The nats are not finite where the rule's rates were too much for the model. Raises ValueError for fewer than two
+    ids.
+    """
+    if len(ids) < 2:
+        raise ValueError("there is nothing to score: the text has fewer than two characters")
+    nats, done = 0.0, 0
+    with contextlib.closing(segment_losses(model, ids, rule, mean_squares, device=device, temperature=temperature)) as (
+        segments
+    ):
+        for losses in segments:
+            nats += float(losses.sum(0)[0])
+            done += len(losses)
+            if not proceed(done):
+                return None
+            if not np.isfinite(nats):
+                break
+    return Score(nats, len(ids) - 1)
+
+
+def _gradients(logits: Tensor, targets: Tensor, weights: list[Tensor]) -> list[Tensor]:
+    """Of the mean loss; zero for what had no part in it."""
+    loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    return list(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))
+
+
+def _cut(state: StackState) -> StackState:
+    return tuple(tuple(array.detach() for array in layer) for layer in state)
+
+
+def _tensor(ids: Ids, device: torch.device | None) -> Tensor:
+    return torch.from_numpy(ids.astype(np.int64)).to(device or torch.device("cpu"))

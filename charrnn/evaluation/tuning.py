@@ -1,0 +1,82 @@
+"""Settings of an evaluation chosen on held-out text, by a search that goes along one setting after the other.
+
+Each setting has a ladder of values and starts on one of its rungs. The search climbs a rung at a time as long as that
+lowers the loss, first one setting, then the next, and around again until nothing helps. Deterministic, and no point is
+computed twice. A temperature alone is found for certain: the loss is convex in its inverse, so there is one valley.
+
+Knows numbers by name, and where each may lie. Refuses to know models and texts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from charrnn.evaluation.dynamic_rule import DEFAULTS, RuleName
+
+_LEAST_GAIN = 1e-4
+"""Nats a character; a smaller one is not worth a step."""
+_ROUNDS = 4
+TEMPERATURES = [round(0.5 + 0.02 * rung, 2) for rung in range(51)]
+"""Those of Melis et al. 2020 (arXiv 1909.01792), steps of 0.02, with more room on both sides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Settings that were tried, and the loss they gave; infinite where that was no number."""
+
+    settings: dict[str, float]
+    nats_per_character: float
+
+
+def ladders_of(rule: RuleName) -> dict[str, list[float]]:
+    """What the search may choose for a rule, by the names of `Rule`'s fields; its defaults are among them."""
+    middle = DEFAULTS[rule]
+    ladders = {"learning_rate": _around(middle.learning_rate, 2, 8), "prior": [0.0, *_around(middle.prior, 2, 8)]}
+    return {**ladders, "epsilon": _around(middle.epsilon, 4, 5)} if rule == "rms" else ladders
+
+
+def _around(middle: float, factor: int, rungs: int) -> list[float]:
+    return [middle * float(factor) ** rung for rung in range(-rungs, rungs + 1)]
+
+
+def search(
+    loss: Callable[[Mapping[str, float]], float],
+    ladders: Mapping[str, Sequence[float]],
+    start: Mapping[str, float],
+    report: Callable[[Trial], None] = lambda _trial: None,
+) -> tuple[Trial, list[Trial]]:
+    """The best of the settings tried, and all of them in their order.
+
+    `start` names a rung of every ladder; a setting in `start` that has no ladder keeps its value.
+    """
+    trials: dict[tuple[int, ...], Trial] = {}
+
+    def tried(rungs: Mapping[str, int]) -> Trial:
+        key = tuple(rungs.values())
+        if key not in trials:
+            settings = {**start, **{name: ladders[name][rung] for name, rung in rungs.items()}}
+            found = loss(settings)
+            trials[key] = Trial(settings, found if math.isfinite(found) else math.inf)
+            report(trials[key])
+        return trials[key]
+
+    here = {name: list(ladder).index(start[name]) for name, ladder in ladders.items()}
+    best = tried(here)
+    for _ in range(_ROUNDS):
+        before = best
+        for name, ladder in ladders.items():
+            for direction in (1, -1):
+                has_moved = False
+                while 0 <= here[name] + direction < len(ladder):
+                    there = {**here, name: here[name] + direction}
+                    trial = tried(there)
+                    if not trial.nats_per_character < best.nats_per_character - _LEAST_GAIN:
+                        break
+                    here, best, has_moved = there, trial, True
+                if has_moved:
+                    break  # the other way lies where this one came from
+        if best is before:
+            break
+    return best, list(trials.values())

@@ -1,0 +1,105 @@
+"""A checkpoint's arrays stepped in numpy by the cells' own step: the reference of all engines, for every cell.
+
+The equations are written once, in `cells/`; no torch. Knows one step at a time for a few lanes. Refuses to know text,
+probabilities and where the arrays came from.
+
+Shape letters: T characters, B lanes, L layers, V vocabulary, E embedding size, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.cells.cell import Gates, State
+from charrnn.cells.parameters import decoder_weight, layer_parameters
+from charrnn.cells.registry import make_cell
+from charrnn.cells.wiring import decoder_input, layer_input
+from charrnn.inference.engine import Floats, Stepwise
+from charrnn.settings.config import ModelConfig
+
+NetworkState: TypeAlias = tuple[State, ...]
+"""One state a layer, from the first."""
+
+
+class Network(Stepwise):
+    """Embedding, layers and decoder over numpy arrays."""
+
+    def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.config = config
+        cell = make_cell(config)
+        self.embedding = parameters["embedding"]
+        layers = [layer_parameters(parameters, layer) for layer in range(1, config.num_layers + 1)]
+        self.cell, self._layers = cell.core, [cell.derive(p) for p in layers]
+        self.decoder_weight = decoder_weight(parameters)
+        self.decoder_bias = parameters["decoder.bias"]
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V."""
+        return len(self.embedding)
+
+    def zero_state(self, lanes: int = 1) -> NetworkState:
+        """The state before the first character."""
+        return tuple(self.cell.zero_state(p, lanes) for p in self._layers)
+
+    def take(self, state: NetworkState, lanes: Sequence[int]) -> NetworkState:
+        """The state of these lanes, in this order; a lane may be named several times."""
+        chosen = list(lanes)
+        return tuple(tuple(array[chosen] for array in layer) for layer in state)
+
+    def step(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[Floats, NetworkState]:
+        """Reads one character in each lane: `ids` (B,) -> logits of the next (B, V), new state.
+
+        Weights too large to compute with give logits that are not finite, without a warning.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            state, _ = self.observe(ids, state)
+            return self.decode(ids, state), state
+
+    def observe(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[NetworkState, tuple[Gates, ...]]:
+        """Reads one character in each lane: the new state and every layer's gates.
+
+        Raises IndexError for an id that does not exist, ValueError where there is not one for each lane.
+        """
+        rows = np.asarray(ids, np.int32).view(np.uint32)  # -1 is no id, and not the last one either
+        if len(rows) != len(state[0][0]):
+            raise ValueError(f"{len(rows)} ids, the state has {len(state[0][0])} lanes")
+        below = [self.embedding[rows]]
+        states, gates = [], []
+        for p, layer_state in zip(self._layers, state, strict=True):
+            x = layer_input(self.config.skip, below, _side_by_side)
+            new_state, layer_gates = self.cell.advance(p, self.cell.prepare(p, x), layer_state)
+            states.append(new_state)
+            gates.append(layer_gates)
+            below.append(new_state[0])
+        return tuple(states), tuple(gates)
+
+    def decode(self, ids: npt.ArrayLike, state: NetworkState) -> Floats:
+        """Logits (B, V) of the next character, from the state after reading `ids` (B,)."""
+        below = [self.embedding[np.asarray(ids)], *(layer[0] for layer in state)]
+        x = decoder_input(self.config.skip, below, _side_by_side)
+        logits: Floats = x @ self.decoder_weight.T + self.decoder_bias
+        return logits
+
+    def record(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[dict[str, Floats], NetworkState]:
+        """Reads `ids` (T,) in one lane: what every unit did after each, by kind (T, L, H), and the new state."""
+        ids = np.asarray(ids)
+        names = (*self.cell.state_names, *self.cell.gate_names)
+        shape = (len(ids), self.config.num_layers, self.config.hidden_size)
+        taken = {name: np.empty(shape, np.float32) for name in names}
+        with np.errstate(over="ignore", invalid="ignore"):
+            for place, id_ in enumerate(ids.tolist()):
+                state, gates = self.observe([id_], state)
+                for layer, values in enumerate(zip(state, gates, strict=True)):
+                    for name, value in zip(names, (*values[0], *values[1]), strict=True):
+                        taken[name][place, layer] = value[0]
+        return taken, state
+
+
+def _side_by_side(arrays: Sequence[Floats]) -> Floats:
+    joined: Floats = np.concatenate(arrays, -1)
+    return joined

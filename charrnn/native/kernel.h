@@ -1,0 +1,287 @@
+/* The step for one instruction set. step.c includes this file once for each, with these names defined:
+ *
+ *   NAME(x)    x with the set's suffix           TARGET     attribute that turns the set on
+ *   W          floats in a vector                SINGLE     vectors of one lane kept in registers
+ *   TILE       vectors of a tile of lanes        PAIRS      W pairs of int16
+ *   WIDEN(p)   pairs of int8, as PAIRS           DOT(a,w,x) a + the dot products of pairs w with the pair at x
+ *
+ * Only arithmetic stands here: products, activations, the loop over characters.
+ */
+
+typedef float NAME(floats) __attribute__((vector_size(W * 4), may_alias));
+#define vec NAME(floats)
+#define INLINE TARGET static inline __attribute__((always_inline))
+
+INLINE vec NAME(load)(const float *p) { return *(const vec *)p; }
+INLINE void NAME(store)(float *p, vec v) { *(vec *)p = v; }
+INLINE vec NAME(splat)(float x) { return x - (vec){0}; }
+#include "activations.h"
+
+/* z (B x NV vectors) += w (K x NV vectors, `stride` floats apart) times x (B x K). The chains of B x NV outputs stay in
+ * registers. */
+#define TILE_OF(NB, NV)                                                                                                \
+    TARGET static void NAME(tile_##NB##_##NV)(const float *w, int stride, int K, const float *x, int x_stride,        \
+                                              float *z) {                                                              \
+        vec a[NB][NV];                                                                                                 \
+        _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                           \
+            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) a[b][v] = NAME(load)(z + b * SCRATCH + v * W);        \
+        for (int k = 0; k < K; k++) {                                                                                  \
+            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) {                                                     \
+                vec row = NAME(load)(w + (int64_t)k * stride + v * W);                                                 \
+                _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++) a[b][v] += row * x[b * x_stride + k];             \
+            }                                                                                                          \
+        }                                                                                                              \
+        _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                           \
+            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) NAME(store)(z + b * SCRATCH + v * W, a[b][v]);        \
+    }
+/* The same in int8, for one group of inputs: w is K/2 x rows x 2 weights, x holds int16 pairs. Whole numbers are summed,
+ * which is exact, and scaled once. */
+#define QUANTISED_OF(NB, NV)                                                                                           \
+    TARGET static void NAME(quantised_##NB##_##NV)(const int8_t *w, int stride, const int16_t *x, int x_stride,       \
+                                                   const float *scale, float *z) {                                     \
+        ints a[NB][NV];                                                                                                \
+        memset(a, 0, sizeof a);                                                                                        \
+        for (int k = 0; k < GROUP / 2; k++)                                                                            \
+            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) {                                                     \
+                PAIRS row = WIDEN(w + (int64_t)k * stride * 2 + v * W * 2);                                            \
+                _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                   \
+                    a[b][v] = DOT(a[b][v], row, x + b * x_stride + 2 * k);                                             \
+            }                                                                                                          \
+        _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                           \
+            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) {                                                     \
+                float *to = z + b * SCRATCH + v * W;                                                                   \
+                vec sum = __builtin_convertvector(a[b][v], vec);                                                       \
+                NAME(store)(to, sum * NAME(load)(scale + v * W) + NAME(load)(to));                                     \
+            }                                                                                                          \
+    }
+#define TILES(NV) TILE_OF(1, NV) TILE_OF(2, NV) TILE_OF(4, NV) TILE_OF(6, NV)
+#define ALL_QUANTISED(NV) QUANTISED_OF(1, NV) QUANTISED_OF(2, NV) QUANTISED_OF(4, NV) QUANTISED_OF(6, NV)
+TILES(1) TILES(2) TILES(4) TILE_OF(1, 6) TILE_OF(1, 8)
+ALL_QUANTISED(1) ALL_QUANTISED(2) ALL_QUANTISED(4) QUANTISED_OF(1, 8)
+
+/* Runs CALL(NB, NV) over lanes b and columns v of a panel so that all are covered. */
+#define OVER_LANES(NV, CALL)                                                                                           \
+    for (int b = 0; b < lanes;) {                                                                                      \
+        if (lanes - b >= 6) { CALL(6, NV); b += 6; }                                                                   \
+        else if (lanes - b >= 4) { CALL(4, NV); b += 4; }                                                              \
+        else if (lanes - b >= 2) { CALL(2, NV); b += 2; }                                                              \
+        else { CALL(1, NV); b += 1; }                                                                                  \
+    }
+
+/* z (B x SCRATCH) += panel of `m` times x (B x K). */
+TARGET static void NAME(multiply)(const Matrix *m, int64_t panel, int rows, const float *x, const int16_t *x_quantised,
+                                  int x_stride, int lanes, float *z) {
+    const int vectors = rows / W, K = m->inputs;
+    if (m->quantised) {
+        const int groups = (K + GROUP - 1) / GROUP;
+        const int8_t *w = m->quantised + panel * groups * GROUP * m->rows;
+        const float *scales = m->scales + panel * groups * m->rows;
+        for (int g = 0; g < groups; g++, w += GROUP * rows, scales += rows) {
+            const int16_t *from = x_quantised + g * GROUP;
+            for (int v = 0; v < vectors;) {
+#define CALL(NB, NV) NAME(quantised_##NB##_##NV)(w + v * W * 2, rows, from + b * x_stride, x_stride, scales + v * W, z + b * SCRATCH + v * W)
+                if (lanes == 1 && SINGLE >= 8 && vectors - v >= 8) { const int b = 0; CALL(1, 8); v += 8; }
+                else if ((lanes == 1 || TILE >= 4) && vectors - v >= 4) { OVER_LANES(4, CALL); v += 4; }
+                else if (vectors - v >= 2) { OVER_LANES(2, CALL); v += 2; }
+                else { OVER_LANES(1, CALL); v += 1; }
+#undef CALL
+            }
+        }
+        return;
+    }
+    const float *w = m->weights + panel * K * m->rows;
+    if (lanes == 1) {
+        for (int v = 0; v < vectors;) {
+#define CALL(NB, NV) NAME(tile_##NB##_##NV)(w + v * W, rows, K, x, x_stride, z + v * W)
+            if (SINGLE >= 8 && vectors - v >= 8) { CALL(1, 8); v += 8; }
+            else if (SINGLE >= 6 && vectors - v >= 6) { CALL(1, 6); v += 6; }
+            else if (vectors - v >= 4) { CALL(1, 4); v += 4; }
+            else if (vectors - v >= 2) { CALL(1, 2); v += 2; }
+            else { CALL(1, 1); v += 1; }
+#undef CALL
+        }
+        return;
+    }
+    /* Some inputs at a time, so that a block of the panel is read from the first cache for every tile of lanes. */
+    for (int k = 0; k < K; k += BLOCK, w += (int64_t)BLOCK * rows) {
+        const int length = K - k < BLOCK ? K - k : BLOCK;
+        for (int v = 0; v < vectors;) {
+#define CALL(NB, NV) NAME(tile_##NB##_##NV)(w + v * W, rows, length, x + (int64_t)b * x_stride + k, x_stride, z + b * SCRATCH + v * W)
+            if (TILE >= 4 && vectors - v >= 4) { OVER_LANES(4, CALL); v += 4; }
+            else if (vectors - v >= 2) { OVER_LANES(2, CALL); v += 2; }
+            else { OVER_LANES(1, CALL); v += 1; }
+#undef CALL
+        }
+    }
+}
+
+/* What int8 products multiply: h in 1/32767. */
+INLINE void NAME(quantise)(vec h, int16_t *quantised) {
+    const vec magic = NAME(splat)(12582912.0f);
+    ints rounded = (ints)(h * 32767.0f + magic) - (ints)magic;
+    for (int j = 0; j < W; j++) quantised[j] = (int16_t)rounded[j];
+}
+
+/* New state of a panel's units in one lane from the chains' ends in z. `record`, where given, gets h, (c,) and gates. */
+TARGET static void NAME(activate)(const Model *m, const float *z, const float *h_before, float *h, float *c,
+                                  int16_t *quantised, float *record) {
+    const int units = m->units;
+    const int64_t P = m->padded;
+    for (int u = 0; u < units; u += W) {
+        vec output;
+        if (m->cell == CELL_LSTM) {
+            vec i = NAME(sigmoid)(NAME(load)(z + u)), f = NAME(sigmoid)(NAME(load)(z + units + u));
+            vec g = NAME(tanh)(NAME(load)(z + 2 * units + u)), o = NAME(sigmoid)(NAME(load)(z + 3 * units + u));
+            vec inner = f * NAME(load)(c + u) + i * g;
+            NAME(store)(c + u, inner);
+            output = o * NAME(tanh)(inner);
+            if (record) {
+                NAME(store)(record + P + u, inner);
+                NAME(store)(record + 2 * P + u, i), NAME(store)(record + 3 * P + u, f);
+                NAME(store)(record + 4 * P + u, g), NAME(store)(record + 5 * P + u, o);
+            }
+        } else if (m->cell == CELL_GRU) { /* chains: n of the input, r, z, n of the state */
+            vec r = NAME(sigmoid)(NAME(load)(z + units + u)), update = NAME(sigmoid)(NAME(load)(z + 2 * units + u));
+            vec n = NAME(tanh)(r * NAME(load)(z + 3 * units + u) + NAME(load)(z + u));
+            output = update * (NAME(load)(h_before + u) - n) + n;
+            if (record)
+                NAME(store)(record + P + u, r), NAME(store)(record + 2 * P + u, update), NAME(store)(record + 3 * P + u, n);
+        } else {
+            output = NAME(tanh)(NAME(load)(z + u));
+        }
+        NAME(store)(h + u, output);
+        if (record) NAME(store)(record + u, output);
+        if (quantised) NAME(quantise)(output, quantised + u);
+    }
+}
+
+/* The largest of the logits (whole vectors of them), and whether all are finite. */
+TARGET static int NAME(largest)(const float *logits, int count, float *largest) {
+    vec most = NAME(load)(logits);
+    ints are_finite = ~(ints){0};
+    for (int v = 0; v < count; v += W) {
+        vec x = NAME(load)(logits + v);
+        most = NAME(choose)(x > most, x, most);
+        are_finite &= (x <= FLT_MAX) & (x >= -FLT_MAX);
+    }
+    *largest = most[0];
+    int is_finite = 1;
+    for (int j = 0; j < W; j++) {
+        if (most[j] > *largest) *largest = most[j];
+        is_finite &= are_finite[j] != 0;
+    }
+    return is_finite;
+}
+
+/* weights[v] = exp((logits[v] - largest) / temperature), and 0, not the least float, where that is next to nothing */
+TARGET static void NAME(exponentials)(const float *logits, float largest, float temperature, float *weights, int count) {
+    for (int v = 0; v < count; v += W) {
+        vec x = (NAME(load)(logits + v) - largest) / temperature;
+        NAME(store)(weights + v, NAME(choose)(x < -87.0f, NAME(splat)(0), NAME(exponential)(x)));
+    }
+}
+
+TARGET static void NAME(tabulate)(const Model *m, float *table) {
+    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
+    const Layer *layer = &m->layers[0];
+    const int rows = layer->input.rows;
+    for (int p = 0; p < m->panels; p++)
+        for (int start = 0; start < m->vocabulary; start += MOST_LANES) {
+            const int count = m->vocabulary - start < MOST_LANES ? m->vocabulary - start : MOST_LANES;
+            for (int b = 0; b < count; b++) memcpy(z + b * SCRATCH, layer->bias + (int64_t)p * SCRATCH, rows * sizeof(float));
+            NAME(multiply)(&layer->input, p, rows, m->embedding + (int64_t)start * m->embedding_size, 0, m->embedding_size, count, z);
+            for (int b = 0; b < count; b++)
+                memcpy(table + ((int64_t)(start + b) * m->panels + p) * rows, z + b * SCRATCH, rows * sizeof(float));
+        }
+}
+
+TARGET static void NAME(run)(const Model *m, Job *job, int thread) {
+    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
+    const int lanes = job->lanes, threads = job->threads, L = m->num_layers;
+    const int64_t P = m->padded, VP = m->vocabulary_padded;
+    const int parts = m->cell == CELL_LSTM ? 6 : m->cell == CELL_GRU ? 4 : 1;
+    const int first = m->panels * thread / threads, end = m->panels * (thread + 1) / threads;
+    const int decoder_panels = (int)((VP + m->decoder.rows - 1) / m->decoder.rows);
+    int has_logits = job->has_logits;
+
+    for (int64_t row = 0; row < (int64_t)L * lanes && job->hidden_quantised; row++) {
+        const int64_t before = (row / lanes * 2 * lanes + row % lanes) * P;
+        for (int u = first * m->units; u < end * m->units; u += W)
+            NAME(quantise)(NAME(load)(job->hidden + before + u), job->hidden_quantised + before + u);
+    }
+    for (int t = 0; t < job->steps; t++) {
+        int32_t *ids = job->ids + (int64_t)t * lanes;
+        for (int b = thread; b < lanes; b += threads) {
+            const float *logits = job->logits + b * VP;
+            float *weights = job->probabilities + thread * VP;
+            int32_t *order = job->order + thread * VP;
+            float largest = 0;
+            const int is_finite = has_logits && (!job->given || job->log_probabilities) && NAME(largest)(logits, (int)VP, &largest);
+            if (job->given) ids[b] = job->given[(int64_t)t * lanes + b];
+            else if (is_finite) ids[b] = draw(job, m->vocabulary, logits, largest, weights, order, NAME(exponentials), t, b);
+            else {
+                ids[b] = 0;
+                __atomic_store_n(&job->not_finite, 1, __ATOMIC_RELAXED);
+            }
+            if (job->log_probabilities && has_logits)
+                job->log_probabilities[(int64_t)t * lanes + b] =
+                    is_finite ? log_probability(m->vocabulary, logits, largest, weights, NAME(exponentials), ids[b]) : NAN;
+        }
+        if (!wait_for_all(job)) return;
+        for (int l = 0; l < L; l++) {
+            const Layer *layer = &m->layers[l];
+            const int64_t before = ((int64_t)l * 2 + (t & 1)) * lanes * P, after = ((int64_t)l * 2 + (~t & 1)) * lanes * P;
+            const int64_t below = ((int64_t)(l - 1) * 2 + (~t & 1)) * lanes * P;
+            for (int p = first; p < end; p++) {
+                const float *bias = layer->bias + (int64_t)p * SCRATCH;
+                const int rows = layer->input.rows;
+                for (int b = 0; b < lanes; b++) {
+                    memcpy(z + b * SCRATCH, bias, SCRATCH * sizeof(float));
+                    if (l == 0 && m->table)
+                        memcpy(z + b * SCRATCH, m->table + ((int64_t)ids[b] * m->panels + p) * rows, rows * sizeof(float));
+                    else if (l == 0)
+                        NAME(multiply)(&layer->input, p, rows, m->embedding + (int64_t)ids[b] * m->embedding_size, 0, 0, 1, z + b * SCRATCH);
+                }
+                if (l > 0)
+                    NAME(multiply)(&layer->input, p, rows, job->hidden + below,
+                                   job->hidden_quantised ? job->hidden_quantised + below : 0, (int)P, lanes, z);
+                NAME(multiply)(&layer->recurrent, p, layer->recurrent.rows, job->hidden + before,
+                               job->hidden_quantised ? job->hidden_quantised + before : 0, (int)P, lanes,
+                               z + (m->cell == CELL_GRU ? m->units : 0));
+                for (int b = 0; b < lanes; b++) {
+                    const int64_t unit = b * P + (int64_t)p * m->units;
+                    float *record = job->record && b == 0 ? job->record + (((int64_t)t * L + l) * parts) * P + unit : 0;
+                    NAME(activate)(m, z + b * SCRATCH, job->hidden + before + unit, job->hidden + after + unit,
+                                   job->cell_state ? job->cell_state + (int64_t)l * lanes * P + unit : 0,
+                                   job->hidden_quantised ? job->hidden_quantised + after + unit : 0, record);
+                }
+            }
+            if (!wait_for_all(job)) return;
+        }
+        if (job->decode_all || t + 1 == job->steps) {
+            const int64_t top = ((int64_t)(L - 1) * 2 + (~t & 1)) * lanes * P;
+            for (int p = thread; p < decoder_panels; p += threads) {
+                const int start = p * m->decoder.rows;
+                const int rows = (int)(VP - start < m->decoder.rows ? VP - start : m->decoder.rows);
+                for (int b = 0; b < lanes; b++) memcpy(z + b * SCRATCH, m->decoder_bias + start, rows * sizeof(float));
+                NAME(multiply)(&m->decoder, p, rows, job->hidden + top, 0, (int)P, lanes, z);
+                for (int b = 0; b < lanes; b++) memcpy(job->logits + b * VP + start, z + b * SCRATCH, rows * sizeof(float));
+            }
+            has_logits = 1;
+            if (!wait_for_all(job)) return;
+        }
+    }
+}
+
+#undef vec
+#undef ints
+#undef INLINE
+/* and what was given, for the next set */
+#undef SET
+#undef TARGET
+#undef W
+#undef SINGLE
+#undef TILE
+#undef PAIRS
+#undef WIDEN
+#undef DOT

@@ -1,0 +1,281 @@
+/* Recurrent cells stepped from character to character, for ../compiled.py: products, activations, draws, and the choice of
+ * instruction set. No Python, no allocation, no thread of its own: the caller enters `charrnn_run` once from each thread.
+ *
+ * See step.h for the layout and for what the order of additions promises.
+ */
+#include "step.h"
+
+#include "arithmetic.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+#if defined(_WIN32)
+#error "the compiled step needs GCC or Clang with POSIX threads; numpy serves instead"
+#endif
+#include <sched.h>
+
+#define BLOCK 128 /* inputs of a panel that stay in the first cache while lanes pass by */
+
+/* All threads of a job meet here. Waiting spins, since the others are microseconds away, and gives way when they are not
+ * (another program may have their core). Returns 0 where the job was given up. */
+static int wait_for_all(Job *job) {
+    if (job->threads == 1) return 1;
+    const int32_t generation = __atomic_load_n(&job->generation, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&job->arrived, 1, __ATOMIC_ACQ_REL) == job->threads) {
+        job->arrived = 0;
+        __atomic_store_n(&job->generation, generation + 1, __ATOMIC_RELEASE);
+        return 1;
+    }
+    for (int spins = 0; __atomic_load_n(&job->generation, __ATOMIC_ACQUIRE) == generation; spins++) {
+        if (__atomic_load_n(&job->given_up, __ATOMIC_RELAXED)) return 0;
+        if (spins > 2000) sched_yield();
+#if defined(__x86_64__)
+        else __builtin_ia32_pause();
+#endif
+    }
+    return 1;
+}
+
+typedef void (*Exponentials)(const float *logits, float largest, float temperature, float *weights, int count);
+
+/* In four chains, whose order is the same on every machine. */
+static double sum_of(const float *weights, int count) {
+    double sums[4] = {0, 0, 0, 0};
+    int v = 0;
+    for (; v + 4 <= count; v += 4)
+        for (int chain = 0; chain < 4; chain++) sums[chain] += weights[v + chain];
+    for (; v < count; v++) sums[v % 4] += weights[v];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+static double log_probability(int count, const float *logits, float largest, float *weights, Exponentials exponentials,
+                              int id) {
+    exponentials(logits, largest, 1, weights, count);
+    return ((double)logits[id] - largest) - log(sum_of(weights, count));
+}
+
+static int heavier(const float *logits, int a, int b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); }
+
+/* Restores the heap property (the heaviest on top) below `root`. */
+static void sink(int32_t *heap, int size, int root, const float *logits) {
+    for (int child; (child = 2 * root + 1) < size; root = child) {
+        if (child + 1 < size && heavier(logits, heap[child + 1], heap[child])) child++;
+        if (!heavier(logits, heap[child], heap[root])) return;
+        int32_t swapped = heap[root];
+        heap[root] = heap[child], heap[child] = swapped;
+    }
+}
+
+/* Sets to 0 what top-k and then top-p leave out: characters are taken from a heap, heaviest first, equals by id. Logits
+ * tell the order: at a high temperature the weights of unequal characters round to the same float. */
+static void keep_head(const float *logits, float *weights, int count, const Settings *settings, int32_t *heap) {
+    const int cut = settings->top_k > 0 && settings->top_k < count;
+    double total = 0, before = 0;
+    for (int v = 0; v < count; v++) heap[v] = v, total += weights[v];
+    for (int root = count / 2 - 1; root >= 0; root--) sink(heap, count, root, logits);
+    int size = count;
+    for (int taken = 0; taken < (cut ? settings->top_k : count); taken++) {
+        if (!cut && before >= settings->top_p * total) break;
+        before += weights[heap[0]];
+        const int32_t top = heap[0]; /* what is taken lies behind the heap, the heaviest last */
+        heap[0] = heap[--size], heap[size] = top;
+        sink(heap, size, 0, logits);
+    }
+    for (int rest = 0; rest < size; rest++) weights[heap[rest]] = 0;
+    if (!cut || settings->top_p >= 1) return;
+    total = before, before = 0;
+    for (int place = count - 1; place >= size; place--) {
+        const double here = weights[heap[place]];
+        if (before >= settings->top_p * total) weights[heap[place]] = 0;
+        before += here;
+    }
+}
+
+/* Draws the next id of lane b by inversion of the cumulative distribution, as drawing.probabilities and drawing.draw do.
+ * All logits are finite; `largest` is the largest of them. */
+static int draw(const Job *job, int count, const float *logits, float largest, float *weights, int32_t *heap,
+                Exponentials exponentials, int t, int b) {
+    const Settings *settings = &job->settings[b];
+    int id = 0;
+    while (logits[id] != largest) id++;
+    if (settings->temperature == 0) return id;
+    const double temperature = fmin(fmax(settings->temperature, FLT_MIN), FLT_MAX); /* 0 / 0 would be no number */
+    exponentials(logits, largest, (float)temperature, weights, count);
+    if (settings->min_p > 0)
+        for (int v = 0; v < count; v++) weights[v] = weights[v] < settings->min_p ? 0 : weights[v];
+    if ((settings->top_k > 0 && settings->top_k < count) || settings->top_p < 1)
+        keep_head(logits, weights, count, settings, heap);
+    const double target = job->uniforms[(int64_t)t * job->lanes + b] * sum_of(weights, count);
+    double cumulative = 0;
+    for (int v = 0; v < count; v++) {
+        if (weights[v] == 0) continue;
+        id = v; /* rounding may leave the last sum short of the target: then the last with any weight */
+        cumulative += weights[v];
+        if (cumulative > target) break;
+    }
+    return id;
+}
+
+/* Two neighbouring int16 as one number of 32 bits. */
+__attribute__((unused)) static inline int32_t pair(const int16_t *x) {
+    int32_t both;
+    memcpy(&both, x, sizeof both);
+    return both;
+}
+
+#define CAT_(a, b) a##_##b
+#define CAT(a, b) CAT_(a, b)
+#define NAME(x) CAT(x, SET)
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define SET avx512
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,fma")))
+#define W 16
+#define SINGLE 8
+#define TILE 4
+#define PAIRS __m512i
+#define WIDEN(p) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(p)))
+#define DOT(a, w, x) ((ints)_mm512_dpwssd_epi32((__m512i)(a), w, _mm512_set1_epi32(pair(x))))
+#include "kernel.h"
+
+#define SET avx2
+#define TARGET __attribute__((target("avx2,fma")))
+#define W 8
+#define SINGLE 8
+#define TILE 2
+#define PAIRS __m256i
+#define WIDEN(p) _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p)))
+#define DOT(a, w, x) \
+    ((ints)_mm256_add_epi32((__m256i)(a), _mm256_madd_epi16(w, _mm256_set1_epi32(pair(x)))))
+#include "kernel.h"
+#endif
+
+#define SET portable
+#define TARGET
+#define W 4
+#define SINGLE 8
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#define TILE 4 /* of 32 registers */
+#define PAIRS int16x8_t
+#define WIDEN(p) vmovl_s8(vld1_s8(p))
+static inline int32x4_t dot(int32x4_t a, int16x8_t w, int32_t x) {
+    const int16x8_t both = vreinterpretq_s16_s32(vdupq_n_s32(x));
+    return vaddq_s32(a, vpaddq_s32(vmull_s16(vget_low_s16(w), vget_low_s16(both)), vmull_high_s16(w, both)));
+}
+#define DOT(a, w, x) ((ints)dot((int32x4_t)(a), w, pair(x)))
+#elif defined(__x86_64__)
+#define TILE 2
+#define PAIRS __m128i
+static inline __m128i widen(const int8_t *p) {
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)p);
+    return _mm_srai_epi16(_mm_unpacklo_epi8(bytes, bytes), 8);
+}
+#define WIDEN(p) widen(p)
+#define DOT(a, w, x) ((ints)_mm_add_epi32((__m128i)(a), _mm_madd_epi16(w, _mm_set1_epi32(pair(x)))))
+#else
+#define TILE 2
+typedef struct {
+    int32_t even[4], odd[4];
+} Pairs;
+static inline Pairs widen(const int8_t *p) {
+    Pairs pairs;
+    for (int j = 0; j < 4; j++) pairs.even[j] = p[2 * j], pairs.odd[j] = p[2 * j + 1];
+    return pairs;
+}
+typedef int32_t FourInts __attribute__((vector_size(16), may_alias));
+static inline FourInts dot(FourInts a, const Pairs *w, const int16_t *x) {
+    for (int j = 0; j < 4; j++) a[j] += w->even[j] * x[0] + w->odd[j] * x[1];
+    return a;
+}
+#define PAIRS Pairs
+#define WIDEN(p) widen(p)
+#define DOT(a, w, x) dot(a, &w, x)
+#endif
+#include "kernel.h"
+
+/* 0 portable, 1 AVX2, 2 AVX-512: the best this machine has. */
+int32_t charrnn_best_set(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma"))
+        return 2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+    return 0;
+}
+
+/* Does the part of `job` that belongs to `thread` (0 to threads - 1); returns when all have done theirs. */
+void charrnn_run(const Model *model, Job *job, int32_t thread, int32_t set) {
+    const uint32_t before = enter_arithmetic();
+#if defined(__x86_64__)
+    if (set == 2) run_avx512(model, job, thread);
+    else if (set == 1) run_avx2(model, job, thread);
+    else
+#endif
+        run_portable(model, job, thread);
+    leave_arithmetic(before);
+    (void)set;
+}
+
+/* What the first layer's chains hold after the input of each character: V x panels x input.rows. */
+void charrnn_tabulate(const Model *model, float *table, int32_t set) {
+    const uint32_t before = enter_arithmetic();
+#if defined(__x86_64__)
+    if (set == 2) tabulate_avx512(model, table);
+    else if (set == 1) tabulate_avx2(model, table);
+    else
+#endif
+        tabulate_portable(model, table);
+    leave_arithmetic(before);
+    (void)set;
+}
+
+/* What a caller must know to be the right one. */
+int32_t charrnn_version(void) { return VERSION; }
+
+/* The panels of a matrix: from `blocks` blocks of `size` rows (gates of H units) and K columns, row by row, the blocks in
+ * `order`, `units` of each block in a panel, up to `padded` units. Exactly one of out and (quantised, scales) is given. */
+void charrnn_pack(const float *matrix, int32_t blocks, int32_t size, int32_t K, const int32_t *order, int32_t units,
+                  int32_t padded, float *out, int8_t *quantised, float *scales) {
+    const int32_t groups = (K + GROUP - 1) / GROUP;
+    for (int32_t start = 0; start < padded; start += units) {
+        const int32_t here = padded - start < units ? padded - start : units;
+        if (out) {
+            /* Sixteen inputs at a time: a row's line is read once, and what is written stays in the first cache. */
+            const int32_t rows = blocks * here;
+            for (int32_t first = 0; first < K; first += 16) {
+                const int32_t count = K - first < 16 ? K - first : 16;
+                for (int32_t row = 0; row < rows; row++) {
+                    const int32_t u = start + row % here;
+                    const float *from = matrix + ((int64_t)order[row / here] * size + u) * K + first;
+                    for (int32_t k = 0; k < count; k++) out[(int64_t)k * rows + row] = u < size ? from[k] : 0.0f;
+                }
+                out += (int64_t)count * rows;
+            }
+            continue;
+        }
+        for (int32_t g = 0; g < groups; g++) {
+            const int32_t from = g * GROUP, to = K < from + GROUP ? K : from + GROUP;
+            for (int32_t s = 0; s < blocks; s++)
+                for (int32_t u = start; u < start + here; u++) {
+                    const int32_t row = s * here + u - start;
+                    const float *weights = matrix + ((int64_t)order[s] * size + u) * K;
+                    float largest = 0;
+                    if (u < size)
+                        for (int32_t k = from; k < to; k++) largest = fmaxf(largest, fabsf(weights[k]));
+                    const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+                    scales[row] = largest / 127.0f / 32767.0f;
+                    for (int32_t k = from; k < from + GROUP; k++)
+                        quantised[(((int64_t)(k - from) / 2) * blocks * here + row) * 2 + k % 2] =
+                            (int8_t)(u < size && k < to ? lrintf(weights[k] * inverse) : 0);
+                }
+            scales += blocks * here;
+            quantised += (int64_t)GROUP * blocks * here;
+        }
+    }
+}

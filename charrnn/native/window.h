@@ -1,0 +1,341 @@
+/* The recurrence for one instruction set and type of number. recurrence.c includes this file once for each, with these
+ * names defined:
+ *
+ *   NAME(x)   x with the set's suffix          TARGET   attribute that turns the set on
+ *   real      float or double                  W        numbers in a vector
+ *   LANES     lanes of a tile at most, forward; backward takes a third more
+ *   IS_NARROW what is multiplied is bfloat16     factor   type of that: real, or uint16_t
+ *
+ * For narrow factors two neighbours along K stand side by side: DOT adds the products of both.
+ */
+
+typedef real NAME(reals) __attribute__((vector_size(W * sizeof(real)), may_alias, aligned(sizeof(real))));
+#define vec NAME(reals)
+#define INLINE TARGET static inline __attribute__((always_inline))
+#define MOST 8
+
+INLINE vec NAME(get)(const real *p) { return *(const vec *)p; }
+INLINE void NAME(put)(real *p, vec v) { *(vec *)p = v; }
+INLINE vec NAME(splat)(real x) { return x - (vec){0}; }
+
+#if IS_DOUBLE
+INLINE vec NAME(sigmoid)(vec x) {
+    for (int j = 0; j < W; j++) x[j] = 1 / (1 + exp(-x[j]));
+    return x;
+}
+INLINE vec NAME(tanh)(vec x) {
+    for (int j = 0; j < W; j++) x[j] = tanh(x[j]);
+    return x;
+}
+#else
+#include "activations.h"
+#endif
+
+#if IS_NARROW
+#define ITEM neighbours
+enum { NAME(PAIR) = 2 };
+#define ONE_OF(p) NARROW_PAIR(p)
+#define ROW_OF(p) NARROW_ROW(p)
+#define ADD(a, row, one) NARROW_DOT(a, row, one)
+#define AS_FACTOR(x) narrowed(x)
+INLINE vec NAME(widened)(const factor *p) { return NARROW_WIDEN(p); }
+INLINE void NAME(put_factor)(factor *p, vec v) { NARROW_STORE(p, v); }
+#else
+#define ITEM real
+enum { NAME(PAIR) = 1 };
+#define ONE_OF(p) NAME(splat)(*(p))
+#define ROW_OF(p) NAME(get)(p)
+#define ADD(a, row, one) ((a) + (row) * (one))
+#define AS_FACTOR(x) (x)
+INLINE void NAME(put_factor)(factor *p, vec v) { NAME(put)(p, v); }
+#endif
+
+/* a (lanes x vectors) += panel w (K x vectors) times x (lanes x K). The sums stay in registers, each one chain of
+ * multiply-adds in the order of K, whatever lanes stand beside it. */
+INLINE void NAME(multiply)(vec a[MOST][4], const factor *w, const factor *x, int64_t stride, int K, const int vectors,
+                           const int lanes) {
+    const int pair = NAME(PAIR);
+    for (int k = 0; k < K; k += pair, w += vectors * W * pair) {
+        ROW row[4];
+        _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) row[v] = ROW_OF(w + v * W * pair);
+        _Pragma("GCC unroll 8") for (int b = 0; b < lanes; b++) {
+            const ROW one = ONE_OF(x + b * stride + k);
+            _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) a[b][v] = ADD(a[b][v], row[v], one);
+        }
+    }
+}
+
+/* Runs CALL(n) over all lanes, n of them at a time, from lane b on. */
+#define OVER_LANES(AT_MOST, CALL)                                                                                      \
+    for (int b = 0; b < window->lanes;) {                                                                              \
+        const int left = window->lanes - b;                                                                            \
+        if (AT_MOST >= 8 && left >= 8) { CALL(8); b += 8; }                                                            \
+        else if (AT_MOST >= 6 && left >= 6) { CALL(6); b += 6; }                                                       \
+        else if (AT_MOST >= 4 && left >= 4) { CALL(4); b += 4; }                                                       \
+        else if (left >= 2) { CALL(2); b += 2; }                                                                       \
+        else { CALL(1); b += 1; }                                                                                      \
+    }
+
+/* ---- forward: a panel is W units, with a vector for each block of the state's part */
+
+/* Sixteen inputs at a time: rows of the matrix are read along, and written across. */
+INLINE void NAME(pack_forward)(const Window *window, int panel, const int blocks) {
+    enum { ITEMS = 16 / NAME(PAIR) };
+    const int H = window->hidden, P = window->padded, start = panel * W;
+    ITEM *out = (ITEM *)window->panels + (int64_t)panel * P / NAME(PAIR) * blocks * W;
+    for (int k = 0; k < P; k += 16, out += ITEMS * blocks * W)
+        for (int g = 0; g < blocks; g++) {
+            ITEM rows[W][ITEMS];
+            for (int j = 0; j < W; j++) {
+                const real *from = (const real *)window->recurrent + ((int64_t)g * H + start + j) * H + k;
+                real row[16] = {0};
+                memcpy(row, from, start + j >= H ? 0 : k + 16 <= H ? sizeof row : (H - k) * sizeof(real));
+                for (int i = 0; i < 16; i += W) NAME(put_factor)((factor *)rows[j] + i, NAME(get)(row + i));
+            }
+            for (int i = 0; i < ITEMS; i++)
+                for (int j = 0; j < W; j++) out[(i * blocks + g) * W + j] = rows[j][i];
+        }
+}
+
+INLINE vec NAME(input)(const Window *window, int64_t place, const int has_ids) {
+#if IS_NARROW
+    if (!has_ids) return NAME(widened)((const factor *)window->input + place);
+#endif
+    return NAME(get)((const real *)window->input + place);
+}
+
+INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, const int cell, const int lanes) {
+    const int blocks = BLOCKS(cell), kept = KEPT(cell), first = kept - blocks;
+    const int64_t P = window->padded, unit = (int64_t)panel * W;
+    const int64_t row = (int64_t)t * window->lanes + b, width = window->input_width;
+    const real *h_before = (const real *)window->h + row * P + unit;
+    const factor *factors = (const factor *)(IS_NARROW ? window->narrow_h : window->h) + row * P;
+    real *h = (real *)window->h + (row + window->lanes) * P + unit;
+    real *gates = (real *)window->gates + row * kept * P + unit;
+    vec a[MOST][4], candidate[MOST];
+    vec bias[4];
+    const int has_ids = window->ids != 0; /* read once: for all the compiler knows, every store may change it */
+    for (int g = 0; g < blocks; g++)
+        bias[g] = window->bias ? NAME(get)((const real *)window->bias + g * P + unit) : NAME(splat)(0);
+    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) {
+        const int64_t place = (has_ids ? window->ids[row + l] : row + l) * width + unit;
+        _Pragma("GCC unroll 4") for (int g = 0; g < blocks; g++)
+            a[l][g] = (cell == GRU && g == 2 ? NAME(splat)(0) : NAME(input)(window, place + (first + g) * P, has_ids)) + bias[g];
+        if (cell == GRU) candidate[l] = NAME(input)(window, place, has_ids);
+    }
+    NAME(multiply)(a, (const factor *)window->panels + (int64_t)panel * P * blocks * W, factors, P, (int)P, blocks, lanes);
+    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) {
+        real *to = gates + l * kept * P;
+        vec output;
+        if (cell == LSTM) {
+            real *c_before = (real *)window->c + (row + l) * P + unit, *c = c_before + window->lanes * P;
+            const vec i = NAME(sigmoid)(a[l][0]), f = NAME(sigmoid)(a[l][1]);
+            const vec g = NAME(tanh)(a[l][2]), o = NAME(sigmoid)(a[l][3]);
+            const vec inner = f * NAME(get)(c_before) + i * g;
+            NAME(put)(to, i), NAME(put)(to + P, f), NAME(put)(to + 2 * P, g), NAME(put)(to + 3 * P, o);
+            NAME(put)(c, inner);
+            output = o * NAME(tanh)(inner);
+        } else if (cell == GRU) {
+            const vec r = NAME(sigmoid)(a[l][0]), z = NAME(sigmoid)(a[l][1]), m = a[l][2];
+            const vec n = NAME(tanh)(r * m + candidate[l]);
+            NAME(put)(to, n), NAME(put)(to + P, r), NAME(put)(to + 2 * P, z), NAME(put)(to + 3 * P, m);
+            output = z * (NAME(get)(h_before + l * P) - n) + n;
+        } else {
+            output = NAME(tanh)(a[l][0]);
+        }
+        NAME(put)(h + l * P, output);
+#if IS_NARROW
+        NAME(put_factor)((factor *)window->narrow_h + (row + l + window->lanes) * P + unit, output);
+#endif
+    }
+}
+
+INLINE void NAME(forward_cell)(Window *window, int thread, int threads, const int cell) {
+    const int panels = (int)(window->padded / W), blocks = BLOCKS(cell);
+    const int from = panels * thread / threads, to = panels * (thread + 1) / threads;
+    for (int panel = from; panel < to; panel++) {
+        NAME(pack_forward)(window, panel, blocks);
+#if IS_NARROW
+        for (int64_t b = 0; b < window->lanes; b++) {
+            const int64_t place = b * window->padded + (int64_t)panel * W;
+            NAME(put_factor)((factor *)window->narrow_h + place, NAME(get)((const real *)window->h + place));
+        }
+#endif
+    }
+#if IS_NARROW
+    wait_for_all(window, threads);
+#endif
+    for (int t = 0; t < window->steps; t++) {
+        for (int panel = from; panel < to; panel++) {
+#define CALL(n) NAME(forward_tile)(window, t, panel, b, cell, n)
+            OVER_LANES(LANES, CALL)
+#undef CALL
+        }
+        wait_for_all(window, threads);
+    }
+}
+
+TARGET static void NAME(forward)(Window *window, int thread, int threads) {
+    if (window->cell == LSTM) NAME(forward_cell)(window, thread, threads, LSTM);
+    else if (window->cell == GRU) NAME(forward_cell)(window, thread, threads, GRU);
+    else NAME(forward_cell)(window, thread, threads, RNN);
+}
+
+/* ---- backward: a panel is 2 W units, and runs through all gates of the state's part */
+
+INLINE int NAME(width)(const Window *window, int panel) { return window->padded - panel * 2 * W >= 2 * W ? 2 : 1; }
+
+INLINE void NAME(pack_backward)(const Window *window, int panel, const int blocks) {
+    const int64_t H = window->hidden, P = window->padded;
+    const int vectors = NAME(width)(window, panel);
+    const int pair = NAME(PAIR);
+    factor *out = (factor *)window->panels + (int64_t)panel * blocks * P * 2 * W;
+    for (int g = 0; g < blocks; g++)
+        for (int k = 0; k < P; k++) {
+            const real *from = (const real *)window->recurrent + (g * H + k) * H + (int64_t)panel * 2 * W;
+            factor *to = out + (g * P + k) / pair * vectors * W * pair + k % pair;
+            for (int j = 0; j < vectors * W; j++)
+                to[j * pair] = AS_FACTOR(k < H && (int64_t)panel * 2 * W + j < H ? from[j] : 0);
+        }
+}
+
+INLINE void NAME(put_gradient)(const Window *window, int64_t place, vec gradient) {
+#if IS_NARROW
+    NAME(put_factor)((factor *)window->narrow_gradients + place, gradient);
+#else
+    NAME(put)((real *)window->gates + place, gradient);
+#endif
+}
+
+/* Gradients of one vector of units in one lane: dh and, kept in memory, dc come in; those of the gates go out. */
+INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane, int64_t unit, vec dh, vec sums[4],
+                                const int cell) {
+    const int64_t P = window->padded, kept = KEPT(cell), place = lane * P + unit, to = row * kept * P + unit;
+    const real *gates = (const real *)window->gates + to;
+    if (cell == LSTM) {
+        const real *c_before = (const real *)window->c + row * P + unit, *c = c_before + window->lanes * P;
+        real *carried = (real *)window->c_gradient + place;
+        const vec i = NAME(get)(gates), f = NAME(get)(gates + P), g = NAME(get)(gates + 2 * P), o = NAME(get)(gates + 3 * P);
+        const vec squashed = NAME(tanh)(NAME(get)(c));
+        const vec dc = dh * o * (1 - squashed * squashed) + NAME(get)(carried);
+        const vec di = dc * g * i * (1 - i), df = dc * NAME(get)(c_before) * f * (1 - f);
+        const vec dg = dc * i * (1 - g * g), d_o = dh * squashed * o * (1 - o);
+        NAME(put)(carried, dc * f);
+        NAME(put_gradient)(window, to, di), NAME(put_gradient)(window, to + P, df);
+        NAME(put_gradient)(window, to + 2 * P, dg), NAME(put_gradient)(window, to + 3 * P, d_o);
+        sums[0] += di, sums[1] += df, sums[2] += dg, sums[3] += d_o;
+        NAME(put)((real *)window->h_gradient + place, NAME(splat)(0));
+    } else if (cell == GRU) {
+        const vec n = NAME(get)(gates), r = NAME(get)(gates + P), z = NAME(get)(gates + 2 * P), m = NAME(get)(gates + 3 * P);
+        const vec h_before = NAME(get)((const real *)window->h + row * P + unit);
+        const vec dn = dh * (1 - z) * (1 - n * n), dz = dh * (h_before - n) * z * (1 - z);
+        const vec dm = dn * r, dr = dn * m * r * (1 - r);
+        NAME(put_gradient)(window, to, dn), NAME(put_gradient)(window, to + P, dr);
+        NAME(put_gradient)(window, to + 2 * P, dz), NAME(put_gradient)(window, to + 3 * P, dm);
+        sums[0] += dn, sums[1] += dr, sums[2] += dz, sums[3] += dm;
+        NAME(put)((real *)window->h_gradient + place, dh * z);
+    } else {
+        const vec h = NAME(get)((const real *)window->h + (row + window->lanes) * P + unit);
+        const vec d = dh * (1 - h * h);
+        NAME(put_gradient)(window, to, d);
+        sums[0] += d;
+        NAME(put)((real *)window->h_gradient + place, NAME(splat)(0));
+    }
+}
+
+INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, vec sums[2][4], const int cell,
+                                const int vectors, const int lanes) {
+    const int blocks = BLOCKS(cell), kept = KEPT(cell);
+    const int64_t P = window->padded, unit = (int64_t)panel * 2 * W, row = (int64_t)t * window->lanes + b;
+    const real *carried = (const real *)window->h_gradient + b * P + unit;
+    const real *above = t >= 0 && window->output_gradient ? (const real *)window->output_gradient + row * P + unit : 0;
+    vec a[MOST][4];
+    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) _Pragma("GCC unroll 2") for (int v = 0; v < vectors; v++) {
+        a[l][v] = NAME(get)(carried + l * P + v * W);
+        if (above) a[l][v] += NAME(get)(above + l * P + v * W);
+    }
+    if (t + 1 < window->steps)
+        NAME(multiply)(a, (const factor *)window->panels + (int64_t)panel * blocks * P * 2 * W,
+                       (const factor *)(IS_NARROW ? window->narrow_gradients : window->gates) +
+                           ((row + window->lanes) * kept + kept - blocks) * P, kept * P,
+                       (int)(blocks * P), vectors, lanes);
+    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) _Pragma("GCC unroll 2") for (int v = 0; v < vectors; v++) {
+        if (t >= 0) NAME(backward_unit)(window, row + l, b + l, unit + v * W, a[l][v], sums[v], cell);
+        else NAME(put)((real *)window->h_gradient + (b + l) * P + unit + v * W, a[l][v]);
+    }
+}
+
+INLINE void NAME(backward_cell)(Window *window, int thread, int threads, const int cell) {
+    const int64_t P = window->padded;
+    const int blocks = BLOCKS(cell), kept = KEPT(cell);
+    const int panels = (int)((P + 2 * W - 1) / (2 * W));
+    const int from = panels * thread / threads, to = panels * (thread + 1) / threads;
+    for (int panel = from; panel < to; panel++) {
+        NAME(pack_backward)(window, panel, blocks);
+        for (int g = 0; g < kept; g++)
+            memset((real *)window->bias_gradient + g * P + (int64_t)panel * 2 * W, 0,
+                   NAME(width)(window, panel) * W * sizeof(real));
+    }
+    for (int t = window->steps - 1; t >= (window->wants_state_gradient ? -1 : 0); t--) {
+        for (int panel = from; panel < to; panel++) {
+            vec sums[2][4];
+            memset(sums, 0, sizeof sums);
+            const int vectors = NAME(width)(window, panel);
+#define CALL(n) NAME(backward_tile)(window, t, panel, b, sums, cell, 2, n)
+            if (vectors == 2) { OVER_LANES(LANES / 3 * 4, CALL) }
+#undef CALL
+#define CALL(n) NAME(backward_tile)(window, t, panel, b, sums, cell, 1, n)
+            else { OVER_LANES(LANES / 3 * 4, CALL) }
+#undef CALL
+            for (int v = 0; v < vectors; v++)
+                for (int g = 0; g < kept; g++) {
+                    real *sum = (real *)window->bias_gradient + g * P + (int64_t)panel * 2 * W + v * W;
+                    NAME(put)(sum, NAME(get)(sum) + sums[v][g]);
+                }
+        }
+        wait_for_all(window, threads);
+    }
+    if (!window->ids || !window->table_gradient) return;
+    /* The input's part of the gates, summed by id; each thread has columns of its own. */
+    const int64_t width = blocks * P, columns = width / 16;
+    const int64_t left = columns * thread / threads * 16, right = columns * (thread + 1) / threads * 16;
+    real *table = (real *)window->table_gradient;
+    for (int64_t v = 0; v < window->vocabulary; v++) memset(table + v * width + left, 0, (right - left) * sizeof(real));
+    for (int64_t row = 0; row < (int64_t)window->steps * window->lanes; row++) {
+        real *sum = table + window->ids[row] * width;
+#if IS_NARROW
+        const factor *gradients = (const factor *)window->narrow_gradients + row * kept * P;
+        for (int64_t j = left; j < right; j += W) NAME(put)(sum + j, NAME(get)(sum + j) + NAME(widened)(gradients + j));
+#else
+        const real *gradients = (const real *)window->gates + row * kept * P;
+        for (int64_t j = left; j < right; j += W) NAME(put)(sum + j, NAME(get)(sum + j) + NAME(get)(gradients + j));
+#endif
+    }
+}
+
+TARGET static void NAME(backward)(Window *window, int thread, int threads) {
+    if (window->cell == LSTM) NAME(backward_cell)(window, thread, threads, LSTM);
+    else if (window->cell == GRU) NAME(backward_cell)(window, thread, threads, GRU);
+    else NAME(backward_cell)(window, thread, threads, RNN);
+}
+
+#undef vec
+#undef ints
+#undef INLINE
+#undef MOST
+#undef OVER_LANES
+/* and what was given, for the next set */
+#undef SET
+#undef TARGET
+#undef real
+#undef W
+#undef LANES
+#undef IS_DOUBLE
+#undef IS_NARROW
+#undef factor
+#undef ROW
+#undef ITEM
+#undef ONE_OF
+#undef ROW_OF
+#undef ADD
+#undef AS_FACTOR

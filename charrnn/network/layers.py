@@ -1,0 +1,280 @@
+"""Recurrence over time: a layer is a cell run along a window, a stack is layers with dropout between them.
+
+Each layer runs in our own compiled recurrence (`fused/`) on a CPU, and in a single-layer kernel of torch elsewhere,
+with explicit dropout between layers, never as one module of many layers: cuDNN's own dropout state cannot be saved, so
+a run could not be resumed exactly. `Layer.loop` is the plain loop over the cell's step on the same parameters, the
+reference the fused path is tested against. State goes in and comes out of every call and is kept nowhere.
+
+Shape letters: T time, B lanes, I input size, H hidden size.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding as gather
+
+from charrnn.cells.cell import Cell, State
+from charrnn.cells.gru import GRU
+from charrnn.cells.lstm import LSTM
+from charrnn.cells.parameters import is_trained
+from charrnn.cells.registry import PLAIN_CELLS
+from charrnn.cells.rnn import RNN, ReluRNN
+from charrnn.cells.wiring import decoder_input, input_sizes, layer_input, needs_embedding
+from charrnn.network.batch_statistics import Measured
+from charrnn.network.compiled_layer import Buffers, is_available, run_window
+from charrnn.network.deferred_gradient import Factor
+from charrnn.network.jacobian_penalty import Keeper
+from charrnn.network.noise import QUIET, Noise, mask_scale
+from charrnn.settings.config import ModelConfig
+
+_KERNELS: dict[type[Cell], Callable[[int, int], nn.RNNBase]] = {
+    LSTM: nn.LSTM,
+    GRU: nn.GRU,
+    RNN: nn.RNN,
+    ReluRNN: functools.partial(nn.RNN, nonlinearity="relu"),
+}
+_FUNCTIONS: dict[type[Cell], Callable[..., Any]] = {
+    LSTM: torch.lstm,
+    GRU: torch.gru,
+    RNN: torch.rnn_tanh,
+    ReluRNN: torch.rnn_relu,
+}
+_TWO_BIASES = {
+    "weight_ih": "weight_ih_l0",
+    "weight_hh": "weight_hh_l0",
+    "bias_ih": "bias_ih_l0",
+    "bias_hh": "bias_hh_l0",
+}
+# Where the cell has one bias, the kernel's second one stays at zero and is not trained.
+_ONE_BIAS = {"weight_ih": "weight_ih_l0", "weight_hh": "weight_hh_l0", "bias": "bias_ih_l0"}
+
+
+_LARGE = 1 << 19
+"""Elements of a matrix from which on it pays to gather what makes up its gradient."""
+
+
+class Layer(nn.Module):
+    """A cell run along time."""
+
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = cell
+        self._memory = Buffers()
+        self.kernel = _KERNELS[type(cell.core)](input_size, hidden_size)
+        shapes = cell.shapes(input_size, hidden_size)
+        self._names = _TWO_BIASES if "bias_hh" in shapes else _ONE_BIAS
+        # The same, under the names of what is trained.
+        self._places = dict(zip(shapes, self._names.values(), strict=True))
+        if self._names is _ONE_BIAS:
+            nn.init.zeros_(self.kernel.get_parameter("bias_hh_l0").requires_grad_(False))
+
+    def arrays(self) -> Mapping[str, nn.Parameter]:
+        """The parameters under the cell's names for them."""
+        return {name: getattr(self.kernel, inner) for name, inner in self._places.items()}
+
+    def forward(
+        self,
+        x: Tensor,
+        state: State,
+        ids: Tensor | None = None,
+        *,
+        is_narrow: bool = False,
+        factors: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        """The fused path: `x` (T, B, I) and the state before -> outputs (T, B, H) and the state after.
+
+        With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. With `is_narrow` products are made
+        of bfloat16 numbers, where `device.choose_precision` allows it. `factors` multiply the recurrent matrix.
+        """
+        own, core = self.arrays(), self.cell.core
+        p = self.cell.derive(own)
+        if factors is not None:
+            p = {**p, "weight_hh": p["weight_hh"] * factors}
+        if type(core) in PLAIN_CELLS and is_available(x, *state):
+            if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
+                x, ids = gather(ids, x), None
+            return run_window(core.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
+        if ids is not None:
+            x = gather(ids, x)
+        packed = tuple(array.unsqueeze(0) for array in state)
+        is_single = len(packed) == 1
+        given = packed[0] if is_single else packed
+        output, after = self.kernel(x, given) if p is own else self._with(p, x, given)
+        return output, tuple(array.squeeze(0) for array in ((after,) if is_single else after))
+
+    def _with(self, p: Mapping[str, Tensor], x: Tensor, state: Tensor | tuple[Tensor, ...]) -> Any:
+        """What `kernel` computes, with other weights than its own."""
+        own = {inner: p[name] for name, inner in self._names.items()}
+        weights = [own.get(name, self.kernel.get_parameter(name)) for name in _TWO_BIASES.values()]
+        # Side by side in memory, as cuDNN wants them.
+        flat = torch.split(torch.cat([weight.flatten() for weight in weights]), [weight.numel() for weight in weights])
+        beside = [piece.view_as(weight) for piece, weight in zip(flat, weights, strict=True)]
+        function = _FUNCTIONS[type(self.cell.core)]
+        result = function(x, state, beside, True, 1, 0.0, self.kernel.training, False, False)
+        return (result[0], tuple(result[1:])) if len(result) > 2 else result
+
+    def loop(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """The plain loop: the same as `forward`, a step at a time."""
+        p = self.arrays()
+        outputs = []
+        for x_t in x:  # (B, I)
+            state = self.cell.step(p, x_t, state)
+            outputs.append(state[0])
+        return torch.stack(outputs), state
+
+
+class LoopedLayer(Layer):
+    """A cell that no kernel knows, run along time a step at a time."""
+
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int) -> None:
+        nn.Module.__init__(self)
+        self.cell = cell
+        shapes = cell.shapes(input_size, hidden_size)
+        self._memory = Buffers()
+        self._own = nn.ParameterDict(
+            {name: nn.Parameter(torch.empty(shape), requires_grad=is_trained(name)) for name, shape in shapes.items()}
+        )
+
+    def arrays(self) -> Mapping[str, nn.Parameter]:
+        """The parameters under the cell's names for them."""
+        return dict(self._own.items())
+
+    def forward(
+        self,
+        x: Tensor,
+        state: State,
+        ids: Tensor | None = None,
+        *,
+        noise: Sequence[Tensor] = (),
+        measured: Mapping[str, Measured] | None = None,
+        is_narrow: bool = False,
+        factors: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        """As `Layer.forward`; `noise` (T, B, H) is what the cell takes in each step, `measured` stands for arrays."""
+        core, p = self.cell.core, dict(self.cell.derive({**self.arrays(), **(measured or {})}))
+        if factors is not None:
+            p["weight_hh"] = p["weight_hh"] * factors
+        rest = core.at_rest()
+        if not noise and type(rest) in PLAIN_CELLS and is_available(x, *state):
+            return run_window(rest.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
+        if torch.is_grad_enabled() and x.device.type == "cpu":
+            p = {
+                name: Factor(array, is_narrow=is_narrow) if _is_large_matrix(array) else array
+                for name, array in p.items()
+            }
+        if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
+            x, ids = gather(ids, x), None
+        prepared = core.prepare(p, x)
+        if ids is not None:
+            prepared = tuple(gather(ids, rows) for rows in prepared)
+        drawn = (
+            zip(*(mask.to(state[0].dtype).unbind() for mask in noise), strict=True) if noise else itertools.repeat(())
+        )
+        outputs = []
+        # Cut up at once: a step's own cut would have a gradient as large as the window.
+        for parts, drawn_now in zip(zip(*(part.unbind() for part in prepared), strict=True), drawn, strict=False):
+            state, _ = core.advance(p, parts, state, drawn_now)
+            outputs.append(state[0])
+        return torch.stack(outputs), state
+
+
+def _is_large_matrix(array: Any) -> bool:
+    return isinstance(array, Tensor) and array.dim() == 2 and array.numel() >= _LARGE
+
+
+StackState = tuple[State, ...]
+"""One state a layer, from the first."""
+
+
+class Stack(nn.Module):
+    """Layers on each other; each one's output passes through dropout on its way up, and past layers by `wiring`."""
+
+    def __init__(self, cell: Cell, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        kind = Layer if type(cell.core) in _KERNELS else LoopedLayer
+        self.layers = nn.ModuleList(kind(cell, size, config.hidden_size) for size in input_sizes(config)[:-1])
+
+    def forward(
+        self,
+        x: Tensor,
+        state: StackState,
+        noise: Noise = QUIET,
+        *,
+        ids: Tensor | None = None,
+        is_narrow: bool = False,
+    ) -> tuple[Tensor, StackState]:
+        """What the decoder reads, and the state after: see `read`."""
+        x, _, after = self.read(x, state, noise, ids=ids, is_narrow=is_narrow)
+        return x, after
+
+    def read(
+        self,
+        x: Tensor,
+        state: StackState,
+        noise: Noise = QUIET,
+        *,
+        ids: Tensor | None = None,
+        is_narrow: bool = False,
+        keeper: Keeper | None = None,
+    ) -> tuple[Tensor, Tensor, StackState]:
+        """`x` (T, B, E), or with `ids` (T, B) the embedding (V, E) whose rows they are -> what the decoder reads, the
+        last layer's output (T, B, H) before any dropout, and the state after.
+
+        `noise` says what is dropped. `is_narrow`: see `Layer.forward`. `keeper` stands behind each layer.
+        """
+        config, after, last = self.config, [], x
+        embedded = gather(ids, x) if ids is not None and needs_embedding(config) else x
+        below: list[Tensor | None] = [embedded if ids is None or needs_embedding(config) else None]
+        for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
+            if number:
+                x, ids = layer_input(config.skip, below, _side_by_side), None
+            kept = noise.inputs[number] if noise.inputs else None
+            if kept is not None:
+                x, ids = (x if ids is None else gather(ids, x)) * kept, None
+            factors = noise.recurrent[number] if noise.recurrent else None
+            drawn: dict[str, Any] = {"noise": noise.inside[number]} if noise.inside else {}
+            if noise.measured:
+                drawn["measured"] = noise.measured[number]
+            x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow, factors=factors, **drawn)
+            after.append(layer_after)
+            if keeper is not None:
+                assert isinstance(layer, Layer)
+                matrix = layer.arrays()["weight_hh"]
+                x = keeper(x, matrix if factors is None else matrix * factors)
+            last = x
+            below.append(drop(x, config.dropout, noise.masks[number]) if noise.masks else x)
+        x = decoder_input(config.skip, below, _side_by_side)
+        kept = noise.inputs[-1] if noise.inputs else None
+        return x if kept is None else x * kept, last, tuple(after)
+
+
+def _side_by_side(arrays: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(arrays), -1)
+
+
+def drop(x: Tensor, rate: float, mask: Tensor) -> Tensor:
+    """Inverted dropout: `x` where `mask` is true, scaled so that the mean stays, and zero elsewhere."""
+    return x * (mask.to(x.dtype) * mask_scale(rate))
+
+
+def reset(state: StackState, kept: Tensor | None) -> StackState:
+    """The state with the lanes set back to zero for which `kept` (B, 1) is zero.
+
+    A model that is only ever trained on carried state may run away from the zero state for good (one in two hundred
+    beginnings did, on tiny Shakespeare). Melis et al. 2020 (arXiv 1909.01792) reset with probability 0.01 as well.
+    """
+    if kept is None:
+        return state
+    return tuple(tuple(array * kept for array in layer) for layer in state)
+
+
+def lanes_of(state: StackState, lanes: slice) -> StackState:
+    """The state of some lanes, a view."""
+    return tuple(tuple(array[lanes] for array in layer) for layer in state)

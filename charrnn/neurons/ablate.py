@@ -1,0 +1,280 @@
+"""Whether the model uses what a unit knows: the price of its standing still.
+
+The unit is held at its mean (`clamping.py`) and the text is read again; what each character then costs more, in bits,
+is averaged where a label holds, where it does not, and over the characters that end it (the closing quote, the closing
+bracket, the line feed): there a unit that knows the label should be missed. A unit that encodes a label need not be
+used for it, and selective units often matter little (Morcos et al. 2018, arXiv 1803.06959; Ravfogel et al. 2021,
+arXiv 2006.00995). So a unit is said to be used for a label only where
+
+    * what its standing still costs at the ends, or inside, exceeds what it costs elsewhere, beyond the chance of blocks
+      of text resampled, all questions taken together (Bonferroni): one in twenty that any of them is wrongly affirmed;
+    * and holding any of a few other units of the same layer and kind costs less there.
+
+Knows losses with and without. Refuses to know how units were chosen: choose on other text than this.
+
+Shape letters: N characters, D resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.errors import CheckpointError
+from charrnn.inference.make_engine import make_engine
+from charrnn.neurons.clamping import check_can_hold, clamp
+from charrnn.neurons.columns import with_own_columns
+from charrnn.neurons.labels import Label
+from charrnn.neurons.record import Unit, record
+from charrnn.neurons.statistics import BLOCKS, Doubles, resampled_means
+from charrnn.settings.config import ModelConfig
+
+Ids = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+WARM_UP = 1000
+"""Characters read before the first that counts."""
+COMPARED = 4
+"""Other units held for comparison, of each layer and kind."""
+_FEWEST = 20
+"""Places a mean is taken over, at least."""
+_STRETCHES = 10
+"""Of the fifty blocks that are resampled, those such places must lie in: resamples of fewer are too much alike."""
+_DRAWS = 4000
+_BLOCK = 1024
+_LANES = 8
+_FALSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Bits that a character costs more, on average over some places, with a 95 % interval."""
+
+    bits: float
+    low: float
+    high: float
+    characters: int
+    """How many places these are; where it is 0 the rest is not a number."""
+    is_enough: bool
+    """Whether these are 20 or more, in ten or more of fifty stretches of the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a unit's standing still costs where a label holds, where it ends, and elsewhere."""
+
+    label: str
+    inside: Cost
+    """Characters that come while the label holds (a graded one: is above its median), other than its ends."""
+    ends: Cost
+    """Characters that end it."""
+    outside: Cost
+    compared: float
+    """The most that holding one of the comparison units costs at the ends (inside, where these are too few)."""
+    used_at: Literal["ends", "inside", ""]
+    """Where it is shown to be used: at the ends, or only inside, or not."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it is shown to be used."""
+        return self.used_at != ""
+
+    @property
+    def verdict(self) -> str:
+        """In a word or two: used, used inside (and not shown to be at the ends), not shown, or too few ends to tell."""
+        if self.is_used:
+            return "used" if self.used_at == "ends" else "used inside"
+        return "not shown" if self.ends.is_enough else "too few"
+
+    @property
+    def margin(self) -> float:
+        """What it costs at the ends more than elsewhere; where they are too few, inside."""
+        return (self.ends if self.ends.is_enough else self.inside).bits - self.outside.bits
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """What one unit's standing still does."""
+
+    unit: Unit
+    held_at: float
+    overall: Cost
+    uses: list[Use]
+    """For each label that was asked about and that has places enough, in their order."""
+    dearest: list[tuple[int, float, int]]
+    """Characters by what they cost more in sum, the dearest first: id, bits on average, how often it came."""
+
+
+def ablate(
+    config: ModelConfig,
+    parameters: Mapping[str, npt.NDArray[Any]],
+    ids: Ids,
+    asked: Mapping[Unit, Sequence[Label]],
+    *,
+    start: int = 0,
+    compared: int = COMPARED,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> list[Ablation]:
+    """Holds each unit of `asked` at its mean, alone, and measures the price over `ids[start:]` for its labels.
+
+    Labels have a value for each of `ids`. `progress` is called with the readings of the text that are done and all.
+    Raises CheckpointError where the weights are too large to compute with.
+    """
+    for unit in asked:  # before the text is read
+        check_can_hold(config, unit.kind)
+    config, parameters = with_own_columns(config, parameters)
+    begin = max(0, start - WARM_UP)
+    first = max(start, begin + 1)  # the very first character of a text has no prediction
+    others = _others(config, asked, compared, seed)
+    units = [*asked, *(other for each in others.values() for other in each)]
+    readings = len(units) + 2
+    means = _means(config, parameters, ids[begin:], units, start - begin)
+    progress(1, readings)
+    plain = _bits(config, parameters, ids[begin:], first - begin)
+    progress(2, readings)
+    rises: dict[Unit, Doubles] = {}
+    for number, unit in enumerate(units, 3):
+        held = clamp(config, parameters, {unit: means[unit]})
+        rises[unit] = _bits(config, held, ids[begin:], first - begin) - plain
+        progress(number, readings)
+    questions = 2 * max(1, sum(map(len, asked.values())))
+    return [
+        _ablation(
+            unit, means[unit], rises[unit], [rises[other] for other in others[unit.part]], ids[first:], labels, first,
+            _FALSE / questions, seed,
+        )
+        for unit, labels in asked.items()
+    ]  # fmt: skip
+
+
+def _others(
+    config: ModelConfig, asked: Mapping[Unit, Sequence[Label]], compared: int, seed: int
+) -> dict[tuple[int, str], list[Unit]]:
+    """For each layer and kind that is asked about, a few of its other units, drawn."""
+    random = np.random.Generator(np.random.Philox(seed))
+    drawn = {}
+    for layer, kind in sorted({unit.part for unit in asked}):
+        free = [index for index in range(config.hidden_size) if Unit(layer, kind, index) not in asked]
+        chosen = random.permutation(len(free))[:compared]
+        drawn[layer, kind] = [Unit(layer, kind, free[place]) for place in sorted(chosen.tolist())]
+    return drawn
+
+
+def _means(
+    config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Ids, units: Sequence[Unit], start: int
+) -> dict[Unit, float]:
+    sums, place = dict.fromkeys(units, 0.0), 0
+    for taken in record(make_engine(config, parameters), ids, sorted({unit.part for unit in units})):
+        for unit in sums:
+            values = taken[unit.part][:, unit.index]
+            sums[unit] += float(values[max(0, start - place) :].sum(dtype=np.float64))
+        place += len(values)
+    means = {unit: total / max(1, place - start) for unit, total in sums.items()}
+    if not all(map(math.isfinite, means.values())):
+        raise CheckpointError("a unit is not finite: the weights are too large to compute with", "train again")
+    return means
+
+
+def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Ids, first: int) -> Doubles:
+    """What each of `ids[first:]` costs, in bits."""
+    engine = make_engine(config, parameters)
+    starts, rows, unscored = cut_into_lanes(len(ids))
+    places = np.minimum(starts + np.arange(rows)[:, None], len(ids) - 1)  # (T, B)
+    state, logits, parts = engine.zero_state(len(starts)), None, []
+    for begin in range(0, rows, _BLOCK):
+        scored = engine.score(ids[places[begin : begin + _BLOCK]], state, logits)
+        parts.append(scored.log_probabilities)
+        state, logits = scored.state, scored.logits
+    likely, nats = np.concatenate(parts), np.full(len(ids), np.nan)
+    for lane in range(len(starts) - 1, -1, -1):
+        begin = int(starts[lane]) + (unscored if lane else 0)
+        here = nats[begin : int(starts[lane]) + rows]
+        here[:] = -likely[unscored if lane else 0 :, lane][: len(here)]
+    bits: Doubles = nats[first:] / math.log(2)
+    if not np.isfinite(bits).all():
+        raise CheckpointError("a loss is not finite: the weights are too large to compute with", "train again")
+    return bits
+
+
+def cut_into_lanes(characters: int) -> tuple[npt.NDArray[np.int64], int, int]:
+    """Where lanes of a text begin, how long each is, and how many characters all but the first read unscored.
+
+    Lanes side by side are read several times as fast as one stream; in a short text they would repeat too much.
+    """
+    lanes = min(_LANES, (characters - WARM_UP) // (4 * WARM_UP))
+    if lanes <= 1:
+        return np.zeros(1, np.int64), characters, 0
+    length = -(-(characters - WARM_UP) // lanes)
+    return np.arange(lanes) * length, length + WARM_UP, WARM_UP
+
+
+def places_of(label: Label, first: int) -> tuple[Mask, Mask, Mask]:
+    """Of the characters from `first` (1 or more) on: which come inside the label, which end it, which are elsewhere.
+
+    A character comes inside where the label holds after the one before it; a degree holds above its median. It ends the
+    label where that falls with it, or where the label says so.
+    """
+    before, here = label.values[first - 1 : -1], label.values[first:]
+    ends = here < before if label.ends is None else label.ends[first:]
+    holds = before > (np.median(before) if label.is_graded else 0)
+    return holds & ~ends, ends, ~holds & ~ends
+
+
+def _ablation(
+    unit: Unit,
+    held_at: float,
+    rise: Doubles,
+    compared: Sequence[Doubles],
+    ids: Ids,
+    labels: Sequence[Label],
+    first: int,
+    level: float,
+    seed: int,
+) -> Ablation:
+    everywhere = np.ones((1, len(rise)), bool)
+    uses = [_use(rise, compared, label, first, level, seed) for label in labels]
+    totals, counts = np.bincount(ids, weights=rise), np.bincount(ids)
+    order = np.argsort(-totals, kind="stable")[:8]
+    dearest = [(int(id_), float(totals[id_] / counts[id_]), int(counts[id_])) for id_ in order if totals[id_] > 0]
+    overall = _cost(rise, everywhere[0], resampled_means(rise, everywhere, seed=seed)[0])
+    return Ablation(unit, held_at, overall, [use for use in uses if use is not None], dearest)
+
+
+def _use(rise: Doubles, compared: Sequence[Doubles], label: Label, first: int, level: float, seed: int) -> Use | None:
+    masks = np.stack(places_of(label, first))
+    are_many = masks.sum(1) >= _FEWEST
+    if not are_many[2] or not (are_many[0] or are_many[1]):
+        return None
+    enough = [_is_enough(mask) for mask in masks]
+    # The more questions, the further out in its tails the resamples have to reach.
+    drawn = resampled_means(rise, masks, draws=max(_DRAWS, math.ceil(4 / level)), seed=seed)
+    inside, ends, outside = (_cost(rise, mask, draws) for mask, draws in zip(masks, drawn, strict=True))
+    used_at: Literal["ends", "inside", ""] = ""
+    for place, cost, name in ((0, inside, "inside"), (1, ends, "ends")):
+        if enough[place] and enough[2]:
+            least = float(np.nanquantile(drawn[place] - drawn[2], level / 2))
+            most = max((float(other[masks[place]].mean()) for other in compared), default=-math.inf)
+            if least > 0 and cost.bits > most:
+                used_at = "inside" if name == "inside" else "ends"
+    asked = masks[1 if enough[1] else 0]
+    beside = max((float(other[asked].mean()) for other in compared), default=math.nan)
+    return Use(label.name, inside, ends, outside, beside, used_at)
+
+
+def _cost(rise: Doubles, mask: Mask, drawn: Doubles) -> Cost:
+    count, known = int(mask.sum()), drawn[np.isfinite(drawn)]
+    if not count or not len(known):
+        return Cost(math.nan, math.nan, math.nan, count, False)
+    low, high = np.quantile(known, [0.025, 0.975])
+    return Cost(float(rise[mask].mean()), float(low), float(high), count, _is_enough(mask))
+
+
+def _is_enough(mask: Mask) -> bool:
+    stretches = np.array_split(mask, min(BLOCKS, len(mask)))
+    return int(mask.sum()) >= _FEWEST and sum(bool(stretch.any()) for stretch in stretches) >= _STRETCHES

@@ -1,0 +1,108 @@
+"""How often each gate is as good as open, and how often as good as shut.
+
+After Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078, section 4.2): a gate is left-saturated while its activation
+is below 0.1 and right-saturated while it is above 0.9. A unit's two fractions of the time place it in a triangle. Near
+its right end a forget gate remembers for long (an integrator); near its upper end it never does (what they call a
+feed-forward cell). Knows counts, so that memory does not grow with the text. Refuses to know text and pictures.
+
+The candidates (lstm: g, gru: n) go through a tanh: they are no gates in this sense and are left out.
+
+Shape letters: T characters in a block, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.cells.registry import make_cell
+from charrnn.errors import CheckpointError, UsageError
+from charrnn.neurons.record import Recorder, limits, record_pieces
+from charrnn.settings.config import ModelConfig
+
+Doubles = npt.NDArray[np.float64]
+
+LEFT, RIGHT = 0.1, 0.9
+"""Activations below and above which a gate counts as saturated."""
+MOSTLY = 0.9
+"""Fraction of the time above which a gate counts as saturated nearly always."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateSaturation:
+    """One kind of gate in one layer."""
+
+    layer: int
+    kind: str
+    right: Doubles
+    """Fraction of the time that each unit was above `RIGHT`, (H,)."""
+    left: Doubles
+    """Fraction of the time that each unit was below `LEFT`, (H,)."""
+
+    @property
+    def mostly_right(self) -> int:
+        """Units that were right-saturated nearly always."""
+        return int(np.count_nonzero(self.right > MOSTLY))
+
+    @property
+    def mostly_left(self) -> int:
+        """Units that were left-saturated nearly always."""
+        return int(np.count_nonzero(self.left > MOSTLY))
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """What the gates of all layers did."""
+
+    characters: int
+    """Characters after which the gates were looked at. Where it is 0 there are no gates below."""
+    gates: tuple[GateSaturation, ...]
+    """Layer by layer, in each in the order of the cell's equations."""
+
+
+def gate_kinds(config: ModelConfig) -> tuple[str, ...]:
+    """The kinds between 0 and 1: i, f, o of an lstm; r, z of a gru. Raises UsageError where the cell has none."""
+    kinds = tuple(kind for kind in make_cell(config).gate_names if limits(kind) == (0.0, 1.0))
+    if not kinds:
+        raise UsageError(
+            f"--gates: a {config.cell} has no gates, its units are a "
+            f"{config.activation if config.cell == 'rnn' else 'modrelu'} of what comes in",
+            "name the checkpoint of an lstm or a gru with --checkpoint",
+        )
+    return kinds
+
+
+def saturation(
+    engine: Recorder, pieces: Iterable[Sequence[int] | npt.NDArray[Any]], start: int = 0, *, block: int = 256
+) -> Saturation:
+    """Reads a text that comes in `pieces` of ids, and counts from character `start` on.
+
+    Raises UsageError for a cell without gates, CheckpointError where an activation is not finite.
+    """
+    kinds = gate_kinds(engine.config)
+    H = engine.config.hidden_size
+    parts = [(layer, kind) for layer in range(1, engine.config.num_layers + 1) for kind in kinds]
+    right = {part: np.zeros(H, np.int64) for part in parts}
+    left = {part: np.zeros(H, np.int64) for part in parts}
+    place = 0
+    for taken in record_pieces(engine, pieces, parts, block):
+        before = max(0, start - place)
+        place += len(taken[parts[0]])
+        for part, values in taken.items():
+            if not np.isfinite(values).all():
+                raise CheckpointError(
+                    f"the {part[1]} gates of layer {part[0]} are not finite: the weights are too large to compute with",
+                    "train again",
+                )
+            right[part] += np.count_nonzero(values[before:] > RIGHT, axis=0)
+            left[part] += np.count_nonzero(values[before:] < LEFT, axis=0)
+    characters = max(0, place - start)
+    if not characters:
+        return Saturation(0, ())
+    return Saturation(
+        characters, tuple(GateSaturation(*part, right[part] / characters, left[part] / characters) for part in parts)
+    )

@@ -1,0 +1,125 @@
+"""What the model expects after each character: its likeliest guesses, and the probability of what came.
+
+The text is run once, in order, from the zero state; guesses are handed out in blocks, so that memory does not grow with
+the text. Probabilities are the model's own (temperature 1, nothing cut), a softmax in float64. Among equals the lower
+id goes first, as in drawing (Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078, draw such guesses under their
+text). Knows ids and probabilities. Refuses to know characters.
+
+Shape letters: T characters in a block, K guesses a character, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.errors import CheckpointError
+from charrnn.inference.distribution import log_probabilities
+from charrnn.neurons.record import Floats, Recorder, Unit, is_unbounded
+
+Doubles = npt.NDArray[np.float64]
+
+_BLOCK = 256
+
+
+class Guesser(Recorder, Protocol):
+    """An engine that tells what its units do and what it expects."""
+
+    def step(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
+        """Reads one character in each lane: ids (B,) -> logits of the next (B, V), new state."""
+
+    def read(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
+        """Reads `ids` (T,) in one lane: logits of the next character (1, V), new state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guesses:
+    """What was expected after each of T characters."""
+
+    ids: npt.NDArray[np.int64]
+    """(T, K), the likeliest first."""
+    probabilities: Doubles
+    """(T, K), of `ids`."""
+    log_probabilities: Doubles
+    """(T,), in nats, of the character that came next; not a number after the text's last."""
+    ranks: npt.NDArray[np.int64]
+    """(T,): the place among `ids` of the character that came next; -1 where it is not there."""
+    values: Doubles | None
+    """(T,), of the unit that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How good guesses were: of `characters` that came, how many were the first guess, how many among the K, and their
+    nats in sum."""
+
+    characters: int = 0
+    first: int = 0
+    among: int = 0
+    nats: float = 0.0
+
+    def __add__(self, taken: Guesses) -> Self:
+        came = ~np.isnan(taken.log_probabilities)
+        return type(self)(
+            self.characters + int(came.sum()),
+            self.first + int((taken.ranks == 0).sum()),
+            self.among + int((taken.ranks >= 0).sum()),
+            self.nats - float(taken.log_probabilities[came].sum()),
+        )
+
+
+def guess(
+    engine: Guesser,
+    ids: Sequence[int] | npt.NDArray[Any],
+    start: int,
+    count: int,
+    number: int,
+    unit: Unit | None = None,
+    block: int = _BLOCK,
+) -> Iterator[Guesses]:
+    """Yields, in blocks, the `number` likeliest characters (all, if there are fewer) after each of
+    `ids[start : start + count]`, given all of `ids` up to there.
+
+    With `unit` its value there too (an lstm's c as tanh(c), see `record`). Raises CheckpointError where the weights are
+    too large to compute with.
+    """
+    taken, state = np.asarray(ids), engine.zero_state(1)
+    end = min(start + count, len(taken))
+    if start:
+        _, state = engine.read(taken[:start], state)
+    for first in range(start, end, block):
+        here = taken[first : min(first + block, end)]
+        values = None if unit is None else _values(engine, here, state, unit)
+        logits = []
+        for id_ in here.tolist():
+            row, state = engine.step([id_], state)
+            logits.append(row[0].copy())  # an engine may use its buffer again
+        scores = np.stack(logits).astype(np.float64)  # (T, V)
+        if not np.isfinite(scores).all():
+            raise CheckpointError("a guess is not finite: the weights are too large to compute with", "train again")
+        yield _guesses(scores, taken[first + 1 : first + 1 + len(here)], number, values)
+
+
+def _values(engine: Guesser, ids: npt.NDArray[Any], state: Any, unit: Unit) -> Doubles:
+    recorded, _ = engine.record(ids, state)
+    values = recorded[unit.kind][:, unit.layer - 1, unit.index].astype(np.float64)
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
+    return np.tanh(values) if is_unbounded(unit.kind, engine.config) else values
+
+
+def _guesses(scores: Doubles, came: npt.NDArray[Any], number: int, values: Doubles | None) -> Guesses:
+    """Of logits (T, V) and what came next (T,), or (T - 1,) at the text's end."""
+    T, known = len(scores), np.arange(len(came))
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :number]
+    likely = log_probabilities(scores)
+    of_next = np.full(T, np.nan)
+    of_next[known] = likely[known, came]
+    ranks = np.full(T, -1)
+    place, rank = np.nonzero(order[known] == came[:, None])
+    ranks[place] = rank
+    return Guesses(order, np.exp(np.take_along_axis(likely, order, 1)), of_next, ranks, values)

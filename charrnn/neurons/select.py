@@ -1,0 +1,342 @@
+"""Which units are on throughout the spans of a text that a pattern selects, and where else they behave so.
+
+What LSTMVis does by hand (Strobelt, Gehrmann, Pfister & Rush 2018, arXiv 1606.07461): a unit is on where its value is
+a threshold or more, or, low, where it is minus the threshold or less; it *fits* a span where it is on throughout and
+off just before and just after. "Just" leaves one character: a unit's value is what it does after a character, so one
+that answers to quotes is on at the opening quote already. A fit is thus a run of the unit that begins with the span or
+one character earlier and ends with it or one later.
+
+Units are chosen on the first half of the spans and reported on the second, beside how often they fit spans of the same
+lengths elsewhere in that half, and how many of all their runs there fit a span: a unit that comes on with every word
+fits those that were selected too.
+
+The text is read once; two bits for each unit and character are kept. Knows spans, runs and units. Refuses to know how
+they are shown.
+
+Shape letters: T characters, U units, N spans, H hidden size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.cells.registry import make_cell
+from charrnn.errors import CheckpointError, UsageError
+from charrnn.neurons.record import Part, Recorder, Unit, record
+from charrnn.settings.config import ModelConfig
+
+Ids = npt.NDArray[np.integer]
+Places = npt.NDArray[np.int64]
+Spans = npt.NDArray[np.int64]
+"""(N, 2): the first character of each, and the one after its last."""
+Bits = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
+
+THRESHOLD = 0.3
+FEWEST = 4
+SHOWN = 10
+MATCHES = 20
+_SLACK = 1
+_CONTROLS = 2000
+_ROUNDS = 100
+_MOST_BYTES = 1 << 30
+_CANDIDATES = 2000
+_SHORTEST_RUN = 2
+_ALIKE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a unit did in one half of the spans, and elsewhere in that half of the text."""
+
+    spans: int
+    throughout: int
+    """Spans in which it is on throughout."""
+    fits: int
+    """Those of them where it is also off just before and just after."""
+    runs: int
+    """How often it is on at all."""
+    runs_fit: int
+    """Those of the runs that fit a span."""
+    controls: int
+    """Spans of the same lengths, placed at random elsewhere."""
+    controls_throughout: int
+    controls_fit: int
+
+    @property
+    def share(self) -> float:
+        """Of the spans, those that it fits."""
+        return self.fits / self.spans if self.spans else 0.0
+
+    @property
+    def base(self) -> float:
+        """The same of spans elsewhere."""
+        return self.controls_fit / self.controls if self.controls else 0.0
+
+    @property
+    def precision(self) -> float:
+        """Of its runs, those that fit a span."""
+        return self.runs_fit / self.runs if self.runs else 0.0
+
+    @property
+    def score(self) -> float:
+        """The harmonic mean of share and precision (F1)."""
+        both = self.share + self.precision
+        return 2 * self.share * self.precision / both if both else 0.0
+
+    @property
+    def lift(self) -> float | None:
+        """How many times as often it fits the spans as others; None where it fits no others."""
+        return self.share / self.base if self.controls_fit else None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A unit that fits spans of the first half, and what it does in the second."""
+
+    unit: Unit
+    is_low: bool
+    """On where its value is minus the threshold or less."""
+    chosen: Tally
+    reported: Tally
+
+    def __str__(self) -> str:
+        return f"{'-' if self.is_low else ''}{self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Another place where the units behave so: characters `start` to `end` - 1."""
+
+    start: int
+    end: int
+    shared: int
+    """Units of the set that fit it."""
+    others: int
+    """Other units that fit it; a cell counts as often as its h, its c, and their signs do."""
+    overlap: float
+    """Shared units among all those of the set and those others (Jaccard)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What was selected, chosen and found."""
+
+    spans: int
+    threshold: float
+    units: int
+    choices: list[Choice]
+    """In the order in which the first half ranks them."""
+    together: list[Choice]
+    """The set to match: those of the choices that do at least half as well as the first."""
+    matches: list[Match] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """Where every unit is on, high or low: eight columns a row, (ceil(2 U / 8), T)."""
+
+    config: ModelConfig
+    parts: list[Part]
+    bits: Bits
+
+    def columns(self) -> Iterator[tuple[Unit, bool, Flags]]:
+        """Each unit with its sign (whether low), and where it is so, (T,)."""
+        H = self.config.hidden_size
+        for row, packed in enumerate(self.bits):
+            lanes = np.unpackbits(packed[None], axis=0).view(np.bool_)
+            for lane in range(min(8, 2 * H * len(self.parts) - 8 * row)):
+                part, place = divmod(8 * row + lane, 2 * H)
+                yield Unit(*self.parts[part], place % H), place >= H, lanes[lane]
+
+
+def parse_pattern(said: str) -> re.Pattern[str]:
+    """The pattern of a selection. Raises UsageError."""
+    try:
+        return re.compile(said, re.MULTILINE)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(f"--select {said!r} is no valid pattern: {error}", "see Python's re module") from error
+
+
+def find_spans(text: str, pattern: re.Pattern[str], start: int = 0) -> Spans:
+    """What `pattern` matches from `start` on, or its group 1 where it has one.
+
+    Without those that nothing follows: of them it is not known whether a unit goes off. Raises UsageError where there
+    are too few to choose on one half and to report on the other.
+    """
+    group = 1 if pattern.groups else 0
+    found = {match.span(group) for match in pattern.finditer(text, start)}
+    spans = sorted((begin, end) for begin, end in found if max(begin, start) < end < len(text) - _SLACK)
+    spans = [(begin, end) for begin, end in spans if begin >= start]
+    if len(spans) < FEWEST:
+        many = {0: "nothing", 1: "1 span"}.get(len(spans), f"{len(spans)} spans")
+        raise UsageError(
+            f"--select {pattern.pattern!r} selects {many} of the {len(text) - start:,} characters, "
+            f"and {FEWEST} are the fewest to choose on one half and to report on the other",
+            "give another pattern or a longer text; group 1 is selected where there is one, and it must not be empty",
+        )
+    return np.array(spans, np.int64)
+
+
+def select(
+    engine: Recorder,
+    ids: Ids,
+    spans: Spans,
+    *,
+    threshold: float = THRESHOLD,
+    start: int = 0,
+    with_matches: bool = False,
+    seed: int = 0,
+    block: int = 256,
+) -> Selection:
+    """Chooses units for `spans` of the text that `ids` spell, and looks for other places where they behave so.
+
+    What lies before `start` is read and not asked about.
+    """
+    activity = watch(engine, ids, threshold, block)
+    half = len(spans) // 2
+    cut = int(spans[half, 0])
+    random = np.random.Generator(np.random.Philox(seed))
+    halves = [
+        (spans[:half], elsewhere(spans, spans[:half], start, cut, random), start, cut),
+        (spans[half:], elsewhere(spans, spans[half:], cut, len(ids) - _SLACK - 1, random), cut, len(ids)),
+    ]
+    best: dict[tuple[int, int], Choice] = {}
+    for unit, is_low, on in activity.columns():
+        runs = runs_of(on)
+        first = _tally(runs, *halves[0])
+        cell = (unit.layer, unit.index)
+        if first.fits and (cell not in best or first.score > best[cell].chosen.score):
+            best[cell] = Choice(unit, is_low, first, _tally(runs, *halves[1]))
+    choices = sorted(best.values(), key=lambda choice: (-choice.chosen.score, choice.unit))[:SHOWN]
+    together = [choice for choice in choices if choice.chosen.score >= _ALIKE * choices[0].chosen.score]
+    units = len(activity.parts) * engine.config.hidden_size
+    matches = _matches(activity, together, spans, start) if with_matches else None
+    return Selection(len(spans), threshold, units, choices, together, matches)
+
+
+def watch(engine: Recorder, ids: Ids, threshold: float, block: int = 256) -> Activity:
+    """Reads the text, and keeps where every state unit is on. Raises UsageError where that would fill the memory."""
+    config, T = engine.config, len(ids)
+    parts = [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in make_cell(config).state_names]
+    rows = -(-2 * config.hidden_size * len(parts) // 8)
+    if rows * T > _MOST_BYTES:
+        raise UsageError(
+            f"{T:,} characters are too many for a model of this size", f"give --length {_MOST_BYTES // rows} or less"
+        )
+    bits = np.zeros((rows, T), np.uint8)
+    place = 0
+    for taken in record(engine, ids, parts, block):
+        columns = []
+        for part in parts:
+            values = taken[part]
+            if not np.isfinite(values).all():
+                raise CheckpointError(
+                    f"a unit of kind {part[1]} is not finite: the weights are too large to compute with", "train again"
+                )
+            columns += [values >= threshold, values <= -threshold]
+        packed = np.packbits(np.concatenate(columns, axis=1), axis=1)
+        bits[:, place : place + len(packed)] = packed.T
+        place += len(packed)
+    return Activity(config, parts, bits)
+
+
+def runs_of(on: Flags) -> Spans:
+    """Where a unit is on without a break, (runs, 2)."""
+    turns = np.flatnonzero(on[1:] != on[:-1]) + 1
+    edges = np.concatenate((np.zeros(int(on[0]), np.int64), turns, np.full(int(on[-1]), len(on), np.int64)))
+    return edges.reshape(-1, 2)
+
+
+def fit(runs: Spans, spans: Spans) -> tuple[Flags, Flags, Places]:
+    """For each span: on throughout, off just outside too, and the number of the run it lies in (or might)."""
+    which = np.searchsorted(runs[:, 0], spans[:, 0], "right") - 1
+    if not len(runs):
+        never = np.zeros(len(spans), np.bool_)
+        return never, never, which
+    begins, ends = runs[which, 0], runs[which, 1]  # the last run, for spans before the first: it begins too late
+    throughout = (begins <= spans[:, 0]) & (ends >= spans[:, 1])
+    fits = throughout & (begins >= spans[:, 0] - _SLACK) & (ends <= spans[:, 1] + _SLACK)
+    return throughout, fits, which
+
+
+def overlapping(places: Spans, spans: Spans) -> Flags:
+    """Which of `places` share a character with any of `spans`, which are in order."""
+    reached = np.concatenate(([-1], np.maximum.accumulate(spans[:, 1])))
+    overlaps: Flags = reached[np.searchsorted(spans[:, 0], places[:, 1], "left")] > places[:, 0]
+    return overlaps
+
+
+def elsewhere(spans: Spans, part: Spans, low: int, high: int, random: np.random.Generator) -> Spans:
+    """Spans as long as those of `part`, at random between `low` and `high`, sharing no character with `spans`.
+
+    Where there is no room for one (words leave none for words), it is put anywhere but onto one of `spans` itself.
+    """
+    lengths = random.choice(part[:, 1] - part[:, 0], _CONTROLS)
+    begins = np.full(_CONTROLS, -1)
+    for round_number in range(2 * _ROUNDS):
+        open_places = np.flatnonzero(begins < 0)
+        room = high - low - lengths[open_places] + 1
+        open_places, room = open_places[room > 0], room[room > 0]
+        if not len(open_places):
+            break
+        drawn = low + (random.random(len(room)) * room).astype(np.int64)
+        placed = np.stack((drawn, drawn + lengths[open_places]), axis=1)
+        taken = overlapping(placed, spans)
+        if round_number >= _ROUNDS:
+            taken = np.isin(drawn, spans[:, 0])
+        begins[open_places[~taken]] = drawn[~taken]
+    placed = np.stack((begins, begins + lengths), axis=1)[begins >= 0]
+    return placed[np.argsort(placed[:, 0], kind="stable")]
+
+
+def _tally(runs: Spans, spans: Spans, controls: Spans, low: int, high: int) -> Tally:
+    """Over a half of the text, `low` to `high`."""
+    throughout, fits, which = fit(runs, spans)
+    controls_throughout, controls_fit, _ = fit(runs, controls)
+    return Tally(
+        len(spans), int(throughout.sum()), int(fits.sum()),
+        int(((runs[:, 0] < high) & (runs[:, 1] > low)).sum()), len(np.unique(which[fits])),
+        len(controls), int(controls_throughout.sum()), int(controls_fit.sum()),
+    )  # fmt: skip
+
+
+def _matches(activity: Activity, together: list[Choice], spans: Spans, start: int) -> list[Match]:
+    """The best places outside `spans`: most units of the set, fewest others, longest, first."""
+    members = {(choice.unit, choice.is_low) for choice in together}
+    cells = {(choice.unit.layer, choice.unit.index) for choice in together}
+    T = activity.bits.shape[1]
+    shortest = min(_SHORTEST_RUN, int((spans[:, 1] - spans[:, 0]).min()))
+    flags = [on.copy() for unit, is_low, on in activity.columns() if (unit, is_low) in members]
+    count = np.zeros(T, np.uint8)
+    for on in flags:
+        count[start:] += on[start:]
+    found = [np.zeros((0, 2), np.int64)]
+    for least in range(len(flags), (len(flags) - 1) // 2, -1):
+        runs = runs_of(np.greater_equal(count, least))
+        found.append(runs[(runs[:, 1] - runs[:, 0] >= shortest) & (runs[:, 1] < T - _SLACK)])
+    places = np.unique(np.concatenate(found), axis=0)
+    places = places[~overlapping(places, spans)]
+    shared = np.zeros(len(places), np.int64)
+    for on in flags:
+        shared += fit(runs_of(on), places)[1]
+    # Only these are compared with all other units.
+    order = np.lexsort((places[:, 0], places[:, 0] - places[:, 1], -shared))[:_CANDIDATES]
+    order = order[2 * shared[order] >= max(1, len(flags))]
+    places, shared = places[order], shared[order]
+    others = np.zeros(len(places), np.int64)
+    for unit, _, on in activity.columns():
+        if len(places) and (unit.layer, unit.index) not in cells:
+            others += fit(runs_of(on), places)[1]
+    best: list[Match] = []
+    for number in np.lexsort((places[:, 0], places[:, 0] - places[:, 1], others, -shared)).tolist():
+        begin, end = places[number].tolist()
+        if len(best) < MATCHES and all(end <= other.start or begin >= other.end for other in best):
+            mine, theirs = int(shared[number]), int(others[number])
+            best.append(Match(begin, end, mine, theirs, mine / (len(flags) + theirs)))
+    return best

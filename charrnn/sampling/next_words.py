@@ -1,0 +1,189 @@
+"""Which words a model is about to write: what counts as a word, and an exact search for the likeliest.
+
+A next word is a string of separators (maybe none) and then word characters, which the model ends there. Its probability
+is that of the string times that of anything but a word character after it. A string is never likelier than its
+beginning, so the search goes on from the likeliest beginnings first, several side by side, and is done when no
+beginning is left that is likelier than the words it has (uniform-cost search: Dijkstra 1959; Russell and Norvig,
+Artificial Intelligence, section 3.4).
+
+Knows ids, and which of them make up words. Refuses to know a text beyond its last two characters, and who picks.
+
+Shape letters: B lanes, V vocabulary, N places where a text can stand.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.errors import CheckpointError
+from charrnn.inference.distribution import log_probabilities
+from charrnn.inference.engine import Doubles, Engine, Floats
+from charrnn.text.vocabulary import Vocabulary
+
+MOST_SEPARATORS = 20  # in code a word stands behind a line end and its indentation
+_JOINERS = "'\u2019\u200c\u200d"  # apostrophes, and what joins or parts the letters of a word in some scripts
+_LANES = 32
+_STEPS = 48
+
+
+class Place(IntEnum):
+    """Where a text stands: what of it is part of a word that may go on."""
+
+    OUTSIDE = 0
+    WORD = 1
+    JOINT = 2
+    """After an apostrophe within a word."""
+
+
+class WordCharacters:
+    """Which ids make up words: letters, marks, digits and underscores; apostrophes right after one of these.
+
+    In byte mode every byte of a character of several bytes does.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        characters = vocabulary.characters
+        self.core = np.array([_is_core(character) for character in characters], bool)
+        self.joiners = np.array([character in _JOINERS for character in characters], bool)
+        if vocabulary.kind == "bytes":
+            high = np.arange(len(characters)) >= 0x80
+            self.core |= high
+            self.joiners &= ~high
+        self.goes_on = np.stack([self.core, self.core | self.joiners, self.core])
+        """Which ids a word may have next, by place (N, V); outside, which may begin one."""
+
+    def after(self, place: int, id_: int) -> Place:
+        """The place after one more character."""
+        if not self.goes_on[place, id_]:
+            return Place.OUTSIDE
+        return Place.WORD if self.core[id_] else Place.JOINT
+
+    def end(self, ids: Sequence[int]) -> Place:
+        """The place after `ids`."""
+        place = Place.OUTSIDE
+        for id_ in ids[-2:]:
+            place = self.after(place, id_)
+        return place
+
+
+def _is_core(character: str) -> bool:
+    return character == "_" or unicodedata.category(character)[0] in "LMN"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The likeliest next words, best first: ids (from the first separator on) and probability of each."""
+
+    ranking: tuple[tuple[tuple[int, ...], float], ...]
+    is_exact: bool
+    """False where the search was cut short: likelier words may be missing."""
+
+
+def likeliest_words(
+    engine: Engine,
+    characters: WordCharacters,
+    logits: Floats,
+    state: Any,
+    place: Place,
+    *,
+    count: int = 10,
+    most_separators: int = MOST_SEPARATORS,
+    steps: int = _STEPS,
+    lanes: int = _LANES,
+) -> Words:
+    """The `count` likeliest words after a text that ends at `place`, with `logits` (1, V) and `state` there.
+
+    Takes at most `steps` steps of at most `lanes` lanes. Equally likely words come in the order of their ids. Raises
+    CheckpointError where the model's output is not finite.
+    """
+    found: list[tuple[float, tuple[int, ...]]] = []
+    floor = -math.inf  # what a beginning must exceed: the last of the words in the ranking
+    beginnings = _Beginnings([()], np.array([place]), np.zeros(1, np.int64), np.zeros(1), state)
+    allowed = np.ones((1, engine.vocabulary_size), bool)  # the text's own word may go on, or end
+    batches = [_Batch(beginnings, logits, allowed, floor)]
+    for _ in range(steps):
+        batch = max(batches, key=lambda batch: batch.best)
+        if batch.best <= floor:
+            return _ranked(found, count, is_exact=True)
+        lane, ids, likely = batch.take(lanes, floor)
+        before = batch.beginnings
+        logits, state = engine.step(ids, engine.take(before.state, lane.tolist()))
+        if not np.isfinite(logits).all():
+            raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
+        strings = [(*before.strings[from_], id_) for from_, id_ in zip(lane.tolist(), ids.tolist(), strict=True)]
+        goes_on = characters.goes_on[before.places[lane], ids]
+        places = np.where(goes_on, np.where(characters.core[ids], Place.WORD, Place.JOINT), Place.OUTSIDE)
+        separators = before.separators[lane] + ~goes_on
+        beginnings = _Beginnings(strings, places, separators, likely, state)
+        for ended, string in _ended(characters, beginnings, logits):
+            if ended > floor:
+                found.append((-ended, string))
+        found = sorted(found)[:count]
+        if len(found) == count:
+            floor = -found[-1][0]
+        allowed = characters.goes_on[places] | ((places == Place.OUTSIDE) & (separators < most_separators))[:, None]
+        batches.append(_Batch(beginnings, logits, allowed, floor))
+    is_exact = max(batch.best for batch in batches) <= floor
+    return _ranked(found, count, is_exact=is_exact)
+
+
+def _ranked(found: list[tuple[float, tuple[int, ...]]], count: int, *, is_exact: bool) -> Words:
+    return Words(tuple((string, math.exp(-cost)) for cost, string in found[:count]), is_exact)
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginnings:
+    """Strings (B,) that have been read, each in its lane."""
+
+    strings: list[tuple[int, ...]]
+    places: npt.NDArray[np.int64]
+    separators: npt.NDArray[np.int64]
+    log_probabilities: Doubles
+    state: Any
+
+
+def _ended(
+    characters: WordCharacters, beginnings: _Beginnings, logits: Floats
+) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """Every beginning that is a word, and the log-probability that it is one and ends."""
+    (inside,) = np.nonzero(beginnings.places != Place.OUTSIDE)
+    going_on = characters.goes_on[beginnings.places[inside]]
+    others = np.where(going_on, -np.inf, log_probabilities(logits[inside]))
+    ended = beginnings.log_probabilities[inside] + np.logaddexp.reduce(others, axis=1)
+    for lane, value in zip(inside.tolist(), ended.tolist(), strict=True):
+        if math.isfinite(value):
+            yield value, beginnings.strings[lane]
+
+
+class _Batch:
+    """The strings that are one character longer than some beginnings, likeliest first."""
+
+    def __init__(self, beginnings: _Beginnings, logits: Floats, allowed: npt.NDArray[np.bool_], floor: float) -> None:
+        self.beginnings = beginnings
+        likely = beginnings.log_probabilities[:, None] + log_probabilities(logits)
+        lanes, ids = np.nonzero(allowed & (likely > floor))
+        values = likely[lanes, ids]
+        order = np.argsort(-values, kind="stable")
+        self._lanes, self._ids, self._values = lanes[order], ids[order], values[order]
+        self._next = 0
+
+    @property
+    def best(self) -> float:
+        """Log-probability of the likeliest string that is left."""
+        return float(self._values[self._next]) if self._next < len(self._values) else -math.inf
+
+    def take(self, most: int, floor: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Doubles]:
+        """Takes away the likeliest strings above `floor`: beginnings' lanes, last ids, log-probabilities."""
+        chosen = slice(self._next, self._next + most)
+        count = int((self._values[chosen] > floor).sum())
+        chosen = slice(self._next, self._next + count)
+        self._next += count
+        return self._lanes[chosen], self._ids[chosen], self._values[chosen]

@@ -1,0 +1,172 @@
+"""Writing text: run the prime through the model once, then draw character after character, for many samples at once.
+
+Works over any engine, the compiled one, numpy or a GPU's. Each sample has its own settings and its own random stream
+(drawing.py), so its text does not depend on the samples beside it. Text comes in pieces: the first of one character, so
+that it shows at once; later ones as long as the model writes in a moment. Knows ids, settings and pieces. Refuses to
+know where the text goes.
+
+Shape letters: T characters, B lanes, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.errors import CheckpointError
+from charrnn.inference.distribution import generator
+from charrnn.inference.engine import Doubles, Engine, Floats, Integers
+from charrnn.settings.config import SamplingConfig
+from charrnn.text.vocabulary import Decoder, Vocabulary
+
+_MOMENT = 0.02  # seconds that a piece takes at most: Ctrl-C answers and the text flows
+_LONGEST_PIECE = 4096
+_BLOCK = 4096  # characters of a prime read in one go
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """A sample to write: its settings, and its number, which with the seed makes its random stream."""
+
+    config: SamplingConfig
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some characters of a sample."""
+
+    sample: int
+    """Its place among the requests."""
+    text: str
+    """What the ids complete; in byte mode a character may be under way between two pieces."""
+    ids: Integers
+    """What was drawn (T,)."""
+    log_probabilities: Doubles
+    """Natural logarithms (T,) under the model itself: temperature 1, nothing cut."""
+    is_last: bool
+
+
+def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """What the model reads before it writes: a line end, and then the prime.
+
+    A model has hardly seen a beginning, only continuations. From the zero state the first characters of a prime lead
+    some models astray (corpora/EXPERIMENTS.md), and the commonest beginning is that of a line.
+    """
+    start = vocabulary.lookup("\n")[:1] if "\n" in vocabulary else np.zeros(0 if len(ids) else 1)
+    return np.concatenate([start, np.asarray(ids)]).astype(np.int32)
+
+
+def read_prime(engine: Engine, vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> tuple[Floats, Any]:
+    """Logits (1, V) and state after the prime, read once from the zero state."""
+    ids = prime_ids(vocabulary, ids)
+    state = engine.zero_state(1)
+    for start in range(0, len(ids), _BLOCK):
+        logits, state = engine.read(ids[start : start + _BLOCK], state)
+    return logits, state
+
+
+def write(
+    engine: Engine,
+    vocabulary: Vocabulary,
+    prime: Sequence[int] | npt.NDArray[Any],
+    requests: Sequence[SampleRequest],
+) -> Iterator[Piece]:
+    """Yields what the model writes after `prime` (ids) for each request, piece by piece, side by side.
+
+    The pieces of one sample come in order. A sample ends after `config.length` ids or with `config.stop`. Raises
+    CheckpointError where the model's output is not finite.
+    """
+    logits, state = read_prime(engine, vocabulary, prime)
+    most = engine.most_lanes
+    for start in range(0, len(requests), most):
+        lanes = [
+            _Lane(start + place, request, vocabulary.decoder())
+            for place, request in enumerate(requests[start : start + most])
+        ]
+        yield from _write_together(
+            engine, lanes, np.repeat(logits, len(lanes), 0), engine.take(state, [0] * len(lanes))
+        )
+
+
+def sample(
+    engine: Engine,
+    vocabulary: Vocabulary,
+    prime: Sequence[int] | npt.NDArray[Any],
+    config: SamplingConfig,
+    number: int = 0,
+) -> Iterator[str]:
+    """Yields the text of one sample, piece by piece. See `write`."""
+    for piece in write(engine, vocabulary, prime, [SampleRequest(config, number)]):
+        if piece.text:
+            yield piece.text
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A sample under way."""
+
+    place: int
+    request: SampleRequest
+    decode: Decoder
+    left: float = 0
+    """Characters still to write."""
+    tail: str = ""
+    """The end of the text so far, as long as the stop text."""
+    random: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = self.request.config
+        self.random = generator(config.seed, self.request.number)
+        self.left = float("inf") if config.repeat_until_stop else config.length
+
+    def accept(self, ids: Integers, log_probabilities: Doubles) -> Piece:
+        """Takes of `ids` what still belongs to the sample."""
+        count = int(min(len(ids), self.left))
+        stop = self.request.config.stop
+        pieces: list[str] = []
+        is_stopped = False
+        if stop is None:
+            pieces = list(map(self.decode, ids[:count].tolist()))
+        else:
+            for place, id_ in enumerate(ids[:count].tolist()):
+                pieces.append(self.decode(id_))
+                self.tail = (self.tail + pieces[-1])[-len(stop) :]
+                if self.tail == stop:
+                    count, is_stopped = place + 1, True
+                    break
+        self.left -= count
+        is_last = is_stopped or self.left <= 0
+        if is_last:
+            pieces.append(self.decode.finish())
+        return Piece(self.place, "".join(pieces), ids[:count], log_probabilities[:count], is_last)
+
+
+def _write_together(engine: Engine, lanes: list[_Lane], logits: Floats, state: Any) -> Iterator[Piece]:
+    length = 1
+    while lanes:
+        length = int(min(length, max(lane.left for lane in lanes)))
+        uniforms = np.stack([lane.random.random(length) for lane in lanes], axis=1)
+        began = time.perf_counter()
+        written = engine.write(logits, state, [lane.request.config for lane in lanes], uniforms)
+        seconds = time.perf_counter() - began
+        if not written.is_finite:
+            raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
+        logits, state = written.logits, written.state
+        going: list[int] = []
+        for place, lane in enumerate(lanes):
+            piece = lane.accept(written.ids[:, place], written.log_probabilities[:, place])
+            yield piece
+            if not piece.is_last:
+                going.append(place)
+        if len(going) < len(lanes):
+            lanes = [lanes[place] for place in going]
+            if lanes:
+                logits, state = logits[going], engine.take(state, going)
+        pace = length / max(seconds, 1e-6)  # characters a second in each lane
+        length = max(1, min(2 * length, int(pace * _MOMENT), _LONGEST_PIECE))

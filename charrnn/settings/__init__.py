@@ -1,0 +1,1 @@
+"""Every setting once: its values, bounds, option and help; which settings go together; the presets."""

@@ -1,0 +1,255 @@
+"""Corpora known by name: one that every Python carries, and famous ones that are fetched on first use.
+
+The facts (address, size, checksum, licence, customary split) stand in `catalogue.json`. A download goes to a folder
+of its own in the cache, continues where it broke off, and is put in its place only when its checksum is right, so
+that no half-written corpus is ever in sight. Knows names and places. Refuses to know what the text is used for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any
+
+from charrnn.errors import TextError
+from charrnn.files import cache_folder, explained, make_folder
+from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
+
+STDLIB = "stdlib"
+_TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of a body
+_PIECE = 1 << 16
+
+Report = Callable[[str, int, int], None]
+"""Called with what is being done, bytes done and bytes in all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A corpus that can be downloaded."""
+
+    name: str
+    title: str
+    url: str
+    file: str
+    bytes: int
+    sha256: str
+    licence: str
+    validation_fraction: float
+    test_fraction: float
+    as_bytes: bool = False
+
+
+def entries() -> dict[str, Entry]:
+    """The catalogue, by name."""
+    text = resources.files("charrnn").joinpath("catalogue.json").read_text("utf-8")
+    facts: dict[str, dict[str, Any]] = json.loads(text)
+    return {name: Entry(name=name, **values) for name, values in facts.items()}
+
+
+def names() -> list[str]:
+    """Every name that `find` knows."""
+    return [STDLIB, *entries()]
+
+
+def standard_library() -> list[Source]:
+    """The Python sources of the standard library on this machine, in the order of their paths.
+
+    Without tests, idlelib's and others' included, and without what was installed beside it (site-packages).
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    unwanted = {"test", "tests", "site-packages", "dist-packages", "__pycache__", "idle_test"}
+    files = []
+    for parent, folders, names_here in os.walk(root):
+        folders[:] = set(folders) - unwanted  # what is installed beside it can be a hundred times as large
+        files += [Path(parent, name) for name in names_here if name.endswith(".py")]
+    files = [file for file in sorted(files, key=lambda file: file.relative_to(root).parts) if _is_utf8(file)]
+    if not files:
+        raise TextError(f"this Python carries no sources of its standard library in {root}", "name a text of your own")
+    return [Source(file, str(file)) for file in files]
+
+
+def _is_utf8(file: Path) -> bool:
+    # A few sources declare another encoding on purpose; the corpus is one encoding throughout.
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return "\0" not in text
+
+
+def find(name: str, report: Report | None = None) -> list[Source] | None:
+    """The files of a corpus known by `name`, downloaded if need be; None where the name is not known.
+
+    `CHARRNN_CORPORA` names a folder that is looked into first, and any file there named after a corpus (with or
+    without `.txt` and a compression's ending) counts. Raises TextError where a download fails.
+    """
+    named = os.environ.get("CHARRNN_CORPORA")
+    if named and (own := _in_folder(Path(named), name)):
+        return [own]
+    if name == STDLIB:
+        return standard_library()
+    entry = entries().get(name)
+    return None if entry is None else [fetch(entry, download_folder(), report)]
+
+
+def _in_folder(folder: Path, name: str) -> Source | None:
+    if "/" in name or "\\" in name or name in ("", ".", "..", "-"):
+        return None
+    for stem in (name, f"{name}.txt"):
+        for suffix in ("", *COMPRESSED_SUFFIXES):
+            if os.path.isfile(file := folder / (stem + suffix)):
+                return Source(file, str(file))
+    return None
+
+
+def download_folder() -> Path:
+    """`corpora/` where the current folder is a checkout of charrnn, else the user's cache."""
+    here = Path.cwd()
+    is_checkout = (here / "charrnn" / "catalogue.json").is_file() and (here / "corpora").is_dir()
+    return here / "corpora" if is_checkout else cache_folder() / "downloads"
+
+
+def fetch(entry: Entry, folder: Path, report: Report | None = None) -> Source:
+    """The file of a catalogue entry in `folder`, downloaded and verified unless it lies there already.
+
+    Raises TextError where there is no network, the connection breaks or the checksum is wrong, and ResourceError
+    where the disk is full. In each case `folder` holds nothing new.
+    """
+    target = folder / entry.file
+    if target.is_file() and Source(target, str(target)).digest() == entry.sha256:
+        return Source(target, str(target))
+    import pooch
+
+    pooch.get_logger().disabled = True
+    make_folder(folder)
+    # pooch downloads beside the target under a temporary name, checks the sum and moves; the transport is ours
+    # because pooch's own starts again from nothing when a connection breaks.
+    try:
+        with explained(target, "downloading"):
+            pooch.retrieve(
+                entry.url,
+                known_hash=f"sha256:{entry.sha256}",
+                fname=entry.file,
+                path=folder,
+                downloader=_Transport(entry, report),
+            )
+    except ValueError as error:
+        _partial(entry).unlink(missing_ok=True)
+        raise TextError(
+            f"what {entry.url} sent is not {entry.name}: its sha256 is not {entry.sha256}",
+            f"try again later, or put the file into a folder that CHARRNN_CORPORA names, as {entry.file}",
+        ) from error
+    _partial(entry).unlink(missing_ok=True)
+    return Source(target, str(target))
+
+
+def _partial(entry: Entry) -> Path:
+    return cache_folder() / "partial" / f"{entry.sha256}.part"
+
+
+class _Transport:
+    """A downloader for pooch: continues a broken download by an HTTP range request."""
+
+    def __init__(self, entry: Entry, report: Report | None) -> None:
+        self._entry = entry
+        self._report = report
+
+    def __call__(self, url: str, output_file: Any, _pooch: Any) -> None:
+        partial = _partial(self._entry)
+        make_folder(partial.parent)
+        with explained(partial, "downloading to"), open(partial, "ab") as file:
+            self._lock(file)
+            self._download(url, file)
+        # pooch made this file for its owner alone; one of our own has the permissions that the umask asks for.
+        Path(output_file).unlink()
+        shutil.copyfile(partial, output_file)
+
+    def _lock(self, file: IO[bytes]) -> None:
+        """Keeps a second process from adding to the same file, until it is closed."""
+        if os.name == "posix":
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise TextError(f"another process is downloading {self._entry.name}", "wait for it") from error
+
+    def _download(self, url: str, file: IO[bytes]) -> None:
+        """Adds to `file` what it lacks; it may lack nothing where it only could not be put in its place."""
+        import requests
+
+        expected = self._entry.bytes
+        if file.tell() > expected:
+            _empty(file)
+        try:
+            while (done := file.seek(0, os.SEEK_END)) < expected:
+                with self._ask(url, done) as response:
+                    if done and response.status_code == requests.codes.requested_range_not_satisfiable:
+                        _empty(file)  # the server has less than we do
+                        continue
+                    response.raise_for_status()
+                    if done and response.status_code != requests.codes.partial_content:
+                        _empty(file)  # the server cannot continue: from the start
+                    self._receive(response, file)
+                    break
+        except requests.RequestException as error:
+            raise self._failure(_reason(error), file.tell()) from error
+        if file.tell() < expected:
+            raise self._failure(f"the connection ended after {file.tell():,} of {expected:,} bytes", file.tell())
+
+    def _ask(self, url: str, done: int) -> Any:
+        import requests
+
+        # A range of a compressed answer would count compressed bytes.
+        headers = {"Accept-Encoding": "identity"}
+        if done:
+            headers["Range"] = f"bytes={done}-"
+        return requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+
+    def _receive(self, response: Any, file: IO[bytes]) -> None:
+        entry = self._entry
+        for piece in response.iter_content(_PIECE):
+            file.write(piece)
+            done = file.tell()
+            if done > entry.bytes:
+                return  # not what was asked for: the checksum will say so
+            if self._report:
+                self._report(f"downloading {entry.name}", done, entry.bytes)
+
+    def _failure(self, reason: str, done: int) -> TextError:
+        entry = self._entry
+        kept = f"; the {done:,} bytes received are kept and the same command continues" if done else ""
+        return TextError(
+            f"cannot download {entry.name} from {entry.url}: {reason}{kept}",
+            f"try again, or put the file into a folder that CHARRNN_CORPORA names, as {entry.file}; "
+            "`charrnn train stdlib` needs no network",
+        )
+
+
+def _empty(file: IO[bytes]) -> None:
+    file.seek(0)
+    file.truncate()
+
+
+def _reason(error: Any) -> str:
+    """What the server answered or the system said, without the layers of libraries around it."""
+    import requests
+
+    if error.response is not None:
+        return f"the server answers {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return "the server does not answer in time"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        return "the connection broke off"
+    return str(error)

@@ -1,0 +1,185 @@
+"""From the bytes of sources to pieces of text: strictly, and in bounded memory.
+
+A BOM is removed, line ends are treated as asked, and a byte that is not valid in the encoding is an error that says
+where it stands. Every text becomes UTF-8 first: one that is UTF-8 already is only cut, and decoded once. Knows
+encodings. Refuses to know ids and caches.
+"""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from charrnn.errors import TextError
+from charrnn.settings.config import DataConfig
+from charrnn.text.sources import Source, incremental_decoder
+from charrnn.text.vocabulary import describe_character
+
+# Small enough that a piece stays in a core's second cache, as bytes, as text and as ids, while each is made of the one
+# before, and that its memory is used again instead of going back to the system: pieces of megabytes take twice as long.
+_PIECE = 1 << 16
+
+REMEDY = (
+    "--encoding names another encoding (latin-1, utf-16, ...), --encoding-errors replace puts U+FFFD, "
+    "--bytes models bytes"
+)
+"""What can be done about a text that is not in the encoding it should be in."""
+
+Progress = Callable[[int, int], None]
+"""Called with the place of a source in its list, and the bytes of it that are done."""
+
+
+class Piece(NamedTuple):
+    """Some whole characters of a text."""
+
+    place: int
+    """Of their source in its list."""
+    raw: bytes
+    """In UTF-8; in byte mode the bytes as they are."""
+    text: str
+    """The same as characters; in byte mode one for each byte."""
+
+
+def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> Iterator[Piece]:
+    """The text of the sources in pieces, one source after the other."""
+    for place, source in enumerate(sources):
+        chunks = _chunks(source, functools.partial(progress, place))
+        if not config.as_bytes:
+            chunks = _without_mark(_cut(chunks) if is_strict_utf8(config) else _transcoded(chunks, source, config))
+        if config.newlines == "lf":
+            chunks = _with_lf(chunks)
+        for raw in chunks:
+            yield Piece(place, raw, raw.decode("latin-1") if config.as_bytes else _decoded(raw, source, config))
+
+
+def is_strict_utf8(config: DataConfig) -> bool:
+    """Whether texts are taken only if they are UTF-8 already. Raises UsageError where the encoding is not known."""
+    incremental_decoder(config)
+    return codecs.lookup(config.encoding).name == "utf-8" and config.encoding_errors == "strict"
+
+
+def _chunks(source: Source, progress: Callable[[int], None]) -> Iterator[bytes]:
+    with source.open() as stream:
+        done = 0
+        while chunk := stream.read(_PIECE):
+            yield chunk
+            done += len(chunk)
+            progress(done)
+
+
+def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """UTF-8 (or what may turn out not to be) cut between characters instead of anywhere."""
+    held = b""
+    for chunk in chunks:
+        raw = held + chunk
+        # Of a character that is not complete at most three bytes are there. The codec knows which; it minds no others.
+        _, used = codecs.utf_8_decode(raw[-3:], "ignore", False)
+        end = max(len(raw) - 3, 0) + used
+        held = raw[end:]
+        yield raw[:end]
+    yield held
+
+
+def _transcoded(chunks: Iterator[bytes], source: Source, config: DataConfig) -> Iterator[bytes]:
+    """The text of one source in UTF-8."""
+    decoder = incremental_decoder(config)
+    for chunk in itertools.chain(chunks, [b""]):
+        try:
+            yield decoder.decode(chunk, final=not chunk).encode()
+        except UnicodeDecodeError as error:
+            raise _bad_byte(source, config) from error
+        except UnicodeEncodeError as error:  # utf-7 and unicode_escape can spell it
+            half = describe_character(error.object[error.start])
+            raise TextError(f"{source.name} holds {half}, half of a UTF-16 pair", REMEDY) from error
+        except UnicodeError as error:  # UTF-16 without a BOM it can trust, and the like
+            raise TextError(f"{source.name} is not {config.encoding}: {error}", REMEDY) from error
+
+
+def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """UTF-8 without the byte order mark that it may begin with."""
+    is_start = True
+    for chunk in chunks:
+        yield chunk.removeprefix(codecs.BOM_UTF8) if is_start else chunk
+        is_start = is_start and not chunk
+
+
+def _with_lf(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Every line end made a line feed, wherever the border between two pieces falls."""
+    held = b""
+    for chunk in chunks:
+        raw = held + chunk
+        held = b"\r" if raw.endswith(b"\r") else b""  # its line feed may come with the next piece
+        yield raw.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if held:
+        yield b"\n"
+
+
+def _decoded(raw: bytes, source: Source, config: DataConfig) -> str:
+    """The characters of a piece in UTF-8. Raises TextError where it is not that, or holds what no text holds."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise _bad_byte(source, config) from error
+    if b"\0" in raw:
+        raise TextError(
+            f"{source.name} holds NUL characters: it looks like a binary file"
+            + (" or UTF-16" if config.encoding == "utf-8" else ""),
+            "--encoding utf-16 if it is that; --bytes models any file byte by byte",
+        )
+    return text
+
+
+def _bad_byte(source: Source, config: DataConfig) -> TextError:
+    """The error for a source that is not in its encoding. The source is read again, to find out where."""
+    found = _first_bad_byte(source, config)
+    if found is None:
+        return TextError(f"{source.name} changed while it was being read", "run this again once it is complete")
+    offset, byte = found
+    line, start = 1, b""
+    with source.open() as stream:
+        left = offset
+        while left and (chunk := stream.read(min(left, _PIECE))):
+            start = start or chunk[:2]
+            line += chunk.count(b"\n")
+            left -= len(chunk)
+    looks_like_utf16 = start in (b"\xff\xfe", b"\xfe\xff") or (offset == 0 and byte in (0xFE, 0xFF))
+    return TextError(
+        f"{source.name} is not {config.encoding}: byte 0x{byte:02x} at offset {offset:,}, line {line:,}",
+        "it looks like UTF-16: --encoding utf-16" if looks_like_utf16 else REMEDY,
+    )
+
+
+def _first_bad_byte(source: Source, config: DataConfig) -> tuple[int, int] | None:
+    """The offset and value of the first byte that cannot be decoded."""
+    decoder = incremental_decoder(config)
+    position = 0
+    for chunk in itertools.chain(_chunks(source, lambda _done: None), [b""]):
+        position += len(chunk)
+        try:
+            decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            # What the decoder had before it ends where the chunk ends, but may begin in the chunk before.
+            return position - len(error.object) + error.start, error.object[error.start]
+    return None
+
+
+def read_text(source: Source, config: DataConfig) -> str:
+    """The whole text of one source, decoded by the same rules (byte mode gives one character for each byte)."""
+    return "".join(_texts([source], config))
+
+
+def read_beginning(sources: Sequence[Source], config: DataConfig, length: int) -> str:
+    """The first `length` characters of the sources, by the same rules."""
+    read = ""
+    for text in _texts(sources, config):
+        read += text
+        if len(read) >= length:
+            break
+    return read[:length]
+
+
+def _texts(sources: Sequence[Source], config: DataConfig) -> Iterator[str]:
+    return (piece.text for piece in pieces_of(list(sources), config, lambda _place, _done: None))

@@ -1,0 +1,86 @@
+"""A file of labelled texts, `LABEL<TAB>TEXT` a line, as the model reads them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charrnn.errors import TextError
+from charrnn.settings.choices import UnknownPolicy
+from charrnn.text.vocabulary import unknown_characters_error
+
+if TYPE_CHECKING:
+    from charrnn.text.vocabulary import Vocabulary
+
+_MOST_LABELS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Labels, and the ids of each text; `lines` says how many there were to choose from."""
+
+    labels: list[str]
+    texts: list[Any]
+    lines: int
+
+
+def read_labelled(file: Path, vocabulary: Vocabulary, unknown: UnknownPolicy, most: int, seed: int) -> Labelled:
+    """The texts of `file`, or `most` of them, drawn by `seed`; no more than those is ever held.
+
+    Raises TextError that names the line which is wrong.
+    """
+    import numpy as np
+
+    random = np.random.Generator(np.random.Philox(seed))
+    kept: list[tuple[int, str, str]] = []
+    seen, lines = set[str](), 0
+    for number, label, text in _lines(file):
+        seen.add(label)
+        if len(seen) > _MOST_LABELS:
+            raise TextError(
+                f"{file} has more than {_MOST_LABELS} different labels, such as {label!r}",
+                "a line is LABEL, a tab, TEXT: is it the other way round?",
+            )
+        lines += 1
+        if len(kept) < most:
+            kept.append((number, label, text))
+        elif (place := int(random.integers(lines))) < most:  # so each line is as likely to be kept as the next
+            kept[place] = number, label, text
+    if not lines:
+        raise TextError(f"there is nothing in {file}", "a line is LABEL, a tab, TEXT")
+    kept.sort()
+    missing = Counter[str]()
+    for _, _, text in kept:
+        missing.update(vocabulary.unknown(text))
+    if unknown == "replace":
+        missing = Counter({one: count for one, count in missing.items() if vocabulary.nearest(one) is None})
+    if missing and unknown != "skip":
+        raise unknown_characters_error(missing, vocabulary)
+    texts = [vocabulary.encode(text, unknown) for _, _, text in kept]
+    for ids, (number, _, _) in zip(texts, kept, strict=True):
+        if not len(ids):
+            raise TextError(f"{file}, line {number:,}: there is no text that the model can read", "leave the line out")
+    return Labelled([label for _, label, _ in kept], texts, lines)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str, str]]:
+    """Number, label and text of each line that is not blank."""
+    from charrnn.files import explained
+
+    with explained(file, "reading"), file.open("rb") as stream:
+        for number, raw in enumerate(stream, start=1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
+            except UnicodeDecodeError as error:
+                raise TextError(f"{file}, line {number:,}, is not UTF-8: {error}", "save the file as UTF-8") from error
+            if not line.strip():
+                continue
+            label, tab, text = line.partition("\t")
+            if not tab:
+                raise TextError(f"{file}, line {number:,}: there is no tab", "a line is LABEL, a tab, TEXT")
+            if not label.strip():
+                raise TextError(f"{file}, line {number:,}: there is no label", "a line is LABEL, a tab, TEXT")
+            yield number, label.strip(), text

@@ -1,0 +1,275 @@
+"""Where text comes from: files, folders, compressed files and standard input.
+
+Knows which files an argument names and how to open each as a stream of bytes. Refuses to know encodings beyond
+telling text from what is not, and what the text is for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import bz2
+import codecs
+import fnmatch
+import gzip
+import hashlib
+import lzma
+import os
+import stat
+import struct
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from charrnn.errors import TextError, UsageError
+from charrnn.files import cache_folder, explained, make_folder
+from charrnn.settings.config import DataConfig
+
+COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zip")
+_CHUNK = 1 << 20
+_HEAD = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file of text. `name` is how messages call it."""
+
+    path: Path
+    name: str
+    is_temporary: bool = False
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """The (decompressed) bytes of the file. Raises TextError where it cannot be read or unpacked."""
+        try:
+            with _open(self.path) as file:
+                yield file
+        except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
+            raise TextError(
+                f"{self.name} is damaged or not what its ending says: {error}",
+                "unpack it to see where it breaks",
+            ) from error
+        except OSError as error:
+            if error.errno is None:  # bz2 reports damage without a number
+                raise TextError(f"{self.name} is damaged: {error}", "unpack it to see where it breaks") from error
+            raise TextError(f"cannot read {self.name}: {error.strerror}", _remedy(error)) from error
+
+    def digest(self) -> str:
+        """sha256 of the file as it lies on disk (compressed or not)."""
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise TextError(f"cannot read {self.name}: {error.strerror}", _remedy(error)) from error
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self.path.stat().st_size
+
+
+def _open(path: Path) -> IO[bytes]:
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    if suffix == ".bz2":
+        return bz2.open(path, "rb")
+    if suffix == ".xz":
+        return lzma.open(path, "rb")
+    if suffix == ".zip":
+        return _open_zip(path)
+    return open(path, "rb")
+
+
+def _open_zip(path: Path) -> IO[bytes]:
+    try:
+        # The member keeps the file open for as long as it needs it, beyond the archive's own end.
+        with zipfile.ZipFile(path) as archive:
+            # A Mac adds a folder of its own to whatever it packs.
+            names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
+            if len(names) != 1:
+                raise TextError(
+                    f"{path} holds {len(names)} files, not one", "unpack it and name the files or their folder"
+                )
+            return archive.open(names[0])
+    except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed in a way Python does not know
+        raise TextError(f"{path} cannot be unpacked: {error}", "unpack it with another program") from error
+    except (ValueError, struct.error) as error:
+        raise zipfile.BadZipFile(str(error)) from error
+
+
+def _remedy(error: OSError) -> str | None:
+    if isinstance(error, FileNotFoundError):
+        return "check the spelling, or name a corpus of the catalogue (charrnn train --help lists them)"
+    if isinstance(error, PermissionError):
+        return "ask for permission to read it, or copy it"
+    return None
+
+
+def find(argument: str, glob: str | None = None, config: DataConfig | None = None) -> tuple[list[Source], list[str]]:
+    """The files that one argument names, in a stable order, and notices about what was left out.
+
+    `argument` is a file, a folder (searched recursively in the order of its paths, without hidden files; files that
+    are not text in the encoding of `config` are left out and counted in a notice, in byte mode none is; with `glob`,
+    exactly the files whose name or path within the folder matches it), or `-` for standard input. Raises TextError
+    where there is no such thing or no text in it.
+    """
+    config = config or DataConfig()
+    if argument == "-":
+        return [_spool_standard_input()], []
+    path = Path(argument)
+    if argument == "" or not os.path.lexists(path):
+        raise TextError(f"there is no file or folder {argument or repr(argument)}", _remedy(FileNotFoundError()))
+    if not os.path.isdir(path):
+        if _is_pipe(path):
+            _gone.append(argument)
+            with Source(path, argument).open() as stream:
+                return [_spool(stream, argument)], []
+        return [Source(path, argument)], []
+    found = sorted(_walk(path), key=lambda file: file.relative_to(path).parts)
+    if glob is not None:
+        matching = [file for file in found if _matches(file, path, glob)]
+        if not matching:
+            raise TextError(f"no file in {argument} matches {glob}", "quote the pattern; ** is not needed")
+        return [Source(file, str(file)) for file in matching], []
+    texts = found if config.as_bytes else [file for file in found if _looks_like_text(file, config)]
+    if not texts:
+        raise TextError(
+            f"there is no {config.encoding} text in the folder {argument}",
+            "--encoding names another encoding, --glob chooses files by name, --bytes takes any file",
+        )
+    left_out = len(found) - len(texts)
+    said = f"{argument}: left out {left_out} of {len(found)} files that are not {config.encoding} text"
+    return [Source(file, str(file)) for file in texts], [said] if left_out else []
+
+
+def _is_pipe(path: Path) -> bool:
+    """Whether what is read from here can be read only once: a named pipe, or the shell's <(command)."""
+    try:
+        return stat.S_ISFIFO(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise TextError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        # Opening a pipe that happens to lie there would wait for ever.
+        visible = (Path(parent, name) for name in files if not name.startswith("."))
+        yield from (file for file in visible if os.path.isfile(file))
+
+
+def _matches(file: Path, folder: Path, glob: str) -> bool:
+    return fnmatch.fnmatchcase(file.name, glob) or fnmatch.fnmatchcase(file.relative_to(folder).as_posix(), glob)
+
+
+def _looks_like_text(file: Path, config: DataConfig) -> bool:
+    """Whether the beginning of a file can be decoded and holds no NUL. Raises TextError where it cannot be read."""
+    try:
+        with Source(file, str(file)).open() as stream:
+            head = stream.read(_HEAD)
+        return "\0" not in incremental_decoder(config).decode(head, final=len(head) < _HEAD)
+    except TextError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+            raise  # no permission, say: that tells nothing of what is in it
+        return False
+    except UnicodeError:
+        return False
+
+
+def incremental_decoder(config: DataConfig) -> codecs.IncrementalDecoder:
+    """What turns the bytes of a text file into characters. Raises UsageError where the encoding is not known."""
+    try:
+        "".encode(config.encoding)  # unlike `codecs`, this knows rot13 and its like to be no encodings of text
+        return codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
+    except (LookupError, ValueError) as error:
+        raise UsageError(f"--encoding is {config.encoding!r}", "name an encoding such as utf-8 or latin-1") from error
+
+
+def _spool_standard_input() -> Source:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("there is nothing on standard input", "pipe a text into the command, or name a file")
+    source = _spool(sys.stdin.buffer, "stdin")
+    try:
+        is_ours = sys.platform != "win32" and sys.stdin.fileno() == 0
+    except (OSError, ValueError):
+        is_ours = False
+    if is_ours:
+        _stand_in_for_standard_input(source.path)
+    else:
+        _gone.append("standard input")
+    return source
+
+
+def _stand_in_for_standard_input(path: Path) -> None:
+    """Puts the file at `path` in the place of the standard input that was copied to it, read to its end.
+
+    So the text is still there for another process that takes the place of this one, and gone with the last of them,
+    though the file's name is removed sooner.
+    """
+    global _has_stand_in
+    file = os.open(path, os.O_RDONLY)
+    os.dup2(file, 0)
+    os.close(file)
+    os.lseek(0, 0, os.SEEK_END)
+    _has_stand_in = True
+
+
+_has_stand_in = False
+_gone: list[str] = []
+
+
+def set_back() -> list[str]:
+    """Makes what this process has read ready to be read by another one that takes its place; gives the names of what
+    cannot be read again."""
+    if _has_stand_in:
+        os.lseek(0, 0, os.SEEK_SET)
+    return list(_gone)
+
+
+def _spool(stream: IO[bytes], name: str) -> Source:
+    """Copies what can be read only once to a temporary file, which lasts until `release` or the end of the program."""
+    folder = cache_folder()
+    make_folder(folder)
+    with explained(folder, f"copying {name} to"):
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix="stdin-", suffix=".tmp")
+        atexit.register(Path(temporary).unlink, missing_ok=True)
+        with open(handle, "wb") as file:
+            while chunk := _read_some(stream, name):
+                file.write(chunk)
+    return Source(Path(temporary), name, is_temporary=True)
+
+
+def _read_some(stream: IO[bytes], name: str) -> bytes:
+    try:
+        return stream.read(_CHUNK)
+    except OSError as error:  # a folder, say
+        raise TextError(f"cannot read {name}: {error.strerror}", _remedy(error)) from error
+
+
+def title(argument: str) -> str:
+    """What a run on this argument is called after: its name without folder, compression and text endings.
+
+    >>> title("books/emma.txt.gz"), title("-")
+    ('emma', 'stdin')
+    """
+    if argument == "-":
+        return "stdin"
+    name = Path(argument).resolve().name
+    for suffix in (*COMPRESSED_SUFFIXES, ".txt"):
+        name = name.removesuffix(suffix)
+    return name if name.strip(".") else "text"
+
+
+def release(sources: Sequence[Source]) -> None:
+    """Removes the temporary files among the sources."""
+    for source in sources:
+        if source.is_temporary:
+            source.path.unlink(missing_ok=True)

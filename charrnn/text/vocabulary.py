@@ -1,0 +1,227 @@
+"""The table between characters and ids.
+
+An immutable table in code point order. Knows how text becomes ids and back, and what is near an unknown
+character. Refuses to drop or map anything silently: an unknown character is an error unless a policy is named.
+
+A *text* vocabulary holds the characters of its corpus. A *bytes* vocabulary holds all 256 byte values (as the code
+points 0 to 255), so that nothing is ever unknown to it; its text goes in and out as UTF-8.
+"""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.errors import TextError
+from charrnn.settings.choices import UnknownPolicy
+
+if TYPE_CHECKING:
+    from typing import Self
+
+Ids = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+Kind = Literal["text", "bytes"]
+
+NUM_CODE_POINTS = 0x110000
+_UNKNOWN = np.uint32(0xFFFFFFFF)
+
+
+class Decoder(Protocol):
+    """Turns ids into text one at a time."""
+
+    def __call__(self, id_: int) -> str:
+        """The text that this id completes; nothing while a character of several bytes is under way."""
+
+    def finish(self) -> str:
+        """What is left at the end: U+FFFD for a character that was not completed."""
+
+
+class Vocabulary:
+    """Characters in code point order; a character's place is its id.
+
+    >>> vocabulary = Vocabulary.of("hello")
+    >>> vocabulary.characters
+    'ehlo'
+    >>> vocabulary.encode("hole").tolist()
+    [1, 3, 2, 0]
+    >>> vocabulary.decode([1, 3, 2, 0])
+    'hole'
+    """
+
+    __slots__ = ("_table", "code_points", "kind")
+
+    def __init__(self, code_points: Iterable[int], kind: Kind = "text") -> None:
+        points = np.array(sorted(set(code_points)), dtype=np.uint32)
+        if len(points) and points[-1] >= NUM_CODE_POINTS:
+            raise ValueError(f"{points[-1]:#x} is not a code point")
+        self.code_points = points
+        self.kind: Kind = kind
+        self._table = np.full(int(points[-1]) + 2 if len(points) else 1, _UNKNOWN)
+        self._table[points] = np.arange(len(points), dtype=np.uint32)
+        points.flags.writeable = self._table.flags.writeable = False
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """The vocabulary of the characters in `text`."""
+        return cls(ord(character) for character in set(text))
+
+    @classmethod
+    def of_bytes(cls) -> Self:
+        """The vocabulary of all byte values."""
+        return cls(range(256), kind="bytes")
+
+    def __len__(self) -> int:
+        return len(self.code_points)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        return self.kind == other.kind and np.array_equal(self.code_points, other.code_points)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.code_points.tobytes()))
+
+    def __contains__(self, character: str) -> bool:
+        return len(character) == 1 and (self.kind == "bytes" or bool(self.lookup(character)[0] != _UNKNOWN))
+
+    @property
+    def characters(self) -> str:
+        """The characters in the order of their ids."""
+        return "".join(map(chr, self.code_points.tolist()))
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16] | np.dtype[np.uint32]:
+        """The narrowest unsigned integer that holds every id."""
+        if len(self) <= 1 << 8:
+            return np.dtype(np.uint8)
+        return np.dtype(np.uint16) if len(self) <= 1 << 16 else np.dtype(np.uint32)
+
+    def lookup(self, text: str) -> npt.NDArray[np.uint32]:
+        """Ids of the characters of `text`, with 0xFFFFFFFF for each that is unknown."""
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+        return self._table.take(codes, mode="clip")  # the table ends with an unknown: that is all beyond it
+
+    def encode(self, text: str, unknown: UnknownPolicy = "error") -> Ids:
+        """The ids of `text`, as an array of `dtype`.
+
+        `unknown` says what becomes of characters that are not in the table: `error` raises TextError, which lists
+        them; `skip` leaves them out; `replace` puts the nearest known character in their place (see `nearest`), and
+        raises TextError for those that have none.
+        """
+        if self.kind == "bytes":
+            return np.frombuffer(_utf8(text), dtype=np.uint8)
+        ids = self.lookup(text)
+        if (ids == _UNKNOWN).any():
+            if unknown == "replace":
+                text = "".join(self.nearest(character) or character for character in text)
+                ids = self.lookup(text)
+            if unknown == "skip":
+                ids = ids[ids != _UNKNOWN]
+            elif missing := self.unknown(text):
+                raise unknown_characters_error(missing, self)
+        return cast("Ids", ids.astype(self.dtype))
+
+    def unknown(self, text: str) -> dict[str, int]:
+        """Unknown characters of `text` with the number of times each occurs, in order of appearance."""
+        if self.kind == "bytes":
+            return {}
+        missing = np.flatnonzero(self.lookup(text) == _UNKNOWN)
+        counts: dict[str, int] = {}
+        for place in missing.tolist():
+            counts[text[place]] = counts.get(text[place], 0) + 1
+        return counts
+
+    def nearest(self, character: str) -> str | None:
+        """A known character close to `character`: itself, its other case, its base letter, a look-alike; else None."""
+        decomposed = unicodedata.normalize("NFKD", character)[:1]
+        alike = _LOOK_ALIKE.get(character, "")
+        for candidate in (character, character.swapcase(), decomposed, decomposed.swapcase(), alike):
+            if len(candidate) == 1 and candidate in self:
+                return candidate
+        return None
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`; byte sequences that are not UTF-8 become U+FFFD."""
+        decode = self.decoder()
+        return "".join(map(decode, ids)) + decode.finish()
+
+    def decoder(self) -> Decoder:
+        """What decodes one id after the other, for streaming."""
+        return _Utf8Decoder() if self.kind == "bytes" else _TableDecoder(self.characters)
+
+
+def _utf8(text: str) -> bytes:
+    # Python hands over bytes of the command line that are not UTF-8 as surrogates; here they are those bytes again.
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"the text holds {describe_character(text[error.start])}, half of a UTF-16 pair", "leave it out"
+        ) from error
+
+
+class _TableDecoder:
+    """An id in, its character out."""
+
+    def __init__(self, characters: str) -> None:
+        self._characters = characters
+
+    def __call__(self, id_: int) -> str:
+        return self._characters[id_]
+
+    def finish(self) -> str:
+        return ""
+
+
+class _Utf8Decoder:
+    """Bytes in, characters out as soon as they are complete."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def __call__(self, id_: int) -> str:
+        return self._decoder.decode(bytes((id_,)))
+
+    def finish(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+_LOOK_ALIKE = {
+    "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "`": "'", "\u2032": "'", "'": "\u2019",
+    "\u201c": '"', "\u201d": '"', "\u201e": '"', "\u00ab": '"', "\u00bb": '"', '"': "\u201c",
+    "\u2013": "-", "\u2014": "-", "\u2010": "-", "\u2011": "-", "\u2212": "-", "-": "\u2013",
+    "\u00a0": " ", "\t": " ", "\u2009": " ", "\r": "\n", "\u2028": "\n", "\u00df": "s", "\u00e6": "a",
+}  # fmt: skip
+
+
+def describe_character(character: str) -> str:
+    """A character as a message shows it: safely, with its code point and name.
+
+    >>> describe_character("é")
+    "'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE"
+    """
+    return f"{_shown(character)} U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
+
+
+def _shown(character: str) -> str:
+    return repr(character) if character.isprintable() else ascii(character)
+
+
+def unknown_characters_error(counts: dict[str, int], vocabulary: Vocabulary) -> TextError:
+    """The error that names every unknown character (the first ten in full) and what could be done."""
+    named = [
+        describe_character(character) + (f" ({count} times)" if count > 1 else "")
+        for character, count in list(counts.items())[:10]
+    ]
+    more = f", and {len(counts) - 10} more" if len(counts) > 10 else ""
+    pairs = [(character, vocabulary.nearest(character)) for character in list(counts)[:10]]
+    near = [f"{_shown(character)} -> {_shown(nearest)}" for character, nearest in pairs if nearest][:3]
+    replace = f", --unknown replace takes a near character ({', '.join(near)})" if near else ""
+    return TextError(
+        "the model's vocabulary lacks " + ", ".join(named) + more,
+        "--unknown skip leaves them out" + (replace or "; no known character is near"),
+    )

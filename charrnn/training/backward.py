@@ -1,0 +1,116 @@
+"""The gradient of a window: forward and backward pass, whole or in parts of the lanes, by one process or several.
+
+What is differentiated is the mean loss over all lanes and steps, and penalties of it; the noise of a step is drawn
+here. Its parts are computed one after the other (`accumulate`), or by processes side by side (`world`); their sum does
+not depend on how it was split.
+
+Williams & Peng 1990 (Neural Computation 2(4)) for truncated backpropagation.
+
+Shape letters: T window, B lanes (of this process), H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+
+from charrnn.network.jacobian_penalty import make_keeper
+from charrnn.network.layers import StackState, lanes_of, reset
+from charrnn.network.model import CharacterModel
+from charrnn.network.noise import Noise, draw_noise
+from charrnn.network.precision import LossScale, Precision, gradient_products, products
+from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.training.distributed import World
+from charrnn.training.penalties import penalty, watches_outputs
+
+
+class Backward:
+    """Both passes over a window. Called, it leaves a gradient in each parameter of the model that learns."""
+
+    def __init__(
+        self,
+        model: CharacterModel,
+        config: ModelConfig,
+        training: TrainingConfig,
+        random: torch.Generator,
+        *,
+        accumulate: int,
+        world: World,
+        precision: Precision,
+    ) -> None:
+        self._model, self._config, self._training, self._random = model, config, training, random
+        self._world, self._precision, self._device = world, precision, random.device
+        self._arrays = model.arrays()
+        self._parameters = [array for array in self._arrays.values() if array.requires_grad]
+        self._lanes = world.lanes(training.batch_size)
+        count = self._lanes.stop - self._lanes.start
+        self._parts = [World(part, accumulate).lanes(count) for part in range(accumulate)]
+        self._network: torch.nn.Module = model
+        if not world.is_alone:
+            here = [self._device] if self._device.type == "cuda" else None
+            self._network = DistributedDataParallel(model, device_ids=here)
+
+    def __call__(
+        self, inputs: Tensor, targets: Tensor, carry: StackState, scale: LossScale | None
+    ) -> tuple[Tensor, StackState, Noise]:
+        """From a window of ids (T, B), their successors and the state before it: this process's part of the mean loss,
+        the state after, and the noise there was. Gradients are those of the loss times `scale`.
+        """
+        config, training = self._config, self._training
+        all_lanes = training.batch_size
+        noise = draw_noise(
+            self._random, config, len(inputs), all_lanes, training.state_reset, self._model.vocabulary_size
+        )
+        noise = noise.of_lanes(self._lanes) if not self._world.is_alone else noise
+        state = reset(carry, noise.kept)
+        for parameter in self._parameters:
+            parameter.grad = None
+        losses, after = [], []
+        for part in self._parts:
+            is_last = part is self._parts[-1]
+            with contextlib.nullcontext() if is_last else self._without_talk():
+                loss, added, left = self._part(inputs, targets, state, noise, part, scale)
+                share = loss / (len(inputs) * all_lanes)
+                wanted = share if added is None else share + added * ((part.stop - part.start) / all_lanes)
+                # Of several processes' gradients DistributedDataParallel takes the mean; what is wanted is the sum.
+                scaled = wanted * self._world.size
+                with gradient_products(self._precision):
+                    (scaled * scale.scale if scale else scaled).backward()
+            losses.append(share.detach())
+            after.append(left)
+        if len(after) == 1:
+            return losses[0], after[0], noise
+        joined = tuple(
+            tuple(torch.cat(arrays) for arrays in zip(*layers, strict=True)) for layers in zip(*after, strict=True)
+        )
+        return torch.stack(losses).sum(), joined, noise
+
+    def _part(
+        self, inputs: Tensor, targets: Tensor, state: StackState, noise: Noise, part: slice, scale: LossScale | None
+    ) -> tuple[Tensor, Tensor | None, StackState]:
+        """The summed loss of some of the lanes, penalties of their mean loss, and their state after the window."""
+        is_watched, read, last = watches_outputs(self._training), None, None
+        if len(self._parts) > 1:
+            inputs, targets = inputs[:, part].contiguous(), targets[:, part].contiguous()
+            state, noise = lanes_of(state, part), noise.of_lanes(part)
+        unit = self._world.size / (len(inputs) * self._training.batch_size)
+        keeper = make_keeper(self._training, self._config.activation, unit, scale.scale if scale else None)
+        with products(self._precision, self._device):
+            logits, after, *watched = self._network(
+                inputs, state, noise, is_narrow=self._precision == "bf16", is_watched=is_watched, keeper=keeper
+            )
+            loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
+        if is_watched:
+            read, last = watched
+        added = penalty(self._training, self._arrays, read, last)
+        return loss, added, tuple(tuple(array.detach() for array in layer) for layer in after)
+
+    def _without_talk(self) -> contextlib.AbstractContextManager[None]:
+        """Gradients of all but the last part stay in this process until the last one's are there too."""
+        if isinstance(self._network, DistributedDataParallel):
+            return self._network.no_sync()
+        return contextlib.nullcontext()

@@ -1,0 +1,117 @@
+"""Windows of text where a step wants them.
+
+On a CPU they are cut when they are asked for. On a GPU the whole text lies in its memory as ids, where there is room,
+and a window is gathered there; a text that is too large comes window by window through two pieces of pinned memory: one
+is filled while the other may still be on its way. Nothing here waits for the device, except for a piece that is still
+on its way when it is needed again. Knows devices and memory. Refuses to know what is done with a window.
+
+Shape letters: T window, B lanes (of this process), N characters.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from charrnn.files import release_pages
+from charrnn.training.ring import Ring
+
+_MOST_OF_FREE = 0.25
+_PIECE = 1 << 24
+_TENSORS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
+
+
+class Feed(Protocol):
+    """Gives windows of a ring, on a device."""
+
+    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+        """The window at `position`: inputs (T, B) and their successors (T, B), int64.
+
+        T is `length`, at most the ring's `window + spare`; its `window` where none is given.
+        """
+
+
+def make_feed(ring: Ring, lanes: slice, device: torch.device) -> Feed:
+    """The way that suits the device and the size of the text."""
+    if device.type != "cuda":
+        return HostFeed(ring, lanes)
+    free, _ = torch.cuda.mem_get_info(device)
+    return (
+        ResidentFeed(ring, lanes, device)
+        if ring.ids.nbytes <= _MOST_OF_FREE * free
+        else PinnedFeed(ring, lanes, device)
+    )
+
+
+class HostFeed:
+    """Cuts windows from the text in the computer's memory."""
+
+    def __init__(self, ring: Ring, lanes: slice) -> None:
+        self._ring, self._lanes = ring, lanes
+
+    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+        """See `Feed`."""
+        return self._ring.at(position, self._lanes, length)
+
+
+class ResidentFeed:
+    """Gathers windows from the text in the device's memory."""
+
+    def __init__(self, ring: Ring, lanes: slice, device: torch.device) -> None:
+        ids = ring.ids
+        # torch does little with unsigned numbers of two and four bytes; no vocabulary reaches the sign of the latter.
+        signed = {2: np.int16, 4: np.int32}.get(ids.itemsize)
+        self._ids = torch.empty(len(ids), dtype=_TENSORS[ids.itemsize], device=device)
+        for start in range(0, len(ids), _PIECE):  # so that a mapped text is never in the computer's memory as a whole
+            piece = np.array(ids[start : start + _PIECE])
+            self._ids[start : start + _PIECE] = torch.from_numpy(piece if signed is None else piece.view(signed))
+            release_pages(ids)
+        self._mask = (1 << 8 * ids.itemsize) - 1
+        starts = torch.tensor(ring.starts[lanes], dtype=torch.int64)
+        most = torch.arange(ring.window + ring.spare + 1)
+        self._places = (starts[None, :] + most[:, None]).to(device)  # (T + 1, B) of the longest window
+        self._position = torch.zeros((), dtype=torch.int64, device=device)
+        self._window = ring.window
+
+    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+        """See `Feed`."""
+        self.seek(position)
+        return self.gather(length)
+
+    def seek(self, position: int) -> None:
+        """Says where the next window begins: the part that the host decides, one kernel."""
+        self._position.fill_(position)
+
+    def gather(self, length: int | None = None) -> tuple[Tensor, Tensor]:
+        """The window where `seek` has been; a graph may hold this."""
+        T = self._window if length is None else length
+        window = self._ids[(self._places[: T + 1] + self._position) % len(self._ids)].long()
+        if self._ids.dtype != torch.uint8:
+            window &= self._mask
+        return window[:-1], window[1:]
+
+
+class PinnedFeed:
+    """Sends windows through two pieces of pinned memory."""
+
+    def __init__(self, ring: Ring, lanes: slice, device: torch.device) -> None:
+        self._ring, self._lanes, self._device = ring, lanes, device
+        shape = (ring.window + ring.spare + 1, lanes.stop - lanes.start)
+        self._pieces = [torch.empty(shape, dtype=torch.int64, pin_memory=True) for _ in range(2)]
+        self._sent = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
+        self._turn = 0
+
+    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+        """See `Feed`."""
+        self._turn = 1 - self._turn
+        piece, sent = self._pieces[self._turn], self._sent[self._turn]
+        sent.synchronize()  # of two windows ago: it has long been
+        cut = self._ring.window_at(position, self._lanes, length)
+        piece = piece[: len(cut)]
+        piece.copy_(torch.from_numpy(cut))
+        window = piece.to(self._device, non_blocking=True)
+        sent.record()
+        return window[:-1], window[1:]

@@ -1,0 +1,336 @@
+"""All that one update of the weights reads and changes, and nothing else.
+
+Model, optimizer, carried state and random generator, with one method that makes a step. What it holds can be taken
+out as named arrays and put back: after that, the next step is the one that would have been made. It knows neither time
+nor files nor text.
+
+A step is a program over tensors that stay where they are. On a GPU it is recorded once as a CUDA graph and replayed;
+elsewhere the same program runs as it stands.
+
+Clipping by the global norm is Pascanu, Mikolov & Bengio 2013 (arXiv 1211.5063, algorithm 1).
+
+Shape letters: T window, B lanes (of this process), H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from charrnn.cells.parameters import is_trained
+from charrnn.network.batch_statistics import Running
+from charrnn.network.device import require_memory
+from charrnn.network.graphs import Recorder
+from charrnn.network.model import CharacterModel
+from charrnn.network.precision import LossScale, choose_precision, narrow_iteration
+from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.settings.conflicts import check_together
+from charrnn.training.backward import Backward
+from charrnn.training.distributed import ALONE, World
+from charrnn.training.estimates import training_memory
+from charrnn.training.feed import Feed, ResidentFeed
+from charrnn.training.optim import (
+    Rules,
+    load_optimizer_arrays,
+    make_optimizer,
+    optimizer_arrays,
+    optimizer_averages,
+    optimizer_tensors,
+    set_learning_rate,
+)
+from charrnn.training.outcome import NotFinite, Outcome
+from charrnn.training.step_mode import Way, choose_way
+from charrnn.training.tally import Tally
+
+_CARRY, _RANDOM, _AVERAGE, _SCALE, _STEPS = "carry.", "random.training", "average.", "loss_scale", "steps"
+_TINY = 1e-6  # keeps the clipping factor of a zero gradient finite, as in torch's clip_grad_norm_
+
+
+class Learner:
+    """A model in training."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        training: TrainingConfig,
+        vocabulary_size: int,
+        device: torch.device,
+        *,
+        accumulate: int = 1,
+        world: World = ALONE,
+        way: Way | None = None,
+    ) -> None:
+        self.device, self.world = device, world
+        self.precision = choose_precision(training.precision, device)
+        self.way: Way = way or choose_way(training, device, world)
+        parts = accumulate * world.size
+        check_together(model, training, parts=parts)
+        needed = training_memory(model, training, vocabulary_size, precision=self.precision, parts=parts)
+        require_memory(needed, device, "training this model")
+        self._config, self._training = model, training
+        self.model = CharacterModel(model, vocabulary_size)
+        # Drawn on the CPU, so that a seed gives the same weights on every device.
+        self.model.initialise(torch.Generator().manual_seed(training.seed))
+        self.model.to(device)
+        self._arrays = self.model.arrays()
+        for name, array in self._arrays.items():
+            array.requires_grad_(is_trained(name, training.freeze))
+        # Those that gradients move; the others have neither gradient nor moments, and no layer is gone back through for
+        # them alone.
+        self._trained = {name: array for name, array in self._arrays.items() if array.requires_grad}
+        self._parameters = list(self._trained.values())
+        is_narrow = narrow_iteration(self.precision, device)
+        self._optimizer = make_optimizer(training, self._trained, is_narrow=is_narrow, is_capturable=self.way != "host")
+        self._running = Running(self._arrays, device)
+        # Statistics are averaged as the weights are that they were measured of.
+        self._averaged = {**self._trained, **self._running.arrays}
+        is_averaged = training.average or training.average_after is not None or training.average_from is not None
+        self._average = [array.detach().clone() for array in self._averaged.values()] if is_averaged else []
+        self._validated = self._average or optimizer_averages(self._optimizer, self._parameters)
+        self._random = torch.Generator(device).manual_seed(training.seed)
+        self._scale = LossScale(device) if self.precision == "fp16" else None
+        self._lanes = world.lanes(training.batch_size)
+        count = self._lanes.stop - self._lanes.start
+        self._backward = Backward(
+            self.model, model, training, self._random, accumulate=accumulate, world=world, precision=self.precision
+        )
+        self._carry = self.model.zero_state(count)
+        self._report = torch.zeros(4, device=device)
+        # All gradients side by side, as one vector and as views of it.
+        sizes = [parameter.numel() for parameter in self._parameters]
+        self._gradient = torch.zeros(sum(sizes), device=device)
+        pieces = torch.split(self._gradient, sizes)
+        self._gradients = [piece.view_as(p) for piece, p in zip(pieces, self._parameters, strict=True)]
+        self._window = torch.zeros(2, training.bptt, count, dtype=torch.int64, device=device)
+        self._steps = 0
+        self._learning_rate = 0.0
+        self._feed: Feed | None = None
+        self._tallies: Sequence[Tally] = ()
+        self._recorder = Recorder(device)
+        self._graphs: dict[bool, list[torch.cuda.CUDAGraph]] = {}
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        return self._learning_rate
+
+    @property
+    def report(self) -> Tensor:
+        """(4,): what the last step has to report, until the next one: see `Outcome`. Reading it waits for that step."""
+        return self._report
+
+    def connect(self, feed: Feed, tallies: Sequence[Tally]) -> None:
+        """Where `step_at` takes its windows from, and the sums that it adds its reports to."""
+        self._feed, self._tallies = feed, tallies
+
+    def step_at(self, position: int, learning_rate: float, length: int | None = None) -> None:
+        """One update from the window at `position` of the connected text, counted in the connected sums.
+
+        `length` is that of the window, where it is not the usual one. A graph that takes its windows from the device's
+        memory holds all of it. Raises as `step` does.
+        """
+        assert self._feed is not None
+        share = 1.0 if length is None else length / self._training.bptt
+        if self.way == "graph" and isinstance(self._feed, ResidentFeed):
+            self._set_out(learning_rate)
+            self._feed.seek(position)
+            self._replay(is_fed=True)
+            for tally in self._tallies:
+                tally.count(share)
+        else:
+            self._make(*self._feed.at(position, length), learning_rate)
+            for tally in self._tallies:
+                tally.add(self._report, share)
+
+    def step(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> Outcome:
+        """One update from a window of ids (T, B) and their successors: forward, backward, clip, check, update.
+
+        Raises NotFinite, with the weights as they were, where the device allows to know at once, and RecordingFailed
+        where a first step cannot be recorded.
+        """
+        self._make(inputs, targets, learning_rate)
+        return Outcome(self._report.clone())
+
+    def _make(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> None:
+        self._set_out(learning_rate)
+        if self.way == "graph":
+            self._window[0].copy_(inputs, non_blocking=True)
+            self._window[1].copy_(targets, non_blocking=True)
+            self._replay(is_fed=False)
+        else:
+            self._update(*(ids.to(self.device, non_blocking=True) for ids in (inputs, targets)))
+            self._steps += 1
+
+    def _set_out(self, learning_rate: float) -> None:
+        """What the host decides about the next step."""
+        self._learning_rate = learning_rate
+        set_learning_rate(self._optimizer, learning_rate)
+        if isinstance(self._optimizer, Rules):
+            self._optimizer.turn = self._steps
+
+    def _replay(self, *, is_fed: bool) -> None:
+        """The step as a graph. All kinds of steps are recorded when the first one comes."""
+        assert isinstance(self._optimizer, Rules)
+        if is_fed not in self._graphs:
+            works = [functools.partial(self._work, phase, is_fed) for phase in range(self._optimizer.phases)]
+            self._graphs[is_fed] = self._recorder.record(works, self._changed(is_fed=is_fed), [self._random])
+            self._optimizer.turn = self._steps
+        self._graphs[is_fed][self._optimizer.phase].replay()
+        self._steps += 1
+
+    def _work(self, phase: int, is_fed: bool) -> None:
+        """What a graph holds: a step of one kind, with the windows and sums at its ends where it is fed."""
+        assert isinstance(self._optimizer, Rules)
+        self._optimizer.turn = phase
+        if not is_fed:
+            self._update(*self._window)
+            return
+        assert isinstance(self._feed, ResidentFeed)
+        self._update(*self._feed.gather())
+        for tally in self._tallies:
+            tally.add_report(self._report)
+
+    def _changed(self, *, is_fed: bool) -> list[Tensor]:
+        """Every tensor that a recorded step changes, but for scratch that the next one begins by overwriting."""
+        scale = self._scale.tensors() if self._scale else []
+        carry = [array for layer in self._carry for array in layer]
+        sums = [array for tally in self._tallies for array in tally.tensors()] if is_fed else []
+        return [
+            *self._parameters,
+            *optimizer_tensors(self._optimizer),
+            *scale,
+            *carry,
+            *self._running.tensors(),
+            self._report,
+            *sums,
+        ]
+
+    def _update(self, inputs: Tensor, targets: Tensor) -> None:
+        """A step: gradients, their norm, the update, and the report of it."""
+        loss, carry, noise = self._backward(inputs, targets, self._carry, self._scale)
+        scale = self._scale.scale if self._scale else 1.0
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        assert len(gradients) == len(self._parameters)
+        torch.cat([gradient.flatten() for gradient in gradients], out=self._gradient)
+        norm = torch.linalg.vector_norm(self._gradient) / scale
+        # Of several processes each knows its own loss, but the norm is the same for all, and it is bad where a loss is.
+        is_bad = ~torch.isfinite(norm if not self.world.is_alone else loss + norm)
+        is_overflow = is_bad & torch.isfinite(loss) & (scale > 1.0) if self._scale else torch.zeros_like(is_bad)
+        skips = self.way == "host" and bool(is_bad)
+        if skips and not bool(is_overflow):
+            raise NotFinite(float(loss), float(norm))
+        threshold = self._training.clip_norm or math.inf
+        if self._training.clip_loss == "sum":  # the norm of the sum is that of the mean, times the window
+            threshold /= len(inputs)
+        if not skips:
+            if self._scale or self.way != "host" or bool(norm > threshold):
+                self._gradient.mul_((threshold / (norm + _TINY)).clamp(max=1.0) / scale)
+            for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+                parameter.grad = gradient
+            if self.way != "host":
+                self._optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
+            self._optimizer.step()
+            self._running.update(noise.measured, is_bad)
+        if self._scale:
+            self._scale.update(is_bad.float())  # in place: nothing above may come after it
+        for ours, new in zip(self._carry, carry, strict=True):
+            for to, value in zip(ours, new, strict=True):
+                to.copy_(value)
+        reported = torch.where(is_overflow, torch.zeros_like(norm), norm)
+        self._report.copy_(torch.stack((loss, reported, (reported > threshold).float(), is_overflow.float())))
+
+    def average(self, share: float) -> None:
+        """Moves the averaged weights by `share` (0 to 1) of the way to the weights as they are."""
+        if self._average and share:
+            torch._foreach_lerp_(self._average, [array.detach() for array in self._averaged.values()], share)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the model has its averaged weights; as they are, where none are kept."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        # By value: a GPU's kernels want a layer's weights to stay side by side in memory.
+        for array, average in zip(self._averaged.values(), self._validated, strict=False):
+            kept = array.clone()
+            array.copy_(average)
+            average.copy_(kept)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Every array beyond the weights that the next step depends on, by name; every process has to come here.
+
+        It is the same however many processes there are: the carried state is that of all lanes.
+        """
+        lanes = self._training.batch_size
+        carry = {
+            f"{_CARRY}{number}.{name}": self.world.gather_lanes(array, lanes).cpu().numpy()
+            for number, layer in enumerate(self._carry, start=1)
+            for name, array in zip(self.model.cell.state_names, layer, strict=True)
+        }
+        return {
+            **optimizer_arrays(self._optimizer, self._trained),
+            **carry,
+            **{
+                f"{_AVERAGE}{name}": average.cpu().numpy()
+                for name, average in zip(self._averaged, self._average, strict=False)
+            },
+            **self._running.state(),
+            **({_SCALE: self._scale.to_numpy()} if self._scale else {}),
+            _STEPS: np.array([self._steps], np.int64),
+            _RANDOM: self._random.get_state().numpy(),
+        }
+
+    def load(self, parameters: Mapping[str, npt.NDArray[Any]], state: Mapping[str, npt.NDArray[Any]]) -> list[str]:
+        """The inverse of `model.numpy_arrays` and `state`; gives a sentence for each thing that begins anew.
+
+        That is what another kind of device cannot take over: the state of a random generator, and the scale of the
+        loss where there was none. Raises KeyError or ValueError where arrays do not fit.
+        """
+        anew = []
+        self.model.load_arrays(parameters)
+        load_optimizer_arrays(self._optimizer, self._trained, state)
+        for number, layer in enumerate(self._carry, start=1):
+            for name, array in zip(self.model.cell.state_names, layer, strict=True):
+                saved = state[f"{_CARRY}{number}.{name}"]
+                whole = (self._training.batch_size, *array.shape[1:])
+                array.copy_(_like(saved, whole)[self._lanes])
+        for name, average in zip(self._averaged, self._average, strict=False):
+            average.copy_(_like(state[f"{_AVERAGE}{name}"], average.shape))
+        self._running.load(state)
+        if self._scale and _SCALE in state:
+            self._scale.load(state[_SCALE])
+        elif self._scale:
+            anew.append("the scale of the loss begins anew: there was none in another precision")
+        self._steps = int(state[_STEPS][0])
+        # A generator's state is handed over on the CPU, whatever its device.
+        random = torch.from_numpy(np.array(state[_RANDOM]))
+        if random.shape == self._random.get_state().shape:
+            self._random.set_state(random)
+        else:
+            self._random.manual_seed(_seed_at(self._training.seed, self._steps))
+            anew.append("its random numbers begin anew: those of one kind of device are not those of another")
+        return anew
+
+
+def _seed_at(seed: int, steps: int) -> int:
+    """A seed for what a run draws from a step on: another one for each step."""
+    return int(np.random.SeedSequence([seed, steps]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _like(array: npt.NDArray[Any], shape: tuple[int, ...]) -> Tensor:
+    if array.shape != tuple(shape):
+        raise ValueError(f"an array has the shape {array.shape}, not {tuple(shape)}")
+    return torch.from_numpy(np.array(array))

@@ -1,0 +1,186 @@
+"""When things are due: how much of the budget is used, when to validate, when to sample.
+
+Pure functions of counters. With a budget in steps or epochs they depend on the number of steps alone, so that a
+resumed run does the same things at the same steps. Knows numbers. Refuses to know clocks and models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from charrnn.errors import UsageError
+from charrnn.settings.config import Budget, TrainingConfig
+from charrnn.settings.run import RunConfig
+from charrnn.training.ring import Ring
+from charrnn.training.schedule import averaging_begins
+
+_VALIDATIONS = 20
+_FIRST_SHARE = 0.01
+# What a trained character costs in scored ones, until a validation has shown it (beside bf16 less: scoring is in fp32).
+_TRAINING_OVER_SCORING = 3
+# Between two validations, under any budget, so many characters are trained on for each one scored.
+_TRAINED_PER_VALIDATED = 6
+# Where clocks may decide, in budgets of minutes, also so many seconds for each one that the last validation took: they
+# get a thirteenth of the time at most.
+_SECONDS_PER_SECOND = 12
+
+
+@dataclass(slots=True)
+class Counters:
+    """Where a run stands: all that is not an array. Everything here is in the checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    validated_step: int = 0
+    validated_seconds: float = 0.0
+    """When the last validation ended, in seconds of the run."""
+    validation_cost: float = 0.0
+    """Seconds the last validation took, with its saves."""
+    sampled_step: int = 0
+    sampled_seconds: float = 0.0
+    best_nats: float | None = None
+    best_step: int = 0
+    without_gain: int = 0
+    """Validations in a row that brought no new best."""
+    learning_rate_scale: float = 1.0
+    rollbacks: int = 0
+    skipped: int = 0
+    """Steps whose gradient overflowed the range of fp16, up to the last line of metrics."""
+    history: list[list[float | None]] = field(default_factory=list)
+    """Of each validation: step, train nats, validation nats."""
+    position: int | None = None
+    """Characters that each lane has read; None in checkpoints from before windows could differ in length."""
+    averaging_since: int | None = None
+    """The step after which the plain mean of the weights began."""
+
+    def read(self, window: int) -> int:
+        """Characters that each lane has read; as many as `window` in every step where nobody counted."""
+        return self.step * window if self.position is None else self.position
+
+    def advance(self, window: int, length: int) -> None:
+        """Enters a step over `length` characters of each lane, `window` being the usual number."""
+        self.position = self.read(window) + length
+        self.step += 1
+
+    def take(self, train_nats: float | None, nats: float | None) -> bool:
+        """Enters a validation; whether it is the best so far: the latest, where nothing is held out."""
+        self.history.append([self.step, train_nats, nats])
+        is_best = nats is None or self.best_nats is None or nats < self.best_nats
+        self.without_gain = 0 if is_best else self.without_gain + 1
+        if is_best:
+            self.best_nats, self.best_step = nats, self.step
+        self.validated_step = self.step
+        return is_best
+
+    def trigger(self, training: TrainingConfig, fraction: float) -> bool:
+        """After a validation, with the share `fraction` of the budget used: whether averaging has begun just now."""
+        if self.averaging_since is not None or not averaging_begins(training, self.without_gain, fraction):
+            return False
+        self.averaging_since = self.step
+        return True
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def check_trigger(training: TrainingConfig, run: RunConfig, held_out: int) -> None:
+    """Raises UsageError where averaging waits for what cannot come."""
+    if training.average_after is None:
+        return
+    if not held_out:
+        raise UsageError(
+            "--average-after waits for validations without a new best, and nothing is held out to validate on",
+            "give --average-from, or a --validation-fraction above 0",
+        )
+    if run.patience is not None and run.patience <= training.average_after:
+        raise UsageError(
+            f"--patience {run.patience} ends the run before --average-after {training.average_after} begins to average",
+            "make --patience larger, or leave it out",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Decisions over a budget."""
+
+    budget: Budget
+    run: RunConfig
+    ring: Ring
+    validation_characters: int
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps in the budget, about as many where windows differ in length; None where it is in minutes."""
+        if self.budget.steps is not None:
+            return self.budget.steps
+        return None if self.budget.epochs is None else self.ring.steps(self.budget.epochs)
+
+    def fraction(self, counters: Counters) -> float:
+        """Share of the budget used. A budget in minutes leaves room for the last validation and save."""
+        if self.budget.steps is not None:
+            return min(1.0, counters.step / self.budget.steps)
+        if self.total_steps is not None:  # an epoch is over when its characters have been read
+            window = self.ring.window
+            return min(1.0, counters.read(window) / (self.total_steps * window))
+        assert self.budget.minutes is not None
+        seconds = self.budget.minutes * 60
+        return min(1.0, counters.seconds / max(seconds - self._validation_cost(counters), 0.5 * seconds))
+
+    def _validation_cost(self, counters: Counters) -> float:
+        """Seconds the next validation will take: as the last one did, or by the speed of training before the first."""
+        if counters.validation_cost or not counters.step:
+            return counters.validation_cost
+        seconds_per_character = counters.seconds / (counters.read(self.ring.window) * self.ring.lanes)
+        return self.validation_characters * seconds_per_character / _TRAINING_OVER_SCORING
+
+    def is_over(self, counters: Counters) -> bool:
+        """Whether the budget, or the patience, is used up."""
+        return self.fraction(counters) >= 1.0 or self.is_out_of_patience(counters)
+
+    def is_out_of_patience(self, counters: Counters) -> bool:
+        """Whether too many validations in a row brought no gain."""
+        return self.run.patience is not None and counters.without_gain >= self.run.patience
+
+    def validation_is_due(self, counters: Counters) -> bool:
+        """At the end; else as `validate_every` says; else at 1, 2, 4 % of the budget and then every 5 %."""
+        since = counters.step - counters.validated_step
+        if since == 0:
+            return False
+        if self.is_over(counters):
+            return True
+        if self.run.validate_every is not None:
+            return counters.step % self.run.validate_every == 0
+        if since * self.ring.characters_per_step < _TRAINED_PER_VALIDATED * self.validation_characters:
+            return False
+        if (
+            self.total_steps is None
+            and counters.seconds - counters.validated_seconds < _SECONDS_PER_SECOND * counters.validation_cost
+        ):
+            return False
+        if self.fraction(counters) > 1.0 - 0.5 / _VALIDATIONS:  # the last one follows at once
+            return False
+        return self._interval_is_over(counters, counters.validated_step, counters.validated_seconds)
+
+    def sample_is_due(self, counters: Counters) -> bool:
+        """As `sample_every` says; else with each validation, and at the same pace where validations are rarer."""
+        if counters.step == counters.sampled_step:
+            return False
+        if self.run.sample_every is not None:
+            return self.run.sample_every > 0 and counters.step % self.run.sample_every == 0
+        if counters.validated_step == counters.step:
+            return True
+        return self._interval_is_over(counters, counters.sampled_step, counters.sampled_seconds)
+
+    def _interval_is_over(self, counters: Counters, step: int, seconds: float) -> bool:
+        """Whether it is time again for what happened last at `step`, after `seconds`."""
+        if self.total_steps is not None:
+            return counters.step - step >= _interval(step, self.total_steps)
+        assert self.budget.minutes is not None
+        return counters.seconds - seconds >= _interval(seconds, self.budget.minutes * 60)
+
+
+def _interval(last: float, total: float) -> float:
+    """How far the next time is from the last: as far as that one was from the start, within 1 to 5 % of all."""
+    return min(total / _VALIDATIONS, max(total * _FIRST_SHARE, last))

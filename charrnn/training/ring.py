@@ -1,0 +1,84 @@
+"""The training text as a ring that B lanes read in windows of T characters.
+
+    text    a b c d e f g h i j k l        (12 characters, B = 3 lanes, T = 2)
+
+    lane 0  a b | c d | e f ...            each lane starts a B-th of the ring further on,
+    lane 1  e f | g h | i j ...            reads without end, and goes round at the end of the text
+    lane 2  i j | k l | a b ...
+
+A lane's window follows its window before, so the recurrent state is carried from step to step and never thrown away.
+After n / B characters lane 0 has come to where lane 1 began: one epoch, every character read once, none dropped,
+every step of the same shape. The single seam, from the last character of the text to its first, is all this costs.
+
+However large the text, only what the lanes have read lately counts as memory of the process, where the ids are mapped.
+
+Knows positions. Refuses to know models. Shape letters: T window, B lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from charrnn.files import release_pages
+from charrnn.text.vocabulary import Ids
+
+_KEPT = 1 << 16
+"""Characters of each lane after which their pages are released."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The lanes over `ids`. A position is the number of characters each lane has read."""
+
+    ids: Ids
+    lanes: int
+    window: int
+    spare: int = 0
+    """By so many characters a window may be longer than `window`."""
+
+    @property
+    def characters_per_step(self) -> int:
+        """B * T."""
+        return self.lanes * self.window
+
+    def epoch(self, position: int) -> float:
+        """Passes over the text when each lane has read `position` characters."""
+        return position * self.lanes / len(self.ids)
+
+    def steps(self, epochs: float) -> int:
+        """Windows needed to read the text `epochs` times: the last may reach a little further."""
+        return max(1, -(-round(epochs * len(self.ids)) // self.characters_per_step))
+
+    @property
+    def starts(self) -> list[int]:
+        """Where each lane begins."""
+        return [lane * len(self.ids) // self.lanes for lane in range(self.lanes)]
+
+    def window_at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> npt.NDArray[np.int64]:
+        """What these lanes read at `position`, and one character more: (T + 1, lanes); T is `length`, or `window`."""
+        T = self.window if length is None else length
+        if position % _KEPT < self.window + self.spare:
+            release_pages(self.ids)
+        ids = np.asarray(self.ids)  # a slice of a memmap is another memmap, which takes three times as long to make
+        size = len(ids)
+        starts = self.starts[lanes]
+        window = np.empty((T + 1, len(starts)), np.int64)
+        for lane, begin in enumerate(starts):
+            start = (begin + position) % size
+            stop = start + T + 1
+            if stop <= size:
+                window[:, lane] = ids[start:stop]
+            else:  # over the seam, for a tiny text more than once
+                window[:, lane] = np.take(ids, np.arange(start, stop) % size)
+        return window
+
+    def at(
+        self, position: int, lanes: slice = slice(None), length: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The window at `position`: inputs (T, B) and their successors (T, B) of these lanes, as int64."""
+        tensor = torch.from_numpy(self.window_at(position, lanes, length))
+        return tensor[:-1], tensor[1:]

@@ -1,0 +1,51 @@
+"""A run at one moment, as a checkpoint that describes itself.
+
+Knows what stands in a checkpoint's records. Refuses to know when one is taken and where it goes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.network import device as devices
+from charrnn.text.corpus import Corpus, Parts
+from charrnn.training.learner import Learner
+from charrnn.training.pace import Counters
+from charrnn.training.plan import Plan
+
+
+def snapshot(
+    plan: Plan, corpus: Corpus, parts: Parts, counters: Counters, learner: Learner, *, place: dict[str, Any]
+) -> Checkpoint:
+    """The weights with all that describes them: what best.safetensors holds."""
+    return Checkpoint(
+        kind="best",
+        model=plan.model,
+        vocabulary=corpus.vocabulary,
+        data=plan.data,
+        corpus={
+            "name": corpus.name,
+            "characters": len(corpus),
+            "bytes": corpus.num_bytes,
+            "sha256": corpus.sha256,
+            "train": len(parts.train),
+            "validation": len(parts.validation),
+            "test": len(parts.test),
+        },
+        progress={
+            **place,
+            "best_nats": counters.best_nats,
+            "best_step": counters.best_step,
+            "history": counters.history,
+        },
+        parameters=learner.model.numpy_arrays(),
+        environment=environment(plan, learner),
+    )
+
+
+def environment(plan: Plan, learner: Learner) -> dict[str, Any]:
+    """What a bit-exact resume of this run depends on."""
+    return devices.environment(
+        learner.device, learner.precision, world_size=learner.world.size, accumulate=plan.run.accumulate
+    )

@@ -1,0 +1,29 @@
+"""How a step of training is made: by the host, on the device, or as a recorded graph.
+
+Knows settings and devices. Refuses to know what a step does.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from charrnn.network.graphs import records_on
+from charrnn.settings.config import TrainingConfig
+from charrnn.training.distributed import World
+
+Way = Literal["host", "device", "graph"]
+"""How a step is made. On a CPU the host looks at the gradient before it updates: that is free, and a bad update is not
+begun. On a GPU reading it would wait for the device at every step; there bad updates are skipped on the device, nothing
+is asked of the host, and the caller finds a bad step in the next sum it reads. A graph is that program, recorded."""
+
+
+def choose_way(training: TrainingConfig, device: torch.device, world: World) -> Way:
+    """The way of `training` on `device`."""
+    if device.type != "cuda" or training.optimizer == "rmsprop":  # torch's cannot skip
+        return "host"
+    # torch's sgd takes its learning rate from the host, what processes say to each other is the host's business, and a
+    # graph has one shape.
+    is_recorded = world.is_alone and training.optimizer != "sgd" and not training.random_bptt
+    return "graph" if is_recorded and records_on(device) else "device"

@@ -1,0 +1,108 @@
+"""Sums over training steps, kept where the numbers arise.
+
+Adding is a few operations on the device and never waits for it; reading the means does. Knows sums. Refuses to know
+what they are used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from charrnn.training.distributed import ALONE, World
+
+_TALLY = "tally"
+
+
+class Tally:
+    """Sums of loss, gradient norm, clipped and skipped steps since it was cleared."""
+
+    def __init__(self, device: torch.device) -> None:
+        # float64 so that a sum saved and resumed stays the sum; Apple's GPUs have none.
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self._sums = torch.zeros(4, dtype=dtype, device=device)
+        self.steps = 0
+        self.windows = 0.0
+
+    def add(self, report: torch.Tensor, window: float = 1.0) -> None:
+        """Counts one step: loss, gradient norm (0 where it was skipped), whether clipped, whether skipped.
+
+        `window` is its length as a share of the usual one: the mean loss is that of a character, not of a step.
+        """
+        if window == 1.0:
+            self.add_report(report)
+        else:
+            self._sums[0].add_(report[0], alpha=window)
+            self._sums[1:] += report[1:]
+        self.count(window)
+
+    def add_report(self, report: torch.Tensor) -> None:
+        """The part of adding a step with a window of the usual length that happens on the device: one kernel."""
+        self._sums += report
+
+    def count(self, window: float = 1.0) -> None:
+        """The part of adding a step that happens on the host."""
+        self.steps += 1
+        self.windows += window
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Everything that `add_report` changes."""
+        return [self._sums]
+
+    def clear(self) -> None:
+        """Begins anew."""
+        self._sums.zero_()
+        self.steps, self.windows = 0, 0.0
+
+    def means(self, world: World = ALONE) -> dict[str, float]:
+        """nats a character, gradient_norm and clip_rate a step, and skipped steps.
+
+        This waits for the device, and for all ranks. The mean norm is that of the steps that were not skipped.
+        """
+        nats, norm, clipped, skipped = self._over(world)
+        made = max(self.steps - skipped, 1)
+        steps = max(self.steps, 1)
+        return {
+            "nats": nats / (self.windows or 1.0),
+            "gradient_norm": norm / made,
+            "clip_rate": clipped / steps,
+            "skipped": skipped,
+        }
+
+    def _over(self, world: World) -> list[float]:
+        """The sums: of the loss over all ranks, since each has a part of it; the rest is the same for each."""
+        sums: list[float] = self._sums.tolist()
+        return [float(world.total(self._sums[:1])[0]), *sums[1:]]
+
+    def to_numpy(self, world: World = ALONE) -> npt.NDArray[np.float64]:
+        """The sums and the numbers of steps and of windows of the usual length, (6,)."""
+        return np.array([*self._over(world), self.steps, self.windows], np.float64)
+
+    def load(self, saved: npt.NDArray[Any], world: World = ALONE) -> None:
+        """The inverse of `to_numpy`.
+
+        A checkpoint from before windows could differ in length has one number less, one from before steps could be
+        skipped two.
+        """
+        numbers = saved.tolist()
+        *sums, steps, windows = numbers if len(numbers) > len(self._sums) + 1 else [*numbers, numbers[-1]]
+        sums += [0.0] * (len(self._sums) - len(sums))
+        if not world.is_first:
+            sums[0] = 0.0
+        self._sums.copy_(torch.tensor(sums, dtype=torch.float64))
+        self.steps, self.windows = int(steps), windows
+
+
+def tally_arrays(tallies: Sequence[Tally], world: World) -> dict[str, npt.NDArray[np.float64]]:
+    """Tallies as a checkpoint keeps them; every rank has to come here."""
+    return {_TALLY: np.stack([tally.to_numpy(world) for tally in tallies])}
+
+
+def load_tallies(tallies: Sequence[Tally], saved: Mapping[str, npt.NDArray[Any]], world: World) -> None:
+    """The inverse of `tally_arrays`. Raises KeyError or ValueError where arrays do not fit."""
+    for tally, sums in zip(tallies, saved[_TALLY], strict=True):
+        tally.load(sums, world)

@@ -1,0 +1,348 @@
+"""A training run, as a generator of events.
+
+`Trainer.run` trains until the budget is used, patience ends or a signal arrives, and yields what happens. It writes
+the run's directory (checkpoints, metrics, samples) and never prints. Validation, sampling and saving leave the
+training state as it is. How a step is made is the business of `learner.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.checkpoints.folder import Run
+from charrnn.errors import CheckpointError, DivergenceError
+from charrnn.evaluation.bpc import score
+from charrnn.events import Event, Finished, Notice, RolledBack, Sampled, Saved, Validated
+from charrnn.inference.make_engine import make_engine
+from charrnn.network import device as devices
+from charrnn.sampling.sampler import sample
+from charrnn.settings.config import SamplingConfig
+from charrnn.text.corpus import Corpus
+from charrnn.training.distributed import ALONE, World, check_parts
+from charrnn.training.feed import make_feed
+from charrnn.training.learner import Learner
+from charrnn.training.outcome import NotFinite
+from charrnn.training.pace import Counters, Pace, check_trigger
+from charrnn.training.plan import Plan
+from charrnn.training.ring import Ring
+from charrnn.training.schedule import averaging_share, learning_rate
+from charrnn.training.snapshot import environment, snapshot
+from charrnn.training.standing import finished, place, progress_of
+from charrnn.training.tally import Tally, load_tallies, tally_arrays
+from charrnn.training.windows import spare_characters, window_length
+
+_SECONDS_BETWEEN_REPORTS = 0.2
+_MOST_ROLLBACKS = 10
+_SMALLER = (
+    "--accumulate 2 (or more) splits each step without changing its result; a smaller --batch, --bptt or --hidden "
+    "needs less too; the last checkpoint is untouched"
+)
+
+StopSignal = Callable[[], int | None]
+"""Asked after every step: the number of a signal that wants the run to end, or None."""
+
+
+class Trainer:
+    """One run: a model, its optimizer, the text and where it stands."""
+
+    def __init__(
+        self,
+        run: Run,
+        corpus: Corpus,
+        plan: Plan,
+        *,
+        device: torch.device,
+        resume: Checkpoint | None = None,
+        stop: StopSignal = lambda: None,
+        world: World = ALONE,
+    ) -> None:
+        self._run, self._corpus, self._plan = run, corpus, plan
+        self._device = device
+        self._resume = resume
+        self._stop = stop
+        self._world = world
+        self._signal: int | None = None
+        self._parts, self._counters = corpus.split(plan.data), Counters()
+        lanes, bptt, accumulate = plan.training.batch_size, plan.training.bptt, plan.run.accumulate
+        self._ring = Ring(self._parts.train, lanes, bptt, spare_characters(plan.training))
+        self._pace = Pace(plan.budget, plan.run, self._ring, len(self._parts.validation))
+        check_trigger(plan.training, plan.run, len(self._parts.validation))
+        self._prime = corpus.vocabulary.encode(plan.run.prime)
+        check_parts(lanes, world.size, accumulate)
+        with devices.out_of_memory_explained(_SMALLER, device):
+            self._learner = Learner(
+                plan.model, plan.training, len(corpus.vocabulary), device, accumulate=accumulate, world=world
+            )
+            self._feed = make_feed(self._ring, world.lanes(lanes), device)
+        self._tally, self._since_validation = self._tallies = Tally(device), Tally(device)
+        self._learner.connect(self._feed, self._tallies)
+        self._anew = [] if resume is None else self._restore(resume)
+        self._started = time.monotonic() - self._counters.seconds
+        self._saved_at = self._reported_at = self._counters.seconds
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to do: the budget was used up, or patience ended, before."""
+        counters = self._counters
+        return self._pace.is_over(counters) and not self._pace.validation_is_due(counters)
+
+    def outcome(self, signal: int | None = None) -> Finished:
+        """Where the run stands, as its last event."""
+        since_then = round(self._tally.means(self._world)["skipped"])
+        return finished(self._counters, self._pace, skipped=self._counters.skipped + since_then, signal=signal)
+
+    def run(self) -> Iterator[Event]:
+        """Trains, yielding events; the last one is Finished.
+
+        Raises DivergenceError where loss or gradient is not finite (before the weights are touched) and
+        ResourceError where memory or disk run out; what was saved before stays.
+        """
+        with devices.out_of_memory_explained(_SMALLER, self._device):
+            yield from self._begin()
+            self._look()
+            while True:
+                try:
+                    if self._pace.validation_is_due(self._counters):
+                        yield from self._validate()
+                        self._look()
+                    if self._pace.sample_is_due(self._counters):
+                        yield self._sample()
+                        self._look()
+                    if self._signal is not None or self._pace.is_over(self._counters):
+                        break
+                    self._step()
+                    yield from self._report()
+                except DivergenceError as error:
+                    yield self._roll_back(error)
+            yield self._save_last()
+            yield self.outcome(self._signal)
+
+    def _begin(self) -> Iterator[Event]:
+        for notice in self._plan.notices:
+            yield Notice(notice)
+        if self._resume is None:
+            # A full or read-only disk is found now, not after the first hour.
+            yield self._save_last()
+        else:
+            now = environment(self._plan, self._learner)
+            changes = devices.differences(self._resume.environment, now)
+            kind = "approximate resume: " + ", ".join(changes) if changes else "exact resume"
+            yield Notice("; ".join((f"{kind} at step {self._counters.step:,}", *self._anew)))
+            # The checkpoint's arrays lie in a memory map; let go of it before the file is replaced.
+            self._resume = None
+        if not len(self._parts.validation):
+            yield Notice("nothing is held out: best.safetensors is the latest checkpoint, not the best")
+
+    def _step(self) -> None:
+        """One update of the weights."""
+        counters = self._counters
+        rate = counters.learning_rate_scale * learning_rate(
+            self._plan.training, counters.step, self._pace.fraction(counters)
+        )
+        window, length = self._ring.window, window_length(self._plan.training, counters.step)
+        try:
+            self._learner.step_at(counters.read(window), rate, length)
+        except NotFinite as error:
+            raise self._divergence(error.loss, error.gradient_norm) from error
+        counters.advance(window, length)
+        self._look()
+        fraction, since = self._pace.fraction(counters), counters.averaging_since
+        self._learner.average(averaging_share(self._plan.training, counters.step, fraction, since))
+
+    def _report(self) -> Iterator[Event]:
+        """A line of metrics and a report of progress, when they are due."""
+        counters = self._counters
+        is_logged = counters.step % self._plan.run.log_every == 0
+        now = counters.seconds
+        if not is_logged and now - self._reported_at < _SECONDS_BETWEEN_REPORTS:
+            return
+        means = self._means()
+        progress = progress_of(counters, self._pace, means, self._learner.learning_rate)
+        if is_logged:
+            counters.skipped += round(means["skipped"])
+            self._append_metrics(
+                {
+                    **self._place(),
+                    "train_nats": means["nats"],
+                    "learning_rate": progress.learning_rate,
+                    "gradient_norm": means["gradient_norm"],
+                    "clip_rate": means["clip_rate"],
+                    "skipped_steps": round(means["skipped"]) or None,
+                    "characters_per_second": progress.characters_per_second,
+                }
+            )
+            self._tally.clear()
+        self._reported_at = now
+        yield progress
+        if now - self._saved_at >= self._plan.run.save_every:
+            yield self._save_last()
+
+    def _means(self) -> dict[str, float]:
+        """Means since the last line of metrics. Raises DivergenceError where a step among them was bad."""
+        means = self._tally.means(self._world)
+        if not math.isfinite(means["nats"] + means["gradient_norm"]):
+            raise self._divergence(means["nats"], means["gradient_norm"])
+        return means
+
+    def _validate(self) -> Iterator[Event]:
+        """Scores the held-out part, keeps the best, saves. Given up, with nothing changed, when a signal arrives."""
+        counters, began = self._counters, self._counters.seconds
+        train_nats = self._since_validation.means(self._world)["nats"] if self._since_validation.steps else None
+        if train_nats is not None and not math.isfinite(train_nats):
+            raise self._divergence(train_nats, math.nan)
+        nats = None
+        if len(self._parts.validation):
+            nats = self._score()
+            if nats is None:
+                return
+            if not math.isfinite(nats):
+                raise self._divergence(nats, math.nan)
+        is_best = counters.take(train_nats, nats)
+        if counters.trigger(self._plan.training, self._pace.fraction(counters)):
+            yield Notice(f"from step {counters.step:,} on the weights are averaged")
+        self._since_validation.clear()
+        self._append_metrics(
+            {
+                **self._place(),
+                "train_nats": train_nats,
+                "validation_nats": nats,
+                "validation_bpc": None if nats is None else nats / math.log(2),
+            }
+        )
+        if nats is not None:
+            place = self._place()
+            yield Validated(
+                step=counters.step,
+                epoch=place["epoch"],
+                characters=place["characters"],
+                seconds=place["seconds"],
+                train_nats=train_nats,
+                validation_nats=nats,
+                is_best=is_best,
+            )
+        if is_best:
+            yield self._save_best()
+        self._look()
+        counters.validation_cost = counters.seconds - began
+        counters.validated_seconds = counters.seconds
+        yield self._save_last()
+
+    def _score(self) -> float | None:
+        """Nats per character of the held-out part, by the first rank for all; None where a signal came first."""
+        nats = 0.0
+        if self._world.is_first:
+            with self._learner.averaged():
+                result = score(
+                    self._learner.model,
+                    self._parts.validation,
+                    device=self._device,
+                    proceed=lambda _done: self._stop() is None,
+                )
+            nats = -1.0 if result is None else result.nats_per_character
+            nats = nats if math.isfinite(nats) else math.inf  # a number that ranks can compare
+        nats = self._world.first_says(nats)
+        return None if nats == -1.0 else nats
+
+    def _sample(self) -> Sampled:
+        """Lets the model write a little, on copies of nothing: numpy reads the weights, the training state rests."""
+        counters, text = self._counters, self._write() if self._world.is_first else ""
+        if self._world.first_says(text is None):
+            raise self._divergence(math.nan, math.nan)
+        counters.sampled_step, counters.sampled_seconds = counters.step, counters.seconds
+        if self._world.is_first:
+            assert text is not None
+            self._run.append_sample(f"step {counters.step}, epoch {self._place()['epoch']:.2f}", text)
+        return Sampled(counters.step, text or "")
+
+    def _write(self) -> str | None:
+        """A sample; None where the weights are not finite."""
+        run = self._plan.run
+        config = SamplingConfig(
+            length=run.sample_length, temperature=run.sample_temperature, seed=self._plan.training.seed
+        )
+        try:
+            with self._learner.averaged():
+                engine = make_engine(self._plan.model, self._learner.model.numpy_arrays(), threads=1)
+                written = sample(engine, self._corpus.vocabulary, self._prime.tolist(), config, self._counters.step)
+                return run.prime + "".join(written)
+        except CheckpointError:
+            return None
+
+    def _look(self) -> None:
+        """At the clock, and whether a signal has come: one answer for all ranks, so that they do the same things."""
+        seconds, signal = self._world.agree(time.monotonic() - self._started, self._stop() or 0)
+        self._counters.seconds = seconds
+        self._signal = int(signal) or None
+
+    def _append_metrics(self, values: dict[str, Any]) -> None:
+        if self._world.is_first:
+            self._run.append_metrics(values)
+
+    def _place(self) -> dict[str, Any]:
+        return place(self._counters, self._ring)
+
+    def _snapshot(self) -> Checkpoint:
+        self._look()
+        return snapshot(self._plan, self._corpus, self._parts, self._counters, self._learner, place=self._place())
+
+    def _save_best(self) -> Saved:
+        """Writes best.safetensors: the weights that were validated."""
+        with self._learner.averaged():
+            weights = self._snapshot()
+            if self._world.is_first:
+                checkpoints.save(self._run.best, weights)
+                self._run.forget_aside()
+        return Saved(self._run.best, self._counters.step)
+
+    def _save_last(self) -> Saved:
+        """Writes last.safetensors: all that the next step depends on."""
+        weights = self._snapshot()
+        state = {**self._learner.state(), **tally_arrays(self._tallies, self._world)}
+        if self._world.is_first:
+            settings = {**self._plan.to_dict(), "counters": self._counters.to_dict(), "lengths": self._run.lengths()}
+            checkpoints.save(self._run.last, replace(weights, kind="last", training=settings, state=state))
+        self._saved_at = self._counters.seconds
+        return Saved(self._run.last, self._counters.step)
+
+    def _restore(self, checkpoint: Checkpoint) -> list[str]:
+        """Takes over a `last` checkpoint: after it, the next step is the one the run would have made; gives a sentence
+        for each thing that begins anew, on another kind of device."""
+        try:
+            anew = self._learner.load(checkpoint.parameters, checkpoint.state)
+            load_tallies(self._tallies, checkpoint.state, self._world)
+            self._counters = Counters(**checkpoint.training["counters"])
+            if self._world.is_first:
+                self._run.cut_back(checkpoint.training["lengths"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{self._run.last} cannot be resumed from: {error}", "start over with --fresh"
+            ) from error
+        return anew
+
+    def _divergence(self, nats: float, norm: float) -> DivergenceError:
+        return DivergenceError(
+            f"training diverged at step {self._counters.step:,}: loss {nats:.4g}, gradient norm {norm:.4g}, "
+            f"learning rate {self._learner.learning_rate:.4g}",
+            f"{self._run.last} holds the last good state; start over with a smaller --lr or --clip, "
+            "or let --on-divergence rollback try",
+        )
+
+    def _roll_back(self, error: DivergenceError) -> RolledBack:
+        """Back to the last save at half the learning rate; gives up after a few times."""
+        counters = self._counters
+        rollbacks = counters.rollbacks + 1
+        if self._plan.run.on_divergence == "stop" or rollbacks > _MOST_ROLLBACKS:
+            raise error
+        scale, diverged_at, seconds = counters.learning_rate_scale / 2, counters.step, counters.seconds
+        self._restore(checkpoints.load(self._run.last, with_state=True))
+        self._counters.learning_rate_scale, self._counters.rollbacks = scale, rollbacks
+        self._counters.seconds = seconds  # the time is spent all the same
+        return RolledBack(diverged_at, self._counters.step, scale)

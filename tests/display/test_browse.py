@@ -1,0 +1,255 @@
+"""The atlas on the whole terminal: where keys lead, what a screen of any size shows, and a real terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.cli.app import main
+from charrnn.cli.browse import Tour, keys_of
+from charrnn.cli.reading import Reading
+from charrnn.display.browse import KEYS, Browser
+from charrnn.display.palette import SAFE
+from charrnn.inference.reference import Network
+from charrnn.neurons.find import make_atlas, untrained_arrays
+from charrnn.neurons.labels import labels_of
+from charrnn.neurons.record import record
+from charrnn.settings.config import ModelConfig
+from charrnn.text.vocabulary import Vocabulary
+from tests.kit.tiny import tiny
+from tests.neurons.test_ablate import _text
+
+TEXT = "\n".join(_text(1500, seed)[: 40 + 7 * seed] for seed in range(40))
+VOCABULARY = Vocabulary.of(TEXT)
+CONFIG = ModelConfig(cell="lstm", num_layers=2, hidden_size=9, embedding_size=5)
+SECOND = len(TEXT) // 2
+
+
+@pytest.fixture(scope="module")
+def made() -> Tour:
+    """A tour of the atlas of a network with weights of chance."""
+    arrays = untrained_arrays(CONFIG, len(VOCABULARY), seed=3)
+    ids, labels, engine = VOCABULARY.encode(TEXT), labels_of(TEXT), Network(CONFIG, arrays)
+    atlas = make_atlas(engine, Network(CONFIG, untrained_arrays(CONFIG, len(VOCABULARY), seed=8)), ids, labels)
+    run = replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=arrays)
+    return Tour(Reading(run, Path("best.safetensors"), engine, TEXT, ids, 0), atlas, labels, SECOND, SAFE)
+
+
+@pytest.fixture
+def tour(made: Tour) -> Tour:
+    """The same from its beginning."""
+    return Tour(made._reading, made._atlas, list(made._labels.values()), SECOND, SAFE)
+
+
+def test_arrows_go_from_label_to_label_and_from_unit_to_unit(tour: Tour) -> None:
+    """And stay within the list; a new label begins with its best unit."""
+    findings = tour._atlas.findings
+    assert tour.scene(80, 24).chosen == 0
+    assert tour.press("up")
+    assert tour.scene(80, 24).chosen == 0
+    tour.press("down")
+    scene = tour.scene(80, 24)
+    assert scene.chosen == 1
+    assert scene.passage.title.startswith(str(findings[1].unit))
+    tour.press("right")
+    assert "unit 2 of the 12 best" in tour.scene(80, 24).about
+    tour.press("down")
+    assert "unit 1 of the 12 best" in tour.scene(80, 24).about
+    for _ in range(99):
+        tour.press("down")
+        tour.press("right")
+    assert tour.scene(80, 24).chosen == len(findings) - 1
+    assert "unit 2 of the 12" in tour.scene(80, 24).about
+    for _ in range(99):
+        tour.press("left")
+    assert "unit 1 of the 12" in tour.scene(80, 24).about
+    assert not tour.press("end")
+
+
+def test_passages_follow_each_other_without_a_gap(tour: Tour) -> None:
+    """Each begins where the one before it ended, and back leads to the second half's beginning and no further."""
+    texts, begins = [], []
+    for _ in range(4):
+        scene = tour.scene(60, 20)
+        texts.append(scene.passage.text)
+        begins.append(tour._begin)
+        tour.press("forward")
+    assert TEXT[begins[0] :].startswith("".join(texts))
+    assert begins[0] >= SECOND
+    for _ in range(50):
+        tour.press("back")
+        tour.scene(60, 20)
+    assert tour._begin == SECOND
+    for _ in range(500):
+        tour.press("forward")
+        tour.scene(60, 20)
+    assert TEXT.endswith(tour.scene(60, 20).passage.text)
+
+
+def test_next_leads_to_where_the_label_changes(tour: Tour) -> None:
+    """For every label, as long as there is such a place."""
+    for number, finding in enumerate(tour._atlas.findings):
+        values = tour._labels[finding.label].values
+        for _ in range(3):
+            scene = tour.scene(70, 24)
+            before, shown = tour._begin, values[tour._begin : tour._begin + len(scene.passage.text)]
+            assert len(set(shown.tolist())) > 1 or finding.is_graded
+            tour.press("next")
+            assert tour._begin >= before
+        assert tour.scene(70, 24).chosen == number
+        tour.press("down")
+
+
+def test_colours_are_the_unit_s_values_and_marks_the_label(tour: Tour) -> None:
+    """Given all of the text before, or the last thousand characters of it."""
+    while tour._atlas.findings[tour._label].is_graded:
+        tour.press("down")
+    finding, scene = tour._atlas.findings[tour._label], tour.scene(80, 30)
+    part = finding.unit.part
+    values = np.concatenate([taken[part] for taken in record(tour._reading.engine, tour._reading.ids, [part])])[
+        :, finding.unit.index
+    ]
+    begin, end = tour._begin, tour._begin + len(scene.passage.text)
+    np.testing.assert_allclose(scene.passage.values, values[begin:end], atol=1e-5)
+    assert list(scene.passage.marked) == (tour._labels[finding.label].values[begin:end] > 0).tolist()
+
+
+@pytest.mark.parametrize("has_colour", [True, False])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12), (200, 60), (100, 9)])
+def test_a_screen_is_full_and_no_more(tour: Tour, width: int, height: int, *, has_colour: bool) -> None:
+    """Of any size: as many lines as it has, none wider, the keys at the foot, the chosen row among the shown ones."""
+    for _ in range(9):
+        tour.press("down")
+    console = Console(width=width, height=height, file=io.StringIO(), force_terminal=has_colour, color_system=None)
+    scene = tour.scene(width, height, has_colour=has_colour)
+    console.print(Browser(scene), end="", height=height)
+    lines = console.file.getvalue().split("\n")  # type: ignore[attr-defined]
+    plain = [line.replace("\x1b[0m", "") for line in lines]
+    assert len(lines) == height
+    assert "up/down" in plain[-1]
+    if not has_colour:
+        assert {len(line) for line in lines} == {width}
+        assert lines[-1].strip() == KEYS[:width].strip() or lines[-1].rstrip().endswith("…")
+        assert any(scene.rows[9][0][:8] in line for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("read", "names"),
+    [
+        (b"\x1b[A", ["up"]),
+        (b"\x1bOB\x1b[C", ["down", "right"]),
+        (b"jjl q", ["down", "down", "right", "forward", "end"]),
+        (b"\x1b[5~b\x1b[6~n", ["back", "back", "forward", "next"]),
+        (b"\x1b", ["end"]),
+        (b"", ["end"]),
+        (b"xyz\xc3\xa4", []),
+        (b"\x1b[15~", []),
+    ],
+)
+def test_keys_have_names(read: bytes, names: list[str]) -> None:
+    """Arrows of both kinds of terminal, letters for those without; a terminal that is gone ends it."""
+    assert keys_of(read) == names
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int, list[object]]]:
+    """`inspect --find --browse` on a terminal of 90 columns and 30 lines: the process, our end, theirs, its modes."""
+    pty = pytest.importorskip("pty")
+    run = tmp_path / "checkpoints/tiny/best.safetensors"
+    run.parent.mkdir(parents=True)
+    checkpoints.save(run, tiny())
+    random = np.random.default_rng(2)
+    (tmp_path / "text.txt").write_text("".join(random.choice(list("\n abcdefgh"), 900)), "utf-8")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 90, 0, 0))
+    modes = termios.tcgetattr(theirs)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "charrnn", "inspect", "text.txt", "--find", "--browse"],
+        cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
+    )  # fmt: skip
+    try:
+        yield process, ours, [theirs, modes]
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def _until(ours: int, wanted: str) -> str:
+    """What the terminal was sent, up to `wanted`."""
+    seen, end = "", time.monotonic() + 60
+    while wanted not in seen:
+        assert time.monotonic() < end, f"{wanted!r} never came: {seen[-500:]!r}"
+        if select.select([ours], [], [], 0.2)[0]:
+            seen += os.read(ours, 65536).decode("utf-8", "replace")
+    return seen
+
+
+def test_on_a_real_terminal(terminal: tuple[subprocess.Popen[bytes], int, list[object]]) -> None:
+    """It fills another screen, follows keys and the window's size, and leaves the terminal as it was."""
+    process, ours, (theirs, modes) = terminal
+    assert "\x1b[?1049h" in _until(ours, "label 1 of ")
+    _until(ours, "q end")
+    os.write(ours, b"\x1b[B")
+    _until(ours, "label 2 of ")
+    os.write(ours, b"l")
+    _until(ours, "unit 2 of the 12 best")
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 14, 50, 0, 0))  # type: ignore[arg-type]
+    _until(ours, "label 2 of ")
+    os.write(ours, b"q")
+    assert "\x1b[?1049l" in _until(ours, "\x1b[?1049l")
+    assert process.wait(30) == 0
+    assert termios.tcgetattr(theirs) == modes  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_leave_the_terminal_as_it_was(
+    terminal: tuple[subprocess.Popen[bytes], int, list[object]], number: int, status: int
+) -> None:
+    """The other screen is left, keys are echoed again, the status says why."""
+    process, ours, (theirs, modes) = terminal
+    _until(ours, "q end")
+    os.kill(process.pid, number)
+    _until(ours, "\x1b[?1049l")
+    assert process.wait(30) == status
+    assert termios.tcgetattr(theirs) == modes  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["text.txt", "--browse"], "--browse looks through what --find finds"),
+        (["text.txt", "--find", "--browse", "--json"], "--json does not go with it"),
+        (["text.txt", "--find", "--browse", "--ablate"], "--ablate does not go with it"),
+        (["text.txt", "--find", "--browse"], "--browse needs a terminal"),
+    ],
+)
+def test_what_browse_cannot_do_is_said(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one sentence, before anything is read."""
+    monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", *arguments])
+    with pytest.raises(SystemExit) as leaving:
+        main()
+    assert leaving.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err

@@ -1,0 +1,97 @@
+"""A checkpoint made of random numbers, small enough to be broken in every place, and files forged by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from charrnn.cells.parameters import parameter_shapes
+from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.settings.config import DataConfig, ModelConfig
+from charrnn.text.vocabulary import Vocabulary
+
+CHARACTERS = "\n abcdefgh"
+TYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "|u1"}
+
+
+def tiny(
+    kind: str = "best",
+    *,
+    cell: str = "lstm",
+    layers: int = 2,
+    as_bytes: bool = False,
+) -> Checkpoint:
+    """What a run on a text of `CHARACTERS` (or of bytes) might have saved; of hidden size 4, with embeddings of 3."""
+    model = ModelConfig(cell=cell, num_layers=layers, hidden_size=4, embedding_size=3)  # type: ignore[arg-type]
+    vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(CHARACTERS)
+    random = np.random.default_rng(7)
+    shapes = parameter_shapes(model, len(vocabulary))
+    is_last = kind == "last"
+    return Checkpoint(
+        kind=kind,  # type: ignore[arg-type]
+        model=model,
+        vocabulary=vocabulary,
+        data=DataConfig(as_bytes=as_bytes),
+        corpus={
+            "name": "ring",
+            "characters": 1234,
+            "bytes": 1234,
+            "sha256": "0123456789abcdef" * 4,
+            "train": 1111,
+            "validation": 123,
+            "test": 0,
+        },
+        progress={
+            "step": 40,
+            "epoch": 1.5,
+            "characters": 1600,
+            "seconds": 12.25,
+            "best_nats": 1.75,
+            "best_step": 20,
+            "history": [[0, None, 2.25], [20, 2.0, 1.75], [40, 1.5, None]],
+        },
+        parameters={name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()},
+        training={"counters": {"step": 40}, "lengths": {"metrics.jsonl": 9}} if is_last else {},
+        state={
+            "optimizer.moments": random.normal(size=(2, 5)),
+            "random": np.arange(7, dtype=np.uint8),
+            "step": np.array(40, np.int64),
+            "nothing": np.zeros((0, 3), np.float32),
+        }
+        if is_last
+        else {},
+        environment={"threads": 1, "torch": "2.13"},
+    )
+
+
+def forge(metadata: dict[str, Any] | str, arrays: dict[str, np.ndarray[Any, Any]], **wrapped: Any) -> bytes:
+    """A checkpoint file with whatever it is given, and the digest that belongs to it: what a careful liar would write.
+
+    Made without safetensors and without charrnn. `wrapped` adds to the header's `__metadata__`, or replaces.
+    """
+    text = metadata if isinstance(metadata, str) else json.dumps(metadata)
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        digest.update(f"\n{name} {arrays[name].dtype.str} {arrays[name].shape}\n".encode() + arrays[name].tobytes())
+    own = {"format": "pt", "charrnn.format": "1", "charrnn": text, "charrnn.sha256": digest.hexdigest()}
+    header: dict[str, Any] = {"__metadata__": {**own, **wrapped}}
+    data = b""
+    for name, array in arrays.items():
+        (dtype,) = [short for short, long in TYPES.items() if np.dtype(long) == array.dtype]
+        offsets = [len(data), len(data) + array.nbytes]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": offsets}
+        data += array.tobytes()
+    return enclose(json.dumps(header).encode(), data)
+
+
+def enclose(header: bytes, data: bytes) -> bytes:
+    """A safetensors file of this header and this data."""
+    return len(header).to_bytes(8, "little") + header + data
+
+
+def arrays_of(checkpoint: Checkpoint) -> dict[str, np.ndarray[Any, Any]]:
+    """Every array under its name in the file."""
+    return {**{f"model.{name}": array for name, array in checkpoint.parameters.items()}, **checkpoint.state}
