@@ -54,7 +54,7 @@ def test_the_others_look_at_what_was_trained(command: Callable[..., tuple[int, s
     for line in OTHERS:
         more = next((words for start, words in SHORT.items() if line.startswith(start)), "")
         if "--interactive" in line:
-            continue  # it wants a terminal's keys: tests/test_interactive.py
+            continue  # it wants a terminal's keys: tests/sampling/test_interactive.py
         status, out, errors = command(*shlex.split(line), *more.split())
         assert status == 0, (line, errors)
         assert out.strip(), line
