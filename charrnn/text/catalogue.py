@@ -13,7 +13,6 @@ import shutil
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,7 +46,7 @@ class Entry:
 
 def entries() -> dict[str, Entry]:
     """The catalogue, by name."""
-    text = resources.files("charrnn").joinpath("catalogue.json").read_text("utf-8")
+    text = Path(__file__).with_name("catalogue.json").read_text("utf-8")
     facts: dict[str, dict[str, Any]] = json.loads(text)
     return {name: Entry(name=name, **values) for name, values in facts.items()}
 
@@ -111,7 +110,7 @@ def _in_folder(folder: Path, name: str) -> Source | None:
 def download_folder() -> Path:
     """`corpora/` where the current folder is a checkout of charrnn, else the user's cache."""
     here = Path.cwd()
-    is_checkout = (here / "charrnn" / "catalogue.json").is_file() and (here / "corpora").is_dir()
+    is_checkout = (here / "charrnn" / "text" / "catalogue.json").is_file() and (here / "corpora").is_dir()
     return here / "corpora" if is_checkout else cache_folder() / "downloads"
 
 

@@ -384,8 +384,8 @@ def test_downloads_go_to_the_cache_or_into_a_checkout(server: Server, entry: Ent
     assert download_folder() == cache_folder() / "downloads"
     (here / "corpora").mkdir()
     assert download_folder() == cache_folder() / "downloads"  # any folder may be called so
-    (here / "charrnn").mkdir()
-    (here / "charrnn" / "catalogue.json").write_text("{}")
+    (here / "charrnn" / "text").mkdir(parents=True)
+    (here / "charrnn" / "text" / "catalogue.json").write_text("{}")
     assert download_folder() == here / "corpora"
     (here / "corpora").rmdir()
     assert download_folder() == cache_folder() / "downloads"
