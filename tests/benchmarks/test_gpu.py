@@ -77,7 +77,7 @@ def test_each_test_function_has_a_process_of_its_own(tmp_path: Path, monkeypatch
 
 def test_tests_for_which_there_is_no_time_are_named(tmp_path: Path) -> None:
     """So is a file in which there are none."""
-    found = suite.run(tmp_path / "log", time.monotonic() - 1, tests="tests/test_gpu.py")
+    found = suite.run(tmp_path / "log", time.monotonic() - 1, tests="tests/network/test_gpu.py")
     assert "not started" in found["failed"]
     (tmp_path / "test_none.py").write_text("x = ", "utf-8")
     found = suite.run(tmp_path / "log", time.monotonic() + 60, tests=str(tmp_path / "test_none.py"))

@@ -41,7 +41,7 @@ def _run(program: list[str], *words: str, given: str | None = None) -> Ended:
 
 
 def _unrecordable(*words: str, given: str | None = None) -> Ended:
-    return _run([str(ROOT / "tests" / "unrecordable.py")], *words, given=given)
+    return _run([str(ROOT / "tests" / "kit" / "unrecordable.py")], *words, given=given)
 
 
 Command = Callable[..., tuple[int, str, str]]
@@ -95,7 +95,8 @@ def test_a_sample_is_written_by_another_process(
     """Nothing has been shown by then, and all of it is shown in the end, a prime from a pipe too; both processes take
     the CPU for the GPU."""
     Path("sitecustomize.py").write_text(
-        "import torch, charrnn.device\ncharrnn.device.choose_device = lambda *_, **__: torch.device('cpu')\n"
+        "import torch\nfrom charrnn.network import device\n"
+        "device.choose_device = lambda *_, **__: torch.device('cpu')\n"
     )
     Path("prime.txt").write_text("a")
     save(Path("model.safetensors"), tiny())

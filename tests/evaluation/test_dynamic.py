@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ import torch
 from torch.nn.functional import cross_entropy, linear
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.cli.app import main
 from charrnn.errors import UsageError
 from charrnn.evaluation.bpc import score
 from charrnn.evaluation.dynamic import (
@@ -33,7 +33,8 @@ from charrnn.evaluation.tuning import TEMPERATURES, Trial, ladders_of, search
 from charrnn.native.window import find_library
 from charrnn.network.model import CharacterModel
 from charrnn.settings.config import DataConfig, ModelConfig
-from tests.conftest import make_text
+from tests.kit.command import Command
+from tests.kit.text import make_text
 from tests.kit.tiny import tiny
 
 V, E, H, L = 11, 5, 6, 2
@@ -317,8 +318,8 @@ _RUN = Path("checkpoints/tiny/best.safetensors")
 
 
 @pytest.fixture
-def charrnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command line in a folder with a tiny run and the text it was trained on, cut 70/10/20."""
+def charrnn(command: Command) -> Command:
+    """Runs `charrnn eval` in a folder with a tiny run and the text it was trained on, cut 70/10/20."""
     text = "".join(character if character in "\n abcdefgh" else " " for character in make_text(3000).lower())
     Path("text.txt").write_text(text)
     Path("other.txt").write_text(text[:700][::-1])
@@ -327,14 +328,7 @@ def charrnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     _RUN.parent.mkdir(parents=True)
     checkpoints.save(_RUN, saved)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["charrnn", "eval", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out, captured.err
-
-    return run
+    return functools.partial(command, "eval")
 
 
 def _json(result: tuple[int, str, str]) -> dict[str, Any]:
@@ -343,11 +337,8 @@ def _json(result: tuple[int, str, str]) -> dict[str, Any]:
     return found
 
 
-Charrnn = Callable[..., tuple[int, str, str]]
-
-
 @pytest.mark.parametrize("rule", ["rms", "sgd"])
-def test_static_and_dynamic_side_by_side(charrnn: Charrnn, rule: str) -> None:
+def test_static_and_dynamic_side_by_side(charrnn: Command, rule: str) -> None:
     """The first figures are those without --dynamic; tuned settings, given again, give the same; the file is left."""
     before = _RUN.read_bytes()
     plain = _json(charrnn("text.txt", "--split", "test", "--json"))
@@ -371,7 +362,7 @@ def test_static_and_dynamic_side_by_side(charrnn: Charrnn, rule: str) -> None:
     assert _RUN.read_bytes() == before
 
 
-def test_what_is_given_is_not_tuned(charrnn: Charrnn) -> None:
+def test_what_is_given_is_not_tuned(charrnn: Command) -> None:
     """Only the prior and the temperature are left to choose here."""
     asked = (
         "text.txt",
@@ -394,7 +385,7 @@ def test_what_is_given_is_not_tuned(charrnn: Charrnn) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["streamed", "windowed"])
-def test_the_temperature_alone_is_tuned(charrnn: Charrnn, protocol: str) -> None:
+def test_the_temperature_alone_is_tuned(charrnn: Command, protocol: str) -> None:
     """Without --dynamic, for either protocol; the score at the one found is what --temperature gives."""
     asked = ("text.txt", "--split", "test", "--json", "--protocol", protocol)
     tuned = _json(charrnn(*asked, "--tune"))
@@ -405,7 +396,7 @@ def test_the_temperature_alone_is_tuned(charrnn: Charrnn, protocol: str) -> None
     assert given["static"] == tuned["static"]
 
 
-def test_what_a_person_reads(charrnn: Charrnn) -> None:
+def test_what_a_person_reads(charrnn: Command) -> None:
     """Static, tempered and dynamic below each other, the settings to give again; each trial on stderr."""
     status, out, err = charrnn("text.txt", "--split=test", "--dynamic=sgd", "--tune", "--tune-length=99")
     assert status == 0
@@ -420,7 +411,7 @@ def test_what_a_person_reads(charrnn: Charrnn) -> None:
     assert "tuning dynamic: --lr 0.025 --prior 0.001 --temperature 1: " in err
 
 
-def test_statistics_of_the_run_s_own_corpus(charrnn: Charrnn) -> None:
+def test_statistics_of_the_run_s_own_corpus(charrnn: Command) -> None:
     """Its training part alone, and its validation part to tune on: as with --split of the same text."""
     Path("test.txt").write_text(Path("text.txt").read_text()[2400:])
     common = ("--json", "--dynamic", "rms", "--tune", "--tune-length", "60")
@@ -456,7 +447,7 @@ _REFUSED = {
 
 
 @pytest.mark.parametrize("kind", _REFUSED)
-def test_what_cannot_be_is_refused(charrnn: Charrnn, kind: str) -> None:
+def test_what_cannot_be_is_refused(charrnn: Command, kind: str) -> None:
     """With the reason and a way out, on one line each."""
     status, command, said = _REFUSED[kind]
     found, out, err = charrnn(*command.split())

@@ -1,6 +1,6 @@
 """Runs the command line in a process that gets a real signal at an exact step.
 
-    python tests/interrupt.py SIGNAL STEP RANK train corpus.txt ...
+    python tests/kit/interrupt.py SIGNAL STEP RANK train corpus.txt ...
 
 SIGNAL (a name such as SIGTERM) arrives right after update number STEP, through the operating system, at the process
 that torchrun calls RANK (0 where there is but one).

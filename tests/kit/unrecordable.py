@@ -1,6 +1,6 @@
 """Runs the command line as on a GPU whose first recording fails, without one.
 
-    python tests/unrecordable.py train corpus.txt ...
+    python tests/kit/unrecordable.py train corpus.txt ...
 
 Steps are to be recorded, and a recording ends in the error of a real one, after it has spoiled what it may spoil:
 random generators and weights. The process that takes the place of this one is the ordinary command line.

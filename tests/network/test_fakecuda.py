@@ -6,7 +6,8 @@ program: saving, resuming, scoring, sampling, whole commands. `fakecuda.py` says
 This needs a CUDA build of torch, and no GPU; with a CPU build it is skipped. By hand, in an environment of its own
 (with its libraries such a torch is about 5 GB):
 
-    python3 -m venv cuda && cuda/bin/pip install -e '.[test]' && cuda/bin/python -m pytest tests/test_fakecuda.py
+    python3 -m venv cuda && cuda/bin/pip install -e '.[test]'
+    cuda/bin/python -m pytest tests/network/test_fakecuda.py
 
 On Linux the wheel of torch that pip takes by default is a CUDA build.
 """

@@ -27,8 +27,8 @@ from charrnn.settings.config import DataConfig
 from charrnn.text import catalogue, corpus
 from charrnn.text.catalogue import Entry, download_folder, fetch, standard_library
 from charrnn.text.sources import Source, find
-from tests.conftest import make_text
 from tests.kit.full_disk import no_file_above
+from tests.kit.text import make_text
 
 TEXT = make_text(5003).encode()
 

@@ -18,7 +18,7 @@ from tests.benchmarks.gpu import processes
 from tests.benchmarks.gpu.processes import Ended, Job
 from tests.benchmarks.gpu.reports import FILE
 
-TESTS = "tests/test_gpu.py"
+TESTS = "tests/network/test_gpu.py"
 AT_ONCE = 6
 ONE = 170.0  # seconds for a test function with all its cases
 COLLECTING = 60.0
