@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from charrnn.evaluation.bpc import Proceed, exact_losses
+from charrnn.evaluation.bpc import Proceed, as_tensor, exact_losses
 from charrnn.evaluation.dynamic_rule import Rule
 from charrnn.evaluation.score import Score
 from charrnn.network.layers import StackState
@@ -98,13 +98,12 @@ def gradient_statistics(
     segment: int,
     lanes: int = STATISTICS_LANES,
     segments: int = STATISTICS_SEGMENTS,
-    device: torch.device | None = None,
-    proceed: Proceed = lambda _done: True,
-) -> list[Tensor] | None:
+    proceed: Proceed = lambda _done: None,
+) -> list[Tensor]:
     """Mean squares of the gradient over up to `segments` segments, each of the mean loss in up to `lanes` lanes that
     start evenly over the text, the state carried: an array for each of `weights_of`.
 
-    Raises ValueError where `ids` has not one segment. None where `proceed`, told characters, says no.
+    `proceed` is told characters. Raises ValueError where `ids` has not one segment.
     """
     lanes, count = _statistics_size(len(ids), segment, lanes, segments)
     if lanes < 1:
@@ -115,13 +114,12 @@ def gradient_statistics(
     starts = np.arange(lanes) * length
     for number in range(count):
         places = starts[None, :] + (number * segment + np.arange(segment))[:, None]
-        inputs, targets = _tensor(ids[places], device), _tensor(ids[places + 1], device)
+        inputs, targets = as_tensor(ids[places], model), as_tensor(ids[places + 1], model)
         logits, state = model(inputs, state)
         gradients = _gradients(logits, targets, weights)
         torch._foreach_addcmul_(sums, gradients, gradients)
         state = _cut(state)
-        if not proceed((number + 1) * segment * lanes):
-            return None
+        proceed((number + 1) * segment * lanes)
     torch._foreach_div_(sums, count)
     return sums
 
@@ -144,7 +142,6 @@ def segment_losses(
     rule: Rule,
     mean_squares: Sequence[Tensor] | None = None,
     *,
-    device: torch.device | None = None,
     temperature: float = 1.0,
 ) -> Generator[npt.NDArray[np.float64]]:
     """-ln p of each character of `ids[1:]`, a segment at a time; close it, and the model has its trained weights again.
@@ -157,7 +154,7 @@ def segment_losses(
         rates, pulls = rates_and_pulls(rule, mean_squares if mean_squares is not None else trained)
         state = model.zero_state(1)
         for start in range(0, len(ids) - 1, rule.segment):
-            taken = _tensor(ids[start : start + rule.segment + 1], device)[:, None]
+            taken = as_tensor(ids[start : start + rule.segment + 1], model)[:, None]
             logits, state = model(taken[:-1], state)
             yield exact_losses(logits.detach(), taken[1:], temperature)
             state = _cut(state)
@@ -171,10 +168,9 @@ def score_dynamic(
     rule: Rule,
     mean_squares: Sequence[Tensor] | None = None,
     *,
-    device: torch.device | None = None,
     temperature: float = 1.0,
-    proceed: Proceed = lambda _done: True,
-) -> Score | None:
+    proceed: Proceed = lambda _done: None,
+) -> Score:
     """Scores `ids[1:]` in one stream, adapting; see `segment_losses`, and `bpc.score` for `proceed`.
 
     The nats are not finite where the rule's rates were too much for the model. Raises ValueError for fewer than two
@@ -183,14 +179,11 @@ def score_dynamic(
     if len(ids) < 2:
         raise ValueError("there is nothing to score: the text has fewer than two characters")
     nats, done = 0.0, 0
-    with contextlib.closing(segment_losses(model, ids, rule, mean_squares, device=device, temperature=temperature)) as (
-        segments
-    ):
+    with contextlib.closing(segment_losses(model, ids, rule, mean_squares, temperature=temperature)) as segments:
         for losses in segments:
             nats += float(losses.sum(0)[0])
             done += len(losses)
-            if not proceed(done):
-                return None
+            proceed(done)
             if not np.isfinite(nats):
                 break
     return Score(nats, len(ids) - 1)
@@ -204,7 +197,3 @@ def _gradients(logits: Tensor, targets: Tensor, weights: list[Tensor]) -> list[T
 
 def _cut(state: StackState) -> StackState:
     return tuple(tuple(array.detach() for array in layer) for layer in state)
-
-
-def _tensor(ids: Ids, device: torch.device | None) -> Tensor:
-    return torch.from_numpy(ids.astype(np.int64)).to(device or torch.device("cpu"))

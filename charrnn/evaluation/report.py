@@ -18,7 +18,7 @@ import torch
 
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import TextError
-from charrnn.evaluation.bpc import Proceed, score, score_windowed
+from charrnn.evaluation.bpc import DEFAULT_WINDOW, Proceed, score
 from charrnn.evaluation.score import Score
 from charrnn.network.model import CharacterModel
 from charrnn.settings.choices import UnknownPolicy
@@ -26,6 +26,8 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids, unknown_characters_error
 
 Split = Literal["all", "train", "validation", "test"]
+Progress = Callable[[str, int, int], object]
+"""Called with what is being done, and how many characters of how many are done."""
 
 _PIECE = 1 << 20
 _LARGEST_EXPONENT = 709.0  # exp of more is beyond a float
@@ -99,62 +101,46 @@ def _utf8_lengths(code_points: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype
     return 1 + (code_points >= 0x80).astype(np.int64) + (code_points >= 0x800) + (code_points >= 0x10000)
 
 
-def make_model(checkpoint: Checkpoint, device: torch.device) -> CharacterModel:
-    """The checkpoint's model, with a copy of its weights."""
-    model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
-    model.load_arrays(checkpoint.parameters)
-    return model.to(device)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Static:
+    """How the static score is computed, and where; see `bpc.score`."""
+
+    device: torch.device
+    window: int = DEFAULT_WINDOW
+    lanes: int | None = None
+    context: int | None = None
+
+    def model(self, checkpoint: Checkpoint) -> CharacterModel:
+        """The checkpoint's model, with a copy of its weights."""
+        model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
+        model.load_arrays(checkpoint.parameters)
+        return model.to(self.device)
+
+    def score(
+        self, model: CharacterModel, ids: Ids, temperature: float = 1.0, proceed: Proceed = lambda _done: None
+    ) -> Score:
+        """What `ids[1:]` cost at a temperature."""
+        return score(
+            model, ids, window=self.window, lanes=self.lanes, context=self.context, temperature=temperature,
+            proceed=proceed,
+        )  # fmt: skip
 
 
 def report(
-    checkpoint: Checkpoint,
-    text: ForeignText,
-    *,
-    device: torch.device,
-    window: int,
-    lanes: int | None,
-    context: int | None = None,
-    temperature: float = 1.0,
-    progress: Callable[[str, int, int], None] | None = None,
+    checkpoint: Checkpoint, text: ForeignText, how: Static, progress: Progress = lambda *_: None
 ) -> dict[str, Any]:
-    """The figures of `text`, JSON-ready. Unknown characters are charged on top of what the model is fed.
-
-    With a `context` the protocol is the windowed one, with windows of so many characters.
-    """
-    model = make_model(checkpoint, device)
-
-    def proceed(done: int) -> bool:
-        if progress:
-            progress("scoring", done, len(text.ids) - 1)
-        return True
-
-    result = Score(0.0, 0)
-    if len(text.ids) > 1:
-        scored = score_by_protocol(
-            model, text.ids, device, window, lanes, context, temperature=temperature, proceed=proceed
-        )
-        assert scored is not None
-        result = scored
-    return figures(result, text, context)
+    """The figures of `text`, JSON-ready. Unknown characters are charged on top of what the model is fed."""
+    return static_figures(how.model(checkpoint), text, how, progress)
 
 
-def score_by_protocol(
-    model: CharacterModel,
-    ids: Ids,
-    device: torch.device,
-    window: int,
-    lanes: int | None,
-    context: int | None,
-    *,
-    temperature: float,
-    proceed: Proceed = lambda _done: True,
-) -> Score | None:
-    """`score`, or with a `context` `score_windowed`."""
-    if context is None:
-        return score(model, ids, window=window, lanes=lanes, device=device, temperature=temperature, proceed=proceed)
-    return score_windowed(
-        model, ids, context=context, window=window, lanes=lanes, device=device, temperature=temperature, proceed=proceed
-    )
+def static_figures(
+    model: CharacterModel, text: ForeignText, how: Static, progress: Progress, temperature: float = 1.0
+) -> dict[str, Any]:
+    """The same of a model at a temperature."""
+    result, total = Score(0.0, 0), len(text.ids) - 1
+    if total > 0:
+        result = how.score(model, text.ids, temperature, lambda done: progress("scoring", done, total))
+    return figures(result, text, how.context)
 
 
 def figures(result: Score, text: ForeignText, context: int | None = None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from charrnn.cells import orthogonal
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.errors import RecordingFailed
 from charrnn.evaluation import bpc, dynamic
-from charrnn.evaluation.bpc import score, score_windowed
+from charrnn.evaluation.bpc import score
 from charrnn.evaluation.dynamic_rule import DEFAULTS
 from charrnn.network.stepper import TorchStepper
 from charrnn.settings import choices
@@ -298,10 +298,8 @@ def test_scoring_mixes_no_devices(gpu: FakeGPU, model: dict[str, Any], monkeypat
     learner = _learner(model)
     ids = np.zeros(24, np.uint16)
     with gpu.watched() as found, learner.averaged():
-        streamed = score(learner.model, ids, device=GPU, lanes=2, window=7)
-        windowed = score_windowed(learner.model, ids, context=7, device=GPU, lanes=3, window=4)
-    assert streamed is not None
-    assert windowed is not None
+        streamed = score(learner.model, ids, lanes=2, window=7)
+        windowed = score(learner.model, ids, context=7, lanes=3, window=4)
     assert (streamed.characters, windowed.characters) == (23, 20)
     assert _mixed(found) == []
     assert not any(product.is_backward for product in gpu.products)
@@ -312,8 +310,8 @@ def test_scoring_runs_layers_in_evaluation_mode(gpu: FakeGPU, cell: str) -> None
     """cuDNN keeps nothing for a way back; afterwards training goes on."""
     learner = _learner({"cell": cell})
     with gpu.watched():
-        score(learner.model, np.zeros(50, np.uint8), device=GPU)
-        score_windowed(learner.model, np.zeros(50, np.uint8), context=20, device=GPU)
+        score(learner.model, np.zeros(50, np.uint8))
+        score(learner.model, np.zeros(50, np.uint8), context=20)
     modes = [product.is_training for product in gpu.products if product.operation == "_cudnn_rnn"]
     assert modes
     assert not any(modes)
@@ -327,12 +325,10 @@ def test_dynamic_evaluation_learns_on_the_device(gpu: FakeGPU, cell: str, rule: 
     model = _learner({"cell": cell}).model
     ids = np.zeros(18, np.uint8)
     with gpu.watched() as found:
-        assert score(model, ids, device=GPU) is not None
-        squares = dynamic.gradient_statistics(model, ids, segment=2, lanes=3, segments=2, device=GPU)
-        found_score = dynamic.score_dynamic(model, ids, replace(DEFAULTS[rule], segment=6), squares, device=GPU)
-    assert found_score is not None
+        assert score(model, ids).characters == 17
+        squares = dynamic.gradient_statistics(model, ids, segment=2, lanes=3, segments=2)
+        found_score = dynamic.score_dynamic(model, ids, replace(DEFAULTS[rule], segment=6), squares)
     assert found_score.characters == 17
-    assert squares is not None
     assert {array.device for array in squares} == {GPU}
     assert _mixed(found) == []
     assert any(product.is_backward for product in gpu.products)

@@ -336,7 +336,6 @@ def test_the_evaluation_of_the_text_gives_the_same_number(inspect: Callable[...,
     model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
     model.load_arrays(checkpoint.parameters)
     scored = score(model, checkpoint.vocabulary.encode(TEXT))
-    assert scored is not None
     assert f"; {scored.bits_per_character:.4f} bits per character over {len(TEXT) - 1} characters\n" in inspect()
 
 
