@@ -28,7 +28,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import cross_entropy
 
-from charrnn.evaluation.score import Score
+from charrnn.evaluation.score import TextScore
 from charrnn.network.layers import StackState
 from charrnn.text.vocabulary import Ids
 
@@ -63,7 +63,7 @@ def score(
     context: int | None = None,
     temperature: float = 1.0,
     proceed: Proceed = lambda _done: None,
-) -> Score:
+) -> TextScore:
     """Scores `ids[1:]`, each given all before it; or with a `context`, in windows of so many characters.
 
     `window` characters of each of `lanes` lanes are read at a time. Logits are divided by `temperature`. `proceed` is
@@ -111,7 +111,7 @@ class _Reader:
     proceed: Proceed
     done: int = 0
 
-    def streamed(self, lanes: int | None) -> Score:
+    def streamed(self, lanes: int | None) -> TextScore:
         count = len(self.ids) - 1
         # A lane shorter than its warm-up would start from a state that is not yet the single stream's.
         lanes = min(lanes or default_lanes(count), max(1, count // WARM_UP))
@@ -125,16 +125,16 @@ class _Reader:
             if not _is_same(before, _lane(first, lane)):
                 (nats[lane],), after = self.score(starts[lane : lane + 1], length, before)
             before = after
-        return Score(float(nats.sum()), count)
+        return TextScore(float(nats.sum()), count)
 
-    def windowed(self, lanes: int, context: int) -> Score:
+    def windowed(self, lanes: int, context: int) -> TextScore:
         starts = np.arange(0, len(self.ids), context)
         length = min(context, len(self.ids)) - 1  # of what is scored of each; the last may have less, or nothing
         nats = 0.0
         for first in range(0, len(starts), lanes):
             some = starts[first : first + lanes]
             nats += float(self.score(some, length, self.model.zero_state(len(some)))[0].sum())
-        return Score(nats, len(self.ids) - len(starts))
+        return TextScore(nats, len(self.ids) - len(starts))
 
     def warm_up(self, starts: npt.NDArray[np.int64]) -> StackState:
         """The state in which each lane starts: zero for lane 0, run through the text before for the others."""

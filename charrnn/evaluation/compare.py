@@ -17,7 +17,7 @@ from charrnn.evaluation.bpc import Proceed
 from charrnn.evaluation.dynamic import gradient_statistics, score_dynamic, statistics_characters
 from charrnn.evaluation.dynamic_rule import Rule
 from charrnn.evaluation.report import ForeignText, Progress, Static, figures, static_figures
-from charrnn.evaluation.score import Score
+from charrnn.evaluation.score import TextScore
 from charrnn.evaluation.tuning import TEMPERATURES, Trial, ladders_of, search
 from charrnn.text.vocabulary import Ids
 
@@ -73,7 +73,7 @@ def compare(
     dynamic = dict(static)
     if (held_out := plan.tuning) is not None:
 
-        def tune(which: str, loss: Callable[[Mapping[str, float]], Score], rates: Ladders, start: Rates) -> Rates:
+        def tune(which: str, loss: Callable[[Mapping[str, float]], TextScore], rates: Ladders, start: Rates) -> Rates:
             ladders = {name: ladder for name, ladder in rates.items() if name not in plan.given}
             if plan.temperature is None:
                 ladders["temperature"] = TEMPERATURES
@@ -112,7 +112,7 @@ def compare(
     return found
 
 
-def _checked(result: Score, text: ForeignText, rule: Rule) -> dict[str, Any]:
+def _checked(result: TextScore, text: ForeignText, rule: Rule) -> dict[str, Any]:
     if not math.isfinite(result.nats):
         raise DivergenceError(
             f"the weights ran away in dynamic evaluation at --lr {rule.learning_rate:g}", "a smaller --lr, or --tune"

@@ -33,7 +33,7 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.evaluation.bpc import Proceed, as_tensor, exact_losses
 from charrnn.evaluation.dynamic_rule import Rule
-from charrnn.evaluation.score import Score
+from charrnn.evaluation.score import TextScore
 from charrnn.network.layers import StackState
 from charrnn.network.model import CharacterModel
 from charrnn.text.vocabulary import Ids
@@ -170,7 +170,7 @@ def score_dynamic(
     *,
     temperature: float = 1.0,
     proceed: Proceed = lambda _done: None,
-) -> Score:
+) -> TextScore:
     """Scores `ids[1:]` in one stream, adapting; see `segment_losses`, and `bpc.score` for `proceed`.
 
     The nats are not finite where the rule's rates were too much for the model. Raises ValueError for fewer than two
@@ -186,7 +186,7 @@ def score_dynamic(
             proceed(done)
             if not np.isfinite(nats):
                 break
-    return Score(nats, len(ids) - 1)
+    return TextScore(nats, len(ids) - 1)
 
 
 def _gradients(logits: Tensor, targets: Tensor, weights: list[Tensor]) -> list[Tensor]:

@@ -19,7 +19,7 @@ import torch
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import TextError
 from charrnn.evaluation.bpc import DEFAULT_WINDOW, Proceed, score
-from charrnn.evaluation.score import Score
+from charrnn.evaluation.score import TextScore
 from charrnn.network.model import CharacterModel
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.text.corpus import Corpus
@@ -118,7 +118,7 @@ class Static:
 
     def score(
         self, model: CharacterModel, ids: Ids, temperature: float = 1.0, proceed: Proceed = lambda _done: None
-    ) -> Score:
+    ) -> TextScore:
         """What `ids[1:]` cost at a temperature."""
         return score(
             model, ids, window=self.window, lanes=self.lanes, context=self.context, temperature=temperature,
@@ -137,13 +137,13 @@ def static_figures(
     model: CharacterModel, text: ForeignText, how: Static, progress: Progress, temperature: float = 1.0
 ) -> dict[str, Any]:
     """The same of a model at a temperature."""
-    result, total = Score(0.0, 0), len(text.ids) - 1
+    result, total = TextScore(0.0, 0), len(text.ids) - 1
     if total > 0:
         result = how.score(model, text.ids, temperature, lambda done: progress("scoring", done, total))
     return figures(result, text, how.context)
 
 
-def figures(result: Score, text: ForeignText, context: int | None = None) -> dict[str, Any]:
+def figures(result: TextScore, text: ForeignText, context: int | None = None) -> dict[str, Any]:
     """What was found for the known characters of `text`, with the unknown ones charged on top."""
     num_bytes, unknown = (text.bytes, text.unknown) if context is None else text.without_firsts(context)
     nats = result.nats + unknown * NATS_PER_UNKNOWN

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class TextScore:
     """Nats summed over the scored characters, and how many these are."""
 
     nats: float

@@ -10,6 +10,7 @@ import ctypes
 import os
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 
 def load(stem: Path, version_function: str, version: int) -> ctypes.CDLL | None:
@@ -29,6 +30,11 @@ def load(stem: Path, version_function: str, version: int) -> ctypes.CDLL | None:
         if is_ours:
             return found
     return None
+
+
+def fields(kind: type[Any], names: str) -> list[tuple[str, type[Any]]]:
+    """Fields of one type, for a ctypes structure."""
+    return [(name, kind) for name in names.split()]
 
 
 def candidates(stem: Path) -> list[Path]:

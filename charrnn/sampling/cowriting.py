@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError, UsageError
+from charrnn.errors import UsageError
 from charrnn.inference.distribution import generator, log_probabilities
 from charrnn.inference.engine import Engine, Floats
 from charrnn.sampling.next_words import Place, WordCharacters, likeliest_words
-from charrnn.sampling.sampler import read_prime
+from charrnn.sampling.sampler import read_blocks, read_prime, require_finite
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.settings.config import SamplingConfig
 from charrnn.text.vocabulary import Decoder, Vocabulary
@@ -32,11 +32,10 @@ CHOICES = 10
 LONGEST_LINE = 1000
 """Characters that a word or a line may have when the model does not end it."""
 _CHUNK = 32  # characters drawn in one go; always as many, so that a text does not depend on how fast the machine is
-_BLOCK = 4096  # characters read in one go
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Proposal:
     """Something the text may go on with."""
 
     ids: tuple[int, ...]
@@ -46,11 +45,11 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class Proposals:
     """The likeliest, best first."""
 
-    characters: tuple[Choice, ...]
-    words: tuple[Choice, ...]
+    characters: tuple[Proposal, ...]
+    words: tuple[Proposal, ...]
     words_are_exact: bool
     """False where the search for words was cut short: likelier ones may be missing."""
 
@@ -88,11 +87,11 @@ class Session:
         self._word_characters = WordCharacters(vocabulary)
         self._ids: list[int] = [int(id_) for id_ in prime_ids]
         logits, state = read_prime(engine, vocabulary, prime_ids)
-        _require_finite(logits)
+        require_finite(bool(np.isfinite(logits).all()))
         self._now = _Moment(len(self._ids), logits, state)
         self._before: list[_Moment] = []
         self._drawings = 0
-        self._choices: tuple[_Moment, Choices] | None = None
+        self._choices: tuple[_Moment, Proposals] | None = None
 
     def __len__(self) -> int:
         """Number of ids of the text."""
@@ -128,29 +127,29 @@ class Session:
 
     # What may come next.
 
-    def choices(self) -> Choices:
+    def choices(self) -> Proposals:
         """The ten likeliest next characters and words."""
         if self._choices is None or self._choices[0] is not self._now:
             self._choices = self._now, self._find_choices()
         return self._choices[1]
 
-    def _find_choices(self) -> Choices:
+    def _find_choices(self) -> Proposals:
         likely = np.exp(log_probabilities(self._now.logits[0]))
         order = np.argsort(-likely, kind="stable")[:CHOICES].tolist()
         characters = tuple(self._choice((id_,), float(likely[id_])) for id_ in order)
         words = likeliest_words(
             self._engine, self._word_characters, self._now.logits, self._now.state, self._place(), count=CHOICES
         )
-        return Choices(characters, tuple(self._choice(*word) for word in words.ranking), words.is_exact)
+        return Proposals(characters, tuple(self._choice(*word) for word in words.ranking), words.is_exact)
 
     def _place(self) -> Place:
         return self._word_characters.end(self._ids[max(0, self._now.length - 2) : self._now.length])
 
-    def _choice(self, ids: tuple[int, ...], probability: float) -> Choice:
+    def _choice(self, ids: tuple[int, ...], probability: float) -> Proposal:
         decode = self._decoder()
         text = "".join(map(decode, ids))
         text = f"<{ids[0]:02X}>" if not text and len(ids) == 1 else text + decode.finish()
-        return Choice(ids, text, probability)
+        return Proposal(ids, text, probability)
 
     def _decoder(self) -> Decoder:
         """What decodes the ids to come: the bytes of a character that the text has begun are in it."""
@@ -170,7 +169,7 @@ class Session:
         """Goes on with a character of `choices`, counted from 1. Raises UsageError where there is no such number."""
         self._take("character", self.choices().characters, number)
 
-    def _take(self, kind: str, choices: Sequence[Choice], number: int) -> None:
+    def _take(self, kind: str, choices: Sequence[Proposal], number: int) -> None:
         if not 1 <= number <= len(choices):
             there_are = f"there are 1 to {len(choices)}" if choices else f"there is no {kind} to pick here"
             raise UsageError(f"there is no {kind} number {number}", there_are)
@@ -254,8 +253,7 @@ class Session:
         while most and not is_last:
             size, now = min(_CHUNK, most), self._now
             written = self._engine.write(now.logits, now.state, [self.config], random.random((size, 1)))
-            if not written.is_finite:
-                _require_finite(np.array(np.nan))
+            require_finite(written.is_finite)
             ids = written.ids[:, 0].tolist()
             count, is_last = cut(ids)
             most -= count
@@ -272,24 +270,16 @@ class Session:
                 return
 
     def _read(self, ids: Sequence[int]) -> None:
-        logits, state = self._now.logits, self._now.state
-        for start in range(0, len(ids), _BLOCK):
-            logits, state = self._engine.read(ids[start : start + _BLOCK], state)
-        self._become(self._now, ids, logits, state)
+        self._become(self._now, ids, *read_blocks(self._engine, ids, self._now.state))
 
     def _become(self, before: _Moment, ids: Sequence[int], logits: Floats, state: Any) -> None:
         """The text goes on with `ids`. All that has been written since `before` is one change."""
-        _require_finite(logits)
+        require_finite(bool(np.isfinite(logits).all()))
         del self._ids[self._now.length :]
         self._ids += ids
         if not self._before or self._before[-1] is not before:
             self._before.append(before)
         self._now = _Moment(self._now.length + len(ids), logits, state)
-
-
-def _require_finite(logits: npt.NDArray[Any]) -> None:
-    if not np.isfinite(logits).all():
-        raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
 
 
 def _unfinished(last: Sequence[int]) -> Sequence[int]:

@@ -64,11 +64,20 @@ def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> 
 
 def read_prime(engine: Engine, vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> tuple[Floats, Any]:
     """Logits (1, V) and state after the prime, read once from the zero state."""
-    ids = prime_ids(vocabulary, ids)
-    state = engine.zero_state(1)
+    return read_blocks(engine, prime_ids(vocabulary, ids), engine.zero_state(1))
+
+
+def read_blocks(engine: Engine, ids: Sequence[int] | npt.NDArray[Any], state: Any) -> tuple[Floats, Any]:
+    """Logits (1, V) and state after `ids`, of which there is at least one, read in pieces of bounded size."""
     for start in range(0, len(ids), _BLOCK):
         logits, state = engine.read(ids[start : start + _BLOCK], state)
     return logits, state
+
+
+def require_finite(is_finite: bool) -> None:
+    """Raises CheckpointError where a model's output is not finite."""
+    if not is_finite:
+        raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
 
 
 def write(
@@ -155,8 +164,7 @@ def _write_together(engine: Engine, lanes: list[_Lane], logits: Floats, state: A
         began = time.perf_counter()
         written = engine.write(logits, state, [lane.request.config for lane in lanes], uniforms)
         seconds = time.perf_counter() - began
-        if not written.is_finite:
-            raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
+        require_finite(written.is_finite)
         logits, state = written.logits, written.state
         going: list[int] = []
         for place, lane in enumerate(lanes):

@@ -20,17 +20,17 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 from charrnn.errors import TextError, UsageError
 from charrnn.files import cache_folder, explained, make_folder
 from charrnn.settings.config import DataConfig
 
-COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zip")
 _CHUNK = 1 << 20
 _HEAD = 8192
 
@@ -51,8 +51,7 @@ class Source:
                 yield file
         except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
             raise TextError(
-                f"{self.name} is damaged or not what its ending says: {error}",
-                "unpack it to see where it breaks",
+                f"{self.name} is damaged or not what its ending says: {error}", "unpack it to see where it breaks"
             ) from error
         except OSError as error:
             if error.errno is None:  # bz2 reports damage without a number
@@ -61,28 +60,12 @@ class Source:
 
     def digest(self) -> str:
         """sha256 of the file as it lies on disk (compressed or not)."""
-        try:
-            with open(self.path, "rb", buffering=0) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise TextError(f"cannot read {self.name}: {error.strerror}", _remedy(error)) from error
+        with _explained(self.name), open(self.path, "rb", buffering=0) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def size(self) -> int:
         """Bytes on disk."""
         return self.path.stat().st_size
-
-
-def _open(path: Path) -> IO[bytes]:
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        return cast("IO[bytes]", gzip.open(path, "rb"))
-    if suffix == ".bz2":
-        return bz2.open(path, "rb")
-    if suffix == ".xz":
-        return lzma.open(path, "rb")
-    if suffix == ".zip":
-        return _open_zip(path)
-    return open(path, "rb")
 
 
 def _open_zip(path: Path) -> IO[bytes]:
@@ -100,6 +83,29 @@ def _open_zip(path: Path) -> IO[bytes]:
         raise TextError(f"{path} cannot be unpacked: {error}", "unpack it with another program") from error
     except (ValueError, struct.error) as error:
         raise zipfile.BadZipFile(str(error)) from error
+
+
+_OPENERS: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zip": _open_zip,
+}
+COMPRESSED_SUFFIXES = tuple(_OPENERS)
+
+
+def _open(path: Path) -> IO[bytes]:
+    opened: IO[bytes] = _OPENERS.get(path.suffix.lower(), partial(open, mode="rb"))(path)
+    return opened
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Makes of an OSError a TextError that says what could not be read."""
+    try:
+        yield
+    except OSError as error:
+        raise TextError(f"cannot read {name}: {error.strerror}", _remedy(error)) from error
 
 
 def _remedy(error: OSError) -> str | None:
@@ -248,10 +254,8 @@ def _spool(stream: IO[bytes], name: str) -> Source:
 
 
 def _read_some(stream: IO[bytes], name: str) -> bytes:
-    try:
+    with _explained(name):  # it may be a folder, say
         return stream.read(_CHUNK)
-    except OSError as error:  # a folder, say
-        raise TextError(f"cannot read {name}: {error.strerror}", _remedy(error)) from error
 
 
 def title(argument: str) -> str:

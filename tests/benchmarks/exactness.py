@@ -23,7 +23,7 @@ from tests.kit.runs_compared import assert_same_run
 from tests.kit.text import make_text
 
 ROOT = Path(__file__).parents[2]
-INTERRUPT = ROOT / "tests" / "kit" / "interrupt.py"
+INTERRUPT = ROOT / "tests/kit/interrupt.py"
 
 
 def _charrnn(*arguments: str, interrupt: tuple[str, int] | None = None) -> list[str]:

@@ -41,7 +41,7 @@ def _run(program: list[str], *words: str, given: str | None = None) -> Ended:
 
 
 def _unrecordable(*words: str, given: str | None = None) -> Ended:
-    return _run([str(ROOT / "tests" / "kit" / "unrecordable.py")], *words, given=given)
+    return _run([str(ROOT / "tests/kit/unrecordable.py")], *words, given=given)
 
 
 Command = Callable[..., tuple[int, str, str]]
