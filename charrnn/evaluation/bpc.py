@@ -50,7 +50,8 @@ class Stopped(Exception):
 
 
 def default_lanes(characters: int) -> int:
-    """Lanes for a text of this length: many enough to be fast, each eight times as long as its warm-up."""
+    """Returns the number of lanes for a text of this length: many enough to be fast, each eight times as long as its
+    warm-up."""
     return max(1, min(_MOST_LANES, characters // (8 * WARM_UP)))
 
 
@@ -91,7 +92,7 @@ def reading(model: CharacterModel) -> Iterator[None]:
 
 
 def exact_losses(logits: torch.Tensor, targets: torch.Tensor, temperature: float = 1.0) -> npt.NDArray[np.float64]:
-    """-ln p of `targets` (T, B) under logits (T, B, V) divided by `temperature`: (T, B), in float64."""
+    """Returns -ln p (T, B) of `targets` (T, B) under logits (T, B, V) divided by `temperature`, in float64."""
     # In float64 (which Apple's GPUs lack): over millions of characters float32 would lose what the lanes keep.
     exact = logits.flatten(0, 1).to("cpu" if logits.device.type == "mps" else logits.device).double()
     if temperature != 1.0:
@@ -137,7 +138,7 @@ class _Reader:
         return TextScore(nats, len(self.ids) - len(starts))
 
     def warm_up(self, starts: npt.NDArray[np.int64]) -> StackState:
-        """The state in which each lane starts: zero for lane 0, run through the text before for the others."""
+        """Returns the state in which each lane starts: zero for lane 0, for the others run through the text before."""
         state = self.model.zero_state(1)
         if len(starts) == 1:
             return state
@@ -153,7 +154,8 @@ class _Reader:
     def score(
         self, starts: npt.NDArray[np.int64], length: int, state: StackState
     ) -> tuple[npt.NDArray[np.float64], StackState]:
-        """Nats of each lane's `length` characters (fewer where the text ends), and the state after them."""
+        """Returns the nats (B,) of each lane's `length` characters (fewer where the text ends) and the state after
+        them."""
         nats = np.zeros(len(starts))
         for start in range(0, length, self.window):
             places = np.arange(start, min(start + self.window, length))[:, None] + starts[None, :]
@@ -171,7 +173,7 @@ class _Reader:
 
 
 def as_tensor(ids: Ids, model: CharacterModel) -> torch.Tensor:
-    """The ids where the model is, as it reads them."""
+    """Returns the ids as the model reads them, in int64 on its device."""
     return torch.from_numpy(ids.astype(np.int64)).to(model.embedding.device)
 
 

@@ -1,7 +1,7 @@
 """Static and dynamic figures of one text, side by side, with settings that are given or tuned on another text.
 
-Knows the order: statistics on training text, the search on held-out text, then the text itself, each from the trained
-weights. Refuses to know where the texts come from.
+The order is: statistics on training text, the search on held-out text, then the text itself, each from the trained
+weights.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def compare(
     progress: Progress = lambda *_: None,
     tried: Tried = lambda *_: None,
 ) -> dict[str, Any]:
-    """The static figures as `report` has them, and under `static` and `dynamic` those at the temperature of each.
+    """Returns the static figures as `report` has them, and under `static` and `dynamic` those at the temperature of
+    each.
 
     Raises DivergenceError where the rule's rates are too much for the model.
     """
@@ -125,7 +126,7 @@ def _shown(all_figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _listed(trials: list[Trial]) -> list[Rates]:
-    """JSON has no infinity: a trial that broke off has no loss."""
+    """Returns the trials for JSON, which has no infinity: a trial that broke off gets no loss."""
     losses = [{"nats_per_character": trial.nats_per_character} for trial in trials]
     return [
         trial.settings | (loss if math.isfinite(trial.nats_per_character) else {})

@@ -15,8 +15,6 @@ beyond θ_0; their code limits D to 1/λ, which is the same. The weights of a mo
 One stream only. Lanes of a text that adapt one set of weights together would let a character be scored by weights that
 have learned from what comes after it, in the lanes to its right; that figure would not be the text's.
 
-Knows tensors and segments. Refuses to know how rates are chosen.
-
 Shape letters: T segment, B lanes, V vocabulary.
 """
 
@@ -43,9 +41,10 @@ STATISTICS_SEGMENTS = 100
 
 
 def rates_and_pulls(rule: Rule, mean_squares: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """What multiplies each weight's gradient, η / (R + ε) or η, and its way back to θ_0, min(λ D, 1) or λ.
+    """Returns the factors of each weight's gradient, η / (R + ε) or η, and of its way back to θ_0, min(λ D, 1) or λ.
 
-    `mean_squares` holds R² of each array of weights; the sgd rule takes only their shapes.
+    Both are arrays of the weights' shapes. `mean_squares` holds R² of each array of weights; the sgd rule takes only
+    their shapes.
     """
     if rule.name == "sgd":
         return (
@@ -75,13 +74,13 @@ def update(
 
 
 def weights_of(model: CharacterModel) -> list[Tensor]:
-    """What adapts: every array that gradients can move."""
+    """Returns the arrays that adapt: all that gradients can move."""
     return [array for array in model.arrays().values() if array.requires_grad]
 
 
 @contextlib.contextmanager
 def restored(model: CharacterModel) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """The weights and a copy of them, which they have again in the end, whatever happens inside."""
+    """Gives the weights and a copy of their values, which they have again in the end, whatever happens inside."""
     weights = weights_of(model)
     trained = [array.detach().clone() for array in weights]
     try:
@@ -100,8 +99,8 @@ def gradient_statistics(
     segments: int = STATISTICS_SEGMENTS,
     proceed: Proceed = lambda _done: None,
 ) -> list[Tensor]:
-    """Mean squares of the gradient over up to `segments` segments, each of the mean loss in up to `lanes` lanes that
-    start evenly over the text, the state carried: an array for each of `weights_of`.
+    """Returns the mean squares of the gradient over up to `segments` segments, each of the mean loss in up to `lanes`
+    lanes that start evenly over the text, the state carried: an array for each of `weights_of`.
 
     `proceed` is told characters. Raises ValueError where `ids` has not one segment.
     """
@@ -125,13 +124,13 @@ def gradient_statistics(
 
 
 def statistics_characters(length: int, segment: int) -> int:
-    """How many characters of a text of `length` the statistics are taken from."""
+    """Returns how many characters of a text of `length` the statistics are taken from."""
     lanes, count = _statistics_size(length, segment, STATISTICS_LANES, STATISTICS_SEGMENTS)
     return lanes * count * segment
 
 
 def _statistics_size(length: int, segment: int, lanes: int, segments: int) -> tuple[int, int]:
-    """Lanes, and segments in each."""
+    """Returns the number of lanes, and of segments in each."""
     lanes = min(lanes, (length - 1) // segment)
     return lanes, min(segments, (length - 1) // max(lanes, 1) // segment)
 
@@ -144,7 +143,8 @@ def segment_losses(
     *,
     temperature: float = 1.0,
 ) -> Generator[npt.NDArray[np.float64]]:
-    """-ln p of each character of `ids[1:]`, a segment at a time; close it, and the model has its trained weights again.
+    """Yields -ln p of each character of `ids[1:]`, a segment (T, 1) at a time. Once it is closed, the model has its
+    trained weights again.
 
     Logits are divided by `temperature` where they are scored, not where they are learned from. `mean_squares` are the
     statistics, which the sgd rule does without.
@@ -190,7 +190,7 @@ def score_dynamic(
 
 
 def _gradients(logits: Tensor, targets: Tensor, weights: list[Tensor]) -> list[Tensor]:
-    """Of the mean loss; zero for what had no part in it."""
+    """Returns the gradients of the mean loss; zeros for weights that had no part in it."""
     loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
     return list(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))
 

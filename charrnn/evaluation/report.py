@@ -54,7 +54,8 @@ class ForeignText:
 
     @classmethod
     def of(cls, corpus: Corpus, checkpoint: Checkpoint, split: Split, policy: UnknownPolicy) -> Self:
-        """The part `split` of `corpus`. Raises TextError where characters are unknown or nothing is left to score."""
+        """Returns the part `split` of `corpus`. Raises TextError where characters are unknown or nothing is left to
+        score."""
         ids = corpus.ids if split == "all" else getattr(corpus.split(checkpoint.data), split)
         ours, theirs = corpus.vocabulary, checkpoint.vocabulary
         lengths = _utf8_lengths(ours.code_points) if ours.kind == "text" else np.ones(256, np.int64)
@@ -84,13 +85,14 @@ class ForeignText:
         return cls(ids, num_bytes, unknown, originals, lengths, is_charged)
 
     def without_firsts(self, context: int) -> tuple[int, int]:
-        """`bytes` and `unknown` where the first of each `context` characters fed to the model is not scored."""
+        """Returns `bytes` and `unknown` where the first of each `context` characters fed to the model is not scored."""
         firsts = self.originals[context::context]  # the first of all is not among either as it is
         return self.bytes - int(self.lengths[firsts].sum()), self.unknown - int(self.is_charged[firsts].sum())
 
 
 def _counts(ids: Ids, size: int) -> npt.NDArray[np.int64]:
-    """How often each id occurs; a piece at a time, since numpy makes eight bytes of each id that it counts."""
+    """Returns how often each id occurs (V,); counts a piece at a time, since numpy makes eight bytes of each id that it
+    counts."""
     counts = np.zeros(size, np.int64)
     for start in range(0, len(ids), _PIECE):
         counts += np.bincount(ids[start : start + _PIECE], minlength=size)
@@ -111,7 +113,7 @@ class Static:
     context: int | None = None
 
     def model(self, checkpoint: Checkpoint) -> CharacterModel:
-        """The checkpoint's model, with a copy of its weights."""
+        """Returns the checkpoint's model on the device, with a copy of its weights."""
         model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
         model.load_arrays(checkpoint.parameters)
         return model.to(self.device)
@@ -119,7 +121,7 @@ class Static:
     def score(
         self, model: CharacterModel, ids: Ids, temperature: float = 1.0, proceed: Proceed = lambda _done: None
     ) -> TextScore:
-        """What `ids[1:]` cost at a temperature."""
+        """Scores `ids[1:]` at a temperature."""
         return score(
             model, ids, window=self.window, lanes=self.lanes, context=self.context, temperature=temperature,
             proceed=proceed,
@@ -129,14 +131,14 @@ class Static:
 def report(
     checkpoint: Checkpoint, text: ForeignText, how: Static, progress: Progress = lambda *_: None
 ) -> dict[str, Any]:
-    """The figures of `text`, JSON-ready. Unknown characters are charged on top of what the model is fed."""
+    """Returns the figures of `text`, ready for JSON. Unknown characters are charged on top of what the model is fed."""
     return static_figures(how.model(checkpoint), text, how, progress)
 
 
 def static_figures(
     model: CharacterModel, text: ForeignText, how: Static, progress: Progress, temperature: float = 1.0
 ) -> dict[str, Any]:
-    """The same of a model at a temperature."""
+    """Returns the figures of `text`, scored by a model at a temperature."""
     result, total = TextScore(0.0, 0), len(text.ids) - 1
     if total > 0:
         result = how.score(model, text.ids, temperature, lambda done: progress("scoring", done, total))
@@ -144,7 +146,7 @@ def static_figures(
 
 
 def figures(result: TextScore, text: ForeignText, context: int | None = None) -> dict[str, Any]:
-    """What was found for the known characters of `text`, with the unknown ones charged on top."""
+    """Returns the figures of `text` from the score of its known characters; the unknown ones are charged on top."""
     num_bytes, unknown = (text.bytes, text.unknown) if context is None else text.without_firsts(context)
     nats = result.nats + unknown * NATS_PER_UNKNOWN
     characters = result.characters + unknown

@@ -62,20 +62,21 @@ class Job(ctypes.Structure):
 
 @functools.cache
 def find_library() -> ctypes.CDLL | None:
-    """The compiled step, or None where the package was installed without it (or CHARRNN_COMPILED=0 turns it off)."""
+    """Returns the compiled step, or None where the package was installed without it (or CHARRNN_COMPILED=0 turns it
+    off)."""
     return load(Path(__file__).with_name("_step"), "charrnn_version", VERSION)
 
 
 @functools.cache
 def best_set() -> int:
-    """The best instruction set of this machine that the library has code for: 0 plain, 1 AVX2, 2 AVX-512."""
+    """Returns the best instruction set of this machine that the library has code for: 0 none, 1 AVX2, 2 AVX-512."""
     found = find_library()
     assert found is not None
     return int(found.charrnn_best_set())
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
-    """An uninitialised array that begins with a cache line."""
+    """Returns an uninitialised array that begins with a cache line."""
     dtype = np.dtype(dtype)
     count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     raw = np.empty(count + LINE, np.uint8)

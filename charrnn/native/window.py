@@ -69,7 +69,8 @@ class Library(NamedTuple):
 
 @functools.cache
 def find_library() -> Library | None:
-    """The compiled recurrence; None where it was not built, cannot run here, or CHARRNN_COMPILED=0 turns it off."""
+    """Returns the compiled recurrence and update; None where it was not built, cannot run here, or CHARRNN_COMPILED=0
+    turns it off."""
     found = load(Path(__file__).with_name("_recurrence"), "charrnn_recurrence_version", VERSION)
     if found is None:
         return None

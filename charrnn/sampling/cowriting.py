@@ -5,8 +5,6 @@ After each change the session has the likeliest next characters and words, with 
 seed and its number in the session; one that was taken back keeps its number. So the same deeds give the same text, and
 taking back and drawing again gives something new. Taking back restores the very state and logits that were there.
 
-Knows ids, states and settings. Refuses to know who picks, and how it is shown.
-
 Shape letters: B lanes (here one), V vocabulary.
 """
 
@@ -108,7 +106,7 @@ class Session:
         return self.vocabulary.decode(self.ids)
 
     def encoded(self) -> bytes:
-        """The text as a file holds it: UTF-8, or in byte mode the bytes themselves."""
+        """Returns the text as a file holds it: UTF-8, or in byte mode the bytes themselves."""
         return bytes(self.ids) if self.vocabulary.kind == "bytes" else self.text.encode("utf-8", "surrogatepass")
 
     @property
@@ -122,13 +120,13 @@ class Session:
         return self._now.state
 
     def text_between(self, start: int, end: int) -> str:
-        """The text of the ids from `start` to before `end`, both within the text."""
+        """Returns the text of the ids from `start` to before `end`, both within the text."""
         return self.vocabulary.decode(self._ids[start:end])
 
     # What may come next.
 
     def choices(self) -> Proposals:
-        """The ten likeliest next characters and words."""
+        """Returns the ten likeliest next characters and words."""
         if self._choices is None or self._choices[0] is not self._now:
             self._choices = self._now, self._find_choices()
         return self._choices[1]
@@ -152,7 +150,7 @@ class Session:
         return Proposal(ids, text, probability)
 
     def _decoder(self) -> Decoder:
-        """What decodes the ids to come: the bytes of a character that the text has begun are in it."""
+        """Returns the decoder of the ids to come: the bytes of a character that the text has begun are in it."""
         decode = self.vocabulary.decoder()
         if self.vocabulary.kind == "bytes":
             for id_ in _unfinished(self._ids[max(0, self._now.length - 3) : self._now.length]):
@@ -176,7 +174,7 @@ class Session:
         self._read(choices[number - 1].ids)
 
     def add(self, text: str) -> int:
-        """Goes on with the person's own text: the number of ids that were added.
+        """Goes on with the person's own text; returns the number of ids that were added.
 
         Characters that the model does not know are treated by the session's policy; TextError names them.
         """
@@ -186,7 +184,7 @@ class Session:
         return len(ids)
 
     def undo(self, times: int = 1) -> int:
-        """Takes back the last changes of the text, exactly: how many it took back, which may be fewer than `times`.
+        """Takes back the last changes of the text, exactly; returns how many, which may be fewer than `times`.
 
         Settings stay. Raises UsageError where there is nothing to undo.
         """
@@ -283,7 +281,7 @@ class Session:
 
 
 def _unfinished(last: Sequence[int]) -> Sequence[int]:
-    """The bytes at the end of `last` that begin a character of UTF-8 and do not complete it.
+    """Returns the bytes at the end of `last` that begin a character of UTF-8 and do not complete it.
 
     >>> _unfinished(b"x\\xe2\\x82"), _unfinished(b"\\xe2\\x82\\xac"), _unfinished(b"abc")
     (b'\\xe2\\x82', b'', b'')

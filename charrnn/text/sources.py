@@ -1,7 +1,6 @@
-"""Where text comes from: files, folders, compressed files and standard input.
+"""Text comes from files, folders, compressed files and standard input; each is opened as a stream of bytes.
 
-Knows which files an argument names and how to open each as a stream of bytes. Refuses to know encodings beyond
-telling text from what is not, and what the text is for.
+Encodings matter here only as far as text is told from what is none.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Source:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The (decompressed) bytes of the file. Raises TextError where it cannot be read or unpacked."""
+        """Opens the (decompressed) bytes of the file. Raises TextError where it cannot be read or unpacked."""
         try:
             with _open(self.path) as file:
                 yield file
@@ -59,12 +58,12 @@ class Source:
             raise TextError(f"cannot read {self.name}: {error.strerror}", _remedy(error)) from error
 
     def digest(self) -> str:
-        """sha256 of the file as it lies on disk (compressed or not)."""
+        """Returns the sha256 of the file as it lies on disk (compressed or not)."""
         with _explained(self.name), open(self.path, "rb", buffering=0) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def size(self) -> int:
-        """Bytes on disk."""
+        """Returns the number of bytes on disk."""
         return self.path.stat().st_size
 
 
@@ -117,7 +116,7 @@ def _remedy(error: OSError) -> str | None:
 
 
 def find(argument: str, glob: str | None = None, config: DataConfig | None = None) -> tuple[list[Source], list[str]]:
-    """The files that one argument names, in a stable order, and notices about what was left out.
+    """Returns the files that one argument names, in a stable order, and notices about what was left out.
 
     `argument` is a file, a folder (searched recursively in the order of its paths, without hidden files; files that
     are not text in the encoding of `config` are left out and counted in a notice, in byte mode none is; with `glob`,
@@ -154,7 +153,7 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
 
 
 def _is_pipe(path: Path) -> bool:
-    """Whether what is read from here can be read only once: a named pipe, or the shell's <(command)."""
+    """Returns whether what is read from here can be read only once: a named pipe, or the shell's <(command)."""
     try:
         return stat.S_ISFIFO(path.stat().st_mode)
     except OSError:
@@ -177,7 +176,8 @@ def _matches(file: Path, folder: Path, glob: str) -> bool:
 
 
 def _looks_like_text(file: Path, config: DataConfig) -> bool:
-    """Whether the beginning of a file can be decoded and holds no NUL. Raises TextError where it cannot be read."""
+    """Returns whether the beginning of a file can be decoded and holds no NUL. Raises TextError where it cannot be
+    read."""
     try:
         with Source(file, str(file)).open() as stream:
             head = stream.read(_HEAD)
@@ -191,7 +191,7 @@ def _looks_like_text(file: Path, config: DataConfig) -> bool:
 
 
 def incremental_decoder(config: DataConfig) -> codecs.IncrementalDecoder:
-    """What turns the bytes of a text file into characters. Raises UsageError where the encoding is not known."""
+    """Returns a decoder of the bytes of a text file. Raises UsageError where the encoding is not known."""
     try:
         "".encode(config.encoding)  # unlike `codecs`, this knows rot13 and its like to be no encodings of text
         return codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
@@ -233,7 +233,7 @@ _gone: list[str] = []
 
 
 def set_back() -> list[str]:
-    """Makes what this process has read ready to be read by another one that takes its place; gives the names of what
+    """Makes what this process has read ready to be read by another one that takes its place; returns the names of what
     cannot be read again."""
     if _has_stand_in:
         os.lseek(0, 0, os.SEEK_SET)
@@ -259,7 +259,7 @@ def _read_some(stream: IO[bytes], name: str) -> bytes:
 
 
 def title(argument: str) -> str:
-    """What a run on this argument is called after: its name without folder, compression and text endings.
+    """Returns what a run on this argument is called after: its name without folder, compression and text endings.
 
     >>> title("books/emma.txt.gz"), title("-")
     ('emma', 'stdin')

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +21,9 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
 from charrnn.training.plan import Request, plan_resume
 from charrnn.training.trainer import Trainer
-from tests.kit.runs_compared import assert_same_run, metrics
+from tests.kit.forked import Job, run
+from tests.kit.runs_compared import assert_same_run, metrics, tensors
+from tests.kit.text import make_text
 from tests.kit.twenty_steps import REQUEST, STEPS, plan, train
 
 
@@ -127,8 +127,6 @@ def test_stopped_at_every_step_is_still_the_same_run(corpus: Corpus, tmp_path: P
 
 def test_what_is_watched_does_not_change_what_is_learned(corpus: Corpus, tmp_path: Path) -> None:
     """Validating, sampling and saving at other times leaves every tensor of the training state as it was."""
-    from tests.kit.runs_compared import tensors
-
     train(tmp_path / "watched", corpus)
     other = replace(REQUEST, run={"log_every": 4, "validate_every": 19, "sample_every": 0, "save_every": 0.0})
     train(tmp_path / "unwatched", corpus, other)
@@ -197,28 +195,33 @@ def test_spelling_out_what_was_chosen_is_the_same_setting(corpus: Corpus, tmp_pa
     train(tmp_path / "run", corpus, replace(REQUEST, model={**REQUEST.model, "cell": "lstm", "forget_bias": 1.0}))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("k", "name", "status"), [(9, "SIGTERM", 143), (13, "SIGINT", 130), (5, "SIGHUP", 129)])
-def test_a_signal_saves_and_a_new_process_goes_on(
-    text_file: Callable[..., Path], tmp_path: Path, k: int, name: str, status: int
-) -> None:
-    """Through the command line: the documented exit status, then the same bytes as without the interruption."""
-    text = text_file(2000)
+def _command(folder: Path, out: str, *program: str) -> int:
     options = (
         "--cell gru --hidden 6 --embedding 4 --layers 2 --dropout 0.4 --batch 5 --bptt 30 --steps 20 --threads 1 "
         "--log-every 4 --validate-every 7 --sample-every 3 --sample-length 11 --quiet"
-    ).split()
+    )
+    words = [*(program or ("charrnn",)), "train", "text.txt", "--out", out, *options.split()]
+    (ended,) = run([Job(words, folder, {**os.environ, "CHARRNN_CACHE": str(folder / "cache")})])
+    return ended.status
 
-    def train(folder: str, *before: str) -> int:
-        command = [sys.executable, *(before or ("-m", "charrnn")), "train", str(text), "--out", str(tmp_path / folder)]
-        root = str(Path(__file__).parents[2])
-        environment = {**os.environ, "PYTHONPATH": root}
-        return subprocess.run([*command, *options], env=environment, check=False, timeout=120).returncode
 
-    assert train("whole") == 0
-    assert train("cut", str(Path(__file__).parents[1] / "kit/interrupt.py"), name, str(k), "0") == status
-    assert train("cut") == 0
-    assert_same_run(tmp_path / "cut", tmp_path / "whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text and a run on it that was not interrupted, through the command line."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "text.txt").write_text(make_text(2000), "utf-8")
+    assert _command(folder, "whole") == 0
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("k", "name", "status"), [(9, "SIGTERM", 143), (13, "SIGINT", 130), (5, "SIGHUP", 129)])
+def test_a_signal_saves_and_a_new_process_goes_on(whole: Path, k: int, name: str, status: int) -> None:
+    """Through the command line: the documented exit status, then the same bytes as without the interruption."""
+    cut = f"cut-{k}"
+    assert _command(whole, cut, "tests.kit.interrupt", name, str(k), "0") == status
+    assert _command(whole, cut) == 0
+    assert_same_run(whole / cut, whole / "whole")
 
 
 def test_a_run_that_was_begun_on_a_gpu_goes_on_here(corpus: Corpus, tmp_path: Path) -> None:
