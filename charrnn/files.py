@@ -81,29 +81,26 @@ def replace_durably(path: Path, write: Callable[[Path], None]) -> None:
     new ones, whole, whatever happens (Pillai et al., OSDI 2014: a rename without a sync is not crash-safe).
     A link is followed. A device or a pipe (/dev/stdout) has no old bytes to keep and is written to as it is.
     """
-    temporary: Path | None = None
     with explained(path):
         if path.exists() and not path.is_file() and not path.is_dir():
             write(path)
             return
         path = Path(os.path.realpath(path))
+        # The system bounds a name at 255 bytes; the temporary one must not be too long where the real one is not.
+        prefix = f".{path.name[:40]}."
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY_SUFFIX, dir=path.parent)
+        temporary = Path(name)
         try:
-            # The system bounds a name at 255 bytes; the temporary one must not be too long where the real one is not.
-            prefix = f".{path.name[:40]}."
-            handle, name = tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY_SUFFIX, dir=path.parent)
             os.close(handle)
-            temporary = Path(name)
             write(temporary)
             mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(mode)
             os.replace(temporary, path)
-            temporary = None
             sync_folder(path.parent)
         finally:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def release_pages(array: Any) -> None:

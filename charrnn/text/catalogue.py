@@ -100,11 +100,8 @@ def find(name: str, report: Report | None = None) -> list[Source] | None:
 def _in_folder(folder: Path, name: str) -> Source | None:
     if "/" in name or "\\" in name or name in ("", ".", "..", "-"):
         return None
-    for stem in (name, f"{name}.txt"):
-        for suffix in ("", *COMPRESSED_SUFFIXES):
-            if os.path.isfile(file := folder / (stem + suffix)):
-                return Source(file, str(file))
-    return None
+    files = (folder / (stem + suffix) for stem in (name, f"{name}.txt") for suffix in ("", *COMPRESSED_SUFFIXES))
+    return next((Source(file, str(file)) for file in files if os.path.isfile(file)), None)
 
 
 def download_folder() -> Path:
@@ -206,9 +203,7 @@ class _Transport:
         import requests
 
         # A range of a compressed answer would count compressed bytes.
-        headers = {"Accept-Encoding": "identity"}
-        if done:
-            headers["Range"] = f"bytes={done}-"
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
         return requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
 
     def _receive(self, response: Any, file: IO[bytes]) -> None:

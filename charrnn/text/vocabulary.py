@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
@@ -130,10 +131,7 @@ class Vocabulary:
         if self.kind == "bytes":
             return {}
         missing = np.flatnonzero(self.lookup(text) == _UNKNOWN)
-        counts: dict[str, int] = {}
-        for place in missing.tolist():
-            counts[text[place]] = counts.get(text[place], 0) + 1
-        return counts
+        return dict(Counter(text[place] for place in missing.tolist()))
 
     def nearest(self, character: str) -> str | None:
         """Returns a known character close to `character`: itself, its other case, its base letter, a look-alike; else
