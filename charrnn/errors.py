@@ -1,7 +1,6 @@
-"""What can go wrong that a user can mend, each with the exit status the shell sees.
+"""The failures that a user can mend, each with the exit status that the shell sees.
 
-Knows messages, hints and statuses. Refuses to know where they are printed: the command line does that.
-Programming errors are not among them; they keep their traceback and exit with 1.
+The command line prints them. Programming errors are not among them; they keep their traceback and exit with 1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Files as a careful program treats them: written whole or not at all, and an error with a remedy when they cannot be.
-
-Knows durable replacement, the user's cache folder and how system errors read. Refuses to know what the files hold.
-"""
+"""Files are written whole or not at all, and an error of the system becomes a message with a remedy."""
 
 from __future__ import annotations
 
@@ -14,14 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from charrnn.errors import CharrnnError, ResourceError, UsageError
+from charrnn.errors import ResourceError, UsageError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TEMPORARY_SUFFIX = ".tmp"
 
 
 def cache_folder() -> Path:
-    """Where encoded corpora and downloads are kept: `CHARRNN_CACHE`, else the system's place for a user's caches."""
+    """Returns the folder of encoded corpora and downloads: `CHARRNN_CACHE`, else the system's place for a user's
+    caches."""
     named = os.environ.get("CHARRNN_CACHE")
     if named:
         return Path(named)
@@ -30,23 +28,19 @@ def cache_folder() -> Path:
     return Path(platformdirs.user_cache_dir("charrnn", appauthor=False))
 
 
-def _explain(error: OSError, path: Path, doing: str) -> CharrnnError:
-    reason = error.strerror or str(error)
-    if error.errno in _NO_ROOM:
-        return ResourceError(
-            f"no room left {doing} {path}: {reason}", "free some space; what was there before is untouched"
-        )
-    hint = "check its name and its permissions" if "reading" in doing else "choose a place that can be written to"
-    return UsageError(f"cannot go on {doing} {path}: {reason}", hint)
-
-
 @contextlib.contextmanager
 def explained(path: Path, doing: str = "writing") -> Iterator[None]:
     """Turns an OSError inside into one that says what was being done to which path: status 6 when there is no room."""
     try:
         yield
     except OSError as error:
-        raise _explain(error, path, doing) from error
+        reason = error.strerror or str(error)
+        if error.errno in _NO_ROOM:
+            raise ResourceError(
+                f"no room left {doing} {path}: {reason}", "free some space; what was there before is untouched"
+            ) from error
+        hint = "check its name and its permissions" if "reading" in doing else "choose a place that can be written to"
+        raise UsageError(f"cannot go on {doing} {path}: {reason}", hint) from error
 
 
 def make_folder(path: Path) -> None:
@@ -87,29 +81,26 @@ def replace_durably(path: Path, write: Callable[[Path], None]) -> None:
     new ones, whole, whatever happens (Pillai et al., OSDI 2014: a rename without a sync is not crash-safe).
     A link is followed. A device or a pipe (/dev/stdout) has no old bytes to keep and is written to as it is.
     """
-    temporary: Path | None = None
     with explained(path):
         if path.exists() and not path.is_file() and not path.is_dir():
             write(path)
             return
         path = Path(os.path.realpath(path))
+        # The system bounds a name at 255 bytes; the temporary one must not be too long where the real one is not.
+        prefix = f".{path.name[:40]}."
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY_SUFFIX, dir=path.parent)
+        temporary = Path(name)
         try:
-            # The system bounds a name at 255 bytes; the temporary one must not be too long where the real one is not.
-            prefix = f".{path.name[:40]}."
-            handle, name = tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY_SUFFIX, dir=path.parent)
             os.close(handle)
-            temporary = Path(name)
             write(temporary)
             mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(mode)
             os.replace(temporary, path)
-            temporary = None
             sync_folder(path.parent)
         finally:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def release_pages(array: Any) -> None:

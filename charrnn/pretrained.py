@@ -24,7 +24,7 @@ from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import find_checkpoint
 from charrnn.errors import TextError, UsageError
-from charrnn.evaluation.score import Score
+from charrnn.evaluation.score import TextScore
 from charrnn.inference.distribution import Doubles, log_probabilities
 from charrnn.inference.engine import Engine
 from charrnn.inference.make_engine import make_engine
@@ -147,7 +147,7 @@ class Pretrained:
             texts[piece.sample] += piece.text
         return texts
 
-    def score(self, text: str, *, unknown: UnknownPolicy = "error") -> Score:
+    def score(self, text: str, *, unknown: UnknownPolicy = "error") -> TextScore:
         """Nats of `text`, each character but the first given all before it, from the zero state.
 
         The number of `charrnn eval` for text whose characters the model knows. Raises TextError where fewer than two
@@ -161,7 +161,7 @@ class Pretrained:
             scored = self.engine.score(ids[start : start + _BLOCK], state, logits)
             logits, state = scored.logits, scored.state
             likely.append(scored.log_probabilities)
-        return Score(float(-np.concatenate(likely)[1:].sum()), len(ids) - 1)
+        return TextScore(float(-np.concatenate(likely)[1:].sum()), len(ids) - 1)
 
     def step(self, text: str, state: Any = None, *, unknown: UnknownPolicy = "error") -> tuple[Doubles, Any]:
         """Reads `text` (one character or more) from `state` on, by default from the zero state.

@@ -1,15 +1,18 @@
-"""What every test stands on: an own cache, no user's environment, deterministic torch, and small texts made here."""
+"""What every test stands on: an own cache, no user's environment, deterministic torch, the command in this process."""
 
 from __future__ import annotations
 
+import io
 import os
-import random
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.kit.command import Command, Result
+from tests.kit.text import make_text
 
 # One thread: the tests' models are tiny, and two test runs side by side must not disturb each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -30,34 +33,17 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
         sys.modules["torch"].set_flush_denormal(False)
 
 
-def make_text(characters: int, seed: int = 0) -> str:
-    """Text with structure to learn: words of a small lexicon in sentences, quotes and lines, `characters` long."""
-    pick = random.Random(seed)
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    lexicon = ["".join(pick.choice(letters) for _ in range(pick.randint(1, 7))) for _ in range(60)]
-    pieces: list[str] = []
-    length = 0
-    while length < characters:
-        words = [pick.choice(lexicon) for _ in range(pick.randint(3, 9))]
-        sentence = " ".join(words).capitalize() + pick.choice(".!?") + pick.choice(" \n")
-        if pick.random() < 0.3:
-            sentence = f'"{sentence.strip()}" '
-        pieces.append(sentence)
-        length += len(sentence)
-    return "".join(pieces)[:characters]
-
-
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs the command in this process: its exit status, and what it wrote to stdout and stderr."""
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command in this process, as its installed program does, with nothing or `stdin` on standard input."""
     from charrnn.cli.app import main
 
-    def run(*arguments: str) -> tuple[int, str, str]:
+    def run(*arguments: str, stdin: bytes = b"") -> Result:
         monkeypatch.setattr(sys, "argv", ["charrnn", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         with pytest.raises(SystemExit) as leaving:
             main()
-        captured = capsys.readouterr()
-        return int(leaving.value.code or 0), captured.out, captured.err
+        return Result(int(leaving.value.code or 0), *capsys.readouterr())
 
     return run
 

@@ -52,7 +52,6 @@ def test_a_score_is_that_of_eval(model: Pretrained) -> None:
     """To 1e-6 nats a character, over several blocks of reading; the count is exact."""
     text = TEXT * 6
     expected = bpc.score(_torch(model.checkpoint), model.vocabulary.encode(text), lanes=1)
-    assert expected is not None
     found = model.score(text)
     assert found.characters == expected.characters == len(text) - 1 > 4096
     assert found.nats_per_character == pytest.approx(expected.nats_per_character, abs=1e-6)
@@ -149,7 +148,6 @@ def test_bytes_are_read_and_written() -> None:
     save(RUN, tiny(as_bytes=True))
     model = charrnn.load()
     expected = bpc.score(_torch(model.checkpoint), model.vocabulary.encode("naïve"), lanes=1)
-    assert expected is not None
     assert model.score("naïve").characters == expected.characters == 5
     assert model.score("naïve").nats == pytest.approx(expected.nats, abs=1e-5)
     assert len(model.sample("é", length=40)) <= 40

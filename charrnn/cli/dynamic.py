@@ -19,7 +19,7 @@ from charrnn.settings.checks import is_number, require
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
-    from charrnn.evaluation.compare import Plan
+    from charrnn.evaluation.compare import Comparison
     from charrnn.evaluation.tuning import Trial
     from charrnn.text.corpus import Corpus
     from charrnn.text.vocabulary import Ids
@@ -199,9 +199,9 @@ def find_parts(
     return training, tuning
 
 
-def plan(asked: Asked, training: Ids | None, tuning: Ids | None) -> Plan:
+def plan(asked: Asked, training: Ids | None, tuning: Ids | None) -> Comparison:
     """What is to be found out, with the texts for it. Raises TextError where one is too short."""
-    from charrnn.evaluation.compare import Plan
+    from charrnn.evaluation.compare import Comparison
 
     if training is not None and asked.rule is not None and len(training) <= asked.rule.segment:
         raise TextError(
@@ -212,7 +212,9 @@ def plan(asked: Asked, training: Ids | None, tuning: Ids | None) -> Plan:
         tuning = tuning[: asked.tune_length + 1]
         if len(tuning) < 2:
             raise TextError("the validation text for --tune has nothing to score", "name another with --tune-on")
-    return Plan(rule=asked.rule, temperature=asked.temperature, given=asked.given, training=training, tuning=tuning)
+    return Comparison(
+        rule=asked.rule, temperature=asked.temperature, given=asked.given, training=training, tuning=tuning
+    )
 
 
 def say_trial(which: str, trial: Trial) -> None:

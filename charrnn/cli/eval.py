@@ -168,30 +168,28 @@ def evaluate(
     training, tuning = adapting.find_parts(asked, adapting.Part(corpus, split), loaded, read)
 
     # Only now torch: what can be wrong with the checkpoint and the text has been said at once.
-    from charrnn.evaluation.report import ForeignText, report
+    from charrnn.evaluation.report import ForeignText, Static, report
     from charrnn.network.device import choose_device, out_of_memory_explained, passed_over, prepare
 
     foreign = ForeignText.of(corpus, loaded, split, unknown)
-    sizes: dict[str, Any] = {"window": window, "lanes": lanes}
-    sizes["context"] = None if protocol == "streamed" else context or DEFAULT_CONTEXT
     chosen = choose_device(device)
+    context = None if protocol == "streamed" else context or DEFAULT_CONTEXT
+    how = Static(device=chosen, window=window, lanes=lanes, context=context)
     not_taken = passed_over(device)
     if not_taken is not None:
         say(f"note: {not_taken}")
     prepare(chosen, threads)
     with out_of_memory_explained("fewer --lanes or a smaller --window need less"), closing(WorkDisplay()) as bar:
         if asked.is_plain:
-            result = report(loaded, foreign, device=chosen, progress=bar, **sizes)
+            result = report(loaded, foreign, how, bar)
         else:
-            from charrnn.evaluation.compare import Static, compare
+            from charrnn.evaluation.compare import compare
 
             def ids_of(part: adapting.Part | None) -> Any:
                 return None if part is None else ForeignText.of(part.corpus, loaded, part.split, unknown).ids
 
             plan = adapting.plan(asked, ids_of(training), ids_of(tuning))
-            result = compare(
-                loaded, foreign, plan, Static(device=chosen, **sizes), progress=bar, tried=adapting.say_trial
-            )
+            result = compare(loaded, foreign, plan, how, progress=bar, tried=adapting.say_trial)
     if not math.isfinite(result["nats_per_character"]):
         raise CheckpointError("the score is not finite: the weights are too large to compute with", "train again")
     if ngrams is not None:

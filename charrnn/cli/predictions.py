@@ -97,9 +97,9 @@ def _scale(unit: Unit | None, model: ModelConfig) -> Any:
 
 
 def _bits(tally: Tally) -> float | None:
-    from charrnn.evaluation.score import Score
+    from charrnn.evaluation.score import TextScore
 
-    return Score(tally.nats, tally.characters).bits_per_character if tally.characters else None
+    return TextScore(tally.nats, tally.characters).bits_per_character if tally.characters else None
 
 
 def _summary(tally: Tally, shown: Shown) -> str:

@@ -3,15 +3,15 @@
 Training validates with this same function, so there is one number with one definition: the sum of -ln p over all
 scored characters, in nats, divided once by their count; bits per character = nats / (N ln 2).
 
-*Streamed* (`score`), the state is carried through the whole text, which is how recurrent models are compared. The text
-is cut into B lanes that are scored side by side. Lane 0 starts from the zero state, as a single stream
-does. Every other lane first reads, without scoring, the `WARM_UP` characters before its own start. When all are
-done, the state each lane started from is compared with the state in which the lane before it ended, at the same
-character; a lane that started from another state (some models run away from a zero state for good) is scored again
-from the right one. So the number is the single stream's, whatever the lanes; and windows only split the work.
+*Streamed*, the state is carried through the whole text, which is how recurrent models are compared. The text is cut
+into B lanes that are scored side by side. Lane 0 starts from the zero state, as a single stream does. Every other lane
+first reads, without scoring, the `WARM_UP` characters before its own start. When all are done, the state each lane
+started from is compared with the state in which the lane before it ended, at the same character; a lane that started
+from another state (some models run away from a zero state for good) is scored again from the right one. So the number
+is the single stream's, whatever the lanes; and windows only split the work.
 
-*Windowed* (`score_windowed`), the text is cut into windows of so many characters, each read from the zero state, and
-every character after the first of its window is scored: what a transformer's figures are, which sees no further back.
+*Windowed*, the text is cut into contexts of so many characters, each read from the zero state, and every character
+after the first of its context is scored: this is how transformers are measured, which see no further back.
 
 Shape letters: T window, B lanes, V vocabulary.
 """
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import cross_entropy
 
-from charrnn.evaluation.score import Score
+from charrnn.evaluation.score import TextScore
 from charrnn.network.layers import StackState
 from charrnn.text.vocabulary import Ids
 
@@ -40,11 +41,17 @@ _MOST_LANES = 64
 # Largest difference of outputs h between a warmed-up lane and the stream. Sound models differ by 1e-6, others by 1.
 _SAME_STATE = 1e-4
 
-Proceed = Callable[[int], bool]
+Proceed = Callable[[int], object]
+"""Called with the number of characters that are done, now and then; what it raises ends the work."""
+
+
+class Stopped(Exception):
+    """What a `Proceed` may raise: nobody waits for the score any more."""
 
 
 def default_lanes(characters: int) -> int:
-    """Lanes for a text of this length: many enough to be fast, each eight times as long as its warm-up."""
+    """Returns the number of lanes for a text of this length: many enough to be fast, each eight times as long as its
+    warm-up."""
     return max(1, min(_MOST_LANES, characters // (8 * WARM_UP)))
 
 
@@ -54,71 +61,21 @@ def score(
     *,
     window: int = DEFAULT_WINDOW,
     lanes: int | None = None,
-    device: torch.device | None = None,
+    context: int | None = None,
     temperature: float = 1.0,
-    proceed: Proceed = lambda _done: True,
-) -> Score | None:
-    """Scores `ids[1:]`, each given all before it.
+    proceed: Proceed = lambda _done: None,
+) -> TextScore:
+    """Scores `ids[1:]`, each given all before it; or with a `context`, in windows of so many characters.
 
-    Logits are divided by `temperature`. `proceed` is called after each window with the characters scored so far; when
-    it returns False the work is given up and the result is None. Raises ValueError for fewer than two ids.
+    `window` characters of each of `lanes` lanes are read at a time. Logits are divided by `temperature`. `proceed` is
+    called after each window with the characters scored so far. Raises ValueError for fewer than two ids, or a context
+    of fewer.
     """
-    count = len(ids) - 1
-    if count < 1:
-        raise ValueError("there is nothing to score: the text has fewer than two characters")
-    # A lane shorter than its warm-up would start from a state that is not yet the single stream's.
-    lanes = min(lanes or default_lanes(count), max(1, count // WARM_UP))
-    length = -(-count // lanes)  # of a lane; the last one may be shorter
-    starts = np.arange(0, count, length)
-    reader = _Reader(model, ids, window, device or torch.device("cpu"), temperature, proceed)
+    if len(ids) < 2 or (context is not None and context < 2):
+        raise ValueError("there is nothing to score: a text or a context has fewer than two characters")
+    reader = _Reader(model, ids, window, temperature, proceed)
     with reading(model):
-        first = reader.warm_up(starts)
-        result = reader.score(starts, length, first)
-        if result is None:
-            return None
-        nats, last = result
-        before = _lane(last, 0)
-        for lane in range(1, len(starts)):
-            here, after = _lane(first, lane), _lane(last, lane)
-            if not _is_same(before, here):
-                again = reader.score(starts[lane : lane + 1], length, before)
-                if again is None:
-                    return None
-                nats[lane], after = again[0][0], again[1]
-            before = after
-    return Score(float(nats.sum()), count)
-
-
-def score_windowed(
-    model: CharacterModel,
-    ids: Ids,
-    *,
-    context: int,
-    window: int = DEFAULT_WINDOW,
-    lanes: int | None = None,
-    device: torch.device | None = None,
-    temperature: float = 1.0,
-    proceed: Proceed = lambda _done: True,
-) -> Score | None:
-    """Scores each character of `ids` given those before it among its `context` characters, from the zero state; the
-    first of each `context` is not scored. `lanes` of these stand side by side; the rest as in `score`.
-
-    Raises ValueError for fewer than two ids, or a context of fewer.
-    """
-    if len(ids) < 2 or context < 2:
-        raise ValueError("there is nothing to score: a window needs two characters")
-    starts = np.arange(0, len(ids), context)
-    length = min(context, len(ids)) - 1  # of what is scored of each; the last may have less, or nothing
-    reader = _Reader(model, ids, window, device or torch.device("cpu"), temperature, proceed)
-    lanes, nats = lanes or _MOST_LANES, 0.0
-    with reading(model):
-        for first in range(0, len(starts), lanes):
-            some = starts[first : first + lanes]
-            result = reader.score(some, length, model.zero_state(len(some)))
-            if result is None:
-                return None
-            nats += float(result[0].sum())
-    return Score(nats, len(ids) - len(starts))
+        return reader.streamed(lanes) if context is None else reader.windowed(lanes or _MOST_LANES, context)
 
 
 @contextlib.contextmanager
@@ -135,7 +92,7 @@ def reading(model: CharacterModel) -> Iterator[None]:
 
 
 def exact_losses(logits: torch.Tensor, targets: torch.Tensor, temperature: float = 1.0) -> npt.NDArray[np.float64]:
-    """-ln p of `targets` (T, B) under logits (T, B, V) divided by `temperature`: (T, B), in float64."""
+    """Returns -ln p (T, B) of `targets` (T, B) under logits (T, B, V) divided by `temperature`, in float64."""
     # In float64 (which Apple's GPUs lack): over millions of characters float32 would lose what the lanes keep.
     exact = logits.flatten(0, 1).to("cpu" if logits.device.type == "mps" else logits.device).double()
     if temperature != 1.0:
@@ -144,35 +101,51 @@ def exact_losses(logits: torch.Tensor, targets: torch.Tensor, temperature: float
     return losses.reshape(targets.shape).cpu().numpy()
 
 
+@dataclass(slots=True)
 class _Reader:
     """Runs lanes of a text through a model."""
 
-    def __init__(
-        self,
-        model: CharacterModel,
-        ids: Ids,
-        window: int,
-        device: torch.device,
-        temperature: float,
-        proceed: Proceed,
-    ) -> None:
-        self._model = model
-        self._ids = ids
-        self._window = window
-        self._device = device
-        self._temperature = temperature
-        self._proceed = proceed
-        self._done = 0
+    model: CharacterModel
+    ids: Ids
+    window: int
+    temperature: float
+    proceed: Proceed
+    done: int = 0
+
+    def streamed(self, lanes: int | None) -> TextScore:
+        count = len(self.ids) - 1
+        # A lane shorter than its warm-up would start from a state that is not yet the single stream's.
+        lanes = min(lanes or default_lanes(count), max(1, count // WARM_UP))
+        length = -(-count // lanes)  # of a lane; the last one may be shorter
+        starts = np.arange(0, count, length)
+        first = self.warm_up(starts)
+        nats, last = self.score(starts, length, first)
+        before = _lane(last, 0)
+        for lane in range(1, len(starts)):
+            after = _lane(last, lane)
+            if not _is_same(before, _lane(first, lane)):
+                (nats[lane],), after = self.score(starts[lane : lane + 1], length, before)
+            before = after
+        return TextScore(float(nats.sum()), count)
+
+    def windowed(self, lanes: int, context: int) -> TextScore:
+        starts = np.arange(0, len(self.ids), context)
+        length = min(context, len(self.ids)) - 1  # of what is scored of each; the last may have less, or nothing
+        nats = 0.0
+        for first in range(0, len(starts), lanes):
+            some = starts[first : first + lanes]
+            nats += float(self.score(some, length, self.model.zero_state(len(some)))[0].sum())
+        return TextScore(nats, len(self.ids) - len(starts))
 
     def warm_up(self, starts: npt.NDArray[np.int64]) -> StackState:
-        """The state in which each lane starts: zero for lane 0, run through the text before for the others."""
-        state = self._model.zero_state(1)
+        """Returns the state in which each lane starts: zero for lane 0, for the others run through the text before."""
+        state = self.model.zero_state(1)
         if len(starts) == 1:
             return state
-        others = self._model.zero_state(len(starts) - 1)
-        for start in range(-WARM_UP, 0, self._window):
-            offsets = np.arange(start, min(start + self._window, 0))
-            _, others = self._model(self._take(offsets[:, None] + starts[None, 1:]), others)
+        others = self.model.zero_state(len(starts) - 1)
+        for start in range(-WARM_UP, 0, self.window):
+            offsets = np.arange(start, min(start + self.window, 0))
+            _, others = self.model(self._take(offsets[:, None] + starts[None, 1:]), others)
         return tuple(
             tuple(torch.cat(pair) for pair in zip(zero, warm, strict=True))
             for zero, warm in zip(state, others, strict=True)
@@ -180,23 +153,28 @@ class _Reader:
 
     def score(
         self, starts: npt.NDArray[np.int64], length: int, state: StackState
-    ) -> tuple[npt.NDArray[np.float64], StackState] | None:
-        """Nats of each lane's `length` characters (fewer where the text ends), and the state after them."""
+    ) -> tuple[npt.NDArray[np.float64], StackState]:
+        """Returns the nats (B,) of each lane's `length` characters (fewer where the text ends) and the state after
+        them."""
         nats = np.zeros(len(starts))
-        for start in range(0, length, self._window):
-            places = np.arange(start, min(start + self._window, length))[:, None] + starts[None, :]
-            is_text = places < len(self._ids) - 1
-            places = np.minimum(places, len(self._ids) - 2)
-            logits, state = self._model(self._take(places), state)
-            nats += (exact_losses(logits, self._take(places + 1), self._temperature) * is_text).sum(0)
-            self._done += int(is_text.sum())
-            if not self._proceed(min(self._done, len(self._ids) - 1)):
-                return None
+        for start in range(0, length, self.window):
+            places = np.arange(start, min(start + self.window, length))[:, None] + starts[None, :]
+            is_text = places < len(self.ids) - 1
+            places = np.minimum(places, len(self.ids) - 2)
+            logits, state = self.model(self._take(places), state)
+            nats += (exact_losses(logits, self._take(places + 1), self.temperature) * is_text).sum(0)
+            self.done += int(is_text.sum())
+            self.proceed(min(self.done, len(self.ids) - 1))
         return nats, state
 
     def _take(self, places: npt.NDArray[np.int64]) -> torch.Tensor:
         # Fancy indexing of a memory map reads only these places.
-        return torch.from_numpy(self._ids[places].astype(np.int64)).to(self._device)
+        return as_tensor(self.ids[places], self.model)
+
+
+def as_tensor(ids: Ids, model: CharacterModel) -> torch.Tensor:
+    """Returns the ids as the model reads them, in int64 on its device."""
+    return torch.from_numpy(ids.astype(np.int64)).to(model.embedding.device)
 
 
 def _lane(state: StackState, lane: int) -> StackState:

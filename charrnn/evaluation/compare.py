@@ -1,7 +1,7 @@
 """Static and dynamic figures of one text, side by side, with settings that are given or tuned on another text.
 
-Knows the order: statistics on training text, the search on held-out text, then the text itself, each from the trained
-weights. Refuses to know where the texts come from.
+The order is: statistics on training text, the search on held-out text, then the text itself, each from the trained
+weights.
 """
 
 from __future__ import annotations
@@ -11,27 +11,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import DivergenceError
 from charrnn.evaluation.bpc import Proceed
 from charrnn.evaluation.dynamic import gradient_statistics, score_dynamic, statistics_characters
 from charrnn.evaluation.dynamic_rule import Rule
-from charrnn.evaluation.report import ForeignText, figures, make_model, score_by_protocol
-from charrnn.evaluation.score import Score
+from charrnn.evaluation.report import ForeignText, Progress, Static, figures, static_figures
+from charrnn.evaluation.score import TextScore
 from charrnn.evaluation.tuning import TEMPERATURES, Trial, ladders_of, search
-from charrnn.network.model import CharacterModel
 from charrnn.text.vocabulary import Ids
 
 Tried = Callable[[str, Trial], None]
 """Called after each trial of the search, with "static" or "dynamic"."""
+Rates = dict[str, float]
+"""Settings by name."""
+Ladders = Mapping[str, list[float]]
 _SHOWN = ("nats_per_character", "bits_per_character", "bits_per_byte", "perplexity")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Plan:
+class Comparison:
     """What is to be found out about a text."""
 
     rule: Rule | None
@@ -46,71 +45,65 @@ class Plan:
     """Text that the search scores; without it there is none."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Static:
-    """How the static score is computed."""
-
-    device: torch.device
-    window: int
-    lanes: int | None
-    context: int | None
-
-
 def compare(
     checkpoint: Checkpoint,
     text: ForeignText,
-    plan: Plan,
+    plan: Comparison,
     how: Static,
     *,
-    progress: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
     tried: Tried = lambda *_: None,
 ) -> dict[str, Any]:
-    """The static figures as `report` has them, and under `static` and `dynamic` those at the temperature of each.
+    """Returns the static figures as `report` has them, and under `static` and `dynamic` those at the temperature of
+    each.
 
     Raises DivergenceError where the rule's rates are too much for the model.
     """
-    model = make_model(checkpoint, how.device)
-    device, rule, ids = how.device, plan.rule, text.ids
+    model, rule, ids, statistics = how.model(checkpoint), plan.rule, text.ids, None
 
     def proceed(doing: str, total: int) -> Proceed:
-        def report(done: int) -> bool:
-            progress(doing, done, total)
-            return True
+        return lambda done: progress(doing, done, total)
 
-        return report
-
-    statistics = None
     if rule is not None and rule.name == "rms":
         assert plan.training is not None
+        total = statistics_characters(len(plan.training), rule.segment)
         statistics = gradient_statistics(
-            model, plan.training, segment=rule.segment, device=device,
-            proceed=proceed("taking statistics", statistics_characters(len(plan.training), rule.segment)),
-        )  # fmt: skip
+            model, plan.training, segment=rule.segment, proceed=proceed("taking statistics", total)
+        )
     static, tuned = {"temperature": plan.temperature or 1.0}, dict[str, Any]()
     dynamic = dict(static)
-    if plan.tuning is not None:
-        tuned["characters"] = len(plan.tuning) - 1
-        static, tuned["static"] = _tune_static(model, plan, how, tried)
-        if rule is not None:
-            best, tuned["dynamic"] = _tune_dynamic(model, plan, rule, statistics, device, tried)
-            dynamic, rule = {"temperature": best["temperature"]}, rule.at(best)
+    if (held_out := plan.tuning) is not None:
 
-    def scored(temperature: float) -> dict[str, Any]:
-        result = score_by_protocol(
-            model, ids, device, how.window, how.lanes, how.context, temperature=temperature,
-            proceed=proceed("scoring", len(ids) - 1),
-        )  # fmt: skip
-        assert result is not None
-        return figures(result, text, how.context)
+        def tune(which: str, loss: Callable[[Mapping[str, float]], TextScore], rates: Ladders, start: Rates) -> Rates:
+            ladders = {name: ladder for name, ladder in rates.items() if name not in plan.given}
+            if plan.temperature is None:
+                ladders["temperature"] = TEMPERATURES
+            best, trials = search(
+                lambda settings: loss(settings).nats_per_character, ladders, start, lambda trial: tried(which, trial)
+            )
+            tuned[which] = _listed(trials)
+            return best.settings
 
-    found = scored(1.0)
-    at_temperature = found if static["temperature"] == 1.0 else scored(static["temperature"])
+        tuned["characters"] = len(held_out) - 1
+        static = tune("static", lambda settings: how.score(model, held_out, settings["temperature"]), {}, static)
+        if (given := rule) is not None:
+            ladders = ladders_of(given.name)
+            best = tune(
+                "dynamic",
+                lambda settings: score_dynamic(
+                    model, held_out, given.at(settings), statistics, temperature=settings["temperature"]
+                ),
+                ladders,
+                {name: getattr(given, name) for name in ladders} | dynamic,
+            )
+            dynamic, rule = {"temperature": best["temperature"]}, given.at(best)
+    found = static_figures(model, text, how, progress)
+    at_temperature = found
+    if static["temperature"] != 1.0:
+        at_temperature = static_figures(model, text, how, progress, static["temperature"])
     found["static"] = {**static, **_shown(at_temperature)}
     if rule is not None:
-        result = score_dynamic(
-            model, ids, rule, statistics, device=device, proceed=proceed("adapting", len(ids) - 1), **dynamic
-        )
-        assert result is not None
+        result = score_dynamic(model, ids, rule, statistics, proceed=proceed("adapting", len(ids) - 1), **dynamic)
         settings = {key: value for key, value in asdict(rule).items() if key != "epsilon" or rule.name == "rms"}
         found["dynamic"] = {"rule": settings.pop("name"), **settings, **dynamic, **_shown(_checked(result, text, rule))}
         if plan.training is not None:
@@ -120,7 +113,7 @@ def compare(
     return found
 
 
-def _checked(result: Score, text: ForeignText, rule: Rule) -> dict[str, Any]:
+def _checked(result: TextScore, text: ForeignText, rule: Rule) -> dict[str, Any]:
     if not math.isfinite(result.nats):
         raise DivergenceError(
             f"the weights ran away in dynamic evaluation at --lr {rule.learning_rate:g}", "a smaller --lr, or --tune"
@@ -132,55 +125,10 @@ def _shown(all_figures: Mapping[str, Any]) -> dict[str, Any]:
     return {name: all_figures[name] for name in _SHOWN}
 
 
-Found = tuple[dict[str, float], list[dict[str, float]]]
-"""The best settings, and every trial."""
-
-
-def _tune_static(model: CharacterModel, plan: Plan, how: Static, tried: Tried) -> Found:
-    ids = plan.tuning
-    assert ids is not None
-
-    def loss(settings: Mapping[str, float]) -> float:
-        temperature = settings["temperature"]
-        return _mean(
-            score_by_protocol(model, ids, how.device, how.window, how.lanes, how.context, temperature=temperature)
-        )
-
-    ladders = {} if plan.temperature is not None else {"temperature": TEMPERATURES}
-    best, trials = search(loss, ladders, {"temperature": plan.temperature or 1.0}, lambda trial: tried("static", trial))
-    return best.settings, _listed(trials)
-
-
-def _tune_dynamic(
-    model: CharacterModel, plan: Plan, rule: Rule, statistics: list[Tensor] | None, device: torch.device, tried: Tried
-) -> Found:
-    ids = plan.tuning
-    assert ids is not None
-
-    def loss(settings: Mapping[str, float]) -> float:
-        temperature = settings["temperature"]
-        return _mean(score_dynamic(model, ids, rule.at(settings), statistics, device=device, temperature=temperature))
-
-    ladders = ladders_of(rule.name)
-    start = {name: getattr(rule, name) for name in ladders} | {"temperature": plan.temperature or 1.0}
-    ladders = {name: ladder for name, ladder in ladders.items() if name not in plan.given}
-    if plan.temperature is None:
-        ladders["temperature"] = TEMPERATURES
-    best, trials = search(loss, ladders, start, lambda trial: tried("dynamic", trial))
-    return best.settings, _listed(trials)
-
-
-def _mean(result: Score | None) -> float:
-    assert result is not None
-    return result.nats_per_character
-
-
-def _listed(trials: list[Trial]) -> list[dict[str, float]]:
-    """JSON has no infinity: a trial that broke off has no loss."""
+def _listed(trials: list[Trial]) -> list[Rates]:
+    """Returns the trials for JSON, which has no infinity: a trial that broke off gets no loss."""
+    losses = [{"nats_per_character": trial.nats_per_character} for trial in trials]
     return [
-        {
-            **trial.settings,
-            **({"nats_per_character": trial.nats_per_character} if math.isfinite(trial.nats_per_character) else {}),
-        }
-        for trial in trials
+        trial.settings | (loss if math.isfinite(trial.nats_per_character) else {})
+        for trial, loss in zip(trials, losses, strict=True)
     ]

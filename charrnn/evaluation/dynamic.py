@@ -15,8 +15,6 @@ beyond θ_0; their code limits D to 1/λ, which is the same. The weights of a mo
 One stream only. Lanes of a text that adapt one set of weights together would let a character be scored by weights that
 have learned from what comes after it, in the lanes to its right; that figure would not be the text's.
 
-Knows tensors and segments. Refuses to know how rates are chosen.
-
 Shape letters: T segment, B lanes, V vocabulary.
 """
 
@@ -31,9 +29,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from charrnn.evaluation.bpc import Proceed, exact_losses
+from charrnn.evaluation.bpc import Proceed, as_tensor, exact_losses
 from charrnn.evaluation.dynamic_rule import Rule
-from charrnn.evaluation.score import Score
+from charrnn.evaluation.score import TextScore
 from charrnn.network.layers import StackState
 from charrnn.network.model import CharacterModel
 from charrnn.text.vocabulary import Ids
@@ -43,9 +41,10 @@ STATISTICS_SEGMENTS = 100
 
 
 def rates_and_pulls(rule: Rule, mean_squares: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """What multiplies each weight's gradient, η / (R + ε) or η, and its way back to θ_0, min(λ D, 1) or λ.
+    """Returns the factors of each weight's gradient, η / (R + ε) or η, and of its way back to θ_0, min(λ D, 1) or λ.
 
-    `mean_squares` holds R² of each array of weights; the sgd rule takes only their shapes.
+    Both are arrays of the weights' shapes. `mean_squares` holds R² of each array of weights; the sgd rule takes only
+    their shapes.
     """
     if rule.name == "sgd":
         return (
@@ -75,13 +74,13 @@ def update(
 
 
 def weights_of(model: CharacterModel) -> list[Tensor]:
-    """What adapts: every array that gradients can move."""
+    """Returns the arrays that adapt: all that gradients can move."""
     return [array for array in model.arrays().values() if array.requires_grad]
 
 
 @contextlib.contextmanager
 def restored(model: CharacterModel) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """The weights and a copy of them, which they have again in the end, whatever happens inside."""
+    """Gives the weights and a copy of their values, which they have again in the end, whatever happens inside."""
     weights = weights_of(model)
     trained = [array.detach().clone() for array in weights]
     try:
@@ -98,13 +97,12 @@ def gradient_statistics(
     segment: int,
     lanes: int = STATISTICS_LANES,
     segments: int = STATISTICS_SEGMENTS,
-    device: torch.device | None = None,
-    proceed: Proceed = lambda _done: True,
-) -> list[Tensor] | None:
-    """Mean squares of the gradient over up to `segments` segments, each of the mean loss in up to `lanes` lanes that
-    start evenly over the text, the state carried: an array for each of `weights_of`.
+    proceed: Proceed = lambda _done: None,
+) -> list[Tensor]:
+    """Returns the mean squares of the gradient over up to `segments` segments, each of the mean loss in up to `lanes`
+    lanes that start evenly over the text, the state carried: an array for each of `weights_of`.
 
-    Raises ValueError where `ids` has not one segment. None where `proceed`, told characters, says no.
+    `proceed` is told characters. Raises ValueError where `ids` has not one segment.
     """
     lanes, count = _statistics_size(len(ids), segment, lanes, segments)
     if lanes < 1:
@@ -115,25 +113,24 @@ def gradient_statistics(
     starts = np.arange(lanes) * length
     for number in range(count):
         places = starts[None, :] + (number * segment + np.arange(segment))[:, None]
-        inputs, targets = _tensor(ids[places], device), _tensor(ids[places + 1], device)
+        inputs, targets = as_tensor(ids[places], model), as_tensor(ids[places + 1], model)
         logits, state = model(inputs, state)
         gradients = _gradients(logits, targets, weights)
         torch._foreach_addcmul_(sums, gradients, gradients)
         state = _cut(state)
-        if not proceed((number + 1) * segment * lanes):
-            return None
+        proceed((number + 1) * segment * lanes)
     torch._foreach_div_(sums, count)
     return sums
 
 
 def statistics_characters(length: int, segment: int) -> int:
-    """How many characters of a text of `length` the statistics are taken from."""
+    """Returns how many characters of a text of `length` the statistics are taken from."""
     lanes, count = _statistics_size(length, segment, STATISTICS_LANES, STATISTICS_SEGMENTS)
     return lanes * count * segment
 
 
 def _statistics_size(length: int, segment: int, lanes: int, segments: int) -> tuple[int, int]:
-    """Lanes, and segments in each."""
+    """Returns the number of lanes, and of segments in each."""
     lanes = min(lanes, (length - 1) // segment)
     return lanes, min(segments, (length - 1) // max(lanes, 1) // segment)
 
@@ -144,10 +141,10 @@ def segment_losses(
     rule: Rule,
     mean_squares: Sequence[Tensor] | None = None,
     *,
-    device: torch.device | None = None,
     temperature: float = 1.0,
 ) -> Generator[npt.NDArray[np.float64]]:
-    """-ln p of each character of `ids[1:]`, a segment at a time; close it, and the model has its trained weights again.
+    """Yields -ln p of each character of `ids[1:]`, a segment (T, 1) at a time. Once it is closed, the model has its
+    trained weights again.
 
     Logits are divided by `temperature` where they are scored, not where they are learned from. `mean_squares` are the
     statistics, which the sgd rule does without.
@@ -157,7 +154,7 @@ def segment_losses(
         rates, pulls = rates_and_pulls(rule, mean_squares if mean_squares is not None else trained)
         state = model.zero_state(1)
         for start in range(0, len(ids) - 1, rule.segment):
-            taken = _tensor(ids[start : start + rule.segment + 1], device)[:, None]
+            taken = as_tensor(ids[start : start + rule.segment + 1], model)[:, None]
             logits, state = model(taken[:-1], state)
             yield exact_losses(logits.detach(), taken[1:], temperature)
             state = _cut(state)
@@ -171,10 +168,9 @@ def score_dynamic(
     rule: Rule,
     mean_squares: Sequence[Tensor] | None = None,
     *,
-    device: torch.device | None = None,
     temperature: float = 1.0,
-    proceed: Proceed = lambda _done: True,
-) -> Score | None:
+    proceed: Proceed = lambda _done: None,
+) -> TextScore:
     """Scores `ids[1:]` in one stream, adapting; see `segment_losses`, and `bpc.score` for `proceed`.
 
     The nats are not finite where the rule's rates were too much for the model. Raises ValueError for fewer than two
@@ -183,28 +179,21 @@ def score_dynamic(
     if len(ids) < 2:
         raise ValueError("there is nothing to score: the text has fewer than two characters")
     nats, done = 0.0, 0
-    with contextlib.closing(segment_losses(model, ids, rule, mean_squares, device=device, temperature=temperature)) as (
-        segments
-    ):
+    with contextlib.closing(segment_losses(model, ids, rule, mean_squares, temperature=temperature)) as segments:
         for losses in segments:
             nats += float(losses.sum(0)[0])
             done += len(losses)
-            if not proceed(done):
-                return None
+            proceed(done)
             if not np.isfinite(nats):
                 break
-    return Score(nats, len(ids) - 1)
+    return TextScore(nats, len(ids) - 1)
 
 
 def _gradients(logits: Tensor, targets: Tensor, weights: list[Tensor]) -> list[Tensor]:
-    """Of the mean loss; zero for what had no part in it."""
+    """Returns the gradients of the mean loss; zeros for weights that had no part in it."""
     loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
     return list(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))
 
 
 def _cut(state: StackState) -> StackState:
     return tuple(tuple(array.detach() for array in layer) for layer in state)
-
-
-def _tensor(ids: Ids, device: torch.device | None) -> Tensor:
-    return torch.from_numpy(ids.astype(np.int64)).to(device or torch.device("cpu"))

@@ -1,4 +1,5 @@
-"""What counting alone achieves: n-gram models over characters, with interpolated modified Kneser-Ney smoothing.
+"""The score that counting alone reaches: n-gram models over characters, with interpolated modified Kneser-Ney
+smoothing.
 
     p_k(x | c) = max(a(c x) - D(a), 0) / a(c .) + g(c) p_{k-1}(x | c without its first character)
     g(c)       = (D1 N1(c) + D2 N2(c) + D3 N3+(c)) / a(c .)
@@ -9,9 +10,9 @@ follow c with a = j (3+: or more); D1, D2, D3 come from how many grams have a = 
 Computer Speech & Language 13(4)). Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078, table 2) compare with these.
 
 Grams are numbered, not stored: a gram's number comes from its first part's number and its last character, so that a
-context may be of any length. Knows ids. Refuses to know networks.
+context may be of any length.
 
-Shape letters: N characters of both texts, G different grams of a length, C different contexts.
+Shape letters: N characters of both texts, G different grams of a length, S scored characters.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def ngram_nats(
     longest: int,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> list[float]:
-    """Nats per character of `text`, all but its first, for contexts of 0 to `longest` characters counted in `training`.
+    """Returns the nats per character of `text`, all but its first, for contexts of 0 to `longest` characters counted in
+    `training`.
 
     `progress` is called with the lengths that are done and all. Raises ValueError for texts without anything to count
     or to score.
@@ -61,7 +63,7 @@ def ngram_nats(
 def _probabilities(
     training: Ids, text: Ids, vocabulary_size: int, longest: int, progress: Callable[[int, int], None]
 ) -> list[Doubles]:
-    """Of each character of `text` but the first, for each length of the context."""
+    """Returns the probability of each character of `text` but the first, for each length of the context."""
     training = training[-MOST_TRAINING:]
     if not len(training) or len(text) < 2:
         raise ValueError("there is nothing to count, or nothing to score")
@@ -84,7 +86,8 @@ def _probabilities(
 
 
 def _longer(prefixes: Numbers, x: Numbers, starts: Numbers, vocabulary_size: int) -> _Grams:
-    """Grams one character longer than those with the numbers `prefixes` (N,), which end one character earlier."""
+    """Returns the grams one character longer than those with the numbers `prefixes` (N,), which end one character
+    earlier."""
     before = np.empty_like(prefixes)
     before[1:] = prefixes[:-1] + 1
     before[starts] = 0
@@ -92,13 +95,13 @@ def _longer(prefixes: Numbers, x: Numbers, starts: Numbers, vocabulary_size: int
 
 
 def _numbered(contexts: Numbers, x: Numbers, vocabulary_size: int) -> _Grams:
-    """The grams made of the numbered context (N,) and the last character of each."""
+    """Returns the grams made of the numbered context (N,) and the last character of each."""
     _, first, numbers = np.unique(contexts * vocabulary_size + x, return_index=True, return_inverse=True)
     return _Grams(numbers.reshape(-1), first, contexts[first])
 
 
 def _smoothed(counts: Numbers, grams: _Grams, scored: Numbers, below: Doubles) -> Doubles:
-    """The probability of each scored character, given `below`, that of the shorter context."""
+    """Returns the probability of each scored character (S,), given `below`, its probability in the shorter context."""
     size = int(grams.contexts.max()) + 1
     discounts = _discounts(counts)
     taken = discounts[np.minimum(counts, 3)]  # D(0) is 0
@@ -113,7 +116,7 @@ def _smoothed(counts: Numbers, grams: _Grams, scored: Numbers, below: Doubles) -
 
 
 def _discounts(counts: Numbers) -> Doubles:
-    """D for a count of 0, 1, 2, 3 or more."""
+    """Returns the discount D (4,) of a count of 0, 1, 2, and 3 or more."""
     n1, n2, n3, n4 = (int((counts == count).sum()) for count in (1, 2, 3, 4))
     if not (n1 and n2 and n3):  # too little to estimate from: so few grams are rare that it hardly matters
         return np.array([0.0, 0.5, 0.5, 0.5])

@@ -18,14 +18,16 @@ import torch
 
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import TextError
-from charrnn.evaluation.bpc import Proceed, score, score_windowed
-from charrnn.evaluation.score import Score
+from charrnn.evaluation.bpc import DEFAULT_WINDOW, Proceed, score
+from charrnn.evaluation.score import TextScore
 from charrnn.network.model import CharacterModel
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids, unknown_characters_error
 
 Split = Literal["all", "train", "validation", "test"]
+Progress = Callable[[str, int, int], object]
+"""Called with what is being done, and how many characters of how many are done."""
 
 _PIECE = 1 << 20
 _LARGEST_EXPONENT = 709.0  # exp of more is beyond a float
@@ -52,7 +54,8 @@ class ForeignText:
 
     @classmethod
     def of(cls, corpus: Corpus, checkpoint: Checkpoint, split: Split, policy: UnknownPolicy) -> Self:
-        """The part `split` of `corpus`. Raises TextError where characters are unknown or nothing is left to score."""
+        """Returns the part `split` of `corpus`. Raises TextError where characters are unknown or nothing is left to
+        score."""
         ids = corpus.ids if split == "all" else getattr(corpus.split(checkpoint.data), split)
         ours, theirs = corpus.vocabulary, checkpoint.vocabulary
         lengths = _utf8_lengths(ours.code_points) if ours.kind == "text" else np.ones(256, np.int64)
@@ -82,13 +85,14 @@ class ForeignText:
         return cls(ids, num_bytes, unknown, originals, lengths, is_charged)
 
     def without_firsts(self, context: int) -> tuple[int, int]:
-        """`bytes` and `unknown` where the first of each `context` characters fed to the model is not scored."""
+        """Returns `bytes` and `unknown` where the first of each `context` characters fed to the model is not scored."""
         firsts = self.originals[context::context]  # the first of all is not among either as it is
         return self.bytes - int(self.lengths[firsts].sum()), self.unknown - int(self.is_charged[firsts].sum())
 
 
 def _counts(ids: Ids, size: int) -> npt.NDArray[np.int64]:
-    """How often each id occurs; a piece at a time, since numpy makes eight bytes of each id that it counts."""
+    """Returns how often each id occurs (V,); counts a piece at a time, since numpy makes eight bytes of each id that it
+    counts."""
     counts = np.zeros(size, np.int64)
     for start in range(0, len(ids), _PIECE):
         counts += np.bincount(ids[start : start + _PIECE], minlength=size)
@@ -99,66 +103,50 @@ def _utf8_lengths(code_points: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype
     return 1 + (code_points >= 0x80).astype(np.int64) + (code_points >= 0x800) + (code_points >= 0x10000)
 
 
-def make_model(checkpoint: Checkpoint, device: torch.device) -> CharacterModel:
-    """The checkpoint's model, with a copy of its weights."""
-    model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
-    model.load_arrays(checkpoint.parameters)
-    return model.to(device)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Static:
+    """How the static score is computed, and where; see `bpc.score`."""
+
+    device: torch.device
+    window: int = DEFAULT_WINDOW
+    lanes: int | None = None
+    context: int | None = None
+
+    def model(self, checkpoint: Checkpoint) -> CharacterModel:
+        """Returns the checkpoint's model on the device, with a copy of its weights."""
+        model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
+        model.load_arrays(checkpoint.parameters)
+        return model.to(self.device)
+
+    def score(
+        self, model: CharacterModel, ids: Ids, temperature: float = 1.0, proceed: Proceed = lambda _done: None
+    ) -> TextScore:
+        """Scores `ids[1:]` at a temperature."""
+        return score(
+            model, ids, window=self.window, lanes=self.lanes, context=self.context, temperature=temperature,
+            proceed=proceed,
+        )  # fmt: skip
 
 
 def report(
-    checkpoint: Checkpoint,
-    text: ForeignText,
-    *,
-    device: torch.device,
-    window: int,
-    lanes: int | None,
-    context: int | None = None,
-    temperature: float = 1.0,
-    progress: Callable[[str, int, int], None] | None = None,
+    checkpoint: Checkpoint, text: ForeignText, how: Static, progress: Progress = lambda *_: None
 ) -> dict[str, Any]:
-    """The figures of `text`, JSON-ready. Unknown characters are charged on top of what the model is fed.
-
-    With a `context` the protocol is the windowed one, with windows of so many characters.
-    """
-    model = make_model(checkpoint, device)
-
-    def proceed(done: int) -> bool:
-        if progress:
-            progress("scoring", done, len(text.ids) - 1)
-        return True
-
-    result = Score(0.0, 0)
-    if len(text.ids) > 1:
-        scored = score_by_protocol(
-            model, text.ids, device, window, lanes, context, temperature=temperature, proceed=proceed
-        )
-        assert scored is not None
-        result = scored
-    return figures(result, text, context)
+    """Returns the figures of `text`, ready for JSON. Unknown characters are charged on top of what the model is fed."""
+    return static_figures(how.model(checkpoint), text, how, progress)
 
 
-def score_by_protocol(
-    model: CharacterModel,
-    ids: Ids,
-    device: torch.device,
-    window: int,
-    lanes: int | None,
-    context: int | None,
-    *,
-    temperature: float,
-    proceed: Proceed = lambda _done: True,
-) -> Score | None:
-    """`score`, or with a `context` `score_windowed`."""
-    if context is None:
-        return score(model, ids, window=window, lanes=lanes, device=device, temperature=temperature, proceed=proceed)
-    return score_windowed(
-        model, ids, context=context, window=window, lanes=lanes, device=device, temperature=temperature, proceed=proceed
-    )
+def static_figures(
+    model: CharacterModel, text: ForeignText, how: Static, progress: Progress, temperature: float = 1.0
+) -> dict[str, Any]:
+    """Returns the figures of `text`, scored by a model at a temperature."""
+    result, total = TextScore(0.0, 0), len(text.ids) - 1
+    if total > 0:
+        result = how.score(model, text.ids, temperature, lambda done: progress("scoring", done, total))
+    return figures(result, text, how.context)
 
 
-def figures(result: Score, text: ForeignText, context: int | None = None) -> dict[str, Any]:
-    """What was found for the known characters of `text`, with the unknown ones charged on top."""
+def figures(result: TextScore, text: ForeignText, context: int | None = None) -> dict[str, Any]:
+    """Returns the figures of `text` from the score of its known characters; the unknown ones are charged on top."""
     num_bytes, unknown = (text.bytes, text.unknown) if context is None else text.without_firsts(context)
     nats = result.nats + unknown * NATS_PER_UNKNOWN
     characters = result.characters + unknown

@@ -1,7 +1,4 @@
-"""The one number of language modelling: nats summed over characters, divided once.
-
-Knows a sum and a count. Refuses to know how they came about, and does not import torch.
-"""
+"""The score of a text: nats summed over characters, divided once. This module imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class TextScore:
     """Nats summed over the scored characters, and how many these are."""
 
     nats: float
@@ -18,10 +15,10 @@ class Score:
 
     @property
     def nats_per_character(self) -> float:
-        """Mean loss."""
+        """The mean loss."""
         return self.nats / self.characters
 
     @property
     def bits_per_character(self) -> float:
-        """bpc."""
+        """The mean loss in bits, known as bpc."""
         return self.nats / (self.characters * math.log(2))

@@ -4,7 +4,7 @@ Each setting has a ladder of values and starts on one of its rungs. The search c
 lowers the loss, first one setting, then the next, and around again until nothing helps. Deterministic, and no point is
 computed twice. A temperature alone is found for certain: the loss is convex in its inverse, so there is one valley.
 
-Knows numbers by name, and where each may lie. Refuses to know models and texts.
+The search sees numbers by name and a loss; it knows nothing of models and texts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Trial:
 
 
 def ladders_of(rule: RuleName) -> dict[str, list[float]]:
-    """What the search may choose for a rule, by the names of `Rule`'s fields; its defaults are among them."""
+    """Returns the values that the search may choose for a rule, by the names of `Rule`'s fields; the rule's defaults
+    are among them."""
     middle = DEFAULTS[rule]
     ladders = {"learning_rate": _around(middle.learning_rate, 2, 8), "prior": [0.0, *_around(middle.prior, 2, 8)]}
     return {**ladders, "epsilon": _around(middle.epsilon, 4, 5)} if rule == "rms" else ladders
@@ -47,7 +48,7 @@ def search(
     start: Mapping[str, float],
     report: Callable[[Trial], None] = lambda _trial: None,
 ) -> tuple[Trial, list[Trial]]:
-    """The best of the settings tried, and all of them in their order.
+    """Returns the best of the settings tried, and all of them in the order in which they were tried.
 
     `start` names a rung of every ladder; a setting in `start` that has no ladder keeps its value.
     """

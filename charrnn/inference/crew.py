@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from charrnn.native.step import Job, Model
+from charrnn.native.step import Job, StepModel
 
 
 class Crew:
@@ -34,7 +34,7 @@ class Crew:
         for tasks in self._tasks:
             threading.Thread(target=_work, args=(tasks,), daemon=True).start()
 
-    def run(self, function: Any, model: Model, job: Job, instruction_set: int, kept: list[Any]) -> None:
+    def run(self, function: Any, model: StepModel, job: Job, instruction_set: int, kept: list[Any]) -> None:
         """Enters `function` from every thread; returns when all have left."""
         left: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
         called = 0

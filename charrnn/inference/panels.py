@@ -19,7 +19,7 @@ import numpy.typing as npt
 from charrnn.cells.parameters import decoder_weight, layer_parameters
 from charrnn.files import release_pages
 from charrnn.inference.engine import Floats, is_small_table
-from charrnn.native.step import GROUP, LINE, SCRATCH, Layer, Matrix, Model, aligned
+from charrnn.native.step import GROUP, LINE, SCRATCH, Matrix, StepLayer, StepModel, aligned
 from charrnn.settings.choices import WeightsName
 from charrnn.settings.config import ModelConfig
 
@@ -71,11 +71,11 @@ class Panels:
         self.num_bytes = 0
         """What one step of a single lane reads."""
         V, H, L = len(parameters["embedding"]), config.hidden_size, config.num_layers
-        self.model = model = Model(
+        self.model = model = StepModel(
             cell=plan.code, num_layers=L, hidden=H, padded=_up(H, LINE), panels=-(-H // plan.units), units=plan.units,
             vocabulary=V, vocabulary_padded=_up(V, 16),
         )  # fmt: skip
-        layers = (Layer * L)()
+        layers = (StepLayer * L)()
         self._kept.append(layers)
         model.layers = ctypes.addressof(layers)
         for layer in range(L):

@@ -1,7 +1,7 @@
-"""A compiled library of the package: found where it was built, and turned away where it is not what its caller knows.
+"""Compiled libraries of the package are found where they were built, and turned away where their version is another.
 
-The libraries are plain C without Python's headers, so one that was built for another Python is as good as one for this.
-Knows files, versions and the switch CHARRNN_COMPILED. Refuses to know what a library computes.
+They are plain C without Python's headers, so one that was built for another Python is as good as one for this.
+CHARRNN_COMPILED=0 turns them off.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import ctypes
 import os
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 
 def load(stem: Path, version_function: str, version: int) -> ctypes.CDLL | None:
-    """The first of the stem's candidates that loads and whose `version_function` gives `version`.
+    """Returns the first of the stem's candidates that loads and whose `version_function` gives `version`.
 
-    None where there is none (not built, damaged, of another machine, left over from another version of the package), or
-    where CHARRNN_COMPILED=0 turns it off.
+    Returns None where there is none (not built, damaged, of another machine, left over from another version of the
+    package), or where CHARRNN_COMPILED=0 turns it off.
     """
     if os.environ.get("CHARRNN_COMPILED") == "0":
         return None
@@ -31,8 +32,14 @@ def load(stem: Path, version_function: str, version: int) -> ctypes.CDLL | None:
     return None
 
 
+def fields(kind: type[Any], names: str) -> list[tuple[str, type[Any]]]:
+    """Returns fields of one type for a ctypes structure; their names stand in one string."""
+    return [(name, kind) for name in names.split()]
+
+
 def candidates(stem: Path) -> list[Path]:
-    """The files that may be the library `stem`: those with this Python's suffixes, then other Pythons' by name."""
+    """Returns the files that may be the library `stem`: those with this Python's suffixes, then other Pythons' by
+    name."""
     own = [stem.with_name(stem.name + suffix) for suffix in EXTENSION_SUFFIXES]
     ending = EXTENSION_SUFFIXES[-1]  # .so, or .pyd on Windows: what all the suffixes end in
     others = sorted(stem.parent.glob(f"{stem.name}.*{ending}"))

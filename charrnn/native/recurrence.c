@@ -1,4 +1,4 @@
-/* A layer run along a window, forward and back, for ../recurrence.py: only what must go step by step, which is the
+/* A layer run along a window, forward and back, for ../network/compiled_layer.py: only what must go step by step, which is the
  * recurrent product and the gates. The products over whole windows are torch's.
  *
  * No Python, no allocation, no thread of its own: it runs inside a parallel region of the OpenMP library that torch has
@@ -10,6 +10,8 @@
 #include "recurrence.h"
 
 #include "arithmetic.h"
+#include "barrier.h"
+#include "processor.h"
 
 #include <math.h>
 #include <string.h>
@@ -17,7 +19,7 @@
 #include <immintrin.h>
 #endif
 
-#define wait_for_all(window, threads) meet(&(window)->arrived, &(window)->generation, threads)
+#define wait_for_all(window, threads) meet(&(window)->arrived, &(window)->generation, threads, 0)
 
 #define CAT_(a, b) a##_##b
 #define CAT(a, b) CAT_(a, b)
@@ -96,27 +98,11 @@ static inline uint16_t narrowed(float x) { /* to nearest, ties to even; weights 
 #define IS_NARROW 0
 #include "window.h"
 
-/* 0 portable, 1 AVX2, 2 AVX-512: the best this machine has. */
-int32_t charrnn_best_recurrence(void) {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma"))
-        return 2;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
-#endif
-    return 0;
-}
+/* The best set of this machine: 0 portable, 1 AVX2, 2 AVX-512. */
+int32_t charrnn_best_recurrence(void) { return best_set(); }
 
 /* Whether this machine multiplies bfloat16 numbers. */
-int32_t charrnn_has_narrow(void) {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    return charrnn_best_recurrence() == 2 && __builtin_cpu_supports("avx512bf16");
-#else
-    return 0;
-#endif
-}
+int32_t charrnn_has_narrow(void) { return best_set() == 2 && HAS("avx512bf16"); }
 
 static void run(Window *window, int is_backward) {
     /* The region has all of torch's threads: a smaller one would end the others, to be made anew. Some have nothing to do. */

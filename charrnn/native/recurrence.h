@@ -1,4 +1,4 @@
-/* What the compiled recurrence and its Python side agree on. The structure is mirrored in ../library.py, field by field.
+/* What the compiled recurrence and its Python side agree on. The structure is mirrored in window.py, field by field.
  *
  * Shape letters: T steps of a window, B lanes, H hidden size, P hidden size padded to whole cache lines, V vocabulary.
  *
@@ -14,7 +14,7 @@
 #ifndef CHARRNN_RECURRENCE_H
 #define CHARRNN_RECURRENCE_H
 
-#include "threads.h"
+#include <stdint.h>
 
 enum { RECURRENCE_VERSION = 3 }; /* of what stands here; a library left over from another one is not used */
 enum { RNN, LSTM, GRU };

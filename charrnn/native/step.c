@@ -1,4 +1,4 @@
-/* Recurrent cells stepped from character to character, for ../compiled.py: products, activations, draws, and the choice of
+/* Recurrent cells stepped from character to character, for ../inference/compiled.py: products, activations, draws, and the choice of
  * instruction set. No Python, no allocation, no thread of its own: the caller enters `charrnn_run` once from each thread.
  *
  * See step.h for the layout and for what the order of additions promises.
@@ -6,36 +6,17 @@
 #include "step.h"
 
 #include "arithmetic.h"
+#include "barrier.h"
+#include "processor.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
-#if defined(_WIN32)
-#error "the compiled step needs GCC or Clang with POSIX threads; numpy serves instead"
-#endif
-#include <sched.h>
 
 #define BLOCK 128 /* inputs of a panel that stay in the first cache while lanes pass by */
 
-/* All threads of a job meet here. Waiting spins, since the others are microseconds away, and gives way when they are not
- * (another program may have their core). Returns 0 where the job was given up. */
-static int wait_for_all(Job *job) {
-    if (job->threads == 1) return 1;
-    const int32_t generation = __atomic_load_n(&job->generation, __ATOMIC_ACQUIRE);
-    if (__atomic_add_fetch(&job->arrived, 1, __ATOMIC_ACQ_REL) == job->threads) {
-        job->arrived = 0;
-        __atomic_store_n(&job->generation, generation + 1, __ATOMIC_RELEASE);
-        return 1;
-    }
-    for (int spins = 0; __atomic_load_n(&job->generation, __ATOMIC_ACQUIRE) == generation; spins++) {
-        if (__atomic_load_n(&job->given_up, __ATOMIC_RELAXED)) return 0;
-        if (spins > 2000) sched_yield();
-#if defined(__x86_64__)
-        else __builtin_ia32_pause();
-#endif
-    }
-    return 1;
-}
+/* Returns 0 where the job was given up. */
+static int wait_for_all(Job *job) { return meet(&job->arrived, &job->generation, job->threads, &job->given_up); }
 
 typedef void (*Exponentials)(const float *logits, float largest, float temperature, float *weights, int count);
 
@@ -92,7 +73,8 @@ static void keep_head(const float *logits, float *weights, int count, const Sett
     }
 }
 
-/* Draws the next id of lane b by inversion of the cumulative distribution, as drawing.probabilities and drawing.draw do.
+/* Draws the next id of lane b by inversion of the cumulative distribution, as `probabilities` and `draw` in
+ * ../inference/distribution.py do.
  * All logits are finite; `largest` is the largest of them. */
 static int draw(const Job *job, int count, const float *logits, float largest, float *weights, int32_t *heap,
                 Exponentials exponentials, int t, int b) {
@@ -197,16 +179,10 @@ static inline FourInts dot(FourInts a, const Pairs *w, const int16_t *x) {
 #endif
 #include "kernel.h"
 
-/* 0 portable, 1 AVX2, 2 AVX-512: the best this machine has. */
+/* The best set of this machine: 0 portable, 1 AVX2, 2 AVX-512 with its dot products of int16. */
 int32_t charrnn_best_set(void) {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma"))
-        return 2;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
-#endif
-    return 0;
+    const int32_t best = best_set();
+    return best == 2 && !HAS("avx512vnni") ? 1 : best;
 }
 
 /* Does the part of `job` that belongs to `thread` (0 to threads - 1); returns when all have done theirs. */

@@ -1,4 +1,4 @@
-/* What the compiled step and its Python side agree on. The structures are mirrored in ../library.py, field by field.
+/* What the compiled step and its Python side agree on. The structures are mirrored in step.py, field by field.
  *
  * Shape letters: T characters, B lanes, H hidden size, P hidden size padded to whole panels and cache lines, V vocabulary,
  * K inputs of a matrix product.

@@ -1,4 +1,4 @@
-/* One update of AdamW on a vector of weights, for ../../optim.py, in two passes over memory.
+/* One update of AdamW on a vector of weights, for ../training/optim.py, in two passes over memory.
  *
  * Loshchilov & Hutter 2019 (arXiv 1711.05101, algorithm 2); `is_cautious` is Liang et al. 2024 (arXiv 2411.16085,
  * algorithm 1): what would move against the gradient stays, and the rest moves the further. Runs inside a parallel region
@@ -7,6 +7,8 @@
 #include "recurrence.h"
 
 #include "arithmetic.h"
+#include "barrier.h"
+#include "processor.h"
 
 #include <math.h>
 
@@ -50,7 +52,7 @@ void charrnn_update(void *given) {
     for (int64_t start = from; start < to; start += CHUNK)
         along += first_pass(u, start, start + CHUNK < to ? start + CHUNK : to);
     __atomic_add_fetch(&u->along, along, __ATOMIC_ACQ_REL);
-    meet(&u->arrived, &u->generation, threads);
+    meet(&u->arrived, &u->generation, threads, 0);
     const int64_t all = __atomic_load_n(&u->along, __ATOMIC_ACQUIRE);
     second_pass(u, from, to, (float)u->size / fmaxf((float)all, 1e-3f * u->size));
     leave_arithmetic(before);

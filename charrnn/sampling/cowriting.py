@@ -5,8 +5,6 @@ After each change the session has the likeliest next characters and words, with 
 seed and its number in the session; one that was taken back keeps its number. So the same deeds give the same text, and
 taking back and drawing again gives something new. Taking back restores the very state and logits that were there.
 
-Knows ids, states and settings. Refuses to know who picks, and how it is shown.
-
 Shape letters: B lanes (here one), V vocabulary.
 """
 
@@ -19,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError, UsageError
+from charrnn.errors import UsageError
 from charrnn.inference.distribution import generator, log_probabilities
 from charrnn.inference.engine import Engine, Floats
 from charrnn.sampling.next_words import Place, WordCharacters, likeliest_words
-from charrnn.sampling.sampler import read_prime
+from charrnn.sampling.sampler import read_blocks, read_prime, require_finite
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.settings.config import SamplingConfig
 from charrnn.text.vocabulary import Decoder, Vocabulary
@@ -32,11 +30,10 @@ CHOICES = 10
 LONGEST_LINE = 1000
 """Characters that a word or a line may have when the model does not end it."""
 _CHUNK = 32  # characters drawn in one go; always as many, so that a text does not depend on how fast the machine is
-_BLOCK = 4096  # characters read in one go
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Proposal:
     """Something the text may go on with."""
 
     ids: tuple[int, ...]
@@ -46,11 +43,11 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class Proposals:
     """The likeliest, best first."""
 
-    characters: tuple[Choice, ...]
-    words: tuple[Choice, ...]
+    characters: tuple[Proposal, ...]
+    words: tuple[Proposal, ...]
     words_are_exact: bool
     """False where the search for words was cut short: likelier ones may be missing."""
 
@@ -88,11 +85,11 @@ class Session:
         self._word_characters = WordCharacters(vocabulary)
         self._ids: list[int] = [int(id_) for id_ in prime_ids]
         logits, state = read_prime(engine, vocabulary, prime_ids)
-        _require_finite(logits)
+        require_finite(bool(np.isfinite(logits).all()))
         self._now = _Moment(len(self._ids), logits, state)
         self._before: list[_Moment] = []
         self._drawings = 0
-        self._choices: tuple[_Moment, Choices] | None = None
+        self._choices: tuple[_Moment, Proposals] | None = None
 
     def __len__(self) -> int:
         """Number of ids of the text."""
@@ -109,7 +106,7 @@ class Session:
         return self.vocabulary.decode(self.ids)
 
     def encoded(self) -> bytes:
-        """The text as a file holds it: UTF-8, or in byte mode the bytes themselves."""
+        """Returns the text as a file holds it: UTF-8, or in byte mode the bytes themselves."""
         return bytes(self.ids) if self.vocabulary.kind == "bytes" else self.text.encode("utf-8", "surrogatepass")
 
     @property
@@ -123,37 +120,37 @@ class Session:
         return self._now.state
 
     def text_between(self, start: int, end: int) -> str:
-        """The text of the ids from `start` to before `end`, both within the text."""
+        """Returns the text of the ids from `start` to before `end`, both within the text."""
         return self.vocabulary.decode(self._ids[start:end])
 
     # What may come next.
 
-    def choices(self) -> Choices:
-        """The ten likeliest next characters and words."""
+    def choices(self) -> Proposals:
+        """Returns the ten likeliest next characters and words."""
         if self._choices is None or self._choices[0] is not self._now:
             self._choices = self._now, self._find_choices()
         return self._choices[1]
 
-    def _find_choices(self) -> Choices:
+    def _find_choices(self) -> Proposals:
         likely = np.exp(log_probabilities(self._now.logits[0]))
         order = np.argsort(-likely, kind="stable")[:CHOICES].tolist()
         characters = tuple(self._choice((id_,), float(likely[id_])) for id_ in order)
         words = likeliest_words(
             self._engine, self._word_characters, self._now.logits, self._now.state, self._place(), count=CHOICES
         )
-        return Choices(characters, tuple(self._choice(*word) for word in words.ranking), words.is_exact)
+        return Proposals(characters, tuple(self._choice(*word) for word in words.ranking), words.is_exact)
 
     def _place(self) -> Place:
         return self._word_characters.end(self._ids[max(0, self._now.length - 2) : self._now.length])
 
-    def _choice(self, ids: tuple[int, ...], probability: float) -> Choice:
+    def _choice(self, ids: tuple[int, ...], probability: float) -> Proposal:
         decode = self._decoder()
         text = "".join(map(decode, ids))
         text = f"<{ids[0]:02X}>" if not text and len(ids) == 1 else text + decode.finish()
-        return Choice(ids, text, probability)
+        return Proposal(ids, text, probability)
 
     def _decoder(self) -> Decoder:
-        """What decodes the ids to come: the bytes of a character that the text has begun are in it."""
+        """Returns the decoder of the ids to come: the bytes of a character that the text has begun are in it."""
         decode = self.vocabulary.decoder()
         if self.vocabulary.kind == "bytes":
             for id_ in _unfinished(self._ids[max(0, self._now.length - 3) : self._now.length]):
@@ -170,14 +167,14 @@ class Session:
         """Goes on with a character of `choices`, counted from 1. Raises UsageError where there is no such number."""
         self._take("character", self.choices().characters, number)
 
-    def _take(self, kind: str, choices: Sequence[Choice], number: int) -> None:
+    def _take(self, kind: str, choices: Sequence[Proposal], number: int) -> None:
         if not 1 <= number <= len(choices):
             there_are = f"there are 1 to {len(choices)}" if choices else f"there is no {kind} to pick here"
             raise UsageError(f"there is no {kind} number {number}", there_are)
         self._read(choices[number - 1].ids)
 
     def add(self, text: str) -> int:
-        """Goes on with the person's own text: the number of ids that were added.
+        """Goes on with the person's own text; returns the number of ids that were added.
 
         Characters that the model does not know are treated by the session's policy; TextError names them.
         """
@@ -187,7 +184,7 @@ class Session:
         return len(ids)
 
     def undo(self, times: int = 1) -> int:
-        """Takes back the last changes of the text, exactly: how many it took back, which may be fewer than `times`.
+        """Takes back the last changes of the text, exactly; returns how many, which may be fewer than `times`.
 
         Settings stay. Raises UsageError where there is nothing to undo.
         """
@@ -254,8 +251,7 @@ class Session:
         while most and not is_last:
             size, now = min(_CHUNK, most), self._now
             written = self._engine.write(now.logits, now.state, [self.config], random.random((size, 1)))
-            if not written.is_finite:
-                _require_finite(np.array(np.nan))
+            require_finite(written.is_finite)
             ids = written.ids[:, 0].tolist()
             count, is_last = cut(ids)
             most -= count
@@ -272,14 +268,11 @@ class Session:
                 return
 
     def _read(self, ids: Sequence[int]) -> None:
-        logits, state = self._now.logits, self._now.state
-        for start in range(0, len(ids), _BLOCK):
-            logits, state = self._engine.read(ids[start : start + _BLOCK], state)
-        self._become(self._now, ids, logits, state)
+        self._become(self._now, ids, *read_blocks(self._engine, ids, self._now.state))
 
     def _become(self, before: _Moment, ids: Sequence[int], logits: Floats, state: Any) -> None:
         """The text goes on with `ids`. All that has been written since `before` is one change."""
-        _require_finite(logits)
+        require_finite(bool(np.isfinite(logits).all()))
         del self._ids[self._now.length :]
         self._ids += ids
         if not self._before or self._before[-1] is not before:
@@ -287,13 +280,8 @@ class Session:
         self._now = _Moment(self._now.length + len(ids), logits, state)
 
 
-def _require_finite(logits: npt.NDArray[Any]) -> None:
-    if not np.isfinite(logits).all():
-        raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
-
-
 def _unfinished(last: Sequence[int]) -> Sequence[int]:
-    """The bytes at the end of `last` that begin a character of UTF-8 and do not complete it.
+    """Returns the bytes at the end of `last` that begin a character of UTF-8 and do not complete it.
 
     >>> _unfinished(b"x\\xe2\\x82"), _unfinished(b"\\xe2\\x82\\xac"), _unfinished(b"abc")
     (b'\\xe2\\x82', b'', b'')

@@ -1,4 +1,4 @@
-"""Which words a model is about to write: what counts as a word, and an exact search for the likeliest.
+"""The words that a model is about to write: what counts as a word, and an exact search for the likeliest.
 
 A next word is a string of separators (maybe none) and then word characters, which the model ends there. Its probability
 is that of the string times that of anything but a word character after it. A string is never likelier than its
@@ -6,7 +6,7 @@ beginning, so the search goes on from the likeliest beginnings first, several si
 beginning is left that is likelier than the words it has (uniform-cost search: Dijkstra 1959; Russell and Norvig,
 Artificial Intelligence, section 3.4).
 
-Knows ids, and which of them make up words. Refuses to know a text beyond its last two characters, and who picks.
+Of the text only its last two characters count, beside the model's state.
 
 Shape letters: B lanes, V vocabulary, N places where a text can stand.
 """
@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
 from charrnn.inference.distribution import log_probabilities
 from charrnn.inference.engine import Doubles, Engine, Floats
+from charrnn.sampling.sampler import require_finite
 from charrnn.text.vocabulary import Vocabulary
 
 MOST_SEPARATORS = 20  # in code a word stands behind a line end and its indentation
@@ -61,13 +61,13 @@ class WordCharacters:
         """Which ids a word may have next, by place (N, V); outside, which may begin one."""
 
     def after(self, place: int, id_: int) -> Place:
-        """The place after one more character."""
+        """Returns the place after one more character."""
         if not self.goes_on[place, id_]:
             return Place.OUTSIDE
         return Place.WORD if self.core[id_] else Place.JOINT
 
     def end(self, ids: Sequence[int]) -> Place:
-        """The place after `ids`."""
+        """Returns the place after `ids`."""
         place = Place.OUTSIDE
         for id_ in ids[-2:]:
             place = self.after(place, id_)
@@ -99,7 +99,7 @@ def likeliest_words(
     steps: int = _STEPS,
     lanes: int = _LANES,
 ) -> Words:
-    """The `count` likeliest words after a text that ends at `place`, with `logits` (1, V) and `state` there.
+    """Returns the `count` likeliest words after a text that ends at `place`, with `logits` (1, V) and `state` there.
 
     Takes at most `steps` steps of at most `lanes` lanes. Equally likely words come in the order of their ids. Raises
     CheckpointError where the model's output is not finite.
@@ -116,8 +116,7 @@ def likeliest_words(
         lane, ids, likely = batch.take(lanes, floor)
         before = batch.beginnings
         logits, state = engine.step(ids, engine.take(before.state, lane.tolist()))
-        if not np.isfinite(logits).all():
-            raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
+        require_finite(bool(np.isfinite(logits).all()))
         strings = [(*before.strings[from_], id_) for from_, id_ in zip(lane.tolist(), ids.tolist(), strict=True)]
         goes_on = characters.goes_on[before.places[lane], ids]
         places = np.where(goes_on, np.where(characters.core[ids], Place.WORD, Place.JOINT), Place.OUTSIDE)
@@ -153,7 +152,7 @@ class _Beginnings:
 def _ended(
     characters: WordCharacters, beginnings: _Beginnings, logits: Floats
 ) -> Iterator[tuple[float, tuple[int, ...]]]:
-    """Every beginning that is a word, and the log-probability that it is one and ends."""
+    """Yields every beginning that is a word, with the log-probability that it is one and ends."""
     (inside,) = np.nonzero(beginnings.places != Place.OUTSIDE)
     going_on = characters.goes_on[beginnings.places[inside]]
     others = np.where(going_on, -np.inf, log_probabilities(logits[inside]))
@@ -181,7 +180,8 @@ class _Batch:
         return float(self._values[self._next]) if self._next < len(self._values) else -math.inf
 
     def take(self, most: int, floor: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Doubles]:
-        """Takes away the likeliest strings above `floor`: beginnings' lanes, last ids, log-probabilities."""
+        """Takes away the likeliest strings above `floor`; returns their beginnings' lanes, last ids,
+        log-probabilities."""
         chosen = slice(self._next, self._next + most)
         count = int((self._values[chosen] > floor).sum())
         chosen = slice(self._next, self._next + count)

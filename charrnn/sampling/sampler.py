@@ -1,9 +1,9 @@
-"""Writing text: run the prime through the model once, then draw character after character, for many samples at once.
+"""Text is written by running the prime through the model once, and then drawing character after character, for many
+samples at once.
 
-Works over any engine, the compiled one, numpy or a GPU's. Each sample has its own settings and its own random stream
-(drawing.py), so its text does not depend on the samples beside it. Text comes in pieces: the first of one character, so
-that it shows at once; later ones as long as the model writes in a moment. Knows ids, settings and pieces. Refuses to
-know where the text goes.
+This works over any engine: the compiled one, numpy's or a GPU's. Each sample has its own settings and its own random
+stream (inference/distribution.py), so its text does not depend on the samples beside it. Text comes in pieces: the
+first of one character, so that it shows at once; later ones as long as the model writes in a moment.
 
 Shape letters: T characters, B lanes, V vocabulary.
 """
@@ -53,7 +53,7 @@ class Piece:
 
 
 def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """What the model reads before it writes: a line end, and then the prime.
+    """Returns the ids that the model reads before it writes: a line end, and then the prime.
 
     A model has hardly seen a beginning, only continuations. From the zero state the first characters of a prime lead
     some models astray (corpora/EXPERIMENTS.md), and the commonest beginning is that of a line.
@@ -63,12 +63,21 @@ def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> 
 
 
 def read_prime(engine: Engine, vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> tuple[Floats, Any]:
-    """Logits (1, V) and state after the prime, read once from the zero state."""
-    ids = prime_ids(vocabulary, ids)
-    state = engine.zero_state(1)
+    """Returns logits (1, V) and state after the prime, read once from the zero state."""
+    return read_blocks(engine, prime_ids(vocabulary, ids), engine.zero_state(1))
+
+
+def read_blocks(engine: Engine, ids: Sequence[int] | npt.NDArray[Any], state: Any) -> tuple[Floats, Any]:
+    """Returns logits (1, V) and state after at least one id, read in pieces of bounded size."""
     for start in range(0, len(ids), _BLOCK):
         logits, state = engine.read(ids[start : start + _BLOCK], state)
     return logits, state
+
+
+def require_finite(is_finite: bool) -> None:
+    """Raises CheckpointError where a model's output is not finite."""
+    if not is_finite:
+        raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
 
 
 def write(
@@ -126,7 +135,7 @@ class _Lane:
         self.left = float("inf") if config.repeat_until_stop else config.length
 
     def accept(self, ids: Integers, log_probabilities: Doubles) -> Piece:
-        """Takes of `ids` what still belongs to the sample."""
+        """Returns the piece that still belongs to the sample of the `ids` drawn."""
         count = int(min(len(ids), self.left))
         stop = self.request.config.stop
         pieces: list[str] = []
@@ -155,8 +164,7 @@ def _write_together(engine: Engine, lanes: list[_Lane], logits: Floats, state: A
         began = time.perf_counter()
         written = engine.write(logits, state, [lane.request.config for lane in lanes], uniforms)
         seconds = time.perf_counter() - began
-        if not written.is_finite:
-            raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
+        require_finite(written.is_finite)
         logits, state = written.logits, written.state
         going: list[int] = []
         for place, lane in enumerate(lanes):

@@ -2,7 +2,7 @@
 
 The facts (address, size, checksum, licence, customary split) stand in `catalogue.json`. A download goes to a folder
 of its own in the cache, continues where it broke off, and is put in its place only when its checksum is right, so
-that no half-written corpus is ever in sight. Knows names and places. Refuses to know what the text is used for.
+that no half-written corpus is ever in sight.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import shutil
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,21 +45,21 @@ class Entry:
 
 
 def entries() -> dict[str, Entry]:
-    """The catalogue, by name."""
-    text = resources.files("charrnn").joinpath("catalogue.json").read_text("utf-8")
+    """Returns the catalogue, by name."""
+    text = Path(__file__).with_name("catalogue.json").read_text("utf-8")
     facts: dict[str, dict[str, Any]] = json.loads(text)
     return {name: Entry(name=name, **values) for name, values in facts.items()}
 
 
 def names() -> list[str]:
-    """Every name that `find` knows."""
+    """Returns every name that `find` knows."""
     return [STDLIB, *entries()]
 
 
 def standard_library() -> list[Source]:
-    """The Python sources of the standard library on this machine, in the order of their paths.
+    """Returns the Python sources of the standard library on this machine, in the order of their paths.
 
-    Without tests, idlelib's and others' included, and without what was installed beside it (site-packages).
+    Tests are left out (idlelib's and others', too), and so is what was installed beside it (site-packages).
     """
     root = Path(sysconfig.get_path("stdlib"))
     unwanted = {"test", "tests", "site-packages", "dist-packages", "__pycache__", "idle_test"}
@@ -84,7 +83,7 @@ def _is_utf8(file: Path) -> bool:
 
 
 def find(name: str, report: Report | None = None) -> list[Source] | None:
-    """The files of a corpus known by `name`, downloaded if need be; None where the name is not known.
+    """Returns the files of a corpus known by `name`, downloaded if need be; None where the name is not known.
 
     `CHARRNN_CORPORA` names a folder that is looked into first, and any file there named after a corpus (with or
     without `.txt` and a compression's ending) counts. Raises TextError where a download fails.
@@ -101,22 +100,19 @@ def find(name: str, report: Report | None = None) -> list[Source] | None:
 def _in_folder(folder: Path, name: str) -> Source | None:
     if "/" in name or "\\" in name or name in ("", ".", "..", "-"):
         return None
-    for stem in (name, f"{name}.txt"):
-        for suffix in ("", *COMPRESSED_SUFFIXES):
-            if os.path.isfile(file := folder / (stem + suffix)):
-                return Source(file, str(file))
-    return None
+    files = (folder / (stem + suffix) for stem in (name, f"{name}.txt") for suffix in ("", *COMPRESSED_SUFFIXES))
+    return next((Source(file, str(file)) for file in files if os.path.isfile(file)), None)
 
 
 def download_folder() -> Path:
-    """`corpora/` where the current folder is a checkout of charrnn, else the user's cache."""
+    """Returns `corpora/` where the current folder is a checkout of charrnn, else the user's cache."""
     here = Path.cwd()
-    is_checkout = (here / "charrnn" / "catalogue.json").is_file() and (here / "corpora").is_dir()
+    is_checkout = (here / "charrnn" / "text" / "catalogue.json").is_file() and (here / "corpora").is_dir()
     return here / "corpora" if is_checkout else cache_folder() / "downloads"
 
 
 def fetch(entry: Entry, folder: Path, report: Report | None = None) -> Source:
-    """The file of a catalogue entry in `folder`, downloaded and verified unless it lies there already.
+    """Returns the file of a catalogue entry in `folder`, downloaded and verified unless it lies there already.
 
     Raises TextError where there is no network, the connection breaks or the checksum is wrong, and ResourceError
     where the disk is full. In each case `folder` holds nothing new.
@@ -207,9 +203,7 @@ class _Transport:
         import requests
 
         # A range of a compressed answer would count compressed bytes.
-        headers = {"Accept-Encoding": "identity"}
-        if done:
-            headers["Range"] = f"bytes={done}-"
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
         return requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
 
     def _receive(self, response: Any, file: IO[bytes]) -> None:
@@ -238,7 +232,7 @@ def _empty(file: IO[bytes]) -> None:
 
 
 def _reason(error: Any) -> str:
-    """What the server answered or the system said, without the layers of libraries around it."""
+    """Returns what the server answered or the system said, without the layers of libraries around it."""
     import requests
 
     if error.response is not None:

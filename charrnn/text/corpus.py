@@ -3,8 +3,7 @@
 Two passes over the sources, in small pieces: the first finds the characters, the second writes their ids. Memory stays
 bounded however large the text. The result lies in a cache under a key made of the sources' content and the decoding
 options, so that a second start only hashes the files. Entries of the cache appear whole, by a rename, and a whole one
-is never replaced: another process may be reading it. Knows decoding and splitting. Refuses to know lanes, windows and
-models.
+is never replaced: another process may be reading it.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import numpy as np
 from charrnn.errors import TextError
 from charrnn.files import cache_folder, explained, make_folder, sync_folder
 from charrnn.settings.config import DataConfig
-from charrnn.text.decoding import Piece, Progress, is_strict_utf8, pieces_of
+from charrnn.text.decoding import Progress, TextPiece, is_strict_utf8, pieces_of
 from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids, Vocabulary
 
@@ -77,7 +76,7 @@ class Corpus:
             raise TextError("the corpus repeats a single character: there is nothing to learn", "give another text")
 
     def split(self, config: DataConfig) -> Parts:
-        """Train, validation and test part, in this order from the start of the text.
+        """Returns train, validation and test part, in this order from the start of the text.
 
         With validation sources of their own, those are the validation part, and only the test part is cut off the rest.
         Raises TextError where the text, or a part of it, is too small to train on.
@@ -106,7 +105,7 @@ def load(
     validation_sources: Sequence[Source] = (),
     report: Report | None = None,
 ) -> Corpus:
-    """The encoded corpus of `sources` (one after the other), from the cache where it is there already.
+    """Returns the encoded corpus of `sources` (one after the other), from the cache where it is there already.
 
     Raises TextError where a source cannot be read or decoded, ResourceError where the cache has no room.
     """
@@ -125,7 +124,7 @@ def load(
 
 
 def _contents(sources: list[Source]) -> list[tuple[str, str]]:
-    """What each source holds: the digest of its file, and how that is compressed."""
+    """Returns what each source holds: the digest of its file, and how that is compressed."""
     return [(source.digest(), _compression(source)) for source in sources]
 
 
@@ -142,7 +141,7 @@ def _compression(source: Source) -> str:
 
 
 def _open(folder: Path, name: str) -> Corpus | None:
-    """The corpus in a cache folder, or None where it is not there or not whole."""
+    """Returns the corpus in a cache folder, or None where it is not there or not whole."""
     try:
         described: dict[str, Any] = json.loads((folder / "corpus.json").read_text("utf-8"))
         vocabulary = Vocabulary(described["code_points"], described["kind"])
@@ -208,7 +207,8 @@ def _encode(
 
 @contextlib.contextmanager
 def _synced(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, on disk at the end: a power cut must not leave an entry of the right size full of zeros."""
+    """Opens a file to write, which is on disk at the end: a power cut must not leave an entry of the right size full of
+    zeros."""
     with open(path, "wb") as file:
         yield file
         file.flush()
@@ -232,19 +232,19 @@ def _place(workplace: Path, folder: Path) -> None:
 
 
 def _is_file(sources: list[Source], config: DataConfig) -> bool:
-    """Whether the text is what one file holds, byte by byte, unless that begins with a mark."""
+    """Returns whether the text is what one file holds, byte by byte, unless that begins with a mark."""
     is_plain = (config.as_bytes or is_strict_utf8(config)) and config.newlines == "keep"
     return is_plain and [_compression(source) for source in sources] == [""]
 
 
-def _encoder(vocabulary: Vocabulary) -> Callable[[Piece], bytes]:
-    """What turns a piece into its ids, as they lie in the file. All its characters are in the vocabulary."""
+def _encoder(vocabulary: Vocabulary) -> Callable[[TextPiece], bytes]:
+    """Returns what turns a piece into its ids, as they lie in the file. All its characters are in the vocabulary."""
     table = bytearray(256)
     for id_, code_point in enumerate(vocabulary.code_points[:128].tolist()):
         if code_point < 128:
             table[code_point] = id_
 
-    def encode(piece: Piece) -> bytes:
+    def encode(piece: TextPiece) -> bytes:
         if vocabulary.kind == "bytes":
             return piece.raw
         if not piece.text.isascii():
@@ -257,7 +257,8 @@ def _encoder(vocabulary: Vocabulary) -> Callable[[Piece], bytes]:
 
 
 def _scan(sources: list[Source], config: DataConfig, progress: Progress) -> tuple[Vocabulary, list[int], int]:
-    """First pass: the vocabulary, characters of each source, and bytes in UTF-8 (in byte mode, bytes)."""
+    """Is the first pass: returns the vocabulary, the characters of each source, and the bytes of all of them in UTF-8
+    (in byte mode, bytes as they are)."""
     seen = np.zeros(NUM_CODE_POINTS, bool)
     seen_ascii = b""
     num_bytes = 0

@@ -1,8 +1,7 @@
 """From the bytes of sources to pieces of text: strictly, and in bounded memory.
 
 A BOM is removed, line ends are treated as asked, and a byte that is not valid in the encoding is an error that says
-where it stands. Every text becomes UTF-8 first: one that is UTF-8 already is only cut, and decoded once. Knows
-encodings. Refuses to know ids and caches.
+where it stands. Every text becomes UTF-8 first: one that is UTF-8 already is only cut, and decoded once.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Progress = Callable[[int, int], None]
 """Called with the place of a source in its list, and the bytes of it that are done."""
 
 
-class Piece(NamedTuple):
+class TextPiece(NamedTuple):
     """Some whole characters of a text."""
 
     place: int
@@ -43,8 +42,8 @@ class Piece(NamedTuple):
     """The same as characters; in byte mode one for each byte."""
 
 
-def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> Iterator[Piece]:
-    """The text of the sources in pieces, one source after the other."""
+def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> Iterator[TextPiece]:
+    """Yields the text of the sources in pieces, one source after the other."""
     for place, source in enumerate(sources):
         chunks = _chunks(source, functools.partial(progress, place))
         if not config.as_bytes:
@@ -52,11 +51,12 @@ def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> 
         if config.newlines == "lf":
             chunks = _with_lf(chunks)
         for raw in chunks:
-            yield Piece(place, raw, raw.decode("latin-1") if config.as_bytes else _decoded(raw, source, config))
+            yield TextPiece(place, raw, raw.decode("latin-1") if config.as_bytes else _decoded(raw, source, config))
 
 
 def is_strict_utf8(config: DataConfig) -> bool:
-    """Whether texts are taken only if they are UTF-8 already. Raises UsageError where the encoding is not known."""
+    """Returns whether texts are taken only if they are UTF-8 already. Raises UsageError where the encoding is not
+    known."""
     incremental_decoder(config)
     return codecs.lookup(config.encoding).name == "utf-8" and config.encoding_errors == "strict"
 
@@ -71,7 +71,7 @@ def _chunks(source: Source, progress: Callable[[int], None]) -> Iterator[bytes]:
 
 
 def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """UTF-8 (or what may turn out not to be) cut between characters instead of anywhere."""
+    """Yields the chunks of UTF-8 (or what may turn out not to be) cut between characters instead of anywhere."""
     held = b""
     for chunk in chunks:
         raw = held + chunk
@@ -84,7 +84,7 @@ def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _transcoded(chunks: Iterator[bytes], source: Source, config: DataConfig) -> Iterator[bytes]:
-    """The text of one source in UTF-8."""
+    """Yields the text of one source in UTF-8."""
     decoder = incremental_decoder(config)
     for chunk in itertools.chain(chunks, [b""]):
         try:
@@ -99,7 +99,7 @@ def _transcoded(chunks: Iterator[bytes], source: Source, config: DataConfig) -> 
 
 
 def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """UTF-8 without the byte order mark that it may begin with."""
+    """Yields the chunks of UTF-8 without the byte order mark that they may begin with."""
     is_start = True
     for chunk in chunks:
         yield chunk.removeprefix(codecs.BOM_UTF8) if is_start else chunk
@@ -107,7 +107,7 @@ def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _with_lf(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Every line end made a line feed, wherever the border between two pieces falls."""
+    """Yields the chunks with every line end made a line feed, wherever the border between two pieces falls."""
     held = b""
     for chunk in chunks:
         raw = held + chunk
@@ -118,7 +118,8 @@ def _with_lf(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _decoded(raw: bytes, source: Source, config: DataConfig) -> str:
-    """The characters of a piece in UTF-8. Raises TextError where it is not that, or holds what no text holds."""
+    """Returns the characters of a piece in UTF-8. Raises TextError where it is not that, or holds what no text
+    holds."""
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -133,7 +134,7 @@ def _decoded(raw: bytes, source: Source, config: DataConfig) -> str:
 
 
 def _bad_byte(source: Source, config: DataConfig) -> TextError:
-    """The error for a source that is not in its encoding. The source is read again, to find out where."""
+    """Returns the error for a source that is not in its encoding. The source is read again, to find out where."""
     found = _first_bad_byte(source, config)
     if found is None:
         return TextError(f"{source.name} changed while it was being read", "run this again once it is complete")
@@ -153,7 +154,7 @@ def _bad_byte(source: Source, config: DataConfig) -> TextError:
 
 
 def _first_bad_byte(source: Source, config: DataConfig) -> tuple[int, int] | None:
-    """The offset and value of the first byte that cannot be decoded."""
+    """Returns the offset and value of the first byte that cannot be decoded; None where there is none."""
     decoder = incremental_decoder(config)
     position = 0
     for chunk in itertools.chain(_chunks(source, lambda _done: None), [b""]):
@@ -167,12 +168,12 @@ def _first_bad_byte(source: Source, config: DataConfig) -> tuple[int, int] | Non
 
 
 def read_text(source: Source, config: DataConfig) -> str:
-    """The whole text of one source, decoded by the same rules (byte mode gives one character for each byte)."""
+    """Returns the whole text of one source, decoded by the same rules (byte mode gives one character for each byte)."""
     return "".join(_texts([source], config))
 
 
 def read_beginning(sources: Sequence[Source], config: DataConfig, length: int) -> str:
-    """The first `length` characters of the sources, by the same rules."""
+    """Returns the first `length` characters of the sources, decoded by the same rules."""
     read = ""
     for text in _texts(sources, config):
         read += text

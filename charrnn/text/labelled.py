@@ -28,7 +28,7 @@ class Labelled:
 
 
 def read_labelled(file: Path, vocabulary: Vocabulary, unknown: UnknownPolicy, most: int, seed: int) -> Labelled:
-    """The texts of `file`, or `most` of them, drawn by `seed`; no more than those is ever held.
+    """Returns the texts of `file`, or `most` of them, drawn by `seed`; no more than those is ever held.
 
     Raises TextError that names the line which is wrong.
     """
@@ -67,7 +67,7 @@ def read_labelled(file: Path, vocabulary: Vocabulary, unknown: UnknownPolicy, mo
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str, str]]:
-    """Number, label and text of each line that is not blank."""
+    """Yields number, label and text of each line that is not blank."""
     from charrnn.files import explained
 
     with explained(file, "reading"), file.open("rb") as stream:

@@ -1,7 +1,6 @@
-"""Where text comes from: files, folders, compressed files and standard input.
+"""Text comes from files, folders, compressed files and standard input; each is opened as a stream of bytes.
 
-Knows which files an argument names and how to open each as a stream of bytes. Refuses to know encodings beyond
-telling text from what is not, and what the text is for.
+Encodings matter here only as far as text is told from what is none.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 from charrnn.errors import TextError, UsageError
 from charrnn.files import cache_folder, explained, make_folder
 from charrnn.settings.config import DataConfig
 
-COMPRESSED_SUFFIXES = (".gz", ".bz2", ".xz", ".zip")
 _CHUNK = 1 << 20
 _HEAD = 8192
 
@@ -45,14 +44,13 @@ class Source:
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The (decompressed) bytes of the file. Raises TextError where it cannot be read or unpacked."""
+        """Opens the (decompressed) bytes of the file. Raises TextError where it cannot be read or unpacked."""
         try:
             with _open(self.path) as file:
                 yield file
         except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
             raise TextError(
-                f"{self.name} is damaged or not what its ending says: {error}",
-                "unpack it to see where it breaks",
+                f"{self.name} is damaged or not what its ending says: {error}", "unpack it to see where it breaks"
             ) from error
         except OSError as error:
             if error.errno is None:  # bz2 reports damage without a number
@@ -60,29 +58,13 @@ class Source:
             raise TextError(f"cannot read {self.name}: {error.strerror}", _remedy(error)) from error
 
     def digest(self) -> str:
-        """sha256 of the file as it lies on disk (compressed or not)."""
-        try:
-            with open(self.path, "rb", buffering=0) as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise TextError(f"cannot read {self.name}: {error.strerror}", _remedy(error)) from error
+        """Returns the sha256 of the file as it lies on disk (compressed or not)."""
+        with _explained(self.name), open(self.path, "rb", buffering=0) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def size(self) -> int:
-        """Bytes on disk."""
+        """Returns the number of bytes on disk."""
         return self.path.stat().st_size
-
-
-def _open(path: Path) -> IO[bytes]:
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        return cast("IO[bytes]", gzip.open(path, "rb"))
-    if suffix == ".bz2":
-        return bz2.open(path, "rb")
-    if suffix == ".xz":
-        return lzma.open(path, "rb")
-    if suffix == ".zip":
-        return _open_zip(path)
-    return open(path, "rb")
 
 
 def _open_zip(path: Path) -> IO[bytes]:
@@ -102,6 +84,29 @@ def _open_zip(path: Path) -> IO[bytes]:
         raise zipfile.BadZipFile(str(error)) from error
 
 
+_OPENERS: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zip": _open_zip,
+}
+COMPRESSED_SUFFIXES = tuple(_OPENERS)
+
+
+def _open(path: Path) -> IO[bytes]:
+    opened: IO[bytes] = _OPENERS.get(path.suffix.lower(), partial(open, mode="rb"))(path)
+    return opened
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Makes of an OSError a TextError that says what could not be read."""
+    try:
+        yield
+    except OSError as error:
+        raise TextError(f"cannot read {name}: {error.strerror}", _remedy(error)) from error
+
+
 def _remedy(error: OSError) -> str | None:
     if isinstance(error, FileNotFoundError):
         return "check the spelling, or name a corpus of the catalogue (charrnn train --help lists them)"
@@ -111,7 +116,7 @@ def _remedy(error: OSError) -> str | None:
 
 
 def find(argument: str, glob: str | None = None, config: DataConfig | None = None) -> tuple[list[Source], list[str]]:
-    """The files that one argument names, in a stable order, and notices about what was left out.
+    """Returns the files that one argument names, in a stable order, and notices about what was left out.
 
     `argument` is a file, a folder (searched recursively in the order of its paths, without hidden files; files that
     are not text in the encoding of `config` are left out and counted in a notice, in byte mode none is; with `glob`,
@@ -148,7 +153,7 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
 
 
 def _is_pipe(path: Path) -> bool:
-    """Whether what is read from here can be read only once: a named pipe, or the shell's <(command)."""
+    """Returns whether what is read from here can be read only once: a named pipe, or the shell's <(command)."""
     try:
         return stat.S_ISFIFO(path.stat().st_mode)
     except OSError:
@@ -171,7 +176,8 @@ def _matches(file: Path, folder: Path, glob: str) -> bool:
 
 
 def _looks_like_text(file: Path, config: DataConfig) -> bool:
-    """Whether the beginning of a file can be decoded and holds no NUL. Raises TextError where it cannot be read."""
+    """Returns whether the beginning of a file can be decoded and holds no NUL. Raises TextError where it cannot be
+    read."""
     try:
         with Source(file, str(file)).open() as stream:
             head = stream.read(_HEAD)
@@ -185,7 +191,7 @@ def _looks_like_text(file: Path, config: DataConfig) -> bool:
 
 
 def incremental_decoder(config: DataConfig) -> codecs.IncrementalDecoder:
-    """What turns the bytes of a text file into characters. Raises UsageError where the encoding is not known."""
+    """Returns a decoder of the bytes of a text file. Raises UsageError where the encoding is not known."""
     try:
         "".encode(config.encoding)  # unlike `codecs`, this knows rot13 and its like to be no encodings of text
         return codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
@@ -227,7 +233,7 @@ _gone: list[str] = []
 
 
 def set_back() -> list[str]:
-    """Makes what this process has read ready to be read by another one that takes its place; gives the names of what
+    """Makes what this process has read ready to be read by another one that takes its place; returns the names of what
     cannot be read again."""
     if _has_stand_in:
         os.lseek(0, 0, os.SEEK_SET)
@@ -248,14 +254,12 @@ def _spool(stream: IO[bytes], name: str) -> Source:
 
 
 def _read_some(stream: IO[bytes], name: str) -> bytes:
-    try:
+    with _explained(name):  # it may be a folder, say
         return stream.read(_CHUNK)
-    except OSError as error:  # a folder, say
-        raise TextError(f"cannot read {name}: {error.strerror}", _remedy(error)) from error
 
 
 def title(argument: str) -> str:
-    """What a run on this argument is called after: its name without folder, compression and text endings.
+    """Returns what a run on this argument is called after: its name without folder, compression and text endings.
 
     >>> title("books/emma.txt.gz"), title("-")
     ('emma', 'stdin')

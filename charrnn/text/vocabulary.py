@@ -1,7 +1,7 @@
 """The table between characters and ids.
 
-An immutable table in code point order. Knows how text becomes ids and back, and what is near an unknown
-character. Refuses to drop or map anything silently: an unknown character is an error unless a policy is named.
+The table is immutable and in code point order. Nothing is dropped or mapped silently: an unknown character is an error
+unless a policy is named.
 
 A *text* vocabulary holds the characters of its corpus. A *bytes* vocabulary holds all 256 byte values (as the code
 points 0 to 255), so that nothing is ever unknown to it; its text goes in and out as UTF-8.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
@@ -34,10 +35,10 @@ class Decoder(Protocol):
     """Turns ids into text one at a time."""
 
     def __call__(self, id_: int) -> str:
-        """The text that this id completes; nothing while a character of several bytes is under way."""
+        """Returns the text that this id completes; nothing while a character of several bytes is under way."""
 
     def finish(self) -> str:
-        """What is left at the end: U+FFFD for a character that was not completed."""
+        """Returns what is left at the end: U+FFFD for a character that was not completed."""
 
 
 class Vocabulary:
@@ -66,12 +67,12 @@ class Vocabulary:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """The vocabulary of the characters in `text`."""
+        """Returns the vocabulary of the characters in `text`."""
         return cls(ord(character) for character in set(text))
 
     @classmethod
     def of_bytes(cls) -> Self:
-        """The vocabulary of all byte values."""
+        """Returns the vocabulary of all byte values."""
         return cls(range(256), kind="bytes")
 
     def __len__(self) -> int:
@@ -101,12 +102,12 @@ class Vocabulary:
         return np.dtype(np.uint16) if len(self) <= 1 << 16 else np.dtype(np.uint32)
 
     def lookup(self, text: str) -> npt.NDArray[np.uint32]:
-        """Ids of the characters of `text`, with 0xFFFFFFFF for each that is unknown."""
+        """Returns the ids of the characters of `text` (N,), with 0xFFFFFFFF for each that is unknown."""
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
         return self._table.take(codes, mode="clip")  # the table ends with an unknown: that is all beyond it
 
     def encode(self, text: str, unknown: UnknownPolicy = "error") -> Ids:
-        """The ids of `text`, as an array of `dtype`.
+        """Returns the ids of `text` (N,), as an array of `dtype`.
 
         `unknown` says what becomes of characters that are not in the table: `error` raises TextError, which lists
         them; `skip` leaves them out; `replace` puts the nearest known character in their place (see `nearest`), and
@@ -126,17 +127,15 @@ class Vocabulary:
         return cast("Ids", ids.astype(self.dtype))
 
     def unknown(self, text: str) -> dict[str, int]:
-        """Unknown characters of `text` with the number of times each occurs, in order of appearance."""
+        """Returns the unknown characters of `text` with the number of times each occurs, in order of appearance."""
         if self.kind == "bytes":
             return {}
         missing = np.flatnonzero(self.lookup(text) == _UNKNOWN)
-        counts: dict[str, int] = {}
-        for place in missing.tolist():
-            counts[text[place]] = counts.get(text[place], 0) + 1
-        return counts
+        return dict(Counter(text[place] for place in missing.tolist()))
 
     def nearest(self, character: str) -> str | None:
-        """A known character close to `character`: itself, its other case, its base letter, a look-alike; else None."""
+        """Returns a known character close to `character`: itself, its other case, its base letter, a look-alike; else
+        None."""
         decomposed = unicodedata.normalize("NFKD", character)[:1]
         alike = _LOOK_ALIKE.get(character, "")
         for candidate in (character, character.swapcase(), decomposed, decomposed.swapcase(), alike):
@@ -145,12 +144,12 @@ class Vocabulary:
         return None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`; byte sequences that are not UTF-8 become U+FFFD."""
+        """Returns the text of `ids`; byte sequences that are not UTF-8 become U+FFFD."""
         decode = self.decoder()
         return "".join(map(decode, ids)) + decode.finish()
 
     def decoder(self) -> Decoder:
-        """What decodes one id after the other, for streaming."""
+        """Returns a function that decodes one id after the other, for streaming."""
         return _Utf8Decoder() if self.kind == "bytes" else _TableDecoder(self.characters)
 
 
@@ -199,7 +198,7 @@ _LOOK_ALIKE = {
 
 
 def describe_character(character: str) -> str:
-    """A character as a message shows it: safely, with its code point and name.
+    """Returns a character as a message shows it: safely, with its code point and name.
 
     >>> describe_character("é")
     "'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE"
@@ -212,7 +211,7 @@ def _shown(character: str) -> str:
 
 
 def unknown_characters_error(counts: dict[str, int], vocabulary: Vocabulary) -> TextError:
-    """The error that names every unknown character (the first ten in full) and what could be done."""
+    """Returns the error that names every unknown character (the first ten in full) and what could be done."""
     named = [
         describe_character(character) + (f" ({count} times)" if count > 1 else "")
         for character, count in list(counts.items())[:10]

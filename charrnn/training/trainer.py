@@ -7,6 +7,7 @@ training state as it is. How a step is made is the business of `learner.py`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
 from charrnn.errors import CheckpointError, DivergenceError
-from charrnn.evaluation.bpc import score
+from charrnn.evaluation.bpc import Stopped, score
 from charrnn.events import Event, Finished, Notice, RolledBack, Sampled, Saved, Validated
 from charrnn.inference.make_engine import make_engine
 from charrnn.network import device as devices
@@ -237,19 +238,17 @@ class Trainer:
 
     def _score(self) -> float | None:
         """Nats per character of the held-out part, by the first rank for all; None where a signal came first."""
-        nats = 0.0
+        nats = -1.0
         if self._world.is_first:
-            with self._learner.averaged():
-                result = score(
-                    self._learner.model,
-                    self._parts.validation,
-                    device=self._device,
-                    proceed=lambda _done: self._stop() is None,
-                )
-            nats = -1.0 if result is None else result.nats_per_character
-            nats = nats if math.isfinite(nats) else math.inf  # a number that ranks can compare
+            with contextlib.suppress(Stopped), self._learner.averaged():
+                nats = score(self._learner.model, self._parts.validation, proceed=self._give_up).nats_per_character
+                nats = nats if math.isfinite(nats) else math.inf  # a number that ranks can compare
         nats = self._world.first_says(nats)
         return None if nats == -1.0 else nats
+
+    def _give_up(self, _done: int) -> None:
+        if self._stop() is not None:
+            raise Stopped
 
     def _sample(self) -> Sampled:
         """Lets the model write a little, on copies of nothing: numpy reads the weights, the training state rests."""

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from tests.conftest import make_text
 from tests.kit.runs_compared import assert_same_run
+from tests.kit.text import make_text
 
 ROOT = Path(__file__).parents[2]
 INTERRUPT = ROOT / "tests/kit/interrupt.py"
@@ -29,7 +29,7 @@ INTERRUPT = ROOT / "tests/kit/interrupt.py"
 def _charrnn(*arguments: str, interrupt: tuple[str, int] | None = None) -> list[str]:
     if interrupt is None:
         return [sys.executable, "-m", "charrnn", *arguments]
-    return [sys.executable, str(INTERRUPT), interrupt[0], str(interrupt[1]), *arguments]
+    return [sys.executable, str(INTERRUPT), interrupt[0], str(interrupt[1]), "0", *arguments]
 
 
 def _run(command: list[str]) -> int:

@@ -26,6 +26,7 @@ import re
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,7 @@ def read(record: Path) -> list[Row]:
     return [json.loads(line) for line in record.read_text("utf-8").splitlines()] if record.exists() else []
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--corpus", type=Path, metavar="FILE", help="the text")
@@ -193,15 +194,15 @@ def _arguments() -> argparse.Namespace:
     add("--speed-steps", type=int, default=6, help="in each round (default: 6)")
     add("--part", default="1/1", metavar="I/N", help="every N-th row, from the I-th")
     add("--only", default="", metavar="REGEX", help="rows whose options this matches")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     if not given.markdown and not (given.corpus and given.corpus.is_file()):
         parser.error(f"--corpus is {given.corpus}, and there is no such file")
     return given
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Runs what the record lacks, or prints its table."""
-    given = _arguments()
+    given = _arguments(words)
     if given.markdown:
         print(table(read(given.record)))
         return

@@ -288,7 +288,7 @@ def picture(groups: Sequence[Sequence[Run]]) -> str:
     return f'<svg xmlns="http://www.w3.org/2000/svg" {box} style="background:#fff">\n' + "\n".join(parts) + "\n</svg>\n"
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Makes the runs that are asked for and not yet recorded, then shows all of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=(*TASKS, "all"), default="all")
@@ -301,7 +301,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="tables and plots without colour")
     parser.add_argument("--svg", type=Path, help="write the plots to it")
     parser.add_argument("--html", type=Path, help="write plots and tables to it")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     names = [name.strip() for name in given.models.split(";")]
     if unknown := set(names) - set(MODELS):
         parser.error(f"no model is called {sorted(unknown)}; there are: {'; '.join(MODELS)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +61,8 @@ def test_steps_follow_the_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     text, record = tmp_path / "text.txt", tmp_path / "record.jsonl"
     text.write_text("text")
     words = ["--corpus", str(text), "--record", str(record), "--characters", "102400", "--only", "norm$|lstm$"]
-    monkeypatch.setattr(sys, "argv", ["family", *words])
     for _ in range(2):
-        family.main()
+        family.main(words)
     steps = [call[call.index("--steps") + 1] for call in asked]
     rows = family.read(record)
     assert steps == ["100"] + ["50"] * (len(rows) - 1)

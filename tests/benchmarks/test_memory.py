@@ -137,15 +137,14 @@ def test_recorded_runs_are_not_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = tmp_path / "runs.jsonl"
-    wanted = f"memory --task adding --length 5 --models rnn;gru --steps 2 --markdown --record {record}"
-    monkeypatch.setattr("sys.argv", wanted.split())
+    wanted = f"--task adding --length 5 --models rnn;gru --steps 2 --markdown --record {record}"
     threads = torch.get_num_threads()
     try:
-        memory.main()
+        memory.main(wanted.split())
         first = capsys.readouterr().out
         assert [json.loads(line)["model"] for line in record.read_text().splitlines()] == ["rnn", "gru"]
         monkeypatch.setattr(memory, "train", None)
-        memory.main()
+        memory.main(wanted.split())
     finally:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(False)

@@ -16,7 +16,7 @@ import pytest
 
 from charrnn.text.vocabulary import Vocabulary
 from tests.benchmarks import quality
-from tests.conftest import make_text
+from tests.kit.text import make_text
 
 Command = Callable[..., tuple[int, str, str]]
 SIZES = "--layers 1 --hidden 6 --embedding 5 --batch 3 --bptt 11".split()

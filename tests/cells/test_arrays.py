@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -14,10 +13,10 @@ import numpy as np
 import pytest
 
 from charrnn.checkpoints.checkpoint import save
-from charrnn.cli.app import main
 from charrnn.cli.output import write_arrays
 from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.find import make_atlas
+from tests.kit.command import Command
 from tests.kit.tiny import tiny
 
 RUN = Path("checkpoints/ring/best.safetensors")
@@ -26,19 +25,15 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @pytest.fixture
-def inspect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[Any, Arrays]]:
+def inspect(command: Command) -> Callable[[str], tuple[Any, Arrays]]:
     """Runs `charrnn inspect text.txt` on a tiny checkpoint: what it prints as JSON, and the arrays it writes."""
 
     def run(options: str) -> tuple[Any, Arrays]:
-        command = ["charrnn", "inspect", "text.txt", "--json", "--npz", "numbers.npz", *options.split()]
-        monkeypatch.setattr(sys, "argv", command)
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        captured = capsys.readouterr()
-        assert not leaving.value.code, captured.err
-        assert "wrote numbers.npz\n" in captured.err
+        done = command("inspect", "text.txt", "--json", "--npz", "numbers.npz", *options.split())
+        assert done.status == 0, done.err
+        assert "wrote numbers.npz\n" in done.err
         with np.load("numbers.npz", allow_pickle=False) as read:
-            return json.loads(captured.out), dict(read)
+            return json.loads(done.out), dict(read)
 
     RUN.parent.mkdir(parents=True)
     save(RUN, tiny())
@@ -195,17 +190,11 @@ def test_arrays_are_numpys_own() -> None:
     assert sorted(path.name for path in Path().iterdir()) == ["ours", "theirs.npz"]
 
 
-def test_arrays_instead_of_a_picture(
-    inspect: Callable[[str], tuple[Any, Arrays]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_arrays_instead_of_a_picture(inspect: Callable[[str], tuple[Any, Arrays]], command: Command) -> None:
     """Without `--json` nothing is printed; a page may be written beside them."""
     for view in VIEWS:
         page = [] if view == "--find" else ["--html", "page.html"]
-        command = ["charrnn", "inspect", "text.txt", "--npz", "numbers.npz", *page, *view.split()]
-        monkeypatch.setattr(sys, "argv", command)
-        with pytest.raises(SystemExit):
-            main()
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert "wrote numbers.npz" in captured.err
-        assert ("wrote page.html" in captured.err) == bool(page)
+        done = command("inspect", "text.txt", "--npz", "numbers.npz", *page, *view.split())
+        assert done.out == ""
+        assert "wrote numbers.npz" in done.err
+        assert ("wrote page.html" in done.err) == bool(page)

@@ -17,7 +17,6 @@ import torch
 from charrnn.cells.cell import Cell, Gates
 from charrnn.cells.parameters import is_statistic, is_trained, parameter_shapes
 from charrnn.cells.registry import describe, has_kernel, is_plain, is_plain_in_training, keeps_all, make_cell
-from charrnn.cli.app import main
 from charrnn.errors import UsageError
 from charrnn.inference.compiled import CompiledNetwork
 from charrnn.inference.compiled import is_available as has_compiled_step
@@ -38,6 +37,7 @@ from charrnn.settings.cell_variants import VARIANTS as OPTIONS_OF_CELLS
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.learner import Learner
 from tests.benchmarks.cells import FAMILY, measure
+from tests.kit.command import Command
 
 B, I, H, T, V, L = 3, 5, 4, 6, 7, 2  # noqa: E741 - the letter the equations use
 VARIANTS: list[dict[str, Any]] = [
@@ -654,15 +654,13 @@ def test_what_makes_no_sense_is_refused(settings: dict[str, Any], said: str) -> 
 
 @pytest.mark.parametrize("options", FAMILY)
 def test_every_option_of_the_family_says_what_it_is(
-    options: str, text_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: str, text_file: Callable[..., Path], command: Command
 ) -> None:
     """`train --dry-run` names the cell, and says plainly where it leaves the fast path."""
-    said = f"charrnn train {text_file(2000)} --out new --steps 3 --hidden 8 --threads 1 --dry-run {options}"
-    monkeypatch.setattr("sys.argv", said.split())
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert not left.value.code
-    shown = " ".join(capsys.readouterr().err.split())
+    words = f"train {text_file(2000)} --out new --steps 3 --hidden 8 --threads 1 --dry-run {options}"
+    done = command(*words.split())
+    assert done.status == 0
+    shown = " ".join(done.err.split())
     config = ModelConfig(hidden_size=8, **FAMILY[options])
     assert f"{describe(config)} 1 x 8 (" in shown
     assert ("off the fast path" in shown) == (not is_plain_in_training(config))

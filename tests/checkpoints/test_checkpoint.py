@@ -661,7 +661,7 @@ def test_loading_imports_no_torch_and_opens_no_pickle(path: Path) -> None:
         "from pathlib import Path\n"
         "opened = []\n"
         "sys.addaudithook(lambda event, _: event.startswith('pickle') and opened.append(event))\n"
-        "from charrnn import checkpoint, errors\n"
+        "from charrnn import errors\nfrom charrnn.checkpoints import checkpoint\n"
         "checkpoint.load(Path(sys.argv[1]), with_state=True)\n"
         "checkpoint.save(Path(sys.argv[1]), checkpoint.load(Path(sys.argv[1])))\n"
         "try: checkpoint.load(Path(sys.argv[2]))\n"

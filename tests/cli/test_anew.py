@@ -19,32 +19,25 @@ from charrnn.cli import anew, training
 from charrnn.errors import RecordingFailed
 from charrnn.text import sources
 from charrnn.training.plan import Request
+from tests.kit.command import Command, Result
+from tests.kit.forked import ROOT, Job, run
 from tests.kit.runs_compared import assert_same_run
 from tests.kit.tiny import tiny
 
-ROOT = Path(__file__).parents[2]
 SMALL = ["--hidden", "8", "--embedding", "5", "--batch", "4", "--bptt", "9", "--precision", "fp32", "--dropout", "0.3",
          "--sample-every", "5", "--sample-length", "9", "--validate-every", "7", "--log-every", "2"]  # fmt: skip
 SAID = "cannot be recorded as a CUDA graph (RuntimeError: CUDA error: operation not permitted when stream is capturing)"
 
-Ended = subprocess.CompletedProcess[str]
 
-
-def _run(program: list[str], *words: str, given: str | None = None) -> Ended:
+def _environment() -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name != "CHARRNN_GRAPHS"}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment |= {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}  # threads are a part of what an exact resume needs
-    return subprocess.run(
-        [sys.executable, *program, *words],
-        input=given, capture_output=True, text=True, timeout=100, env=environment, check=False,
-    )  # fmt: skip
+    return environment | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}  # an exact resume needs as many threads
 
 
-def _unrecordable(*words: str, given: str | None = None) -> Ended:
-    return _run([str(ROOT / "tests/kit/unrecordable.py")], *words, given=given)
-
-
-Command = Callable[..., tuple[int, str, str]]
+def _unrecordable(*words: str, given: str = "") -> Result:
+    (ended,) = run([Job(["tests.kit.unrecordable", *words], Path.cwd(), _environment(), given)])
+    return ended
 
 
 def test_a_run_that_goes_on_goes_on_in_another_process(text_file: Callable[..., Path], command: Command) -> None:
@@ -52,9 +45,9 @@ def test_a_run_that_goes_on_goes_on_in_another_process(text_file: Callable[..., 
     words = ["train", str(text_file()), *SMALL, "--steps"]
     assert command(*words, "12", "--out", "ours")[0] == 0
     ended = _unrecordable(*words, "20", "--out", "ours")
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count(f"{SAID}: a new process goes on without") == 1
-    assert "exact resume at step 12" in ended.stderr
+    assert ended.status == 0, ended.err
+    assert ended.err.count(f"{SAID}: a new process goes on without") == 1
+    assert "exact resume at step 12" in ended.err
     assert command(*words, "12", "--out", "theirs")[0] == 0
     assert command(*words, "20", "--out", "theirs")[0] == 0
     assert_same_run(Path("ours"), Path("theirs"))
@@ -65,9 +58,9 @@ def test_a_text_from_standard_input_is_read_again(text_file: Callable[..., Path]
     text = text_file()
     words = [*SMALL, "--steps", "6"]
     ended = _unrecordable("train", "-", *words, "--out", "ours", given=text.read_text("utf-8"))
-    assert ended.returncode == 0, ended.stderr
-    assert SAID in ended.stderr
-    assert "exact resume at step 0" in ended.stderr
+    assert ended.status == 0, ended.err
+    assert SAID in ended.err
+    assert "exact resume at step 0" in ended.err
     assert command("train", str(text), *words, "--out", "theirs")[0] == 0
     ours, theirs = (checkpoints.load(Run(Path(name)).last) for name in ("ours", "theirs"))
     assert ours.corpus["sha256"] == theirs.corpus["sha256"]
@@ -81,8 +74,8 @@ def test_a_run_that_is_started_over_is_started_over_once(text_file: Callable[...
     assert command(*words, "8")[0] == 0
     before = Run(Path("run")).best.read_bytes()
     fresh = _unrecordable(*words, "3", "--fresh", "--quiet", "--seed", "5", "--validation-fraction", "0.2")
-    assert fresh.returncode == 0
-    assert not fresh.stderr
+    assert fresh.status == 0
+    assert not fresh.err
     assert checkpoints.load(Run(Path("run")).last).progress["step"] == 3
     aside = Run(Path("run")).aside / "best.safetensors"
     assert not aside.exists() or aside.read_bytes() == before
@@ -95,7 +88,8 @@ def test_a_sample_is_written_by_another_process(
     """Nothing has been shown by then, and all of it is shown in the end, a prime from a pipe too; both processes take
     the CPU for the GPU."""
     Path("sitecustomize.py").write_text(
-        "import torch, charrnn.device\ncharrnn.device.choose_device = lambda *_, **__: torch.device('cpu')\n"
+        "import torch\nfrom charrnn.network import device\n"
+        "device.choose_device = lambda *_, **__: torch.device('cpu')\n"
     )
     Path("prime.txt").write_text("a")
     save(Path("model.safetensors"), tiny())
@@ -103,7 +97,10 @@ def test_a_sample_is_written_by_another_process(
     expected = command(*words, "cpu", *(word.replace("=-", "=prime.txt") for word in form))[1]
     assert len(expected) > 30
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
-    ended = _unrecordable(*words, "cuda", *form, given="a")
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "tests/kit/unrecordable.py"), *words, "cuda", *form],
+        input="a", capture_output=True, text=True, timeout=100, env=_environment(), check=False,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count(SAID) == 1
     assert ended.stdout == expected
@@ -116,22 +113,22 @@ def test_a_pipe_that_is_empty_now_is_an_error(text_file: Callable[..., Path]) ->
     writer = subprocess.Popen(["sh", "-c", f"cat {text_file()} > pipe"])
     ended = _unrecordable("train", "pipe", *SMALL, "--steps", "3", "--out", "run")
     assert writer.wait() == 0
-    assert ended.returncode == 1
-    assert SAID in ended.stderr
-    assert "a new process" not in ended.stderr
-    assert "CHARRNN_GRAPHS=0" in ended.stderr
+    assert ended.status == 1
+    assert SAID in ended.err
+    assert "a new process" not in ended.err
+    assert "CHARRNN_GRAPHS=0" in ended.err
     assert checkpoints.load(Run(Path("run")).last).progress["step"] == 0
 
 
 def test_a_signal_that_came_meanwhile_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run has been saved, and has promised to stop."""
 
-    def run(*_: Any, **__: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         raise RecordingFailed("why")
 
     monkeypatch.setattr(training, "_read", lambda *_, **__: (None, None, None))
-    monkeypatch.setattr(training, "_run", run)
+    monkeypatch.setattr(training, "_run", interrupted)
     monkeypatch.setattr(training, "without_graphs", lambda *_, **__: pytest.fail("it went on"))
     ended = training.carry_out(
         Request(), ["a.txt"], None, None, None, "cpu", None, fresh=False, quiet=True, dry_run=False
@@ -145,13 +142,13 @@ def test_on_windows_this_process_waits_for_the_other(
     """There one program cannot take the place of another; its status is passed on."""
     started: list[Any] = []
 
-    def run(words: list[str], **options: Any) -> Any:
+    def start(words: list[str], **options: Any) -> Any:
         started.append((words, options["env"]["CHARRNN_GRAPHS"], options["env"]["CHARRNN_GOES_ON"]))
         return subprocess.CompletedProcess(words, 143)
 
     monkeypatch.setattr(sources, "_gone", [])
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", start)
     monkeypatch.setattr(sys, "argv", ["charrnn", "train", "a.txt", "--fresh", "--steps", "3"])
     with pytest.raises(SystemExit) as leaving:
         anew.without_graphs(RecordingFailed("why"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import json
 import lzma
 import os
@@ -29,8 +28,8 @@ from typing import Any
 import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.cli.app import main
 from charrnn.settings.config import DataConfig
+from tests.kit.command import Command, Result
 from tests.kit.tiny import arrays_of, forge, tiny
 
 USAGE, TEXT, CHECKPOINT, RESOURCE = 2, 3, 4, 6
@@ -38,15 +37,6 @@ RUN = Path("checkpoints/tiny/best.safetensors")
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 as_user = pytest.mark.skipif(ROOT, reason="root may read and write everything")
 on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command left behind."""
-
-    status: int
-    out: str
-    err: str
 
 
 def _message(result: Result) -> str:
@@ -95,23 +85,6 @@ def _place(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("text.txt").write_text("abc def gh\n" * 50)
 
 
-@pytest.fixture
-def charrnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Result]]:
-    """Runs the command line in this process, as its installed command does."""
-
-    def run(*arguments: str, stdin: bytes = b"") -> Result:
-        monkeypatch.setattr("sys.argv", ["charrnn", *arguments])
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return Result(int(caught.value.code or 0), captured.out, captured.err)
-
-    yield run
-    if "torch" in sys.modules:  # what a command sets for its whole process is not for the tests that follow
-        sys.modules["torch"].set_flush_denormal(False)
-
-
 def _spawn(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "charrnn", *arguments], **options)
 
@@ -122,8 +95,8 @@ def _run_apart(*arguments: str, first: str = "", **options: Any) -> Result:
         f"import os, resource, sys; {first}; os.execv(sys.executable, [sys.executable, '-m', 'charrnn', *sys.argv[1:]])"
     )
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    command = [sys.executable, *(("-c", code) if first else ("-m", "charrnn")), *arguments]
-    process = subprocess.Popen(command, **pipes)
+    words = [sys.executable, *(("-c", code) if first else ("-m", "charrnn")), *arguments]
+    process = subprocess.Popen(words, **pipes)
     out, err = process.communicate(timeout=60)
     return Result(process.returncode, (out or b"").decode(), (err or b"").decode())
 
@@ -212,14 +185,14 @@ _TEXTS: dict[str, Case] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["train", "eval"])
+@pytest.mark.parametrize("words", ["train", "eval"])
 @pytest.mark.parametrize("kind", _TEXTS)
-def test_a_text_that_cannot_be_read(charrnn: Callable[..., Result], command: str, kind: str) -> None:
+def test_a_text_that_cannot_be_read(command: Command, words: str, kind: str) -> None:
     """The same words from the command that learns it and the one that scores it."""
     case = _TEXTS[kind]
     if case.set_up:
         case.set_up()
-    result = charrnn(command, *shlex.split(case.command), stdin=case.stdin)
+    result = command(words, *shlex.split(case.command), stdin=case.stdin)
     _check(result, case.status, *([case.said] if isinstance(case.said, str) else case.said))
 
 
@@ -367,30 +340,30 @@ _CASES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("kind", _CASES)
-def test_bad_input(charrnn: Callable[..., Result], kind: str) -> None:
+def test_bad_input(command: Command, kind: str) -> None:
     """Each is refused with its own words."""
     case = _CASES[kind]
     if case.set_up:
         case.set_up()
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
-    result = charrnn(*shlex.split(case.command), stdin=case.stdin)
+    result = command(*shlex.split(case.command), stdin=case.stdin)
     _check(result, case.status, *([case.said] if isinstance(case.said, str) else case.said))
     assert {path: path.read_bytes() for path in before} == before, "a file was changed"
 
 
-def test_a_sample_that_becomes_no_number(charrnn: Callable[..., Result]) -> None:
+def test_a_sample_that_becomes_no_number(command: Command) -> None:
     """What was written until then is kept; then the error, and its status."""
     Path("big").write_bytes(_big())
-    result = charrnn("sample", "-c", "big", "-n", "9")
+    result = command("sample", "-c", "big", "-n", "9")
     assert result.status == CHECKPOINT
     assert "is not finite" in result.err
     assert len(result.out) == 2
     assert result.out.endswith("\n")
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(charrnn: Callable[..., Result]) -> None:
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(command: Command) -> None:
     """Settings, expectation and how to change them; no folder, no file; and of a run that is there, that it goes on."""
-    result = charrnn("train", "text.txt", "--out", "new", "--minutes", "3", "--hidden", "80", "--dry-run")
+    result = command("train", "text.txt", "--out", "new", "--minutes", "3", "--hidden", "80", "--dry-run")
     assert (result.status, result.out) == (0, "")
     said = [line for line in result.err.splitlines() if line.startswith("note: ")]
     assert "lstm 1 x 80" in result.err
@@ -398,13 +371,13 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(charrnn: Callable[..
     assert re.search(r"about [\d,.]+( million)? characters \([\d.e+]+ epochs\), [\d,.]+( million)? bytes", said[-1])
     assert "--dropout" in said[-1]
     assert not Path("new").exists()
-    charrnn("train", "text.txt", "--out", "new", "--steps", "2", "--hidden", "8", "--quiet")
+    command("train", "text.txt", "--out", "new", "--steps", "2", "--hidden", "8", "--quiet")
     before = {path: path.read_bytes() for path in Path("new").iterdir()}
-    result = charrnn("train", "text.txt", "--out", "new", "--steps", "9", "--hidden", "8", "--dry-run")
+    result = command("train", "text.txt", "--out", "new", "--steps", "9", "--hidden", "8", "--dry-run")
     assert result.status == 0
     assert "9 steps" in result.err
     assert {path: path.read_bytes() for path in Path("new").iterdir()} == before
-    _check(charrnn("train", "text.txt", "--out", "new", "--hidden", "9", "--dry-run"), USAGE, "--hidden 8 -> 9")
+    _check(command("train", "text.txt", "--out", "new", "--hidden", "9", "--dry-run"), USAGE, "--hidden 8 -> 9")
 
 
 @pytest.fixture
@@ -416,24 +389,24 @@ def without_gpu() -> None:
         pytest.skip("there is an NVIDIA GPU")
 
 
-def _plan_for_a_gpu(charrnn: Callable[..., Result], *arguments: str) -> list[str]:
+def _plan_for_a_gpu(command: Command, *arguments: str) -> list[str]:
     """The notices of a dry run on a text that is long enough for any lanes."""
     Path("long.txt").write_text("abc def gh\n" * 30_000)
-    result = charrnn("train", "long.txt", "--device", "cuda", "--dry-run", "--steps", "1", *arguments)
+    result = command("train", "long.txt", "--device", "cuda", "--dry-run", "--steps", "1", *arguments)
     assert (result.status, result.out) == (0, ""), result.err
     assert not Path("checkpoints/long").exists()
     return [line.removeprefix("note: ") for line in result.err.splitlines()]
 
 
 @pytest.mark.usefixtures("without_gpu")
-def test_a_dry_run_for_a_gpu_that_is_not_here(charrnn: Callable[..., Result]) -> None:
+def test_a_dry_run_for_a_gpu_that_is_not_here(command: Command) -> None:
     """What it holds for is said, and which kernel the defaults get there; to train it takes a GPU all the same."""
-    start, expected, *_, gpu, kernel = _plan_for_a_gpu(charrnn)
+    start, expected, *_, gpu, kernel = _plan_for_a_gpu(command)
     assert "1 step on cuda -> checkpoints/long" in start
     assert ", fp16; " in expected
     assert gpu == "torch sees no NVIDIA GPU here: what follows holds for an H200-class GPU"
     assert re.match(r"layers? 1( to \d)?: cuDNN's persistent kernel expected \(", kernel)
-    _check(charrnn("train", "long.txt", "--device", "cuda", "--steps", "1"), USAGE, "--device is cuda", "no NVIDIA GPU")
+    _check(command("train", "long.txt", "--device", "cuda", "--steps", "1"), USAGE, "--device is cuda", "no NVIDIA GPU")
     assert not Path("checkpoints/long").exists()
 
 
@@ -453,12 +426,12 @@ def test_a_dry_run_for_a_gpu_that_is_not_here(charrnn: Callable[..., Result]) ->
         ("--batch 62", ["standard", "62 lanes at once are not", "to change it: --batch 64"]),
     ],
 )
-def test_the_kernel_of_other_settings(charrnn: Callable[..., Result], arguments: str, said: list[str]) -> None:
+def test_the_kernel_of_other_settings(command: Command, arguments: str, said: list[str]) -> None:
     """What stands in the way, and what to change; of a split step what counts are the lanes of a part."""
     settings = {"--layers": "3", "--hidden": "512", "--embedding": "128", "--batch": "64", "--bptt": "80"}
     changed = arguments.split()
     settings |= dict(zip(changed[::2], changed[1::2], strict=True))
-    *_, gpu, kernel = _plan_for_a_gpu(charrnn, *(word for pair in settings.items() for word in pair))
+    *_, gpu, kernel = _plan_for_a_gpu(command, *(word for pair in settings.items() for word in pair))
     assert "torch sees no NVIDIA GPU" in gpu
     assert kernel.startswith(f"layers 1 to 3: cuDNN's {said[0]} kernel expected (")
     assert all(words in kernel for words in said)
@@ -471,7 +444,7 @@ def _refused_among_several(result: Result, *said: str) -> None:
     lines = result.err.splitlines()
     if who != "0":
         assert all(line.startswith(f"process {who}: ") for line in lines)
-        result = replace(result, err="\n".join(line.removeprefix(f"process {who}: ") for line in lines))
+        result = result._replace(err="\n".join(line.removeprefix(f"process {who}: ") for line in lines))
     _check(result, USAGE, *said)
 
 
@@ -494,26 +467,26 @@ def _refused_among_several(result: Result, *said: str) -> None:
     ),
 )
 def test_an_environment_that_torchrun_does_not_make(
-    charrnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: tuple[str, ...]
+    command: Command, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: tuple[str, ...]
 ) -> None:
     """Refused before a folder is made, and before anything is joined."""
     _never_join(monkeypatch)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    _refused_among_several(charrnn("train", "text.txt", "--out", "new", "--hidden", "4", "--steps", "1"), *said)
+    _refused_among_several(command("train", "text.txt", "--out", "new", "--hidden", "4", "--steps", "1"), *said)
     assert not Path("new").exists()
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
-@pytest.mark.parametrize("command", ["train -", "train text.txt -", "train text.txt --validation -"])
+@pytest.mark.parametrize("words", ["train -", "train text.txt -", "train text.txt --validation -"])
 def test_one_standard_input_for_several(
-    charrnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, command: str, rank: str
+    command: Command, monkeypatch: pytest.MonkeyPatch, words: str, rank: str
 ) -> None:
     """Each process would read a part of it: none begins."""
     _never_join(monkeypatch)
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    result = charrnn(*command.split(), "--hidden", "4", "--steps", "1", stdin=b"abc def gh\n" * 50)
+    result = command(*words.split(), "--hidden", "4", "--steps", "1", stdin=b"abc def gh\n" * 50)
     _refused_among_several(result, "several processes cannot read one standard input", "put the text into a file")
 
 
@@ -527,11 +500,11 @@ def _never_join(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed, "init_process_group", fail)
 
 
-def test_a_precision_that_this_machine_lacks(charrnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_precision_that_this_machine_lacks(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error before anything is made."""
     monkeypatch.setattr("charrnn.network.precision.find_library", lambda: None)
     _check(
-        charrnn("train", "text.txt", "--out", "new", "--steps", "1", "--precision", "bf16"),
+        command("train", "text.txt", "--out", "new", "--steps", "1", "--precision", "bf16"),
         USAGE,
         "--precision is bf16",
     )
@@ -593,16 +566,16 @@ _VALUES: dict[str, dict[str, list[str]]] = {
 
 
 @pytest.mark.parametrize(
-    ("command", "option"), [(command, option) for command, options in _VALUES.items() for option in options]
+    ("words", "option"), [(words, option) for words, options in _VALUES.items() for option in options]
 )
-def test_a_number_that_cannot_be(charrnn: Callable[..., Result], command: str, option: str) -> None:
+def test_a_number_that_cannot_be(command: Command, words: str, option: str) -> None:
     """Zero, negative, broken, endless, no number at all: usage, with the name of the option."""
-    for value in _VALUES[command][option]:
-        _check(charrnn(*command.split(), f"{option}={value}"), USAGE, option)
+    for value in _VALUES[words][option]:
+        _check(command(*words.split(), f"{option}={value}"), USAGE, option)
 
 
 @pytest.mark.parametrize(
-    ("command", "option"),
+    ("words", "option"),
     [
         *(("train text.txt", name) for name in
           ("--cell", "--optimizer", "--decay", "--precision", "--device", "--newlines", "--encoding-errors",
@@ -613,9 +586,9 @@ def test_a_number_that_cannot_be(charrnn: Callable[..., Result], command: str, o
         *(("inspect text.txt", name) for name in ("--unknown", "--device", "--palette")),
     ],
 )  # fmt: skip
-def test_a_choice_that_does_not_exist(charrnn: Callable[..., Result], command: str, option: str) -> None:
+def test_a_choice_that_does_not_exist(command: Command, words: str, option: str) -> None:
     """Usage, with the value and the choices there are."""
-    _check(charrnn(*command.split(), option, "elman"), USAGE, option, "'elman'", "is not one of")
+    _check(command(*words.split(), option, "elman"), USAGE, option, "'elman'", "is not one of")
 
 
 # Checkpoints.
@@ -657,14 +630,14 @@ _DAMAGE: dict[str, Case] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["sample", "eval text.txt", "inspect", "inspect text.txt"])
+@pytest.mark.parametrize("words", ["sample", "eval text.txt", "inspect", "inspect text.txt"])
 @pytest.mark.parametrize("kind", _DAMAGE)
-def test_a_checkpoint_that_cannot_be_read(charrnn: Callable[..., Result], command: str, kind: str) -> None:
+def test_a_checkpoint_that_cannot_be_read(command: Command, words: str, kind: str) -> None:
     """The same words from every command that reads one."""
     case = _DAMAGE[kind]
     if case.set_up:
         case.set_up()
-    result = charrnn(*command.split(), *shlex.split(case.command))
+    result = command(*words.split(), *shlex.split(case.command))
     _check(result, CHECKPOINT, *([case.said] if isinstance(case.said, str) else case.said))
 
 
@@ -689,46 +662,46 @@ def test_a_checkpoint_that_cannot_be_read(charrnn: Callable[..., Result], comman
         ("L2.c999999999", "there is no unit 999999999"),
     ],
 )
-def test_a_unit_that_does_not_exist(charrnn: Callable[..., Result], unit: str, said: str) -> None:
+def test_a_unit_that_does_not_exist(command: Command, unit: str, said: str) -> None:
     """Malformed, or of a layer, a kind or an index that the model does not have."""
-    _check(charrnn("inspect", "text.txt", f"--unit={unit}"), USAGE, said)
-    _check(charrnn("inspect", "text.txt", "--unit=L1.h0", f"--unit={unit}"), USAGE, said)
+    _check(command("inspect", "text.txt", f"--unit={unit}"), USAGE, said)
+    _check(command("inspect", "text.txt", "--unit=L1.h0", f"--unit={unit}"), USAGE, said)
 
 
-def test_a_gate_of_another_cell(charrnn: Callable[..., Result]) -> None:
+def test_a_gate_of_another_cell(command: Command) -> None:
     """A gru has r, z and n, and no i."""
     Path("gru").write_bytes(_file(cell="gru"))
-    _check(charrnn("inspect", "text.txt", "-c", "gru", "--unit", "L1.i0"), USAGE, "a gru has no 'i'", "h, r, z, n")
+    _check(command("inspect", "text.txt", "-c", "gru", "--unit", "L1.i0"), USAGE, "a gru has no 'i'", "h, r, z, n")
 
 
-def test_a_device_that_is_not_there(charrnn: Callable[..., Result]) -> None:
+def test_a_device_that_is_not_there(command: Command) -> None:
     """Asked for by name, it is never replaced silently."""
     import torch
 
     devices = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     for device in (name for name, is_there in devices.items() if not is_there):
-        for command in (["train", "text.txt", "--steps", "1"], ["sample"], ["eval", "text.txt"]):
-            _check(charrnn(*command, "--device", device), USAGE, f"--device is {device}", "--device cpu")
+        for words in (["train", "text.txt", "--steps", "1"], ["sample"], ["eval", "text.txt"]):
+            _check(command(*words, "--device", device), USAGE, f"--device is {device}", "--device cpu")
 
 
 @as_user
-def test_files_without_permission(charrnn: Callable[..., Result]) -> None:
+def test_files_without_permission(command: Command) -> None:
     """Neither a text nor a checkpoint that may not be read, nor a folder that may not be written to."""
     for path in (Path("text.txt"), RUN):
         path.chmod(0)
-    _check(charrnn("train", "text.txt", "--steps", "1"), TEXT, "text.txt: Permission denied")
-    _check(charrnn("sample"), CHECKPOINT, "Permission denied")
+    _check(command("train", "text.txt", "--steps", "1"), TEXT, "text.txt: Permission denied")
+    _check(command("sample"), CHECKPOINT, "Permission denied")
     Path("text.txt").chmod(0o600)
     Path("read-only").mkdir()
     Path("read-only").chmod(0o500)
-    _check(charrnn("train", "text.txt", "--out", "read-only/run", "--steps", "1"), USAGE, "Permission denied")
-    _check(charrnn("train", "text.txt", "--out", "read-only", "--steps", "1"), USAGE, "Permission denied")
+    _check(command("train", "text.txt", "--out", "read-only/run", "--steps", "1"), USAGE, "Permission denied")
+    _check(command("train", "text.txt", "--out", "read-only", "--steps", "1"), USAGE, "Permission denied")
     RUN.chmod(0o600)
-    _check(charrnn("inspect", "text.txt", "--html", "read-only/page.html"), USAGE, "Permission denied")
+    _check(command("inspect", "text.txt", "--html", "read-only/page.html"), USAGE, "Permission denied")
     Path("read-only").chmod(0o700)
 
 
-def test_memory_that_runs_out(charrnn: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether numpy, torch on a CPU or torch on a GPU says so; another error of torch's keeps its traceback."""
     for error in (
         MemoryError(),
@@ -740,18 +713,17 @@ def test_memory_that_runs_out(charrnn: Callable[..., Result], monkeypatch: pytes
             raise error
 
         monkeypatch.setattr("charrnn.evaluation.report.report", fail)
-        _check(charrnn("eval", "text.txt"), RESOURCE, "out of memory")
+        _check(command("eval", "text.txt"), RESOURCE, "out of memory")
         monkeypatch.setattr("charrnn.sampling.sampler.write", fail)
         if isinstance(error, MemoryError):
-            _check(charrnn("sample"), RESOURCE, "out of memory")
+            _check(command("sample"), RESOURCE, "out of memory")
 
     def misuse(*_: Any, **__: Any) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr("charrnn.evaluation.report.report", misuse)
-    monkeypatch.setattr("sys.argv", ["charrnn", "eval", "text.txt"])
     with pytest.raises(RuntimeError, match="mat1"):
-        main()
+        command("eval", "text.txt")
 
 
 # A run that is there already.
@@ -763,8 +735,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     (folder / "text.txt").write_text("abc def gh\n" * 50)
     environment = {**os.environ, "CHARRNN_CACHE": str(folder / "cache")}
-    command = ["train", "text.txt", "--hidden", "4", "--steps", "2", "--sample-length", "5"]
-    result = _run_apart(*command, cwd=folder, env=environment)
+    words = ["train", "text.txt", "--hidden", "4", "--steps", "2", "--sample-length", "5"]
+    result = _run_apart(*words, cwd=folder, env=environment)
     assert result.status == 0, result.err
     return folder
 
@@ -781,7 +753,7 @@ def beside(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Pat
 
 
 @pytest.mark.usefixtures("beside")
-def test_a_run_of_other_settings_is_not_resumed(charrnn: Callable[..., Result]) -> None:
+def test_a_run_of_other_settings_is_not_resumed(command: Command) -> None:
     """Each difference is named, with what was and what is asked for, and the run is left alone."""
     same = ["train", "text.txt", "--hidden", "4", "--steps", "4"]
     for more, said in (
@@ -792,28 +764,28 @@ def test_a_run_of_other_settings_is_not_resumed(charrnn: Callable[..., Result]) 
         (["--test-fraction", "0.1"], "--test-fraction 0.0 -> 0.1"),
         (["--newlines", "lf"], "--newlines keep -> lf"),
     ):
-        _check(charrnn(*same, *more), USAGE, said, "--fresh", "--out")
-    _check(charrnn("train", "text.txt", "--steps", "4"), USAGE, "--hidden 4 -> left open")
+        _check(command(*same, *more), USAGE, said, "--fresh", "--out")
+    _check(command("train", "text.txt", "--steps", "4"), USAGE, "--hidden 4 -> left open")
 
 
 @pytest.mark.usefixtures("beside")
-def test_a_run_of_another_corpus_is_not_resumed(charrnn: Callable[..., Result]) -> None:
+def test_a_run_of_another_corpus_is_not_resumed(command: Command) -> None:
     """Though it has the same name."""
     Path("other").mkdir(exist_ok=True)
     Path("other/text.txt").write_text("abc def gh\n" * 60)
-    command = ["train", "other/text.txt", "--out", "checkpoints/text", "--hidden", "4", "--steps", "4"]
-    _check(charrnn(*command), USAGE, "other settings: corpus: text", "--fresh")
+    words = ["train", "other/text.txt", "--out", "checkpoints/text", "--hidden", "4", "--steps", "4"]
+    _check(command(*words), USAGE, "other settings: corpus: text", "--fresh")
 
 
 @pytest.mark.usefixtures("beside")
-def test_what_is_in_the_way_of_the_run_before_stays(charrnn: Callable[..., Result], finished: Path) -> None:
+def test_what_is_in_the_way_of_the_run_before_stays(command: Command, finished: Path) -> None:
     """`--fresh` keeps the run aside in a folder of its own, and takes no one else's for that."""
     stranger = finished / "checkpoints" / "text.previous"
     stranger.mkdir()
     (stranger / "notes").write_text("mine")
     try:
-        command = ["train", "text.txt", "--hidden", "4", "--steps", "2", "--fresh"]
-        _check(charrnn(*command), USAGE, "text.previous is in the way")
+        words = ["train", "text.txt", "--hidden", "4", "--steps", "2", "--fresh"]
+        _check(command(*words), USAGE, "text.previous is in the way")
         assert (stranger / "notes").read_text() == "mine"
     finally:
         (stranger / "notes").unlink()
@@ -822,7 +794,7 @@ def test_what_is_in_the_way_of_the_run_before_stays(charrnn: Callable[..., Resul
 
 @on_posix
 @pytest.mark.usefixtures("beside")
-def test_a_run_in_another_process_is_left_alone(charrnn: Callable[..., Result]) -> None:
+def test_a_run_in_another_process_is_left_alone(command: Command) -> None:
     """Two processes do not train in one folder."""
     code = (
         "import sys\n"
@@ -836,8 +808,8 @@ def test_a_run_in_another_process_is_left_alone(charrnn: Callable[..., Result]) 
         assert other.stdout is not None
         assert other.stdout.readline() == b"locked\n"
         for more in ([], ["--fresh"]):
-            command = ["train", "text.txt", "--hidden", "4", "--steps", "4", *more]
-            _check(charrnn(*command), USAGE, "another process is training in checkpoints/text")
+            words = ["train", "text.txt", "--hidden", "4", "--steps", "4", *more]
+            _check(command(*words), USAGE, "another process is training in checkpoints/text")
         other.communicate(timeout=30)
 
 
@@ -846,7 +818,7 @@ def test_a_run_in_another_process_is_left_alone(charrnn: Callable[..., Result]) 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(
-    "command",
+    "words",
     [
         "sample -n 20",
         "sample -n 20 --json",
@@ -859,10 +831,10 @@ def test_a_run_in_another_process_is_left_alone(charrnn: Callable[..., Result]) 
         "--version",
     ],
 )
-def test_output_that_has_no_room(command: str) -> None:
+def test_output_that_has_no_room(words: str) -> None:
     """A full disk behind `>`: status 6 and one message."""
     with open("/dev/full", "wb") as full:
-        result = _run_apart(*command.split(), stdout=full)
+        result = _run_apart(*words.split(), stdout=full)
     _check(result, RESOURCE, "no room left")
 
 
@@ -895,18 +867,18 @@ def test_arrays_that_have_no_room_leave_those_before() -> None:
 def test_a_checkpoint_that_has_no_room_is_found_before_training(finished: Path) -> None:
     """The first save is made before the first step; what lies in the run's folder stays whole."""
     environment = {**os.environ, "CHARRNN_CACHE": str(finished / "cache")}
-    command = ["train", "text.txt", "--hidden", "64", "--steps", "2", "--out", "run"]
-    result = _run_apart(*command, env=environment, first=_limit(50_000))
+    words = ["train", "text.txt", "--hidden", "64", "--steps", "2", "--out", "run"]
+    result = _run_apart(*words, env=environment, first=_limit(50_000))
     _check(result, RESOURCE, "no room left writing run/last.safetensors")
     assert [path.name for path in Path("run").iterdir()] == [".lock"]
 
 
 @on_posix
-@pytest.mark.parametrize("command", ["sample -n 100000", "sample -n 9 --count 30000 --json", "inspect big -n 20000"])
-def test_a_reader_that_has_enough(command: str) -> None:
+@pytest.mark.parametrize("words", ["sample -n 100000", "sample -n 9 --count 30000 --json", "inspect big -n 20000"])
+def test_a_reader_that_has_enough(words: str) -> None:
     """`| head -c 1`: silence and status 0."""
     Path("big").write_text("abc def gh\n" * 5000)
-    process = _spawn(*command.split(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = _spawn(*words.split(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
     assert len(process.stdout.read(1)) == 1
@@ -917,12 +889,12 @@ def test_a_reader_that_has_enough(command: str) -> None:
 
 
 @on_posix
-@pytest.mark.parametrize("command", ["--help", "train --help", "--version", "inspect", "inspect --json", "sample -n 9"])
-def test_a_reader_that_has_gone_before(command: str) -> None:
+@pytest.mark.parametrize("words", ["--help", "train --help", "--version", "inspect", "inspect --json", "sample -n 9"])
+def test_a_reader_that_has_gone_before(words: str) -> None:
     """`| true`: the same."""
     reading, writing = os.pipe()
     os.close(reading)
-    result = _run_apart(*command.split(), stdout=writing)
+    result = _run_apart(*words.split(), stdout=writing)
     os.close(writing)
     assert (result.status, result.err) == (0, "")
 
@@ -993,8 +965,8 @@ def test_ctrl_c_keeps_the_text_so_far() -> None:
 def test_an_encoding_of_the_terminal_that_lacks_a_character() -> None:
     """What cannot be shown is spelled out."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    for command in (["inspect"], ["inspect", "text.txt"], ["sample", "-n", "9"]):
-        result = _run_apart(*command, env=environment)
+    for words in (["inspect"], ["inspect", "text.txt"], ["sample", "-n", "9"]):
+        result = _run_apart(*words, env=environment)
         assert result.status == 0, result.err
         assert result.err == ""
         assert result.out.isascii()
@@ -1008,9 +980,9 @@ def test_a_traceback_can_be_asked_for() -> None:
     assert "Traceback" in result.err
 
 
-def test_no_arguments_show_the_help(charrnn: Callable[..., Result]) -> None:
+def test_no_arguments_show_the_help(command: Command) -> None:
     """Status 2, since nothing was asked for."""
-    result = charrnn()
+    result = command()
     assert result.status == USAGE
     assert "Traceback" not in result.err
     assert "charrnn inspect held_out.txt" in result.out + result.err
@@ -1019,25 +991,25 @@ def test_no_arguments_show_the_help(charrnn: Callable[..., Result]) -> None:
 # What is no bad input.
 
 
-def test_any_bytes_are_a_prime_to_a_model_of_bytes(charrnn: Callable[..., Result]) -> None:
+def test_any_bytes_are_a_prime_to_a_model_of_bytes(command: Command) -> None:
     """From a file they are taken as they are, though they be no UTF-8."""
     saved = tiny(as_bytes=True)
     Path("bytes").write_bytes(forge(saved.metadata(), arrays_of(saved)))
     Path("prime").write_bytes(b"ab\xff\0c")
-    result = charrnn("sample", "-c", "bytes", "--prime-file", "prime", "-n", "5", "--json")
+    result = command("sample", "-c", "bytes", "--prime-file", "prime", "-n", "5", "--json")
     assert (result.status, result.err) == (0, "")
     assert json.loads(result.out)["prime"] == "ab\ufffd\0c"
 
 
-def test_line_ends_of_a_prime_are_those_of_training(charrnn: Callable[..., Result]) -> None:
+def test_line_ends_of_a_prime_are_those_of_training(command: Command) -> None:
     """A model of texts whose line ends were made LF has no CR to know."""
     saved = replace(tiny(), data=DataConfig(newlines="lf"))
     Path("lf").write_bytes(forge(saved.metadata(), arrays_of(saved)))
     Path("prime").write_bytes(b"ab\r\ncd\r")
-    result = charrnn("sample", "-c", "lf", "--prime-file", "prime", "-n", "5", "--json")
+    result = command("sample", "-c", "lf", "--prime-file", "prime", "-n", "5", "--json")
     assert (result.status, result.err) == (0, "")
     assert json.loads(result.out)["prime"] == "ab\ncd\n"
-    _check(charrnn("sample", "--prime-file", "prime"), TEXT, "U+000D")
+    _check(command("sample", "--prime-file", "prime"), TEXT, "U+000D")
 
 
 # What would drive a terminal.
@@ -1065,24 +1037,24 @@ _QUOTES = [
 
 
 @pytest.mark.parametrize("arguments", _QUOTES, ids=lambda arguments: " ".join(map(ascii, arguments))[:50])
-def test_a_message_never_drives_the_terminal(charrnn: Callable[..., Result], arguments: list[str]) -> None:
+def test_a_message_never_drives_the_terminal(command: Command, arguments: list[str]) -> None:
     """Escape sequences in names and characters are shown, wherever they are quoted."""
-    result = charrnn(*arguments)
+    result = command(*arguments)
     assert result.status in (USAGE, TEXT, CHECKPOINT)
     _message(result)
     assert not set("\x1b\x07\x9b\u202e") & set(result.out + result.err)
 
 
-def test_a_notice_never_drives_the_terminal(charrnn: Callable[..., Result]) -> None:
+def test_a_notice_never_drives_the_terminal(command: Command) -> None:
     """Nor do names of files that were left out, or written."""
     folder = Path(_EVIL)
     folder.mkdir()
     (folder / "text").write_text("abc def gh\n" * 50)
     (folder / "binary").write_bytes(b"\0\xff")
-    result = charrnn("eval", _EVIL)
+    result = command("eval", _EVIL)
     assert result.status == 0
     assert "left out 1 of 2 files" in result.err
-    written = charrnn("inspect", "text.txt", "--html", f"{_EVIL}/page.html")
+    written = command("inspect", "text.txt", "--html", f"{_EVIL}/page.html")
     assert "wrote" in written.err
     for character in "\x1b\x07\x9b\u202e":
         assert character not in result.err + written.err

@@ -14,8 +14,8 @@ from torch.nn.functional import log_softmax
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import TextError
-from charrnn.evaluation.bpc import Score, default_lanes, score, score_windowed
-from charrnn.evaluation.report import NATS_PER_UNKNOWN, ForeignText, report
+from charrnn.evaluation.bpc import Stopped, default_lanes, score
+from charrnn.evaluation.report import NATS_PER_UNKNOWN, ForeignText, Static, report
 from charrnn.inference.reference import Network
 from charrnn.network.model import CharacterModel
 from charrnn.settings.config import DataConfig, ModelConfig
@@ -40,12 +40,6 @@ def _ids(count: int) -> np.ndarray:
     return np.random.default_rng(7).integers(0, V, count).astype(np.uint8)
 
 
-def _scored(model: CharacterModel, ids: np.ndarray, **options: int) -> Score:
-    result = score(model, ids, **options)
-    assert result is not None
-    return result
-
-
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_scoring_equals_the_definition(cell: str) -> None:
     """The sum over one unbroken stream of -ln p(next character), each character but the first once."""
@@ -54,7 +48,7 @@ def test_scoring_equals_the_definition(cell: str) -> None:
         logits, _ = model(torch.from_numpy(ids[:-1].astype(np.int64))[:, None], model.zero_state(1))
     log_p = log_softmax(logits[:, 0].double(), dim=-1)
     expected = -sum(log_p[t, int(ids[t + 1])].item() for t in range(299))
-    result = _scored(model, ids, window=300, lanes=1)
+    result = score(model, ids, window=300, lanes=1)
     assert result.characters == 299
     assert result.nats == pytest.approx(expected, abs=1e-9)
 
@@ -63,7 +57,7 @@ def test_scoring_equals_the_definition(cell: str) -> None:
 def test_windows_change_nothing(lanes: int) -> None:
     """Windows of 1, 7, 64 and 1000 characters give the same number to 1e-6."""
     model, ids = _model(scale=2.0), _ids(9000)
-    results = [_scored(model, ids, window=window, lanes=lanes).nats_per_character for window in (1, 7, 64, 1000)]
+    results = [score(model, ids, window=window, lanes=lanes).nats_per_character for window in (1, 7, 64, 1000)]
     assert max(results) - min(results) < 1e-6
 
 
@@ -71,20 +65,31 @@ def test_windows_change_nothing(lanes: int) -> None:
 def test_lanes_change_nothing(lanes: int) -> None:
     """Warmed-up lanes give the single stream's number to 1e-6, and score every character once."""
     model, ids = _model(scale=2.0), _ids(9000)
-    single, many = _scored(model, ids, lanes=1), _scored(model, ids, lanes=lanes)
+    single, many = score(model, ids, lanes=1), score(model, ids, lanes=lanes)
     assert many.characters == single.characters == 8999
     assert many.nats_per_character == pytest.approx(single.nats_per_character, abs=1e-6)
 
 
 def test_a_uniform_model_scores_the_logarithm_of_its_vocabulary() -> None:
     """With all weights at zero every character costs log2 V bits, exactly."""
-    result = _scored(_model(scale=0.0), _ids(5000))
+    result = score(_model(scale=0.0), _ids(5000))
     assert result.bits_per_character == pytest.approx(math.log2(V), abs=1e-14)
 
 
+def _until(most: int) -> Callable[[int], None]:
+    """Ends the work when `most` characters are done."""
+
+    def proceed(done: int) -> None:
+        if done >= most:
+            raise Stopped
+
+    return proceed
+
+
 def test_giving_up_gives_nothing() -> None:
-    """When `proceed` says no, there is no half a score."""
-    assert score(_model(), _ids(5000), proceed=lambda done: done < 1000) is None
+    """What `proceed` raises comes out: there is no half a score."""
+    with pytest.raises(Stopped):
+        score(_model(), _ids(5000), proceed=_until(1000))
 
 
 def test_a_short_text_has_one_lane() -> None:
@@ -108,8 +113,7 @@ def test_windows_from_the_zero_state_by_a_plain_loop(cell: str, context: int, la
             exact = logits[0].astype(np.float64)
             nats += float(np.log(np.exp(exact - exact.max()).sum()) + exact.max() - exact[following])
             count += 1
-    result = score_windowed(model, ids, context=context, lanes=lanes, window=window)
-    assert result is not None
+    result = score(model, ids, context=context, lanes=lanes, window=window)
     assert result.characters == count == 523 - -(-523 // context)
     assert result.nats_per_character == pytest.approx(nats / count, abs=1e-6)
 
@@ -118,11 +122,12 @@ def test_one_window_is_the_stream() -> None:
     """A window as long as the text, or longer, is a single stream, bit for bit; a window of one scores nothing."""
     model, ids = _model(scale=2.0), _ids(300)
     for context in (300, 5000):
-        assert score_windowed(model, ids, context=context, window=50) == _scored(model, ids, window=50, lanes=1)
+        assert score(model, ids, context=context, window=50) == score(model, ids, window=50, lanes=1)
     for short, context in ((ids[:1], 5), (ids, 1)):
         with pytest.raises(ValueError, match="nothing to score"):
-            score_windowed(model, short, context=context)
-    assert score_windowed(model, ids, context=9, lanes=2, proceed=lambda done: done < 100) is None
+            score(model, short, context=context)
+    with pytest.raises(Stopped):
+        score(model, ids, context=9, lanes=2, proceed=_until(100))
 
 
 def test_a_temperature_divides_the_logits() -> None:
@@ -131,11 +136,10 @@ def test_a_temperature_divides_the_logits() -> None:
     hot = score(model, ids, temperature=2.0)
     plain = score(model, ids)
     assert score(model, ids, temperature=1.0) == plain
-    assert hot is not None
     with torch.no_grad():
         for array in model.decoder.parameters():
             array.mul_(0.5)
-    assert hot.nats == pytest.approx(_scored(model, ids).nats, abs=1e-6)
+    assert hot.nats == pytest.approx(score(model, ids).nats, abs=1e-6)
 
 
 def _checkpoint(text: str) -> Checkpoint:
@@ -161,7 +165,7 @@ def _foreign(text: str, path: Path, known: str, policy: str = "error", split: st
 
 
 def _figures(text: ForeignText, known: str) -> dict[str, float]:
-    return report(_checkpoint(known), text, device=torch.device("cpu"), window=50, lanes=None)
+    return report(_checkpoint(known), text, Static(device=torch.device("cpu"), window=50))
 
 
 def test_the_figures_by_hand(tmp_path: Path) -> None:
@@ -198,7 +202,7 @@ def test_replacing_feeds_the_nearest_and_still_charges(tmp_path: Path) -> None:
 
 
 def _windowed(text: ForeignText, known: str, context: int) -> dict[str, float]:
-    return report(_checkpoint(known), text, device=torch.device("cpu"), window=50, lanes=None, context=context)
+    return report(_checkpoint(known), text, Static(device=torch.device("cpu"), window=50, context=context))
 
 
 def test_the_figures_of_windows_by_hand(tmp_path: Path) -> None:
@@ -255,10 +259,10 @@ def test_a_model_with_two_minds_is_scored_as_the_stream() -> None:
         arrays["layers.1.weight_hh"].fill_(9.0)
         arrays["decoder.weight"][:2, 0] = torch.tensor([3.0, -3.0])
     ids = np.random.default_rng(2).integers(0, 2, 30_000).astype(np.uint8)
-    single = _scored(model, ids, lanes=1)
+    single = score(model, ids, lanes=1)
     starts = ids[np.arange(1, 9) * -(-29_999 // 9) - 1024]
     assert len(set(starts.tolist())) == 2, "some lanes must begin with the other character"
-    many = _scored(model, ids, lanes=9)
+    many = score(model, ids, lanes=9)
     assert many.nats_per_character == pytest.approx(single.nats_per_character, abs=1e-6)
 
 
@@ -269,9 +273,10 @@ def test_a_text_is_read_in_eval_mode(was_training: bool) -> None:
     model, seen = _model().train(was_training), set()
     for layer in model.stack.layers:
         layer.register_forward_hook(lambda layer, *_: seen.add((layer.training, layer.kernel.training)))
-    _scored(model, _ids(300))
-    assert score_windowed(model, _ids(300), context=50) is not None
-    assert score(model, _ids(300), proceed=lambda _done: False) is None
+    score(model, _ids(300))
+    assert score(model, _ids(300), context=50).characters == 294
+    with pytest.raises(Stopped):
+        score(model, _ids(300), proceed=_until(0))
     assert seen == {(False, False)}
     assert model.training is was_training
     assert model.stack.layers[0].kernel.training is was_training

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.cli.app import main
 from charrnn.evaluation.ngram import MOST_TRAINING, ngram_nats
+from tests.kit.command import Command
 from tests.kit.tiny import tiny
 
 V = 5
@@ -127,20 +127,14 @@ def test_what_cannot_be_counted_is_refused() -> None:
     assert MOST_TRAINING >= 10_000_000
 
 
-def test_eval_shows_what_counting_achieves(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_shows_what_counting_achieves(command: Command) -> None:
     """On the part that is scored, counted on the training part; without such a part it is refused."""
     Path("checkpoints/tiny").mkdir(parents=True)
     checkpoint = tiny()
     checkpoints.save(Path("checkpoints/tiny/best.safetensors"), checkpoint)
     Path("text.txt").write_text(_text(3000, 7), "utf-8")
 
-    def evaluate(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["charrnn", "eval", "text.txt", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        captured = capsys.readouterr()
-        return int(leaving.value.code or 0), captured.out, captured.err
-
+    evaluate = functools.partial(command, "eval", "text.txt")
     status, out, _ = evaluate("--split", "validation", "--ngrams", "4", "--json")
     assert status == 0
     ids = checkpoint.vocabulary.encode(_text(3000, 7))

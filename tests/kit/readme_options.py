@@ -5,6 +5,7 @@ python -m tests.kit.readme_options      rewrites them in README.md; a test holds
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ README = Path(__file__).parents[2] / "README.md"
 _TABLE = re.compile(r"<!-- options (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
+@functools.cache
 def table(command: str) -> str:
     """A Markdown table of the options of one command, in the order of its help."""
     rows = ["| option | meaning | default |", "| --- | --- | --- |"]

@@ -6,7 +6,8 @@ program: saving, resuming, scoring, sampling, whole commands. `fakecuda.py` says
 This needs a CUDA build of torch, and no GPU; with a CPU build it is skipped. By hand, in an environment of its own
 (with its libraries such a torch is about 5 GB):
 
-    python3 -m venv cuda && cuda/bin/pip install -e '.[test]' && cuda/bin/python -m pytest tests/network/test_fakecuda.py
+    python3 -m venv cuda && cuda/bin/pip install -e '.[test]'
+    cuda/bin/python -m pytest tests/network/test_fakecuda.py
 
 On Linux the wheel of torch that pip takes by default is a CUDA build.
 """
@@ -29,7 +30,7 @@ from charrnn.cells import orthogonal
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.errors import RecordingFailed
 from charrnn.evaluation import bpc, dynamic
-from charrnn.evaluation.bpc import score, score_windowed
+from charrnn.evaluation.bpc import score
 from charrnn.evaluation.dynamic_rule import DEFAULTS
 from charrnn.network.stepper import TorchStepper
 from charrnn.settings import choices
@@ -297,10 +298,8 @@ def test_scoring_mixes_no_devices(gpu: FakeGPU, model: dict[str, Any], monkeypat
     learner = _learner(model)
     ids = np.zeros(24, np.uint16)
     with gpu.watched() as found, learner.averaged():
-        streamed = score(learner.model, ids, device=GPU, lanes=2, window=7)
-        windowed = score_windowed(learner.model, ids, context=7, device=GPU, lanes=3, window=4)
-    assert streamed is not None
-    assert windowed is not None
+        streamed = score(learner.model, ids, lanes=2, window=7)
+        windowed = score(learner.model, ids, context=7, lanes=3, window=4)
     assert (streamed.characters, windowed.characters) == (23, 20)
     assert _mixed(found) == []
     assert not any(product.is_backward for product in gpu.products)
@@ -311,8 +310,8 @@ def test_scoring_runs_layers_in_evaluation_mode(gpu: FakeGPU, cell: str) -> None
     """cuDNN keeps nothing for a way back; afterwards training goes on."""
     learner = _learner({"cell": cell})
     with gpu.watched():
-        score(learner.model, np.zeros(50, np.uint8), device=GPU)
-        score_windowed(learner.model, np.zeros(50, np.uint8), context=20, device=GPU)
+        score(learner.model, np.zeros(50, np.uint8))
+        score(learner.model, np.zeros(50, np.uint8), context=20)
     modes = [product.is_training for product in gpu.products if product.operation == "_cudnn_rnn"]
     assert modes
     assert not any(modes)
@@ -326,12 +325,10 @@ def test_dynamic_evaluation_learns_on_the_device(gpu: FakeGPU, cell: str, rule: 
     model = _learner({"cell": cell}).model
     ids = np.zeros(18, np.uint8)
     with gpu.watched() as found:
-        assert score(model, ids, device=GPU) is not None
-        squares = dynamic.gradient_statistics(model, ids, segment=2, lanes=3, segments=2, device=GPU)
-        found_score = dynamic.score_dynamic(model, ids, replace(DEFAULTS[rule], segment=6), squares, device=GPU)
-    assert found_score is not None
+        assert score(model, ids).characters == 17
+        squares = dynamic.gradient_statistics(model, ids, segment=2, lanes=3, segments=2)
+        found_score = dynamic.score_dynamic(model, ids, replace(DEFAULTS[rule], segment=6), squares)
     assert found_score.characters == 17
-    assert squares is not None
     assert {array.device for array in squares} == {GPU}
     assert _mixed(found) == []
     assert any(product.is_backward for product in gpu.products)

@@ -430,8 +430,7 @@ def test_eval_and_sampling_agree_with_the_cpu(corpus: Corpus, tmp_path: Path, ce
     for device in (torch.device("cpu"), CUDA):
         model = CharacterModel(loaded.model, len(loaded.vocabulary))
         model.load_arrays(loaded.parameters)
-        result = score(model.to(device), validation, device=device)
-        assert result is not None
+        result = score(model.to(device), validation)
         results.append(result.nats_per_character)
     assert results[0] == pytest.approx(results[1], abs=1e-5)
     greedy = SamplingConfig(temperature=0.0, length=60)

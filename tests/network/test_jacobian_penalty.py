@@ -20,7 +20,7 @@ from charrnn.network.model import CharacterModel
 from charrnn.network.noise import draw_noise
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.learner import Learner
-from tests.training.test_penalties import CPU, RATE, B, E, H, L, T, V, _window
+from tests.kit.sizes import CPU, RATE, B, E, H, L, T, V, window
 
 PENALTY = 0.7
 relu_or_not = pytest.mark.parametrize("activation", ["tanh", "relu"])
@@ -49,7 +49,7 @@ class _Unrolled:
         noise = draw_noise(torch.Generator().manual_seed(3), config, T, B, 0.0, V)
         self.p = {name: array.detach().double().requires_grad_() for name, array in model.arrays().items()}
         self._function = torch.relu if config.activation == "relu" else torch.tanh
-        inputs, targets = _window()
+        inputs, targets = window()
         outputs = [*self.p["embedding"][inputs]]
         self.layers: list[tuple[str, Tensor, list[Tensor], list[Tensor]]] = []
         for number in range(config.num_layers):
@@ -128,7 +128,7 @@ def test_an_update_follows_loss_and_penalty(
         monkeypatch.setattr(recurrent, "is_available", lambda *_: False)
     config = _config(activation, **settings)
     learner, plain = (_learner(config, rate, accumulate=accumulate) for rate in (PENALTY, 0.0))
-    outcome, without = learner.step(*_window(), RATE), plain.step(*_window(), RATE)
+    outcome, without = learner.step(*window(), RATE), plain.step(*window(), RATE)
     assert outcome.loss.item() == without.loss.item()
     unrolled = _Unrolled(config)
     gradients = torch.autograd.grad(unrolled.loss, [*unrolled.p.values()], retain_graph=True)
@@ -153,7 +153,7 @@ def test_gradients_keep_their_length_under_it() -> None:
     for penalty in (0.0, 1.0):
         learner = _learner(config, penalty)
         for _ in range(50):  # later these few characters are known by heart, and their gradients are what is left over
-            learner.step(*_window(), 0.1)
+            learner.step(*window(), 0.1)
         unrolled = _Unrolled(config, learner.model)
         (_, matrix, _, _), omega = unrolled.layers[0], unrolled.penalties(0)
         found.append(float(omega(matrix.detach())))

@@ -26,7 +26,7 @@ from charrnn.display.palette import KARPATHY
 from charrnn.display.predictions import Column, Grid, Scale, symbol
 from charrnn.display.predictions_page import render_grid
 from charrnn.errors import CheckpointError
-from charrnn.evaluation.score import Score
+from charrnn.evaluation.score import TextScore
 from charrnn.inference.inplace import InPlaceNetwork
 from charrnn.inference.make_engine import make_engine
 from charrnn.inference.reference import Network
@@ -320,7 +320,7 @@ def test_json_scores_as_eval_does(inspect: Callable[..., str]) -> None:
     ]
     assert all(-1 <= entry["value"] <= 1 for entry in part["characters"])
     nats = -sum(math.log(entry["next_probability"]) for entry in part["characters"])
-    assert part["bits_per_character"] == pytest.approx(Score(nats, 13).bits_per_character, rel=1e-5)
+    assert part["bits_per_character"] == pytest.approx(TextScore(nats, 13).bits_per_character, rel=1e-5)
     assert [entry["next"] for entry in part["characters"]] == list(TEXT[8:21])
     hits = [[g["character"] for g in entry["guesses"]].index(entry["next"]) for entry in part["characters"]
             if entry["next"] in [g["character"] for g in entry["guesses"]]]  # fmt: skip
@@ -336,7 +336,6 @@ def test_the_evaluation_of_the_text_gives_the_same_number(inspect: Callable[...,
     model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
     model.load_arrays(checkpoint.parameters)
     scored = score(model, checkpoint.vocabulary.encode(TEXT))
-    assert scored is not None
     assert f"; {scored.bits_per_character:.4f} bits per character over {len(TEXT) - 1} characters\n" in inspect()
 
 

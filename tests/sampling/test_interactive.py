@@ -22,7 +22,6 @@ from rich.cells import cell_len
 
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.cli.app import main
 from charrnn.display import menu
 from charrnn.display.menu import Menu
 from charrnn.errors import CheckpointError, TextError, UsageError
@@ -35,6 +34,7 @@ from charrnn.sampling.next_words import WordCharacters, likeliest_words
 from charrnn.sampling.sampler import read_prime, sample
 from charrnn.settings.config import ModelConfig, SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
+from tests.kit.command import Command, Result
 from tests.kit.tiny import tiny
 
 on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
@@ -212,7 +212,9 @@ def test_undo_restores_every_bit(kind: Callable[..., Any]) -> None:
     with pytest.raises(UsageError, match="nothing to undo"):
         session.undo()
     fresh = _session(engine=_engine(len(ALPHABET), kind=kind))
-    session._drawings = 0
+    for _ in range(3):  # a drawing that was undone has used up its number
+        next(fresh.write(1))
+        fresh.undo()
     assert "".join(session.write(90)) == "".join(fresh.write(90))
     assert _bits(session.state) == _bits(fresh.state)
 
@@ -292,6 +294,16 @@ class _Always:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._network, name)
+
+
+class _Switched:
+    """An engine that another one can take the place of."""
+
+    def __init__(self, engine: Any) -> None:
+        self.current = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.current, name)
 
 
 def test_temperature_nothing_writes_the_likeliest() -> None:
@@ -390,8 +402,9 @@ def test_weights_that_are_too_large() -> None:
         lambda session: list(session.write(3)),
         lambda session: session.choices(),
     ):
-        session = _session(engine=good)
-        session._engine = bad
+        engine = _Switched(good)
+        session = _session(engine=engine)
+        engine.current = bad
         with pytest.raises(CheckpointError, match="not finite"):
             deed(session)
         assert session.text == "a b"
@@ -490,24 +503,14 @@ PRIME = "ab cd"
 
 
 @pytest.fixture
-def converse(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def converse(monkeypatch: pytest.MonkeyPatch, command: Command) -> Command:
     """Runs `charrnn sample --interactive` on lines (or bytes): status, stdout, stderr."""
     monkeypatch.setenv("COLUMNS", "80")
 
-    def run(
-        script: Sequence[str] | bytes, *options: str, prime: str = PRIME, checkpoint: Any = None
-    ) -> tuple[int, str, str]:
+    def run(script: Sequence[str] | bytes, *options: str, prime: str = PRIME, checkpoint: Any = None) -> Result:
         checkpoints.save(Path("tiny.safetensors"), checkpoint or tiny())
         given = script if isinstance(script, bytes) else "".join(f"{line}\n" for line in script).encode()
-        command = ["charrnn", "sample", "-c", "tiny.safetensors", "--interactive", "--prime", prime, *options]
-        monkeypatch.setattr("sys.argv", command)
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out, captured.err
+        return command("sample", "-c", "tiny.safetensors", "--interactive", "--prime", prime, *options, stdin=given)
 
     return run
 
@@ -515,7 +518,7 @@ def converse(
 SCRIPT = ["3", "+ gab", "", "l", "u", "t 1.3", "l", "c2", "g 70", "u 2", "t 0", "g 9", "10", "g 40", "u", "g 40", "q"]
 
 
-def test_a_session_reproduces(converse: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_session_reproduces(converse: Command) -> None:
     """The same script gives the same text and the same menus; another seed another text."""
     first = converse(SCRIPT)
     assert first[0] == 0
@@ -525,7 +528,7 @@ def test_a_session_reproduces(converse: Callable[..., tuple[int, str, str]]) -> 
     assert converse(SCRIPT, "--seed", "2")[1] != first[1]
 
 
-def test_a_session_is_what_the_library_does(converse: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_session_is_what_the_library_does(converse: Command) -> None:
     """The command line adds nothing to the text but a last line end, and what was undone has never been."""
     saved = tiny()
     session = Session(
@@ -544,7 +547,7 @@ def test_a_session_is_what_the_library_does(converse: Callable[..., tuple[int, s
     assert converse([*SCRIPT[:8], "u 99"])[:2] == (0, PRIME + "\n")
 
 
-def test_menus_are_on_stderr_and_show_what_can_be_picked(converse: Callable[..., tuple[int, str, str]]) -> None:
+def test_menus_are_on_stderr_and_show_what_can_be_picked(converse: Command) -> None:
     """The keys of the menu give what stands behind them; the text is on stdout alone."""
     _, out, err = converse(["m", "q"])
     assert out == PRIME + "\n"
@@ -558,7 +561,7 @@ def test_menus_are_on_stderr_and_show_what_can_be_picked(converse: Callable[...,
             assert converse([key])[1] == text + ("" if text.endswith("\n") else "\n")
 
 
-def test_own_text_is_taken_as_it_stands(converse: Callable[..., tuple[int, str, str]]) -> None:
+def test_own_text_is_taken_as_it_stands(converse: Command) -> None:
     r"""Spaces before and after it, too; \n and \\ are what they mean; the last line counts without an end."""
     assert converse([r"+  a \nb  "])[1] == PRIME + "  a \nb  \n"
     assert converse(b"+ a\r\n+gh")[1] == PRIME + " agh\n"
@@ -602,7 +605,7 @@ ERRORS = {
 }
 
 
-def test_a_mistake_gets_a_message_and_changes_nothing(converse: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_mistake_gets_a_message_and_changes_nothing(converse: Command) -> None:
     """Each has its own, with what to do; the session goes on."""
     Path("folder").mkdir()
     Path("there").write_text("mine")
@@ -619,7 +622,7 @@ def test_a_mistake_gets_a_message_and_changes_nothing(converse: Callable[..., tu
     assert not list(Path("folder").iterdir())
 
 
-def test_unknown_characters_by_policy(converse: Callable[..., tuple[int, str, str]]) -> None:
+def test_unknown_characters_by_policy(converse: Command) -> None:
     """As `--unknown` says; what is not even UTF-8 gets a message."""
     assert converse(["+ Ah!x"], "--unknown", "skip")[1] == PRIME + " h\n"
     assert converse(["+ Ah"], "--unknown", "replace")[1] == PRIME + " ah\n"
@@ -628,7 +631,7 @@ def test_unknown_characters_by_policy(converse: Callable[..., tuple[int, str, st
     assert "U+DCFF" in err
 
 
-def test_other_notices(converse: Callable[..., tuple[int, str, str]]) -> None:
+def test_other_notices(converse: Command) -> None:
     """Help, the temperature, and an undo that comes to the beginning."""
     err = converse(["?", "t", "t 0.25", "t", "+ab", "u 5"])[2]
     assert "+TEXT" in err
@@ -638,7 +641,7 @@ def test_other_notices(converse: Callable[..., tuple[int, str, str]]) -> None:
     assert "took back 1, and there is no more" in err
 
 
-def test_saving(converse: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving(converse: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text of that moment, whole; over a file only when that is said; ~ is the user's home."""
     monkeypatch.setenv("HOME", str(Path.cwd()))
     status, out, err = converse(["+ a\\n", "s my story.txt", "s ~/again", "+gh", "s again", "s! again", "u"])
@@ -649,7 +652,7 @@ def test_saving(converse: Callable[..., tuple[int, str, str]], monkeypatch: pyte
     assert sorted(path.name for path in Path().iterdir()) == ["again", "my story.txt", "tiny.safetensors"]
 
 
-def test_a_session_in_bytes(converse: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_session_in_bytes(converse: Command) -> None:
     """Any text and any byte can be typed; the file holds the bytes."""
     status, out, err = converse(b"+ \xe2\x82\xac\xff\ns raw\ng 20\n", prime="\u00fc", checkpoint=tiny(as_bytes=True))
     assert status == 0
@@ -658,7 +661,7 @@ def test_a_session_in_bytes(converse: Callable[..., tuple[int, str, str]]) -> No
     assert "saved 7 bytes" in err
 
 
-def test_a_model_never_drives_the_terminal(converse: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_model_never_drives_the_terminal(converse: Command) -> None:
     """What it has learned of escape sequences is shown, in text and menu."""
     saved = tiny()
     evil = type(saved.vocabulary)(sorted(map(ord, "\x1b\x07\n\u202e\x9b[ab c")))
@@ -670,7 +673,7 @@ def test_a_model_never_drives_the_terminal(converse: Callable[..., tuple[int, st
     assert not set("\x1b\x07\u202e\x9b") & set(err)
 
 
-def test_weights_that_are_too_large_end_the_session(converse: Callable[..., tuple[int, str, str]]) -> None:
+def test_weights_that_are_too_large_end_the_session(converse: Command) -> None:
     """With the status of a bad checkpoint."""
     saved = tiny()
     for array in saved.parameters.values():
@@ -689,7 +692,7 @@ def _spawn(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, **options)
 
 
-def test_a_session_through_a_pipe(converse: Callable[..., tuple[int, str, str]]) -> None:
+def test_a_session_through_a_pipe(converse: Command) -> None:
     """The real command gives what it gives in this process."""
     expected = converse(SCRIPT)
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.cli.app import main
 from charrnn.settings.config import Budget, ModelConfig, TrainingConfig
 from charrnn.settings.presets import PRESETS, PresetName
 from charrnn.settings.variants import OPTIONS, spelled
 from charrnn.training.plan import Request, plan_start, with_preset
+from tests.kit.command import Command
 
 names = pytest.mark.parametrize("name", PRESETS)
 
@@ -76,18 +75,14 @@ def test_settings_are_spelled_as_options() -> None:
     assert spelled("optimizer", "sgd") == OPTIONS["optimizer"] + " sgd"
 
 
-def test_a_preset_trains_resumes_and_refuses_another(
-    text_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_preset_trains_resumes_and_refuses_another(text_file: Callable[..., Path], command: Command) -> None:
     """Through the command line; --dry-run says what it is and writes nothing; without --preset it is another run."""
     text = str(text_file(2500))
 
     def run(*more: str) -> tuple[int, str]:
         sizes = "--hidden 5 --batch 4 --bptt 10 --threads 1 --sample-every 0 --out run".split()
-        monkeypatch.setattr(sys, "argv", ["charrnn", "train", text, *sizes, *more])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), " ".join(capsys.readouterr().err.split())
+        done = command("train", text, *sizes, *more)
+        return done.status, " ".join(done.err.split())
 
     status, said = run("--preset", "awd", "--steps", "3", "--dry-run")
     assert status == 0

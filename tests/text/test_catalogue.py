@@ -27,8 +27,8 @@ from charrnn.settings.config import DataConfig
 from charrnn.text import catalogue, corpus
 from charrnn.text.catalogue import Entry, download_folder, fetch, standard_library
 from charrnn.text.sources import Source, find
-from tests.conftest import make_text
 from tests.kit.full_disk import no_file_above
+from tests.kit.text import make_text
 
 TEXT = make_text(5003).encode()
 
@@ -384,8 +384,8 @@ def test_downloads_go_to_the_cache_or_into_a_checkout(server: Server, entry: Ent
     assert download_folder() == cache_folder() / "downloads"
     (here / "corpora").mkdir()
     assert download_folder() == cache_folder() / "downloads"  # any folder may be called so
-    (here / "charrnn").mkdir()
-    (here / "charrnn" / "catalogue.json").write_text("{}")
+    (here / "charrnn" / "text").mkdir(parents=True)
+    (here / "charrnn" / "text" / "catalogue.json").write_text("{}")
     assert download_folder() == here / "corpora"
     (here / "corpora").rmdir()
     assert download_folder() == cache_folder() / "downloads"

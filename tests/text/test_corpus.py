@@ -29,9 +29,9 @@ from charrnn.text.corpus import Corpus, load
 from charrnn.text.decoding import read_beginning, read_text
 from charrnn.text.sources import Source
 from charrnn.text.vocabulary import Vocabulary
-from tests.conftest import make_text
 from tests.kit.full_disk import no_file_above
-from tests.text.test_sources import PACK
+from tests.kit.packing import PACK
+from tests.kit.text import make_text
 
 PIECE = 1 << 16  # what is read at a time, if nothing is said
 # In every text but those of its own test: U+0000 is refused.

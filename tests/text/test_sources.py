@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import bz2
 import doctest
 import errno
 import gzip
 import hashlib
 import io
-import lzma
 import os
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,26 +24,9 @@ from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
 from charrnn.text import sources
 from charrnn.text.sources import Source, find, release, title
-from tests.conftest import make_text
 from tests.kit.full_disk import no_file_above
-
-
-def _zipped(content: bytes, **members: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("inside.txt", content)
-        for name, more in members.items():
-            archive.writestr(name.replace("__MACOSX_", "__MACOSX/._"), more)
-    return buffer.getvalue()
-
-
-PACK: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes,
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-    ".zip": _zipped,
-}
+from tests.kit.packing import PACK, zipped
+from tests.kit.text import make_text
 
 
 def _write(path: Path, content: bytes) -> Path:
@@ -131,7 +111,7 @@ def test_zip_must_hold_one_file(tmp_path: Path, more: dict[str, bytes], count: i
     """With several there is no telling which is meant."""
     path = tmp_path / "texts.zip"
     if count:
-        path.write_bytes(_zipped(b"1", **more))
+        path.write_bytes(zipped(b"1", **more))
     else:
         zipfile.ZipFile(path, "w").close()
     with pytest.raises(TextError, match=f"holds {count} files, not one"):
@@ -140,13 +120,13 @@ def test_zip_must_hold_one_file(tmp_path: Path, more: dict[str, bytes], count: i
 
 def test_zip_made_on_a_mac(tmp_path: Path) -> None:
     """The folder of attributes that a Mac packs along is no second text."""
-    path = _write(tmp_path / "text.zip", _zipped(b"the text", **{"__MACOSX_inside.txt": b"attributes"}))
+    path = _write(tmp_path / "text.zip", zipped(b"the text", **{"__MACOSX_inside.txt": b"attributes"}))
     assert _read(Source(path, str(path))) == b"the text"
 
 
 def test_encrypted_zip(tmp_path: Path) -> None:
     """It cannot be unpacked, and the message says why."""
-    packed = bytearray(_zipped(make_text(211).encode()))
+    packed = bytearray(zipped(make_text(211).encode()))
     # The lowest bit of the flags, in the file's own header and in the central directory, says "encrypted".
     packed[6] |= 1
     packed[packed.index(b"PK\x01\x02") + 8] |= 1
@@ -157,14 +137,14 @@ def test_encrypted_zip(tmp_path: Path) -> None:
 
 def test_zip_with_an_empty_name(tmp_path: Path) -> None:
     """A name that begins with NUL is cut to nothing."""
-    packed = _zipped(b"the text").replace(b"inside.txt", b"\0nside.txt")
+    packed = zipped(b"the text").replace(b"inside.txt", b"\0nside.txt")
     path = _write(tmp_path / "text.zip", packed)
     assert _read(Source(path, str(path))) == b"the text"
 
 
 def test_zip_with_a_name_in_no_encoding(tmp_path: Path) -> None:
     """A damaged list of files is damage, whatever Python's own module stumbles over."""
-    packed = bytearray(_zipped(b"the text"))
+    packed = bytearray(zipped(b"the text"))
     start = packed.index(b"PK\x01\x02")
     packed[start + 9] |= 0x08  # the name is said to be UTF-8
     packed[start + 46] = 0xFF

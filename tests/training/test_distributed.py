@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.training import distributed
 from tests.kit.ranks import run_ranks
 from tests.kit.runs_compared import assert_same_run, metrics
+from tests.kit.text import make_text
 
 # Five lanes, so that two processes have unequal shares; dropout, state resets, averages and Muon are on.
 WORDS = [
@@ -29,11 +29,24 @@ WORDS = [
 
 
 @pytest.fixture
-def folder(text_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Holds text.txt; the cache of encoded texts is the test's own."""
-    (tmp_path / "text.txt").write_bytes(text_file(2000).read_bytes())
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "text.txt").write_text(make_text(2000), "utf-8")
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds what one process trained, `alone`, and what two did, `together`."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "text.txt").write_text(make_text(2000), "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHARRNN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        _alone(folder, "--out", "alone")
+        said = _together(folder, "--out", "together")
+    assert "5 lanes x 30 by 2 processes" in said
+    assert said.count("finished after 20 steps") == 1
+    return folder
 
 
 def _alone(folder: Path, *words: str, module: tuple[str, ...] = ("charrnn",), status: int = 0) -> str:
@@ -94,16 +107,12 @@ def test_what_processes_talk_through(
     assert said == [backend, "parted"]
 
 
-def test_two_processes_are_one(folder: Path) -> None:
+def test_two_processes_are_one(folder: Path, runs: Path) -> None:
     """With half of the lanes each, in one piece and in parts, they train the model that one process trains."""
-    _alone(folder, "--out", "alone")
-    said = _together(folder, "--out", "together")
-    assert "5 lanes x 30 by 2 processes" in said
-    assert said.count("finished after 20 steps") == 1
-    _assert_nearly_the_same_run(folder / "together", folder / "alone")
-    assert _last(folder / "together").environment["world_size"] == 2
+    _assert_nearly_the_same_run(runs / "together", runs / "alone")
+    assert _last(runs / "together").environment["world_size"] == 2
     _together(folder, "--out", "in-parts", "--accumulate", "2")
-    _assert_nearly_the_same_run(folder / "in-parts", folder / "alone")
+    _assert_nearly_the_same_run(folder / "in-parts", runs / "alone")
 
 
 def test_they_drop_the_same_and_are_penalised_alike(folder: Path) -> None:
@@ -125,26 +134,24 @@ def test_what_does_not_learn_has_nothing_to_say(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
-def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_exactly(folder: Path) -> None:
+def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_exactly(folder: Path, runs: Path) -> None:
     """The last of two gets SIGTERM after step 9: both save, exit with 143, and go on bit for bit."""
-    _together(folder, "--out", "whole")
     interrupted = ("tests.kit.interrupt", "SIGTERM", "9", "1")
     said = _together(folder, "--out", "cut", module=interrupted, status=128 + signal.SIGTERM)
     assert "stopped by a signal, saved after 9 steps" in said
     assert "exact resume at step 9" in _together(folder, "--out", "cut")
-    assert_same_run(folder / "cut", folder / "whole")
+    assert_same_run(folder / "cut", runs / "together")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
-def test_a_run_goes_on_in_another_number_of_processes(folder: Path) -> None:
+def test_a_run_goes_on_in_another_number_of_processes(folder: Path, runs: Path) -> None:
     """One process, then two, then one again: said to be approximate, and the same to 1e-5."""
-    _alone(folder, "--out", "alone")
     _alone(folder, "--out", "moved", module=("tests.kit.interrupt", "SIGTERM", "6", "0"), status=128 + signal.SIGTERM)
     interrupted = ("tests.kit.interrupt", "SIGTERM", "7", "0")
     said = _together(folder, "--out", "moved", module=interrupted, status=128 + signal.SIGTERM)
     assert "approximate resume: world_size 1 -> 2 at step 6" in said
     assert "approximate resume: world_size 2 -> 1 at step 13" in _alone(folder, "--out", "moved")
-    _assert_nearly_the_same_run(folder / "moved", folder / "alone")
+    _assert_nearly_the_same_run(folder / "moved", runs / "alone")
 
 
 def test_a_run_that_diverges_ends_in_all_processes(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 import torch
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.cli.app import main
 from charrnn.inference.make_engine import make_engine
 from charrnn.network.stepper import TorchStepper
 from charrnn.pretrained import open_engine
@@ -24,8 +22,9 @@ from charrnn.settings.variants import variants
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
+from tests.kit.command import Command
 from tests.kit.runs_compared import assert_same_run
-from tests.training.test_resume import REQUEST, _train
+from tests.kit.twenty_steps import REQUEST, train
 
 # fmt: off
 MODELS: dict[str, dict[str, Any]] = {
@@ -77,10 +76,10 @@ def test_it_resumes_exactly_and_every_engine_agrees(corpus: Corpus, tmp_path: Pa
     """Stopped after 1 and 8 steps: the same bytes. Then torch's stepper, numpy's step and the engine: one model."""
     model, training = MODELS.get(name, OF_TRAINING.get(name, {})), TRAINING.get(name, {})
     request = replace(REQUEST, model={**REQUEST.model, **model}, training={**REQUEST.training, **training})
-    _train(tmp_path / "whole", corpus, request)
+    train(tmp_path / "whole", corpus, request)
     for k in (1, 8):
-        _train(tmp_path / f"cut-{k}", corpus, request, stop_after=k)
-        _train(tmp_path / f"cut-{k}", corpus, request)
+        train(tmp_path / f"cut-{k}", corpus, request, stop_after=k)
+        train(tmp_path / f"cut-{k}", corpus, request)
         assert_same_run(tmp_path / f"cut-{k}", tmp_path / "whole")
     counters = checkpoints.load(tmp_path / "whole" / "last.safetensors", with_state=True).training["counters"]
     assert counters["averaging_since"] == {"averages after a trigger": 14, "averages from a share on": 7}.get(name)
@@ -108,22 +107,14 @@ def test_it_resumes_exactly_and_every_engine_agrees(corpus: Corpus, tmp_path: Pa
         "--skip sum --layers 2 --tie",
     ],
 )
-def test_the_command_line_knows_it(
-    text_file: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    options: str,
-) -> None:
+def test_the_command_line_knows_it(text_file: Callable[..., Path], command: Command, options: str) -> None:
     """Train, sample (with a unit held), eval and inspect; --dry-run and inspect name what is not plain."""
     text = str(text_file(1500))
 
     def run(*words: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["charrnn", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        assert not ended.value.code, said.err
-        return said.out + said.err
+        done = command(*words)
+        assert done.status == 0, done.err
+        return done.out + done.err
 
     sizes = "--hidden 6 --steps 6 --batch 5 --bptt 20 --threads 1 --sample-every 0 --out run".split()
     first = options.removeprefix("--cell rnn ").split(" --layers")[0].split(" --freeze")[0]

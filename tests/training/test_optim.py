@@ -300,8 +300,8 @@ def test_training_does_not_load_torchs_compiler() -> None:
     """It would take as long as torch itself, at every start."""
     program = """
 import sys, torch
-from charrnn.config import ModelConfig, TrainingConfig
-from charrnn.learner import Learner
+from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.training.learner import Learner
 learner = Learner(ModelConfig(hidden_size=4), TrainingConfig(batch_size=2, bptt=3), 5, torch.device("cpu"))
 ids = torch.zeros(3, 2, dtype=torch.int64)
 learner.step(ids, ids, 0.01)

@@ -17,12 +17,10 @@ from charrnn.network.noise import draw_noise, mask_scale
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.learner import Learner
 from charrnn.training.penalties import far_from_orthogonal
+from tests.kit.sizes import CPU, RATE, B, E, H, L, T, V, window
 
-T, B, V, E, H, L = 6, 5, 9, 4, 7, 2
-RATE = 0.5
 ALL = {"activation_penalty": 2.0, "temporal_penalty": 3.0, "orthogonal_penalty": 0.01, "l2": 0.2}
 each = pytest.mark.parametrize("penalties", [{name: value} for name, value in ALL.items()] + [ALL], ids=str)
-CPU = torch.device("cpu")
 
 
 def _config(cell: str = "lstm", **settings: Any) -> ModelConfig:
@@ -40,17 +38,12 @@ def _learner(config: ModelConfig, *, accumulate: int = 1, **settings: Any) -> Le
     return Learner(config, training, V, CPU, accumulate=accumulate)
 
 
-def _window() -> tuple[Tensor, Tensor]:
-    ids = torch.from_numpy(np.random.default_rng(0).integers(0, V, (T + 1, B)))
-    return ids[:-1], ids[1:]
-
-
 def _reference(config: ModelConfig, penalties: dict[str, float]) -> tuple[float, dict[str, Tensor]]:
     """The data loss and the weights after a step of plain gradient descent, from the equations."""
     model = CharacterModel(config, V)
     model.initialise(torch.Generator().manual_seed(3))
     noise = draw_noise(torch.Generator().manual_seed(3), config, T, B, 0.0, V)
-    inputs, targets = _window()
+    inputs, targets = window()
     p, state = model.arrays(), model.zero_state(B)
     x = p["embedding"][inputs]
     for number, layer in enumerate(model._layers()):
@@ -83,10 +76,10 @@ def test_a_step_follows_the_gradient_of_loss_and_penalties(
     """Weights after one step to 2e-5, the five lanes' halves unequal; the loss that is reported is the data's alone."""
     config = _config(cell, output_dropout=0.2)
     learner = _learner(config, accumulate=accumulate, **penalties)
-    outcome = learner.step(*_window(), RATE)
+    outcome = learner.step(*window(), RATE)
     loss, expected = _reference(config, penalties)
     assert outcome.loss.item() == pytest.approx(loss, abs=1e-4)
-    plain = _learner(config, accumulate=accumulate).step(*_window(), RATE)
+    plain = _learner(config, accumulate=accumulate).step(*window(), RATE)
     assert outcome.loss.item() == plain.loss.item()
     for name, array in learner.model.numpy_arrays().items():
         np.testing.assert_allclose(array, expected[name].numpy(), atol=2e-5, err_msg=name)
@@ -96,9 +89,9 @@ def test_a_step_follows_the_gradient_of_loss_and_penalties(
 def test_torchs_kernels_follow_it_too(penalties: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is compiled: the same step."""
     fused, plain = _learner(_config(), **penalties), _learner(_config(), **penalties)
-    fused.step(*_window(), RATE)
+    fused.step(*window(), RATE)
     monkeypatch.setattr(recurrent, "is_available", lambda *_: False)
-    plain.step(*_window(), RATE)
+    plain.step(*window(), RATE)
     for name, array in plain.model.numpy_arrays().items():
         np.testing.assert_allclose(array, fused.model.numpy_arrays()[name], atol=1e-5, err_msg=name)
 
@@ -121,7 +114,7 @@ def test_matrices_become_orthogonal_under_the_penalty() -> None:
     for orthogonal_penalty in (0.0, 0.1):
         learner = _learner(_config(dropout=0.0), orthogonal_penalty=orthogonal_penalty, seed=5)
         for _ in range(300):
-            learner.step(*_window(), 0.1)
+            learner.step(*window(), 0.1)
         ends.append(
             sum(float(far_from_orthogonal(a).detach()) for n, a in learner.model.arrays().items() if "weight_hh" in n)
         )
@@ -131,7 +124,7 @@ def test_matrices_become_orthogonal_under_the_penalty() -> None:
 def test_windows_of_one_character_have_no_change() -> None:
     """Nothing to penalise, and nothing that is not a number."""
     learner = _learner(_config(), bptt=1, temporal_penalty=3.0)
-    inputs, targets = _window()
+    inputs, targets = window()
     assert torch.isfinite(learner.step(inputs[:1], targets[:1], RATE).report).all()
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,19 +19,12 @@ from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
-from charrnn.training.plan import Plan, Request, plan_resume, plan_start
+from charrnn.training.plan import Request, plan_resume
 from charrnn.training.trainer import Trainer
-from tests.kit.runs_compared import assert_same_run, metrics
-
-STEPS = 20
-# An epoch of 1,800 characters is 12 steps of 5 x 30; validations, samples, lines of metrics and saves fall on
-# different steps, so that each k cuts something else in two.
-REQUEST = Request(
-    model={"num_layers": 2, "hidden_size": 6, "embedding_size": 4, "dropout": 0.4},
-    training={"batch_size": 5, "bptt": 30, "learning_rate": 0.01, "seed": 3},
-    run={"log_every": 4, "validate_every": 7, "sample_every": 3, "sample_length": 11},
-    budget=Budget(steps=STEPS),
-)
+from tests.kit.forked import Job, run
+from tests.kit.runs_compared import assert_same_run, metrics, tensors
+from tests.kit.text import make_text
+from tests.kit.twenty_steps import REQUEST, STEPS, plan, train
 
 
 @pytest.fixture
@@ -43,41 +33,17 @@ def corpus(text_file: Callable[..., Path]) -> Corpus:
     return corpora.load([Source(path, "text.txt")], DataConfig(), name="text")
 
 
-def _plan(corpus: Corpus, request: Request = REQUEST) -> Plan:
-    return plan_start(request, len(corpus))
-
-
-def _train(folder: Path, corpus: Corpus, request: Request = REQUEST, stop_after: int | None = None) -> Finished:
-    """Trains or goes on in `folder`; a stop is asked for after `stop_after` more steps."""
-    run = Run(folder)
-    folder.mkdir(exist_ok=True)
-    polled = 0
-
-    def stop() -> int | None:
-        nonlocal polled
-        polled += 1
-        return signal.SIGTERM if trainer._counters.step >= target else None
-
-    resume = checkpoints.load(run.last, with_state=True) if run.last.exists() else None
-    plan = plan_resume(request, resume, corpus.sha256) if resume else _plan(corpus, request)
-    trainer = Trainer(run, corpus, plan, device=torch.device("cpu"), resume=resume, stop=stop)
-    target = 10**9 if stop_after is None else trainer._counters.step + stop_after
-    *_, last = trainer.run()
-    assert isinstance(last, Finished)
-    return last
-
-
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_a_run_stopped_anywhere_and_resumed_is_the_same_run(corpus: Corpus, tmp_path: Path, cell: str) -> None:
     """For every k in 1..20: tensors of both checkpoints, metrics and samples are equal; dropout is on."""
     request = replace(REQUEST, model={**REQUEST.model, "cell": cell})
-    whole = _train(tmp_path / "whole", corpus, request)
+    whole = train(tmp_path / "whole", corpus, request)
     assert whole.reason == "budget"
     assert whole.step == STEPS
     for k in range(1, STEPS + 1):
         folder = tmp_path / f"stopped-after-{k}"
-        assert _train(folder, corpus, request, stop_after=k).reason == ("signal")
-        _train(folder, corpus, request)
+        assert train(folder, corpus, request, stop_after=k).reason == ("signal")
+        train(folder, corpus, request)
         assert_same_run(folder, tmp_path / "whole")
 
 
@@ -102,10 +68,10 @@ def test_every_kind_of_cell_resumes_exactly(corpus: Corpus, tmp_path: Path, vari
         request = replace(REQUEST, model={**REQUEST.model, **variant}, run=run)
         folder = tmp_path / str(accumulate)
         folder.mkdir()
-        _train(folder / "whole", corpus, request)
+        train(folder / "whole", corpus, request)
         for k in (1, 8):
-            _train(folder / f"cut-{k}", corpus, request, stop_after=k)
-            _train(folder / f"cut-{k}", corpus, request)
+            train(folder / f"cut-{k}", corpus, request, stop_after=k)
+            train(folder / f"cut-{k}", corpus, request)
             assert_same_run(folder / f"cut-{k}", folder / "whole")
 
 
@@ -124,10 +90,10 @@ def test_every_kind_of_cell_resumes_exactly(corpus: Corpus, tmp_path: Path, vari
 def test_every_optimizer_resumes_exactly(corpus: Corpus, tmp_path: Path, settings: dict[str, object]) -> None:
     """Momentum, moving averages and averaged weights are all in the checkpoint, in either precision."""
     request = replace(REQUEST, training={**REQUEST.training, **settings})
-    _train(tmp_path / "whole", corpus, request)
+    train(tmp_path / "whole", corpus, request)
     for k in (1, 8):
-        _train(tmp_path / f"cut-{k}", corpus, request, stop_after=k)
-        _train(tmp_path / f"cut-{k}", corpus, request)
+        train(tmp_path / f"cut-{k}", corpus, request, stop_after=k)
+        train(tmp_path / f"cut-{k}", corpus, request)
         assert_same_run(tmp_path / f"cut-{k}", tmp_path / "whole")
 
 
@@ -135,8 +101,8 @@ def test_a_run_from_before_some_settings_existed_goes_on(corpus: Corpus, tmp_pat
     """Its checkpoint does not name them: it goes on as it was, without caution and averages, in fp32."""
     settings = {"optimizer": "adamw", "cautious": False, "average": 0.0, "precision": "fp32"}
     whole = replace(REQUEST, training={**REQUEST.training, **settings})
-    _train(tmp_path / "whole", corpus, whole)
-    _train(tmp_path / "old", corpus, whole, stop_after=9)
+    train(tmp_path / "whole", corpus, whole)
+    train(tmp_path / "old", corpus, whole, stop_after=9)
     old = checkpoints.load(tmp_path / "old" / "last.safetensors", with_state=True)
     newer = ("cautious", "average", "precision", "muon_ratio")
     described = {
@@ -146,26 +112,24 @@ def test_a_run_from_before_some_settings_existed_goes_on(corpus: Corpus, tmp_pat
     }
     checkpoints.save(tmp_path / "old" / "last.safetensors", replace(old, training=described))
     request = replace(REQUEST, training={**REQUEST.training, "optimizer": "adamw"})
-    assert _train(tmp_path / "old", corpus, request).step == STEPS
+    assert train(tmp_path / "old", corpus, request).step == STEPS
     ours, theirs = (checkpoints.load(tmp_path / name / "last.safetensors") for name in ("old", "whole"))
     assert all((ours.parameters[name] == array).all() for name, array in theirs.parameters.items())
 
 
 def test_stopped_at_every_step_is_still_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
     """Twenty interruptions in one run add up to none."""
-    _train(tmp_path / "whole", corpus)
+    train(tmp_path / "whole", corpus)
     for _ in range(STEPS + 1):
-        _train(tmp_path / "stuttering", corpus, stop_after=1)
+        train(tmp_path / "stuttering", corpus, stop_after=1)
     assert_same_run(tmp_path / "stuttering", tmp_path / "whole")
 
 
 def test_what_is_watched_does_not_change_what_is_learned(corpus: Corpus, tmp_path: Path) -> None:
     """Validating, sampling and saving at other times leaves every tensor of the training state as it was."""
-    from tests.kit.runs_compared import tensors
-
-    _train(tmp_path / "watched", corpus)
+    train(tmp_path / "watched", corpus)
     other = replace(REQUEST, run={"log_every": 4, "validate_every": 19, "sample_every": 0, "save_every": 0.0})
-    _train(tmp_path / "unwatched", corpus, other)
+    train(tmp_path / "unwatched", corpus, other)
     ours, theirs = (tensors(tmp_path / name / "last.safetensors") for name in ("watched", "unwatched"))
     assert {key: value for key, value in ours.items() if key != "tally"} == {
         key: value for key, value in theirs.items() if key != "tally"
@@ -175,19 +139,19 @@ def test_what_is_watched_does_not_change_what_is_learned(corpus: Corpus, tmp_pat
 def test_a_budget_in_epochs_resumes_exactly(corpus: Corpus, tmp_path: Path) -> None:
     """An epoch's boundary lies between the halves."""
     request = replace(REQUEST, budget=Budget(epochs=1.5))
-    whole = _train(tmp_path / "whole", corpus, request)
+    whole = train(tmp_path / "whole", corpus, request)
     assert whole.step == 18
-    _train(tmp_path / "cut", corpus, request, stop_after=11)
-    _train(tmp_path / "cut", corpus, request)
+    train(tmp_path / "cut", corpus, request, stop_after=11)
+    train(tmp_path / "cut", corpus, request)
     assert_same_run(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_a_budget_in_minutes_resumes_with_the_time_that_was_left(corpus: Corpus, tmp_path: Path) -> None:
     """The seconds of the first part count; the run ends when both parts together have used the budget."""
     request = replace(REQUEST, budget=Budget(minutes=3 / 60))
-    first = _train(tmp_path / "run", corpus, request, stop_after=25)
+    first = train(tmp_path / "run", corpus, request, stop_after=25)
     assert first.reason == "signal"
-    second = _train(tmp_path / "run", corpus, request)
+    second = train(tmp_path / "run", corpus, request)
     assert second.reason == "budget"
     assert 0.8 * 3 <= second.seconds <= 3 + 2
     assert second.step > first.step
@@ -195,16 +159,16 @@ def test_a_budget_in_minutes_resumes_with_the_time_that_was_left(corpus: Corpus,
 
 def test_a_larger_budget_goes_on_and_a_finished_run_is_finished(corpus: Corpus, tmp_path: Path) -> None:
     """The same settings with more steps continue from the last step; the same command again has nothing to do."""
-    _train(tmp_path / "run", corpus)
+    train(tmp_path / "run", corpus)
     again = Trainer(
         Run(tmp_path / "run"),
         corpus,
-        _plan(corpus),
+        plan(corpus),
         device=torch.device("cpu"),
         resume=checkpoints.load(tmp_path / "run" / "last.safetensors", with_state=True),
     )
     assert again.is_finished
-    assert _train(tmp_path / "run", corpus, replace(REQUEST, budget=Budget(steps=STEPS + 3))).step == STEPS + 3
+    assert train(tmp_path / "run", corpus, replace(REQUEST, budget=Budget(steps=STEPS + 3))).step == STEPS + 3
     steps = [line["step"] for line in metrics(tmp_path / "run" / "metrics.jsonl") if "learning_rate" in line]
     assert steps == [4, 8, 12, 16, 20]
 
@@ -220,44 +184,49 @@ def test_a_larger_budget_goes_on_and_a_finished_run_is_finished(corpus: Corpus, 
 )
 def test_other_settings_are_refused_by_name(corpus: Corpus, tmp_path: Path, changed: Request, named: str) -> None:
     """The message shows what was and what is asked for."""
-    _train(tmp_path / "run", corpus, stop_after=2)
+    train(tmp_path / "run", corpus, stop_after=2)
     with pytest.raises(UsageError, match=named):
-        _train(tmp_path / "run", corpus, changed)
+        train(tmp_path / "run", corpus, changed)
 
 
 def test_spelling_out_what_was_chosen_is_the_same_setting(corpus: Corpus, tmp_path: Path) -> None:
     """A default named explicitly does not make another run."""
-    _train(tmp_path / "run", corpus, stop_after=2)
-    _train(tmp_path / "run", corpus, replace(REQUEST, model={**REQUEST.model, "cell": "lstm", "forget_bias": 1.0}))
+    train(tmp_path / "run", corpus, stop_after=2)
+    train(tmp_path / "run", corpus, replace(REQUEST, model={**REQUEST.model, "cell": "lstm", "forget_bias": 1.0}))
+
+
+def _command(folder: Path, out: str, *program: str) -> int:
+    options = (
+        "--cell gru --hidden 6 --embedding 4 --layers 2 --dropout 0.4 --batch 5 --bptt 30 --steps 20 --threads 1 "
+        "--log-every 4 --validate-every 7 --sample-every 3 --sample-length 11 --quiet"
+    )
+    words = [*(program or ("charrnn",)), "train", "text.txt", "--out", out, *options.split()]
+    (ended,) = run([Job(words, folder, {**os.environ, "CHARRNN_CACHE": str(folder / "cache")})])
+    return ended.status
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text and a run on it that was not interrupted, through the command line."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "text.txt").write_text(make_text(2000), "utf-8")
+    assert _command(folder, "whole") == 0
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("k", "name", "status"), [(9, "SIGTERM", 143), (13, "SIGINT", 130), (5, "SIGHUP", 129)])
-def test_a_signal_saves_and_a_new_process_goes_on(
-    text_file: Callable[..., Path], tmp_path: Path, k: int, name: str, status: int
-) -> None:
+def test_a_signal_saves_and_a_new_process_goes_on(whole: Path, k: int, name: str, status: int) -> None:
     """Through the command line: the documented exit status, then the same bytes as without the interruption."""
-    text = text_file(2000)
-    options = (
-        "--cell gru --hidden 6 --embedding 4 --layers 2 --dropout 0.4 --batch 5 --bptt 30 --steps 20 --threads 1 "
-        "--log-every 4 --validate-every 7 --sample-every 3 --sample-length 11 --quiet"
-    ).split()
-
-    def train(folder: str, *before: str) -> int:
-        command = [sys.executable, *(before or ("-m", "charrnn")), "train", str(text), "--out", str(tmp_path / folder)]
-        root = str(Path(__file__).parents[2])
-        environment = {**os.environ, "PYTHONPATH": root}
-        return subprocess.run([*command, *options], env=environment, check=False, timeout=120).returncode
-
-    assert train("whole") == 0
-    assert train("cut", str(Path(__file__).parents[1] / "kit/interrupt.py"), name, str(k), "0") == status
-    assert train("cut") == 0
-    assert_same_run(tmp_path / "cut", tmp_path / "whole")
+    cut = f"cut-{k}"
+    assert _command(whole, cut, "tests.kit.interrupt", name, str(k), "0") == status
+    assert _command(whole, cut) == 0
+    assert_same_run(whole / cut, whole / "whole")
 
 
 def test_a_run_that_was_begun_on_a_gpu_goes_on_here(corpus: Corpus, tmp_path: Path) -> None:
     """Its generator's state is another one and its loss was scaled: it says what begins anew, and goes on."""
-    _train(tmp_path / "run", corpus, stop_after=5)
+    train(tmp_path / "run", corpus, stop_after=5)
     run = Run(tmp_path / "run")
     saved = checkpoints.load(run.last, with_state=True)
     state = {**saved.state, "random.training": np.arange(16, dtype=np.uint8), "loss_scale": np.array([1024.0, 3.0])}

@@ -116,7 +116,6 @@ def test_validation_is_what_eval_computes(text_file: Callable[..., Path], tmp_pa
     model = CharacterModel(loaded.model, len(loaded.vocabulary))
     model.load_arrays(loaded.parameters)
     result = score(model, corpus.split(DataConfig()).validation)
-    assert result is not None
     assert result.nats_per_character == best
 
 

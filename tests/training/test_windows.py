@@ -23,7 +23,7 @@ from charrnn.training.pace import Counters, Pace
 from charrnn.training.ring import Ring
 from charrnn.training.schedule import learning_rate
 from charrnn.training.windows import longest_window, window_length
-from tests.training.test_resume import REQUEST, _train
+from tests.kit.twenty_steps import REQUEST, train
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_run_reads_every_character_once_an_epoch(corpus: Corpus, tmp_path: Pat
     """Metrics and counters say what was read: the sum of the lengths; two epochs end with the window that ends them."""
     training = {**REQUEST.training, "random_bptt": True}
     request = replace(REQUEST, training=training, budget=Budget(epochs=2), run={**REQUEST.run, "log_every": 1})
-    last = _train(tmp_path / "run", corpus, request)
+    last = train(tmp_path / "run", corpus, request)
     lengths = [window_length(TrainingConfig(**training), step) for step in range(last.step)]
     assert last.characters == 5 * sum(lengths)
     assert 5 * sum(lengths[:-1]) < 2 * 1800 <= last.characters
@@ -107,8 +107,8 @@ def test_a_run_reads_every_character_once_an_epoch(corpus: Corpus, tmp_path: Pat
 
 def test_a_run_from_before_positions_were_counted_goes_on(corpus: Corpus, tmp_path: Path) -> None:
     """Its lanes stand where as many whole windows as steps have brought them."""
-    _train(tmp_path / "whole", corpus)
-    _train(tmp_path / "old", corpus, stop_after=9)
+    train(tmp_path / "whole", corpus)
+    train(tmp_path / "old", corpus, stop_after=9)
     path = tmp_path / "old" / "last.safetensors"
     old = checkpoints.load(path, with_state=True)
     counters = {name: value for name, value in old.training["counters"].items() if name != "position"}
@@ -116,7 +116,7 @@ def test_a_run_from_before_positions_were_counted_goes_on(corpus: Corpus, tmp_pa
     older = replace(older, state={**old.state, "tally": old.state["tally"][:, :5]})
     checkpoints.save(path, older)
     del old, older
-    _train(tmp_path / "old", corpus)
+    train(tmp_path / "old", corpus)
     ends = [
         checkpoints.load(tmp_path / name / "last.safetensors", with_state=True).parameters for name in ("whole", "old")
     ]

@@ -1,0 +1,132 @@
+"""Commands in processes of their own that need not import torch: one process has, and forks.
+
+    python -m tests.kit.forked
+
+reads groups of jobs, a JSON list a line, runs each job of a group in a fork, and writes their exit statuses. To import
+torch takes most of the time of a small command. What a fork does not have is a beginning of its own: options of the
+interpreter, sitecustomize and signals that come while modules are imported are tested with real processes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import io
+import json
+import os
+import runpy
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from tests.kit.command import Result
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_SECONDS = 120
+
+
+class Job(NamedTuple):
+    """`python -m <words>` in a folder and an environment, with a text on standard input."""
+
+    words: Sequence[str]
+    folder: Path
+    environment: Mapping[str, str]
+    given: str = ""
+
+
+@functools.cache
+def _server() -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.kit.forked"], cwd=ROOT, env=environment, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    atexit.register(_end, server)
+    return server
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """With all that it has forked."""
+    with server:
+        os.killpg(server.pid, signal.SIGKILL)
+
+
+def run(jobs: Sequence[Job]) -> list[Result]:
+    """Runs jobs side by side; gives how each ended, a signal as a negative status."""
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    with tempfile.TemporaryDirectory() as name:
+        files = [Path(name, str(number)) for number in range(len(jobs))]
+        for file, job in zip(files, jobs, strict=True):
+            file.with_suffix(".in").write_text(job.given, "utf-8")
+        asked = [
+            {"words": list(job.words), "cwd": str(job.folder), "environment": dict(job.environment), "files": str(file)}
+            for file, job in zip(files, jobs, strict=True)
+        ]
+        server.stdin.write(json.dumps(asked).encode() + b"\n")
+        server.stdin.flush()
+        if not select.select([server.stdout], [], [], MOST_SECONDS)[0]:
+            _server.cache_clear()
+            _end(server)
+            raise TimeoutError(f"{jobs} take too long")
+        statuses = json.loads(server.stdout.readline())
+        said = [[file.with_suffix(end).read_text("utf-8") for end in (".out", ".err")] for file in files]
+    return [Result(status, *texts) for status, texts in zip(statuses, said, strict=True)]
+
+
+def _serve(requests: IO[str]) -> None:
+    import torch.distributed  # noqa: F401
+
+    import charrnn.cli.training
+    import charrnn.network.stepper
+    import charrnn.training.trainer  # noqa: F401
+
+    for line in requests:
+        children = [_forked(job) for job in json.loads(line)]
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        sys.stdout.write(json.dumps(statuses) + "\n")
+        sys.stdout.flush()
+
+
+def _forked(job: dict[str, Any]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        for number, (end, mode) in enumerate((("in", "r"), ("out", "w"), ("err", "w"))):
+            with open(f"{job['files']}.{end}", mode) as file:
+                os.dup2(file.fileno(), number)
+        # The one that was here has read requests.
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
+        os.environ.clear()
+        os.environ.update(job["environment"])
+        os.chdir(job["cwd"])
+        sys.argv = job["words"]
+        status = _run(job["words"][0])
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _run(module: str) -> int:
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    _serve(sys.stdin)
