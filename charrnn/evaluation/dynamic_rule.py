@@ -1,52 +1,41 @@
-"""How dynamic evaluation moves the weights, as numbers.
-
-Knows settings and their bounds. Refuses to know what is done with them (`dynamic.py`), and does not import torch.
-"""
+"""How dynamic evaluation moves the weights, as numbers; `dynamic.py` has the equations, and imports torch."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
 
-from charrnn.settings.checks import between, is_number, one_of, positive_integer, require
+from charrnn.settings.checks import ABOVE_0, AT_LEAST_0, COUNT, SHARE, one_of
+from charrnn.settings.fields import Record, setting, settings_of
 
 RuleName = Literal["rms", "sgd"]
 
+_rule = partial(setting, panel="Dynamic evaluation")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
-    """One of the two rules, with its rates; `dynamic.py` has the equations."""
+class Rule(Record):
+    """One of the two rules, with its rates."""
 
-    name: RuleName = "rms"
-    """rms divides each weight's gradient by its root mean square on training text; sgd does not."""
-    segment: int = 20
+    name: RuleName = _rule("rms", one_of(RuleName), "--dynamic", shown="")
+    """Score also in one stream while the weights learn from each segment once it is scored (Krause et al. 2018), by the
+    rule rms (each weight's gradient is divided by its root mean square on training text) or sgd (it is not), and report
+    that beside the static score, with the checkpoint left as it is."""
+    segment: int = _rule(20, COUNT, "--segment")
     """Characters scored between two updates of the weights."""
-    learning_rate: float = 4e-5
-    """Learning rate of the updates."""
-    prior: float = 1e-3
+    learning_rate: float = _rule(4e-5, AT_LEAST_0, "--lr", shown="4e-05 (rms), 0.025 (sgd)")
+    """Learning rate of the updates of dynamic evaluation."""
+    prior: float = _rule(1e-3, SHARE, "--prior")
     """How far each update goes back to the trained weights, as a share of the way: under rms the mean share, larger for
     weights with large gradients."""
-    epsilon: float = 1e-5
-    """Under rms, what is added to the root mean square, so that weights with hardly any gradient do not run away."""
+    epsilon: float = _rule(1e-5, ABOVE_0, "--epsilon")
+    """What is added under rms to the root mean square, so that weights with hardly any gradient do not run away."""
 
-    def __post_init__(self) -> None:
-        one_of("--dynamic", self.name, get_args(RuleName))
-        positive_integer("--segment", self.segment)
-        between("--lr", self.learning_rate, 0.0, math.inf)
-        between("--prior", self.prior, 0.0, 1.0)
-        require(is_number(self.epsilon) and self.epsilon > 0, "--epsilon", self.epsilon, "a number above 0")
-
-    def at(self, rates: Mapping[str, float]) -> Rule:
-        """The rule with other rates, by the names of the fields; what is not named stays."""
-        return Rule(
-            name=self.name,
-            segment=self.segment,
-            learning_rate=rates.get("learning_rate", self.learning_rate),
-            prior=rates.get("prior", self.prior),
-            epsilon=rates.get("epsilon", self.epsilon),
-        )
+    def at(self, rates: Mapping[str, Any]) -> Rule:
+        """The rule with other rates, by the names of its fields; names that are none are passed over."""
+        return replace(self, **{name: rate for name, rate in rates.items() if name in settings_of(Rule)})
 
 
 DEFAULTS = {"rms": Rule(name="rms"), "sgd": Rule(name="sgd", learning_rate=0.025)}

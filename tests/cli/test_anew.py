@@ -16,9 +16,10 @@ from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import save
 from charrnn.checkpoints.folder import Run
 from charrnn.cli import anew, training
+from charrnn.cli.train import Launch
 from charrnn.errors import RecordingFailed
 from charrnn.text import sources
-from charrnn.training.plan import Request
+from charrnn.training.plan import TrainRequest
 from tests.kit.runs_compared import assert_same_run
 from tests.kit.tiny import tiny
 
@@ -130,12 +131,10 @@ def test_a_signal_that_came_meanwhile_is_heeded(monkeypatch: pytest.MonkeyPatch)
         os.kill(os.getpid(), signal.SIGTERM)
         raise RecordingFailed("why")
 
-    monkeypatch.setattr(training, "_read", lambda *_, **__: (None, None, None))
+    monkeypatch.setattr(training, "_read", lambda *_, **__: None)
     monkeypatch.setattr(training, "_run", run)
     monkeypatch.setattr(training, "without_graphs", lambda *_, **__: pytest.fail("it went on"))
-    ended = training.carry_out(
-        Request(), ["a.txt"], None, None, None, "cpu", None, fresh=False, quiet=True, dry_run=False
-    )
+    ended = training.carry_out(TrainRequest(), ["a.txt"], Launch(device="cpu", quiet=True))
     assert ended == signal.SIGTERM
 
 
