@@ -48,7 +48,7 @@ class Adapting(Record):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class Adaptation:
     """What was asked for, checked."""
 
     rule: Rule | None
@@ -57,7 +57,7 @@ class Asked:
     options: Adapting
 
     @classmethod
-    def of(cls, said: dict[str, Any], options: Adapting, *, protocol: str) -> Asked:
+    def of(cls, said: dict[str, Any], options: Adapting, *, protocol: str) -> Adaptation:
         """`said` are fields of `Rule`. Raises UsageError where options do not go together."""
         Rule(**said)  # checks each value
         dynamic, rates = said.get("name"), {name: value for name, value in said.items() if name != "name"}
@@ -108,7 +108,7 @@ class Part:
 
 
 def find_parts(
-    asked: Asked, scored: Part, loaded: Checkpoint, read: Callable[[str], Corpus]
+    asked: Adaptation, scored: Part, loaded: Checkpoint, read: Callable[[str], Corpus]
 ) -> tuple[Part | None, Part | None]:
     """Returns the training text for statistics and the validation text for tuning, None where one is not needed.
 
@@ -141,7 +141,7 @@ def find_parts(
     return training, tuning
 
 
-def plan(asked: Asked, training: Ids | None, tuning: Ids | None) -> Plan:
+def plan(asked: Adaptation, training: Ids | None, tuning: Ids | None) -> Plan:
     """Returns what is to be found out, with the texts for it. Raises TextError where one is too short."""
     from charrnn.evaluation.compare import Plan
 

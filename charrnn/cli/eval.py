@@ -107,7 +107,7 @@ def evaluate(
     if options.context is not None and not is_windowed:
         raise UsageError("--context is for --protocol windowed", "add --protocol windowed, or leave --context out")
     counting.check(longest=options.ngrams, split=options.split, is_streamed=not is_windowed)
-    asked = dynamic.Asked.of(rule, adapting, protocol=options.protocol)
+    asked = dynamic.Adaptation.of(rule, adapting, protocol=options.protocol)
     loaded = checkpoints.load(find_checkpoint(checkpoint))
     text_arguments.check_split(options.split, loaded)
     decoding: dict[str, Any] = {"encoding": options.encoding, "encoding_errors": options.encoding_errors}

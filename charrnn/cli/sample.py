@@ -48,7 +48,7 @@ class Prime(Record):
 class Output(Record):
     """How samples are written."""
 
-    count: int = _text(1, COUNT, "--count", level="everyday")
+    count: int = _text(1, COUNT, "--count", level="everyday", shown=f"1, with --compare {steering.COUNT}")
     """Samples to write, each with its own random numbers."""
     interactive: bool = _output(False, FLAG, "--interactive", "-i")
     """Write together with the model, which proposes characters and words, while you choose, type and undo."""

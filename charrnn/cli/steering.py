@@ -32,8 +32,8 @@ class Steering(Record):
     """Hold a unit at a value while the model reads and writes, such as L2.c318=+1 (an lstm's c as tanh c: -1 to 1;
     gates 0 to 1; may be given several times)."""
     compare: bool = _option(False, FLAG, "--compare")
-    """Tell what --clamp changes, instead of text, by writing --count texts (32 where that is not given) with the units
-    held and as many without, from the same random numbers, and comparing the labels of inspect --find."""
+    """Tell, instead of text, what --clamp changes, by writing --count texts with the units held and as many without,
+    from the same random numbers, and comparing the labels of inspect --find."""
 
 
 def clamped(loaded: Checkpoint, said: Sequence[str]) -> Checkpoint:

@@ -12,6 +12,7 @@ from charrnn.settings.fields import Record, setting, settings_of
 
 RuleName = Literal["rms", "sgd"]
 
+_LEARNING_RATES: dict[RuleName, float] = {"rms": 4e-5, "sgd": 0.025}
 _rule = partial(setting, panel="Dynamic evaluation")
 
 
@@ -25,7 +26,12 @@ class Rule(Record):
     that beside the static score, with the checkpoint left as it is."""
     segment: int = _rule(20, COUNT, "--segment")
     """Characters scored between two updates of the weights."""
-    learning_rate: float = _rule(4e-5, AT_LEAST_0, "--lr", shown="4e-05 (rms), 0.025 (sgd)")
+    learning_rate: float = _rule(
+        _LEARNING_RATES["rms"],
+        AT_LEAST_0,
+        "--lr",
+        shown=", ".join(f"{rate:g} ({name})" for name, rate in _LEARNING_RATES.items()),
+    )
     """Learning rate of the updates of dynamic evaluation."""
     prior: float = _rule(1e-3, SHARE, "--prior")
     """How far each update goes back to the trained weights, as a share of the way: under rms the mean share, larger for
@@ -38,5 +44,5 @@ class Rule(Record):
         return replace(self, **{name: rate for name, rate in rates.items() if name in settings_of(Rule)})
 
 
-DEFAULTS = {"rms": Rule(name="rms"), "sgd": Rule(name="sgd", learning_rate=0.025)}
+DEFAULTS = {name: Rule(name=name, learning_rate=rate) for name, rate in _LEARNING_RATES.items()}
 """By the rule's name: near where the search ended for models of 1 x 256 on War and Peace and tiny Shakespeare."""
