@@ -12,22 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer.main
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.cli.app import make_app
 from charrnn.cli.train import Launch
 from charrnn.errors import UsageError
 from charrnn.settings import config
 from charrnn.settings.fields import help_of, settings_of
 from charrnn.settings.run import RunConfig
 from charrnn.text.catalogue import names
-from tests.kit.readme_options import table, with_tables
+from tests.kit.readme_options import commands, table, with_tables
 from tests.kit.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+COMMANDS = commands()
 CONFIGURATIONS = [
     config.ModelConfig,
     config.DataConfig,
