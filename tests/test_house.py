@@ -12,21 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer.main
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.cli.app import make_app
+from charrnn.cli.train import Launch
+from charrnn.errors import UsageError
 from charrnn.settings import config
-from charrnn.settings.fields import field_help
+from charrnn.settings.fields import help_of, settings_of
 from charrnn.settings.run import RunConfig
-from charrnn.settings.variants import OPTIONS
 from charrnn.text.catalogue import names
-from tests.kit.readme_options import table, with_tables
+from tests.kit.readme_options import commands, table, with_tables
 from tests.kit.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
-COMMANDS = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+COMMANDS = commands()
 CONFIGURATIONS = [
     config.ModelConfig,
     config.DataConfig,
@@ -122,39 +121,56 @@ def test_the_readme_mentions_no_option_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize("cls", CONFIGURATIONS, ids=lambda cls: cls.__name__)
-def test_every_field_is_documented(cls: type) -> None:
-    """The string below a field is its documentation and its option's help."""
+def test_every_setting_is_declared_with_one_sentence_that_stands_alone(cls: type) -> None:
+    """The string below a field is its documentation and its option's help; it leans on no neighbour's."""
+    assert list(help_of(cls)) == [field.name for field in fields(cls)] == list(settings_of(cls))
+    for text in help_of(cls).values():
+        assert len(text) > 10
+        assert text.endswith(".")
+        assert ". " not in text
+        assert not re.search(r"\b[Tt]he same (for|over|from)\b|\bthat norm\b", text)
+
+
+@pytest.mark.parametrize("cls", CONFIGURATIONS, ids=lambda cls: cls.__name__)
+def test_every_setting_has_its_option(cls: type) -> None:
+    """Under the name the messages use, in its panel, with its default where one is shown."""
+    command = "sample" if cls is config.SamplingConfig else "train"
     for field in fields(cls):
-        assert len(field_help(cls, field.name)) > 10
+        declared, option = settings_of(cls)[field.name], _parameters(command)[field.name]
+        assert [*option.opts, *option.secondary_opts] == [flag for flags in declared.flags for flag in flags.split("/")]
+        assert declared.flag in option.opts
+        assert option.rich_help_panel == declared.panel
+        default = declared.shown if declared.shown is not None else field.default
+        if isinstance(default, bool):
+            default = declared.flags[0].split("/")[not default].removeprefix("--") if option.secondary_opts else ""
+        shown = rf"\[default: {default}]" if default not in (None, "") else "."
+        assert option.help.removesuffix("[/dim]").endswith(shown)
 
 
-def test_every_setting_has_its_option() -> None:
-    """Each field whose value decides what is learned has an option of `train`, under the name the messages use."""
-    flags = {flag for command, flag in _options() if command == "train"}
-    for cls in (config.ModelConfig, config.DataConfig, config.TrainingConfig):
-        for field in fields(cls):
-            assert OPTIONS[field.name] in flags
+def test_a_beginner_needs_about_twenty_options() -> None:
+    """Of `train`, with those that are no settings of a run."""
+    declared = [each for cls in (*CONFIGURATIONS[:-1], Launch) for each in settings_of(cls).values()]
+    assert 15 <= sum(each.level == "everyday" for each in declared) <= 25
+    for flag in ("--hidden", "--lr", "--minutes", "--sample-every", "--out", "--fresh", "--validation"):
+        (one,) = [each for each in declared if each.flag == flag]
+        assert one.level == "everyday"
+
+
+@pytest.mark.parametrize("cls", CONFIGURATIONS, ids=lambda cls: cls.__name__)
+def test_what_a_setting_does_not_accept_is_refused_in_its_name(cls: type) -> None:
+    """Of every setting: its default is accepted, another type and what is out of bounds is not."""
+    for field in fields(cls):
+        declared = settings_of(cls)[field.name]
+        assert field.default is None or declared.check.accepts(field.default)
+        for wrong in (object(), float("nan"), [], 10**400, -(10**400)):
+            with pytest.raises(UsageError) as caught:
+                cls(**{field.name: wrong})
+            assert caught.value.message == f"{declared.flag} is {wrong!r}"
+            assert caught.value.hint == f"it must be {declared.check.expected}"
 
 
 def _parameters(command: str) -> dict[str, Any]:
     return {parameter.name: parameter for parameter in COMMANDS[command].params}
-
-
-def test_the_help_shows_the_configurations_defaults() -> None:
-    """What `--help` gives as default is the default."""
-    shown = {
-        "clip": config.TrainingConfig().clip_norm,
-        "beta2": config.TrainingConfig().beta2,
-        "decay": config.TrainingConfig().decay,
-        "test_fraction": config.DataConfig().test_fraction,
-        "sample_length": RunConfig().sample_length,
-        "forget_bias": config.ModelConfig().forget_bias,
-    }
-    for name, default in shown.items():
-        assert f"[default: {default}]" in _parameters("train")[name].help.replace("\\", "")
-    assert f"[default: {config.SamplingConfig().temperature}]" in _parameters("sample")["temperature"].help.replace(
-        "\\", ""
-    )
 
 
 def test_the_names_of_the_catalogue_are_in_help_and_readme() -> None:

@@ -1,4 +1,4 @@
-"""The command of this process done by another one, without CUDA graphs.
+"""Hands the command of this process over to another one, which does it without CUDA graphs.
 
 After a recording that failed, torch's allocator and random generators cannot be trusted any more, and nothing in a
 process can mend them. What was done before is in the run's folder, so the other process goes on from there.

@@ -1,7 +1,4 @@
-"""Characters that are hard to type, spelled out in an option's value.
-
-Knows Python's escapes. Refuses to know what the text is for.
-"""
+"""Characters that are hard to type, spelled out in an option's value as Python does it."""
 
 from __future__ import annotations
 

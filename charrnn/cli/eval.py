@@ -4,21 +4,71 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from charrnn.cli import dynamic as adapting
+from charrnn.cli import dynamic
 from charrnn.cli import ngrams as counting
-from charrnn.cli.options import CHECKPOINT, DEVICE, THREADS
+from charrnn.cli.options import CHECKPOINT, Computing, with_options
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.evaluation.dynamic_rule import RuleName
-from charrnn.settings.choices import DecodeErrors, DeviceName, UnknownPolicy
+from charrnn.settings.checks import COUNT, FLAG, TEXT, one_of, whole
+from charrnn.settings.choices import DecodeErrors, UnknownPolicy
+from charrnn.settings.fields import Record, setting
 
-DEFAULT_CONTEXT = 256
+_DEFAULT_CONTEXT = 256
+_text = partial(setting, panel="Text")
+_protocol = partial(setting, panel="Protocol")
+_run = partial(setting, panel="Run")
+_Split = Literal["all", "train", "validation", "test"]
+_Protocol = Literal["streamed", "windowed"]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scoring(Record):
+    """What is scored, and how."""
+
+    split: _Split = _text("all", one_of(_Split), "--split")
+    """Score only this part of the text, cut as the run cut its corpus."""
+    unknown: UnknownPolicy = _text("error", one_of(UnknownPolicy), "--unknown")
+    """What to do with characters the model does not know: error, skip (they are not fed to the model), or replace (the
+    nearest is fed), with each counted and charged 20.1 bits, the price of any character of Unicode."""
+    glob: str | None = _text(None, TEXT, "--glob", metavar="PATTERN")
+    """Which files of a folder to read, by name."""
+    encoding: str | None = _text(None, TEXT, "--encoding", shown="as in training")
+    """Encoding of the text."""
+    encoding_errors: DecodeErrors | None = _text(
+        None, one_of(DecodeErrors), "--encoding-errors", shown="as in training"
+    )
+    """What to do with bytes that are not valid in the encoding: strict (an error) or replace (by U+FFFD)."""
+    protocol: _Protocol = _protocol("streamed", one_of(_Protocol), "--protocol")
+    """How the text is read: streamed (the state is carried through the whole text, as recurrent models are compared),
+    or windowed (in windows of --context characters, each from the zero state, with every character after the first of
+    its window scored, as transformers are)."""
+    context: int | None = _protocol(None, whole(2), "--context", shown=f"{_DEFAULT_CONTEXT}")
+    """Characters in a window of --protocol windowed (nanoGPT's block of 256 scores 256 characters: 257)."""
+    ngrams: int | None = _protocol(None, whole(0, 100), "--ngrams", metavar="CHARACTERS")
+    """With --split, the longest context of n-gram models (interpolated modified Kneser-Ney) to score beside the model,
+    counted on the training part."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work(Computing):
+    """How the work is done, and what is printed."""
+
+    window: int = _run(128, COUNT, "--window")
+    """Characters scored at a time, which changes memory, not the number."""
+    lanes: int | None = _run(None, COUNT, "--lanes", shown="by length, at most 64")
+    """Parts of the text scored side by side, each but the first after 1,024 characters before it, unscored (1 is a
+    single stream), or under --protocol windowed, windows side by side."""
+    as_json: bool = _run(False, FLAG, "--json")
+    """Print JSON."""
+
+
+@with_options()
 def evaluate(
     text: Annotated[
         list[str],
@@ -29,99 +79,11 @@ def evaluate(
         ),
     ],
     checkpoint: Annotated[Path | None, CHECKPOINT] = None,
-    split: Annotated[
-        Literal["all", "train", "validation", "test"],
-        typer.Option(
-            "--split",
-            help="Score only this part of the text, cut as the run cut its corpus.",
-            rich_help_panel="Text",
-        ),
-    ] = "all",
-    unknown: Annotated[
-        UnknownPolicy,
-        typer.Option(
-            "--unknown",
-            help="Characters the model does not know: error; skip (not fed to the model); replace (the nearest is "
-            "fed). Each is counted and charged 20.1 bits, the price of any character of Unicode.",
-            rich_help_panel="Text",
-        ),
-    ] = "error",
-    glob: Annotated[
-        str | None,
-        typer.Option(
-            "--glob",
-            help="Which files of a folder to read, by name.",
-            metavar="PATTERN",
-            rich_help_panel="Text",
-        ),
-    ] = None,
-    encoding: Annotated[
-        str | None,
-        typer.Option("--encoding", help="Encoding of the text.", show_default="as in training", rich_help_panel="Text"),
-    ] = None,
-    encoding_errors: Annotated[
-        DecodeErrors | None,
-        typer.Option(
-            "--encoding-errors",
-            help="strict (an error) or replace (by U+FFFD).",
-            show_default="as in training",
-            rich_help_panel="Text",
-        ),
-    ] = None,
-    protocol: Annotated[
-        Literal["streamed", "windowed"],
-        typer.Option(
-            "--protocol",
-            help="streamed: the state is carried through the whole text, as recurrent models are compared. windowed: "
-            "windows of --context characters, each read from the zero state, every character after the first of its "
-            "window scored, as transformers are.",
-            rich_help_panel="Protocol",
-        ),
-    ] = "streamed",
-    context: Annotated[
-        int | None,
-        typer.Option(
-            "--context",
-            min=2,
-            help="Characters in a window of --protocol windowed. (nanoGPT's block of 256 scores 256 characters: 257.)",
-            show_default=str(DEFAULT_CONTEXT),
-            rich_help_panel="Protocol",
-        ),
-    ] = None,
-    ngrams: Annotated[int | None, counting.NGRAMS] = None,
-    dynamic: Annotated[RuleName | None, adapting.DYNAMIC] = None,
-    segment: Annotated[int | None, adapting.SEGMENT] = None,
-    learning_rate: Annotated[float | None, adapting.LEARNING_RATE] = None,
-    prior: Annotated[float | None, adapting.PRIOR] = None,
-    epsilon: Annotated[float | None, adapting.EPSILON] = None,
-    statistics: Annotated[str | None, adapting.STATISTICS] = None,
-    temperature: Annotated[float | None, adapting.TEMPERATURE] = None,
-    tune: Annotated[bool, adapting.TUNE] = False,
-    tune_on: Annotated[str | None, adapting.TUNE_ON] = None,
-    tune_length: Annotated[int | None, adapting.TUNE_LENGTH] = None,
-    window: Annotated[
-        int,
-        typer.Option(
-            "--window",
-            min=1,
-            help="Characters scored at a time; changes memory, not the number.",
-            rich_help_panel="Run",
-        ),
-    ] = 128,
-    lanes: Annotated[
-        int | None,
-        typer.Option(
-            "--lanes",
-            min=1,
-            help="Parts of the text scored side by side. Each but the first reads 1,024 characters before it, "
-            "unscored; 1 is a single stream. Of --protocol windowed, windows side by side.",
-            show_default="by length, at most 64",
-            rich_help_panel="Run",
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel="Run")] = False,
-    device: Annotated[DeviceName, DEVICE] = "auto",
-    threads: Annotated[int | None, THREADS] = None,
+    *,
+    options: Scoring,
+    rule: Annotated[dict[str, Any], dynamic.Rule],
+    adapting: dynamic.Adapting,
+    work: Work,
 ) -> None:
     """Bits per character of a model on a text: state carried throughout, every character but the first scored once.
 
@@ -141,60 +103,54 @@ def evaluate(
     from charrnn.display.safe import say
     from charrnn.text.corpus import Corpus
 
-    if context is not None and protocol != "windowed":
+    is_windowed = options.protocol == "windowed"
+    if options.context is not None and not is_windowed:
         raise UsageError("--context is for --protocol windowed", "add --protocol windowed, or leave --context out")
-    counting.check(longest=ngrams, split=split, is_streamed=protocol == "streamed")
-    rates = {"segment": segment, "learning_rate": learning_rate, "prior": prior, "epsilon": epsilon}
-    asked = adapting.Asked.of(
-        dynamic, rates, protocol=protocol, temperature=temperature, statistics=statistics, tune=tune, tune_on=tune_on,
-        tune_length=tune_length,
-    )  # fmt: skip
+    counting.check(longest=options.ngrams, split=options.split, is_streamed=not is_windowed)
+    asked = dynamic.Adaptation.of(rule, adapting, protocol=options.protocol)
     loaded = checkpoints.load(find_checkpoint(checkpoint))
-    text_arguments.check_split(split, loaded)
-    data = loaded.data
-    if encoding is not None:
-        data = replace(data, encoding=encoding)
-    if encoding_errors is not None:
-        data = replace(data, encoding_errors=encoding_errors)
+    text_arguments.check_split(options.split, loaded)
+    decoding: dict[str, Any] = {"encoding": options.encoding, "encoding_errors": options.encoding_errors}
+    data = replace(loaded.data, **{name: value for name, value in decoding.items() if value is not None})
 
     def read(*arguments: str) -> Corpus:
-        with closing(WorkDisplay()) as work:
-            texts = text_arguments.find(arguments, glob=glob, report=work, config=data)
+        with closing(WorkDisplay()) as bar:
+            texts = text_arguments.find(arguments, glob=options.glob, report=bar, config=data)
         for notice in texts.notices:
             say(f"note: {notice}")
         return text_arguments.load(texts, data)
 
     corpus = read(*text)
-    training, tuning = adapting.find_parts(asked, adapting.Part(corpus, split), loaded, read)
+    training, tuning = dynamic.find_parts(asked, dynamic.Part(corpus, options.split), loaded, read)
 
     # Only now torch: what can be wrong with the checkpoint and the text has been said at once.
     from charrnn.evaluation.report import ForeignText, Static, report
     from charrnn.network.device import choose_device, out_of_memory_explained, passed_over, prepare
 
-    foreign = ForeignText.of(corpus, loaded, split, unknown)
-    chosen = choose_device(device)
-    context = None if protocol == "streamed" else context or DEFAULT_CONTEXT
-    how = Static(device=chosen, window=window, lanes=lanes, context=context)
-    not_taken = passed_over(device)
+    foreign = ForeignText.of(corpus, loaded, options.split, options.unknown)
+    chosen = choose_device(work.device)
+    context = (options.context or _DEFAULT_CONTEXT) if is_windowed else None
+    how = Static(device=chosen, window=work.window, lanes=work.lanes, context=context)
+    not_taken = passed_over(work.device)
     if not_taken is not None:
         say(f"note: {not_taken}")
-    prepare(chosen, threads)
+    prepare(chosen, work.threads)
     with out_of_memory_explained("fewer --lanes or a smaller --window need less"), closing(WorkDisplay()) as bar:
         if asked.is_plain:
             result = report(loaded, foreign, how, bar)
         else:
             from charrnn.evaluation.compare import compare
 
-            def ids_of(part: adapting.Part | None) -> Any:
-                return None if part is None else ForeignText.of(part.corpus, loaded, part.split, unknown).ids
+            def ids_of(part: dynamic.Part | None) -> Any:
+                return None if part is None else ForeignText.of(part.corpus, loaded, part.split, options.unknown).ids
 
-            plan = adapting.plan(asked, ids_of(training), ids_of(tuning))
-            result = compare(loaded, foreign, plan, how, progress=bar, tried=adapting.say_trial)
+            plan = dynamic.plan(asked, ids_of(training), ids_of(tuning))
+            result = compare(loaded, foreign, plan, how, progress=bar, tried=dynamic.say_trial)
     if not math.isfinite(result["nats_per_character"]):
         raise CheckpointError("the score is not finite: the weights are too large to compute with", "train again")
-    if ngrams is not None:
-        result["ngrams"] = counting.score(corpus, loaded, split, unknown, ngrams)
-    _show(result, as_json=as_json)
+    if options.ngrams is not None:
+        result["ngrams"] = counting.score(corpus, loaded, options.split, options.unknown, options.ngrams)
+    _show(result, as_json=work.as_json)
 
 
 def _show(result: dict[str, Any], *, as_json: bool) -> None:
@@ -214,4 +170,4 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     if "ngrams" in result:
         counting.show(result)
     if "static" in result:
-        adapting.show(result, result.get("tuning", {}).get("characters"))
+        dynamic.show(result, result.get("tuning", {}).get("characters"))

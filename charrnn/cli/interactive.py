@@ -83,13 +83,13 @@ def _give(text: str) -> None:
 
 
 class _Conversation:
-    """Lines in, changes of the session and menus out."""
+    """Obeys lines that are typed: changes the session and shows menus."""
 
     def __init__(self, session: Session, menu: Menu) -> None:
         self._session, self._menu = session, menu
 
     def hold(self) -> None:
-        """Until `q` or the end of input."""
+        """Answers lines until `q` or the end of input."""
         for line in _WELCOME:
             self._menu.say(line)
         self._show_menu()
@@ -221,7 +221,7 @@ class _Conversation:
         return self._session.text_between(max(0, end - _TAIL), end)
 
     def _show_menu(self, before: int | None = None, *, has_shown_text: bool = False) -> None:
-        """The end of the text, what has come since `before` set off, and what may come next."""
+        """Shows the end of the text, with what has come since `before` set off, and what may come next."""
         if not has_shown_text:
             end = len(self._session)
             new = "" if before is None else self._session.text_between(before, end)
@@ -234,7 +234,7 @@ class _Conversation:
 
 
 def _read_line() -> str:
-    """The next line, with its end if it has one; nothing at the end of input."""
+    """Reads the next line, with its end if it has one; returns nothing at the end of input."""
     if sys.stdin is None:
         return ""
     try:

@@ -6,24 +6,12 @@ import math
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.settings.choices import UnknownPolicy
     from charrnn.text.corpus import Corpus
-
-NGRAMS = typer.Option(
-    "--ngrams",
-    min=0,
-    max=100,
-    help="With --split: also score n-gram models (interpolated modified Kneser-Ney) with up to so many characters of "
-    "context, counted on the training part.",
-    metavar="CHARACTERS",
-    rich_help_panel="Protocol",
-)
 
 
 def check(*, longest: int | None, split: str, is_streamed: bool) -> None:
@@ -37,7 +25,10 @@ def check(*, longest: int | None, split: str, is_streamed: bool) -> None:
 
 
 def score(corpus: Corpus, loaded: Checkpoint, split: Any, unknown: UnknownPolicy, longest: int) -> list[dict[str, Any]]:
-    """For each length of the context what a character of the split costs; unknown characters are left out of both."""
+    """Returns for each length of the context what a character of the split costs.
+
+    Characters the model does not know are left out of the training part and of the split.
+    """
     from charrnn.display.progress import WorkDisplay
     from charrnn.evaluation.ngram import ngram_nats
     from charrnn.evaluation.report import ForeignText
@@ -54,7 +45,7 @@ def score(corpus: Corpus, loaded: Checkpoint, split: Any, unknown: UnknownPolicy
 
 
 def show(result: dict[str, Any]) -> None:
-    """The best of them, and how the model compares."""
+    """Prints the best of the n-gram models that were scored."""
     best = min(result["ngrams"], key=lambda one: float(one["nats_per_character"]))
     print(
         f"n-grams: {best['bits_per_character']:.4f} bits per character ({best['nats_per_character']:.4f} nats) with "

@@ -1,56 +1,101 @@
-"""Options from configuration fields: one documentation string, one default, one place.
+"""Options of a command from the settings that it takes, and those that several commands share.
 
-Knows Typer and the dataclasses. Imports nothing heavy: this is read for `--help` too.
+Imports nothing heavy: this is read for `--help` too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from charrnn.errors import UsageError
-from charrnn.settings.fields import field_help
+from charrnn.settings.checks import one_of, whole
+from charrnn.settings.choices import DeviceName
+from charrnn.settings.fields import Record, Setting, help_of, setting, settings_of
 
 
-def default_of(cls: type, name: str) -> Any:
-    """The default of a configuration field."""
-    (field,) = [field for field in fields(cls) if field.name == name]
-    return None if field.default is MISSING else field.default
+def with_options(**choices: Mapping[str, str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes a command, whose signature Typer can read, of a function that takes settings.
+
+    A parameter that is annotated with a class of settings becomes one option for each of its fields, and the function
+    gets an instance, with defaults for what the user has left open. Where the annotation is `Annotated[dict[str, Any],
+    ModelConfig]` the function gets what was said alone: field name -> value. `choices` are the words of fields that are
+    chosen from more than their class knows, each with what it is.
+    """
+
+    def command_of(function: Callable[..., None]) -> Callable[..., None]:
+        parameters: list[inspect.Parameter] = []
+        groups: dict[str, tuple[type[Record], Any]] = {}
+        for parameter in inspect.signature(function, eval_str=True).parameters.values():
+            kind, *more = get_args(parameter.annotation) or [parameter.annotation]
+            classes = [each for each in (kind, *more) if isinstance(each, type) and issubclass(each, Record)]
+            if classes:
+                groups[parameter.name] = (classes[0], kind if kind in classes else dict)
+                parameters += _parameters(classes[0], choices)
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+        def command(**given: Any) -> None:
+            said = {}
+            for name, (cls, kind) in groups.items():
+                values = {field: given.pop(field) for field in settings_of(cls)}
+                said[name] = kind(**{field: value for field, value in values.items() if value is not None})
+            function(**given, **said)
+
+        command.__doc__ = function.__doc__
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return command_of
 
 
-def setting(
-    cls: type,
-    name: str,
-    *flags: str,
-    panel: str,
-    shown: str | None = None,
-    metavar: str | None = None,
-    more: str = "",
-) -> Any:
-    """An option for field `name` of `cls`. Its value is None where the user says nothing, so that what was asked for
-    can be told from what was left open; its help is the field's documentation, `more`, and the default or `shown`."""
-    default = default_of(cls, name)
-    shown = shown or (str(default) if default not in (None, "") else None)
-    return typer.Option(
-        *flags,
-        help=field_help(cls, name)
-        + (f" {more}" if more else "")
-        + (rf" [dim]\[default: {shown}][/dim]" if shown else ""),
-        rich_help_panel=panel,
-        show_default=False,
-        metavar=metavar,
-    )
+def _parameters(cls: type[Record], choices: Mapping[str, Mapping[str, str]]) -> list[inspect.Parameter]:
+    found, settings = [], settings_of(cls)
+    defaults = {field.name: field.default for field in fields(cls)}  # type: ignore[arg-type]
+    for name, text in help_of(cls).items():
+        declared = settings[name]
+        kind = declared.check.kind
+        if words := choices.get(name):
+            kind = Literal[tuple(words)]
+            text = f"{text.removesuffix('.')}: {', '.join(f'{word} ({meaning})' for word, meaning in words.items())}."
+        option = typer.Option(
+            *declared.flags,
+            help=text + _shown(declared, defaults[name]),
+            rich_help_panel=declared.panel,
+            show_default=False,
+            metavar=declared.metavar,
+        )
+        annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+        found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+    return found
 
 
-def switch(cls: type, name: str, flag: str, *, panel: str) -> Any:
-    """An option for a field that is true or false: `flag`, such as --tie, says true, and --no-tie false."""
-    shown = flag.removeprefix("--")
-    off = f"no-{shown}"
-    return setting(cls, name, f"{flag}/--{off}", panel=panel, shown=shown if default_of(cls, name) else off)
+def _shown(declared: Setting, default: Any) -> str:
+    """The default as help shows it, so that what was asked for can be told from what was left open."""
+    shown = declared.shown
+    if shown is None and isinstance(default, bool):
+        yes, _, no = declared.flags[0].partition("/")
+        shown = (yes if default else no).removeprefix("--")
+    elif shown is None and default is not None:
+        shown = str(default)
+    return rf" [dim]\[default: {shown}][/dim]" if shown else ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Computing(Record):
+    """Where a command computes."""
+
+    device: DeviceName = setting("auto", one_of(DeviceName), "--device", panel="Run", level="everyday")
+    """Where to compute: auto takes an NVIDIA GPU where there is one that torch has kernels for."""
+    # Far beyond any machine's cores, torch's thread pool crashes.
+    threads: int | None = setting(None, whole(1, 1024), "--threads", panel="Run", shown="all cores")
+    """CPU threads."""
 
 
 CHECKPOINT = typer.Option(
@@ -60,34 +105,6 @@ CHECKPOINT = typer.Option(
     metavar="PATH",
     rich_help_panel="Model",
     autocompletion=lambda incomplete: _complete_runs(incomplete),
-)
-THREADS = typer.Option(
-    # Far beyond any machine's cores, torch's thread pool crashes.
-    "--threads",
-    min=1,
-    max=1024,
-    help="CPU threads.",
-    show_default="all cores",
-    rich_help_panel="Run",
-)
-SAMPLING_THREADS = typer.Option(
-    "--threads",
-    min=1,
-    max=64,
-    help="CPU threads; the text does not depend on them.",
-    show_default="by the model's size",
-    rich_help_panel="Run",
-)
-DEVICE = typer.Option(
-    "--device",
-    help="Where to compute: auto takes an NVIDIA GPU where there is one that torch has kernels for.",
-    rich_help_panel="Run",
-)
-
-SAMPLING_DEVICE = typer.Option(
-    "--device",
-    help="Where to compute: the CPU, which auto takes too and which starts at once, or cuda, for many samples.",
-    rich_help_panel="Run",
 )
 READING_DEVICE = typer.Option(
     "--device",

@@ -1,7 +1,4 @@
-"""What a run is about to do, in words: what was chosen, what is to be expected, how to change it.
-
-Knows plans and rough arithmetic. Refuses to know how a run goes.
-"""
+"""What a run is about to do, in words: what was chosen, what is to be expected, how to change it."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from charrnn.network.device import describe_gpu, describe_machine, measured_spee
 from charrnn.network.precision import choose_precision
 from charrnn.network.speed import Machine, expected_characters
 from charrnn.settings.config import ModelConfig
-from charrnn.settings.variants import variants
+from charrnn.settings.fields import variants
 from charrnn.text.corpus import Corpus
 from charrnn.training.distributed import World
 from charrnn.training.estimates import training_memory
@@ -37,7 +34,7 @@ _TOO_OFTEN = 4 * EPOCHS_ON_GPU
 def describe(
     plan: Plan, corpus: Corpus, run: Run, device: torch.device, resume: Checkpoint | None, world: World
 ) -> Iterator[str]:
-    """What is trained on what, for how long, and where it goes; then what is expected, and how to change it."""
+    """Yields what is trained on what, for how long, and where it goes; what to expect; and how to change it."""
     model, training, vocabulary = plan.model, plan.training, len(corpus.vocabulary)
     count = sum(prod(shape) for name, shape in parameter_shapes(model, vocabulary).items() if is_trained(name))
     precision = choose_precision(training.precision, device)
@@ -122,23 +119,23 @@ def _variants(model: ModelConfig) -> str:
 
 
 def _window(plan: Plan) -> str:
-    """How long a step's window is."""
+    """Returns how long a step's window is, in characters."""
     return f"{'about ' if plan.training.random_bptt else ''}{plan.training.bptt}"
 
 
 def _frozen(plan: Plan) -> str:
-    """What does not learn, as its option."""
+    """Returns the option that keeps weights from learning, where one is given."""
     return "" if plan.training.freeze == "none" else f", --freeze {plan.training.freeze}"
 
 
 def _pieces(plan: Plan, world: World) -> str:
-    """How a step is split."""
+    """Says how a step is split among processes and into parts."""
     processes = "" if world.is_alone else f" by {world.size} processes"
     return processes + (f" in {plan.run.accumulate} parts" if plan.run.accumulate > 1 else "")
 
 
 def _rounded(number: float) -> str:
-    """As 1.2 million.
+    """Returns a number in words that can be read at a glance, such as `1.2 million`.
 
     >>> _rounded(1234567), _rounded(99.7e6), _rounded(31000), _rounded(800)
     ('1.2 million', '100 million', '31,000', '800')

@@ -5,134 +5,74 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from charrnn.cli import steering
 from charrnn.cli.escapes import unescaped
-from charrnn.cli.options import CHECKPOINT, SAMPLING_DEVICE, SAMPLING_THREADS, setting
+from charrnn.cli.options import CHECKPOINT, with_options
 from charrnn.cli.reading import read_prime
 from charrnn.errors import RecordingFailed, UsageError
+from charrnn.settings.checks import COUNT, FLAG, TEXT, one_of, whole
 from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
 from charrnn.settings.config import SamplingConfig
-from charrnn.settings.fields import field_help
+from charrnn.settings.fields import Record, setting
 
 if TYPE_CHECKING:
     from charrnn.sampling.sampler import Piece, SampleRequest
     from charrnn.text.vocabulary import Vocabulary
 
-_TEXT, _DRAWING, _OUTPUT = "Text", "Drawing", "Output"
+_text = partial(setting, panel="Text")
+_output = partial(setting, panel="Output")
+_run = partial(setting, panel="Run")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prime(Record):
+    """What the model goes on from."""
+
+    prime: str | None = _text(None, TEXT, "--prime", "-p", level="everyday", shown="none: a new line")
+    """Text to go on from, which the model reads first, as the beginning of a line."""
+    prime_file: str | None = _text(None, TEXT, "--prime-file", level="everyday", metavar="FILE")
+    """File with the text to go on from, - for standard input."""
+    escapes: bool = _text(False, FLAG, "--escapes", "-e")
+    r"""Read \n, \t, \\ and \uXXXX in --prime and --stop as the characters they stand for."""
+    unknown: UnknownPolicy = _text("error", one_of(UnknownPolicy), "--unknown")
+    """What to do with characters of the prime that the model does not know: error, skip, or replace by the nearest."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output(Record):
+    """How samples are written."""
+
+    count: int = _text(1, COUNT, "--count", level="everyday", shown=f"1, with --compare {steering.COUNT}")
+    """Samples to write, each with its own random numbers."""
+    interactive: bool = _output(False, FLAG, "--interactive", "-i")
+    """Write together with the model, which proposes characters and words, while you choose, type and undo."""
+    color: bool = _output(False, FLAG, "--color")
+    """Colour each character by how little the model expected it (on a terminal)."""
+    as_json: bool = _output(False, FLAG, "--json", level="everyday")
+    """Print a line for each sample, a JSON object with the log-probability of every character."""
+    weights: WeightsName = _run("float32", one_of(WeightsName), "--weights")
+    """Recurrent weights: float32, or int8, which takes a quarter of the room and is faster where the model is wide, at
+    a cost in quality of about a thousandth of a bit."""
+    threads: int | None = _run(None, whole(1, 64), "--threads", shown="by the model's size")
+    """CPU threads, on which the text does not depend."""
+    device: DeviceName = _run("cpu", one_of(DeviceName), "--device", level="everyday")
+    """Where to compute: the CPU, which auto takes too and which starts at once, or cuda, for many samples."""
+
+
+@with_options()
 def sample(
     checkpoint: Annotated[Path | None, CHECKPOINT] = None,
-    prime: Annotated[
-        str | None,
-        typer.Option(
-            "--prime",
-            "-p",
-            help="Text to go on from; the model reads it first, as the beginning of a line.",
-            show_default="none: a new line",
-            rich_help_panel=_TEXT,
-        ),
-    ] = None,
-    prime_file: Annotated[
-        str | None,
-        typer.Option(
-            "--prime-file",
-            help="File with the text to go on from; - for standard input.",
-            metavar="FILE",
-            rich_help_panel=_TEXT,
-        ),
-    ] = None,
-    escapes: Annotated[
-        bool,
-        typer.Option(
-            "--escapes",
-            "-e",
-            help=r"Read \n, \t, \\ and \uXXXX in --prime and --stop as the characters they stand for.",
-            rich_help_panel=_TEXT,
-        ),
-    ] = False,
-    unknown: Annotated[
-        UnknownPolicy,
-        typer.Option(
-            "--unknown",
-            help="Characters of the prime that the model does not know: error, skip, or replace by the nearest.",
-            rich_help_panel=_TEXT,
-        ),
-    ] = "error",
-    length: Annotated[int | None, setting(SamplingConfig, "length", "--length", "-n", panel=_TEXT)] = None,
-    stop: Annotated[str | None, setting(SamplingConfig, "stop", "--stop", panel=_TEXT)] = None,
-    repeat_until_stop: Annotated[
-        bool,
-        typer.Option(
-            "--repeat-until-stop", help=field_help(SamplingConfig, "repeat_until_stop"), rich_help_panel=_TEXT
-        ),
-    ] = False,
-    count: Annotated[
-        int,
-        typer.Option(
-            "--count", min=1, help="Samples to write; each has its own random numbers.", rich_help_panel=_TEXT
-        ),
-    ] = 1,
-    temperature: Annotated[
-        str | None,
-        setting(
-            SamplingConfig,
-            "temperature",
-            "--temperature",
-            "-t",
-            panel=_DRAWING,
-            metavar="NUMBER[,NUMBER...]",
-            more="Several, with commas between them, write one sample each (with --count, as many each).",
-        ),
-    ] = None,
-    top_k: Annotated[int | None, setting(SamplingConfig, "top_k", "--top-k", panel=_DRAWING)] = None,
-    top_p: Annotated[float | None, setting(SamplingConfig, "top_p", "--top-p", panel=_DRAWING)] = None,
-    min_p: Annotated[float | None, setting(SamplingConfig, "min_p", "--min-p", panel=_DRAWING)] = None,
-    seed: Annotated[int | None, setting(SamplingConfig, "seed", "--seed", panel=_DRAWING)] = None,
-    interactive: Annotated[
-        bool,
-        typer.Option(
-            "--interactive",
-            "-i",
-            help="Write together with the model: it proposes characters and words, you choose, type and undo.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    color: Annotated[
-        bool,
-        typer.Option(
-            "--color",
-            help="Colour each character by how little the model expected it (on a terminal).",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help="One JSON object for each sample, a line each, with the log-probability of every character.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    weights: Annotated[
-        WeightsName,
-        typer.Option(
-            "--weights",
-            help="float32, or int8: recurrent weights in a quarter of the room, faster where the model is wide, at a "
-            "cost in quality of about a thousandth of a bit.",
-            rich_help_panel="Run",
-        ),
-    ] = "float32",
-    threads: Annotated[int | None, SAMPLING_THREADS] = None,
-    device: Annotated[DeviceName, SAMPLING_DEVICE] = "cpu",
-    clamp: Annotated[list[str] | None, steering.CLAMP] = None,
-    compare: Annotated[bool, steering.COMPARE] = False,
+    *,
+    begin: Prime,
+    drawing: Annotated[dict[str, Any], SamplingConfig],
+    output: Output,
+    steered: steering.Steering,
 ) -> None:
     """Write text with a trained model, streamed as it is drawn. The same seed gives the same text.
 
@@ -149,76 +89,61 @@ def sample(
     from charrnn.pretrained import open_engine
     from charrnn.sampling.sampler import SampleRequest, write
 
-    if prime is not None and prime_file is not None:
+    if begin.prime is not None and begin.prime_file is not None:
         raise UsageError("--prime and --prime-file are both given", "give one of them")
-    if escapes:
-        prime = None if prime is None else unescaped("--prime", prime)
-        stop = None if stop is None else unescaped("--stop", stop)
-    given: dict[str, Any] = {
-        "length": length,
-        "stop": stop,
-        "repeat_until_stop": repeat_until_stop,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "seed": seed,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    configs = [SamplingConfig(**{**given, **drawing}) for drawing in _temperatures(temperature)]
-    _refuse_endless(configs, as_json=as_json, count=count)
-    if interactive:
-        beside = {
-            "--json": as_json,
-            "--color": color,
-            "--count": count > 1,
-            "further temperatures": len(configs) > 1,
-            "--length": length is not None,
-            "--stop": stop is not None,
-            "--repeat-until-stop": repeat_until_stop,
-        }
-        _refuse_beside_session(beside, prime_file)
+    prime = begin.prime or ""
+    if begin.escapes:
+        prime = unescaped("--prime", prime)
+        if "stop" in drawing:
+            drawing["stop"] = unescaped("--stop", drawing["stop"])
+    configs = [SamplingConfig(**{**drawing, **one}) for one in _temperatures(drawing.get("temperature"))]
+    _refuse_endless(configs, output)
+    if output.interactive:
+        _refuse_beside_session(drawing, output, begin.prime_file, is_row=len(configs) > 1)
+    clamps = steered.clamp or []
     texts_only = {
-        "--interactive": interactive,
-        "--color": color,
+        "--interactive": output.interactive,
+        "--color": output.color,
         "a second temperature": len(configs) > 1,
-        "--repeat-until-stop without --stop": configs[0].repeat_until_stop and configs[0].stop is None,
+        "--repeat-until-stop without --stop": _is_endless(configs[0]),
     }
-    steering.check(is_asked=compare, clamps=clamp or [], others=texts_only, drawing=configs[0])
-    path = find_checkpoint(checkpoint)
-    loaded = checkpoints.load(path)
-    held = steering.clamped(loaded, clamp or [])
+    steering.check(is_asked=steered.compare, clamps=clamps, others=texts_only, drawing=configs[0])
+    loaded = checkpoints.load(find_checkpoint(checkpoint))
+    held = steering.clamped(loaded, clamps)
     ids = (
-        loaded.vocabulary.encode(prime or "", unknown)
-        if prime_file is None
-        else read_prime(prime_file, loaded, unknown)
+        loaded.vocabulary.encode(prime, begin.unknown)
+        if begin.prime_file is None
+        else read_prime(begin.prime_file, loaded, begin.unknown)
     )
-    engine = open_engine(held, device=device, weights=weights, threads=threads)
-    if compare:
+    open_it = partial(open_engine, device=output.device, weights=output.weights, threads=output.threads)
+    engine = open_it(held)
+    if steered.compare:
         from charrnn.cli.anew import without_graphs
 
-        free = open_engine(loaded, device=device, weights=weights, threads=threads)
-        pairs = [SampleRequest(configs[0], number) for number in range(count if count > 1 else steering.COUNT)]
+        pairs = [
+            SampleRequest(configs[0], number) for number in range(output.count if output.count > 1 else steering.COUNT)
+        ]
         try:
-            steering.show(free, engine, loaded, ids, pairs, clamp or [], as_json=as_json)
+            steering.show(open_it(loaded), engine, loaded, ids, pairs, clamps, as_json=output.as_json)
         except RecordingFailed as failed:  # nothing is shown before all is written
             without_graphs(failed)
         return
-    if interactive:
+    if output.interactive:
         from charrnn.cli.interactive import run
 
-        run(engine, loaded.vocabulary, ids.tolist(), configs[0], unknown=unknown)
+        run(engine, loaded.vocabulary, ids.tolist(), configs[0], unknown=begin.unknown)
         return
-    requests = [SampleRequest(config, number) for config in configs for number in range(count)]
+    requests = [SampleRequest(config, number) for config in configs for number in range(output.count)]
     text = loaded.vocabulary.decode(ids.tolist())
     pieces = _begun(_in_order(write(engine, loaded.vocabulary, ids, requests), len(requests)))
-    if as_json:
+    if output.as_json:
         _print_json(text, pieces, requests)
     else:
-        _stream(text, pieces, requests, loaded.vocabulary, color=color)
+        _stream(text, pieces, requests, loaded.vocabulary, color=output.color)
 
 
 def _temperatures(text: str | None) -> list[dict[str, float]]:
-    """What `--temperature` says: one temperature or several, or nothing."""
+    """Returns what `--temperature` says of each sample to write: one temperature or several, or nothing."""
     if text is None:
         return [{}]
     try:
@@ -229,16 +154,28 @@ def _temperatures(text: str | None) -> list[dict[str, float]]:
         ) from None
 
 
-def _refuse_endless(configs: list[SamplingConfig], *, as_json: bool, count: int) -> None:
-    is_endless = configs[0].repeat_until_stop and configs[0].stop is None
-    if is_endless and (as_json or count > 1 or len(configs) > 1):
+def _is_endless(config: SamplingConfig) -> bool:
+    return config.repeat_until_stop and config.stop is None
+
+
+def _refuse_endless(configs: list[SamplingConfig], output: Output) -> None:
+    if _is_endless(configs[0]) and (output.as_json or output.count > 1 or len(configs) > 1):
         raise UsageError(
             "--repeat-until-stop without --stop writes one sample, as text, until Ctrl-C",
             "say where to stop with --stop",
         )
 
 
-def _refuse_beside_session(given: dict[str, bool], prime_file: str | None) -> None:
+def _refuse_beside_session(drawing: dict[str, Any], output: Output, prime_file: str | None, *, is_row: bool) -> None:
+    given = {
+        "--json": output.as_json,
+        "--color": output.color,
+        "--count": output.count > 1,
+        "further temperatures": is_row,
+        "--length": "length" in drawing,
+        "--stop": "stop" in drawing,
+        "--repeat-until-stop": "repeat_until_stop" in drawing,
+    }
     if senseless := [option for option, is_given in given.items() if is_given]:
         raise UsageError("--interactive writes one text and ends when you say so", f"leave {', '.join(senseless)} out")
     if prime_file == "-":
@@ -246,7 +183,7 @@ def _refuse_beside_session(given: dict[str, bool], prime_file: str | None) -> No
 
 
 def _begun(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """The same pieces, the first of them made already: as long as nothing is shown another process can begin anew."""
+    """Returns the pieces with the first of them made already: until one is shown, another process can begin anew."""
     from charrnn.cli.anew import without_graphs
 
     try:
@@ -257,7 +194,7 @@ def _begun(pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 
 def _in_order(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:
-    """The pieces of sample 0 as they come, then those of sample 1, and so on; what comes too soon waits."""
+    """Yields the pieces of sample 0 as they come, then those of sample 1, and so on; what comes too soon waits."""
     waiting: list[list[Piece]] = [[] for _ in range(count)]
     current = 0
     for piece in pieces:
@@ -312,7 +249,7 @@ def _stream(
 
 
 def _rule(requests: list[SampleRequest], place: int, before: str) -> None:
-    """The line between samples; with several temperatures, above each, with its own."""
+    """Writes the line between samples, or, with several temperatures, the line above each that names its own."""
     temperature = requests[place].config.temperature
     is_row = len({request.config.temperature for request in requests}) > 1
     if place and not before.endswith("\n"):
@@ -324,7 +261,7 @@ def _rule(requests: list[SampleRequest], place: int, before: str) -> None:
 
 
 def _coloured(vocabulary: Vocabulary) -> Callable[[Piece], None]:
-    """Shows pieces of one sample, each character coloured by its surprisal; in byte mode, the sum of its bytes'."""
+    """Returns what shows pieces of one sample, each character coloured by its surprisal (the sum of its bytes')."""
     from rich.console import Console
 
     from charrnn.display.surprisal import coloured

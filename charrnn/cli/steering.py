@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from charrnn.cli.options import refuse_beside
 from charrnn.errors import TextError, UsageError
+from charrnn.settings.checks import FLAG, Check
+from charrnn.settings.fields import Record, setting
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.sampling.sampler import SampleRequest
     from charrnn.settings.config import SamplingConfig
 
-_PANEL = "Steering"
 COUNT = 32
 """Pairs of texts that are compared where `--count` is not given."""
 
-CLAMP = typer.Option(
-    "--clamp",
-    help="Hold a unit at a value while the model reads and writes, such as L2.c318=+1 (an lstm's c as tanh c: -1 to 1; "
-    "gates 0 to 1). May be given several times.",
-    metavar="UNIT=VALUE",
-    rich_help_panel=_PANEL,
-)
-COMPARE = typer.Option(
-    "--compare",
-    help=f"With --clamp: instead of text, what it changes. Writes --count texts ({COUNT} where that is not given) with "
-    "the units held and as many without, from the same random numbers, and compares the labels of inspect --find.",
-    rich_help_panel=_PANEL,
-)
+_option = partial(setting, panel="Steering")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Steering(Record):
+    """Which units are held, and whether what that changes is to be told."""
+
+    clamp: list[str] | None = _option(None, Check(list[str], bool, "UNIT=VALUE"), "--clamp", metavar="UNIT=VALUE")
+    """Hold a unit at a value while the model reads and writes, such as L2.c318=+1 (an lstm's c as tanh c: -1 to 1;
+    gates 0 to 1; may be given several times)."""
+    compare: bool = _option(False, FLAG, "--compare")
+    """Tell, instead of text, what --clamp changes, by writing --count texts with the units held and as many without,
+    from the same random numbers, and comparing the labels of inspect --find."""
 
 
 def clamped(loaded: Checkpoint, said: Sequence[str]) -> Checkpoint:
-    """The checkpoint with the units held that `said` names. Raises UsageError."""
+    """Returns the checkpoint with the units held that `said` names. Raises UsageError where one cannot be held."""
     if not said:
         return loaded
     from charrnn.neurons.clamping import clamp, parse_clamp
@@ -96,7 +96,7 @@ def show(
 def _written(
     engine: Any, loaded: Checkpoint, prime: Any, requests: Sequence[SampleRequest]
 ) -> tuple[list[str], list[list[int]]]:
-    """Text and ids of each request, without the prime."""
+    """Writes the requests and returns text and ids of each, without the prime."""
     from charrnn.sampling.sampler import write
 
     texts, ids = [""] * len(requests), [list[int]() for _ in requests]
@@ -107,7 +107,7 @@ def _written(
 
 
 def _bits(engine: Any, prime: Any, texts: Sequence[Sequence[int]]) -> float:
-    """What a character of the texts costs the model, each text after the prime, in bits."""
+    """Returns what a character of the texts costs the model in bits, each text read after the prime."""
     import numpy as np
 
     nats, count = 0.0, 0

@@ -36,7 +36,7 @@ def find(
     report: Callable[[str, int, int], None],
     config: DataConfig | None = None,
 ) -> Texts:
-    """The files that `arguments` name, in their order. A path that exists wins over a name.
+    """Finds the files that `arguments` name, in their order. A path that exists wins over a name.
 
     `config` tells what counts as text in a folder: the encoding, or bytes of any kind.
     """
@@ -66,7 +66,7 @@ def find(
 
 
 def load(texts: Texts, config: DataConfig, validation: Sequence[Source] = (), *, quiet: bool = False) -> Corpus:
-    """Encodes them, with a bar where it takes long; temporary files are removed."""
+    """Encodes texts as a corpus, with a bar where it takes long, and removes their temporary files."""
     display = WorkDisplay(quiet=quiet)
     try:
         return corpus.load(texts.sources, config, name=texts.name, validation_sources=validation, report=display)

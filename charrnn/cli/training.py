@@ -1,16 +1,15 @@
 """What `charrnn train` does once its options are read: find the text, decide in the run's folder, train, show.
 
-Knows the order of things: what can be wrong is found before a folder is made or a run set aside. Loads torch only once
-the text has been read and found long enough. Refuses to know options, how a run goes and how it is drawn.
+What can be wrong is found before a folder is made or a run set aside. torch is loaded only once the text has been read
+and found long enough.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from charrnn.checkpoints import checkpoint as checkpoints
@@ -22,93 +21,97 @@ from charrnn.display.progress import TrainingDisplay, WorkDisplay
 from charrnn.errors import CheckpointError, RecordingFailed, UsageError
 from charrnn.events import Finished, Notice
 from charrnn.network import torchrun
-from charrnn.settings.choices import DeviceName
 from charrnn.settings.config import DataConfig
 from charrnn.settings.conflicts import check_together
 from charrnn.text.corpus import Corpus
-from charrnn.training.plan import Plan, Request, plan_resume, plan_start
+from charrnn.training.plan import Plan, TrainRequest, plan_resume, plan_start
 
 if TYPE_CHECKING:
     import torch
 
+    from charrnn.cli.train import Launch
     from charrnn.training.distributed import World
 
 _REPEATED = 2.0
 """Seconds in which a signal may come again by way of torchrun, which passes on what the terminal has sent to all."""
 
 
-def carry_out(
-    request: Request,
-    arguments: list[str],
-    validation: str | None,
-    glob: str | None,
-    out: Path | None,
-    device_name: DeviceName,
-    threads: int | None,
-    *,
-    fresh: bool,
-    quiet: bool,
-    dry_run: bool,
-) -> int | None:
+def carry_out(request: TrainRequest, arguments: list[str], launch: Launch) -> int | None:
     """Finds the text, decides what to do, does it. Gives the number of the signal that ended the run, if one did."""
-    quiet = quiet or torchrun.rank() > 0  # one process prints, and writes, for all
-    fresh = fresh and not goes_on()
+    # One process prints, and writes, for all; what another process has begun is not begun again.
+    launch = replace(launch, quiet=launch.quiet or torchrun.rank() > 0, fresh=launch.fresh and not goes_on())
+    is_one_of_several = torchrun.world_size() > 1
     stop: StopOnSignal | None = None
     try:
         with contextlib.ExitStack() as stack:
-            display = stack.enter_context(TrainingDisplay(quiet=quiet))
-            if torchrun.world_size() > 1:
-                _join([*arguments, validation], device_name, stack, is_needed=not dry_run)
-            request, run, corpus = _read(request, arguments, validation, glob, out, display, quiet=quiet)
-            stop = stack.enter_context(StopOnSignal(quiet=quiet, deaf=_REPEATED if torchrun.world_size() > 1 else 0.0))
-            return _run(request, run, corpus, display, device_name, threads, stop, fresh=fresh, dry_run=dry_run)
+            display = stack.enter_context(TrainingDisplay(quiet=launch.quiet))
+            if is_one_of_several:
+                _join(arguments, launch, stack)
+            prepared = _read(request, arguments, launch, display)
+            stop = stack.enter_context(StopOnSignal(quiet=launch.quiet, deaf=_REPEATED if is_one_of_several else 0.0))
+            return _run(prepared, launch, display, stop)
     except RecordingFailed as failed:  # at a first step, and before it the run has been saved
         signal = stop() if stop is not None else None
         if signal is not None:
             return signal
-        without_graphs(failed, quiet=quiet)
+        without_graphs(failed, quiet=launch.quiet)
 
 
-def _join(
-    arguments: list[str | None], device_name: DeviceName, stack: contextlib.ExitStack, *, is_needed: bool
-) -> None:
+def _join(arguments: list[str], launch: Launch, stack: contextlib.ExitStack) -> None:
     """Makes this process one of several, until the `stack` is left. Raises UsageError where they cannot all do it."""
     from charrnn.network.device import choose_device
     from charrnn.training.distributed import joined, local_device, world_from_environment
 
-    if "-" in arguments:
+    if "-" in (*arguments, launch.validation):
         raise UsageError("several processes cannot read one standard input (-)", "put the text into a file")
     world = world_from_environment()
-    stack.enter_context(joined(world, local_device(choose_device(device_name, is_needed=is_needed), world)))
+    device = choose_device(launch.device, is_needed=not launch.dry_run)
+    stack.enter_context(joined(world, local_device(device, world)))
 
 
-def _read(
-    request: Request,
-    arguments: list[str],
-    validation: str | None,
-    glob: str | None,
-    out: Path | None,
-    display: TrainingDisplay,
-    *,
-    quiet: bool,
-) -> tuple[Request, Run, Corpus]:
-    """The text, what is customary for it, and where the run goes."""
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What was asked for, with what is customary for the text; where the run goes; and the text."""
+
+    request: TrainRequest
+    run: Run
+    corpus: Corpus
+
+    def plan(self, device: torch.device, world: World, *, fresh: bool) -> tuple[Plan, checkpoints.Checkpoint | None]:
+        """What to do in the run's folder, and the checkpoint to go on from, if the run goes on."""
+        from charrnn.network.device import describe_machine
+        from charrnn.network.precision import choose_precision
+
+        run = self.run
+        if not fresh and run.last.exists():
+            resume = checkpoints.load(run.last, with_state=True)
+            return plan_resume(self.request, resume, self.corpus.sha256), resume
+        if not fresh and run.best.exists():
+            raise CheckpointError(
+                f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
+                "start over with --fresh, or choose another --out",
+            )
+        precision = choose_precision(self.request.training.get("precision", "auto"), device)
+        machine = describe_machine(device, precision, processes=world.size)
+        return plan_start(self.request, len(self.corpus) - self.corpus.separate_validation, machine), None
+
+
+def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: TrainingDisplay) -> _Prepared:
+    """Reads and encodes the text."""
     with _one_process_of_a_machine_first():
-        work = WorkDisplay(quiet=quiet)
+        work = WorkDisplay(quiet=launch.quiet)
         data = DataConfig(**request.data)
-        texts = text_arguments.find(arguments, glob=glob, report=work, config=data)
-        held_out = text_arguments.find([validation], glob=glob, report=work, config=data) if validation else None
+        texts = text_arguments.find(arguments, glob=launch.glob, report=work, config=data)
+        named = [launch.validation] if launch.validation else []
+        held_out = text_arguments.find(named, glob=launch.glob, report=work, config=data)
         work.close()
-        for notice in [*texts.notices, *(held_out.notices if held_out else [])]:
+        for notice in [*texts.notices, *held_out.notices]:
             display.show(Notice(notice))
-        request = replace(request, data={**texts.customary, **request.data})
-        if held_out and "validation_fraction" not in request.data:
-            request = replace(request, data={**request.data, "validation_fraction": 0.0})
-        corpus = text_arguments.load(
-            texts, DataConfig(**request.data), held_out.sources if held_out else (), quiet=quiet
-        )
+        separate = {"validation_fraction": 0.0} if named else {}
+        request = replace(request, data={**separate, **texts.customary, **request.data})
+        corpus = text_arguments.load(texts, DataConfig(**request.data), held_out.sources, quiet=launch.quiet)
         corpus.check_size()  # before torch is loaded
-    return request, Run(out or RUNS / texts.name), corpus
+    return _Prepared(request, Run(launch.out or RUNS / texts.name), corpus)
 
 
 @contextlib.contextmanager
@@ -127,52 +130,43 @@ def _one_process_of_a_machine_first() -> Iterator[None]:
         world.wait()
 
 
-def _run(
-    request: Request,
-    run: Run,
-    corpus: Corpus,
-    display: TrainingDisplay,
-    device_name: DeviceName,
-    threads: int | None,
-    stop: StopOnSignal,
-    *,
-    fresh: bool,
-    dry_run: bool,
-) -> int | None:
+def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: StopOnSignal) -> int | None:
     from charrnn.cli.outlook import describe
     from charrnn.network.device import choose_device, passed_over, prepare
     from charrnn.network.precision import choose_precision
     from charrnn.training.distributed import check_parts, local_device, world_from_environment
     from charrnn.training.trainer import Trainer
 
+    def notify(texts: Iterable[str]) -> None:
+        for text in texts:
+            display.show(Notice(text))
+
+    request, run, corpus, fresh = prepared.request, prepared.run, prepared.corpus, launch.fresh
     world = world_from_environment()
-    device = local_device(choose_device(device_name, is_needed=not dry_run), world)
-    not_taken = passed_over(device_name)
+    device = local_device(choose_device(launch.device, is_needed=not launch.dry_run), world)
+    not_taken = passed_over(launch.device)
     if not_taken is not None:
-        display.show(Notice(not_taken))
-    prepare(device, threads)
+        notify([not_taken])
+    prepare(device, launch.threads)
     choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
-    if dry_run:
-        plan, resume = _plan(request, run, corpus, device, world, fresh=fresh)
+    if launch.dry_run:
+        plan, resume = prepared.plan(device, world, fresh=fresh)
         check_parts(plan.training.batch_size, world.size, plan.run.accumulate)
         check_together(plan.model, plan.training, parts=world.size * plan.run.accumulate)
-        for text in (*plan.notices, *describe(plan, corpus, run, device, resume, world)):
-            display.show(Notice(text))
+        notify([*plan.notices, *describe(plan, corpus, run, device, resume, world)])
         return None
     with run.locked() if world.is_first else contextlib.nullcontext():
-        plan, resume = _plan(request, run, corpus, device, world, fresh=fresh)
-        _check_same_start(world, run, corpus, plan, device, resume)
+        plan, resume = prepared.plan(device, world, fresh=fresh)
+        _check_same_start(world, prepared, plan, device, resume)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
         if resume is not None and trainer.is_finished:
-            notice = f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over"
-            display.show(Notice(notice))
+            notify([f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over"])
             display.show(trainer.outcome())
             return None
         if world.is_first and fresh and (run.last.exists() or run.best.exists()):
             run.set_aside()  # only now that nothing can be wrong with the new one
-            display.show(Notice(f"the run before is kept in {run.aside} until this one has a validated checkpoint"))
-        for text in describe(plan, corpus, run, device, resume, world):
-            display.show(Notice(text))
+            notify([f"the run before is kept in {run.aside} until this one has a validated checkpoint"])
+        notify(describe(plan, corpus, run, device, resume, world))
         for event in trainer.run():
             display.show(event)
             if isinstance(event, Finished):
@@ -181,18 +175,19 @@ def _run(
 
 
 def _check_same_start(
-    world: World, run: Run, corpus: Corpus, plan: Plan, device: torch.device, resume: checkpoints.Checkpoint | None
+    world: World, prepared: _Prepared, plan: Plan, device: torch.device, resume: checkpoints.Checkpoint | None
 ) -> None:
     """Raises UsageError where processes would train different models on different texts, or some go on and some not."""
     if world.is_alone:
         return
     from charrnn.network.precision import choose_precision
 
-    if not world.is_same(_number_for(corpus.sha256)):
+    if not world.is_same(_number_for(prepared.corpus.sha256)):
         raise UsageError("the processes do not read the same text", "give each machine the same files")
     if not world.is_same(-1 if resume is None else resume.progress["step"]):
         raise UsageError(
-            f"the processes do not find the same run in {run.folder}", "put it where all machines see it, with --out"
+            f"the processes do not find the same run in {prepared.run.folder}",
+            "put it where all machines see it, with --out",
         )
     if not world.is_same(_number_for(repr((plan, choose_precision(plan.training.precision, device))))):
         raise UsageError(
@@ -204,25 +199,3 @@ def _check_same_start(
 def _number_for(text: str) -> int:
     """A number that two texts share only where they are the same (or once in 10^14), and that fits into a float."""
     return int(hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:12], 16)
-
-
-def _plan(
-    request: Request, run: Run, corpus: Corpus, device: torch.device, world: World, *, fresh: bool
-) -> tuple[Plan, checkpoints.Checkpoint | None]:
-    """What to do in the run's folder."""
-    from charrnn.network.device import describe_machine
-    from charrnn.network.precision import choose_precision
-
-    precision = choose_precision(request.training.get("precision", "auto"), device)
-    machine = describe_machine(device, precision, processes=world.size)
-    if fresh:
-        return plan_start(request, len(corpus) - corpus.separate_validation, machine), None
-    if run.last.exists():
-        resume = checkpoints.load(run.last, with_state=True)
-        return plan_resume(request, resume, corpus.sha256), resume
-    if run.best.exists():
-        raise CheckpointError(
-            f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
-            "start over with --fresh, or choose another --out",
-        )
-    return plan_start(request, len(corpus) - corpus.separate_validation, machine), None

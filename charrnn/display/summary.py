@@ -15,7 +15,7 @@ from charrnn.cells.registry import describe
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.display.curve import Chart, Line
 from charrnn.display.safe import visible
-from charrnn.settings.variants import variants
+from charrnn.settings.fields import variants
 from charrnn.text.vocabulary import Vocabulary
 
 

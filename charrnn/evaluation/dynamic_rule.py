@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, Literal
 
-from charrnn.settings.checks import between, is_number, one_of, positive_integer, require
+from charrnn.settings.checks import ABOVE_0, AT_LEAST_0, COUNT, SHARE, one_of
+from charrnn.settings.fields import Record, setting, settings_of
 
 RuleName = Literal["rms", "sgd"]
-RATES = ("learning_rate", "prior", "epsilon")
+
+_LEARNING_RATES: dict[RuleName, float] = {"rms": 4e-5, "sgd": 0.025}
+_rule = partial(setting, panel="Dynamic evaluation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
-    """One of the two rules, with its rates; `dynamic.py` has the equations."""
+class Rule(Record):
+    """One of the two rules, with its rates."""
 
-    name: RuleName = "rms"
-    """rms divides each weight's gradient by its root mean square on training text; sgd does not."""
-    segment: int = 20
+    name: RuleName = _rule("rms", one_of(RuleName), "--dynamic", shown="")
+    """Score also in one stream while the weights learn from each segment once it is scored (Krause et al. 2018), by the
+    rule rms (each weight's gradient is divided by its root mean square on training text) or sgd (it is not), and report
+    that beside the static score, with the checkpoint left as it is."""
+    segment: int = _rule(20, COUNT, "--segment")
     """Characters scored between two updates of the weights."""
-    learning_rate: float = 4e-5
-    """Learning rate of the updates."""
-    prior: float = 1e-3
+    learning_rate: float = _rule(
+        _LEARNING_RATES["rms"],
+        AT_LEAST_0,
+        "--lr",
+        shown=", ".join(f"{rate:g} ({name})" for name, rate in _LEARNING_RATES.items()),
+    )
+    """Learning rate of the updates of dynamic evaluation."""
+    prior: float = _rule(1e-3, SHARE, "--prior")
     """How far each update goes back to the trained weights, as a share of the way: under rms the mean share, larger for
     weights with large gradients."""
-    epsilon: float = 1e-5
-    """Under rms, what is added to the root mean square, so that weights with hardly any gradient do not run away."""
+    epsilon: float = _rule(1e-5, ABOVE_0, "--epsilon")
+    """What is added under rms to the root mean square, so that weights with hardly any gradient do not run away."""
 
-    def __post_init__(self) -> None:
-        one_of("--dynamic", self.name, get_args(RuleName))
-        positive_integer("--segment", self.segment)
-        between("--lr", self.learning_rate, 0.0, math.inf)
-        between("--prior", self.prior, 0.0, 1.0)
-        require(is_number(self.epsilon) and self.epsilon > 0, "--epsilon", self.epsilon, "a number above 0")
-
-    def at(self, rates: Mapping[str, float]) -> Rule:
-        """Returns the rule with other rates, by the names of `RATES`; a rate that is not named stays."""
-        return replace(self, **{name: rate for name, rate in rates.items() if name in RATES})  # type: ignore[arg-type]
+    def at(self, rates: Mapping[str, Any]) -> Rule:
+        """Returns the rule with other rates, by the names of its fields; names that are none are passed over."""
+        return replace(self, **{name: rate for name, rate in rates.items() if name in settings_of(Rule)})
 
 
-DEFAULTS = {"rms": Rule(name="rms"), "sgd": Rule(name="sgd", learning_rate=0.025)}
+DEFAULTS = {name: Rule(name=name, learning_rate=rate) for name, rate in _LEARNING_RATES.items()}
 """By the rule's name: near where the search ended for models of 1 x 256 on War and Peace and tiny Shakespeare."""

@@ -1,34 +1,12 @@
-"""Which cells can be had in which ways, and why not in the others.
-
-Knows the fields of a model's configuration that change the cell. Refuses to know what they do.
-"""
+"""Which cells can be had in which ways, and why not in the others."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from charrnn.errors import UsageError
-from charrnn.settings.checks import between, one_of, positive_integer, require
+from charrnn.settings.fields import settings_of
 
-VARIANTS = {
-    "activation": "--activation",
-    "forget_gate": "--forget-gate",
-    "peephole": "--peephole",
-    "coupled": "--coupled",
-    "orthogonal": "--orthogonal",
-    "layer_norm": "--layer-norm",
-    "batch_norm": "--batch-norm",
-    "zoneout": "--zoneout",
-    "zoneout_cell": "--zoneout-cell",
-    "recurrent_dropout": "--recurrent-dropout",
-    "multiplicative": "--multiplicative",
-    "mogrifier": "--mogrifier",
-    "mogrifier_rank": "--mogrifier-rank",
-}
-"""Field -> option."""
-
-_MOST_ROUNDS = 100
-_HIGHEST_RANK = 1 << 20
 _REAL = ("lstm", "gru", "rnn")
 _LENGTH = "what is normalised does not keep its length, and the unitary matrix is there for that"
 _ONLY_FOR: dict[str, tuple[Any, tuple[str, ...], str]] = {
@@ -53,21 +31,11 @@ _ONLY_FOR: dict[str, tuple[Any, tuple[str, ...], str]] = {
 
 
 def check_variants(config: Any) -> None:
-    """Raises UsageError where a value is not one, or does not go with the others."""
-    one_of("--activation", config.activation, ("tanh", "relu", "modrelu"))
-    one_of("--coupled", config.coupled, ("off", "tied", "min"))
-    for name in ("forget_gate", "peephole", "orthogonal", "layer_norm", "batch_norm", "multiplicative"):
-        require(isinstance(getattr(config, name), bool), VARIANTS[name], getattr(config, name), "true or false")
-    for name in ("zoneout", "zoneout_cell", "recurrent_dropout"):
-        between(VARIANTS[name], getattr(config, name), 0.0, 1.0, high_included=False)
-    for name, most in (("mogrifier", _MOST_ROUNDS), ("mogrifier_rank", _HIGHEST_RANK)):
-        value = getattr(config, name)
-        if value != 0 or isinstance(value, bool):
-            positive_integer(VARIANTS[name], value, most)
+    """Raises UsageError where a way of having a cell does not go with the cell, or with another way."""
     for name, (off, cells, reason) in _ONLY_FOR.items():
         if getattr(config, name) != off and config.cell not in cells:
             use = " or ".join(f"--cell {cell}" for cell in cells)
-            option = VARIANTS.get(name, "--weight-drop").replace("--", "--no-" if off is True else "--", 1)
+            option = settings_of(type(config))[name].flag.replace("--", "--no-" if off is True else "--", 1)
             raise UsageError(f"{option} does not go with --cell {config.cell}: {reason}", f"use {use}, or leave it out")
     if not config.forget_gate and config.coupled != "off":
         raise UsageError(

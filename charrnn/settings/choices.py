@@ -1,7 +1,4 @@
-"""The words that settings are chosen from.
-
-Knows words. Refuses to know what they mean.
-"""
+"""The words that settings are chosen from."""
 
 from __future__ import annotations
 
@@ -22,3 +19,11 @@ DecodeErrors = Literal["strict", "replace"]
 Newlines = Literal["keep", "lf"]
 UnknownPolicy = Literal["error", "skip", "replace"]
 WeightsName = Literal["float32", "int8"]
+
+CELLS: dict[str, str] = {
+    "lstm": "long short-term memory",
+    "gru": "gated recurrent unit",
+    "rnn": "tanh",
+    "urnn": "complex numbers under a unitary matrix",
+}
+"""Name -> what it is."""

@@ -1,89 +1,21 @@
 """Which settings cannot go together, and what to do instead.
 
-Each is refused with the reason rather than ignored. Knows settings by name. Refuses to know values out of bounds, which
-`config.py` checks first.
+Each is refused with the reason rather than ignored. Each value alone has been checked before.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from charrnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from charrnn.settings.config import ModelConfig, TrainingConfig
 
 _FORGET_BIAS = 1.0  # where the user says nothing
 
 
-class Model(Protocol):
-    """What is asked of a configuration here."""
-
-    @property
-    def cell(self) -> str: ...
-    @property
-    def forget_bias(self) -> float: ...
-    @property
-    def forget_gate(self) -> bool: ...
-    @property
-    def init(self) -> str: ...
-    @property
-    def init_gain(self) -> float: ...
-    @property
-    def chrono_range(self) -> int | None: ...
-    @property
-    def gate_bias(self) -> float | None: ...
-    @property
-    def spectral_radius(self) -> float | None: ...
-    @property
-    def activation(self) -> str: ...
-    @property
-    def layer_norm(self) -> bool: ...
-    @property
-    def batch_norm(self) -> bool: ...
-    @property
-    def multiplicative(self) -> bool: ...
-    @property
-    def orthogonal(self) -> bool: ...
-    @property
-    def num_layers(self) -> int: ...
-    @property
-    def hidden_size(self) -> int: ...
-    @property
-    def embedding_size(self) -> int: ...
-    @property
-    def tie(self) -> bool: ...
-    @property
-    def zoneout(self) -> float: ...
-    @property
-    def skip(self) -> str: ...
-
-
-class Training(Protocol):
-    """The same of how a model is trained."""
-
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def freeze(self) -> str: ...
-    @property
-    def activation_penalty(self) -> float: ...
-    @property
-    def temporal_penalty(self) -> float: ...
-    @property
-    def orthogonal_penalty(self) -> float: ...
-    @property
-    def jacobian_penalty(self) -> float: ...
-    @property
-    def optimizer(self) -> str: ...
-    @property
-    def decay(self) -> str: ...
-    @property
-    def average(self) -> float: ...
-    @property
-    def average_after(self) -> int | None: ...
-    @property
-    def average_from(self) -> float | None: ...
-
-
-def check_initial(model: Model) -> None:
+def check_initial(model: ModelConfig) -> None:
     """Raises UsageError where initial weights and biases contradict each other, or lack what they are about."""
     is_biased = model.gate_bias is not None
     if model.init == "identity" and model.cell != "rnn":
@@ -118,7 +50,7 @@ def check_initial(model: Model) -> None:
         _check_radius(model)
 
 
-def _check_radius(model: Model) -> None:
+def _check_radius(model: ModelConfig) -> None:
     """Raises UsageError where a recurrent matrix's radius is set twice, or is not that of the recurrence."""
     if model.init_gain != 1.0:
         raise UsageError("--spectral-radius and --init-gain set the same factor", "give one of them")
@@ -140,7 +72,7 @@ def _check_radius(model: Model) -> None:
         )
 
 
-def check_wiring(model: Model) -> None:
+def check_wiring(model: ModelConfig) -> None:
     """Raises UsageError where layers and decoder cannot read each other as asked, or nothing would be skipped."""
     if model.tie and model.skip == "dense":
         raise UsageError(
@@ -164,7 +96,7 @@ def check_wiring(model: Model) -> None:
         )
 
 
-def check_frozen(training: Training) -> None:
+def check_frozen(training: TrainingConfig) -> None:
     """Raises UsageError where a penalty is about nothing that learns."""
     if training.freeze != "none" and training.orthogonal_penalty:
         raise UsageError(
@@ -179,7 +111,7 @@ def check_frozen(training: Training) -> None:
         )
 
 
-def check_together(model: Model, training: Training, *, parts: int = 1) -> None:
+def check_together(model: ModelConfig, training: TrainingConfig, *, parts: int = 1) -> None:
     """Raises UsageError where a model cannot be trained in this way, in so many parts of the lanes."""
     if training.freeze == "echo" and model.tie:
         raise UsageError(
@@ -205,7 +137,7 @@ def check_together(model: Model, training: Training, *, parts: int = 1) -> None:
     _check_jacobian(model, training)
 
 
-def check_schedule(training: Training) -> None:
+def check_schedule(training: TrainingConfig) -> None:
     """Raises UsageError where an optimizer that needs neither a falling rate nor an average is given one."""
     if training.optimizer != "schedule-free":
         return
@@ -224,7 +156,7 @@ def check_schedule(training: Training) -> None:
             )
 
 
-def _check_jacobian(model: Model, training: Training) -> None:
+def _check_jacobian(model: ModelConfig, training: TrainingConfig) -> None:
     """Raises UsageError where the penalty on a step back in time has no step of the kind that it is made for."""
     if not training.jacobian_penalty:
         return

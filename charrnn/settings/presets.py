@@ -1,7 +1,7 @@
 """Recipes as data, published ones and one of ours: for each its settings as options, and in words what has no option.
 
-Where a paper's loss is a sum over the window and ours a mean, learning rate and clip are converted. Knows settings by
-field name. Refuses to know how they are merged with what a user says (`plan.with_preset`).
+Where a paper's loss is a sum over the window and ours a mean, learning rate and clip are converted. What a user says
+besides wins (`plan.with_preset`).
 """
 
 from __future__ import annotations

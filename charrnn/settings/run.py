@@ -1,57 +1,42 @@
-"""What a run reports, keeps and does in trouble, as a frozen dataclass like those of `config.py`.
-
-Knows values and their limits. Refuses to know what a model learns.
-"""
+"""What a run reports, keeps and does in trouble, as a frozen dataclass like those of `config.py`."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import partial
+from typing import Literal
 
-from charrnn.settings.checks import between, one_of, positive_integer
-from charrnn.settings.config import WIDEST
-from charrnn.settings.fields import Record
+from charrnn.settings.checks import AT_LEAST_0, COUNT, SIZE, TEXT, one_of, whole
+from charrnn.settings.fields import Record, setting
 
 DivergencePolicy = Literal["stop", "rollback"]
+
+_run = partial(setting, panel="Run", may_change=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig(Record):
     """What a run reports, keeps and does in trouble. Nothing here changes the course of the numbers, bar a rollback."""
 
-    log_every: int = 50
-    """Steps between lines of metrics.jsonl."""
-    validate_every: int | None = None
-    """Steps between validations. By default up to about twenty over the budget, more at first; fewer where they would
-    take more than a thirteenth of a budget in minutes, or score more than one character for six trained on."""
-    sample_every: int | None = None
-    """Steps between samples; 0 for none. By default about twenty over the budget, more at first."""
-    sample_length: int = 300
-    """Characters in a sample."""
-    sample_temperature: float = 0.8
+    validate_every: int | None = _run(None, COUNT, "--validate-every", metavar="STEPS")
+    """Steps between validations, by default for up to about twenty over the budget, more at first, and fewer where they
+    would take more than a thirteenth of a budget in minutes, or score more than one character for six trained on."""
+    sample_every: int | None = _run(None, whole(0), "--sample-every", level="everyday", metavar="STEPS")
+    """Steps between samples, 0 for none, by default for about twenty over the budget, more at first."""
+    sample_length: int = _run(300, COUNT, "--sample-length")
+    """Characters in a sample printed in training."""
+    sample_temperature: float = _run(0.8, AT_LEAST_0, "--sample-temperature")
     """Temperature of the samples printed in training."""
-    prime: str = ""
-    """Text the samples begin with; by default they begin as a line of the corpus does."""
-    save_every: float = 60.0
+    prime: str = _run("", TEXT, "--prime", level="everyday")
+    """Text the samples begin with (by default they begin as a line of the corpus does)."""
+    log_every: int = _run(50, COUNT, "--log-every", metavar="STEPS")
+    """Steps between lines of metrics.jsonl."""
+    save_every: float = _run(60.0, AT_LEAST_0, "--save-every", metavar="SECONDS")
     """Seconds between saves of last.safetensors (each validation saves too)."""
-    patience: int | None = None
-    """Stop when this many validations in a row bring no new best."""
-    accumulate: int = 1
-    """Compute each step in this many parts of the lanes, one after the other: less memory, the same result."""
-    on_divergence: DivergencePolicy = "stop"
-    """When loss or gradient is not finite: stop (exit status 5), or rollback to the last save at half the rate."""
-
-    def __post_init__(self) -> None:
-        positive_integer("--log-every", self.log_every)
-        if self.validate_every is not None:
-            positive_integer("--validate-every", self.validate_every)
-        if self.sample_every is not None:
-            between("--sample-every", self.sample_every, 0, math.inf)
-        positive_integer("--sample-length", self.sample_length)
-        between("--sample-temperature", self.sample_temperature, 0.0, math.inf)
-        between("--save-every", self.save_every, 0.0, math.inf)
-        if self.patience is not None:
-            positive_integer("--patience", self.patience)
-        positive_integer("--accumulate", self.accumulate, WIDEST)
-        one_of("--on-divergence", self.on_divergence, get_args(DivergencePolicy))
+    patience: int | None = _run(None, COUNT, "--patience")
+    """Validations in a row without a new best that stop the run."""
+    accumulate: int = _run(1, SIZE, "--accumulate", metavar="PARTS")
+    """Parts of the lanes that each step is computed in, one after the other, for less memory and the same result."""
+    on_divergence: DivergencePolicy = _run("stop", one_of(DivergencePolicy), "--on-divergence")
+    """What to do when loss or gradient is not finite: stop (exit status 5), or rollback to the last save at half the
+    rate."""

@@ -1,12 +1,12 @@
 """What `train` is to do, given what was asked and what lies in the run's directory.
 
-Start, resume, go on with a larger budget, or say that the run is finished; or refuse, showing the difference. Pure
-decisions over plain values. Knows settings. Refuses to know torch and files.
+Start, resume, go on with a larger budget, or refuse, showing the difference: pure decisions over plain values.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from typing import Any, Self
 
 from charrnn.checkpoints.checkpoint import Checkpoint
@@ -14,18 +14,23 @@ from charrnn.errors import CheckpointError, UsageError
 from charrnn.network.speed import REFERENCE, Machine
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.conflicts import check_together
+from charrnn.settings.fields import settings_of
 from charrnn.settings.presets import PRESETS, PresetName
 from charrnn.settings.run import RunConfig
-from charrnn.settings.variants import OPTIONS, spelled
-from charrnn.training.recipe import choose, completed_training, default_budget, fit_to_corpus, validation_share
+from charrnn.training.recipe import (
+    choose,
+    completed,
+    completed_training,
+    default_budget,
+    fit_to_corpus,
+    validation_share,
+)
 
-# What runs did whose checkpoints do not name these settings.
-_BEFORE_THEY_EXISTED = {"cautious": False, "average": 0.0, "precision": "fp32"}
-_GROUPS = ("model", "data", "training")
+_GROUPS = ("model", "data", "training", "run")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
+class TrainRequest:
     """What the user asked for: only what was said, by field name."""
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -36,8 +41,14 @@ class Request:
     notices: tuple[str, ...] = ()
     """What there is to say about it when a run begins."""
 
+    def check(self) -> None:
+        """Raises UsageError for settings that are wrong by themselves or do not go together, on any text."""
+        DataConfig(**self.data)
+        model, training = ModelConfig(**completed(self.model)), TrainingConfig(**completed_training(self.training))
+        check_together(model, training, parts=RunConfig(**self.run).accumulate)
 
-def with_preset(request: Request, name: PresetName) -> Request:
+
+def with_preset(request: TrainRequest, name: PresetName) -> TrainRequest:
     """What the preset asks for, where `request` does not say otherwise."""
     preset = PRESETS[name]
     merged = replace(
@@ -47,12 +58,13 @@ def with_preset(request: Request, name: PresetName) -> Request:
         budget=request.budget or preset.budget,
     )
     assert merged.budget is not None
-    settings = [spelled(field, value) for group in (merged.model, merged.training) for field, value in group.items()]
-    budget = f"--{merged.budget.unit} {merged.budget.amount:g}"
+    settings = [*starmap(ModelConfig.spelled, merged.model.items())]
+    settings += starmap(TrainingConfig.spelled, merged.training.items())
+    settings.append(Budget.spelled(merged.budget.unit, merged.budget.amount))
     return replace(
         merged,
         notices=(
-            f"preset {name}, {preset.source}: {' '.join([*settings, budget])}",
+            f"preset {name}, {preset.source}: {' '.join(settings)}",
             *([f"preset {name} departs from the paper: {preset.departs}"] if preset.departs else []),
         ),
     )
@@ -90,14 +102,14 @@ class Plan:
         return cls(
             model=checkpoint.model,
             data=checkpoint.data,
-            training=TrainingConfig.from_dict({**_BEFORE_THEY_EXISTED, **kept["training"]}),
+            training=TrainingConfig.from_dict(kept["training"]),
             run=RunConfig.from_dict(kept["run"]),
             budget=Budget.from_dict(kept["budget"]),
             requested=kept["requested"],
         )
 
 
-def plan_start(request: Request, characters: int, machine: Machine = REFERENCE) -> Plan:
+def plan_start(request: TrainRequest, characters: int, machine: Machine = REFERENCE) -> Plan:
     """The plan of a new run on `machine`; `characters` are those of the corpus but for held-out text of its own."""
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
@@ -122,7 +134,7 @@ def plan_start(request: Request, characters: int, machine: Machine = REFERENCE) 
     )
 
 
-def plan_resume(request: Request, checkpoint: Checkpoint, corpus_sha256: str) -> Plan:
+def plan_resume(request: TrainRequest, checkpoint: Checkpoint, corpus_sha256: str) -> Plan:
     """The plan of going on from `checkpoint`: its own settings, with the request's budget and reporting.
 
     Raises UsageError where the request differs in anything that decides what is learned, or in the corpus.
@@ -147,11 +159,17 @@ def plan_resume(request: Request, checkpoint: Checkpoint, corpus_sha256: str) ->
     return replace(
         before,
         budget=request.budget or before.budget,
-        run=replace(before.run, **request.run),
+        **{group: _with_changes(getattr(before, group), getattr(request, group)) for group in _GROUPS},
     )
 
 
-def _differences(request: Request, before: Plan) -> list[str]:
+def _with_changes(resolved: Any, asked: dict[str, Any]) -> Any:
+    """The configuration with what was asked of settings that may change when a run is resumed."""
+    may_change = {name for name, declared in settings_of(type(resolved)).items() if declared.may_change}
+    return replace(resolved, **{name: value for name, value in asked.items() if name in may_change})
+
+
+def _differences(request: TrainRequest, before: Plan) -> list[str]:
     """Settings that are not what they were, as `--hidden 64 -> 128`.
 
     What was left open then and now is the same, and so is what is spelled out now as it was chosen then.
@@ -161,8 +179,9 @@ def _differences(request: Request, before: Plan) -> list[str]:
         asked, then = getattr(request, group), before.requested.get(group, {})
         resolved = getattr(before, group)
         for name in dict.fromkeys([*then, *asked]):
+            declared = settings_of(type(resolved))[name]
             same_as_chosen = name in asked and asked[name] == getattr(resolved, name)
-            if asked.get(name) != then.get(name) and not same_as_chosen:
+            if not declared.may_change and asked.get(name) != then.get(name) and not same_as_chosen:
                 shown = asked.get(name, "left open")
-                found.append(f"{OPTIONS[name]} {then.get(name, getattr(resolved, name))} -> {shown}")
+                found.append(f"{declared.flag} {then.get(name, getattr(resolved, name))} -> {shown}")
     return found

@@ -27,7 +27,8 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,6 @@ import torch
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.network.device import prepare
 from charrnn.settings.config import ModelConfig, TrainingConfig
-from charrnn.settings.variants import spelled
 from charrnn.training.learner import Learner
 from charrnn.training.recipe import completed_training
 from tests.benchmarks import command
@@ -56,8 +56,10 @@ class Member:
     @property
     def options(self) -> str:
         """As on the command line."""
-        settings = [*self.model.items(), *self.training.items()]
-        return " ".join(spelled(name, value) for name, value in settings) or "--cell lstm"
+        settings = chain(
+            starmap(ModelConfig.spelled, self.model.items()), starmap(TrainingConfig.spelled, self.training.items())
+        )
+        return " ".join(settings) or "--cell lstm"
 
 
 # fmt: off
@@ -133,7 +135,7 @@ def run(member: Member, corpus: Path, given: argparse.Namespace) -> Row:
     relative = 1.0 if member == PLAIN else relative_speed(member, sizes, given.speed_steps, given.rounds)
     steps = max(1, round(relative * given.characters / (LANES * WINDOW)))
     model = {**sizes, **_fitting(member.model, sizes)}
-    words = [word for name, value in {**model, **member.training}.items() for word in spelled(name, value).split()]
+    words = replace(member, model=model).options.split()
     run = command.train(
         corpus, *words, "--steps", str(steps), "--threads", str(given.threads), "--sample-every", "0",
         "--validation-fraction", "0.1", "--seed", str(given.seed), "--batch", str(LANES), "--bptt", str(WINDOW),

@@ -16,9 +16,10 @@ from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import save
 from charrnn.checkpoints.folder import Run
 from charrnn.cli import anew, training
+from charrnn.cli.train import Launch
 from charrnn.errors import RecordingFailed
 from charrnn.text import sources
-from charrnn.training.plan import Request
+from charrnn.training.plan import TrainRequest
 from tests.kit.command import Command, Result
 from tests.kit.forked import ROOT, Job, run
 from tests.kit.runs_compared import assert_same_run
@@ -130,9 +131,7 @@ def test_a_signal_that_came_meanwhile_is_heeded(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(training, "_read", lambda *_, **__: (None, None, None))
     monkeypatch.setattr(training, "_run", interrupted)
     monkeypatch.setattr(training, "without_graphs", lambda *_, **__: pytest.fail("it went on"))
-    ended = training.carry_out(
-        Request(), ["a.txt"], None, None, None, "cpu", None, fresh=False, quiet=True, dry_run=False
-    )
+    ended = training.carry_out(TrainRequest(), ["a.txt"], Launch(device="cpu", quiet=True))
     assert ended == signal.SIGTERM
 
 

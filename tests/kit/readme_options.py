@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from typing import Any
 
 import typer.main
 
@@ -18,10 +19,16 @@ _TABLE = re.compile(r"<!-- options (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 @functools.cache
+def commands() -> dict[str, Any]:
+    """Every command by its name, with its parameters."""
+    group: Any = typer.main.get_command(make_app())
+    return {name: group.get_command(None, name) for name in group.list_commands(None)}
+
+
 def table(command: str) -> str:
     """A Markdown table of the options of one command, in the order of its help."""
     rows = ["| option | meaning | default |", "| --- | --- | --- |"]
-    for parameter in typer.main.get_command(make_app()).commands[command].params:  # type: ignore[attr-defined]
+    for parameter in commands()[command].params:
         if parameter.param_type_name != "option":
             continue
         flags = ", ".join(f"`{flag}`" for flag in (*parameter.opts, *parameter.secondary_opts))

@@ -39,7 +39,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
 from charrnn.training.feed import Feed, HostFeed, PinnedFeed, ResidentFeed
 from charrnn.training.learner import Learner
-from charrnn.training.plan import Request, plan_resume, plan_start
+from charrnn.training.plan import TrainRequest, plan_resume, plan_start
 from charrnn.training.recipe import completed_training
 from charrnn.training.ring import Ring
 from charrnn.training.step_mode import Way
@@ -385,7 +385,7 @@ def corpus(text_file: Callable[..., Path]) -> Corpus:
 
 
 def _train(folder: Path, corpus: Corpus, cell: str, stop_after: int | None = None, precision: str = "fp16") -> Finished:
-    request = Request(
+    request = TrainRequest(
         model={"cell": cell, "num_layers": 2, "hidden_size": 256, "embedding_size": 128, "dropout": 0.4},
         training={"batch_size": 8, "bptt": 40, "seed": 3, "precision": precision},
         run={"log_every": 4, "validate_every": 7, "sample_every": 5, "sample_length": 11},
@@ -444,7 +444,7 @@ def test_a_run_goes_from_a_cpu_to_the_gpu_and_back(corpus: Corpus, tmp_path: Pat
     """Each time with a sentence about what begins anew; the loss goes on falling."""
     folder, events = tmp_path / "run", []
     folder.mkdir()
-    request = Request(
+    request = TrainRequest(
         model={"num_layers": 2, "hidden_size": 40, "dropout": 0.2}, training={"batch_size": 8, "bptt": 40},
         run={"sample_every": 0, "validate_every": 10},
     )  # fmt: skip
@@ -489,7 +489,7 @@ def test_samples_that_end_one_by_one_do_not_fill_the_memory() -> None:
 
 def test_out_of_memory_says_what_was_in_use_and_what_helps(corpus: Corpus, tmp_path: Path) -> None:
     """A model for which the process is not given the room: exit status 6, the measured peak, and --accumulate."""
-    request = Request(
+    request = TrainRequest(
         model={"num_layers": 4, "hidden_size": 1024, "embedding_size": 1024},
         training={"batch_size": 64, "bptt": 60},
         budget=Budget(steps=2),

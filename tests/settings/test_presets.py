@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import starmap
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,7 @@ import pytest
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.settings.config import Budget, ModelConfig, TrainingConfig
 from charrnn.settings.presets import PRESETS, PresetName
-from charrnn.settings.variants import OPTIONS, spelled
-from charrnn.training.plan import Request, plan_start, with_preset
+from charrnn.training.plan import TrainRequest, plan_start, with_preset
 from tests.kit.command import Command
 
 names = pytest.mark.parametrize("name", PRESETS)
@@ -24,19 +24,19 @@ def test_a_preset_is_a_valid_run(name: PresetName) -> None:
     preset = PRESETS[name]
     ModelConfig(**preset.model)
     TrainingConfig(**preset.training)
-    plan = plan_start(with_preset(Request(), name), 10**7)
+    plan = plan_start(with_preset(TrainRequest(), name), 10**7)
     assert plan.budget == preset.budget
     for group, settings in ((plan.model, preset.model), (plan.training, preset.training)):
         assert {field: getattr(group, field) for field in settings} == dict(settings)
     assert len(plan.notices) == 1 + bool(preset.departs)
     assert bool(preset.departs) == (name != "best")
-    assert all(spelled(field, value) in plan.notices[0] for field, value in preset.model.items())
+    assert all(said in plan.notices[0] for said in starmap(ModelConfig.spelled, preset.model.items()))
 
 
 @names
 def test_what_is_given_wins(name: PresetName) -> None:
     """Model, training and budget; the rest stays the preset's."""
-    given = Request(
+    given = TrainRequest(
         model={"hidden_size": 48, "embedding_size": 48}, training={"learning_rate": 0.5}, budget=Budget(steps=7)
     )
     plan = plan_start(with_preset(given, name), 10**7)
@@ -69,10 +69,10 @@ def test_what_was_meant_for_a_summed_loss_is_converted(name: PresetName, setting
 
 def test_settings_are_spelled_as_options() -> None:
     """As a user would type them."""
-    assert spelled("cautious", False) == "--no-cautious"
-    assert spelled("tie", True) == "--tie"
-    assert spelled("learning_rate", 0.002) == "--lr 0.002"
-    assert spelled("optimizer", "sgd") == OPTIONS["optimizer"] + " sgd"
+    assert TrainingConfig.spelled("cautious", False) == "--no-cautious"
+    assert ModelConfig.spelled("tie", True) == "--tie"
+    assert TrainingConfig.spelled("learning_rate", 0.002) == "--lr 0.002"
+    assert TrainingConfig.spelled("optimizer", "sgd") == "--optimizer sgd"
 
 
 def test_a_preset_trains_resumes_and_refuses_another(text_file: Callable[..., Path], command: Command) -> None:

@@ -17,8 +17,7 @@ from charrnn.inference.make_engine import make_engine
 from charrnn.network.stepper import TorchStepper
 from charrnn.pretrained import open_engine
 from charrnn.settings.config import DataConfig, ModelConfig
-from charrnn.settings.fields import field_help
-from charrnn.settings.variants import variants
+from charrnn.settings.fields import help_of, variants
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
@@ -132,4 +131,4 @@ def test_a_plain_model_is_not_named_by_its_defaults() -> None:
     assert variants(ModelConfig()) == ""
     assert variants(ModelConfig(num_layers=3, tie=True, embedding_size=320)) == "--tie"
     assert variants(ModelConfig(gate_bias=1.5, init="xavier")) == "--init xavier --gate-bias 1.5"
-    assert "decoder" in field_help(ModelConfig, "tie")
+    assert "decoder" in help_of(ModelConfig)["tie"]

@@ -19,7 +19,7 @@ from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
-from charrnn.training.plan import Request, plan_resume
+from charrnn.training.plan import TrainRequest, plan_resume
 from charrnn.training.trainer import Trainer
 from tests.kit.forked import Job, run
 from tests.kit.runs_compared import assert_same_run, metrics, tensors
@@ -182,7 +182,7 @@ def test_a_larger_budget_goes_on_and_a_finished_run_is_finished(corpus: Corpus, 
         (replace(REQUEST, model={"dropout": 0.4}), "--layers 2 -> left open"),
     ],
 )
-def test_other_settings_are_refused_by_name(corpus: Corpus, tmp_path: Path, changed: Request, named: str) -> None:
+def test_other_settings_are_refused_by_name(corpus: Corpus, tmp_path: Path, changed: TrainRequest, named: str) -> None:
     """The message shows what was and what is asked for."""
     train(tmp_path / "run", corpus, stop_after=2)
     with pytest.raises(UsageError, match=named):
