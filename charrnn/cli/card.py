@@ -2,54 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from charrnn.cli import ablate as ablating
-from charrnn.cli.output import View, put, write_arrays
-from charrnn.cli.reading import check_length
+from charrnn.cli import ablate
+from charrnn.cli.inspect_options import LABEL, LABEL_FILE, own_labels
+from charrnn.cli.view import Asked, Option, Result, View
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
-    import re
-
-    from charrnn.checkpoints.checkpoint import Checkpoint
-    from charrnn.cli.reading import Reading
+    from charrnn.cli.reading import Subject
+    from charrnn.display.report import Piece
     from charrnn.neurons.card import Card
-    from charrnn.neurons.record import Unit
-
-CARD = typer.Option(
-    "--card",
-    help="For each --unit all that can be said of it: what it tells, where it is highest and lowest, how long it "
-    "remembers, which characters it makes likelier, what its gates do, and its price (--ablate).",
-    rich_help_panel="Text",
-)
 
 
-def check(*, is_asked: bool, units: Sequence[str]) -> None:
-    """Raises UsageError where there is no unit to describe."""
-    if is_asked and not units:
+def _check(asked: Asked) -> None:
+    if not asked.unit:
         raise UsageError("--card needs a unit", "name it with --unit, such as --unit L2.c17; --find finds some")
 
 
-def show(reading: Reading, units: Sequence[Unit], own: dict[str, re.Pattern[str]], view: View) -> None:
-    """Makes a card of each unit and draws it, or prints its numbers."""
+def _measure(subject: Subject, asked: Asked) -> Result:
+    """Makes a card of each unit."""
     import numpy as np
 
-    from charrnn.display.card import card_pieces
+    from charrnn.display import card as display
     from charrnn.display.progress import WorkDisplay
     from charrnn.neurons.card import make_card
     from charrnn.neurons.labels import labels_of
     from charrnn.neurons.record import title
 
-    loaded, text, characters = reading.loaded, reading.text, reading.characters
-    check_length(characters, "to know a unit by", ablating.LENGTH)
-    labels, cards = labels_of(text, own), []
+    units, own, loaded = subject.units(asked.unit), own_labels(asked), subject.loaded
+    subject.check_length("to know a unit by", ablate.LENGTH)
+    labels, cards = labels_of(subject.text, own), []
     with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
         for unit in units:
             cards.append(
@@ -57,29 +43,38 @@ def show(reading: Reading, units: Sequence[Unit], own: dict[str, re.Pattern[str]
                     loaded.model,
                     loaded.parameters,
                     unit,
-                    reading.ids,
+                    subject.ids,
                     labels,
-                    start=reading.start,
+                    start=subject.start,
                     progress=lambda done, total, unit=unit: work(f"holding {unit} and others", done, total),  # type: ignore[misc]
                 )
             )
-    if view.npz is not None:
-        of_units = {str(card.unit): card.values for card in cards}
-        prices = ablating.arrays([card.ablation for card in cards])
-        write_arrays(view.npz, {**reading.as_arrays(), **of_units, **prices})
-    if view.as_json:
-        print(
-            json.dumps(
-                {"checkpoint": str(reading.path), "characters": characters, "cards": _numbers(cards, loaded, text)}
+
+    def pieces() -> list[Piece]:
+        return [
+            piece
+            for card in cards
+            for piece in display.pieces(
+                card, subject.text, subject.names_of_ids, title(card.unit, loaded.model), asked.colours
             )
-        )
-    names = ablating.characters_of(loaded)
-    pieces = [piece for card in cards for piece in card_pieces(card, text, names, title(card.unit, loaded.model))]
-    put(pieces, reading.heading(", ".join(map(str, units))), view)
+        ]
+
+    return Result(
+        subject,
+        ", ".join(map(str, units)),
+        pieces,
+        lambda: {"characters": subject.characters, "cards": _numbers(cards, subject)},
+        pieces,
+        lambda: {
+            **subject.as_arrays(),
+            **{str(card.unit): card.values for card in cards},
+            **ablate.arrays([card.ablation for card in cards]),
+        },
+    )
 
 
-def _numbers(cards: Sequence[Card], loaded: Checkpoint, text: str) -> list[dict[str, Any]]:
-    characters = ablating.characters_of(loaded)
+def _numbers(cards: Sequence[Card], subject: Subject) -> list[dict[str, Any]]:
+    characters, text = subject.names_of_ids, subject.text
 
     def moved(card: Card) -> dict[str, Any]:
         return {
@@ -112,7 +107,24 @@ def _numbers(cards: Sequence[Card], loaded: Checkpoint, text: str) -> list[dict[
             "held_low": card.held_low,
             "held_high": card.held_high,
             **moved(card),
-            "ablation": ablating.numbers([card.ablation], loaded)[0],
+            "ablation": ablate.numbers([card.ablation], subject)[0],
         }
         for card in cards
     ]
+
+
+VIEW = View(
+    "Card",
+    Option(
+        "--card",
+        bool,
+        "For each --unit all that can be said of it: what it tells, where it is highest and lowest, how long it "
+        "remembers, which characters it makes likelier, what its gates do, and its price (--ablate).",
+    ),
+    _measure,
+    options=(LABEL, LABEL_FILE),
+    length=ablate.LENGTH,
+    check=_check,
+    is_coloured=lambda _asked: True,
+    examples=(("held_out.txt --unit L2.c17 --card", "all that can be said of a unit"),),
+)

@@ -1,13 +1,11 @@
-"""What units cost when they stand still, as tables.
-
-Knows costs. Refuses to know how they were measured.
-"""
+"""What units cost when they stand still, as tables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 
+from charrnn.display.find import short
 from charrnn.display.report import Columns, Prose, Row
 from charrnn.neurons.ablate import Ablation, Cost, Use
 
@@ -96,12 +94,4 @@ def _bits(cost: Cost) -> str:
 
 
 def _short(bits: float) -> str:
-    """As +.034, -.002, +1.23.
-
-    >>> _short(0.0341), _short(-0.0004), _short(1.234), _short(0.99996)
-    ('+.034', '-.000', '+1.23', '+1.00')
-    """
-    if math.isnan(bits):
-        return ""
-    shown = f"{bits:+.3f}"
-    return f"{bits:+.2f}" if abs(float(shown)) >= 1 else shown.replace("0.", ".", 1)
+    return "" if math.isnan(bits) else short(bits, "+")

@@ -1,7 +1,4 @@
-"""A unit's card: what it tells, when, for how long, and what it does.
-
-Knows a card's numbers and the text they belong to. Refuses to know how they were measured.
-"""
+"""A unit's card: what it tells, when, for how long, and what it does."""
 
 from __future__ import annotations
 
@@ -9,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from charrnn.display.ablate import ablation_pieces, meaning, named
 from charrnn.display.find import alone, measured, short
-from charrnn.display.palette import RAMP
+from charrnn.display.heat import Picture
+from charrnn.display.palette import RAMP, SAFE, Palette
 from charrnn.display.report import Columns, Piece, Prose, Row
-from charrnn.display.webpage import Picture
+from charrnn.display.safe import symbol
 from charrnn.neurons.card import READ, Card, Moved
 from charrnn.neurons.find import CONTEXT
 from charrnn.neurons.record import limits
@@ -21,7 +19,7 @@ _PASSAGE = 400
 _RHO = "\u03c1"
 
 
-def card_pieces(card: Card, text: str, characters: Sequence[str], title: str) -> Iterator[Piece]:
+def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette: Palette = SAFE) -> Iterator[Piece]:
     """The card; `text` is what the model read, `characters` are the vocabulary's, by id."""
     low, high = limits(card.unit.kind)
     yield Prose(title, is_heading=True)
@@ -38,7 +36,7 @@ def card_pieces(card: Card, text: str, characters: Sequence[str], title: str) ->
     begin = max(card.start, card.highest[0] - _PASSAGE // 2)
     end = min(begin + _PASSAGE, card.start + len(card.values))
     values = card.values[begin - card.start : end - card.start].tolist()
-    yield Picture(f"{title}, around where it is highest", text[begin:end], values, low, high)
+    yield Picture(f"{title}, around where it is highest", text[begin:end], values, low, high, palette=palette)
 
 
 def _distribution(card: Card, low: float, high: float) -> str:
@@ -87,14 +85,10 @@ def _contexts(card: Card, text: str) -> Iterator[Piece]:
         rows = []
         for place in places:
             value = float(card.values[place - card.start])
-            before = text[max(0, place - _BEFORE) : place + 1]
-            after = text[place + 1 : place + 1 + _AFTER]
-            rows.append(Row((f"{_flat(before)}\u25c2{_flat(after)}", f"{value:+.3f}", f"{place:,}")))
+            around = (text[max(0, place - _BEFORE) : place + 1], text[place + 1 : place + 1 + _AFTER])
+            context = "\u25c2".join("".join(map(symbol, part.replace("\r", ""))) for part in around)
+            rows.append(Row((context, f"{value:+.3f}", f"{place:,}")))
         yield Columns(("read \u25c2 still to come", "value", "place"), rows, words=(0,))
-
-
-def _flat(text: str) -> str:
-    return text.replace("\r", "").replace("\n", "\u21b5").replace("\t", "\u2192")
 
 
 def _characters(card: Card, characters: Sequence[str]) -> Iterator[Piece]:

@@ -1,12 +1,9 @@
-"""The atlas of units as a table.
-
-Knows findings. Refuses to know how they were made.
-"""
+"""The atlas of units as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 from charrnn.display.report import Columns, Prose, Row
 from charrnn.neurons.find import CONTEXT, Atlas, Finding
@@ -14,7 +11,7 @@ from charrnn.neurons.find import CONTEXT, Atlas, Finding
 _RHO = "\u03c1"
 
 
-def atlas_pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
+def pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
     """The table, and below it what it means and what was not found. It fits into 80 columns."""
     rows = [
         Row(cells_of(finding), "bold" if finding.is_found else "" if finding.is_discovery else "dim")
@@ -49,14 +46,14 @@ def told(effect: float, finding: Finding) -> str:
     return f"AUC {short((1 + abs(effect)) / 2)}{', low where it holds' if effect < 0 else ''}"
 
 
-def short(number: float) -> str:
-    """As .996, -.893, 1.00.
+def short(number: float, sign: Literal["", "+"] = "") -> str:
+    """Returns a number in three digits, with a "+" before what is above zero where that is asked for.
 
-    >>> short(0.9961), short(-0.893), short(0.9999)
-    ('.996', '-.893', '1.00')
+    >>> short(0.9961), short(-0.893), short(0.9999), short(0.0341, "+"), short(1.234, "+")
+    ('.996', '-.893', '1.00', '+.034', '+1.23')
     """
-    shown = f"{number:.3f}"
-    return f"{number:.2f}" if abs(float(shown)) >= 1 else shown.replace("0.", ".", 1)
+    shown = f"{number:{sign}.3f}"
+    return f"{number:{sign}.2f}" if abs(float(shown)) >= 1 else shown.replace("0.", ".", 1)
 
 
 class Effect(Protocol):

@@ -21,7 +21,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from charrnn.display.safe import visible, visible_character
+from charrnn.display.safe import LINE_END, SPACE, TAB, visible, visible_character
 
 Proposal = tuple[str, float]
 """A text that may come next, and its probability."""
@@ -39,9 +39,9 @@ _KEY, _BAR, _TITLE, _NEW = "bold cyan", "blue", "dim", "bold"
 class _Signs:
     """What stands for what cannot be seen, in the stream's encoding."""
 
-    space: str = "\u2423"
-    line_end: str = "\u21b5"
-    tab: str = "\u2192"
+    space: str = SPACE
+    line_end: str = LINE_END
+    tab: str = TAB
     mark: str = "\u258c"
     cut: str = "\u2026"
     circle: str = "\u25cc"

@@ -1,7 +1,4 @@
-"""What a probe found, as a table and some sentences.
-
-Knows scores and how they are said. Refuses to know how they were made.
-"""
+"""What a probe found, as a table and some sentences."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import sys
 import unicodedata
 from typing import IO
 
+LINE_END, TAB, SPACE = "\u21b5", "\u2192", "\u2423"
 _KEPT = "\n\t"
 # Format characters that join or shape letters in scripts and emoji; they move nothing.
 _HARMLESS_FORMAT = "\u200b\u200c\u200d\u2060\u00ad"
@@ -35,6 +36,15 @@ def visible_character(character: str) -> str:
     if category in ("Zs", "Co", "Cn"):
         return character
     return f"\u2039U+{code:04X}\u203a"
+
+
+def symbol(character: str) -> str:
+    """Returns what is shown of a character where no line may end and no tab may jump.
+
+    >>> symbol("a"), symbol(chr(10)), symbol(chr(9)), symbol(chr(27))
+    ('a', '↵', '→', '␛')
+    """
+    return {"\n": LINE_END, "\t": TAB}.get(character) or visible_character(character)
 
 
 def visible(text: str, *, kept: str = _KEPT) -> str:

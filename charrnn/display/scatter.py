@@ -2,8 +2,7 @@
 
 On a terminal a point is a braille dot, 2 x 4 of them in each character cell; points that fall on one dot are one dot.
 In SVG points are half transparent, so that many in one place look denser, and each tells its name and its values under
-the pointer. Both are readable without colour: the diagonal is drawn with other marks than the points are. Knows points
-and labels. Refuses to know what they measure.
+the pointer. Both are readable without colour: the diagonal is drawn with other marks than the points are.
 """
 
 from __future__ import annotations
@@ -45,11 +44,19 @@ class Scatter:
         assert all(0 <= value <= 1 for point in self.points for value in point), "points lie in the unit square"
 
 
+@dataclass(frozen=True, slots=True)
 class Scatters:
-    """A renderable: plots side by side as far as the width allows."""
+    """Plots side by side as far as the width allows."""
 
-    def __init__(self, plots: Sequence[Scatter]) -> None:
-        self.plots = plots
+    plots: Sequence[Scatter]
+    style = """
+.scatters { display: flex; flex-wrap: wrap; gap: 1rem; }
+.scatters svg { width: 16rem; max-width: 100%; height: auto; }
+.scatters text { font: 11px system-ui, sans-serif; fill: currentColor; }
+.scatters line { stroke: currentColor; stroke-width: 1; }
+.scatters .limit { stroke-dasharray: 3 4; opacity: .6; }
+.scatters circle { fill: #e66101; fill-opacity: .35; stroke: #e66101; stroke-width: .8; }
+""".strip()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self.plots:
@@ -66,6 +73,10 @@ class Scatters:
                 line.no_wrap, line.overflow = True, "crop"
                 line.rstrip()
                 yield line
+
+    def html(self) -> str:
+        """Returns the plots as SVG elements in a box that wraps where the page is narrow."""
+        return '<div class="scatters">\n' + "\n".join(map(_svg, self.plots)) + "\n</div>"
 
 
 def _lines(plot: Scatter, width: int) -> list[Text]:
@@ -100,22 +111,6 @@ def _shown(text: str) -> str:
 
 def _fitted(text: str, width: int) -> str:
     return set_cell_size(text, width)
-
-
-STYLE = """
-.scatters { display: flex; flex-wrap: wrap; gap: 1rem; }
-.scatters svg { width: 16rem; max-width: 100%; height: auto; }
-.scatters text { font: 11px system-ui, sans-serif; fill: currentColor; }
-.scatters line { stroke: currentColor; stroke-width: 1; }
-.scatters .limit { stroke-dasharray: 3 4; opacity: .6; }
-.scatters circle { fill: #e66101; fill-opacity: .35; stroke: #e66101; stroke-width: .8; }
-""".strip()
-"""What a page with SVG plots needs in its style sheet."""
-
-
-def as_svg(plots: Sequence[Scatter]) -> str:
-    """The plots as SVG elements in a box that wraps where the page is narrow. `STYLE` belongs to them."""
-    return '<div class="scatters">\n' + "\n".join(map(_svg, plots)) + "\n</div>"
 
 
 def _svg(plot: Scatter) -> str:

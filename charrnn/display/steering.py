@@ -1,7 +1,4 @@
-"""What steering changed, as a table.
-
-Knows changes. Refuses to know how they were measured.
-"""
+"""What steering changed, as a table."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from rich.style import Style
 from rich.text import Text
 
-from charrnn.display.palette import diverging, is_dark
+from charrnn.display.background import style_on
+from charrnn.display.palette import diverging
 from charrnn.display.safe import visible
 
 _MOST_BITS = 8.0
@@ -27,9 +28,7 @@ def style(bits: float) -> Style:
     """How a character of this surprisal looks; below one bit (an even bet) it has no background."""
     if bits < 1:
         return Style()
-    red, green, blue = diverging(0.5 + min(bits, _MOST_BITS) / _MOST_BITS / 2)
-    text = "white" if is_dark((red, green, blue)) else "black"
-    return Style.parse(f"{text} on rgb({red},{green},{blue})")
+    return style_on(diverging(0.5 + min(bits, _MOST_BITS) / _MOST_BITS / 2))
 
 
 def coloured(characters: Iterable[tuple[str, float]]) -> Text:

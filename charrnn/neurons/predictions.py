@@ -53,7 +53,7 @@ class Guesses:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class GuessTally:
     """How good guesses were: of `characters` that came, how many were the first guess, how many among the K, and their
     nats in sum."""
 

@@ -28,6 +28,7 @@ Part = tuple[int, str]
 
 _SIGMOID_GATES = frozenset("ifo") | frozenset("rz")
 _BLOCK = 256
+_WARM_UP = 1000
 
 
 class Recorder(Protocol):
@@ -128,6 +129,13 @@ def record_pieces(
                 values = taken[kind][:, layer - 1]
                 here[layer, kind] = np.tanh(values) if is_unbounded(kind, engine.config) else values
             yield here
+
+
+def record_passage(engine: Recorder, ids: npt.NDArray[Any], part: Part, begin: int, end: int) -> Floats:
+    """Returns the activations (T, H) of `part` after each of `ids[begin:end]`, given a thousand characters before."""
+    before = min(begin, _WARM_UP)
+    taken = [block[part] for block in record(engine, ids[begin - before : end], [part])]
+    return np.concatenate(taken)[before:]
 
 
 def liveliest(engine: Recorder, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:

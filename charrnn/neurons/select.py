@@ -51,7 +51,7 @@ _ALIKE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class SpanTally:
     """What a unit did in one half of the spans, and elsewhere in that half of the text."""
 
     spans: int
@@ -102,8 +102,8 @@ class Choice:
     unit: Unit
     is_low: bool
     """On where its value is minus the threshold or less."""
-    chosen: Tally
-    reported: Tally
+    chosen: SpanTally
+    reported: SpanTally
 
     def __str__(self) -> str:
         return f"{'-' if self.is_low else ''}{self.unit}"
@@ -295,11 +295,11 @@ def elsewhere(spans: Spans, part: Spans, low: int, high: int, random: np.random.
     return placed[np.argsort(placed[:, 0], kind="stable")]
 
 
-def _tally(runs: Spans, spans: Spans, controls: Spans, low: int, high: int) -> Tally:
+def _tally(runs: Spans, spans: Spans, controls: Spans, low: int, high: int) -> SpanTally:
     """Over a half of the text, `low` to `high`."""
     throughout, fits, which = fit(runs, spans)
     controls_throughout, controls_fit, _ = fit(runs, controls)
-    return Tally(
+    return SpanTally(
         len(spans), int(throughout.sum()), int(fits.sum()),
         int(((runs[:, 0] < high) & (runs[:, 1] > low)).sum()), len(np.unique(which[fits])),
         len(controls), int(controls_throughout.sum()), int(controls_fit.sum()),

@@ -18,7 +18,7 @@ from rich.console import Console
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.cli.probe import choose
 from charrnn.display.probe import pieces
-from charrnn.display.report import draw
+from charrnn.display.report import spaced
 from charrnn.errors import CheckpointError, TextError, UsageError
 from charrnn.inference.reference import Network
 from charrnn.neurons.find import untrained_arrays
@@ -270,7 +270,7 @@ def _found(**changes: Any) -> Probe:
 
 def _drawn(found: Probe, asked: str) -> str:
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    for piece in draw(pieces(found, asked, "places")):
+    for piece in spaced(pieces(found, asked, "places")):
         console.print(piece)
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 

@@ -18,8 +18,8 @@ from charrnn.display.steering import pieces
 from charrnn.neurons.clamping import clamp
 from charrnn.neurons.record import Unit
 from charrnn.neurons.steering import compare
+from tests.kit.quotes import CLOSING, CONFIG, PLANTED, VOCABULARY, planted_arrays
 from tests.kit.tiny import tiny
-from tests.neurons.test_ablate import CLOSING, CONFIG, PLANTED, VOCABULARY, _arrays
 
 UNIT = f"L1.h{PLANTED}"
 
@@ -91,7 +91,7 @@ def sample(command: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[
     """Runs `charrnn sample` with the hand-built network whose unit 17 is the quote cell."""
     run = Path("checkpoints/quotes/best.safetensors")
     run.parent.mkdir(parents=True)
-    checkpoints.save(run, replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=_arrays()))
+    checkpoints.save(run, replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=planted_arrays()))
     return functools.partial(command, "sample")
 
 
@@ -101,7 +101,7 @@ def test_a_clamped_sample_is_what_the_held_network_writes(sample: Callable[..., 
     status, out, _ = sample("--clamp", f"{UNIT}=+0.76", "--clamp", "L1.c3=-1", *asked)
     assert status == 0
     held = {Unit(1, "h", PLANTED): 0.76, Unit(1, "c", 3): -1.0}
-    run = replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=clamp(CONFIG, _arrays(), held))
+    run = replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=clamp(CONFIG, planted_arrays(), held))
     Path("checkpoints/held").mkdir()
     checkpoints.save(Path("checkpoints/held/best.safetensors"), run)
     assert sample(*asked, "-c", "checkpoints/held")[1] == out
