@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
-    from charrnn.display.report import Piece
+    from charrnn.display.report import Section
     from charrnn.neurons.ablate import Ablation, Cost
     from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Unit
@@ -34,21 +33,11 @@ def _check(asked: Asked) -> None:
 
 
 def measure(subject: Subject, asked: Mapping[Unit, Sequence[Label]], *, start: int) -> list[Ablation]:
-    """Returns the price of each unit, with a bar where that takes long."""
-    import numpy as np
-
-    from charrnn.display.progress import WorkDisplay
+    """Returns the price of each unit for its labels."""
     from charrnn.neurons.ablate import ablate
 
-    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
-        return ablate(
-            subject.loaded.model,
-            subject.loaded.parameters,
-            subject.ids,
-            asked,
-            start=start,
-            progress=lambda done, total: work("holding units", done, total),
-        )
+    loaded = subject.loaded
+    return ablate(loaded.model, loaded.parameters, subject.ids, asked, start=start, report=subject.report)
 
 
 def _measure(subject: Subject, asked: Asked) -> Result:
@@ -61,7 +50,7 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     labels, characters = labels_of(subject.text, own), {"characters": subject.characters}
     ablations = measure(subject, dict.fromkeys(units, labels), start=subject.start)
 
-    def pieces() -> list[Piece]:
+    def pieces() -> list[Section]:
         return [*(piece for one in ablations for piece in ablation_pieces(one, subject.names_of_ids)), meaning()]
 
     return Result(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
-    from charrnn.display.report import Piece
+    from charrnn.display.report import Section
     from charrnn.neurons.card import Card
 
 
@@ -25,32 +24,22 @@ def _check(asked: Asked) -> None:
 
 def _measure(subject: Subject, asked: Asked) -> Result:
     """Makes a card of each unit."""
-    import numpy as np
-
     from charrnn.display import card as display
-    from charrnn.display.progress import WorkDisplay
     from charrnn.neurons.card import make_card
     from charrnn.neurons.labels import labels_of
     from charrnn.neurons.record import title
 
     units, own, loaded = subject.units(asked.unit), own_labels(asked), subject.loaded
     subject.check_length("to know a unit by", ablate.LENGTH)
-    labels, cards = labels_of(subject.text, own), []
-    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
-        for unit in units:
-            cards.append(
-                make_card(
-                    loaded.model,
-                    loaded.parameters,
-                    unit,
-                    subject.ids,
-                    labels,
-                    start=subject.start,
-                    progress=lambda done, total, unit=unit: work(f"holding {unit} and others", done, total),  # type: ignore[misc]
-                )
-            )
+    labels = labels_of(subject.text, own)
+    cards = [
+        make_card(
+            loaded.model, loaded.parameters, unit, subject.ids, labels, start=subject.start, report=subject.report
+        )
+        for unit in units
+    ]
 
-    def pieces() -> list[Piece]:
+    def pieces() -> list[Section]:
         return [
             piece
             for card in cards

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from charrnn.cli.view import Asked, Option, Result, View
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
-    from charrnn.display.report import Piece
+    from charrnn.display.report import Section
     from charrnn.neurons.ablate import Ablation
     from charrnn.neurons.find import Atlas
     from charrnn.neurons.labels import Label
@@ -23,16 +22,13 @@ _PASSAGE = 600
 _MOST_PASSAGES = 12
 
 
-def _measure(subject: Subject, asked: Asked) -> Result | None:
+def _measure(subject: Subject, asked: Asked) -> Result | Callable[[], None]:
     """Makes the atlas.
 
     With --ablate the units that were found are held, on the half of the text that did not choose them.
     """
-    import numpy as np
-
     from charrnn.display import ablate as costs
     from charrnn.display.find import pieces
-    from charrnn.display.progress import WorkDisplay
     from charrnn.display.report import Prose
     from charrnn.neurons.find import make_atlas
     from charrnn.neurons.labels import labels_of
@@ -41,22 +37,13 @@ def _measure(subject: Subject, asked: Asked) -> Result | None:
     subject.check_length("to choose on one half and to test on the other", _MUCH)
     characters, second = subject.characters, subject.start + subject.characters // 2
     labels = labels_of(subject.text, own)
-    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
-        atlas = make_atlas(
-            subject.engine,
-            subject.novice,
-            subject.ids,
-            labels,
-            start=subject.start,
-            progress=lambda done, total: work("reading", done, total),
-        )
+    atlas = make_atlas(subject.engine, subject.novice, subject.ids, labels, start=subject.start, report=subject.report)
     if asked.browse and atlas.findings:
-        browse.show(browse.Tour(subject, atlas, labels, second, asked.colours))
-        return None
+        return lambda: browse.show(browse.Tour(subject, atlas, labels, second, asked.colours))
     ablations = _ablations(subject, atlas, labels, second) if asked.ablate else []
 
-    def drawn() -> list[Piece]:
-        said: list[Piece] = [*pieces(atlas, characters), *(costs.use_pieces(ablations) if ablations else ())]
+    def drawn() -> list[Section]:
+        said: list[Section] = [*pieces(atlas, characters), *(costs.use_pieces(ablations) if ablations else ())]
         if asked.ablate and not ablations:
             said.append(Prose("Nothing was found, so that no unit was held; --unit names one."))
         return said
@@ -84,7 +71,7 @@ def _ablations(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: i
     return ablate.measure(subject, wanted, start=start) if wanted else []
 
 
-def _passages(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: int, asked: Asked) -> list[Piece]:
+def _passages(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: int, asked: Asked) -> list[Section]:
     """Shows each unit that was found over a passage of the second half where its label comes and goes."""
     import numpy as np
 
@@ -92,7 +79,7 @@ def _passages(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: in
     from charrnn.neurons.record import limits, record_passage, title
 
     named: dict[str, Label] = {label.name: label for label in labels}
-    pictures: dict[Any, Piece] = {}
+    pictures: dict[Any, Section] = {}
     for finding in atlas.findings:
         unit = finding.unit
         if not finding.is_found or unit in pictures or len(pictures) == _MOST_PASSAGES:

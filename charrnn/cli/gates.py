@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.inspect_options import UNIT
@@ -16,7 +15,6 @@ from charrnn.errors import TextError
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
-    from charrnn.display.progress import WorkDisplay
     from charrnn.neurons.gates import Saturation
     from charrnn.settings.config import DataConfig
     from charrnn.text.sources import Source
@@ -28,7 +26,6 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     from charrnn.cli import texts as text_arguments
     from charrnn.cli.reading import read_part
     from charrnn.display.gates import pieces
-    from charrnn.display.progress import WorkDisplay
     from charrnn.display.safe import say
     from charrnn.neurons.gates import gate_kinds
     from charrnn.text.sources import release
@@ -36,17 +33,16 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     loaded, most = subject.loaded, None if asked.length is None else subject.start + asked.length
     gate_kinds(loaded.model)  # a model without any is refused before the text is read
     part = None if subject.split == "all" else read_part(subject.argument, loaded, subject.split, most)
-    with closing(WorkDisplay()) as work:
-        if part is not None:
-            found = _saturation(subject, lambda: iter([part]), work)
-        else:
-            texts = text_arguments.find([subject.argument], glob=None, report=work, config=loaded.data)
-            for notice in texts.notices:
-                say(f"note: {notice}")
-            try:
-                found = _saturation(subject, lambda: _beginning(texts.sources, loaded.data, most), work)
-            finally:
-                release(texts.sources)
+    if part is not None:
+        found = _saturation(subject, lambda: iter([part]))
+    else:
+        texts = text_arguments.find([subject.argument], glob=None, report=subject.report, config=loaded.data)
+        for notice in texts.notices:
+            say(f"note: {notice}")
+        try:
+            found = _saturation(subject, lambda: _beginning(texts.sources, loaded.data, most))
+        finally:
+            release(texts.sources)
     if found.characters == 0:
         raise TextError(f"there is nothing to read in {subject.argument}", "give a text of characters the model knows")
     return Result(
@@ -59,7 +55,7 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     )
 
 
-def _saturation(subject: Subject, texts: Callable[[], Iterator[str]], work: WorkDisplay) -> Saturation:
+def _saturation(subject: Subject, texts: Callable[[], Iterator[str]]) -> Saturation:
     """Reads texts that come in pieces, twice. Raises TextError that lists all the characters that are not known."""
     from charrnn.cli.reading import ids_of
     from charrnn.neurons.gates import saturation
@@ -80,7 +76,7 @@ def _saturation(subject: Subject, texts: Callable[[], Iterator[str]], work: Work
             for place in range(0, len(read), _SLICE):
                 yield read[place : place + _SLICE]
                 done += len(read[place : place + _SLICE])
-                work("reading", min(done, total), total)
+                subject.report("reading", min(done, total), total)
 
     return saturation(subject.engine, ids(), subject.start)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.view import Asked, Result, View
-from charrnn.errors import CheckpointError
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
@@ -20,9 +18,8 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     from charrnn.display.heat import Picture
     from charrnn.neurons.record import limits, liveliest, title
 
-    with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
-        units = subject.units(asked.unit) or liveliest(subject.engine, subject.ids, asked.units)
-        values = _values(subject.engine, subject.ids, units, subject.start)
+    units = subject.units(asked.unit) or liveliest(subject.engine, subject.ids, asked.units)
+    values = _values(subject.engine, subject.ids, units, subject.start)
     shown, model = subject.text[subject.start :], subject.loaded.model
 
     def pictures() -> list[Picture]:
@@ -45,15 +42,16 @@ def _measure(subject: Subject, asked: Asked) -> Result:
 
 
 def _values(engine: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:
-    from charrnn.neurons.record import record
+    import numpy as np
+
+    from charrnn.neurons.record import check_finite, record
 
     values: dict[Unit, list[float]] = {unit: [] for unit in units}
     for taken in record(engine, ids, list(dict.fromkeys(unit.part for unit in units))):
         for unit in units:
             values[unit] += taken[unit.part][:, unit.index].tolist()
     for unit, all_values in values.items():
-        if not all(map(math.isfinite, all_values)):
-            raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
+        check_finite(f"{unit} is", np.array(all_values))
     return {unit: all_values[start:] for unit, all_values in values.items()}
 
 

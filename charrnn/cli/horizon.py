@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,8 @@ _ALONE = "{flag} says how to measure {views}"
 
 
 def _measure(subject: Subject, asked: Asked) -> Result:
-    import numpy as np
-
     from charrnn.cli.reading import ids_of
     from charrnn.display.horizon import pieces
-    from charrnn.display.progress import WorkDisplay
     from charrnn.display.safe import say
     from charrnn.neurons.horizon import longest_distance, measure
 
@@ -30,15 +26,14 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     wanted, longest = asked.distance or _DISTANCE, longest_distance(len(ids))
     if wanted > longest:
         say(f"note: contexts of at most {longest:,} characters, a quarter of the {len(ids):,} that were read")
-    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):  # `measure` says it in words
-        memory = measure(
-            subject.engine,
-            ids,
-            distance=min(wanted, longest),
-            lanes=asked.lanes or _LANES,
-            seed=_SEED if asked.seed is None else asked.seed,
-            report=work,
-        )
+    memory = measure(
+        subject.engine,
+        ids,
+        distance=min(wanted, longest),
+        lanes=asked.lanes or _LANES,
+        seed=_SEED if asked.seed is None else asked.seed,
+        report=subject.report,
+    )
     return Result(
         subject,
         "how long it remembers",

@@ -6,6 +6,7 @@ Its options are those of the views: each declares its own, and a new view is a l
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,23 +50,25 @@ def inspect(**values: Any) -> None:
     asked = Asked(values)
     view = _chosen(asked)
     _check(view, asked)
+    import numpy as np
+
     from charrnn.checkpoints import checkpoint as checkpoints
     from charrnn.checkpoints.folder import find_checkpoint
     from charrnn.cli.reading import Subject
+    from charrnn.display.progress import WorkDisplay
 
     path = find_checkpoint(asked.checkpoint)
     length = asked.length or view.length
-    subject = Subject(
-        checkpoints.load(path),
-        path,
-        asked.text or "",
-        asked.start,
-        None if length is None else length + view.beyond,
-        asked.split,
-        asked.unknown,
-    )
-    result = view.measure(subject, asked)
-    if result is not None:
+    most = None if length is None else length + view.beyond
+    # What is too large to compute with is said in a sentence, without numpy's warning.
+    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
+        subject = Subject(
+            checkpoints.load(path), path, asked.text or "", asked.start, most, asked.split, asked.unknown, work
+        )
+        result = view.measure(subject, asked)
+    if callable(result):
+        result()
+    else:
         give_out(result, asked)
 
 

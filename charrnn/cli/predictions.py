@@ -11,7 +11,7 @@ from charrnn.errors import UsageError
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
     from charrnn.display.predictions import Column
-    from charrnn.display.report import Piece
+    from charrnn.display.report import Section
     from charrnn.neurons.predictions import Guesses, GuessTally
     from charrnn.neurons.record import Unit
 
@@ -32,8 +32,6 @@ def _check(asked: Asked) -> None:
 
 def _measure(subject: Subject, asked: Asked) -> Result:
     """Reads the text, and keeps the guesses after each of its characters."""
-    import numpy as np
-
     from charrnn.display.predictions import Grid, Scale
     from charrnn.display.report import Prose
     from charrnn.neurons.predictions import Guesses, GuessTally, guess
@@ -44,13 +42,12 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     vocabulary = subject.loaded.vocabulary
     columns: list[Column] = []
     tally, blocks = GuessTally(), list[Guesses]()
-    with np.errstate(over="ignore", invalid="ignore"):  # `guess` says it in a sentence
-        for taken in guess(subject.engine, subject.ids, start, asked.length or _LENGTH, number, unit):
-            tally += taken
-            blocks.append(taken)
-            columns += _columns(taken, subject.text[start + len(columns) :], vocabulary.characters)
+    for taken in guess(subject.engine, subject.ids, start, asked.length or _LENGTH, number, unit):
+        tally += taken
+        blocks.append(taken)
+        columns += _columns(taken, subject.text[start + len(columns) :], vocabulary.characters)
 
-    def pieces() -> list[Piece]:
+    def pieces() -> list[Section]:
         scale = Scale(title(unit, subject.loaded.model), *limits(unit.kind)) if unit else None
         are_charged = asked.unknown == "error" or vocabulary.kind == "bytes" or not tally.characters
         sentence = _sentence(tally, number) + ("" if are_charged else ", unknown ones not charged")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +30,9 @@ def _measure_text(subject: Subject, asked: Asked) -> Result:
     label = choose(asked.probe, labels_of(subject.text, own))
     return _result(
         subject,
-        lambda report: probe_text(
+        probe_text(
             subject.engine, subject.novice, subject.ids, label,
-            start=subject.start, seed=asked.seed or 0, report=report,
+            start=subject.start, seed=asked.seed or 0, report=subject.report,
         ),
         label.name,
         "places",
@@ -58,9 +57,9 @@ def _measure_file(subject: Subject, asked: Asked) -> Result:
         say(f"note: {len(labelled.texts):,} of the {labelled.lines:,} texts, drawn by --seed")
     return _result(
         subject,
-        lambda report: probe_texts(
+        probe_texts(
             subject.engine, subject.novice, labelled.texts, labelled.labels,
-            vocabulary_size=len(loaded.vocabulary), seed=seed, report=report,
+            vocabulary_size=len(loaded.vocabulary), seed=seed, report=subject.report,
         ),
         file.name,
         "texts",
@@ -68,14 +67,9 @@ def _measure_file(subject: Subject, asked: Asked) -> Result:
     )  # fmt: skip
 
 
-def _result(subject: Subject, ask: Callable[[Any], Probe], asked: str, kind: str, about: dict[str, Any]) -> Result:
-    import numpy as np
-
+def _result(subject: Subject, found: Probe, asked: str, kind: str, about: dict[str, Any]) -> Result:
     from charrnn.display.probe import pieces
-    from charrnn.display.progress import WorkDisplay
 
-    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):  # it is said in a sentence
-        found = ask(work)
     return Result(
         subject,
         asked,

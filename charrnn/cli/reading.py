@@ -13,7 +13,7 @@ from charrnn.settings.choices import SplitName, UnknownPolicy
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
-    from charrnn.neurons.record import Unit
+    from charrnn.neurons.record import Report, Unit
     from charrnn.text.vocabulary import Ids, Vocabulary
 
 _SHORTEST = 200
@@ -34,6 +34,8 @@ class Subject:
     """Characters to read from there on; None: all."""
     split: SplitName = "all"
     unknown: UnknownPolicy = "error"
+    report: Report = lambda _doing, _done, _total: None
+    """Is told how far long work is."""
 
     @cached_property
     def engine(self) -> Any:

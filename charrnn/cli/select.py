@@ -12,8 +12,8 @@ from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
-    from charrnn.display.report import Piece
-    from charrnn.neurons.select import Choice, Selection, SpanTally
+    from charrnn.display.report import Section
+    from charrnn.neurons.select import Selection, SpanTally, UnitChoice
 
 _THRESHOLD = 0.3  # neurons.select.THRESHOLD, which loads numpy
 
@@ -30,24 +30,21 @@ def _check(asked: Asked) -> None:
 
 def _measure(subject: Subject, asked: Asked) -> Result:
     """Chooses units on the first half of the spans, and reports them on the second."""
-    import numpy as np
-
     from charrnn.display import select as display
     from charrnn.neurons.select import find_spans, parse_pattern, select
 
     text, start, pattern = subject.text, subject.start, asked.select
     spans = find_spans(text, parse_pattern(pattern), start)
-    with np.errstate(over="ignore", invalid="ignore"):  # `select` says it in a sentence
-        found = select(
-            subject.engine,
-            subject.ids,
-            spans,
-            threshold=asked.threshold or _THRESHOLD,
-            start=start,
-            with_matches=asked.match,
-        )
+    found = select(
+        subject.engine,
+        subject.ids,
+        spans,
+        threshold=asked.threshold or _THRESHOLD,
+        start=start,
+        with_matches=asked.match,
+    )
 
-    def pieces() -> list[Piece]:
+    def pieces() -> list[Section]:
         return list(display.pieces(found, text, pattern, start))
 
     return Result(
@@ -97,7 +94,7 @@ def _arrays(found: Selection, characters: int) -> dict[str, Any]:
     }
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
+def _choice(choice: UnitChoice) -> dict[str, Any]:
     return {
         "unit": str(choice.unit),
         "is_low": choice.is_low,

@@ -13,7 +13,7 @@ from charrnn.display.palette import PALETTES, Palette
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
-    from charrnn.display.report import Piece
+    from charrnn.display.report import Section
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +67,7 @@ class Result:
     """For the terminal, from top to bottom: what rich can draw."""
     numbers: Callable[[], dict[str, Any]]
     """For JSON, beside the checkpoint's name."""
-    page: Callable[[], Iterable[Piece]] | None = None
+    page: Callable[[], Iterable[Section]] | None = None
     """For a page; None where there can be none."""
     arrays: Callable[[], Mapping[str, Any]] | None = None
     """For numpy, by name; None where there are none."""
@@ -85,8 +85,8 @@ class View:
     panel: str
     """Of the help page, where its options stand."""
     flag: Option | None
-    measure: Callable[[Subject, Asked], Result | None]
-    """Returns None where it has shown everything itself."""
+    measure: Callable[[Subject, Asked], Result | Callable[[], None]]
+    """Returns a result, or what shows itself on the terminal when it is called."""
     options: tuple[Option, ...] = ()
     """Options that go with it, besides those of every text; the flag of another view may be among them."""
     needs: Literal["text", "run"] = "text"

@@ -8,7 +8,7 @@ from charrnn.display.ablate import ablation_pieces, meaning, named
 from charrnn.display.find import alone, measured, short
 from charrnn.display.heat import Picture
 from charrnn.display.palette import RAMP, SAFE, Palette
-from charrnn.display.report import Columns, Piece, Prose, Row
+from charrnn.display.report import Columns, Prose, Row, Section
 from charrnn.display.safe import symbol
 from charrnn.neurons.card import READ, Card, Moved
 from charrnn.neurons.find import CONTEXT
@@ -19,7 +19,7 @@ _PASSAGE = 400
 _RHO = "\u03c1"
 
 
-def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette: Palette = SAFE) -> Iterator[Piece]:
+def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette: Palette = SAFE) -> Iterator[Section]:
     """The card; `text` is what the model read, `characters` are the vocabulary's, by id."""
     low, high = limits(card.unit.kind)
     yield Prose(title, is_heading=True)
@@ -55,7 +55,7 @@ def _distribution(card: Card, low: float, high: float) -> str:
     )
 
 
-def _labels(card: Card) -> Iterator[Piece]:
+def _labels(card: Card) -> Iterator[Section]:
     yield Prose("What it tells", is_heading=True)
     if not card.told:
         yield Prose("No label of the library holds often enough in both halves of this text.")
@@ -79,7 +79,7 @@ def _labels(card: Card) -> Iterator[Piece]:
     )
 
 
-def _contexts(card: Card, text: str) -> Iterator[Piece]:
+def _contexts(card: Card, text: str) -> Iterator[Section]:
     for heading, places in (("Where it is highest", card.highest), ("Where it is lowest", card.lowest)):
         yield Prose(heading, is_heading=True)
         rows = []
@@ -91,7 +91,7 @@ def _contexts(card: Card, text: str) -> Iterator[Piece]:
         yield Columns(("read \u25c2 still to come", "value", "place"), rows, words=(0,))
 
 
-def _characters(card: Card, characters: Sequence[str]) -> Iterator[Piece]:
+def _characters(card: Card, characters: Sequence[str]) -> Iterator[Section]:
     yield Prose("What it does", is_heading=True)
     for verb, moved in (("likelier", card.promoted), ("less likely", card.demoted)):
         if moved:

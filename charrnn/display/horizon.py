@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charrnn.display.curve import Chart, Line
-from charrnn.display.report import Columns, Piece, Prose, Row
+from charrnn.display.report import Columns, Prose, Row, Section
 from charrnn.display.webpage import escape
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ _ORANGE = "#e66101"  # 3.5 to 1 on white, 6.0 to 1 on black
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 400, 240, 40, 20, 20, 34
 
 
-def pieces(memory: Memory, *, on_page: bool) -> list[Piece]:
+def pieces(memory: Memory, *, on_page: bool) -> list[Section]:
     """Returns the table, the curve and what they say; on a page from the last to the first."""
     table = Columns(_HEADINGS, [Row(_cells(row)) for row in memory.bins], words=(), gap=2)
-    shown: list[Piece] = [table, Curve(memory), Prose("\n".join(_sentences(memory)))]
+    shown: list[Section] = [table, Curve(memory), Prose("\n".join(_sentences(memory)))]
     return shown[::-1] if on_page else shown
 
 

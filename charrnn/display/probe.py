@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from charrnn.display.report import Columns, Prose, Row
 from charrnn.display.safe import visible
-from charrnn.neurons.probe import Probe, Score
+from charrnn.neurons.probe import Probe, ProbeScore
 
 _HEADINGS = ("accuracy", "95 %", "AUC", "features")
 
@@ -29,7 +29,7 @@ def pieces(found: Probe, asked: str, kind: str) -> Iterator[Prose | Columns]:
     yield from map(Prose, _sentences(found))
 
 
-def _cells(score: Score, of: str = "") -> tuple[str, str, str, str]:
+def _cells(score: ProbeScore, of: str = "") -> tuple[str, str, str, str]:
     features = "" if score.features is None else f"{score.features:,}{of}"
     return _percent(score.accuracy), f"{_percent(score.low)} to {_percent(score.high)}", f"{score.auc:.3f}", features
 

@@ -17,7 +17,7 @@ from charrnn.display.safe import visible
 from charrnn.display.webpage import escape, frame
 
 
-class Piece(Protocol):
+class Section(Protocol):
     """A part of a report."""
 
     @property
@@ -117,7 +117,7 @@ def spaced(pieces: Iterable[object]) -> Iterator[object]:
         is_below = isinstance(piece, Prose) and piece.is_heading
 
 
-def page(heading: str, pieces: Iterable[Piece]) -> str:
+def page(heading: str, pieces: Iterable[Section]) -> str:
     """Returns pieces as one self-contained page."""
     shown = list(pieces)
     rules = dict.fromkeys(piece.style for piece in shown if piece.style)

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from charrnn.display.background import css, has_colour, style_on
 from charrnn.display.palette import diverging, is_dark
-from charrnn.display.report import Columns, Piece, Prose, Row
+from charrnn.display.report import Columns, Prose, Row, Section
 from charrnn.display.safe import symbol, visible
-from charrnn.neurons.select import Choice, Match, Selection
+from charrnn.neurons.select import Match, Selection, UnitChoice
 
 _COLUMNS = ("unit", "on in", "fits", "elsewhere", "lift", "runs that fit")
 _SURROUNDINGS = 40
@@ -25,7 +25,7 @@ _COLOUR = diverging(1.0)
 _INK = "#fff" if is_dark(_COLOUR) else "#000"
 
 
-def pieces(found: Selection, text: str, pattern: str, start: int) -> Iterator[Piece]:
+def pieces(found: Selection, text: str, pattern: str, start: int) -> Iterator[Section]:
     """Yields the table, what its columns mean, and the matches; `found` by `pattern` in `text` from `start` on."""
     yield Prose(
         f"{visible(pattern, kept='')} selects {found.spans:,} spans in {len(text) - start:,} characters. On the first "
@@ -100,7 +100,7 @@ def _shortened(symbols: Sequence[str], width: int) -> str:
     return "".join([*_fitting(symbols, half), _GAP, *reversed(_fitting(symbols[::-1], half))])
 
 
-def _row(choice: Choice) -> tuple[str, ...]:
+def _row(choice: UnitChoice) -> tuple[str, ...]:
     """What the second half says."""
     tally = choice.reported
     if tally.lift is not None:

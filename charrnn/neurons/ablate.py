@@ -18,19 +18,18 @@ Shape letters: N characters, D resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
 from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.clamping import check_can_hold, clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.labels import Label
-from charrnn.neurons.record import Unit, record
+from charrnn.neurons.record import Report, Unit, check_finite, record, silent
 from charrnn.neurons.statistics import BLOCKS, Doubles, resampled_means
 from charrnn.settings.config import ModelConfig
 
@@ -119,11 +118,11 @@ def ablate(
     start: int = 0,
     compared: int = COMPARED,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    report: Report = silent,
 ) -> list[Ablation]:
     """Holds each unit of `asked` at its mean, alone, and measures the price over `ids[start:]` for its labels.
 
-    Labels have a value for each of `ids`. `progress` is called with the readings of the text that are done and all.
+    Labels have a value for each of `ids`. `report` is told the readings of the text.
     Raises CheckpointError where the weights are too large to compute with.
     """
     for unit in asked:  # before the text is read
@@ -135,14 +134,14 @@ def ablate(
     units = [*asked, *(other for each in others.values() for other in each)]
     readings = len(units) + 2
     means = _means(config, parameters, ids[begin:], units, start - begin)
-    progress(1, readings)
+    report("holding units", 1, readings)
     plain = _bits(config, parameters, ids[begin:], first - begin)
-    progress(2, readings)
+    report("holding units", 2, readings)
     rises: dict[Unit, Doubles] = {}
     for number, unit in enumerate(units, 3):
         held = clamp(config, parameters, {unit: means[unit]})
         rises[unit] = _bits(config, held, ids[begin:], first - begin) - plain
-        progress(number, readings)
+        report("holding units", number, readings)
     questions = 2 * max(1, sum(map(len, asked.values())))
     return [
         _ablation(
@@ -176,8 +175,7 @@ def _means(
             sums[unit] += float(values[max(0, start - place) :].sum(dtype=np.float64))
         place += len(values)
     means = {unit: total / max(1, place - start) for unit, total in sums.items()}
-    if not all(map(math.isfinite, means.values())):
-        raise CheckpointError("a unit is not finite: the weights are too large to compute with", "train again")
+    check_finite("a unit is", np.array(list(means.values())))
     return means
 
 
@@ -197,8 +195,7 @@ def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: 
         here = nats[begin : int(starts[lane]) + rows]
         here[:] = -likely[unscored if lane else 0 :, lane][: len(here)]
     bits: Doubles = nats[first:] / math.log(2)
-    if not np.isfinite(bits).all():
-        raise CheckpointError("a loss is not finite: the weights are too large to compute with", "train again")
+    check_finite("a loss is", bits)
     return bits
 
 

@@ -15,14 +15,13 @@ Shape letters: N characters, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
 from charrnn.inference.distribution import log_probabilities
 from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.ablate import Ablation, ablate
@@ -31,7 +30,7 @@ from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.find import from_characters
 from charrnn.neurons.gates import LEFT, RIGHT
 from charrnn.neurons.labels import Label
-from charrnn.neurons.record import Unit, kinds, limits, record
+from charrnn.neurons.record import Report, Unit, check_finite, kinds, limits, record, silent
 from charrnn.neurons.statistics import Doubles, effects, interval
 from charrnn.settings.config import ModelConfig
 
@@ -114,7 +113,7 @@ def make_card(
     labels: Sequence[Label],
     *,
     start: int = 0,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    report: Report = silent,
 ) -> Card:
     """Of `unit`, over `ids[start:]`; labels have a value for each of `ids`.
 
@@ -127,14 +126,18 @@ def make_card(
         for part in parts:
             pieces[part[1]].append(taken[part][:, unit.index].copy())
     series = {kind: np.concatenate(each)[start:] for kind, each in pieces.items()}
-    if not all(np.isfinite(each).all() for each in series.values()):
-        raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
+    for each in series.values():
+        check_finite(f"{unit} is", each)
     values = series[unit.kind]
     told = _told(values, ids, labels, start)
     held_low, held_high = (float(value) for value in np.quantile(values, [0.05, 0.95]))
     promoted, demoted = _moved(config, parameters, unit, ids[start : start + READ], held_low, held_high)
+
+    def report_unit(_doing: str, done: int, total: int) -> None:
+        report(f"holding {unit} and others", done, total)
+
     (ablation,) = ablate(
-        config, parameters, ids, {unit: labels}, start=start, compared=_BESIDE, progress=progress
+        config, parameters, ids, {unit: labels}, start=start, compared=_BESIDE, report=report_unit
     )  # fmt: skip
     counts, _ = np.histogram(values, BINS, limits(unit.kind))
     return Card(

@@ -24,9 +24,19 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.initial import initial_arrays
-from charrnn.errors import CheckpointError
 from charrnn.neurons.labels import Label
-from charrnn.neurons.record import Part, Recorder, Unit, kinds, limits, record
+from charrnn.neurons.record import (
+    RecordingEngine,
+    Report,
+    Unit,
+    check_finite,
+    kinds,
+    limits,
+    parts_of,
+    record,
+    silent,
+    units_of,
+)
 from charrnn.neurons.statistics import Doubles, discoveries, effects, interval, shifted_p_value
 from charrnn.settings.config import ModelConfig
 
@@ -117,9 +127,6 @@ class Atlas:
 class _Survey:
     """What one pass over the text gives."""
 
-    units: list[Unit]
-    places: npt.NDArray[np.int64]
-    """Of the second half, (N,)."""
     keys: Keys
     """Activations there, (U, N)."""
     first: Doubles
@@ -129,38 +136,37 @@ class _Survey:
 
 
 def make_atlas(
-    engine: Recorder,
-    untrained: Recorder,
+    engine: RecordingEngine,
+    untrained: RecordingEngine,
     ids: Ids,
     labels: Sequence[Label],
     *,
     start: int = 0,
     samples: int = SAMPLES,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    report: Report = silent,
 ) -> Atlas:
     """Searches `engine`'s units, and those of `untrained`, for every label of the text that `ids` spell.
 
-    What lies before `start` is read and not asked about. `progress` is called with the characters that are read by
-    either and all that will be.
+    What lies before `start` is read and not asked about. `report` is told the characters that are read by either.
     """
     random = np.random.Generator(np.random.Philox(seed))
-    units = len(_parts(engine.config)) * engine.config.hidden_size
+    units = units_of(engine.config, kinds(engine.config))
     half = (len(ids) - start) // 2
     second = start + half
-    samples = max(1, min(samples, _MOST_BYTES // (4 * units), half))
+    samples = max(1, min(samples, _MOST_BYTES // (4 * len(units)), half))
     places = [np.sort(random.choice(half, samples, replace=False)) + begin for begin in (start, second)]
     asked = [label for label in labels if all(_says_something(label, chosen) for chosen in places)]
     too_rare = [label.name for label in labels if not any(label is one for one in asked)]
     if not asked:
-        nothing = np.zeros((units, 0))
-        return Atlas([], too_rare, units, 0, 0, Scores(_units(engine.config), [], nothing, nothing))
+        nothing = np.zeros((len(units), 0))
+        return Atlas([], too_rare, len(units), 0, 0, Scores(units, [], nothing, nothing))
     to_read = len(ids) + 2 * min(_BEGINNING, half)
-    trained = _survey(engine, ids, asked, places, [(0, len(ids))], lambda done: progress(done, to_read))
+    trained = _survey(engine, ids, asked, places, [(0, len(ids))], lambda done: report("reading", done, to_read))
     # The beginnings of both halves will do for a model that knows nothing.
     spans = [(begin, begin + min(_BEGINNING, half)) for begin in (start, second)]
     begun = [chosen[chosen < end] for chosen, (_, end) in zip(places, spans, strict=True)]
-    novice = _survey(untrained, ids, asked, begun, spans, lambda done: progress(len(ids) + done, to_read))
+    novice = _survey(untrained, ids, asked, begun, spans, lambda done: report("reading", len(ids) + done, to_read))
     known = from_characters(ids, slice(start, second), asked, places[1])
     chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
     findings, shifts = [], max(_SHIFTS, int(np.ceil(len(asked) / _FALSE)))
@@ -172,7 +178,7 @@ def make_atlas(
         low, high = np.nan_to_num(ends).tolist()  # a unit that never moves tells nothing
         findings.append(
             Finding(
-                label.name, label.is_graded, float(label.values[second:].mean()), trained.units[unit],
+                label.name, label.is_graded, float(label.values[second:].mean()), units[unit],
                 effect, low, high, shifted_p_value(effect, null), False, float(known[number]),
                 float(np.nan_to_num(novice.second[by_luck[number], number])),
             )
@@ -184,16 +190,8 @@ def make_atlas(
     told = np.abs(np.nan_to_num(trained.second[np.arange(len(best)), best]))
     strong = told >= _STRONG
     beyond = int((strong & (told > np.abs(known[best]))).sum())
-    scores = Scores(trained.units, [label.name for label in asked], trained.first, trained.second)
-    return Atlas(findings, too_rare, units, int(strong.sum()), beyond, scores)
-
-
-def _parts(config: ModelConfig) -> list[Part]:
-    return [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in kinds(config)]
-
-
-def _units(config: ModelConfig) -> list[Unit]:
-    return [Unit(layer, kind, index) for layer, kind in _parts(config) for index in range(config.hidden_size)]
+    scores = Scores(units, [label.name for label in asked], trained.first, trained.second)
+    return Atlas(findings, too_rare, len(units), int(strong.sum()), beyond, scores)
 
 
 def _says_something(label: Label, places: npt.NDArray[np.int64]) -> bool:
@@ -204,7 +202,7 @@ def _says_something(label: Label, places: npt.NDArray[np.int64]) -> bool:
 
 
 def _survey(
-    engine: Recorder,
+    engine: RecordingEngine,
     ids: Ids,
     labels: Sequence[Label],
     places: Sequence[npt.NDArray[np.int64]],
@@ -212,7 +210,7 @@ def _survey(
     report: Callable[[int], None],
 ) -> _Survey:
     """Reads `spans` of the text, each from the zero state; keeps activations at `places` of the halves as numbers."""
-    parts, H = _parts(engine.config), engine.config.hidden_size
+    parts, H = parts_of(engine.config, kinds(engine.config)), engine.config.hidden_size
     taken = [np.zeros((len(parts) * H, len(chosen)), np.uint16) for chosen in places]
     done = 0
     for start, end in spans:
@@ -233,16 +231,13 @@ def _survey(
         answers = np.stack([label.values[chosen] for label in labels])
         pieces = (keys[begin : begin + _CHUNK] for begin in range(0, len(keys), _CHUNK))
         halves.append(np.concatenate([effects(piece, answers, is_graded) for piece in pieces]))
-    return _Survey(_units(engine.config), places[1], taken[1], halves[0], halves[1])
+    return _Survey(taken[1], halves[0], halves[1])
 
 
 def _as_keys(values: npt.NDArray[np.float32], kind: str) -> Keys:
     """Steps over the range of a kind: whole numbers are ranked by counting."""
     low, high = limits(kind)
-    if not np.isfinite(values).all():
-        raise CheckpointError(
-            f"a unit of kind {kind} is not finite: the weights are too large to compute with", "train again"
-        )
+    check_finite(f"a unit of kind {kind} is", values)
     scaled = (values - low) * np.float32((_STEPS - 1) / (high - low))
     keys: Keys = np.clip(scaled, 0, _STEPS - 1).astype(np.uint16)
     return keys

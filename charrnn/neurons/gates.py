@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.errors import CheckpointError, UsageError
-from charrnn.neurons.record import Recorder, limits, record_pieces
+from charrnn.errors import UsageError
+from charrnn.neurons.record import RecordingEngine, check_finite, limits, parts_of, record_pieces
 from charrnn.settings.config import ModelConfig
 
 Doubles = npt.NDArray[np.float64]
@@ -77,7 +77,7 @@ def gate_kinds(config: ModelConfig) -> tuple[str, ...]:
 
 
 def saturation(
-    engine: Recorder, pieces: Iterable[Sequence[int] | npt.NDArray[Any]], start: int = 0, *, block: int = 256
+    engine: RecordingEngine, pieces: Iterable[Sequence[int] | npt.NDArray[Any]], start: int = 0, *, block: int = 256
 ) -> Saturation:
     """Reads a text that comes in `pieces` of ids, and counts from character `start` on.
 
@@ -85,7 +85,7 @@ def saturation(
     """
     kinds = gate_kinds(engine.config)
     H = engine.config.hidden_size
-    parts = [(layer, kind) for layer in range(1, engine.config.num_layers + 1) for kind in kinds]
+    parts = parts_of(engine.config, kinds)
     right = {part: np.zeros(H, np.int64) for part in parts}
     left = {part: np.zeros(H, np.int64) for part in parts}
     place = 0
@@ -93,11 +93,7 @@ def saturation(
         before = max(0, start - place)
         place += len(taken[parts[0]])
         for part, values in taken.items():
-            if not np.isfinite(values).all():
-                raise CheckpointError(
-                    f"the {part[1]} gates of layer {part[0]} are not finite: the weights are too large to compute with",
-                    "train again",
-                )
+            check_finite(f"the {part[1]} gates of layer {part[0]} are", values)
             right[part] += np.count_nonzero(values[before:] > RIGHT, axis=0)
             left[part] += np.count_nonzero(values[before:] < LEFT, axis=0)
     characters = max(0, place - start)

@@ -27,15 +27,16 @@ Shape letters: N characters of the text, D largest distance, B lanes side by sid
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError, TextError
+from charrnn.errors import TextError
 from charrnn.inference.distribution import generator, log_probabilities
 from charrnn.inference.engine import Doubles, Engine
+from charrnn.neurons.record import Report, check_finite, silent
 
 Places = npt.NDArray[np.int64]
 
@@ -153,7 +154,7 @@ def measure(
     distance: int,
     lanes: int,
     seed: int = 1,
-    report: Callable[[str, int, int], None] = lambda _doing, _done, _total: None,
+    report: Report = silent,
 ) -> Memory:
     """The excess loss of the text `ids` (N,) for contexts of 1 to `distance` characters.
 
@@ -175,7 +176,7 @@ def measure(
         for d in range(1, distance + 1):
             logits, state = engine.step(text[here + d - 1], state)
             losses = -log_probabilities(logits)[each, text[here + d]] / math.log(2)
-            _check(losses)
+            check_finite("a loss is", losses)
             excess[:, d - 1] = losses - full[here + d]
             full_bits += float(full[here + d].sum()) / (lanes * distance)
             report("reading in lanes", done * distance + d * len(here), lanes * distance)
@@ -193,7 +194,7 @@ def measure(
     return Memory(lanes, distance, len(text), full_bits, bins, means, means - half, means + half)
 
 
-def _stream(engine: Engine, text: npt.NDArray[np.int32], report: Callable[[str, int, int], None]) -> Doubles:
+def _stream(engine: Engine, text: npt.NDArray[np.int32], report: Report) -> Doubles:
     """The loss (N,) of each character in bits, given all before it; the first has none and is not a number."""
     losses = np.empty(len(text))
     state, logits = engine.zero_state(1), None
@@ -202,13 +203,8 @@ def _stream(engine: Engine, text: npt.NDArray[np.int32], report: Callable[[str, 
         state, logits = scored.state, scored.logits
         losses[start : start + _BLOCK] = -scored.log_probabilities / math.log(2)
         report("reading as one stream", min(start + _BLOCK, len(text)), len(text))
-    _check(losses[1:])
+    check_finite("a loss is", losses[1:])
     return losses
-
-
-def _check(losses: Doubles) -> None:
-    if not np.isfinite(losses).all():
-        raise CheckpointError("a loss is not finite: the weights are too large to compute with", "train again")
 
 
 def interval(values: Doubles) -> tuple[float, float]:

@@ -100,17 +100,6 @@ def fit(x: Doubles, y: Truths, C: float, start: Fit | None = None) -> Fit:
     return best
 
 
-def objective(x: Doubles, y: Truths, weights: Doubles, intercept: float, C: float) -> float:
-    """What is minimised."""
-    signs = np.where(y, 1.0, -1.0)
-    return float(_loss(signs, x @ weights + intercept, C) + np.abs(weights).sum())
-
-
-def violation(x: Doubles, y: Truths, weights: Doubles, intercept: float, C: float) -> float:
-    """How far the rules of a minimum fail: the largest element of the smallest subgradient."""
-    return _violation(weights, *_slopes(x, y, _sigmoid(x @ weights + intercept), C))
-
-
 def _loss(signs: Doubles, z: Doubles, C: float) -> float:
     return float(C * np.logaddexp(0.0, -signs * z).sum())
 

@@ -12,28 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
 from charrnn.inference.distribution import log_probabilities
-from charrnn.neurons.record import Floats, Recorder, Unit, is_unbounded
+from charrnn.neurons.record import RecordingEngine, Unit, check_finite, is_unbounded
 
 Doubles = npt.NDArray[np.float64]
 
 _BLOCK = 256
-
-
-class Guesser(Recorder, Protocol):
-    """An engine that tells what its units do and what it expects."""
-
-    def step(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
-        """Reads one character in each lane: ids (B,) -> logits of the next (B, V), new state."""
-
-    def read(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
-        """Reads `ids` (T,) in one lane: logits of the next character (1, V), new state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +62,7 @@ class GuessTally:
 
 
 def guess(
-    engine: Guesser,
+    engine: RecordingEngine,
     ids: Sequence[int] | npt.NDArray[Any],
     start: int,
     count: int,
@@ -99,16 +88,14 @@ def guess(
             row, state = engine.step([id_], state)
             logits.append(row[0].copy())  # an engine may use its buffer again
         scores = np.stack(logits).astype(np.float64)  # (T, V)
-        if not np.isfinite(scores).all():
-            raise CheckpointError("a guess is not finite: the weights are too large to compute with", "train again")
+        check_finite("a guess is", scores)
         yield _guesses(scores, taken[first + 1 : first + 1 + len(here)], number, values)
 
 
-def _values(engine: Guesser, ids: npt.NDArray[Any], state: Any, unit: Unit) -> Doubles:
+def _values(engine: RecordingEngine, ids: npt.NDArray[Any], state: Any, unit: Unit) -> Doubles:
     recorded, _ = engine.record(ids, state)
     values = recorded[unit.kind][:, unit.layer - 1, unit.index].astype(np.float64)
-    if not np.isfinite(values).all():
-        raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
+    check_finite(f"{unit} is", values)
     return np.tanh(values) if is_unbounded(unit.kind, engine.config) else values
 
 

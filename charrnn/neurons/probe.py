@@ -29,8 +29,8 @@ from charrnn.errors import TextError
 from charrnn.neurons.find import CONTEXT, after_characters, contexts
 from charrnn.neurons.labels import Label
 from charrnn.neurons.logistic import Fit, fit
-from charrnn.neurons.record import Recorder, Unit
-from charrnn.neurons.states import Report, state_units, states_after, states_in
+from charrnn.neurons.record import RecordingEngine, Report, Unit, silent
+from charrnn.neurons.states import state_units, states_after, states_in
 from charrnn.neurons.statistics import Doubles, auc, effects, mean_interval
 from charrnn.settings.config import ModelConfig
 
@@ -52,7 +52,7 @@ _STILL = 1e-6  # standard deviation of a unit that says nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class ProbeScore:
     """How well something tells the classes of the test part."""
 
     name: str
@@ -95,10 +95,10 @@ class Probe:
     parts: tuple[int, int, int]
     """Training, validation, test."""
     units: int
-    score: Score
-    alone: Score
+    score: ProbeScore
+    alone: ProbeScore
     best_unit: Unit
-    baselines: tuple[Score, ...]
+    baselines: tuple[ProbeScore, ...]
     best_baseline: str
     difference: float
     low: float
@@ -128,12 +128,12 @@ class _Task:
         right: Doubles = (guessed == self.answers[self.parts[part]]).astype(np.float64)
         return right
 
-    def score(self, name: str, decided: Doubles, fits: Sequence[Fit] = (), C: float | None = None) -> Score:
+    def score(self, name: str, decided: Doubles, fits: Sequence[Fit] = (), C: float | None = None) -> ProbeScore:
         """Of decisions (K, N) on the test part."""
         right, truths = self.is_right(decided, 2), self.truths(2)
         low, high = mean_interval(right, blocks=self.blocks)
         area = float(np.mean([auc(one, truth) for one, truth in zip(decided, truths, strict=True)]))
-        return Score(name, float(right.mean()), low, high, area, _features(fits) if fits else None, C)
+        return ProbeScore(name, float(right.mean()), low, high, area, _features(fits) if fits else None, C)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,14 +147,14 @@ class _Line:
 
 
 def probe_text(
-    engine: Recorder,
-    untrained: Recorder,
+    engine: RecordingEngine,
+    untrained: RecordingEngine,
     ids: Ids,
     label: Label,
     *,
     start: int = 0,
     seed: int = 0,
-    report: Report = lambda _doing, _done, _total: None,
+    report: Report = silent,
 ) -> Probe:
     """Asks the state at places of a text, from `start` on, for a label: three parts, one after the other.
 
@@ -178,7 +178,7 @@ def probe_text(
                 f"{_RAREST} or more of each are needed: take more of the text (--length), or another label",
             )
 
-    def states(reader: Recorder) -> Doubles:
+    def states(reader: RecordingEngine) -> Doubles:
         return states_in(reader, ids, chosen, report)
 
     learned = np.arange(start, ends[1])
@@ -187,14 +187,14 @@ def probe_text(
 
 
 def probe_texts(
-    engine: Recorder,
-    untrained: Recorder,
+    engine: RecordingEngine,
+    untrained: RecordingEngine,
     texts: Sequence[Ids],
     answers: Sequence[str],
     *,
     vocabulary_size: int,
     seed: int = 0,
-    report: Report = lambda _doing, _done, _total: None,
+    report: Report = silent,
 ) -> Probe:
     """Asks the state at the end of each text, read from the zero state, for its class; parts are drawn by `seed`.
 
@@ -221,7 +221,7 @@ def probe_texts(
     first, second, third = (np.sort(np.concatenate(part)) for part in drawn)
     task = _Task(names, numbers, (first, second, third), blocks=len(third))
 
-    def states(reader: Recorder) -> Doubles:
+    def states(reader: RecordingEngine) -> Doubles:
         return states_after(reader, texts, report)
 
     ends = [np.append(np.zeros(CONTEXT, np.int64), text[-CONTEXT:].astype(np.int64) + 1) for text in texts]
@@ -235,9 +235,9 @@ def probe_texts(
 
 def _probe(
     task: _Task,
-    states: Callable[[Recorder], Doubles],
-    engine: Recorder,
-    untrained: Recorder,
+    states: Callable[[RecordingEngine], Doubles],
+    engine: RecordingEngine,
+    untrained: RecordingEngine,
     told: Doubles,
     others: dict[str, Doubles],
 ) -> Probe:

@@ -11,7 +11,7 @@ Shape letters: T characters in a block, L layers, H hidden size.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.errors import UsageError
+from charrnn.errors import CheckpointError, UsageError
+from charrnn.inference.engine import Engine
 from charrnn.settings.config import ModelConfig
 
 Floats = npt.NDArray[np.float32]
@@ -27,19 +28,23 @@ Part = tuple[int, str]
 """A layer (from 1) and a kind: all H units of that kind there."""
 
 _SIGMOID_GATES = frozenset("ifo") | frozenset("rz")
+Report = Callable[[str, int, int], None]
+"""Is told what is done, how much of it, and how much there is."""
+
 _BLOCK = 256
 _WARM_UP = 1000
 
 
-class Recorder(Protocol):
+def silent(_doing: str, _done: int, _total: int) -> None:
+    """Reports nothing."""
+
+
+class RecordingEngine(Engine, Protocol):
     """An engine that tells what its units do."""
 
     @property
     def config(self) -> ModelConfig:
         """Its shape."""
-
-    def zero_state(self, lanes: int = 1) -> Any:
-        """The state before the first character."""
 
     def record(self, ids: npt.ArrayLike, state: Any) -> tuple[dict[str, Floats], Any]:
         """Reads `ids` (T,): every unit's value after each, by kind (T, L, H), and the new state."""
@@ -60,6 +65,22 @@ class Unit:
     def part(self) -> Part:
         """Where it lies."""
         return self.layer, self.kind
+
+
+def parts_of(config: ModelConfig, of_kinds: Sequence[str]) -> list[Part]:
+    """Returns these kinds of every layer."""
+    return [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in of_kinds]
+
+
+def units_of(config: ModelConfig, of_kinds: Sequence[str]) -> list[Unit]:
+    """Returns all units of these kinds, in the order of `parts_of`."""
+    return [Unit(*part, index) for part in parts_of(config, of_kinds) for index in range(config.hidden_size)]
+
+
+def check_finite(what: str, values: npt.NDArray[np.floating[Any]]) -> None:
+    """Raises CheckpointError, which begins with `what`, such as "a loss is", where a value is not finite."""
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{what} not finite: the weights are too large to compute with", "train again")
 
 
 def kinds(config: ModelConfig) -> tuple[str, ...]:
@@ -105,7 +126,7 @@ def title(unit: Unit, config: ModelConfig) -> str:
 
 
 def record(
-    engine: Recorder, ids: Sequence[int] | npt.NDArray[Any], parts: Sequence[Part], block: int = _BLOCK
+    engine: RecordingEngine, ids: Sequence[int] | npt.NDArray[Any], parts: Sequence[Part], block: int = _BLOCK
 ) -> Iterator[dict[Part, Floats]]:
     """Yields, for each block of the text, the activations (T, H) of `parts` after each character.
 
@@ -117,7 +138,10 @@ def record(
 
 
 def record_pieces(
-    engine: Recorder, pieces: Iterable[Sequence[int] | npt.NDArray[Any]], parts: Sequence[Part], block: int = _BLOCK
+    engine: RecordingEngine,
+    pieces: Iterable[Sequence[int] | npt.NDArray[Any]],
+    parts: Sequence[Part],
+    block: int = _BLOCK,
 ) -> Iterator[dict[Part, Floats]]:
     """The same for a text that comes in pieces, of any length: the state goes on from each to the next."""
     state = engine.zero_state(1)
@@ -131,21 +155,20 @@ def record_pieces(
             yield here
 
 
-def record_passage(engine: Recorder, ids: npt.NDArray[Any], part: Part, begin: int, end: int) -> Floats:
+def record_passage(engine: RecordingEngine, ids: npt.NDArray[Any], part: Part, begin: int, end: int) -> Floats:
     """Returns the activations (T, H) of `part` after each of `ids[begin:end]`, given a thousand characters before."""
     before = min(begin, _WARM_UP)
     taken = [block[part] for block in record(engine, ids[begin - before : end], [part])]
     return np.concatenate(taken)[before:]
 
 
-def liveliest(engine: Recorder, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:
+def liveliest(engine: RecordingEngine, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:
     """The `count` state units that vary most over the text, by the standard deviation of what `record` gives.
 
     Of each layer's h and (for an lstm) tanh(c); a unit is named once, as the kind in which it varies more.
     """
     config = engine.config
-    cell = make_cell(config)
-    parts = [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in cell.state_names]
+    parts = parts_of(config, make_cell(config).state_names)
     sums = {part: np.zeros(config.hidden_size) for part in parts}
     squares = {part: np.zeros(config.hidden_size) for part in parts}
     for taken in record(engine, ids, parts):

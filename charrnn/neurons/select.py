@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.errors import CheckpointError, UsageError
-from charrnn.neurons.record import Part, Recorder, Unit, record
+from charrnn.errors import UsageError
+from charrnn.neurons.record import Part, RecordingEngine, Unit, check_finite, parts_of, record
 from charrnn.settings.config import ModelConfig
 
 Ids = npt.NDArray[np.integer]
@@ -96,7 +96,7 @@ class SpanTally:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class UnitChoice:
     """A unit that fits spans of the first half, and what it does in the second."""
 
     unit: Unit
@@ -130,9 +130,9 @@ class Selection:
     spans: int
     threshold: float
     units: int
-    choices: list[Choice]
+    choices: list[UnitChoice]
     """In the order in which the first half ranks them."""
-    together: list[Choice]
+    together: list[UnitChoice]
     """The set to match: those of the choices that do at least half as well as the first."""
     matches: list[Match] | None
 
@@ -184,7 +184,7 @@ def find_spans(text: str, pattern: re.Pattern[str], start: int = 0) -> Spans:
 
 
 def select(
-    engine: Recorder,
+    engine: RecordingEngine,
     ids: Ids,
     spans: Spans,
     *,
@@ -206,13 +206,13 @@ def select(
         (spans[:half], elsewhere(spans, spans[:half], start, cut, random), start, cut),
         (spans[half:], elsewhere(spans, spans[half:], cut, len(ids) - _SLACK - 1, random), cut, len(ids)),
     ]
-    best: dict[tuple[int, int], Choice] = {}
+    best: dict[tuple[int, int], UnitChoice] = {}
     for unit, is_low, on in activity.columns():
         runs = runs_of(on)
         first = _tally(runs, *halves[0])
         cell = (unit.layer, unit.index)
         if first.fits and (cell not in best or first.score > best[cell].chosen.score):
-            best[cell] = Choice(unit, is_low, first, _tally(runs, *halves[1]))
+            best[cell] = UnitChoice(unit, is_low, first, _tally(runs, *halves[1]))
     choices = sorted(best.values(), key=lambda choice: (-choice.chosen.score, choice.unit))[:SHOWN]
     together = [choice for choice in choices if choice.chosen.score >= _ALIKE * choices[0].chosen.score]
     units = len(activity.parts) * engine.config.hidden_size
@@ -220,10 +220,10 @@ def select(
     return Selection(len(spans), threshold, units, choices, together, matches)
 
 
-def watch(engine: Recorder, ids: Ids, threshold: float, block: int = 256) -> Activity:
+def watch(engine: RecordingEngine, ids: Ids, threshold: float, block: int = 256) -> Activity:
     """Reads the text, and keeps where every state unit is on. Raises UsageError where that would fill the memory."""
     config, T = engine.config, len(ids)
-    parts = [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in make_cell(config).state_names]
+    parts = parts_of(config, make_cell(config).state_names)
     rows = -(-2 * config.hidden_size * len(parts) // 8)
     if rows * T > _MOST_BYTES:
         raise UsageError(
@@ -235,10 +235,7 @@ def watch(engine: Recorder, ids: Ids, threshold: float, block: int = 256) -> Act
         columns = []
         for part in parts:
             values = taken[part]
-            if not np.isfinite(values).all():
-                raise CheckpointError(
-                    f"a unit of kind {part[1]} is not finite: the weights are too large to compute with", "train again"
-                )
+            check_finite(f"a unit of kind {part[1]} is", values)
             columns += [values >= threshold, values <= -threshold]
         packed = np.packbits(np.concatenate(columns, axis=1), axis=1)
         bits[:, place : place + len(packed)] = packed.T
@@ -306,7 +303,7 @@ def _tally(runs: Spans, spans: Spans, controls: Spans, low: int, high: int) -> S
     )  # fmt: skip
 
 
-def _matches(activity: Activity, together: list[Choice], spans: Spans, start: int) -> list[Match]:
+def _matches(activity: Activity, together: list[UnitChoice], spans: Spans, start: int) -> list[Match]:
     """The best places outside `spans`: most units of the set, fewest others, longest, first."""
     members = {(choice.unit, choice.is_low) for choice in together}
     cells = {(choice.unit.layer, choice.unit.index) for choice in together}

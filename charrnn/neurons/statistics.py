@@ -80,11 +80,6 @@ def auc(values: npt.NDArray[Any], label: npt.NDArray[Any]) -> float:
     return float((effects(values[None], label[None], np.array([False]))[0, 0] + 1) / 2)
 
 
-def spearman(values: npt.NDArray[Any], label: npt.NDArray[Any]) -> float:
-    """rho of one unit (N,) with one graded label (N,)."""
-    return float(effects(values[None], label[None], np.array([True]))[0, 0])
-
-
 def interval(
     values: npt.NDArray[Any],
     label: npt.NDArray[Any],

@@ -31,6 +31,7 @@ from charrnn.display.report import page as page_of
 from charrnn.display.safe import say, visible, visible_character, write
 from charrnn.display.summary import parameters_by_part, summary
 from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
+from tests.kit.chart_svg import as_svg
 from tests.kit.nasty import ANY_TEXT, ESC, NASTY, is_dangerous
 from tests.kit.tiny import tiny
 
@@ -381,7 +382,7 @@ def test_a_logarithmic_axis_has_equal_room_for_every_power_of_ten() -> None:
 def test_a_falling_line_is_drawn_from_corner_to_corner_of_an_svg_too() -> None:
     """Higher stands further up; the text of a name is text."""
     lines = [Line("<b>", "#010203", [(0, 4.0), (100, 1.0)]), Line("flat", "blue", [(50, 2.5)])]
-    root = ElementTree.fromstring(Chart(lines, x_label="steps", y_label="bpc").as_svg())
+    root = ElementTree.fromstring(as_svg(Chart(lines, x_label="steps", y_label="bpc")))
     falling, flat = root.findall("{*}polyline")
     (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in str(falling.get("points")).split())
     assert x0 < x1
@@ -395,7 +396,7 @@ def test_a_falling_line_is_drawn_from_corner_to_corner_of_an_svg_too() -> None:
 @pytest.mark.parametrize("name", ["rnn", "rnn --orthogonal, modrelu", "a name of forty letters, with much to tell"])
 def test_names_fit_beside_an_svg(name: str) -> None:
     """At about seven of its units a letter, whatever the curves leave."""
-    root = ElementTree.fromstring(Chart([Line(name, "blue", [(0, 4.0), (9, 1.0)])], x_label="x", y_label="y").as_svg())
+    root = ElementTree.fromstring(as_svg(Chart([Line(name, "blue", [(0, 4.0), (9, 1.0)])], x_label="x", y_label="y")))
     (text,) = (each for each in root.findall("{*}text") if each.text == name)
     assert float(str(text.get("x"))) + 7 * len(name) <= float(str(root.get("viewBox")).split()[2])
 
@@ -403,7 +404,7 @@ def test_names_fit_beside_an_svg(name: str) -> None:
 def test_a_chart_of_nothing_is_nothing() -> None:
     """No axes without a point."""
     assert _chart() == []
-    assert Chart([], x_label="x", y_label="y").as_svg() == ""
+    assert as_svg(Chart([], x_label="x", y_label="y")) == ""
     assert _chart(Line("train", "blue", [])) == []
 
 

@@ -324,7 +324,7 @@ def test_nothing_of_the_text_drives_the_terminal_or_the_page() -> None:
     evil = "a\x1b[31m‮<b>&\x07"
     text = evil * 9
     tally = selection.SpanTally(4, 4, 3, 6, 3, 2000, 7, 2)
-    choice = selection.Choice(Unit(1, "c", 3), True, tally, tally)
+    choice = selection.UnitChoice(Unit(1, "c", 3), True, tally, tally)
     found = Selection(8, 0.3, 6, [choice], [choice], [Match(10, 20, 1, 2, 1 / 3)])
     shown = list(pieces(found, text, evil + "\n", 0))
     for colour in (False, True):
