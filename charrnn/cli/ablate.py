@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.inspect_options import LABEL, LABEL_FILE, own_labels
+from charrnn.cli.inspect_options import LABEL, LABEL_FILE
 from charrnn.cli.view import Asked, Option, Result, View
 from charrnn.errors import UsageError
 
@@ -43,22 +43,19 @@ def measure(subject: Subject, asked: Mapping[Unit, Sequence[Label]], *, start: i
 def _measure(subject: Subject, asked: Asked) -> Result:
     """Holds each unit that was named, alone."""
     from charrnn.display.ablate import ablation_pieces, meaning
-    from charrnn.neurons.labels import labels_of
 
-    units, own = subject.units(asked.unit), own_labels(asked)
-    subject.check_length("to measure a price on", LENGTH)
-    labels, characters = labels_of(subject.text, own), {"characters": subject.characters}
+    units, labels = subject.units(asked.unit), subject.labels(asked, "to measure a price on", LENGTH)
+    characters = {"characters": subject.characters}
     ablations = measure(subject, dict.fromkeys(units, labels), start=subject.start)
 
-    def pieces() -> list[Section]:
+    def sections(_on_page: bool) -> list[Section]:
         return [*(piece for one in ablations for piece in ablation_pieces(one, subject.names_of_ids)), meaning()]
 
     return Result(
         subject,
         ", ".join(map(str, units)),
-        pieces,
+        sections,
         lambda: {**characters, "ablations": numbers(ablations, subject)},
-        pieces,
         lambda: {**characters, **arrays(ablations)},
     )
 

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import ablate
-from charrnn.cli.inspect_options import LABEL, LABEL_FILE, own_labels
+from charrnn.cli.inspect_options import LABEL, LABEL_FILE
 from charrnn.cli.view import Asked, Option, Result, View
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
     from charrnn.display.report import Section
-    from charrnn.neurons.card import Card
+    from charrnn.neurons.card import Card, Moved
 
 
 def _check(asked: Asked) -> None:
@@ -26,12 +26,10 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     """Makes a card of each unit."""
     from charrnn.display import card as display
     from charrnn.neurons.card import make_card
-    from charrnn.neurons.labels import labels_of
     from charrnn.neurons.record import title
 
-    units, own, loaded = subject.units(asked.unit), own_labels(asked), subject.loaded
-    subject.check_length("to know a unit by", ablate.LENGTH)
-    labels = labels_of(subject.text, own)
+    units, loaded = subject.units(asked.unit), subject.loaded
+    labels = subject.labels(asked, "to know a unit by", ablate.LENGTH)
     cards = [
         make_card(
             loaded.model, loaded.parameters, unit, subject.ids, labels, start=subject.start, report=subject.report
@@ -39,7 +37,7 @@ def _measure(subject: Subject, asked: Asked) -> Result:
         for unit in units
     ]
 
-    def pieces() -> list[Section]:
+    def sections(_on_page: bool) -> list[Section]:
         return [
             piece
             for card in cards
@@ -51,9 +49,8 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     return Result(
         subject,
         ", ".join(map(str, units)),
-        pieces,
+        sections,
         lambda: {"characters": subject.characters, "cards": _numbers(cards, subject)},
-        pieces,
         lambda: {
             **subject.as_arrays(),
             **{str(card.unit): card.values for card in cards},
@@ -63,26 +60,16 @@ def _measure(subject: Subject, asked: Asked) -> Result:
 
 
 def _numbers(cards: Sequence[Card], subject: Subject) -> list[dict[str, Any]]:
-    characters, text = subject.names_of_ids, subject.text
+    def moved(characters: Sequence[Moved]) -> list[dict[str, Any]]:
+        return [{"character": subject.names_of_ids[one.id], "low": one.low, "high": one.high} for one in characters]
 
-    def moved(card: Card) -> dict[str, Any]:
-        return {
-            name: [{"character": characters[one.id], "low": one.low, "high": one.high} for one in each]
-            for name, each in (("promoted", card.promoted), ("demoted", card.demoted))
-        }
-
-    def contexts(card: Card) -> dict[str, Any]:
-        return {
-            name: [
-                {
-                    "place": place,
-                    "value": float(card.values[place - card.start]),
-                    "text": text[max(0, place - 40) : place + 1],
-                }
-                for place in each
-            ]
-            for name, each in (("highest", card.highest), ("lowest", card.lowest))
-        }
+    def contexts(card: Card, places: Sequence[int]) -> list[dict[str, Any]]:
+        values = [float(card.values[place - card.start]) for place in places]
+        texts = [subject.text[max(0, place - 40) : place + 1] for place in places]
+        return [
+            {"place": place, "value": value, "text": text}
+            for place, value, text in zip(places, values, texts, strict=True)
+        ]
 
     return [
         {
@@ -90,12 +77,14 @@ def _numbers(cards: Sequence[Card], subject: Subject) -> list[dict[str, Any]]:
             "mean": float(card.values.mean()),
             "counts": card.counts.tolist(),
             "memory": card.memory,
-            "labels": [asdict(told) for told in card.told],
-            **contexts(card),
-            "gates": [asdict(gate) for gate in card.gates],
+            "labels": list(map(asdict, card.told)),
+            "highest": contexts(card, card.highest),
+            "lowest": contexts(card, card.lowest),
+            "gates": list(map(asdict, card.gates)),
             "held_low": card.held_low,
             "held_high": card.held_high,
-            **moved(card),
+            "promoted": moved(card.promoted),
+            "demoted": moved(card.demoted),
             "ablation": ablate.numbers([card.ablation], subject)[0],
         }
         for card in cards

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import ablate, browse
-from charrnn.cli.inspect_options import LABEL, LABEL_FILE, UNIT, own_labels
+from charrnn.cli.inspect_options import LABEL, LABEL_FILE, UNIT
+from charrnn.cli.output import columns
 from charrnn.cli.view import Asked, Option, Result, View
 
 if TYPE_CHECKING:
@@ -31,30 +32,26 @@ def _measure(subject: Subject, asked: Asked) -> Result | Callable[[], None]:
     from charrnn.display.find import pieces
     from charrnn.display.report import Prose
     from charrnn.neurons.find import make_atlas
-    from charrnn.neurons.labels import labels_of
 
-    own = own_labels(asked)
-    subject.check_length("to choose on one half and to test on the other", _MUCH)
+    labels = subject.labels(asked, "to choose on one half and to test on the other", _MUCH)
     characters, second = subject.characters, subject.start + subject.characters // 2
-    labels = labels_of(subject.text, own)
     atlas = make_atlas(subject.engine, subject.novice, subject.ids, labels, start=subject.start, report=subject.report)
     if asked.browse and atlas.findings:
         return lambda: browse.show(browse.Tour(subject, atlas, labels, second, asked.colours))
     ablations = _ablations(subject, atlas, labels, second) if asked.ablate else []
 
-    def drawn() -> list[Section]:
+    def sections(on_page: bool) -> list[Section]:
         said: list[Section] = [*pieces(atlas, characters), *(costs.use_pieces(ablations) if ablations else ())]
         if asked.ablate and not ablations:
             said.append(Prose("Nothing was found, so that no unit was held; --unit names one."))
-        return said
+        return [*said, *(_passages(subject, atlas, labels, second, asked) if on_page else ())]
 
     held = {"ablations": ablate.numbers(ablations, subject)} if asked.ablate else {}
     return Result(
         subject,
         "what its units know",
-        drawn,
+        sections,
         lambda: {**_numbers(atlas, characters), **held},
-        lambda: [*drawn(), *_passages(subject, atlas, labels, second, asked)],
         lambda: {**_arrays(atlas, characters), **(ablate.arrays(ablations) if asked.ablate else {})},
     )
 
@@ -105,14 +102,13 @@ def _arrays(atlas: Atlas, characters: int) -> dict[str, Any]:
     """Returns what each unit tells of each label on both halves, and the findings' fields after a dot."""
     import numpy as np
 
-    findings = _findings(atlas)
     return {
         "characters": characters,
         "units": np.array([str(unit) for unit in atlas.scores.units], np.str_),
         "labels": np.array(atlas.scores.labels, np.str_),
         "first": atlas.scores.first,
         "second": atlas.scores.second,
-        **{f"findings.{name}": np.array([finding[name] for finding in findings]) for name in (findings or [{}])[0]},
+        **columns("findings", _findings(atlas)),
         "too_rare": np.array(atlas.too_rare, np.str_),
         "strong": atlas.strong,
         "beyond_characters": atlas.beyond_characters,
@@ -120,12 +116,8 @@ def _arrays(atlas: Atlas, characters: int) -> dict[str, Any]:
 
 
 def _numbers(atlas: Atlas, characters: int) -> dict[str, Any]:
-    rest = ("too_rare", "units", "strong", "beyond_characters")
-    return {
-        "characters": characters,
-        "findings": _findings(atlas),
-        **{name: getattr(atlas, name) for name in rest},
-    }
+    rest = {name: getattr(atlas, name) for name in ("too_rare", "units", "strong", "beyond_characters")}
+    return {"characters": characters, "findings": _findings(atlas), **rest}
 
 
 VIEW = View(

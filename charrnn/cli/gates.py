@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.inspect_options import UNIT
+from charrnn.cli.output import rounded
 from charrnn.cli.view import Asked, Option, Result, View
 from charrnn.errors import TextError
 
@@ -48,9 +49,8 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     return Result(
         subject,
         "gates",
-        lambda: pieces(found, on_page=False),
+        lambda on_page: pieces(found, on_page=on_page),
         lambda: _numbers(found),
-        lambda: pieces(found, on_page=True),
         lambda: _arrays(found),
     )
 
@@ -86,7 +86,7 @@ def _beginning(sources: list[Source], config: DataConfig, most: int | None) -> I
     from charrnn.text.decoding import pieces_of
 
     for piece in pieces_of(sources, config, lambda _place, _done: None):
-        text = piece.text if most is None else piece.text[:most]
+        text = piece.text[:most]
         yield text
         if most is not None:
             most -= len(text)
@@ -94,32 +94,21 @@ def _beginning(sources: list[Source], config: DataConfig, most: int | None) -> I
                 return
 
 
-def _arrays(found: Saturation) -> dict[str, Any]:
+def _facts(found: Saturation) -> dict[str, Any]:
     from charrnn.neurons.gates import LEFT, RIGHT
 
-    shares = {
-        f"L{gate.layer}.{gate.kind}.{end}": values
-        for gate in found.gates
-        for end, values in (("right", gate.right), ("left", gate.left))
-    }
-    return {"characters": found.characters, "left_below": LEFT, "right_above": RIGHT, **shares}
+    return {"characters": found.characters, "left_below": LEFT, "right_above": RIGHT}
 
 
 def _numbers(found: Saturation) -> dict[str, Any]:
-    from charrnn.neurons.gates import LEFT, RIGHT
+    gates = {f"L{gate.layer}.{gate.kind}": {"right": gate.right, "left": gate.left} for gate in found.gates}
+    return {**_facts(found), "gates": rounded(gates)}
 
-    return {
-        "characters": found.characters,
-        "left_below": LEFT,
-        "right_above": RIGHT,
-        "gates": {
-            f"L{gate.layer}.{gate.kind}": {
-                "right": [round(fraction, 6) for fraction in gate.right.tolist()],
-                "left": [round(fraction, 6) for fraction in gate.left.tolist()],
-            }
-            for gate in found.gates
-        },
-    }
+
+def _arrays(found: Saturation) -> dict[str, Any]:
+    ends = ("right", "left")
+    shares = {f"L{gate.layer}.{gate.kind}.{end}": getattr(gate, end) for gate in found.gates for end in ends}
+    return {**_facts(found), **shares}
 
 
 VIEW = View(

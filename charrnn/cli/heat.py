@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.output import rounded
 from charrnn.cli.view import Asked, Result, View
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     values = _values(subject.engine, subject.ids, units, subject.start)
     shown, model = subject.text[subject.start :], subject.loaded.model
 
-    def pictures() -> list[Picture]:
+    def pictures(_on_page: bool) -> list[Picture]:
         return [
             Picture(title(unit, model), shown, values[unit], *limits(unit.kind), palette=asked.colours)
             for unit in units
@@ -32,11 +33,7 @@ def _measure(subject: Subject, asked: Asked) -> Result:
         subject,
         ", ".join(map(str, units)),
         pictures,
-        lambda: {
-            "text": shown,
-            "units": {str(unit): [round(value, 6) for value in values[unit]] for unit in units},
-        },
-        pictures,
+        lambda: {"text": shown, "units": {str(unit): rounded(values[unit]) for unit in units}},
         lambda: {**subject.as_arrays(), **{str(unit): np.array(values[unit], np.float32) for unit in units}},
     )
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.inspect_options import FROM, LENGTH, SEED, UNIT, UNITS
+from charrnn.cli.output import columns, rounded
 from charrnn.cli.view import Asked, Option, Result, View
 
 if TYPE_CHECKING:
@@ -37,52 +38,36 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     return Result(
         subject,
         "how long it remembers",
-        lambda: pieces(memory, on_page=False),
-        lambda: _numbers(memory),
-        lambda: pieces(memory, on_page=True),
+        lambda on_page: pieces(memory, on_page=on_page),
+        lambda: rounded({**_facts(memory), "grid": list(map(asdict, memory.bins)), **_curves(memory)}),
         lambda: _arrays(memory),
     )
 
 
-def _arrays(memory: Memory) -> dict[str, Any]:
-    """By the names of `_numbers`, columns of the grid after a dot; not a number where there is no such distance."""
-    import numpy as np
-
-    found = {"horizon": memory.horizon, "gain_90": memory.gained_at(0.9), "gain_99": memory.gained_at(0.99)}
-    rows = [asdict(row) for row in memory.bins]
+def _facts(memory: Memory) -> dict[str, Any]:
     return {
-        "lanes": memory.lanes,
-        "distance": memory.distance,
-        "characters": memory.characters,
-        "full_bits": memory.full_bits,
-        **{name: np.nan if value is None else float(value) for name, value in found.items()},
-        **{f"grid.{name}": np.array([row[name] for row in rows]) for name in rows[0]},
-        "distances": np.arange(1, memory.distance + 1),
-        "excess": memory.excess,
-        "low": memory.low,
-        "high": memory.high,
+        **{name: getattr(memory, name) for name in ("lanes", "distance", "characters", "full_bits", "horizon")},
+        "gain_90": memory.gained_at(0.9),
+        "gain_99": memory.gained_at(0.99),
     }
 
 
-def _numbers(memory: Memory) -> dict[str, Any]:
-    def rounded(values: Any) -> list[float]:
-        return [round(value, 6) for value in values.tolist()]
+def _curves(memory: Memory) -> dict[str, Any]:
+    return {name: getattr(memory, name) for name in ("excess", "low", "high")}
 
+
+def _arrays(memory: Memory) -> dict[str, Any]:
+    """Returns the same, columns of the grid after a dot; not a number where there is no such distance."""
+    import numpy as np
+
+    distances = ("horizon", "gain_90", "gain_99")
     return {
-        "lanes": memory.lanes,
-        "distance": memory.distance,
-        "characters": memory.characters,
-        "full_bits": round(memory.full_bits, 6),
-        "horizon": memory.horizon,
-        "gain_90": memory.gained_at(0.9),
-        "gain_99": memory.gained_at(0.99),
-        "grid": [
-            {name: value if isinstance(value, int) else round(value, 6) for name, value in asdict(row).items()}
-            for row in memory.bins
-        ],
-        "excess": rounded(memory.excess),
-        "low": rounded(memory.low),
-        "high": rounded(memory.high),
+        name: (np.nan if value is None else float(value)) if name in distances else value
+        for name, value in _facts(memory).items()
+    } | {
+        **columns("grid", list(map(asdict, memory.bins))),
+        "distances": np.arange(1, memory.distance + 1),
+        **_curves(memory),
     }
 
 

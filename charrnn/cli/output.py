@@ -6,7 +6,7 @@ A new format is an `Option`, a function that writes it, and a line in `FORMATS`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def give_out(result: Result, asked: Asked) -> None:
     if not formats:
         from charrnn.display.report import spaced
 
-        print_pieces(spaced(result.drawn()))
+        print_pieces(spaced(result.sections(False)))
 
 
 def check_files(asked: Asked) -> None:
@@ -71,6 +71,25 @@ def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
     _write_file(file, write)
 
 
+def columns(name: str, rows: Sequence[Mapping[str, Any]], dtype: Any = None) -> dict[str, Any]:
+    """Returns an array for each field of rows that have the same fields, under the name and, after a dot, the field."""
+    import numpy as np
+
+    fields = rows[0] if rows else ()
+    return {f"{name}.{field}": np.array([row[field] for row in rows], dtype) for field in fields}
+
+
+def rounded(value: Any) -> Any:
+    """Returns a value with all numbers in it, however deep, rounded to six digits after the point; arrays as lists."""
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, float):
+        return round(value, 6)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return [rounded(each) for each in value] if isinstance(value, list) else value
+
+
 def print_pieces(pieces: Iterable[object]) -> None:
     """Prints what rich can draw, one piece below the other."""
     from rich.console import Console
@@ -83,8 +102,7 @@ def print_pieces(pieces: Iterable[object]) -> None:
 def _write_page(result: Result, file: Path) -> None:
     from charrnn.display.report import page
 
-    assert result.page is not None, "asked for without a text"
-    whole = page(result.heading, result.page())
+    whole = page(result.heading, result.sections(True))
 
     def write(temporary: Path) -> None:
         temporary.write_text(whole, "utf-8")

@@ -47,7 +47,7 @@ def _measure(subject: Subject, asked: Asked) -> Result:
         blocks.append(taken)
         columns += _columns(taken, subject.text[start + len(columns) :], vocabulary.characters)
 
-    def pieces() -> list[Section]:
+    def sections(_on_page: bool) -> list[Section]:
         scale = Scale(title(unit, subject.loaded.model), *limits(unit.kind)) if unit else None
         are_charged = asked.unknown == "error" or vocabulary.kind == "bytes" or not tally.characters
         sentence = _sentence(tally, number) + ("" if are_charged else ", unknown ones not charged")
@@ -56,9 +56,8 @@ def _measure(subject: Subject, asked: Asked) -> Result:
     return Result(
         subject,
         "predictions",
-        pieces,
+        sections,
         lambda: _numbers(columns, tally, subject, unit),
-        pieces,
         lambda: {**subject.as_arrays(len(columns)), **_arrays(blocks, tally, unit)},
     )
 

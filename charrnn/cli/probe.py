@@ -73,9 +73,8 @@ def _result(subject: Subject, found: Probe, asked: str, kind: str, about: dict[s
     return Result(
         subject,
         asked,
-        lambda: pieces(found, asked, kind),
+        lambda _: pieces(found, asked, kind),
         lambda: {**about, **_numbers(found)},
-        lambda: pieces(found, asked, kind),
         lambda: _arrays(found),
     )
 

@@ -8,11 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.inspect_options import own_labels
+from charrnn.cli.view import Asked
 from charrnn.errors import TextError, UsageError
 from charrnn.settings.choices import SplitName, UnknownPolicy
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
+    from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Report, Unit
     from charrnn.text.vocabulary import Ids, Vocabulary
 
@@ -89,6 +92,14 @@ class Subject:
                 f"give {_SHORTEST} or more; {much:,} say much",
             )
 
+    def labels(self, asked: Asked, purpose: str, much: int) -> list[Label]:
+        """Returns the library's labels of the text and the user's own; see `check_length`."""
+        from charrnn.neurons.labels import labels_of
+
+        own = own_labels(asked)
+        self.check_length(purpose, much)
+        return labels_of(self.text, own)
+
     def units(self, names: list[str] | None) -> list[Unit]:
         """Returns the units of these names, each once. Raises UsageError where the model has no such unit."""
         from charrnn.neurons.record import parse_unit
@@ -128,16 +139,16 @@ def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length:
     from charrnn.text.sources import release
 
     if split != "all":
-        beginning = read_part(argument, loaded, split, length)
+        read = read_part(argument, loaded, split, length)
     else:
         texts = find([argument], glob=None, report=lambda _doing, _done, _total: None, config=loaded.data)
         try:
-            beginning = read_beginning(texts.sources, loaded.data, length)
+            read = read_beginning(texts.sources, loaded.data, length)
         finally:
             release(texts.sources)
     if loaded.vocabulary.kind == "bytes":
-        return beginning
-    return loaded.vocabulary.decode(loaded.vocabulary.encode(beginning, unknown).tolist())
+        return read
+    return loaded.vocabulary.decode(loaded.vocabulary.encode(read, unknown).tolist())
 
 
 def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int | None = None) -> str:

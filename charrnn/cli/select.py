@@ -7,13 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.inspect_options import UNIT, UNITS
+from charrnn.cli.output import columns, rounded
 from charrnn.cli.view import Asked, Option, Result, View
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
-    from charrnn.display.report import Section
-    from charrnn.neurons.select import Selection, SpanTally, UnitChoice
+    from charrnn.neurons.select import Selection, SpanTally
 
 _THRESHOLD = 0.3  # neurons.select.THRESHOLD, which loads numpy
 
@@ -30,7 +30,7 @@ def _check(asked: Asked) -> None:
 
 def _measure(subject: Subject, asked: Asked) -> Result:
     """Chooses units on the first half of the spans, and reports them on the second."""
-    from charrnn.display import select as display
+    from charrnn.display.select import pieces
     from charrnn.neurons.select import find_spans, parse_pattern, select
 
     text, start, pattern = subject.text, subject.start, asked.select
@@ -44,28 +44,30 @@ def _measure(subject: Subject, asked: Asked) -> Result:
         with_matches=asked.match,
     )
 
-    def pieces() -> list[Section]:
-        return list(display.pieces(found, text, pattern, start))
-
     return Result(
         subject,
         pattern,
-        pieces,
+        lambda _: pieces(found, text, pattern, start),
         lambda: _numbers(found, text, pattern, start),
-        pieces,
         lambda: _arrays(found, subject.characters),
     )
 
 
 def _numbers(found: Selection, text: str, pattern: str, start: int) -> dict[str, Any]:
+    halves = ("chosen", "reported")
     numbers: dict[str, Any] = {
         "pattern": pattern,
         "characters": len(text) - start,
-        "spans": found.spans,
-        "threshold": found.threshold,
-        "units": found.units,
-        "choices": [_choice(choice) for choice in found.choices],
-        "together": [str(choice) for choice in found.together],
+        **{name: getattr(found, name) for name in ("spans", "threshold", "units")},
+        "choices": [
+            {
+                "unit": str(choice.unit),
+                "is_low": choice.is_low,
+                **{half: _tally(getattr(choice, half)) for half in halves},
+            }
+            for choice in found.choices
+        ],
+        "together": list(map(str, found.together)),
     }
     if found.matches is not None:
         numbers["matches"] = [{**asdict(match), "text": text[match.start : match.end]} for match in found.matches]
@@ -73,39 +75,23 @@ def _numbers(found: Selection, text: str, pattern: str, start: int) -> dict[str,
 
 
 def _arrays(found: Selection, characters: int) -> dict[str, Any]:
-    """The chosen units, what they do in both halves of the spans by the tally's fields, and the matches."""
+    """Returns the chosen units, what they do in both halves of the spans by the tally's fields, and the matches."""
     import numpy as np
 
-    def tallies(each: list[SpanTally]) -> dict[str, Any]:
-        return (
-            {name: np.array([_tally(tally)[name] for tally in each], float) for name in _tally(each[0])} if each else {}
-        )
-
-    chosen, reported = ([getattr(choice, half) for choice in found.choices] for half in ("chosen", "reported"))
-    matches = found.matches or []
     return {
         "characters": characters,
         "threshold": found.threshold,
         "units": np.array([str(choice.unit) for choice in found.choices], np.str_),
         "is_low": np.array([choice.is_low for choice in found.choices], bool),
-        **{f"chosen.{name}": array for name, array in tallies(chosen).items()},
-        **{f"reported.{name}": array for name, array in tallies(reported).items()},
-        "matches": np.array([[match.start, match.end] for match in matches], np.int64).reshape(-1, 2),
-    }
-
-
-def _choice(choice: UnitChoice) -> dict[str, Any]:
-    return {
-        "unit": str(choice.unit),
-        "is_low": choice.is_low,
-        "chosen": _tally(choice.chosen),
-        "reported": _tally(choice.reported),
+        **columns("chosen", [_tally(choice.chosen) for choice in found.choices], float),
+        **columns("reported", [_tally(choice.reported) for choice in found.choices], float),
+        "matches": np.array([[match.start, match.end] for match in found.matches or []], np.int64).reshape(-1, 2),
     }
 
 
 def _tally(tally: SpanTally) -> dict[str, Any]:
-    rounded = {name: round(getattr(tally, name), 6) for name in ("share", "base", "precision", "score")}
-    return {**asdict(tally), **rounded, "lift": None if tally.lift is None else round(tally.lift, 6)}
+    shares = {name: getattr(tally, name) for name in ("share", "base", "precision", "score", "lift")}
+    return {**asdict(tally), **rounded(shares)}
 
 
 VIEW = View(

@@ -19,7 +19,7 @@ def _measure(subject: Subject, _asked: Asked) -> Result:
     return Result(
         subject,
         "summary",
-        lambda: summary(str(path), loaded, read_metrics(path.with_name(METRICS))),
+        lambda _: summary(str(path), loaded, read_metrics(path.with_name(METRICS))),
         lambda: {
             "parameters": counts,
             **{name: value for name, value in loaded.metadata().items() if name != "training"},

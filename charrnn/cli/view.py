@@ -13,7 +13,6 @@ from charrnn.display.palette import PALETTES, Palette
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
-    from charrnn.display.report import Section
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,12 +62,10 @@ class Result:
     subject: Subject
     said: str
     """What it is about, for the heading of a page."""
-    drawn: Callable[[], Iterable[object]]
-    """For the terminal, from top to bottom: what rich can draw."""
+    sections: Callable[[bool], Iterable[Any]]
+    """From top to bottom: for a page where that is so, or for the terminal, which takes whatever rich can draw."""
     numbers: Callable[[], dict[str, Any]]
     """For JSON, beside the checkpoint's name."""
-    page: Callable[[], Iterable[Section]] | None = None
-    """For a page; None where there can be none."""
     arrays: Callable[[], Mapping[str, Any]] | None = None
     """For numpy, by name; None where there are none."""
 

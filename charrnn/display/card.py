@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from charrnn.display.ablate import ablation_pieces, meaning, named
-from charrnn.display.find import alone, measured, short
+from charrnn.display.find import RHO, is_low, telling
 from charrnn.display.heat import Picture
 from charrnn.display.palette import RAMP, SAFE, Palette
 from charrnn.display.report import Columns, Prose, Row, Section
@@ -16,7 +16,6 @@ from charrnn.neurons.record import limits
 
 _BEFORE, _AFTER = 40, 16
 _PASSAGE = 400
-_RHO = "\u03c1"
 
 
 def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette: Palette = SAFE) -> Iterator[Section]:
@@ -60,21 +59,10 @@ def _labels(card: Card) -> Iterator[Section]:
     if not card.told:
         yield Prose("No label of the library holds often enough in both halves of this text.")
         return
-    rows = []
-    for told in card.told:
-        effect, ends = measured(told.effect, told), (measured(told.low, told), measured(told.high, told))
-        is_low = told.effect < 0 and not told.is_graded
-        rows.append(
-            Row((
-                told.label + (" (low)" if is_low else ""),
-                (_RHO if told.is_graded else "") + short(effect),
-                f"{short(min(ends))} {short(max(ends))}",
-                short(alone(told.from_characters, told)),
-            ))
-        )  # fmt: skip
+    rows = [Row((told.label + (" (low)" if is_low(told) else ""), *telling(told))) for told in card.told]
     yield Columns(("label", "tells", "95 %", f"last {CONTEXT}"), rows, words=(0,))
     yield Prose(
-        f"tells: AUC, or {_RHO} for degrees, on the half of the text that did not choose these labels; (low): it is "
+        f"tells: AUC, or {RHO} for degrees, on the half of the text that did not choose these labels; (low): it is "
         f"low where the label holds. last {CONTEXT}: what the last {CONTEXT} characters tell."
     )
 

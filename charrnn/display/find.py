@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from charrnn.display.report import Columns, Prose, Row
 from charrnn.neurons.find import CONTEXT, Atlas, Finding
 
-_RHO = "\u03c1"
+RHO = "\u03c1"
 
 
 def pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
@@ -26,23 +26,14 @@ NAMES = ("label", "unit", "tells", "95 %", f"last {CONTEXT}", "new net", "verdic
 
 def cells_of(finding: Finding) -> tuple[str, ...]:
     """A finding as a row of the table whose columns are `NAMES`."""
-    low, high = sorted((measured(finding.low, finding), measured(finding.high, finding)))
-    is_low = finding.effect < 0 and not finding.is_graded
-    return (
-        finding.label,
-        f"{'-' if is_low else ''}{finding.unit}",
-        (_RHO if finding.is_graded else "") + short(measured(finding.effect, finding)),
-        f"{short(low)} {short(high)}",
-        short(alone(finding.from_characters, finding)),
-        short(alone(finding.untrained, finding)),
-        finding.verdict,
-    )
+    name = f"{'-' if is_low(finding) else ''}{finding.unit}"
+    return finding.label, name, *telling(finding), _alone(finding.untrained, finding), finding.verdict
 
 
 def told(effect: float, finding: Finding) -> str:
     """What some unit tells of the finding's label: AUC .996, or rho -.893."""
     if finding.is_graded:
-        return f"{_RHO} {short(effect)}"
+        return f"{RHO} {short(effect)}"
     return f"AUC {short((1 + abs(effect)) / 2)}{', low where it holds' if effect < 0 else ''}"
 
 
@@ -67,22 +58,49 @@ class Effect(Protocol):
     def effect(self) -> float:
         """Signed: 2 AUC - 1, or rho."""
 
+    @property
+    def low(self) -> float:
+        """Lower end of its interval."""
 
-def measured(effect: float, finding: Effect) -> float:
-    """An effect as people know it: rho with its sign, an AUC turned so that the unit's own is above one half."""
-    if finding.is_graded:
-        return effect
-    return (1 + (effect if finding.effect >= 0 else -effect)) / 2
+    @property
+    def high(self) -> float:
+        """Upper end."""
+
+    @property
+    def from_characters(self) -> float:
+        """What the last characters tell."""
 
 
-def alone(effect: float, finding: Effect) -> float:
-    """What something else tells, whatever its sign."""
-    return abs(effect) if finding.is_graded else (1 + abs(effect)) / 2
+def is_low(found: Effect) -> bool:
+    """Returns whether the unit is low where the label holds."""
+    return found.effect < 0 and not found.is_graded
+
+
+def telling(found: Effect) -> tuple[str, str, str]:
+    """Returns the effect, its interval and what the last characters tell, as people know them.
+
+    That is rho with its sign, or an AUC turned so that the unit's own is above one half.
+    """
+    turn = -1 if is_low(found) else 1
+    effect, *ends = (
+        each if found.is_graded else (1 + turn * each) / 2 for each in (found.effect, found.low, found.high)
+    )
+    low, high = sorted(ends)
+    return (
+        (RHO if found.is_graded else "") + short(effect),
+        f"{short(low)} {short(high)}",
+        _alone(found.from_characters, found),
+    )
+
+
+def _alone(effect: float, found: Effect) -> str:
+    """Returns what something else tells, whatever its sign."""
+    return short(abs(effect) if found.is_graded else (1 + abs(effect)) / 2)
 
 
 def _words(atlas: Atlas, characters: int) -> Iterator[str]:
     yield (
-        f"tells: AUC, or {_RHO} (Spearman's) for degrees, of the unit on the half of the text that did not choose it; "
+        f"tells: AUC, or {RHO} (Spearman's) for degrees, of the unit on the half of the text that did not choose it; "
         f"- before a unit: low where the label holds. last {CONTEXT}: what the last {CONTEXT} characters tell; new "
         "net: what the same search finds in an untrained model. Verdicts other than found: characters or new net "
         "(tell as much), chance, weak (too little or too unsure)."

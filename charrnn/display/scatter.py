@@ -36,8 +36,6 @@ class Scatter:
     names: Sequence[str]
     x_label: str
     y_label: str
-    has_diagonal: bool = True
-    """Whether the line x + y = 1 is drawn, beyond which there can be nothing."""
 
     def __post_init__(self) -> None:
         assert len(self.points) == len(self.names), "one name for each point"
@@ -94,7 +92,7 @@ def _lines(plot: Scatter, width: int) -> list[Text]:
             if bits:
                 line.append(chr(_BLANK + bits), _POINT)
             else:
-                is_crossed = plot.has_diagonal and column == 2 * number
+                is_crossed = column == 2 * number  # x + y = 1, beyond which there can be nothing
                 line.append("\u2572" if is_crossed else " ", "dim" if is_crossed else None)
         lines.append(line)
     lines.append(Text(" \u2514" + "\u2500" * width))
@@ -122,9 +120,8 @@ def _svg(plot: Scatter) -> str:
         f'<text x="{middle}" y="14" text-anchor="middle">{title}</text>',
         f'<line x1="{left}" y1="{top}" x2="{left}" y2="{bottom}"/>',
         f'<line x1="{left}" y1="{bottom}" x2="{right}" y2="{bottom}"/>',
+        f'<line class="limit" x1="{left}" y1="{top}" x2="{right}" y2="{bottom}"/>',
     ]
-    if plot.has_diagonal:
-        parts.append(f'<line class="limit" x1="{left}" y1="{top}" x2="{right}" y2="{bottom}"/>')
     for across, down, anchor, text in (
         (left - 5, top + 4, "end", "1"), (left - 5, bottom + 4, "end", "0"), (left, bottom + 14, "middle", "0"),
         (right, bottom + 14, "middle", "1"), (middle, bottom + 16, "middle", x_label),

@@ -132,8 +132,8 @@ def test_weights_too_large_are_said() -> None:
 # What is drawn: points in a square.
 
 
-def _scatter(*points: tuple[float, float], title: str = "t", has_diagonal: bool = True) -> Scatter:
-    return Scatter(title, points, [f"p{place}" for place in range(len(points))], "x", "y", has_diagonal)
+def _scatter(*points: tuple[float, float], title: str = "t") -> Scatter:
+    return Scatter(title, points, [f"p{place}" for place in range(len(points))], "x", "y")
 
 
 def _drawn(*plots: Scatter, width: int = 22) -> list[str]:
@@ -143,9 +143,9 @@ def _drawn(*plots: Scatter, width: int = 22) -> list[str]:
 
 
 def test_points_stand_where_they_belong() -> None:
-    """Corners, edges and the middle, by Unicode's numbering of braille; nothing else is drawn."""
-    lines = _drawn(_scatter((0, 0), (1, 0), (0, 1), (0.5, 0.25), (20 / 39, 0), has_diagonal=False))
-    assert lines == [
+    """Corners, edges and the middle, by Unicode's numbering of braille; nothing but the diagonal is drawn beside."""
+    lines = _drawn(_scatter((0, 0), (1, 0), (0, 1), (0.5, 0.25), (20 / 39, 0)))
+    assert [line.replace("╲", " ").rstrip() for line in lines] == [
         "t",
         "↑ y",
         "1┤⠁",
@@ -163,7 +163,7 @@ def test_every_dot_can_be_met(place: int) -> None:
     """A point in the middle of each of the 40 dots along both axes."""
     places = {0x01: (0, 0), 0x02: (0, 1), 0x04: (0, 2), 0x40: (0, 3), 0x08: (1, 0), 0x10: (1, 1), 0x20: (1, 2),
               0x80: (1, 3)}  # fmt: skip
-    lines = _drawn(_scatter((place / 39, 7 / 39), has_diagonal=False))
+    lines = _drawn(_scatter((place / 39, 7 / 39)))
     ((row, column, character),) = [
         (row, column, character)
         for row, line in enumerate(lines[2:12])
@@ -216,7 +216,7 @@ def test_points_outside_the_square_are_a_mistake() -> None:
 def test_svg_places_and_names_points() -> None:
     """Well-formed; each point at its place in the square of 200, named under the pointer; text is text."""
     plot = Scatter(NASTY, [(0, 0), (1, 0), (0.25, 0.75)], ["u0", NASTY, "u2"], f"x{NASTY}", "y")
-    svg = Scatters([plot, _scatter(has_diagonal=False)]).html()
+    svg = Scatters([plot, _scatter()]).html()
     box = ElementTree.fromstring(svg)
     first, second = box.findall("svg")
     circles = first.findall("circle")
@@ -229,7 +229,7 @@ def test_svg_places_and_names_points() -> None:
     assert first.get("aria-label") == shown
     (line,) = [line for line in first.findall("line") if line.get("class")]
     assert [line.get(end) for end in ("x1", "y1", "x2", "y2")] == ["24", "24", "224", "224"]
-    assert not [line for line in second.findall("line") if line.get("class")]
+    assert len(second.findall("line")) == 3
 
 
 # What is said about gates.
