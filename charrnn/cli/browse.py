@@ -67,7 +67,7 @@ class Tour:
         self._go_to_change(second)
 
     def press(self, key: str) -> bool:
-        """Does what the key says. Whether to go on."""
+        """Does what the key says, and returns whether to go on."""
         if key in ("up", "down"):
             step = 1 if key == "down" else -1
             self._label = min(max(0, self._label + step), len(self._atlas.findings) - 1)
@@ -85,7 +85,7 @@ class Tour:
         return key != "end"
 
     def _go_to_change(self, start: int) -> None:
-        """To the first place from `start` on where the label changes, with a little of what is before it."""
+        """Goes to the first place from `start` on where the label changes, with a little of what is before it."""
         import numpy as np
 
         values = self._labels[self._atlas.findings[self._label].label].values
@@ -95,7 +95,7 @@ class Tour:
             self._begin = line if start - 1 < line else max(start, start + int(changes[0]) - 60)
 
     def _units(self) -> list[tuple[Unit, float]]:
-        """For the label, the units that tell it best on the first half, with what they tell on the second."""
+        """Returns the units that tell the label best on the first half, with what they tell on the second."""
         import numpy as np
 
         scores = self._atlas.scores
@@ -112,7 +112,7 @@ class Tour:
         return self._kept[unit.part, begin, end][:, unit.index]
 
     def scene(self, width: int, height: int, *, has_colour: bool = True) -> Scene:
-        """What is to be seen, for a screen of this size."""
+        """Returns what is to be seen, for a screen of this size."""
         from charrnn.display.browse import Scene, room_for_passage
         from charrnn.display.find import NAMES, cells_of, told
         from charrnn.display.heat import Picture
@@ -192,7 +192,7 @@ def _home() -> Any:
 
 
 def keys_of(read: bytes) -> list[str]:
-    """What was pressed, by name; other keys are left out. A terminal that is gone has pressed the end."""
+    """Returns what was pressed, by name; other keys are left out. A terminal that is gone has pressed the end."""
     if not read:
         return ["end"]
     names: list[str] = []

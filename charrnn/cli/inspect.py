@@ -101,7 +101,7 @@ def _check(view: View, asked: Asked) -> None:
     view.check(asked)
     if asked.device not in ("cpu", "auto"):
         raise UsageError(f"--device is {asked.device}", "inspect reads one character at a time and computes on the CPU")
-    if asked.text is None and view is not probe.FILE_VIEW:
+    if asked.text is None and not (view.flag and view.needs == "run"):
         files = [one.option for one in FORMATS if one.option.type is Path]
         needing = (UNIT, *files, SPLIT, *([view.flag] if view.flag else []))
         for option in needing:

@@ -93,7 +93,7 @@ def _sentence(tally: GuessTally, guesses: int) -> str:
 
 
 def _arrays(blocks: list[Guesses], tally: GuessTally, unit: Unit | None) -> dict[str, Any]:
-    """`ranks`: the place of what came next among the `guesses` (ids), -1 where it is not one of them."""
+    """Returns `ranks`, the place of what came next among the `guesses` (ids) or -1, and what else there is to tell."""
     import numpy as np
 
     def joined(name: str) -> Any:

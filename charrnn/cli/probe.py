@@ -80,7 +80,7 @@ def _result(subject: Subject, found: Probe, asked: str, kind: str, about: dict[s
 
 
 def choose(said: str, labels: Sequence[Label]) -> Label:
-    """The yes-or-no label that is meant, whatever its case, its spaces and, where only one is like it, its quotes."""
+    """Returns the yes-or-no label that is meant, whatever its case, spaces and, where only one is like it, quotes."""
     for form in (str, _close, _bare):
         alike = [label for label in labels if form(label.name) == form(said)]
         if len(alike) == 1 and alike[0].is_graded:
@@ -121,7 +121,7 @@ def _listed(labels: Sequence[Label]) -> str:
 
 
 def _arrays(found: Probe) -> dict[str, Any]:
-    """A row for each that tells, the state first, and the heaviest units."""
+    """Returns a row for each that tells, the state first, and the heaviest units."""
     import numpy as np
 
     scores = [found.score, found.alone, *found.baselines]

@@ -112,9 +112,9 @@ class Subject:
         return list(self.loaded.vocabulary.characters)
 
     def as_arrays(self, count: int | None = None) -> dict[str, Any]:
-        """What is asked about, or the first `count` of it, for a file of arrays.
+        """Returns what is asked about, or the first `count` of it, for a file of arrays.
 
-        `ids`, where in the text they begin, and the code point (or byte) of each id.
+        That is `ids`, where in the text they begin, and the code point (or byte) of each id.
         """
         taken = self.ids[self.start : None if count is None else self.start + count]
         return {"ids": taken, "from": self.start, "code_points": self.loaded.vocabulary.code_points}

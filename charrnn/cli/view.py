@@ -46,7 +46,7 @@ class Asked:
         return self._values[name]
 
     def gives(self, option: Option) -> bool:
-        """Whether the option was given something else than its default."""
+        """Returns whether the option was given something else than its default."""
         return self._values[option.name] not in (option.default, [], None)
 
     @property

@@ -22,7 +22,7 @@ _MEANING = (
 
 
 def use_pieces(ablations: Sequence[Ablation]) -> Iterator[Prose | Columns]:
-    """Below an atlas: whether the model uses what its units tell, a row for each label."""
+    """Yields whether the model uses what its units tell, a row for each label, to stand below an atlas."""
     rows = sorted(((one, use) for one in ablations for use in one.uses), key=lambda pair: -pair[1].margin)
     yield Columns(
         ("label", "unit", *_COLUMNS),
@@ -38,7 +38,7 @@ def use_pieces(ablations: Sequence[Ablation]) -> Iterator[Prose | Columns]:
 
 
 def ablation_pieces(one: Ablation, characters: Sequence[str]) -> Iterator[Prose | Columns]:
-    """A unit by itself; `characters` are the vocabulary's, by id."""
+    """Yields what holding one unit costs; `characters` are the vocabulary's, by id."""
     overall = one.overall
     yield Prose(f"{one.unit} held at its mean, {one.held_at:+.3f}", is_heading=True)
     yield Prose(
@@ -68,12 +68,12 @@ def _dearest(one: Ablation, characters: Sequence[str]) -> str:
 
 
 def meaning() -> Prose:
-    """What the columns are."""
+    """Returns what the columns mean."""
     return Prose(_MEANING)
 
 
 def named(character: str) -> str:
-    """A character as one speaks of it in a line: quoted, so that a space is seen."""
+    """Returns a character as one speaks of it: by its name, or quoted."""
     return {"\n": "line feed", " ": "space", "\t": "tab"}.get(character) or f"'{character}'"
 
 

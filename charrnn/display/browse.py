@@ -41,7 +41,7 @@ class Scene:
 
 
 def room_for_passage(width: int, height: int, rows: int, *, has_colour: bool) -> int:
-    """Lines of text that fit below the list."""
+    """Returns how many lines of text fit below the list."""
     left = height - list_height(height, rows) - 6  # heading, names, a line between, the unit, its legend, keys
     if width < 60:
         left -= 1  # the legend needs two lines
@@ -49,7 +49,7 @@ def room_for_passage(width: int, height: int, rows: int, *, has_colour: bool) ->
 
 
 def list_height(height: int, rows: int) -> int:
-    """Rows of the list that are shown."""
+    """Returns how many rows of the list are shown."""
     return min(rows, max(_LEAST, (height - 6) // 3))
 
 

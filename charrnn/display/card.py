@@ -19,7 +19,7 @@ _PASSAGE = 400
 
 
 def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette: Palette = SAFE) -> Iterator[Section]:
-    """The card; `text` is what the model read, `characters` are the vocabulary's, by id."""
+    """Yields the card; `text` is what the model read, `characters` are the vocabulary's, by id."""
     low, high = limits(card.unit.kind)
     yield Prose(title, is_heading=True)
     yield Prose(_distribution(card, low, high))
@@ -98,7 +98,7 @@ def _change(one: Moved, characters: Sequence[str]) -> str:
 
 
 def _percent(share: float) -> str:
-    """As 8.1 %, 0.02 %.
+    """Returns a share in per cent, such as 8.1 %, 0.02 %.
 
     >>> _percent(0.0814), _percent(0.00021), _percent(0.4), _percent(1e-7)
     ('8.1 %', '0.021 %', '40 %', '0.00001 %')
@@ -108,6 +108,6 @@ def _percent(share: float) -> str:
 
 
 def _two(number: float) -> str:
-    """Two significant digits, never with an exponent."""
+    """Returns a number in two significant digits, never with an exponent."""
     rounded = f"{float(f'{number:.2g}'):.6f}".rstrip("0").rstrip(".")
     return rounded or "0"

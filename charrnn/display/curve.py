@@ -63,7 +63,7 @@ class Chart:
         yield Text(" " * 9 + self._below(width, x_low, x_high), no_wrap=True)
 
     def _below(self, width: int, x_low: float, x_high: float) -> str:
-        """The ends of the x axis and, where it is logarithmic, the powers of ten between that there is room for."""
+        """Returns the ends of the x axis and, where it is logarithmic, the powers of ten that there is room for."""
         left, right = f"{x_low:,.0f}", f"{x_high:,.0f} {self.x_label}"
         room = max(1, width - len(left) - len(right))
         if not self.log_x or x_low == x_high:
@@ -83,7 +83,7 @@ class Chart:
         return text
 
     def _dots(self, line: Line, width: int, xs: tuple[float, float], ys: tuple[float, float]) -> list[tuple[int, int]]:
-        """Dots of the curve, with the gaps between its points filled by straight lines."""
+        """Returns the dots of the curve, with the gaps between its points filled by straight lines."""
         columns, rows = 2 * width - 1, 4 * self.height - 1
         scale = math.log if self.log_x else float
         left, right = scale(xs[0]), scale(xs[1])

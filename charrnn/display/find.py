@@ -12,7 +12,7 @@ RHO = "\u03c1"
 
 
 def pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
-    """The table, and below it what it means and what was not found. It fits into 80 columns."""
+    """Yields the table, and below it what it means and what was not found. It fits into 80 columns."""
     rows = [
         Row(cells_of(finding), "bold" if finding.is_found else "" if finding.is_discovery else "dim")
         for finding in atlas.findings
@@ -25,13 +25,13 @@ NAMES = ("label", "unit", "tells", "95 %", f"last {CONTEXT}", "new net", "verdic
 
 
 def cells_of(finding: Finding) -> tuple[str, ...]:
-    """A finding as a row of the table whose columns are `NAMES`."""
+    """Returns a finding as a row of the table whose columns are `NAMES`."""
     name = f"{'-' if is_low(finding) else ''}{finding.unit}"
     return finding.label, name, *telling(finding), _alone(finding.untrained, finding), finding.verdict
 
 
 def told(effect: float, finding: Finding) -> str:
-    """What some unit tells of the finding's label: AUC .996, or rho -.893."""
+    """Returns what some unit tells of the finding's label: AUC .996, or rho -.893."""
     if finding.is_graded:
         return f"{RHO} {short(effect)}"
     return f"AUC {short((1 + abs(effect)) / 2)}{', low where it holds' if effect < 0 else ''}"
@@ -48,7 +48,7 @@ def short(number: float, sign: Literal["", "+"] = "") -> str:
 
 
 class Effect(Protocol):
-    """What a score belongs to."""
+    """A unit's effect on a label, as an atlas or a card has it."""
 
     @property
     def is_graded(self) -> bool:

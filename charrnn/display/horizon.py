@@ -70,7 +70,7 @@ def _signed(value: float) -> str:
 
 
 def _points(memory: Memory) -> list[tuple[float, Bin]]:
-    """Each bin at the middle of its logarithms, and the last one up to D."""
+    """Returns each bin at the middle of its logarithms, and the last one up to D."""
     points = [(math.sqrt(row.first * row.last), row) for row in memory.bins]
     return points if points[-1][0] == memory.distance else [*points, (memory.distance, memory.bins[-1])]
 

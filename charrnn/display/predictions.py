@@ -52,12 +52,12 @@ class Scale:
     high: float
 
     def share(self, value: float) -> float:
-        """0 at the low end, 1 at the high one."""
+        """Returns where a value lies: 0 at the low end, 1 at the high one."""
         return (value - self.low) / (self.high - self.low)
 
 
 def symbol(character: str, *, is_byte: bool = False) -> str:
-    """What is shown of a character in a cell of its own, where it can neither move nor join its neighbours.
+    """Returns what is shown of a character in a cell of its own, where it can neither move nor join its neighbours.
 
     Line ends and tabs are symbols; a mark stands on a dotted circle; what has no width, or joins what is before it to
     one picture, is named by its code point. A byte beyond ASCII is half a character, and shown as its hexadecimals.
@@ -77,12 +77,12 @@ def symbol(character: str, *, is_byte: bool = False) -> str:
 
 
 def guess_symbol(character: str, *, is_byte: bool = False) -> str:
-    """As `symbol`; a space too, which among guesses would be nothing at all."""
+    """Returns the symbol of a guess: that of a space too, which among guesses would be nothing at all."""
     return safe.SPACE if character == " " else symbol(character, is_byte=is_byte)
 
 
 def _is_joining(code: int) -> bool:
-    """Variation selectors, and the parts of flags and the colours of skin among emoji."""
+    """Returns whether this is a variation selector, a part of a flag or a colour of skin among emoji."""
     return (
         0xFE00 <= code <= 0xFE0F
         or 0xE0100 <= code <= 0xE01EF
@@ -93,7 +93,7 @@ def _is_joining(code: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Columns under a legend."""
+    """Columns of guesses under a legend."""
 
     columns: Sequence[Column]
     scale: Scale | None = None
@@ -134,7 +134,7 @@ class Grid:
         return [symbol(column.character, is_byte=self.is_bytes), *below]
 
     def _bands(self, width: int, extra: int) -> Iterator[list[tuple[Column, list[str], int]]]:
-        """Columns with what they show and how wide that is, as many side by side as fit; `extra` places each."""
+        """Yields columns with what they show and how wide that is, as many side by side as fit; `extra` places each."""
         band: list[tuple[Column, list[str], int]] = []
         used = 0
         for column in self.columns:

@@ -12,7 +12,7 @@ _HEADINGS = ("accuracy", "95 %", "AUC", "features")
 
 
 def pieces(found: Probe, asked: str, kind: str) -> Iterator[Prose | Columns]:
-    """The table, and below it what it means. It fits into 80 columns.
+    """Yields the table, and below it what it means. It fits into 80 columns.
 
     `asked` is what was asked for, `kind` what was asked: places or texts.
     """

@@ -20,7 +20,7 @@ _HARMLESS_FORMAT = "\u200b\u200c\u200d\u2060\u00ad"
 
 
 def visible_character(character: str) -> str:
-    """The character itself, or what is shown in its place.
+    """Returns the character itself, or what is shown in its place.
 
     >>> visible_character(chr(27)), visible_character("\\u202e"), visible_character("é")
     ('␛', '‹U+202E›', 'é')
@@ -48,7 +48,7 @@ def symbol(character: str) -> str:
 
 
 def visible(text: str, *, kept: str = _KEPT) -> str:
-    """`text` with everything that could drive a terminal made visible; `kept` (newline and tab) stay as they are."""
+    """Returns `text` with all that could drive a terminal made visible; `kept` (newline and tab) stay as they are."""
     if text.isprintable():
         return text
     return "".join(character if character in kept else visible_character(character) for character in text)
@@ -66,7 +66,7 @@ def write(text: str, stream: IO[str]) -> None:
 
 
 def say(text: str) -> None:
-    """One line on stderr, made visible wherever it goes. A stderr that cannot take it is no reason to fail."""
+    """Writes one line to stderr, made visible wherever it goes. A stderr that cannot take it is no reason to fail."""
     with contextlib.suppress(OSError, ValueError):
         write(visible(text, kept="\t") + "\n", sys.stderr)
         sys.stderr.flush()

@@ -78,7 +78,7 @@ class Scatters:
 
 
 def _lines(plot: Scatter, width: int) -> list[Text]:
-    """One plot, `width` columns and half as many rows beside and above its axes: a square on most terminals."""
+    """Returns a plot of `width` columns and half as many rows beside and above its axes: a square on most terminals."""
     height = width // 2
     cells = [[0] * width for _ in range(height)]
     for x, y in plot.points:

@@ -81,7 +81,7 @@ def parts_of(text: str, match: Match) -> tuple[str, str, str]:
 
 
 def _fitting(symbols: Sequence[str], width: int) -> list[str]:
-    """The first of them, as many as fit; whether they join or not is the terminal's choice."""
+    """Returns the first symbols, as many as fit; whether they join or not is the terminal's choice."""
     taken: list[str] = []
     used = 0
     for one in symbols:
@@ -93,7 +93,7 @@ def _fitting(symbols: Sequence[str], width: int) -> list[str]:
 
 
 def _shortened(symbols: Sequence[str], width: int) -> str:
-    """All of them, or their beginning and their end."""
+    """Returns all symbols, or their beginning and their end."""
     if max(sum(map(cell_len, symbols)), cell_len("".join(symbols))) <= width:
         return "".join(symbols)
     half = (width - 1) // 2
@@ -101,7 +101,7 @@ def _shortened(symbols: Sequence[str], width: int) -> str:
 
 
 def _row(choice: UnitChoice) -> tuple[str, ...]:
-    """What the second half says."""
+    """Returns the cells of what the unit does in the second half."""
     tally = choice.reported
     if tally.lift is not None:
         lift = f"{tally.lift:,.1f}"

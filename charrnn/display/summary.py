@@ -21,7 +21,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 
 def parameters_by_part(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Numbers of parameters: embedding, each layer, decoder. Running statistics are not among them."""
+    """Counts the parameters of embedding, each layer and decoder. Running statistics are not among them."""
     counts: dict[str, int] = {}
     for name, shape in shapes.items():
         if is_statistic(name):
@@ -86,7 +86,7 @@ def _curve(progress: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _gradients(metrics: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
-    """The gradient's norm before clipping, a mean of the steps between two lines, and how often it was clipped.
+    """Yields the gradient's norm before clipping, a mean of the steps between two lines, and how often it was clipped.
 
     What to look at to choose --clip (Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063, section 3.2).
     """

@@ -1,7 +1,6 @@
 """Text coloured by how little the model expected each character.
 
-Knows characters and log-probabilities. The background runs from none (expected) over white to orange (a surprise of
-eight bits or more). Refuses to know where they come from.
+The background runs from none (expected) over white to orange (a surprise of eight bits or more).
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ _MOST_BITS = 8.0
 
 
 def surprisal(log_probability: float) -> float:
-    """Bits: -log2 of the probability."""
+    """Returns -log2 of the probability, in bits."""
     return -log_probability / math.log(2)
 
 
 def style(bits: float) -> Style:
-    """How a character of this surprisal looks; below one bit (an even bet) it has no background."""
+    """Returns how a character of this surprisal looks; below one bit (an even bet) it has no background."""
     if bits < 1:
         return Style()
     return style_on(diverging(0.5 + min(bits, _MOST_BITS) / _MOST_BITS / 2))
 
 
 def coloured(characters: Iterable[tuple[str, float]]) -> Text:
-    """Characters with their log-probabilities (nats), as text for a terminal: control characters are made visible."""
+    """Returns characters, given with their log-probabilities (nats), as text that is safe on a terminal."""
     text = Text()
     for character, log_probability in characters:
         text.append(visible(character), style(surprisal(log_probability)))

@@ -10,7 +10,7 @@ arXiv 2006.00995). So a unit is said to be used for a label only where
       of text resampled, all questions taken together (Bonferroni): one in twenty that any of them is wrongly affirmed;
     * and holding any of a few other units of the same layer and kind costs less there.
 
-Knows losses with and without. Refuses to know how units were chosen: choose on other text than this.
+Units are to be chosen on other text than this.
 
 Shape letters: N characters, D resamples.
 """
@@ -52,7 +52,7 @@ _FALSE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Bits that a character costs more, on average over some places, with a 95 % interval."""
+    """The bits that a character costs more, on average over some places, with a 95 % interval."""
 
     bits: float
     low: float
@@ -155,7 +155,7 @@ def ablate(
 def _others(
     config: ModelConfig, asked: Mapping[Unit, Sequence[Label]], compared: int, seed: int
 ) -> dict[tuple[int, str], list[Unit]]:
-    """For each layer and kind that is asked about, a few of its other units, drawn."""
+    """Draws, for each layer and kind that is asked about, a few of its other units."""
     random = np.random.Generator(np.random.Philox(seed))
     drawn = {}
     for layer, kind in sorted({unit.part for unit in asked}):
@@ -180,7 +180,7 @@ def _means(
 
 
 def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Ids, first: int) -> Doubles:
-    """What each of `ids[first:]` costs, in bits."""
+    """Returns what each of `ids[first:]` costs, in bits."""
     engine = make_engine(config, parameters)
     starts, rows, unscored = cut_into_lanes(len(ids))
     places = np.minimum(starts + np.arange(rows)[:, None], len(ids) - 1)  # (T, B)
@@ -200,7 +200,7 @@ def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: 
 
 
 def cut_into_lanes(characters: int) -> tuple[npt.NDArray[np.int64], int, int]:
-    """Where lanes of a text begin, how long each is, and how many characters all but the first read unscored.
+    """Returns where lanes of a text begin, how long each is, and how many characters all but the first read unscored.
 
     Lanes side by side are read several times as fast as one stream; in a short text they would repeat too much.
     """
@@ -212,7 +212,7 @@ def cut_into_lanes(characters: int) -> tuple[npt.NDArray[np.int64], int, int]:
 
 
 def places_of(label: Label, first: int) -> tuple[Mask, Mask, Mask]:
-    """Of the characters from `first` (1 or more) on: which come inside the label, which end it, which are elsewhere.
+    """Returns which characters from `first` (1 or more) on come inside the label, end it, or are elsewhere.
 
     A character comes inside where the label holds after the one before it; a degree holds above its median. It ends the
     label where that falls with it, or where the label says so.

@@ -7,8 +7,6 @@
     characters  whose probability changes most when the unit is held high (at its 95th percentile) instead of low (at
                 its 5th), on the same beginning of the text: an intervention, not a correlation, for every layer
 
-Knows one unit over a text that fits into memory. Refuses to know how it is shown.
-
 Shape letters: N characters, V vocabulary.
 """
 
@@ -82,7 +80,7 @@ class Moved:
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """One unit."""
+    """All that was measured of one unit."""
 
     unit: Unit
     start: int
@@ -115,7 +113,7 @@ def make_card(
     start: int = 0,
     report: Report = silent,
 ) -> Card:
-    """Of `unit`, over `ids[start:]`; labels have a value for each of `ids`.
+    """Measures `unit` over `ids[start:]`; labels have a value for each of `ids`.
 
     Raises UsageError where the unit cannot be held still.
     """
@@ -165,7 +163,7 @@ def _gate(kind: str, values: npt.NDArray[np.float32]) -> Gate:
 
 
 def _told(values: npt.NDArray[np.float32], ids: npt.NDArray[Any], labels: Sequence[Label], start: int) -> list[Told]:
-    """The labels that the first half chooses, as the second half has them."""
+    """Chooses labels on the first half of the text, and scores them on the second."""
     half = len(values) // 2
     second = start + half
     asked = []
@@ -191,7 +189,7 @@ def _told(values: npt.NDArray[np.float32], ids: npt.NDArray[Any], labels: Sequen
 
 
 def extremes(values: npt.NDArray[np.float32], count: int = _CONTEXTS, apart: int = _APART) -> list[int]:
-    """Places of the `count` largest values, each the largest that is `apart` or more from those before it."""
+    """Returns the places of the `count` largest values, each the largest that is `apart` or more from those before."""
     order = np.argsort(-values, kind="stable")
     is_free, found = np.ones(len(values), bool), []
     for place in order:
@@ -204,7 +202,7 @@ def extremes(values: npt.NDArray[np.float32], count: int = _CONTEXTS, apart: int
 
 
 def autocorrelation_length(values: npt.NDArray[np.floating[Any]], most: int = _LAGS) -> int | None:
-    """The lag at which the autocorrelation first falls below 1/e; None where it does not within `most`, or at all.
+    """Returns the lag at which the autocorrelation first falls below 1/e; None where it does not within `most` lags.
 
     Each lag's covariance is divided by the whole length (the usual, positive definite estimate).
     """
@@ -226,7 +224,7 @@ def _moved(
     low: float,
     high: float,
 ) -> tuple[list[Moved], list[Moved]]:
-    """Characters by what they add to the divergence of the mean distributions: sum of p ln(p / q)."""
+    """Ranks characters by what they add to the divergence of the mean distributions: the sum of p ln(p / q)."""
     config, parameters = with_own_columns(config, parameters)
     at_low, at_high = (_mean_probabilities(config, clamp(config, parameters, {unit: at}), ids) for at in (low, high))
     found = []

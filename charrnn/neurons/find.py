@@ -9,7 +9,7 @@ answers to "compared with what?":
     untrained  what the same search finds in a model of the same shape that has learned nothing
     last 3     how well the last three characters tell the label: many a "neuron" is only a character detector
 
-Knows units, labels and their statistics. Refuses to know how it is shown. `statistics.py` has the sources.
+`statistics.py` has the sources.
 
 Shape letters: N sampled places of a half, U units, L labels.
 """
@@ -79,7 +79,7 @@ class Finding:
 
     @property
     def is_found(self) -> bool:
-        """Whether the unit tells the label clearly, and better than an untrained model's and the last characters do."""
+        """Whether it tells the label clearly, and better than the last characters and an untrained model's unit."""
         surely = min(abs(self.low), abs(self.high)) if self.low * self.high > 0 else 0.0
         return self.is_discovery and surely > max(_CLEAR, abs(self.from_characters), abs(self.untrained))
 
@@ -109,7 +109,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Atlas:
-    """What was found, and how much was not."""
+    """What was found for each label, and how many units answer to none."""
 
     findings: list[Finding]
     too_rare: list[str]
@@ -125,7 +125,7 @@ class Atlas:
 
 @dataclass(frozen=True, eq=False)
 class _Survey:
-    """What one pass over the text gives."""
+    """The activations and effects that one pass over the text gives."""
 
     keys: Keys
     """Activations there, (U, N)."""
@@ -235,7 +235,7 @@ def _survey(
 
 
 def _as_keys(values: npt.NDArray[np.float32], kind: str) -> Keys:
-    """Steps over the range of a kind: whole numbers are ranked by counting."""
+    """Returns values as whole steps over the range of their kind, which are ranked by counting."""
     low, high = limits(kind)
     check_finite(f"a unit of kind {kind} is", values)
     scaled = (values - low) * np.float32((_STEPS - 1) / (high - low))
@@ -251,7 +251,7 @@ def _shifted(
     random: np.random.Generator,
     shifts: int = _SHIFTS,
 ) -> Doubles:
-    """Effects of a unit for its label shifted round the second half, no less than a twentieth of it: (shifts,).
+    """Returns effects (shifts,) of a unit for its label shifted round the second half, by a twentieth of it or more.
 
     What lies before its middle and what lies after are shifted by different lengths. Where all lines are equally long,
     one shift of whole lines changes no position in the line: one in a line's length would be such, and what is always
@@ -272,7 +272,7 @@ def _shifted(
 
 
 def from_characters(ids: Ids, first: slice, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:
-    """Effects on the second half of predictions from the last characters, learned on the first: (L,)."""
+    """Returns the effects (L,) on the second half of predictions from the last characters, learned on the first."""
     answers = np.stack([label.values[first] for label in labels])
     predicted = after_characters(contexts(ids), first, answers, places)
     return np.array([
@@ -287,7 +287,7 @@ def after_characters(
     answers: npt.NDArray[Any],
     places: npt.NDArray[np.int64],
 ) -> Doubles:
-    """What the last characters tell: the mean of each answer (L, learned) after those at `places`, (L, places).
+    """Predicts answers from the last characters: the mean of each (L, learned) after those at `places`, (L, places).
 
     `codes` are `contexts`, from one character to several; after fewer of them where more were never seen.
     """
@@ -304,7 +304,7 @@ def after_characters(
 
 
 def contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
-    """A number for the last character at each place, for the last two, the last three."""
+    """Yields an array of numbers that stand for the last character at each place, then for the last two, then three."""
     codes = np.zeros(len(ids), np.int64)
     wide = ids.astype(np.int64) + 1
     base = int(wide.max()) + 1
@@ -314,7 +314,7 @@ def contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
 
 
 class _Source:
-    """Random numbers of numpy's."""
+    """Numpy's random numbers, as `initial_arrays` asks for them."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.Generator(np.random.Philox(seed))
@@ -327,5 +327,5 @@ class _Source:
 
 
 def untrained_arrays(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
-    """Weights that nothing has been taught: drawn as training draws them, `model.initialise`, by another generator."""
+    """Returns weights that have learned nothing: drawn as training draws them, by another generator."""
     return dict(initial_arrays(config, vocabulary_size, _Source(seed)))

@@ -3,7 +3,7 @@
 After Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078, section 4.2): a gate is left-saturated while its activation
 is below 0.1 and right-saturated while it is above 0.9. A unit's two fractions of the time place it in a triangle. Near
 its right end a forget gate remembers for long (an integrator); near its upper end it never does (what they call a
-feed-forward cell). Knows counts, so that memory does not grow with the text. Refuses to know text and pictures.
+feed-forward cell). Only counts are kept, so that memory does not grow with the text.
 
 The candidates (lstm: g, gru: n) go through a tanh: they are no gates in this sense and are left out.
 
@@ -34,7 +34,7 @@ MOSTLY = 0.9
 
 @dataclass(frozen=True, slots=True)
 class GateSaturation:
-    """One kind of gate in one layer."""
+    """How often one kind of gate in one layer was saturated."""
 
     layer: int
     kind: str
@@ -56,7 +56,7 @@ class GateSaturation:
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """What the gates of all layers did."""
+    """How often the gates of all layers were saturated."""
 
     characters: int
     """Characters after which the gates were looked at. Where it is 0 there are no gates below."""
@@ -65,7 +65,7 @@ class Saturation:
 
 
 def gate_kinds(config: ModelConfig) -> tuple[str, ...]:
-    """The kinds between 0 and 1: i, f, o of an lstm; r, z of a gru. Raises UsageError where the cell has none."""
+    """Returns the kinds between 0 and 1: i, f, o of an lstm; r, z of a gru. Raises UsageError where there are none."""
     kinds = tuple(kind for kind in make_cell(config).gate_names if limits(kind) == (0.0, 1.0))
     if not kinds:
         raise UsageError(

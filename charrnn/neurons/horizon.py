@@ -19,8 +19,6 @@ mean of all in 94.2 to 95.5 % of 4,000 trials, by row (1 to 70-99), and the perc
 400. Excesses are skewed: where t misses, it is mostly too low. An interval holds for its own row; several rows are
 not covered jointly, and other texts not at all.
 
-Knows ids, losses and intervals. Refuses to know characters and drawing.
-
 Shape letters: N characters of the text, D largest distance, B lanes side by side, G bins, V vocabulary.
 """
 
@@ -91,7 +89,7 @@ class Memory:
         return _from_which_on(self.bins, [b.excess < SMALL_EXCESS and b.high < SMALL_HIGH for b in self.bins])
 
     def gained_at(self, share: float) -> int | None:
-        """The first d of the first bin from which on `share` of the gain over one character of context is there.
+        """Returns the first d of the first bin from which on `share` of the gain over one character is there.
 
         The gain of all context is the excess at d = 1. None where it is nothing to speak of (the horizon is 1 or the
         excess there not positive), and where the share is not reached within D.
@@ -112,7 +110,7 @@ def _from_which_on(bins: Sequence[Bin], holds: Sequence[bool]) -> int | None:
 
 
 def longest_distance(length: int) -> int:
-    """The largest D that a text of `length` characters has room for. Raises TextError where that is none.
+    """Returns the largest D that a text of `length` characters has room for. Raises TextError where none is.
 
     A lane takes a quarter of the text at most, so there are two starting places and more. They begin at D, so that
     the full context of each character is longer than the lane's by D or more.
@@ -126,14 +124,14 @@ def longest_distance(length: int) -> int:
 
 
 def starting_places(length: int, distance: int, lanes: int, seed: int) -> Places:
-    """Where the lanes start: independent and uniform over D to N - D - 1, by a counter-based generator (Philox)."""
+    """Draws where lanes start, independent and uniform over D to N - D - 1, by a counter-based generator (Philox)."""
     places = length - 2 * distance
     assert places >= 2, "ask longest_distance"
     return distance + (generator(seed, 0).random(lanes) * places).astype(np.int64)
 
 
 def bin_starts(distance: int) -> list[int]:
-    """The first distance of every bin: 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, ... up to D.
+    """Returns the first distance of every bin: 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, ... up to D.
 
     A last bin that D leaves less than half full is joined to the one before it.
     """
@@ -156,7 +154,7 @@ def measure(
     seed: int = 1,
     report: Report = silent,
 ) -> Memory:
-    """The excess loss of the text `ids` (N,) for contexts of 1 to `distance` characters.
+    """Measures the excess loss of the text `ids` (N,) for contexts of 1 to `distance` characters.
 
     N is at least four times `distance` (see `longest_distance`), `lanes` two or more. Takes N steps of one lane and
     D of every lane; holds N and B x D numbers. Raises CheckpointError where a loss is not finite.
@@ -195,7 +193,7 @@ def measure(
 
 
 def _stream(engine: Engine, text: npt.NDArray[np.int32], report: Report) -> Doubles:
-    """The loss (N,) of each character in bits, given all before it; the first has none and is not a number."""
+    """Returns the loss (N,) of each character in bits, given all before it; that of the first is not a number."""
     losses = np.empty(len(text))
     state, logits = engine.zero_state(1), None
     for start in range(0, len(text), _BLOCK):
@@ -208,13 +206,13 @@ def _stream(engine: Engine, text: npt.NDArray[np.int32], report: Report) -> Doub
 
 
 def interval(values: Doubles) -> tuple[float, float]:
-    """The 95 % interval of the mean of independent `values` (two or more), by Student's t."""
+    """Returns the 95 % interval of the mean of independent `values` (two or more), by Student's t."""
     half = student_quantile(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return float(values.mean()) - half, float(values.mean()) + half
 
 
 def student_quantile(degrees: int, share: float = 0.95) -> float:
-    """The t that |T| stays below with probability `share`, by halving.
+    """Returns the t that |T| stays below with probability `share`, found by halving.
 
     For whole degrees of freedom that probability is a finite sum: Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
     """

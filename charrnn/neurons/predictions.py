@@ -3,7 +3,7 @@
 The text is run once, in order, from the zero state; guesses are handed out in blocks, so that memory does not grow with
 the text. Probabilities are the model's own (temperature 1, nothing cut), a softmax in float64. Among equals the lower
 id goes first, as in drawing (Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078, draw such guesses under their
-text). Knows ids and probabilities. Refuses to know characters.
+text).
 
 Shape letters: T characters in a block, K guesses a character, V vocabulary.
 """
@@ -100,7 +100,7 @@ def _values(engine: RecordingEngine, ids: npt.NDArray[Any], state: Any, unit: Un
 
 
 def _guesses(scores: Doubles, came: npt.NDArray[Any], number: int, values: Doubles | None) -> Guesses:
-    """Of logits (T, V) and what came next (T,), or (T - 1,) at the text's end."""
+    """Returns the guesses of logits (T, V), given what came next (T,), or (T - 1,) at the text's end."""
     T, known = len(scores), np.arange(len(came))
     order = np.argsort(-scores, axis=1, kind="stable")[:, :number]
     likely = log_probabilities(scores)

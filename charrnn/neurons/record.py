@@ -1,7 +1,7 @@
 """What the units do while the model reads: every unit's value after every character.
 
 The text is run once through the network, in order, from the zero state, and activations are handed out in blocks,
-so that memory does not grow with the text. Knows units, their names and ranges. Refuses to know what they mean.
+so that memory does not grow with the text.
 
 A unit is `L<layer>.<kind><index>`: layer from 1; kind h, c, or a gate (lstm: i f g o, gru: r z n); index from 0.
 
@@ -44,7 +44,7 @@ class RecordingEngine(Engine, Protocol):
 
     @property
     def config(self) -> ModelConfig:
-        """Its shape."""
+        """The model's configuration."""
 
     def record(self, ids: npt.ArrayLike, state: Any) -> tuple[dict[str, Floats], Any]:
         """Reads `ids` (T,): every unit's value after each, by kind (T, L, H), and the new state."""
@@ -63,7 +63,7 @@ class Unit:
 
     @property
     def part(self) -> Part:
-        """Where it lies."""
+        """Its layer and kind."""
         return self.layer, self.kind
 
 
@@ -84,13 +84,13 @@ def check_finite(what: str, values: npt.NDArray[np.floating[Any]]) -> None:
 
 
 def kinds(config: ModelConfig) -> tuple[str, ...]:
-    """The kinds of units a model has: its states, then its gates."""
+    """Returns the kinds of units a model has: its states, then its gates."""
     cell = make_cell(config)
     return (*cell.state_names, *cell.gate_names)
 
 
 def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
-    """The unit called `name` in a model of this shape. Raises UsageError where there is no such unit."""
+    """Returns the unit called `name` in a model of this shape. Raises UsageError where there is no such unit."""
     match = re.fullmatch(r"L([0-9]{1,6})\.([a-z])([0-9]{1,9})", name)
     if not match:
         raise UsageError(
@@ -111,17 +111,17 @@ def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
 
 
 def limits(kind: str) -> tuple[float, float]:
-    """The range a kind is shown in: gates 0 to 1, all else -1 to 1 (what has no bounds as its tanh, see `record`)."""
+    """Returns the range a kind is shown in: gates 0 to 1, all else -1 to 1 (what has no bounds as its tanh)."""
     return (0.0, 1.0) if kind in _SIGMOID_GATES else (-1.0, 1.0)
 
 
 def is_unbounded(kind: str, config: ModelConfig) -> bool:
-    """Whether values of a kind have no bounds, so that their tanh is shown."""
+    """Returns whether values of a kind have no bounds, so that their tanh is shown."""
     return kind == "c" or (kind == "h" and (config.activation != "tanh" or config.cell == "urnn"))
 
 
 def title(unit: Unit, config: ModelConfig) -> str:
-    """A unit's name, with what is shown of it where that is not its own value."""
+    """Returns a unit's name, with what is shown of it where that is not its own value."""
     return f"{unit} (tanh {unit.kind})" if is_unbounded(unit.kind, config) else str(unit)
 
 
@@ -143,7 +143,7 @@ def record_pieces(
     parts: Sequence[Part],
     block: int = _BLOCK,
 ) -> Iterator[dict[Part, Floats]]:
-    """The same for a text that comes in pieces, of any length: the state goes on from each to the next."""
+    """Yields the same as `record` for a text in pieces of any length: the state goes on from each to the next."""
     state = engine.zero_state(1)
     for ids in pieces:
         for start in range(0, len(ids), block):
@@ -163,7 +163,7 @@ def record_passage(engine: RecordingEngine, ids: npt.NDArray[Any], part: Part, b
 
 
 def liveliest(engine: RecordingEngine, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:
-    """The `count` state units that vary most over the text, by the standard deviation of what `record` gives.
+    """Returns the `count` state units that vary most over the text, by the standard deviation of what `record` gives.
 
     Of each layer's h and (for an lstm) tanh(c); a unit is named once, as the kind in which it varies more.
     """

@@ -10,8 +10,7 @@ Units are chosen on the first half of the spans and reported on the second, besi
 lengths elsewhere in that half, and how many of all their runs there fit a span: a unit that comes on with every word
 fits those that were selected too.
 
-The text is read once; two bits for each unit and character are kept. Knows spans, runs and units. Refuses to know how
-they are shown.
+The text is read once; two bits for each unit and character are kept.
 
 Shape letters: T characters, U units, N spans, H hidden size.
 """
@@ -70,17 +69,17 @@ class SpanTally:
 
     @property
     def share(self) -> float:
-        """Of the spans, those that it fits."""
+        """The share of the spans that it fits."""
         return self.fits / self.spans if self.spans else 0.0
 
     @property
     def base(self) -> float:
-        """The same of spans elsewhere."""
+        """The share of spans elsewhere that it fits."""
         return self.controls_fit / self.controls if self.controls else 0.0
 
     @property
     def precision(self) -> float:
-        """Of its runs, those that fit a span."""
+        """The share of its runs that fit a span."""
         return self.runs_fit / self.runs if self.runs else 0.0
 
     @property
@@ -146,7 +145,7 @@ class Activity:
     bits: Bits
 
     def columns(self) -> Iterator[tuple[Unit, bool, Flags]]:
-        """Each unit with its sign (whether low), and where it is so, (T,)."""
+        """Yields each unit, whether its low values are meant, and where it is on, (T,)."""
         H = self.config.hidden_size
         for row, packed in enumerate(self.bits):
             lanes = np.unpackbits(packed[None], axis=0).view(np.bool_)
@@ -156,7 +155,7 @@ class Activity:
 
 
 def parse_pattern(said: str) -> re.Pattern[str]:
-    """The pattern of a selection. Raises UsageError."""
+    """Returns the compiled pattern of a selection. Raises UsageError."""
     try:
         return re.compile(said, re.MULTILINE)
     except (re.error, OverflowError, RecursionError) as error:
@@ -164,10 +163,10 @@ def parse_pattern(said: str) -> re.Pattern[str]:
 
 
 def find_spans(text: str, pattern: re.Pattern[str], start: int = 0) -> Spans:
-    """What `pattern` matches from `start` on, or its group 1 where it has one.
+    """Returns the spans that `pattern`, or its group 1 where it has one, matches from `start` on.
 
-    Without those that nothing follows: of them it is not known whether a unit goes off. Raises UsageError where there
-    are too few to choose on one half and to report on the other.
+    Spans that nothing follows are left out: of them it is not known whether a unit goes off. Raises UsageError where
+    there are too few to choose on one half and to report on the other.
     """
     group = 1 if pattern.groups else 0
     found = {match.span(group) for match in pattern.finditer(text, start)}
@@ -244,14 +243,14 @@ def watch(engine: RecordingEngine, ids: Ids, threshold: float, block: int = 256)
 
 
 def runs_of(on: Flags) -> Spans:
-    """Where a unit is on without a break, (runs, 2)."""
+    """Returns where a unit is on without a break, (runs, 2)."""
     turns = np.flatnonzero(on[1:] != on[:-1]) + 1
     edges = np.concatenate((np.zeros(int(on[0]), np.int64), turns, np.full(int(on[-1]), len(on), np.int64)))
     return edges.reshape(-1, 2)
 
 
 def fit(runs: Spans, spans: Spans) -> tuple[Flags, Flags, Places]:
-    """For each span: on throughout, off just outside too, and the number of the run it lies in (or might)."""
+    """Returns for each span whether a unit is on throughout, whether off just outside too, and the run it lies in."""
     which = np.searchsorted(runs[:, 0], spans[:, 0], "right") - 1
     if not len(runs):
         never = np.zeros(len(spans), np.bool_)
@@ -263,14 +262,14 @@ def fit(runs: Spans, spans: Spans) -> tuple[Flags, Flags, Places]:
 
 
 def overlapping(places: Spans, spans: Spans) -> Flags:
-    """Which of `places` share a character with any of `spans`, which are in order."""
+    """Returns which of `places` share a character with any of `spans`, which are in order."""
     reached = np.concatenate(([-1], np.maximum.accumulate(spans[:, 1])))
     overlaps: Flags = reached[np.searchsorted(spans[:, 0], places[:, 1], "left")] > places[:, 0]
     return overlaps
 
 
 def elsewhere(spans: Spans, part: Spans, low: int, high: int, random: np.random.Generator) -> Spans:
-    """Spans as long as those of `part`, at random between `low` and `high`, sharing no character with `spans`.
+    """Draws spans as long as those of `part` between `low` and `high`, which share no character with `spans`.
 
     Where there is no room for one (words leave none for words), it is put anywhere but onto one of `spans` itself.
     """
@@ -293,7 +292,7 @@ def elsewhere(spans: Spans, part: Spans, low: int, high: int, random: np.random.
 
 
 def _tally(runs: Spans, spans: Spans, controls: Spans, low: int, high: int) -> SpanTally:
-    """Over a half of the text, `low` to `high`."""
+    """Counts over a half of the text, from `low` to `high`."""
     throughout, fits, which = fit(runs, spans)
     controls_throughout, controls_fit, _ = fit(runs, controls)
     return SpanTally(
@@ -304,7 +303,7 @@ def _tally(runs: Spans, spans: Spans, controls: Spans, low: int, high: int) -> S
 
 
 def _matches(activity: Activity, together: list[UnitChoice], spans: Spans, start: int) -> list[Match]:
-    """The best places outside `spans`: most units of the set, fewest others, longest, first."""
+    """Returns the best places outside `spans`: those with most units of the set, fewest others, longest, first."""
     members = {(choice.unit, choice.is_low) for choice in together}
     cells = {(choice.unit.layer, choice.unit.index) for choice in together}
     T = activity.bits.shape[1]

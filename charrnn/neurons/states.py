@@ -1,6 +1,6 @@
 """The state of a model after chosen places of a text, or after whole texts: h of all layers and, of an lstm, tanh(c).
 
-Memory depends on the number of places and on the model. Knows units and places. Refuses to know what is asked of them.
+Memory depends on the number of places and on the model.
 
 Shape letters: N places or texts, D units of the state.
 """
@@ -24,12 +24,12 @@ _TEXTS = 20  # between two reports
 
 
 def state_units(config: ModelConfig) -> list[Unit]:
-    """The D units of a state, in the order of the columns below."""
+    """Returns the D units of a state, in the order of its columns."""
     return units_of(config, make_cell(config).state_names)
 
 
 def states_in(engine: RecordingEngine, ids: Ids, places: npt.NDArray[np.int64], report: Report) -> Doubles:
-    """After the characters at `places` (N,), in ascending order, of a text read from its beginning: (N, D)."""
+    """Returns the state after the characters at `places` (N,), ascending, of a text read from its start: (N, D)."""
     parts, taken, start, end = _parts(engine.config), list[Floats](), 0, int(places[-1]) + 1
     for block in record(engine, ids[:end], parts):
         stop = start + len(block[parts[0]])
@@ -41,7 +41,7 @@ def states_in(engine: RecordingEngine, ids: Ids, places: npt.NDArray[np.int64], 
 
 
 def states_after(engine: RecordingEngine, texts: Sequence[Ids], report: Report) -> Doubles:
-    """After each of the texts, read from the zero state: (N, D). No text may be empty."""
+    """Returns the state (N, D) after each of the texts, read from the zero state. No text may be empty."""
     parts, taken = _parts(engine.config), list[Floats]()
     for number, text in enumerate(texts, start=1):
         (last,) = deque(record(engine, text, parts), maxlen=1)

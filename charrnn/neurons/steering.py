@@ -4,8 +4,6 @@ Texts come in pairs that were drawn with the same random numbers, one by the fre
 label's share (the mean, for degrees) is taken in every text; its change is the mean of the pairs' differences, with an
 interval over pairs drawn with replacement. A change is called one where pairs turned round at random differ as much too
 seldom, all labels taken together (Bonferroni): one in twenty that any is wrongly named. Few pairs can show no change.
-
-Knows texts. Refuses to know how they were written.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """Held less free."""
+        """The mean in the held texts less that in the free ones."""
         return self.held - self.free
 
 
@@ -57,7 +55,7 @@ class Steered:
 
 
 def compare(free: Sequence[str], held: Sequence[str]) -> Steered:
-    """Of texts in pairs; pairs of which one is empty are left out. Raises ValueError for fewer than `FEWEST`."""
+    """Compares texts in pairs, without those of which one is empty. Raises ValueError for fewer than `FEWEST`."""
     pairs = [pair for pair in zip(free, held, strict=True) if all(pair)]
     if len(pairs) < FEWEST:
         raise ValueError(f"{len(pairs)} pairs of texts are too few to compare")

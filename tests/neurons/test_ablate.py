@@ -192,7 +192,7 @@ def test_many_questions_need_resamples_far_out(monkeypatch: pytest.MonkeyPatch) 
 
     def counted(*arguments: Any, draws: int = 4000, **options: Any) -> Any:
         asked.append(draws)
-        return resampled_means(*arguments, draws=draws, **options)
+        return resampled_means(*arguments, draws=200, **options)
 
     monkeypatch.setattr("charrnn.neurons.ablate.resampled_means", counted)
     labels = [replace(_label(), name=str(number)) for number in range(150)]
