@@ -2,95 +2,66 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from charrnn.cli.output import View, put, write_arrays
-from charrnn.cli.reading import check_length
+from charrnn.cli.inspect_options import LABEL, LABEL_FILE
+from charrnn.cli.view import Asked, Option, Result, View
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
-    import re
-
-    from charrnn.checkpoints.checkpoint import Checkpoint
-    from charrnn.cli.reading import Reading
-    from charrnn.display.report import Piece
+    from charrnn.cli.reading import Subject
+    from charrnn.display.report import Section
     from charrnn.neurons.ablate import Ablation, Cost
     from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Unit
 
-ABLATE = typer.Option(
+ABLATE = Option(
     "--ablate",
-    help="Hold units at their means, each alone, and measure the price in bits, where labels hold, where they end and "
+    bool,
+    "Hold units at their means, each alone, and measure the price in bits, where labels hold, where they end and "
     "elsewhere: those of --unit, or with --find those that were found.",
-    rich_help_panel="Text",
 )
 LENGTH = 50_000
 
 
-def check(*, is_asked: bool, units: Sequence[str], find: bool) -> None:
-    """Raises UsageError where there is nothing to hold."""
-    if is_asked and not units and not find:
+def _check(asked: Asked) -> None:
+    if not asked.unit:
         raise UsageError("--ablate needs to know which units to hold", "name them with --unit, or add --find")
 
 
-def measure(reading: Reading, asked: Mapping[Unit, Sequence[Label]], *, start: int) -> list[Ablation]:
-    """The price of each unit, with a bar where that takes long."""
-    import numpy as np
-
-    from charrnn.display.progress import WorkDisplay
+def measure(subject: Subject, asked: Mapping[Unit, Sequence[Label]], *, start: int) -> list[Ablation]:
+    """Returns the price of each unit for its labels."""
     from charrnn.neurons.ablate import ablate
 
-    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
-        return ablate(
-            reading.loaded.model,
-            reading.loaded.parameters,
-            reading.ids,
-            asked,
-            start=start,
-            progress=lambda done, total: work("holding units", done, total),
-        )
+    loaded = subject.loaded
+    return ablate(loaded.model, loaded.parameters, subject.ids, asked, start=start, report=subject.report)
 
 
-def show(reading: Reading, units: Sequence[Unit], own: dict[str, re.Pattern[str]], view: View) -> None:
-    """Holds each of `units`, alone, and prints what that costs."""
-    from charrnn.neurons.labels import labels_of
-
-    check_length(reading.characters, "to measure a price on", LENGTH)
-    labels = labels_of(reading.text, own)
-    ablations = measure(reading, dict.fromkeys(units, labels), start=reading.start)
-    if view.npz is not None:
-        write_arrays(view.npz, {"characters": reading.characters, **arrays(ablations)})
-    if view.as_json:
-        body = {"checkpoint": str(reading.path), "characters": reading.characters}
-        print(json.dumps({**body, "ablations": numbers(ablations, reading.loaded)}))
-    put(_pieces(ablations, reading.loaded), reading.heading(", ".join(map(str, units))), view)
-
-
-def _pieces(ablations: Sequence[Ablation], loaded: Checkpoint) -> Iterator[Piece]:
+def _measure(subject: Subject, asked: Asked) -> Result:
+    """Holds each unit that was named, alone."""
     from charrnn.display.ablate import ablation_pieces, meaning
 
-    for one in ablations:
-        yield from ablation_pieces(one, characters_of(loaded))
-    yield meaning()
+    units, labels = subject.units(asked.unit), subject.labels(asked, "to measure a price on", LENGTH)
+    characters = {"characters": subject.characters}
+    ablations = measure(subject, dict.fromkeys(units, labels), start=subject.start)
+
+    def sections(_on_page: bool) -> list[Section]:
+        return [*(piece for one in ablations for piece in ablation_pieces(one, subject.names_of_ids)), meaning()]
+
+    return Result(
+        subject,
+        ", ".join(map(str, units)),
+        sections,
+        lambda: {**characters, "ablations": numbers(ablations, subject)},
+        lambda: {**characters, **arrays(ablations)},
+    )
 
 
-def characters_of(loaded: Checkpoint) -> list[str]:
-    """The vocabulary's characters by id; in byte mode one for each byte."""
-    if loaded.vocabulary.kind == "bytes":
-        return [chr(byte) for byte in range(256)]
-    return [loaded.vocabulary.decode([id_]) for id_ in range(len(loaded.vocabulary))]
-
-
-def numbers(ablations: Sequence[Ablation], loaded: Checkpoint) -> list[dict[str, Any]]:
-    """As JSON has them; what is not a number is null."""
-    characters = characters_of(loaded)
+def numbers(ablations: Sequence[Ablation], subject: Subject) -> list[dict[str, Any]]:
+    """Returns them as JSON has them; what is not a number is null."""
     return [
         {
             "unit": str(one.unit),
@@ -98,7 +69,8 @@ def numbers(ablations: Sequence[Ablation], loaded: Checkpoint) -> list[dict[str,
             "overall": asdict(one.overall),
             "uses": [_finite({**asdict(use), "is_used": use.is_used}) for use in one.uses],
             "dearest": [
-                {"character": characters[id_], "bits": bits, "count": count} for id_, bits, count in one.dearest
+                {"character": subject.names_of_ids[id_], "bits": bits, "count": count}
+                for id_, bits, count in one.dearest
             ],
         }
         for one in ablations
@@ -106,7 +78,7 @@ def numbers(ablations: Sequence[Ablation], loaded: Checkpoint) -> list[dict[str,
 
 
 def arrays(ablations: Sequence[Ablation]) -> dict[str, Any]:
-    """The same as arrays, a row for each unit and label; costs are bits, low, high and how many places."""
+    """Returns them as arrays, a row for each unit and label; costs are bits, low, high and how many places."""
     import numpy as np
 
     rows = [(one, use) for one in ablations for use in one.uses]
@@ -132,3 +104,13 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+VIEW = View(
+    "Ablation",
+    ABLATE,
+    _measure,
+    options=(LABEL, LABEL_FILE),
+    length=LENGTH,
+    check=_check,
+)

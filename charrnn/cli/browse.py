@@ -7,30 +7,31 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from charrnn.cli.ablate import ABLATE
 from charrnn.cli.options import refuse_beside
+from charrnn.cli.output import FORMATS
+from charrnn.cli.view import Asked, Option
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from charrnn.cli.reading import Reading
+    from charrnn.cli.reading import Subject
     from charrnn.display.browse import Scene
     from charrnn.display.palette import Palette
     from charrnn.neurons.find import Atlas
     from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Unit
 
-BROWSE = typer.Option(
+BROWSE = Option(
     "--browse",
-    help="With --find: look through what was found on the whole terminal: arrows go from label to label and from unit "
-    "to unit, the text below is coloured.",
-    rich_help_panel="Text",
+    bool,
+    "With --find: look through what was found on the whole terminal: arrows go from label to label and from unit to "
+    "unit, the text below is coloured.",
+    alone="{flag} looks through what {views} finds",
 )
 _UNITS = 12
 """Units for a label, from the best of the first half on."""
-_WARM_UP = 1000
 _KEYS = {
     b"\x1b[A": "up", b"\x1bOA": "up", b"k": "up", b"\x1b[B": "down", b"\x1bOB": "down", b"j": "down",
     b"\x1b[D": "left", b"\x1bOD": "left", b"h": "left", b"\x1b[C": "right", b"\x1bOC": "right", b"l": "right",
@@ -39,13 +40,12 @@ _KEYS = {
 }  # fmt: skip
 
 
-def check(*, is_asked: bool, find: bool, others: dict[str, bool]) -> None:
-    """Raises UsageError where there is no atlas to look through, or no terminal to do it on."""
-    if not is_asked:
+def check(asked: Asked) -> None:
+    """Raises UsageError where something else goes to the terminal too, or where there is none."""
+    if not asked.browse:
         return
-    if not find:
-        raise UsageError("--browse looks through what --find finds", "add --find")
-    refuse_beside("--browse fills the terminal", others)
+    others = (ABLATE, *(one.option for one in FORMATS))
+    refuse_beside("--browse fills the terminal", {option.flag: asked.gives(option) for option in others})
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--browse needs a terminal", "without one, --html keeps a page and --json the numbers")
     try:
@@ -57,8 +57,8 @@ def check(*, is_asked: bool, find: bool, others: dict[str, bool]) -> None:
 class Tour:
     """Where one is in the atlas: a label, one of its units, a passage of the half that chose neither."""
 
-    def __init__(self, reading: Reading, atlas: Atlas, labels: Sequence[Label], second: int, palette: Palette) -> None:
-        self._reading, self._atlas, self._text = reading, atlas, reading.text
+    def __init__(self, subject: Subject, atlas: Atlas, labels: Sequence[Label], second: int, palette: Palette) -> None:
+        self._subject, self._atlas, self._text = subject, atlas, subject.text
         self._labels = {label.name: label for label in labels}
         self._second, self._palette = second, palette
         self._label = self._unit = 0
@@ -67,7 +67,7 @@ class Tour:
         self._go_to_change(second)
 
     def press(self, key: str) -> bool:
-        """Does what the key says. Whether to go on."""
+        """Does what the key says, and returns whether to go on."""
         if key in ("up", "down"):
             step = 1 if key == "down" else -1
             self._label = min(max(0, self._label + step), len(self._atlas.findings) - 1)
@@ -85,7 +85,7 @@ class Tour:
         return key != "end"
 
     def _go_to_change(self, start: int) -> None:
-        """To the first place from `start` on where the label changes, with a little of what is before it."""
+        """Goes to the first place from `start` on where the label changes, with a little of what is before it."""
         import numpy as np
 
         values = self._labels[self._atlas.findings[self._label].label].values
@@ -95,7 +95,7 @@ class Tour:
             self._begin = line if start - 1 < line else max(start, start + int(changes[0]) - 60)
 
     def _units(self) -> list[tuple[Unit, float]]:
-        """For the label, the units that tell it best on the first half, with what they tell on the second."""
+        """Returns the units that tell the label best on the first half, with what they tell on the second."""
         import numpy as np
 
         scores = self._atlas.scores
@@ -104,21 +104,18 @@ class Tour:
         return [(scores.units[number], float(scores.second[number, column])) for number in order]
 
     def _values(self, unit: Unit, begin: int, end: int) -> Any:
-        import numpy as np
-
-        from charrnn.neurons.record import record
+        from charrnn.neurons.record import record_passage
 
         if (unit.part, begin, end) not in self._kept:
-            before = min(begin, _WARM_UP)
-            read = record(self._reading.engine, self._reading.ids[begin - before : end], [unit.part])
-            self._kept = {(unit.part, begin, end): np.concatenate([taken[unit.part] for taken in read])[before:]}
+            read = record_passage(self._subject.engine, self._subject.ids, unit.part, begin, end)
+            self._kept = {(unit.part, begin, end): read}
         return self._kept[unit.part, begin, end][:, unit.index]
 
     def scene(self, width: int, height: int, *, has_colour: bool = True) -> Scene:
-        """What is to be seen, for a screen of this size."""
+        """Returns what is to be seen, for a screen of this size."""
         from charrnn.display.browse import Scene, room_for_passage
         from charrnn.display.find import NAMES, cells_of, told
-        from charrnn.display.heat import HeatText
+        from charrnn.display.heat import Picture
         from charrnn.neurons.record import limits, title
 
         findings = self._atlas.findings
@@ -130,11 +127,11 @@ class Tour:
         values = self._values(unit, self._begin, end).tolist()
         label = self._labels[finding.label]
         marked = [] if label.is_graded else (label.values[self._begin : end] > 0).tolist()
-        name = title(unit, self._reading.loaded.model)
+        name = title(unit, self._subject.loaded.model)
         text = self._text[self._begin : end]
-        fitting = HeatText(name, text, values, *limits(unit.kind), self._palette).fitting(width, room)
+        whole = Picture(name, text, values, *limits(unit.kind), marked, self._palette)
+        fitting = whole.fitting(width, room)
         self._shown = max(1, fitting)
-        passage = HeatText(name, text[:fitting], values[:fitting], *limits(unit.kind), self._palette, marked[:fitting])
         about = f"unit {self._unit + 1} of the {len(units)} best: {told(effect, finding)}" + (
             "" if label.is_graded else "; underlined: it holds"
         )
@@ -145,11 +142,11 @@ class Tour:
             found=[each.is_found for each in findings],
             chosen=self._label,
             about=about,
-            passage=passage,
+            passage=whole.beginning(fitting),
         )
 
 
-def browse(tour: Tour) -> None:
+def show(tour: Tour) -> None:
     """Shows the tour until its end. The terminal is as it was afterwards, whatever happens."""
     import termios
     import tty
@@ -195,7 +192,7 @@ def _home() -> Any:
 
 
 def keys_of(read: bytes) -> list[str]:
-    """What was pressed, by name; other keys are left out. A terminal that is gone has pressed the end."""
+    """Returns what was pressed, by name; other keys are left out. A terminal that is gone has pressed the end."""
     if not read:
         return ["end"]
     names: list[str] = []

@@ -2,161 +2,95 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli import ablate as ablating
-from charrnn.cli.output import View, put, write_arrays
-from charrnn.cli.reading import check_length
-from charrnn.errors import TextError, UsageError
+from charrnn.cli import ablate, browse
+from charrnn.cli.inspect_options import LABEL, LABEL_FILE, UNIT
+from charrnn.cli.output import columns
+from charrnn.cli.view import Asked, Option, Result, View
 
 if TYPE_CHECKING:
-    import re
-
-    from charrnn.cli.reading import Reading
-    from charrnn.display.report import Piece
+    from charrnn.cli.reading import Subject
+    from charrnn.display.report import Section
     from charrnn.neurons.ablate import Ablation
     from charrnn.neurons.find import Atlas
     from charrnn.neurons.labels import Label
 
 _MUCH = 100_000
 _PASSAGE = 600
-_WARM_UP = 1000
 _MOST_PASSAGES = 12
 
 
-def check(
-    *, is_asked: bool, is_used: bool, labels: Sequence[str], file: Path | None, others: bool
-) -> dict[str, re.Pattern[str]]:
-    """The user's labels by name. Raises UsageError for options that do not go together; `others`: --unit.
+def _measure(subject: Subject, asked: Asked) -> Result | Callable[[], None]:
+    """Makes the atlas.
 
-    `is_used` says whether labels are for anything.
+    With --ablate the units that were found are held, on the half of the text that did not choose them.
     """
-    if is_asked and others:
-        raise UsageError("--find looks at all units", "leave out --unit")
-    if not is_used and (labels or file):
-        raise UsageError("--label and --label-file are for --find, --ablate, --card and --probe", "add one of these")
-    return _own_labels(labels, file) if is_used else {}
-
-
-def _own_labels(said: Sequence[str], file: Path | None) -> dict[str, re.Pattern[str]]:
-    """Of the options, then of the lines of a file."""
-    from charrnn.files import explained
-    from charrnn.neurons.labels import parse_label
-
-    lines = list(said)
-    if file is not None:
-        with explained(file, "reading the labels in"):
-            raw = file.read_bytes()
-        try:
-            text = raw.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise TextError(f"the labels in {file} are not UTF-8: {error}", "save the file as UTF-8") from error
-        lines += [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    labels = dict(parse_label(line) for line in lines)
-    if len(labels) < len(lines):
-        raise UsageError("two labels have the same name", "give each its own")
-    return labels
-
-
-def show(
-    reading: Reading,
-    own: dict[str, re.Pattern[str]],
-    view: View,
-    *,
-    ablate: bool,
-    browse: bool,
-) -> None:
-    """Makes the atlas and draws it, or prints its numbers.
-
-    With `ablate` the units that were found are held, on the half of the text that did not choose them.
-    """
-    import numpy as np
-
-    from charrnn.display.progress import WorkDisplay
-    from charrnn.inference.make_engine import make_engine
-    from charrnn.neurons.find import make_atlas, untrained_arrays
-    from charrnn.neurons.labels import labels_of
-
-    loaded, characters, second = reading.loaded, reading.characters, reading.start + reading.characters // 2
-    check_length(characters, "to choose on one half and to test on the other", _MUCH)
-    novice = make_engine(loaded.model, untrained_arrays(loaded.model, len(loaded.vocabulary)))
-    labels = labels_of(reading.text, own)
-    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
-        atlas = make_atlas(
-            reading.engine,
-            novice,
-            reading.ids,
-            labels,
-            start=reading.start,
-            progress=lambda done, total: work("reading", done, total),
-        )
-    if browse and atlas.findings:
-        from charrnn.cli.browse import Tour
-        from charrnn.cli.browse import browse as show_tour
-
-        show_tour(Tour(reading, atlas, labels, second, view.palette))
-        return
-    ablations = _ablations(reading, atlas, labels, second) if ablate else []
-    if view.npz is not None:
-        write_arrays(view.npz, {**_arrays(atlas, characters), **(ablating.arrays(ablations) if ablate else {})})
-    if view.as_json:
-        numbers = _numbers(atlas, characters, reading.path)
-        print(json.dumps({**numbers, "ablations": ablating.numbers(ablations, loaded)} if ablate else numbers))
-    from charrnn.display.ablate import use_pieces
-    from charrnn.display.find import atlas_pieces
+    from charrnn.display import ablate as costs
+    from charrnn.display.find import pieces
     from charrnn.display.report import Prose
+    from charrnn.neurons.find import make_atlas
 
-    pieces: list[Piece] = [*atlas_pieces(atlas, characters), *(use_pieces(ablations) if ablations else ())]
-    if ablate and not ablations:
-        pieces.append(Prose("Nothing was found, so that no unit was held; --unit names one."))
-    if view.html is not None:
-        pieces += _passages(reading, atlas, labels, second)
-    put(pieces, reading.heading("what its units know"), view)
+    labels = subject.labels(asked, "to choose on one half and to test on the other", _MUCH)
+    characters, second = subject.characters, subject.start + subject.characters // 2
+    atlas = make_atlas(subject.engine, subject.novice, subject.ids, labels, start=subject.start, report=subject.report)
+    if asked.browse and atlas.findings:
+        return lambda: browse.show(browse.Tour(subject, atlas, labels, second, asked.colours))
+    ablations = _ablations(subject, atlas, labels, second) if asked.ablate else []
+
+    def sections(on_page: bool) -> list[Section]:
+        said: list[Section] = [*pieces(atlas, characters), *(costs.use_pieces(ablations) if ablations else ())]
+        if asked.ablate and not ablations:
+            said.append(Prose("Nothing was found, so that no unit was held; --unit names one."))
+        return [*said, *(_passages(subject, atlas, labels, second, asked) if on_page else ())]
+
+    held = {"ablations": ablate.numbers(ablations, subject)} if asked.ablate else {}
+    return Result(
+        subject,
+        "what its units know",
+        sections,
+        lambda: {**_numbers(atlas, characters), **held},
+        lambda: {**_arrays(atlas, characters), **(ablate.arrays(ablations) if asked.ablate else {})},
+    )
 
 
-def _ablations(reading: Reading, atlas: Atlas, labels: Sequence[Label], start: int) -> list[Ablation]:
-    """What it costs to hold each unit that was found, for the labels it was found for."""
+def _ablations(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: int) -> list[Ablation]:
+    """Measures what it costs to hold each unit that was found, for the labels it was found for."""
     from charrnn.neurons.record import Unit
 
     named = {label.name: label for label in labels}
-    asked: dict[Unit, list[Label]] = {}
+    wanted: dict[Unit, list[Label]] = {}
     for finding in atlas.findings:
         if finding.is_found:
-            asked.setdefault(finding.unit, []).append(named[finding.label])
-    return ablating.measure(reading, asked, start=start) if asked else []
+            wanted.setdefault(finding.unit, []).append(named[finding.label])
+    return ablate.measure(subject, wanted, start=start) if wanted else []
 
 
-def _passages(reading: Reading, atlas: Atlas, labels: Sequence[Label], start: int) -> list[Piece]:
-    """For a page: each unit that was found, over a passage of the second half where its label comes and goes."""
+def _passages(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: int, asked: Asked) -> list[Section]:
+    """Shows each unit that was found over a passage of the second half where its label comes and goes."""
     import numpy as np
 
-    from charrnn.display.webpage import Picture
-    from charrnn.neurons.record import limits, record, title
+    from charrnn.display.heat import Picture
+    from charrnn.neurons.record import limits, record_passage, title
 
     named: dict[str, Label] = {label.name: label for label in labels}
-    pictures: dict[Any, Piece] = {}
+    pictures: dict[Any, Section] = {}
     for finding in atlas.findings:
         unit = finding.unit
         if not finding.is_found or unit in pictures or len(pictures) == _MOST_PASSAGES:
             continue
         values = named[finding.label].values
-        begins = np.arange(start, max(start + 1, len(reading.ids) - _PASSAGE), _PASSAGE // 2)
+        begins = np.arange(start, max(start + 1, len(subject.ids) - _PASSAGE), _PASSAGE // 2)
         spreads = [values[begin : begin + _PASSAGE].std() for begin in begins]
         begin = int(begins[int(np.argmax(spreads))])
-        before = min(begin, _WARM_UP)
-        read = record(reading.engine, reading.ids[begin - before : begin + _PASSAGE], [unit.part])
-        shown = np.concatenate([taken[unit.part][:, unit.index] for taken in read])[before:]
+        shown = record_passage(subject.engine, subject.ids, unit.part, begin, begin + _PASSAGE)[:, unit.index]
         marked = [] if finding.is_graded else (values[begin : begin + _PASSAGE] > 0).tolist()
-        heading = f"{title(unit, reading.loaded.model)}: {finding.label}"
+        heading = f"{title(unit, subject.loaded.model)}: {finding.label}"
         heading += "" if finding.is_graded else " (underlined where it holds)"
-        pictures[unit] = Picture(
-            heading, reading.text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind), marked
-        )
+        text = subject.text[begin : begin + _PASSAGE]
+        pictures[unit] = Picture(heading, text, shown.tolist(), *limits(unit.kind), marked, asked.colours)
     return list(pictures.values())
 
 
@@ -165,30 +99,44 @@ def _findings(atlas: Atlas) -> list[dict[str, Any]]:
 
 
 def _arrays(atlas: Atlas, characters: int) -> dict[str, Any]:
-    """What each unit tells of each label on both halves, and the findings' fields after a dot."""
+    """Returns what each unit tells of each label on both halves, and the findings' fields after a dot."""
     import numpy as np
 
-    findings = _findings(atlas)
     return {
         "characters": characters,
         "units": np.array([str(unit) for unit in atlas.scores.units], np.str_),
         "labels": np.array(atlas.scores.labels, np.str_),
         "first": atlas.scores.first,
         "second": atlas.scores.second,
-        **{f"findings.{name}": np.array([finding[name] for finding in findings]) for name in (findings or [{}])[0]},
+        **columns("findings", _findings(atlas)),
         "too_rare": np.array(atlas.too_rare, np.str_),
         "strong": atlas.strong,
         "beyond_characters": atlas.beyond_characters,
     }
 
 
-def _numbers(atlas: Atlas, characters: int, path: Path) -> dict[str, Any]:
-    findings = _findings(atlas)
-    rest = {"too_rare": atlas.too_rare, "units": atlas.units, "strong": atlas.strong}
-    return {
-        "checkpoint": str(path),
-        "characters": characters,
-        "findings": findings,
-        **rest,
-        "beyond_characters": atlas.beyond_characters,
-    }
+def _numbers(atlas: Atlas, characters: int) -> dict[str, Any]:
+    rest = {name: getattr(atlas, name) for name in ("too_rare", "units", "strong", "beyond_characters")}
+    return {"characters": characters, "findings": _findings(atlas), **rest}
+
+
+VIEW = View(
+    "Find",
+    Option(
+        "--find",
+        bool,
+        "Find the units that know something: every unit against a library of labels, chosen on one half of the text "
+        "and scored on the other, beside chance, an untrained model and the last three characters.",
+    ),
+    _measure,
+    options=(LABEL, LABEL_FILE, ablate.ABLATE, browse.BROWSE),
+    length=200_000,
+    alone=("--find looks at all units", (UNIT,)),
+    check=browse.check,
+    # A table on the terminal; coloured passages on a page and where one browses.
+    is_coloured=lambda asked: asked.browse or asked.html is not None,
+    examples=(
+        ("held_out.txt --find", "which units know what, and how sure that is"),
+        ("held_out.txt --find --ablate", "and whether the model uses what they know"),
+    ),
+)

@@ -2,64 +2,63 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.output import View, put, write_arrays
-from charrnn.errors import CheckpointError
+from charrnn.cli.output import rounded
+from charrnn.cli.view import Asked, Result, View
 
 if TYPE_CHECKING:
-    from charrnn.cli.reading import Reading
+    from charrnn.cli.reading import Subject
     from charrnn.neurons.record import Unit
-    from charrnn.settings.config import ModelConfig
 
 
-def show(
-    reading: Reading,
-    units: list[Unit],
-    view: View,
-    *,
-    most: int,
-) -> None:
-    """Colours what was read by `units`, or by the `most` liveliest units where none is named."""
+def _measure(subject: Subject, asked: Asked) -> Result:
+    """Colours what is read by the units that were named, or by the liveliest."""
     import numpy as np
 
-    from charrnn.neurons.record import liveliest
+    from charrnn.display.heat import Picture
+    from charrnn.neurons.record import limits, liveliest, title
 
-    with np.errstate(over="ignore", invalid="ignore"):  # `_values` says it in a sentence
-        units = units or liveliest(reading.engine, reading.ids, most)
-        values = _values(reading.engine, reading.ids, units, reading.start)
-    shown = reading.text[reading.start :]
-    if view.npz is not None:
-        of_units = {str(unit): np.array(values[unit], np.float32) for unit in units}
-        write_arrays(view.npz, {**reading.as_arrays(), **of_units})
-    if view.as_json:
-        rounded = {str(unit): [round(value, 6) for value in values[unit]] for unit in units}
-        print(json.dumps({"checkpoint": str(reading.path), "text": shown, "units": rounded}))
-    put(
-        _pictures(shown, units, values, reading.loaded.model),
-        reading.heading(", ".join(map(str, units))),
-        view,
+    units = subject.units(asked.unit) or liveliest(subject.engine, subject.ids, asked.units)
+    values = _values(subject.engine, subject.ids, units, subject.start)
+    shown, model = subject.text[subject.start :], subject.loaded.model
+
+    def pictures(_on_page: bool) -> list[Picture]:
+        return [
+            Picture(title(unit, model), shown, values[unit], *limits(unit.kind), palette=asked.colours)
+            for unit in units
+        ]
+
+    return Result(
+        subject,
+        ", ".join(map(str, units)),
+        pictures,
+        lambda: {"text": shown, "units": {str(unit): rounded(values[unit]) for unit in units}},
+        lambda: {**subject.as_arrays(), **{str(unit): np.array(values[unit], np.float32) for unit in units}},
     )
 
 
-def _pictures(text: str, units: list[Unit], values: dict[Unit, list[float]], model: ModelConfig) -> list[Any]:
-    from charrnn.display.webpage import Picture
-    from charrnn.neurons.record import limits, title
-
-    return [Picture(title(unit, model), text, values[unit], *limits(unit.kind)) for unit in units]
-
-
 def _values(engine: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:
-    import math
+    import numpy as np
 
-    from charrnn.neurons.record import record
+    from charrnn.neurons.record import check_finite, record
 
     values: dict[Unit, list[float]] = {unit: [] for unit in units}
     for taken in record(engine, ids, list(dict.fromkeys(unit.part for unit in units))):
         for unit in units:
             values[unit] += taken[unit.part][:, unit.index].tolist()
     for unit, all_values in values.items():
-        if not all(map(math.isfinite, all_values)):
-            raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
+        check_finite(f"{unit} is", np.array(all_values))
     return {unit: all_values[start:] for unit, all_values in values.items()}
+
+
+VIEW = View(
+    "Text",
+    None,
+    _measure,
+    is_coloured=lambda _asked: True,
+    examples=(
+        ("held_out.txt", "the units that vary most over the text"),
+        ("held_out.txt --unit L2.c17 --html c17.html", ""),
+    ),
+)

@@ -1,198 +1,157 @@
-"""`charrnn inspect`: which of its views was asked for, and whether what was said goes together."""
+"""`charrnn inspect`: which of its views was asked for, and whether what was said goes together.
+
+Its options are those of the views: each declares its own, and a new view is a line in `VIEWS`.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import closing
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
-from charrnn.cli import ablate as ablating
-from charrnn.cli import browse as browsing
-from charrnn.cli import card as carding
-from charrnn.cli import horizon as horizons
-from charrnn.cli import inspect_options as options
-from charrnn.cli import probe as probes
-from charrnn.cli import select as selecting
-from charrnn.cli.options import CHECKPOINT, READING_DEVICE
-from charrnn.cli.output import NPZ, PALETTE, View, palette_of, print_pieces
-from charrnn.cli.reading import Part, Reading, ids_of, read_text
-from charrnn.display.palette import PaletteName
-from charrnn.errors import TextError, UsageError
-from charrnn.settings.choices import DeviceName, UnknownPolicy
+import typer
 
-if TYPE_CHECKING:
-    from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.cli import ablate, card, find, gates, heat, horizon, predictions, probe, select, summary
+from charrnn.cli.inspect_options import EVERY_TEXT, LENGTH, SPLIT, UNIT
+from charrnn.cli.options import CHECKPOINT, READING_DEVICE, refuse_beside
+from charrnn.cli.output import FORMATS, PALETTE, check_files, give_out
+from charrnn.cli.view import Asked, Option, View
+from charrnn.errors import UsageError
+from charrnn.settings.choices import DeviceName
 
-_COLOURED = ("--predictions", "--card")
-"""Views that draw coloured text, beside the plain one; the page of --find does too."""
+VIEWS = (
+    summary.VIEW,
+    heat.VIEW,
+    predictions.VIEW,
+    gates.VIEW,
+    horizon.VIEW,
+    find.VIEW,
+    card.VIEW,
+    ablate.VIEW,
+    select.VIEW,
+    probe.VIEW,
+    probe.FILE_VIEW,
+)
+
+TEXT = typer.Argument(
+    help="A file, - for standard input, or a corpus known by name. Without it: a summary of the checkpoint.",
+    show_default=False,
+    metavar="[TEXT]",
+)
 
 
-def inspect(
-    text: Annotated[str | None, options.TEXT] = None,
-    checkpoint: Annotated[Path | None, CHECKPOINT] = None,
-    unit: Annotated[list[str] | None, options.UNIT] = None,
-    units: Annotated[int, options.HOW_MANY] = options.UNITS,
-    start: Annotated[int, options.FROM] = 0,
-    length: Annotated[int | None, options.HOW_LONG] = None,
-    split: Annotated[Part, options.SPLIT_OF_TEXT] = "all",
-    unknown: Annotated[UnknownPolicy, options.UNKNOWN] = "error",
-    as_json: Annotated[bool, options.JSON] = False,
-    html: Annotated[Path | None, options.HTML] = None,
-    npz: Annotated[Path | None, NPZ] = None,
-    palette: Annotated[PaletteName | None, PALETTE] = None,
-    device: Annotated[DeviceName, READING_DEVICE] = "cpu",
-    predictions: Annotated[bool, options.PREDICTIONS] = False,
-    guesses: Annotated[int | None, options.GUESSES] = None,
-    find: Annotated[bool, options.FIND] = False,
-    browse: Annotated[bool, browsing.BROWSE] = False,
-    ablate: Annotated[bool, ablating.ABLATE] = False,
-    card: Annotated[bool, carding.CARD] = False,
-    label: Annotated[list[str] | None, options.LABEL] = None,
-    label_file: Annotated[Path | None, options.LABEL_FILE] = None,
-    gates: Annotated[bool, options.GATES] = False,
-    select: Annotated[str | None, selecting.SELECT] = None,
-    match: Annotated[bool, selecting.MATCH] = False,
-    threshold: Annotated[float | None, selecting.THRESHOLD] = None,
-    probe: Annotated[str | None, probes.PROBE] = None,
-    probe_file: Annotated[Path | None, probes.PROBE_FILE] = None,
-    horizon: Annotated[bool, horizons.HORIZON] = False,
-    distance: Annotated[int | None, horizons.DISTANCE] = None,
-    lanes: Annotated[int | None, horizons.LANES] = None,
-    read_length: Annotated[int | None, horizons.READ] = None,
-    seed: Annotated[int | None, horizons.SEED] = None,
-) -> None:
+def inspect(**values: Any) -> None:
     """See what a model is and what its units respond to.
 
     \b
-    charrnn inspect                                     what the newest run is, and how it learned
-    charrnn inspect held_out.txt                        the units that vary most over the text
-    charrnn inspect held_out.txt --unit L2.c17 --html c17.html
-    charrnn inspect held_out.txt --unit L2.c17 --card   all that can be said of a unit
-    charrnn inspect held_out.txt --predictions          what it expects after each character
-    charrnn inspect held_out.txt --find                 which units know what, and how sure that is
-    charrnn inspect held_out.txt --find --ablate        and whether the model uses what they know
-    charrnn inspect held_out.txt --gates                how often each gate is open or shut
-    charrnn inspect held_out.txt --horizon              how many characters back the model remembers
-    charrnn inspect held_out.txt --select '"([^"]*)"' --match  which units are on there, and where else
-    charrnn inspect held_out.txt --probe "upper case"   how well the state as a whole tells a label
     """
+    asked = Asked(values)
+    view = _chosen(asked)
+    _check(view, asked)
+    import numpy as np
+
     from charrnn.checkpoints import checkpoint as checkpoints
     from charrnn.checkpoints.folder import find_checkpoint
-    from charrnn.cli import find as finding
-    from charrnn.cli import predictions as guessing
+    from charrnn.cli.reading import Subject
+    from charrnn.display.progress import WorkDisplay
 
-    views = {
-        "--predictions": predictions,
-        "--gates": gates,
-        "--horizon": horizon,
-        "--find": find,
-        "--card": card,
-        "--ablate": ablate and not find,  # what was found may be ablated at once
-        "--select": select is not None,
-        "--probe": probe is not None,
-        "--probe-file": probe_file is not None,
-    }
-    is_probed = views["--probe"] or views["--probe-file"]
-    if sum(views.values()) > 1:
-        asked = " and ".join(name for name, is_asked in views.items() if is_asked)
-        raise UsageError(f"{asked} are pictures of their own", "give one of them")
-    coloured = (*_COLOURED, "--find") if html is not None or browse else _COLOURED
-    uncoloured = {name: is_asked for name, is_asked in views.items() if name not in coloured}
-    colours = palette_of(palette, uncoloured | {"charrnn inspect without a text": text is None})
-    view = View(as_json, html, npz, colours)
-    own = finding.check(
-        is_asked=find,
-        is_used=find or ablate or card or probe is not None,
-        labels=label or [],
-        file=label_file,
-        others=bool(unit),
-    )
-    outputs = {"--ablate": ablate, "--json": as_json, "--html": html is not None, "--npz": npz is not None}
-    browsing.check(is_asked=browse, find=find, others=outputs)
-    carding.check(is_asked=card, units=unit or [])
-    ablating.check(is_asked=ablate, units=unit or [], find=find)
-    number = guessing.check(predictions=predictions, guesses=guesses, units=len(unit or []))
-    if device not in ("cpu", "auto"):
-        raise UsageError(f"--device is {device}", "inspect reads one character at a time and computes on the CPU")
-    request = horizons.Request(distance, lanes, read_length, None if is_probed else seed)
-    others = {"--unit": bool(unit), "--units": units != options.UNITS}
-    spans = {"--from": start != 0, "--length": length is not None}
-    horizons.check(is_asked=horizon, request=request, text=text, others=others | spans)
-    probes.check(label=probe, file=probe_file, text=text, others=others | spans)
-    selection = selecting.Request(select, match, threshold)
-    selecting.check(selection, others)
-    path = find_checkpoint(checkpoint)
-    loaded = checkpoints.load(path)
-    if probe_file is not None:
-        probes.show_file(probe_file, loaded, path, view, unknown=unknown, seed=seed)
-        return
-    if text is None:
-        needing = {
-            "--unit": bool(unit),
-            "--html": html is not None,
-            "--npz": npz is not None,
-            "--split": split != "all",
-        }
-        for name, is_asked in (needing | views).items():
-            if is_asked:
-                raise UsageError(f"{name} needs a text", f"charrnn inspect TEXT {name} ...")
-        _summarise(path, loaded, as_json=as_json)
-        return
-    if horizon:
-        ids = ids_of(read_text(text, loaded, unknown, request.characters, split), loaded.vocabulary)
-        horizons.show(ids, loaded, path, request, view)
-        return
-    if gates:
-        from charrnn.cli.gates import show_gates
-
-        if unit:
-            raise UsageError("--gates is a picture of its own", "leave out --unit")
-        show_gates(text, path, loaded, view, start=start, length=length, split=split, unknown=unknown)
-        return
-    if probe is not None:
-        probes.show_text(
-            text, probe, own, loaded, path, view, start=start, length=length, split=split, unknown=unknown, seed=seed
+    path = find_checkpoint(asked.checkpoint)
+    length = asked.length or view.length
+    most = None if length is None else length + view.beyond
+    # What is too large to compute with is said in a sentence, without numpy's warning.
+    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
+        subject = Subject(
+            checkpoints.load(path), path, asked.text or "", asked.start, most, asked.split, asked.unknown, work
         )
-        return
-    from charrnn.cli import heat
-    from charrnn.inference.make_engine import make_engine
-    from charrnn.neurons.record import parse_unit
-
-    chosen = list(dict.fromkeys(parse_unit(name, loaded.model) for name in unit or []))
-    shown = length or options.usual_length(whole=find or select is not None, some=ablate or card)
-    # What follows the last one is guessed too.
-    read = read_text(text, loaded, unknown, start + shown + predictions, split)
-    if not read:
-        raise TextError(f"there is nothing to read in {text}", "give a text of characters the model knows")
-    if len(read) <= start:
-        raise UsageError(f"--from is {start:,}, but the text has {len(read):,} characters", "start earlier")
-    engine = make_engine(loaded.model, loaded.parameters)
-    reading = Reading(loaded, path, engine, read, ids_of(read, loaded.vocabulary), start)
-    if find:
-        finding.show(reading, own, view, ablate=ablate, browse=browse)
-    elif card:
-        carding.show(reading, chosen, own, view)
-    elif ablate:
-        ablating.show(reading, chosen, own, view)
-    elif select is not None:
-        selecting.show(reading, selection, view)
-    elif predictions:
-        charged = unknown == "error" or loaded.vocabulary.kind == "bytes"
-        guessing.show(reading, guessing.Shown(shown, number, chosen, charged, view))
+        result = view.measure(subject, asked)
+    if callable(result):
+        result()
     else:
-        heat.show(reading, chosen, view, most=units)
+        give_out(result, asked)
 
 
-def _summarise(path: Path, loaded: Checkpoint, *, as_json: bool) -> None:
-    if as_json:
-        from charrnn.display.summary import parameters_by_part
+def _chosen(asked: Asked) -> View:
+    """Returns the one view that was asked for; of two one may go with the other."""
+    wanted = [view for view in VIEWS if view.flag and asked.gives(view.flag)]
+    wanted = [view for view in wanted if not any(view.flag in other.options for other in wanted)]
+    if len(wanted) > 1:
+        raise UsageError(
+            f"{' and '.join(view.called for view in wanted)} are pictures of their own", "give one of them"
+        )
+    return wanted[0] if wanted else summary.VIEW if asked.text is None else heat.VIEW
 
-        counts = parameters_by_part({name: array.shape for name, array in loaded.parameters.items()})
-        body = {"checkpoint": str(path), "parameters": counts, **loaded.metadata()}
-        del body["training"]
-        print(json.dumps(body))
-        return
-    from charrnn.checkpoints.folder import METRICS, read_metrics
-    from charrnn.display.summary import summary
 
-    print_pieces(summary(str(path), loaded, read_metrics(path.with_name(METRICS))))
+def _check(view: View, asked: Asked) -> None:
+    """Raises UsageError where something was asked for that does not go with the view."""
+    flags = [other.flag for other in VIEWS]
+    for option in dict.fromkeys(option for other in VIEWS for option in other.options):
+        if asked.gives(option) and option not in view.options and option not in flags:
+            *others, last = (other.called for other in VIEWS if option in other.options)
+            views = f"{', '.join(others)} or {last}" if others else last
+            raise UsageError(
+                option.alone.format(flag=option.flag, views=views), f"add {views}, or leave {option.flag} out"
+            )
+    if asked.palette is not None and not view.is_coloured(asked):
+        raise UsageError(f"--palette colours text and guesses, and {view.called} draws neither", "leave --palette out")
+    check_files(asked)
+    why, alone = view.alone
+    refuse_beside(why, {option.flag: asked.gives(option) for option in alone})
+    view.check(asked)
+    if asked.device not in ("cpu", "auto"):
+        raise UsageError(f"--device is {asked.device}", "inspect reads one character at a time and computes on the CPU")
+    if asked.text is None and not (view.flag and view.needs == "run"):
+        files = [one.option for one in FORMATS if one.option.type is Path]
+        needing = (UNIT, *files, SPLIT, *([view.flag] if view.flag else []))
+        for option in needing:
+            if asked.gives(option):
+                raise UsageError(f"{option.flag} needs a text", f"charrnn inspect TEXT {option.flag} ...")
+
+
+def _usual_lengths() -> str:
+    """Says how many characters each view shows where --length is not given."""
+    flags: dict[str, list[str]] = {}
+    for view in VIEWS:
+        if view.flag and view.needs == "text" and LENGTH not in view.alone[1] and view.length != heat.VIEW.length:
+            many = "the whole text" if view.length is None else f"{view.length:,}"
+            flags.setdefault(many, []).append(view.called)
+    others = ", ".join(f"with {' or '.join(views)} {many}" for many, views in flags.items())
+    return f"{heat.VIEW.length}; {others}"
+
+
+def _parameters() -> Iterator[Parameter]:
+    """Yields what Typer makes options of, in the order of the help page."""
+    yield Parameter("text", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, TEXT])
+    yield Parameter("checkpoint", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, CHECKPOINT])
+    panels = dict.fromkeys(EVERY_TEXT, "Text")
+    panels |= dict.fromkeys([*(one.option for one in FORMATS), PALETTE], "Output")
+    for view in VIEWS:
+        for option in (view.flag, *view.options):
+            if option is not None:
+                panels.setdefault(option, view.panel)
+    # An option that is another view's flag stands in that one's panel.
+    panels |= {view.flag: view.panel for view in VIEWS if view.flag}
+    for option, panel in panels.items():
+        yield _parameter(option, panel)
+    yield Parameter("device", Parameter.KEYWORD_ONLY, default="cpu", annotation=Annotated[DeviceName, READING_DEVICE])
+
+
+def _parameter(option: Option, panel: str) -> Parameter:
+    more = {"show_default": _usual_lengths()} if option is LENGTH else {}
+    info = typer.Option(
+        *filter(None, (option.flag, option.short)), help=option.help, rich_help_panel=panel, **{**option.more, **more}
+    )
+    kind = option.type | None if option.default is None else option.type
+    return Parameter(option.name, Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[kind, info])
+
+
+def _examples() -> str:
+    shown = [(f"charrnn inspect {typed}".rstrip(), seen) for view in VIEWS for typed, seen in view.examples]
+    return "\n".join(f"    {typed:<50}  {seen}".rstrip() for typed, seen in shown)
+
+
+_ALL = list(_parameters())
+inspect.__doc__ = f"{(inspect.__doc__ or '').rstrip()}\n{_examples()}\n    "
+inspect.__signature__ = Signature(_ALL)  # type: ignore[attr-defined]
+inspect.__annotations__ = {one.name: one.annotation for one in _ALL}

@@ -1,96 +1,84 @@
-"""What `inspect` can be asked, as options; those of one view alone stand with that view."""
+"""Options that every view of `inspect` may be asked with, or several of them."""
 
 from __future__ import annotations
 
-import typer
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from charrnn.cli import ablate, probe
+from charrnn.cli.view import Asked, Option
+from charrnn.errors import TextError, UsageError
+from charrnn.settings.choices import SplitName, UnknownPolicy
 
-TEXT_PANEL, OUTPUT_PANEL = "Text", "Output"
-LENGTH = 600
-FIND_LENGTH = 200_000
-UNITS = 3
+if TYPE_CHECKING:
+    import re
 
-TEXT = typer.Argument(
-    help="A file, - for standard input, or a corpus known by name. Without it: a summary of the checkpoint.",
-    show_default=False,
-    metavar="[TEXT]",
-)
-SPLIT_OF_TEXT = typer.Option(
-    "--split",
-    help="Read only this part of the text, cut as the run cut its corpus.",
-    rich_help_panel=TEXT_PANEL,
-)
-UNIT = typer.Option(
+UNIT = Option(
     "--unit",
-    "-u",
-    help="Colour the text by this unit, such as L2.c17: layer from 1; h, c or a gate (ifgo, rzn); index from 0. May be "
+    list[str],
+    "Colour the text by this unit, such as L2.c17: layer from 1; h, c or a gate (ifgo, rzn); index from 0. May be "
     "given several times.",
-    show_default="the units that vary most",
-    metavar="UNIT",
-    rich_help_panel=TEXT_PANEL,
+    short="-u",
+    more={"show_default": "the units that vary most", "metavar": "UNIT"},
 )
-HOW_MANY = typer.Option("--units", min=1, help="Without --unit: how many units to show.", rich_help_panel=TEXT_PANEL)
-FROM = typer.Option(
-    "--from", min=0, help="First character to show; the model reads all before it too.", rich_help_panel=TEXT_PANEL
+UNITS = Option("--units", int, "Without --unit: how many units to show.", default=3, more={"min": 1})
+FROM = Option(
+    "--from",
+    int,
+    "First character to show; the model reads all before it too.",
+    name="start",
+    default=0,
+    more={"min": 0},
 )
-HOW_LONG = typer.Option(
-    "--length",
-    "-n",
-    min=1,
-    help="Characters to show.",
-    show_default=f"{LENGTH}; with --find or --select {FIND_LENGTH:,}, with --ablate or --card {ablate.LENGTH:,}, "
-    f"with --probe {probe.LENGTH:,}, with --gates the whole text",
-    rich_help_panel=TEXT_PANEL,
-)
-UNKNOWN = typer.Option(
+LENGTH = Option("--length", int, "Characters to show.", short="-n", more={"min": 1})
+SPLIT = Option("--split", SplitName, "Read only this part of the text, cut as the run cut its corpus.", default="all")
+UNKNOWN = Option(
     "--unknown",
-    help="Characters the model does not know: error, skip, or replace by the nearest.",
-    rich_help_panel=TEXT_PANEL,
+    UnknownPolicy,
+    "Characters the model does not know: error, skip, or replace by the nearest.",
+    default="error",
 )
-JSON = typer.Option("--json", help="Print the numbers as JSON.", rich_help_panel=OUTPUT_PANEL)
-HTML = typer.Option(
-    "--html", help="Write the picture as one self-contained page.", metavar="FILE", rich_help_panel=OUTPUT_PANEL
-)
-PREDICTIONS = typer.Option(
-    "--predictions",
-    help="Show what the model expects after each character: its likeliest guesses, in a grid.",
-    rich_help_panel=TEXT_PANEL,
-)
-GUESSES = typer.Option(
-    "--guesses",
-    min=1,
-    help="With --predictions: how many guesses for each character.",
-    show_default="5",
-    rich_help_panel=TEXT_PANEL,
-)
-FIND = typer.Option(
-    "--find",
-    help="Find the units that know something: every unit against a library of labels, chosen on one half of the text "
-    "and scored on the other, beside chance, an untrained model and the last three characters.",
-    rich_help_panel=TEXT_PANEL,
-)
-LABEL = typer.Option(
+EVERY_TEXT = (UNIT, UNITS, FROM, LENGTH, SPLIT, UNKNOWN)
+"""Options that each view takes, or refuses by name."""
+
+LABEL = Option(
     "--label",
-    help="With --find, --ablate, --card and --probe: a label of your own, which holds within each match of a regular "
+    list[str],
+    "With --find, --ablate, --card and --probe: a label of your own, which holds within each match of a regular "
     "expression. May be given several times.",
-    metavar="NAME=REGEX",
-    rich_help_panel=TEXT_PANEL,
+    alone="--label and --label-file are for {views}",
+    more={"metavar": "NAME=REGEX"},
 )
-LABEL_FILE = typer.Option(
+LABEL_FILE = Option(
     "--label-file",
-    help="A file of such labels, one a line; lines that begin with # are left out.",
-    metavar="FILE",
-    rich_help_panel=TEXT_PANEL,
+    Path,
+    "A file of such labels, one a line; lines that begin with # are left out.",
+    alone=LABEL.alone,
+    more={"metavar": "FILE"},
 )
-GATES = typer.Option(
-    "--gates",
-    help="Instead of colouring the text: how often each gate of an lstm or a gru is as good as open (above 0.9) or "
-    "shut (below 0.1).",
-    rich_help_panel=TEXT_PANEL,
+SEED = Option(
+    "--seed",
+    int,
+    "With --horizon and --probe: the same seed gives the same places, or parts of --probe-file.",
+    alone="{flag} says how to measure {views}",
+    more={"min": 0, "max": 2**63 - 1, "show_default": "1; with --probe 0"},
 )
 
 
-def usual_length(*, whole: bool, some: bool) -> int:
-    """Characters that are read where `--length` is not given: for what looks at all units, at some, or draws."""
-    return FIND_LENGTH if whole else ablate.LENGTH if some else LENGTH
+def own_labels(asked: Asked) -> dict[str, re.Pattern[str]]:
+    """Returns the user's labels by name: those of the options, then those of the file."""
+    from charrnn.files import explained
+    from charrnn.neurons.labels import parse_label
+
+    lines, file = list(asked.label or []), asked.label_file
+    if file is not None:
+        with explained(file, "reading the labels in"):
+            raw = file.read_bytes()
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise TextError(f"the labels in {file} are not UTF-8: {error}", "save the file as UTF-8") from error
+        lines += [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    labels = dict(parse_label(line) for line in lines)
+    if len(labels) < len(lines):
+        raise UsageError("two labels have the same name", "give each its own")
+    return labels

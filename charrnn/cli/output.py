@@ -1,87 +1,56 @@
-"""How what `inspect` draws looks and where it goes: onto the terminal piece by piece, or into a file,
-as a page or as arrays."""
+"""Where what `inspect` measured goes: onto the terminal, or into the formats that are named.
+
+A new format is an `Option`, a function that writes it, and a line in `FORMATS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import typer
-
-from charrnn.display.palette import PALETTES, SAFE, Palette, PaletteName
+from charrnn.cli.view import Asked, Option, Result
+from charrnn.display.palette import PaletteName
 from charrnn.errors import UsageError
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from charrnn.display.report import Piece
-
-PALETTE = typer.Option(
+PALETTE = Option(
     "--palette",
-    help="Colours of text and guesses: safe for every kind of colour vision, or those of Karpathy's pictures (red and "
-    "green among them).",
-    show_default="safe",
-    rich_help_panel="Output",
-)
-NPZ = typer.Option(
-    "--npz",
-    help="Write the numbers as numpy arrays, to be read with numpy.load.",
-    metavar="FILE",
-    rich_help_panel="Output",
+    PaletteName,
+    "Colours of text and guesses: safe for every kind of colour vision, or those of Karpathy's pictures (red and green "
+    "among them).",
+    more={"show_default": "safe"},
 )
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # a zip file can tell no earlier time
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """Where what was found goes, and its colours. Raises UsageError where two files are one."""
+class Format:
+    """A form in which a result is given out, beside or instead of the terminal."""
 
-    as_json: bool = False
-    html: Path | None = None
-    npz: Path | None = None
-    palette: Palette = SAFE
-
-    def __post_init__(self) -> None:
-        if self.npz is not None and self.html is not None and self.npz.resolve() == self.html.resolve():
-            raise UsageError(f"--html and --npz are both {self.npz}", "name two files")
-
-    @property
-    def is_drawn(self) -> bool:
-        """Whether it goes to the terminal: where nothing else was asked for."""
-        return not self.as_json and self.html is None and self.npz is None
+    option: Option
+    """Asks for it; its value is the file, where there is one."""
+    write: Callable[[Result, Any], None]
 
 
-def put(pieces: Iterable[Piece], heading: str, view: View) -> None:
-    """A report onto the terminal; or into the file that was named, under its heading."""
-    from charrnn.display.report import draw, page
+def give_out(result: Result, asked: Asked) -> None:
+    """Writes a result in each format that was asked for; where there is none, onto the terminal."""
+    formats = [one for one in FORMATS if asked.gives(one.option)]
+    for one in formats:
+        one.write(result, getattr(asked, one.option.name))
+    if not formats:
+        from charrnn.display.report import spaced
 
-    if view.html is not None:
-        write_page(view.html, page(heading, pieces, view.palette))
-    elif view.is_drawn:
-        print_pieces(draw(pieces, view.palette))
-
-
-def palette_of(name: PaletteName | None, others: dict[str, bool]) -> Palette:
-    """The palette that was asked for. Raises UsageError where it would colour nothing; `others`: what else was asked,
-    and draws no text."""
-    for view, is_asked in others.items():
-        if name is not None and is_asked:
-            raise UsageError(f"--palette colours text and guesses, and {view} draws neither", "leave --palette out")
-    return SAFE if name is None else PALETTES[name]
+        print_pieces(spaced(result.sections(False)))
 
 
-def write_page(file: Path, page: str) -> None:
-    """Puts a page in its place in one step, and says so."""
-    from charrnn.display.safe import say
-    from charrnn.files import replace_durably
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(page, "utf-8")
-
-    replace_durably(file, write)
-    say(f"wrote {file}")
+def check_files(asked: Asked) -> None:
+    """Raises UsageError where two formats go into one file."""
+    named: dict[Path, str] = {}
+    for flag, file in ((one.option.flag, getattr(asked, one.option.name)) for one in FORMATS):
+        if isinstance(file, Path) and (other := named.setdefault(file.resolve(), flag)) != flag:
+            raise UsageError(f"{other} and {flag} are both {file}", "name two files")
 
 
 def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
@@ -93,23 +62,84 @@ def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
 
     import numpy as np
 
-    from charrnn.display.safe import say
-    from charrnn.files import replace_durably
-
     def write(temporary: Path) -> None:
         with temporary.open("wb") as stream, zipfile.ZipFile(stream, "w") as archive:
             for name, array in arrays.items():
                 with archive.open(zipfile.ZipInfo(f"{name}.npy", _OLDEST), "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
-    replace_durably(file, write)
-    say(f"wrote {file}")
+    _write_file(file, write)
 
 
-def print_pieces(pieces: Iterable[RenderableType]) -> None:
-    """On stdout, one below the other."""
+def columns(name: str, rows: Sequence[Mapping[str, Any]], dtype: Any = None) -> dict[str, Any]:
+    """Returns an array for each field of rows that have the same fields, under the name and, after a dot, the field."""
+    import numpy as np
+
+    fields = rows[0] if rows else ()
+    return {f"{name}.{field}": np.array([row[field] for row in rows], dtype) for field in fields}
+
+
+def rounded(value: Any) -> Any:
+    """Returns a value with all numbers in it, however deep, rounded to six digits after the point; arrays as lists."""
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, float):
+        return round(value, 6)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return [rounded(each) for each in value] if isinstance(value, list) else value
+
+
+def print_pieces(pieces: Iterable[object]) -> None:
+    """Prints what rich can draw, one piece below the other."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
     for piece in pieces:
-        console.print(piece)
+        console.print(piece, crop=False)
+
+
+def _write_page(result: Result, file: Path) -> None:
+    from charrnn.display.report import page
+
+    whole = page(result.heading, result.sections(True))
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(whole, "utf-8")
+
+    _write_file(file, write)
+
+
+def _write_file(file: Path, write: Callable[[Path], None]) -> None:
+    from charrnn.display.safe import say
+    from charrnn.files import replace_durably
+
+    replace_durably(file, write)
+    say(f"wrote {file}")
+
+
+def _print_json(result: Result, _asked: bool) -> None:
+    print(json.dumps({"checkpoint": str(result.subject.path), **result.numbers()}))
+
+
+def _write_npz(result: Result, file: Path) -> None:
+    assert result.arrays is not None, "asked for without a text"
+    write_arrays(file, result.arrays())
+
+
+FORMATS = (
+    Format(
+        Option("--json", bool, "Print the numbers as JSON."),
+        _print_json,
+    ),
+    Format(
+        Option("--html", Path, "Write the picture as one self-contained page.", more={"metavar": "FILE"}),
+        _write_page,
+    ),
+    Format(
+        Option(
+            "--npz", Path, "Write the numbers as numpy arrays, to be read with numpy.load.", more={"metavar": "FILE"}
+        ),
+        _write_npz,
+    ),
+)

@@ -2,79 +2,67 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import math
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.output import View, write_arrays, write_page
+from charrnn.cli.view import Asked, Option, Result, View
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from charrnn.cli.reading import Reading
+    from charrnn.cli.reading import Subject
     from charrnn.display.predictions import Column
-    from charrnn.neurons.predictions import Guesses, Tally
+    from charrnn.display.report import Section
+    from charrnn.neurons.predictions import Guesses, GuessTally
     from charrnn.neurons.record import Unit
-    from charrnn.settings.config import ModelConfig
 
-DEFAULT_GUESSES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How many characters, and how: the options."""
-
-    length: int
-    guesses: int
-    units: list[Unit]
-    unknown_are_charged: bool
-    view: View
+GUESSES = Option(
+    "--guesses",
+    int,
+    "With --predictions: how many guesses for each character.",
+    more={"min": 1, "show_default": "5"},
+)
+_GUESSES = 5
+_LENGTH = 600
 
 
-def check(*, predictions: bool, guesses: int | None, units: int) -> int:
-    """The number of guesses. Raises UsageError for options that do not go together."""
-    if not predictions and guesses is not None:
-        raise UsageError("--guesses is for --predictions", "add --predictions, or leave --guesses out")
-    if predictions and units > 1:
-        raise UsageError(f"--predictions colours the text by one --unit, not by {units}", "name one, or none")
-    return DEFAULT_GUESSES if guesses is None else guesses
+def _check(asked: Asked) -> None:
+    if len(asked.unit or []) > 1:
+        raise UsageError(f"--predictions colours the text by one --unit, not by {len(asked.unit)}", "name one, or none")
 
 
-def show(reading: Reading, shown: Shown) -> None:
-    """Draws the grid, writes it as a page, or prints its numbers."""
-    import numpy as np
+def _measure(subject: Subject, asked: Asked) -> Result:
+    """Reads the text, and keeps the guesses after each of its characters."""
+    from charrnn.display.predictions import Grid, Scale
+    from charrnn.display.report import Prose
+    from charrnn.neurons.predictions import Guesses, GuessTally, guess
+    from charrnn.neurons.record import limits, title
 
-    from charrnn.neurons.predictions import Guesses, Tally, guess
-
-    loaded, start = reading.loaded, reading.start
-    unit = shown.units[0] if shown.units else None
+    units, number, start = subject.units(asked.unit), asked.guesses or _GUESSES, subject.start
+    unit = units[0] if units else None
+    vocabulary = subject.loaded.vocabulary
     columns: list[Column] = []
-    tally, blocks = Tally(), list[Guesses]()
-    with np.errstate(over="ignore", invalid="ignore"):  # `guess` says it in a sentence
-        for taken in guess(reading.engine, reading.ids, start, shown.length, shown.guesses, unit):
-            tally += taken
-            blocks += [taken] if shown.view.npz is not None else []
-            columns += _columns(taken, reading.text[start + len(columns) :], loaded.vocabulary.characters)
-    if shown.view.html is not None:
-        _write_page(columns, tally, reading, shown)
-    if shown.view.npz is not None:
-        write_arrays(shown.view.npz, {**reading.as_arrays(len(columns)), **_arrays(blocks, tally, shown)})
-    if shown.view.as_json:
-        print(json.dumps(_numbers(columns, tally, reading, shown)))
-    elif shown.view.is_drawn:
-        from rich.console import Console
+    tally, blocks = GuessTally(), list[Guesses]()
+    for taken in guess(subject.engine, subject.ids, start, asked.length or _LENGTH, number, unit):
+        tally += taken
+        blocks.append(taken)
+        columns += _columns(taken, subject.text[start + len(columns) :], vocabulary.characters)
 
-        from charrnn.display.predictions import Grid
+    def sections(_on_page: bool) -> list[Section]:
+        scale = Scale(title(unit, subject.loaded.model), *limits(unit.kind)) if unit else None
+        are_charged = asked.unknown == "error" or vocabulary.kind == "bytes" or not tally.characters
+        sentence = _sentence(tally, number) + ("" if are_charged else ", unknown ones not charged")
+        return [Grid(columns, scale, vocabulary.kind == "bytes", asked.colours), Prose(sentence, wraps=False)]
 
-        console = Console(highlight=False)
-        is_bytes = loaded.vocabulary.kind == "bytes"
-        console.print(Grid(columns, _scale(unit, loaded.model), is_bytes=is_bytes, palette=shown.view.palette))
-        console.print()
-        console.print(_summary(tally, shown), soft_wrap=True)
+    return Result(
+        subject,
+        "predictions",
+        sections,
+        lambda: _numbers(columns, tally, subject, unit),
+        lambda: {**subject.as_arrays(len(columns)), **_arrays(blocks, tally, unit)},
+    )
 
 
 def _columns(taken: Guesses, text: str, characters: str) -> list[Column]:
-    import math
-
     from charrnn.display.predictions import Column
 
     values = [None] * len(taken.ids) if taken.values is None else taken.values.tolist()
@@ -87,91 +75,87 @@ def _columns(taken: Guesses, text: str, characters: str) -> list[Column]:
     return columns
 
 
-def _scale(unit: Unit | None, model: ModelConfig) -> Any:
-    from charrnn.display.predictions import Scale
-    from charrnn.neurons.record import limits, title
-
-    if unit is None:
-        return None
-    return Scale(title(unit, model), *limits(unit.kind))
-
-
-def _bits(tally: Tally) -> float | None:
+def _bits(tally: GuessTally) -> float | None:
     from charrnn.evaluation.score import TextScore
 
     return TextScore(tally.nats, tally.characters).bits_per_character if tally.characters else None
 
 
-def _summary(tally: Tally, shown: Shown) -> str:
+def _sentence(tally: GuessTally, guesses: int) -> str:
     bits = _bits(tally)
     if bits is None:
         return "no character follows, so there is nothing to compare the guesses with"
     first, among = (f"{100 * hits / tally.characters:.1f} %" for hits in (tally.first, tally.among))
     return (
-        f"guessed first {first}, among the {shown.guesses} likeliest {among}; {bits:.4f} bits per character over "
-        f"{tally.characters:,} characters" + ("" if shown.unknown_are_charged else ", unknown ones not charged")
+        f"guessed first {first}, among the {guesses} likeliest {among}; {bits:.4f} bits per character over "
+        f"{tally.characters:,} characters"
     )
 
 
-def _write_page(columns: list[Column], tally: Tally, reading: Reading, shown: Shown) -> None:
-    from charrnn.display.predictions_page import render_grid
-
-    assert shown.view.html is not None
-    page = render_grid(
-        reading.heading("predictions"),
-        columns,
-        _summary(tally, shown),
-        _scale(shown.units[0] if shown.units else None, reading.loaded.model),
-        is_bytes=reading.loaded.vocabulary.kind == "bytes",
-        palette=shown.view.palette,
-    )
-    write_page(shown.view.html, page)
-
-
-def _arrays(blocks: list[Guesses], tally: Tally, shown: Shown) -> dict[str, Any]:
-    """`ranks`: the place of what came next among the `guesses` (ids), -1 where it is not one of them."""
+def _arrays(blocks: list[Guesses], tally: GuessTally, unit: Unit | None) -> dict[str, Any]:
+    """Returns `ranks`, the place of what came next among the `guesses` (ids) or -1, and what else there is to tell."""
     import numpy as np
 
-    bits, values = _bits(tally), [block.values for block in blocks if block.values is not None]
+    def joined(name: str) -> Any:
+        return np.concatenate([getattr(block, name) for block in blocks])
+
+    bits = _bits(tally)
     return {
-        "guesses": np.concatenate([block.ids for block in blocks]),
-        "probabilities": np.concatenate([block.probabilities for block in blocks]),
-        "ranks": np.concatenate([block.ranks for block in blocks]),
-        "next_probability": np.exp(np.concatenate([block.log_probabilities for block in blocks])),
-        **{str(unit): np.concatenate(values) for unit in shown.units},
-        "scored": tally.characters,
-        "guessed_first": tally.first,
-        "guessed_among": tally.among,
+        "guesses": joined("ids"),
+        "probabilities": joined("probabilities"),
+        "ranks": joined("ranks"),
+        "next_probability": np.exp(joined("log_probabilities")),
+        **({str(unit): joined("values")} if unit else {}),
+        **_scored(tally),
         "bits_per_character": np.nan if bits is None else bits,
     }
 
 
-def _numbers(columns: list[Column], tally: Tally, reading: Reading, shown: Shown) -> dict[str, Any]:
+def _numbers(columns: list[Column], tally: GuessTally, subject: Subject, unit: Unit | None) -> dict[str, Any]:
     characters = []
-    for place, column in enumerate(columns, start=reading.start):
-        numbers: dict[str, Any] = {"character": column.character}
-        if column.value is not None:
-            numbers["value"] = round(column.value, 6)
-        numbers["guesses"] = [
-            {"character": character, "probability": _rounded(probability)} for character, probability in column.guesses
-        ]
-        is_known = column.next_probability is not None
-        numbers["next"] = reading.text[place + 1] if is_known else None
-        numbers["next_probability"] = _rounded(column.next_probability) if column.next_probability is not None else None
-        characters.append(numbers)
-    body: dict[str, Any] = {"checkpoint": str(reading.path), "from": reading.start}
-    if shown.units:
-        body["unit"] = str(shown.units[0])
+    for place, column in enumerate(columns, start=subject.start):
+        came = column.next_probability
+        characters.append(
+            {
+                "character": column.character,
+                **({} if column.value is None else {"value": round(column.value, 6)}),
+                "guesses": [
+                    {"character": character, "probability": _rounded(probability)}
+                    for character, probability in column.guesses
+                ],
+                "next": None if came is None else subject.text[place + 1],
+                "next_probability": None if came is None else _rounded(came),
+            }
+        )
     return {
-        **body,
+        "from": subject.start,
+        **({"unit": str(unit)} if unit else {}),
         "characters": characters,
-        "scored": tally.characters,
-        "guessed_first": tally.first,
-        "guessed_among": tally.among,
+        **_scored(tally),
         "bits_per_character": _bits(tally),
     }
 
 
+def _scored(tally: GuessTally) -> dict[str, int]:
+    return {"scored": tally.characters, "guessed_first": tally.first, "guessed_among": tally.among}
+
+
 def _rounded(probability: float) -> float:
-    """To six digits that count, so that a small one stays one."""
+    """Returns it with six digits that count, so that a small one stays one."""
     return float(f"{probability:.6g}")
+
+
+VIEW = View(
+    "Predictions",
+    Option(
+        "--predictions",
+        bool,
+        "Show what the model expects after each character: its likeliest guesses, in a grid.",
+    ),
+    _measure,
+    options=(GUESSES,),
+    beyond=1,  # what follows the last one is guessed too
+    check=_check,
+    is_coloured=lambda _asked: True,
+    examples=(("held_out.txt --predictions", "what it expects after each character"),),
+)

@@ -87,10 +87,10 @@ def show(
         print(json.dumps({**body, "changes": changes, "characters": characters}))
         return
     from charrnn.cli.output import print_pieces
-    from charrnn.display.report import draw
+    from charrnn.display.report import spaced
     from charrnn.display.steering import pieces
 
-    print_pieces(draw(pieces(found, ", ".join(said), requests[0].config.length, bits)))  # type: ignore[arg-type]
+    print_pieces(spaced(pieces(found, ", ".join(said), requests[0].config.length, bits)))  # type: ignore[arg-type]
 
 
 def _written(

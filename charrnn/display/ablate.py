@@ -1,13 +1,11 @@
-"""What units cost when they stand still, as tables.
-
-Knows costs. Refuses to know how they were measured.
-"""
+"""What units cost when they stand still, as tables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 
+from charrnn.display.find import short
 from charrnn.display.report import Columns, Prose, Row
 from charrnn.neurons.ablate import Ablation, Cost, Use
 
@@ -24,7 +22,7 @@ _MEANING = (
 
 
 def use_pieces(ablations: Sequence[Ablation]) -> Iterator[Prose | Columns]:
-    """Below an atlas: whether the model uses what its units tell, a row for each label."""
+    """Yields whether the model uses what its units tell, a row for each label, to stand below an atlas."""
     rows = sorted(((one, use) for one in ablations for use in one.uses), key=lambda pair: -pair[1].margin)
     yield Columns(
         ("label", "unit", *_COLUMNS),
@@ -40,7 +38,7 @@ def use_pieces(ablations: Sequence[Ablation]) -> Iterator[Prose | Columns]:
 
 
 def ablation_pieces(one: Ablation, characters: Sequence[str]) -> Iterator[Prose | Columns]:
-    """A unit by itself; `characters` are the vocabulary's, by id."""
+    """Yields what holding one unit costs; `characters` are the vocabulary's, by id."""
     overall = one.overall
     yield Prose(f"{one.unit} held at its mean, {one.held_at:+.3f}", is_heading=True)
     yield Prose(
@@ -70,12 +68,12 @@ def _dearest(one: Ablation, characters: Sequence[str]) -> str:
 
 
 def meaning() -> Prose:
-    """What the columns are."""
+    """Returns what the columns mean."""
     return Prose(_MEANING)
 
 
 def named(character: str) -> str:
-    """A character as one speaks of it in a line: quoted, so that a space is seen."""
+    """Returns a character as one speaks of it: by its name, or quoted."""
     return {"\n": "line feed", " ": "space", "\t": "tab"}.get(character) or f"'{character}'"
 
 
@@ -96,12 +94,4 @@ def _bits(cost: Cost) -> str:
 
 
 def _short(bits: float) -> str:
-    """As +.034, -.002, +1.23.
-
-    >>> _short(0.0341), _short(-0.0004), _short(1.234), _short(0.99996)
-    ('+.034', '-.000', '+1.23', '+1.00')
-    """
-    if math.isnan(bits):
-        return ""
-    shown = f"{bits:+.3f}"
-    return f"{bits:+.2f}" if abs(float(shown)) >= 1 else shown.replace("0.", ".", 1)
+    return "" if math.isnan(bits) else short(bits, "+")

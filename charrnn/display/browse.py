@@ -1,7 +1,6 @@
 """One screen of the atlas: labels above, a passage coloured by the unit that is chosen below, keys at the foot.
 
-It is as large as the terminal: the list shows the rows around the chosen one, the passage what fits below. Knows a
-scene. Refuses to know keys and networks.
+It is as large as the terminal: the list shows the rows around the chosen one, the passage what fits below.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from charrnn.display.heat import HeatText
+from charrnn.display.heat import Picture
 from charrnn.display.safe import visible
 
 KEYS = "up/down label   left/right unit   space/b passage   n where the label changes   q end"
@@ -38,11 +37,11 @@ class Scene:
     """The row that is chosen."""
     about: str
     """A line on the unit."""
-    passage: HeatText
+    passage: Picture
 
 
 def room_for_passage(width: int, height: int, rows: int, *, has_colour: bool) -> int:
-    """Lines of text that fit below the list."""
+    """Returns how many lines of text fit below the list."""
     left = height - list_height(height, rows) - 6  # heading, names, a line between, the unit, its legend, keys
     if width < 60:
         left -= 1  # the legend needs two lines
@@ -50,7 +49,7 @@ def room_for_passage(width: int, height: int, rows: int, *, has_colour: bool) ->
 
 
 def list_height(height: int, rows: int) -> int:
-    """Rows of the list that are shown."""
+    """Returns how many rows of the list are shown."""
     return min(rows, max(_LEAST, (height - 6) // 3))
 
 

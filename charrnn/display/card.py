@@ -1,28 +1,25 @@
-"""A unit's card: what it tells, when, for how long, and what it does.
-
-Knows a card's numbers and the text they belong to. Refuses to know how they were measured.
-"""
+"""A unit's card: what it tells, when, for how long, and what it does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from charrnn.display.ablate import ablation_pieces, meaning, named
-from charrnn.display.find import alone, measured, short
-from charrnn.display.palette import RAMP
-from charrnn.display.report import Columns, Piece, Prose, Row
-from charrnn.display.webpage import Picture
+from charrnn.display.find import RHO, is_low, telling
+from charrnn.display.heat import Picture
+from charrnn.display.palette import RAMP, SAFE, Palette
+from charrnn.display.report import Columns, Prose, Row, Section
+from charrnn.display.safe import symbol
 from charrnn.neurons.card import READ, Card, Moved
 from charrnn.neurons.find import CONTEXT
 from charrnn.neurons.record import limits
 
 _BEFORE, _AFTER = 40, 16
 _PASSAGE = 400
-_RHO = "\u03c1"
 
 
-def card_pieces(card: Card, text: str, characters: Sequence[str], title: str) -> Iterator[Piece]:
-    """The card; `text` is what the model read, `characters` are the vocabulary's, by id."""
+def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette: Palette = SAFE) -> Iterator[Section]:
+    """Yields the card; `text` is what the model read, `characters` are the vocabulary's, by id."""
     low, high = limits(card.unit.kind)
     yield Prose(title, is_heading=True)
     yield Prose(_distribution(card, low, high))
@@ -38,7 +35,7 @@ def card_pieces(card: Card, text: str, characters: Sequence[str], title: str) ->
     begin = max(card.start, card.highest[0] - _PASSAGE // 2)
     end = min(begin + _PASSAGE, card.start + len(card.values))
     values = card.values[begin - card.start : end - card.start].tolist()
-    yield Picture(f"{title}, around where it is highest", text[begin:end], values, low, high)
+    yield Picture(f"{title}, around where it is highest", text[begin:end], values, low, high, palette=palette)
 
 
 def _distribution(card: Card, low: float, high: float) -> str:
@@ -57,47 +54,32 @@ def _distribution(card: Card, low: float, high: float) -> str:
     )
 
 
-def _labels(card: Card) -> Iterator[Piece]:
+def _labels(card: Card) -> Iterator[Section]:
     yield Prose("What it tells", is_heading=True)
     if not card.told:
         yield Prose("No label of the library holds often enough in both halves of this text.")
         return
-    rows = []
-    for told in card.told:
-        effect, ends = measured(told.effect, told), (measured(told.low, told), measured(told.high, told))
-        is_low = told.effect < 0 and not told.is_graded
-        rows.append(
-            Row((
-                told.label + (" (low)" if is_low else ""),
-                (_RHO if told.is_graded else "") + short(effect),
-                f"{short(min(ends))} {short(max(ends))}",
-                short(alone(told.from_characters, told)),
-            ))
-        )  # fmt: skip
+    rows = [Row((told.label + (" (low)" if is_low(told) else ""), *telling(told))) for told in card.told]
     yield Columns(("label", "tells", "95 %", f"last {CONTEXT}"), rows, words=(0,))
     yield Prose(
-        f"tells: AUC, or {_RHO} for degrees, on the half of the text that did not choose these labels; (low): it is "
+        f"tells: AUC, or {RHO} for degrees, on the half of the text that did not choose these labels; (low): it is "
         f"low where the label holds. last {CONTEXT}: what the last {CONTEXT} characters tell."
     )
 
 
-def _contexts(card: Card, text: str) -> Iterator[Piece]:
+def _contexts(card: Card, text: str) -> Iterator[Section]:
     for heading, places in (("Where it is highest", card.highest), ("Where it is lowest", card.lowest)):
         yield Prose(heading, is_heading=True)
         rows = []
         for place in places:
             value = float(card.values[place - card.start])
-            before = text[max(0, place - _BEFORE) : place + 1]
-            after = text[place + 1 : place + 1 + _AFTER]
-            rows.append(Row((f"{_flat(before)}\u25c2{_flat(after)}", f"{value:+.3f}", f"{place:,}")))
+            around = (text[max(0, place - _BEFORE) : place + 1], text[place + 1 : place + 1 + _AFTER])
+            context = "\u25c2".join("".join(map(symbol, part.replace("\r", ""))) for part in around)
+            rows.append(Row((context, f"{value:+.3f}", f"{place:,}")))
         yield Columns(("read \u25c2 still to come", "value", "place"), rows, words=(0,))
 
 
-def _flat(text: str) -> str:
-    return text.replace("\r", "").replace("\n", "\u21b5").replace("\t", "\u2192")
-
-
-def _characters(card: Card, characters: Sequence[str]) -> Iterator[Piece]:
+def _characters(card: Card, characters: Sequence[str]) -> Iterator[Section]:
     yield Prose("What it does", is_heading=True)
     for verb, moved in (("likelier", card.promoted), ("less likely", card.demoted)):
         if moved:
@@ -116,7 +98,7 @@ def _change(one: Moved, characters: Sequence[str]) -> str:
 
 
 def _percent(share: float) -> str:
-    """As 8.1 %, 0.02 %.
+    """Returns a share in per cent, such as 8.1 %, 0.02 %.
 
     >>> _percent(0.0814), _percent(0.00021), _percent(0.4), _percent(1e-7)
     ('8.1 %', '0.021 %', '40 %', '0.00001 %')
@@ -126,6 +108,6 @@ def _percent(share: float) -> str:
 
 
 def _two(number: float) -> str:
-    """Two significant digits, never with an exponent."""
+    """Returns a number in two significant digits, never with an exponent."""
     rounded = f"{float(f'{number:.2g}'):.6f}".rstrip("0").rstrip(".")
     return rounded or "0"

@@ -1,7 +1,4 @@
-"""A line chart: in the terminal, drawn with braille dots, 2 x 4 of them in each character cell, and as SVG.
-
-Knows points. Refuses to know what they measure.
-"""
+"""A line chart on a terminal, drawn with braille dots, 2 x 4 of them in each character cell."""
 
 from __future__ import annotations
 
@@ -9,17 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from charrnn.display.webpage import escape
-
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row, then column, of one cell
 _BLANK = 0x2800
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 360, 64, 168, 20, 36  # of an SVG and the margins in it
-_ROW = 18  # of its names
-_DASHES = ("", "7 3", "2 3", "9 3 2 3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +22,8 @@ class Line:
     points: Sequence[tuple[float, float]]
 
 
-def _label(value: float) -> str:
-    """A number in eight places."""
+def axis_label(value: float) -> str:
+    """Returns a number in eight places."""
     label = f"{round(value, 3) + 0.0:8.3f}"  # no -0.000
     return label if len(label) == 8 else f"{value:8.1e}"
 
@@ -63,7 +54,7 @@ class Chart:
                 cells[row // 4][column // 2] = (bits | _DOTS[row % 4][column % 2], line.colour)
         yield Text(f"{self.y_label:>8} ") + self._names()
         for number, row_of_cells in enumerate(cells):
-            at_edge = {0: _label(y_high), self.height - 1: _label(y_low)}.get(number, " " * 8)
+            at_edge = {0: axis_label(y_high), self.height - 1: axis_label(y_low)}.get(number, " " * 8)
             text = Text(at_edge + "\u2502", no_wrap=True)
             for bits, colour in row_of_cells:
                 text.append(chr(_BLANK + bits), colour or None)
@@ -72,7 +63,7 @@ class Chart:
         yield Text(" " * 9 + self._below(width, x_low, x_high), no_wrap=True)
 
     def _below(self, width: int, x_low: float, x_high: float) -> str:
-        """The ends of the x axis and, where it is logarithmic, the powers of ten between that there is room for."""
+        """Returns the ends of the x axis and, where it is logarithmic, the powers of ten that there is room for."""
         left, right = f"{x_low:,.0f}", f"{x_high:,.0f} {self.x_label}"
         room = max(1, width - len(left) - len(right))
         if not self.log_x or x_low == x_high:
@@ -92,7 +83,7 @@ class Chart:
         return text
 
     def _dots(self, line: Line, width: int, xs: tuple[float, float], ys: tuple[float, float]) -> list[tuple[int, int]]:
-        """Dots of the curve, with the gaps between its points filled by straight lines."""
+        """Returns the dots of the curve, with the gaps between its points filled by straight lines."""
         columns, rows = 2 * width - 1, 4 * self.height - 1
         scale = math.log if self.log_x else float
         left, right = scale(xs[0]), scale(xs[1])
@@ -110,47 +101,3 @@ class Chart:
                 share = step / steps
                 dots.add((round(x0 + (x1 - x0) * share), round(y0 + (y1 - y0) * share)))
         return sorted(dots)
-
-    def as_svg(self) -> str:
-        """The same as an SVG element, which needs no style sheet; x is not by its logarithm.
-
-        Curves differ by dashes as well as by colour, and tell their names under the pointer too.
-        """
-        xs = [x for line in self.lines for x, _ in line.points]
-        ys = [y for line in self.lines for _, y in line.points]
-        if not xs:
-            return ""
-        # The longest name has room: a letter of this size is about seven wide.
-        margin = max(_RIGHT, 54 + 7 * max(len(line.name) for line in self.lines))
-        floor, right = _HEIGHT - _BOTTOM, _WIDTH - margin
-
-        def across(x: float) -> str:
-            return f"{_LEFT + (right - _LEFT) * (x - min(xs)) / ((max(xs) - min(xs)) or 1.0):.1f}"
-
-        def down(y: float) -> str:
-            return f"{floor - (floor - _TOP) * (y - min(ys)) / ((max(ys) - min(ys)) or 1.0):.1f}"
-
-        small = 'font-size="12" fill="currentColor"'
-        parts = [
-            f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
-            f'role="img" aria-label="{escape(self.y_label)} over {escape(self.x_label)}">',
-            f'<path d="M{_LEFT} {_TOP}V{floor}H{right}" fill="none" stroke="currentColor"/>',
-            f'<text x="{_LEFT}" y="12" {small}>{escape(self.y_label)}</text>',
-            f'<text x="{right}" y="{_HEIGHT - 4}" text-anchor="end" {small}>{escape(self.x_label)}</text>',
-        ]
-        for y in dict.fromkeys((min(ys), max(ys))):
-            parts.append(f'<text x="{_LEFT - 4}" y="{down(y)}" text-anchor="end" {small}>{_label(y).strip()}</text>')
-        for x in dict.fromkeys((min(xs), max(xs))):
-            parts.append(f'<text x="{across(x)}" y="{floor + 16}" text-anchor="middle" {small}>{x:,.0f}</text>')
-        for number, line in enumerate(self.lines):
-            colour = Color.parse(line.colour).get_truecolor().hex
-            dashes = _DASHES[number % len(_DASHES)]
-            stroke = f'fill="none" stroke="{colour}" stroke-width="1.8" stroke-dasharray="{dashes or "none"}"'
-            points = " ".join(f"{across(x)},{down(y)}" for x, y in line.points)
-            row = _TOP + _ROW * number
-            parts += [
-                f'<polyline points="{points}" {stroke}><title>{escape(line.name)}</title></polyline>',
-                f'<path d="M{right + 12} {row}h28" {stroke}/>',
-                f'<text x="{right + 46}" y="{row + 4}" {small}>{escape(line.name)}</text>',
-            ]
-        return "\n".join([*parts, "</svg>"])

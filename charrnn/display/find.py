@@ -1,21 +1,18 @@
-"""The atlas of units as a table.
-
-Knows findings. Refuses to know how they were made.
-"""
+"""The atlas of units as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 from charrnn.display.report import Columns, Prose, Row
 from charrnn.neurons.find import CONTEXT, Atlas, Finding
 
-_RHO = "\u03c1"
+RHO = "\u03c1"
 
 
-def atlas_pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
-    """The table, and below it what it means and what was not found. It fits into 80 columns."""
+def pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
+    """Yields the table, and below it what it means and what was not found. It fits into 80 columns."""
     rows = [
         Row(cells_of(finding), "bold" if finding.is_found else "" if finding.is_discovery else "dim")
         for finding in atlas.findings
@@ -28,39 +25,30 @@ NAMES = ("label", "unit", "tells", "95 %", f"last {CONTEXT}", "new net", "verdic
 
 
 def cells_of(finding: Finding) -> tuple[str, ...]:
-    """A finding as a row of the table whose columns are `NAMES`."""
-    low, high = sorted((measured(finding.low, finding), measured(finding.high, finding)))
-    is_low = finding.effect < 0 and not finding.is_graded
-    return (
-        finding.label,
-        f"{'-' if is_low else ''}{finding.unit}",
-        (_RHO if finding.is_graded else "") + short(measured(finding.effect, finding)),
-        f"{short(low)} {short(high)}",
-        short(alone(finding.from_characters, finding)),
-        short(alone(finding.untrained, finding)),
-        finding.verdict,
-    )
+    """Returns a finding as a row of the table whose columns are `NAMES`."""
+    name = f"{'-' if is_low(finding) else ''}{finding.unit}"
+    return finding.label, name, *telling(finding), _alone(finding.untrained, finding), finding.verdict
 
 
 def told(effect: float, finding: Finding) -> str:
-    """What some unit tells of the finding's label: AUC .996, or rho -.893."""
+    """Returns what some unit tells of the finding's label: AUC .996, or rho -.893."""
     if finding.is_graded:
-        return f"{_RHO} {short(effect)}"
+        return f"{RHO} {short(effect)}"
     return f"AUC {short((1 + abs(effect)) / 2)}{', low where it holds' if effect < 0 else ''}"
 
 
-def short(number: float) -> str:
-    """As .996, -.893, 1.00.
+def short(number: float, sign: Literal["", "+"] = "") -> str:
+    """Returns a number in three digits, with a "+" before what is above zero where that is asked for.
 
-    >>> short(0.9961), short(-0.893), short(0.9999)
-    ('.996', '-.893', '1.00')
+    >>> short(0.9961), short(-0.893), short(0.9999), short(0.0341, "+"), short(1.234, "+")
+    ('.996', '-.893', '1.00', '+.034', '+1.23')
     """
-    shown = f"{number:.3f}"
-    return f"{number:.2f}" if abs(float(shown)) >= 1 else shown.replace("0.", ".", 1)
+    shown = f"{number:{sign}.3f}"
+    return f"{number:{sign}.2f}" if abs(float(shown)) >= 1 else shown.replace("0.", ".", 1)
 
 
 class Effect(Protocol):
-    """What a score belongs to."""
+    """A unit's effect on a label, as an atlas or a card has it."""
 
     @property
     def is_graded(self) -> bool:
@@ -70,22 +58,49 @@ class Effect(Protocol):
     def effect(self) -> float:
         """Signed: 2 AUC - 1, or rho."""
 
+    @property
+    def low(self) -> float:
+        """Lower end of its interval."""
 
-def measured(effect: float, finding: Effect) -> float:
-    """An effect as people know it: rho with its sign, an AUC turned so that the unit's own is above one half."""
-    if finding.is_graded:
-        return effect
-    return (1 + (effect if finding.effect >= 0 else -effect)) / 2
+    @property
+    def high(self) -> float:
+        """Upper end."""
+
+    @property
+    def from_characters(self) -> float:
+        """What the last characters tell."""
 
 
-def alone(effect: float, finding: Effect) -> float:
-    """What something else tells, whatever its sign."""
-    return abs(effect) if finding.is_graded else (1 + abs(effect)) / 2
+def is_low(found: Effect) -> bool:
+    """Returns whether the unit is low where the label holds."""
+    return found.effect < 0 and not found.is_graded
+
+
+def telling(found: Effect) -> tuple[str, str, str]:
+    """Returns the effect, its interval and what the last characters tell, as people know them.
+
+    That is rho with its sign, or an AUC turned so that the unit's own is above one half.
+    """
+    turn = -1 if is_low(found) else 1
+    effect, *ends = (
+        each if found.is_graded else (1 + turn * each) / 2 for each in (found.effect, found.low, found.high)
+    )
+    low, high = sorted(ends)
+    return (
+        (RHO if found.is_graded else "") + short(effect),
+        f"{short(low)} {short(high)}",
+        _alone(found.from_characters, found),
+    )
+
+
+def _alone(effect: float, found: Effect) -> str:
+    """Returns what something else tells, whatever its sign."""
+    return short(abs(effect) if found.is_graded else (1 + abs(effect)) / 2)
 
 
 def _words(atlas: Atlas, characters: int) -> Iterator[str]:
     yield (
-        f"tells: AUC, or {_RHO} (Spearman's) for degrees, of the unit on the half of the text that did not choose it; "
+        f"tells: AUC, or {RHO} (Spearman's) for degrees, of the unit on the half of the text that did not choose it; "
         f"- before a unit: low where the label holds. last {CONTEXT}: what the last {CONTEXT} characters tell; new "
         "net: what the same search finds in an untrained model. Verdicts other than found: characters or new net "
         "(tell as much), chance, weak (too little or too unsure)."

@@ -1,20 +1,11 @@
-"""How often gates are saturated: plots, a table and a sentence for each layer, on a terminal and as a page.
-
-Knows what the gates of a cell are called and what their ends mean for what a unit holds. Refuses to know how the
-fractions were found.
-"""
+"""How often gates are saturated: plots, a table and a sentence for each layer."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
-
-from charrnn.display.scatter import STYLE, Scatter, Scatters, as_svg
-from charrnn.display.webpage import frame
+from charrnn.display.report import Columns, Prose, Row
+from charrnn.display.scatter import Scatter, Scatters
 from charrnn.neurons.gates import LEFT, MOSTLY, RIGHT, GateSaturation, Saturation
 
 _NAMES = {"i": "input", "f": "forget", "o": "output", "r": "reset", "z": "update"}
@@ -30,45 +21,21 @@ _KEEPING = {
     ),
 }
 _COLUMNS = ("gate", "units", "mean right", "mean left", f"right > {MOSTLY:.0%}", f"left > {MOSTLY:.0%}")
-_TABLE_STYLE = """
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .1rem .8rem .1rem 0; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-""".strip()
 
 
-def pieces(found: Saturation) -> Iterator[RenderableType]:
-    """What to print, from top to bottom."""
-    yield Text(_caption(found))
-    for layer in _layers(found):
-        yield Text("")
+def pieces(found: Saturation, *, on_page: bool) -> Iterator[Scatters | Columns | Prose]:
+    """Yields plots, a table and sentences; on a page each layer's sentence stands above its plots."""
+    table = Columns(_COLUMNS, [Row(_row(gate)) for gate in found.gates], words=(0,), gap=2)
+    layers = _layers(found)
+    yield Prose(_caption(found))
+    for layer in layers:
+        if on_page:
+            yield Prose(f"Layer {layer[0].layer}", is_heading=True)
+            yield Prose(_sentence(layer))
         yield Scatters([_plot(gate) for gate in layer])
-    yield Text("")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in _COLUMNS:
-        table.add_column(column, justify="left" if column == _COLUMNS[0] else "right")
-    for gate in found.gates:
-        table.add_row(*_row(gate))
     yield table
-    yield Text("")
-    for layer in _layers(found):
-        yield Text(_sentence(layer))
-
-
-def webpage(heading: str, found: Saturation) -> str:
-    """The same as a page."""
-    body = [f"<p>{html.escape(_caption(found))}</p>"]
-    for layer in _layers(found):
-        body.append(f"<h2>Layer {layer[0].layer}</h2>")
-        body.append(f"<p>{html.escape(_sentence(layer))}</p>")
-        body.append(as_svg([_plot(gate) for gate in layer]))
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in _COLUMNS)
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _row(gate)) + "</tr>" for gate in found.gates
-    )
-    body.append(f'<div class="scroll"><table>\n<tr>{head}</tr>\n{rows}\n</table></div>')
-    return frame(heading, "\n".join(body), f"{STYLE}\n{_TABLE_STYLE}")
+    if not on_page:
+        yield Prose("\n".join(map(_sentence, layers)))
 
 
 def _layers(found: Saturation) -> list[list[GateSaturation]]:

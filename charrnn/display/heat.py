@@ -1,75 +1,86 @@
-"""Text coloured by a value at each character, on a terminal.
+"""Text coloured by a value at each character, on a terminal and on a page.
 
 Every character stands on a background from blue (low) over white to orange (high), or in the colours of another
-palette. Without colour (`NO_COLOR`, a pipe) each line of text has a line of bars below it instead. A legend with the
-range always comes first; the range is fixed by what the unit can take on, never rescaled silently to the text. Line
-ends are shown as a symbol that carries their colour. Knows text and values. Refuses to know units and networks.
+palette. On a terminal without colour (`NO_COLOR`, a pipe) each line of text has a line of bars below it instead. A
+legend with the range always comes first; the range is fixed by what the unit can take on, never rescaled silently to
+the text. Line ends are shown as a symbol that carries their colour.
 """
 
 from __future__ import annotations
 
+import html
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
-from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.style import Style
 from rich.text import Text
 
-from charrnn.display.palette import SAFE, Palette, Ramp, glyph, is_dark, mixed
-from charrnn.display.safe import visible_character
+from charrnn.display.background import css_on, has_colour, style_on
+from charrnn.display.palette import SAFE, Palette, glyph, mixed
+from charrnn.display.safe import symbol, visible
+from charrnn.display.webpage import escape, legend
 
-_LINE_END = "\u21b5"
-_TAB = "\u2192"
 _MARK = Style(underline=True)
 
 
-class HeatText:
-    """A renderable: `text` with `values` (one a character) within `low` to `high`; what is `marked` is underlined."""
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A text with `values`, one a character, within `low` to `high`; what is `marked` is underlined."""
 
-    def __init__(
-        self,
-        title: str,
-        text: str,
-        values: Sequence[float],
-        low: float,
-        high: float,
-        palette: Palette = SAFE,
-        marked: Sequence[bool] = (),
-    ) -> None:
-        assert len(text) == len(values), "one value for each character"
-        assert len(marked) in (0, len(text)), "a mark or none for each character"
-        self.marked = marked
-        self.title = title
-        self.text = text
-        self.values = values
-        self.low = low
-        self.high = high
-        self.ramp = palette.text
+    title: str
+    text: str
+    values: Sequence[float]
+    low: float
+    high: float
+    marked: Sequence[bool] = ()
+    """Which characters are underlined; none, or one for each."""
+    palette: Palette = SAFE
+    style = ""
+
+    def __post_init__(self) -> None:
+        assert len(self.text) == len(self.values), "one value for each character"
+        assert len(self.marked) in (0, len(self.text)), "a mark or none for each character"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        has_colour = console.color_system is not None and not console.no_color
-        yield from self._legend(has_colour, options.max_width)
+        is_coloured = has_colour(console)
+        yield from self._legend(is_coloured, options.max_width)
         place = 0
         for line in self._lines(options.max_width):
             marked = self.marked[place : place + len(line)] or [False] * len(line)
-            yield from self._coloured(line, marked) if has_colour else self._with_bars(line, marked)
+            text = Text(end="\n", no_wrap=True, overflow="ignore")
+            for (shown, share), is_marked in zip(line, marked, strict=True):
+                text.append(shown, self._colour(share, is_coloured) + (_MARK if is_marked else Style()))
+            yield text
+            if not is_coloured:
+                bars = "".join(glyph(share) * cell_len(shown) for shown, share in line)
+                yield Text(bars, no_wrap=True, overflow="ignore")
             place += len(line)
 
     def fitting(self, width: int, lines: int) -> int:
-        """How many characters stand in the first `lines` lines of text at this width."""
+        """Returns how many characters stand in the first `lines` lines of text at this width."""
         return sum(len(line) for line in itertools.islice(self._lines(width), lines))
+
+    def beginning(self, characters: int) -> Picture:
+        """Returns the picture of the text's first characters."""
+        return replace(
+            self, text=self.text[:characters], values=self.values[:characters], marked=self.marked[:characters]
+        )
 
     def _share(self, value: float) -> float:
         return (value - self.low) / (self.high - self.low)
 
-    def _legend(self, has_colour: bool, width: int) -> Iterator[Text]:
+    def _colour(self, share: float, is_coloured: bool) -> Style:
+        return style_on(mixed(self.palette.text, share)) if is_coloured else Style()
+
+    def _legend(self, is_coloured: bool, width: int) -> Iterator[Text]:
         ramp = Text(f"{self.low:+g} ", no_wrap=True)
         for share in (place / 16 for place in range(17)):
-            ramp.append(" " if has_colour else glyph(share), _style(self.ramp, share) if has_colour else None)
+            ramp.append(" " if is_coloured else glyph(share), self._colour(share, is_coloured))
         ramp.append(f" {self.high:+g}")
-        title = Text(self.title)
+        title = Text(visible(self.title))
         if title.cell_len + 3 + ramp.cell_len <= width:
             yield Text.assemble(title, "   ", ramp, no_wrap=True)
         else:
@@ -77,11 +88,11 @@ class HeatText:
             yield ramp
 
     def _lines(self, width: int) -> Iterator[list[tuple[str, float]]]:
-        """Lines of (shown, value), broken after line ends and where the terminal's width is used up."""
+        """Yields lines of (shown, share), broken after line ends and where the terminal's width is used up."""
         line: list[tuple[str, float]] = []
         so_far, used = "", 0
         for character, value in zip(self.text, self.values, strict=True):
-            shown = {"\n": _LINE_END, "\t": _TAB}.get(character) or visible_character(character)
+            shown = symbol(character)
             used += cell_len(shown)
             # Characters may join to something wider or narrower than they are one by one, or not: that is the
             # terminal's choice, and the line must fit either way.
@@ -96,21 +107,16 @@ class HeatText:
         if line:
             yield line
 
-    def _coloured(self, line: list[tuple[str, float]], marked: Sequence[bool]) -> Iterator[Text]:
-        text = Text(end="\n", no_wrap=True, overflow="ignore")
-        for (shown, share), is_marked in zip(line, marked, strict=True):
-            text.append(shown, _style(self.ramp, share) + (_MARK if is_marked else Style()))
-        yield text
-
-    def _with_bars(self, line: list[tuple[str, float]], marked: Sequence[bool]) -> Iterator[Text]:
-        text = Text(no_wrap=True, overflow="ignore")
-        for (shown, _), is_marked in zip(line, marked, strict=True):
-            text.append(shown, _MARK if is_marked else None)
-        yield text
-        yield Text("".join(glyph(share) * cell_len(shown) for shown, share in line), no_wrap=True, overflow="ignore")
-
-
-def _style(ramp: Ramp, share: float) -> Style:
-    colour = mixed(ramp, share)
-    foreground = (255, 255, 255) if is_dark(colour) else (0, 0, 0)
-    return Style(color=Color.from_rgb(*foreground), bgcolor=Color.from_rgb(*colour))
+    def html(self) -> str:
+        """Returns the text with its title and its legend; values stand in `title` attributes."""
+        cells, ramp = [], self.palette.text
+        for character, value, is_marked in zip(
+            self.text, self.values, self.marked or [False] * len(self.text), strict=True
+        ):
+            shown = symbol(character) + (character if character in "\n\t" else "")
+            cells.append(
+                f'<span{" class=m" if is_marked else ""} style="{css_on(mixed(ramp, self._share(value)))}" '
+                f'title="{value:+.3f}">{html.escape(shown)}</span>'
+            )
+        range_ = legend(f"{self.low:+g}", f"{self.high:+g}", tuple(mixed(ramp, place / 8) for place in range(9)))
+        return f"<h2>{escape(self.title)}</h2>\n{range_}<pre>{''.join(cells)}</pre>"

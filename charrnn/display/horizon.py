@@ -1,39 +1,36 @@
-"""How long a model remembers, drawn: a table and a curve on the terminal, and both on a page.
+"""How long a model remembers: a table, a curve and sentences.
 
 The curve is the excess loss over the context, on a logarithmic axis, with its 95 % interval as a band on the page; the
-terminal has the intervals in its table. Knows what was measured and how it is said. Refuses to measure.
+terminal has the intervals in its table.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from charrnn.display.curve import Chart, Line
-from charrnn.display.webpage import escape, frame
+from charrnn.display.report import Columns, Prose, Row, Section
+from charrnn.display.webpage import escape
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from charrnn.neurons.horizon import Bin, Memory
 
 _HEADINGS = ("context", "bits", "excess", "95 % interval")
-_STYLE = """
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0; }
-th, td { text-align: right; white-space: nowrap; padding: .1rem .5rem .1rem 0; font-size: .85rem; }
-svg { display: block; width: 100%; max-width: 40rem; margin: 1rem 0; }
-svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
-""".lstrip()
 _ORANGE = "#e66101"  # 3.5 to 1 on white, 6.0 to 1 on black
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 400, 240, 40, 20, 20, 34
 
 
-def sentences(memory: Memory) -> list[str]:
-    """What was done, and what came out."""
+def pieces(memory: Memory, *, on_page: bool) -> list[Section]:
+    """Returns the table, the curve and what they say; on a page from the last to the first."""
+    table = Columns(_HEADINGS, [Row(_cells(row)) for row in memory.bins], words=(), gap=2)
+    shown: list[Section] = [table, Curve(memory), Prose("\n".join(_sentences(memory)))]
+    return shown[::-1] if on_page else shown
+
+
+def _sentences(memory: Memory) -> list[str]:
     measured = (
         f"{memory.lanes:,} lanes from random places in {memory.characters:,} characters, 1 to {memory.distance:,} "
         f"characters of context; with all context {memory.full_bits:.4f} bits per character."
@@ -72,79 +69,68 @@ def _signed(value: float) -> str:
     return f"{round(value, 4) + 0.0:+.4f}"
 
 
-def pieces(memory: Memory) -> Iterator[RenderableType]:
-    """What the terminal shows, one below the other."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in _HEADINGS:
-        table.add_column(heading, justify="right", overflow="fold")
-    for row in memory.bins:
-        table.add_row(*_cells(row))
-    yield table
-    yield ""
-    points = [(at, row.excess) for at, row in _points(memory)]
-    yield Chart([Line("excess", "cyan", points)], x_label="characters", y_label="bits", height=10, log_x=True)
-    yield ""
-    for sentence in sentences(memory):
-        yield Text(sentence)
-
-
 def _points(memory: Memory) -> list[tuple[float, Bin]]:
-    """Each bin at the middle of its logarithms, and the last one up to D."""
+    """Returns each bin at the middle of its logarithms, and the last one up to D."""
     points = [(math.sqrt(row.first * row.last), row) for row in memory.bins]
     return points if points[-1][0] == memory.distance else [*points, (memory.distance, memory.bins[-1])]
 
 
-def as_page(heading: str, memory: Memory) -> str:
-    """The same as one self-contained page."""
-    said = "\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(memory))
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(row)) + "</tr>" for row in memory.bins
-    )
-    names = "".join(f"<th>{escape(name)}</th>" for name in _HEADINGS)
-    table = f"<table>\n<thead><tr>{names}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
-    return frame(heading, f"{said}\n{_svg(memory)}\n{table}", _STYLE)
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The excess loss over the context."""
 
+    memory: Memory
+    style = """
+svg { display: block; width: 100%; max-width: 40rem; margin: 1rem 0; }
+svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
+""".strip()
 
-def _svg(memory: Memory) -> str:
-    low = min(0.0, *(row.low for row in memory.bins))
-    high = max(1e-3, *(row.high for row in memory.bins))
-    furthest = math.log10(max(memory.distance, 10))
+    def __rich__(self) -> Chart:
+        points = [(at, row.excess) for at, row in _points(self.memory)]
+        return Chart([Line("excess", "cyan", points)], x_label="characters", y_label="bits", height=10, log_x=True)
 
-    def x(characters: float) -> str:
-        return f"{_LEFT + (_WIDTH - _LEFT - _RIGHT) * math.log10(characters) / furthest:.1f}"
+    def html(self) -> str:
+        """Returns an SVG element."""
+        low = min(0.0, *(row.low for row in self.memory.bins))
+        high = max(1e-3, *(row.high for row in self.memory.bins))
+        furthest = math.log10(max(self.memory.distance, 10))
 
-    def y(bits: float) -> str:
-        return f"{_TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - bits) / (high - low):.1f}"
+        def x(characters: float) -> str:
+            return f"{_LEFT + (_WIDTH - _LEFT - _RIGHT) * math.log10(characters) / furthest:.1f}"
 
-    middles = [(x(at), row) for at, row in _points(memory)]
-    band = " ".join(
-        [f"{at},{y(row.high)}" for at, row in middles] + [f"{at},{y(row.low)}" for at, row in reversed(middles)]
-    )
-    curve = " ".join(f"{at},{y(row.excess)}" for at, row in middles)
-    floor, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-    marks = [
-        f'<line x1="{_LEFT}" y1="{y(0)}" x2="{right}" y2="{y(0)}" stroke="currentColor" stroke-opacity="0.4"/>',
-        f'<text x="{_LEFT - 4}" y="{y(0)}" text-anchor="end" dominant-baseline="middle">0</text>',
-        f'<text x="{_LEFT - 4}" y="{y(high)}" text-anchor="end" dominant-baseline="middle">{high:.3g}</text>',
-        f'<text x="{_LEFT}" y="12">excess, bits per character, with its 95 % interval</text>',
-        f'<text x="{right}" y="{_HEIGHT - 4}" text-anchor="end">characters of context</text>',
-    ]
-    for exponent in range(math.floor(furthest) + 1):
-        at = x(10**exponent)
-        marks.append(f'<line x1="{at}" y1="{floor}" x2="{at}" y2="{floor + 4}" stroke="currentColor"/>')
-        marks.append(f'<text x="{at}" y="{floor + 16}" text-anchor="middle">{10**exponent:,}</text>')
-    dots = [
-        f'<circle cx="{at}" cy="{y(row.excess)}" r="2.5" fill="{_ORANGE}"><title>{escape(": ".join(_cells(row)[::2]))}'
-        "</title></circle>"
-        for at, row in middles[: len(memory.bins)]
-    ]
-    return "\n".join(
-        [
-            f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Excess loss over characters of context">',
-            f'<polygon points="{band}" fill="{_ORANGE}" fill-opacity="0.25"/>',
-            f'<polyline points="{curve}" fill="none" stroke="{_ORANGE}" stroke-width="1.5"/>',
-            *marks,
-            *dots,
-            "</svg>",
+        def y(bits: float) -> str:
+            return f"{_TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - bits) / (high - low):.1f}"
+
+        middles = [(x(at), row) for at, row in _points(self.memory)]
+        band = " ".join(
+            [f"{at},{y(row.high)}" for at, row in middles] + [f"{at},{y(row.low)}" for at, row in reversed(middles)]
+        )
+        curve = " ".join(f"{at},{y(row.excess)}" for at, row in middles)
+        floor, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+        marks = [
+            f'<line x1="{_LEFT}" y1="{y(0)}" x2="{right}" y2="{y(0)}" stroke="currentColor" stroke-opacity="0.4"/>',
+            f'<text x="{_LEFT - 4}" y="{y(0)}" text-anchor="end" dominant-baseline="middle">0</text>',
+            f'<text x="{_LEFT - 4}" y="{y(high)}" text-anchor="end" dominant-baseline="middle">{high:.3g}</text>',
+            f'<text x="{_LEFT}" y="12">excess, bits per character, with its 95 % interval</text>',
+            f'<text x="{right}" y="{_HEIGHT - 4}" text-anchor="end">characters of context</text>',
         ]
-    )
+        for exponent in range(math.floor(furthest) + 1):
+            at = x(10**exponent)
+            marks.append(f'<line x1="{at}" y1="{floor}" x2="{at}" y2="{floor + 4}" stroke="currentColor"/>')
+            marks.append(f'<text x="{at}" y="{floor + 16}" text-anchor="middle">{10**exponent:,}</text>')
+        dots = [
+            f'<circle cx="{at}" cy="{y(row.excess)}" r="2.5" fill="{_ORANGE}">'
+            f"<title>{escape(': '.join(_cells(row)[::2]))}</title></circle>"
+            for at, row in middles[: len(self.memory.bins)]
+        ]
+        return "\n".join(
+            [
+                f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+                'aria-label="Excess loss over characters of context">',
+                f'<polygon points="{band}" fill="{_ORANGE}" fill-opacity="0.25"/>',
+                f'<polyline points="{curve}" fill="none" stroke="{_ORANGE}" stroke-width="1.5"/>',
+                *marks,
+                *dots,
+                "</svg>",
+            ]
+        )

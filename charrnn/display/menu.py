@@ -2,8 +2,6 @@
 
 Everything is made visible, spaces and line ends too; columns keep their places whatever the width of the characters.
 Colour only on a terminal that wants it. A stream that breaks is given up: the text does not depend on being shown.
-
-Knows texts, probabilities and keys. Refuses to know models, and what a key does.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from charrnn.display.safe import visible, visible_character
+from charrnn.display.safe import LINE_END, SPACE, TAB, visible, visible_character
 
 Proposal = tuple[str, float]
 """A text that may come next, and its probability."""
@@ -39,9 +37,9 @@ _KEY, _BAR, _TITLE, _NEW = "bold cyan", "blue", "dim", "bold"
 class _Signs:
     """What stands for what cannot be seen, in the stream's encoding."""
 
-    space: str = "\u2423"
-    line_end: str = "\u21b5"
-    tab: str = "\u2192"
+    space: str = SPACE
+    line_end: str = LINE_END
+    tab: str = TAB
     mark: str = "\u258c"
     cut: str = "\u2026"
     circle: str = "\u25cc"
@@ -59,7 +57,7 @@ class _Signs:
         return signs
 
     def label(self, text: str) -> str:
-        """`text` with nothing left that cannot be seen."""
+        """Returns `text` with nothing left that cannot be seen."""
         known = {" ": self.space, "\n": self.line_end, "\t": self.tab}
         shown = [known.get(character) or visible_character(character) for character in text]
         for place in {0, len(text) - 1}:  # within a word, joiners and marks shape letters; at its ends they are lost
@@ -85,25 +83,25 @@ class Menu:
         self._signs = _Signs.of(getattr(stream, "encoding", None) or "utf-8")
 
     def tail(self, text: str, new: int = 0) -> None:
-        """The last rows of `text`, the last `new` characters set off, and a mark where it goes on."""
+        """Shows the last rows of `text`, the last `new` characters set off, and a mark where it goes on."""
         rows = self._rows(text, new)
         rows[-1].append(self._signs.mark, _TITLE)
         self._print(*rows)
 
     def begin(self, text: str) -> None:
-        """The last row of `text`, for `go_on` to go on with."""
+        """Shows the last row of `text`, for `go_on` to go on with."""
         self._write(self._rows(text, 0)[-1].plain)
 
     def go_on(self, text: str) -> None:
-        """Some more of the text, right behind what is there."""
+        """Shows some more of the text, right behind what is there."""
         self._write(_plain(text))
 
     def end(self) -> None:
-        """A mark where the text goes on."""
+        """Shows a mark where the text goes on."""
         self._write(self._signs.mark + "\n")
 
     def proposals(self, words: Sequence[Proposal], characters: Sequence[Proposal]) -> None:
-        """Words with the keys 1, 2, ... and characters with c1, c2, ...: side by side where there is room."""
+        """Shows words with the keys 1, 2, ... and characters with c1, c2, ..., side by side where there is room."""
         width = min(self._console.width, _WIDEST) - 1
         left, right = _Column("words", "", words, self._signs), _Column("characters", "c", characters, self._signs)
         room = width - left.width - right.width - _GAP
@@ -124,7 +122,7 @@ class Menu:
         self._print(*lines)
 
     def keys(self, rows: Sequence[tuple[str, str]]) -> None:
-        """A table of keys and what they do."""
+        """Shows a table of keys and what they do."""
         table = Table.grid(padding=(0, 2))
         table.add_column(style=_KEY, no_wrap=True)
         table.add_column(overflow="fold")
@@ -133,7 +131,7 @@ class Menu:
         self._print(table, wrapped=True)
 
     def say(self, text: str) -> None:
-        """A notice, beginning on a line of its own; a terminal gets it in lines of whole words."""
+        """Shows a notice, beginning on a line of its own; a terminal gets it in lines of whole words."""
         text = visible(text, kept="\t")
         if self._console.is_terminal:
             self._print(Text(text), wrapped=True)
@@ -141,11 +139,11 @@ class Menu:
             self._write(text + "\n")
 
     def ask(self) -> None:
-        """The prompt."""
+        """Shows the prompt."""
         self._write("> ")
 
     def _rows(self, text: str, new: int) -> list[Text]:
-        """The last rows of `text`, broken at the terminal's width."""
+        """Returns the last rows of `text`, broken at the terminal's width."""
         text = text[-_TAIL:]
         old = _plain(text[: max(0, len(text) - new)])
         both = Text(old + _plain(text[len(text) - new :] if new else ""))
@@ -186,17 +184,17 @@ class _Column:
 
     @property
     def width(self) -> int:
-        """Columns of the terminal that it takes without bars."""
+        """How many columns of the terminal it takes without bars."""
         return max(self._key_width + 1 + self._label_width + 1 + _SHARE_WIDTH, len(self._title))
 
     def narrow(self, by: int) -> int:
-        """Shortens labels where that is possible: how much narrower it became."""
+        """Shortens labels where that is possible, and returns how much narrower it became."""
         before = self.width
         self._label_width = max(min(self._label_width, _SHORTEST_LABEL), self._label_width - max(by, 0))
         return before - self.width
 
     def rows(self, bar: int = 0, count: int = 1) -> list[Text]:
-        """A title and at least `count` rows, all of one width, with bars of at most `bar`."""
+        """Returns a title and at least `count` rows, all of one width, with bars of at most `bar`."""
         width = self.width + (1 + bar if bar else 0)
         lines = [Text(self._title, _TITLE)]
         for key, label, share in zip(self._keys, self._labels, self._shares, strict=True):
@@ -224,12 +222,12 @@ class _Column:
 
 
 def _plain(text: str) -> str:
-    """`text` in rows: line ends are kept, tabs are four spaces, all else is made visible."""
+    """Returns `text` for rows: line ends are kept, tabs are four spaces, all else is made visible."""
     return visible(text, kept="\n\t").replace("\t", "    ")
 
 
 def _percent(share: float) -> str:
-    """A probability in at most five characters.
+    """Returns a probability in at most five characters.
 
     >>> _percent(0.9999), _percent(0.1234), _percent(0.0001)
     ('100%', '12.3%', '<0.1%')

@@ -4,7 +4,7 @@ A palette is a value that is handed to what draws. The default runs from blue ov
 lightness-neutral hue for every common kind of colour vision (blue against orange is the pair that all of them keep
 apart). `KARPATHY` has the colours of the pictures in Karpathy's "The Unreasonable Effectiveness of Recurrent Neural
 Networks" (2015), read off their pixels: blue against red for coloured text, blue against green for a unit above
-guesses, red for guesses. Knows numbers and colours. Refuses to know what they stand for.
+guesses, red for guesses.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PALETTES: dict[PaletteName, Palette] = {"safe": SAFE, "karpathy": KARPATHY}
 
 
 def mixed(ramp: Ramp, share: float) -> Colour:
-    """The colour of `share` (0 lowest, 1 highest), linear between the two anchors that it lies between."""
+    """Returns the colour of `share` (0 lowest, 1 highest), linear between the two anchors that it lies between."""
     place = min(max(share, 0.0), 1.0) * (len(ramp) - 1)
     below = min(int(place), len(ramp) - 2)
     weight = place - below
@@ -55,22 +55,22 @@ def mixed(ramp: Ramp, share: float) -> Colour:
 
 
 def diverging(share: float) -> Colour:
-    """The default's colour of `share`: 0 lowest, 0.5 the middle, 1 highest."""
+    """Returns the default's colour of `share`: 0 lowest, 0.5 the middle, 1 highest."""
     return mixed(SAFE.text, share)
 
 
 def is_dark(colour: Colour) -> bool:
-    """Whether white text stands out from it more than black does, by the contrast of WCAG 2.2 (at least 4.5 to 1)."""
+    """Returns whether white text stands out more than black does, by the contrast of WCAG 2.2 (at least 4.5 to 1)."""
     red, green, blue = (_linear(channel / 255) for channel in colour)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05
 
 
 def _linear(channel: float) -> float:
-    """Light of an sRGB channel (IEC 61966-2-1)."""
+    """Returns the light of an sRGB channel (IEC 61966-2-1)."""
     return channel / 12.92 if channel <= 0.04045 else float(((channel + 0.055) / 1.055) ** 2.4)
 
 
 def glyph(share: float) -> str:
-    """The ramp's glyph for `share`."""
+    """Returns the ramp's glyph for `share`."""
     return RAMP[min(int(min(max(share, 0.0), 1.0) * len(RAMP)), len(RAMP) - 1)]

@@ -1,29 +1,29 @@
-"""A text in columns, one a character, with the guesses for the character after it below, on a terminal.
+"""A text in columns, one a character, with the guesses for the character after it below.
 
 The best guess stands on top, and each on a background from white (improbable) to the palette's colour for certainty,
 orange by default; the guess that came true, which is the character of the next column, is bold and underlined. Without
 colour (`NO_COLOR`, a pipe) it has a star before it, and every guess a bar behind it. A unit's value colours the text
-itself, as in `heat`. Columns are as wide as what stands in them and wrap in bands. Knows characters, values and
-probabilities. Refuses to know networks.
+itself, as in `heat`. Columns are as wide as what stands in them and wrap in bands. On a page each is a column of its
+own that cannot disturb its neighbours; values and probabilities stand in `title` attributes.
 """
 
 from __future__ import annotations
 
+import html
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.style import Style
 from rich.text import Text
 
-from charrnn.display.palette import SAFE, Colour, Palette, Ramp, glyph, is_dark, mixed
-from charrnn.display.safe import visible_character
+from charrnn.display import safe
+from charrnn.display.background import css_on, has_colour, style_on
+from charrnn.display.palette import SAFE, Palette, Ramp, glyph, mixed
+from charrnn.display.webpage import legend
 
-_SYMBOLS = {"\n": "\u21b5", "\t": "\u2192"}
-_SPACE = "\u2423"
 _MARK = "*"
 _STEPS = 17  # of a legend's ramp
 
@@ -52,12 +52,12 @@ class Scale:
     high: float
 
     def share(self, value: float) -> float:
-        """0 at the low end, 1 at the high one."""
+        """Returns where a value lies: 0 at the low end, 1 at the high one."""
         return (value - self.low) / (self.high - self.low)
 
 
 def symbol(character: str, *, is_byte: bool = False) -> str:
-    """What is shown of a character in a cell of its own, where it can neither move nor join its neighbours.
+    """Returns what is shown of a character in a cell of its own, where it can neither move nor join its neighbours.
 
     Line ends and tabs are symbols; a mark stands on a dotted circle; what has no width, or joins what is before it to
     one picture, is named by its code point. A byte beyond ASCII is half a character, and shown as its hexadecimals.
@@ -68,7 +68,7 @@ def symbol(character: str, *, is_byte: bool = False) -> str:
     code = ord(character)
     if is_byte and code >= 0x80:
         return f"\u2039{code:02X}\u203a"
-    shown = _SYMBOLS.get(character) or visible_character(character)
+    shown = safe.symbol(character)
     if unicodedata.category(character).startswith("M") and not _is_joining(code):
         shown = "\u25cc" + character
     if cell_len(shown) == 0 or unicodedata.category(character) == "Cf" or _is_joining(code):
@@ -77,12 +77,12 @@ def symbol(character: str, *, is_byte: bool = False) -> str:
 
 
 def guess_symbol(character: str, *, is_byte: bool = False) -> str:
-    """As `symbol`; a space too, which among guesses would be nothing at all."""
-    return _SPACE if character == " " else symbol(character, is_byte=is_byte)
+    """Returns the symbol of a guess: that of a space too, which among guesses would be nothing at all."""
+    return safe.SPACE if character == " " else symbol(character, is_byte=is_byte)
 
 
 def _is_joining(code: int) -> bool:
-    """Variation selectors, and the parts of flags and the colours of skin among emoji."""
+    """Returns whether this is a variation selector, a part of a flag or a colour of skin among emoji."""
     return (
         0xFE00 <= code <= 0xFE0F
         or 0xE0100 <= code <= 0xE01EF
@@ -91,47 +91,50 @@ def _is_joining(code: int) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
 class Grid:
-    """A renderable: columns, under a legend."""
+    """Columns of guesses under a legend."""
 
-    def __init__(
-        self,
-        columns: Sequence[Column],
-        scale: Scale | None = None,
-        *,
-        is_bytes: bool = False,
-        palette: Palette = SAFE,
-    ) -> None:
-        assert all((column.value is not None) == (scale is not None) for column in columns), "a value for each, or none"
-        self.columns = columns
-        self.scale = scale
-        self.is_bytes = is_bytes
-        self.palette = palette
+    columns: Sequence[Column]
+    scale: Scale | None = None
+    is_bytes: bool = False
+    palette: Palette = SAFE
+    style = """
+.grid { display: flex; flex-wrap: wrap; row-gap: 1rem; font: 15px/1.5 ui-monospace, monospace; margin: 1rem 0; }
+.grid div { display: flex; flex-direction: column; min-width: 1.35em; text-align: center; unicode-bidi: isolate; }
+.grid b, .grid i { border: 1px solid #8884; margin: 0 -1px -1px 0; white-space: pre; font-style: normal; }
+.grid b { border-bottom: 2px solid #888; }
+.grid .hit { font-weight: bold; text-decoration: underline; outline: 2px solid #000; outline-offset: -3px; }
+""".strip()
+
+    def __post_init__(self) -> None:
+        is_valued = self.scale is not None
+        assert all((column.value is not None) == is_valued for column in self.columns), "a value for each, or none"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        has_colour = console.color_system is not None and not console.no_color
-        yield from self._legend(has_colour)
-        for band in self._bands(options.max_width, 0 if has_colour else 2):
+        is_coloured = has_colour(console)
+        yield from self._legend(is_coloured)
+        for band in self._bands(options.max_width, 0 if is_coloured else 2):
             yield Text("")
-            for row in self._rows(band, has_colour):
-                if not has_colour:
+            for row in self._rows(band, is_coloured):
+                if not is_coloured:
                     row.rstrip()
                 yield row
 
-    def _legend(self, has_colour: bool) -> Iterator[Text]:
+    def _legend(self, is_coloured: bool) -> Iterator[Text]:
         if self.scale is not None:
             yield Text(self.scale.title)
-            yield _ramp(self.scale.low, self.scale.high, self.palette.above, has_colour)
-        mark = "underlined" if has_colour else f"after a {_MARK}"
+            yield _ramp(self.scale.low, self.scale.high, self.palette.above, is_coloured)
+        mark = "underlined" if is_coloured else f"after a {_MARK}"
         yield Text(f"below each character the guesses for the next; {mark}: the one that came")
-        yield _ramp(0, 1, self.palette.guesses, has_colour)
+        yield _ramp(0, 1, self.palette.guesses, is_coloured)
 
     def _labels(self, column: Column) -> list[str]:
         below = [guess_symbol(character, is_byte=self.is_bytes) for character, _ in column.guesses]
         return [symbol(column.character, is_byte=self.is_bytes), *below]
 
     def _bands(self, width: int, extra: int) -> Iterator[list[tuple[Column, list[str], int]]]:
-        """Columns with what they show and how wide that is, as many side by side as fit; `extra` places each."""
+        """Yields columns with what they show and how wide that is, as many side by side as fit; `extra` places each."""
         band: list[tuple[Column, list[str], int]] = []
         used = 0
         for column in self.columns:
@@ -145,12 +148,12 @@ class Grid:
         if band:
             yield band
 
-    def _rows(self, band: list[tuple[Column, list[str], int]], has_colour: bool) -> Iterator[Text]:
+    def _rows(self, band: list[tuple[Column, list[str], int]], is_coloured: bool) -> Iterator[Text]:
         for row in range(max(len(labels) for _, labels, _ in band)):
             line = Text(end="\n", no_wrap=True, overflow="ignore")
             for column, labels, wide in band:
                 share, is_hit = self._share(column, row), row > 0 and column.hit == row - 1
-                if has_colour:
+                if is_coloured:
                     line.append(_padded(labels[row], wide), self._style(row, share, is_hit))
                 else:
                     bar = " " if share is None else glyph(share)
@@ -166,20 +169,41 @@ class Grid:
         if share is None:
             return Style(bold=True)
         ramp = self.palette.guesses if row else self.palette.above
-        return _on(mixed(ramp, share), bold=is_hit or not row, underline=is_hit)
+        return style_on(mixed(ramp, share), bold=is_hit or not row, underline=is_hit)
+
+    def html(self) -> str:
+        """Returns the grid below its legend; columns wrap wherever the window ends."""
+        above = ""
+        if self.scale is not None:
+            ramp = legend(f"{self.scale.low:g}", f"{self.scale.high:g}", self.palette.above)
+            above = f"<h2>{html.escape(self.scale.title)}</h2>\n{ramp}"
+        return (
+            f"{above}<p>Below each character: guesses for the next, the likeliest on top; framed and underlined: the "
+            f"one that came.</p>\n{legend('0', '1', self.palette.guesses)}"
+            '<div class="grid">\n' + "\n".join(map(self._column, self.columns)) + "\n</div>"
+        )
+
+    def _column(self, column: Column) -> str:
+        came = column.next_probability
+        title = [] if column.value is None else [f"{column.value:+.3f}"]
+        title += ["the text ends here" if came is None else f"what came next had {came:.4f}"]
+        share = self._share(column, 0)
+        look = "" if share is None else f' style="{css_on(mixed(self.palette.above, share))}"'
+        above, *below = map(html.escape, self._labels(column))
+        cells = [f'<b{look} title="{", ".join(title)}">{above}</b>']
+        for place, (shown, (_, probability)) in enumerate(zip(below, column.guesses, strict=True)):
+            hit = ' class="hit"' if place == column.hit else ""
+            shaded = css_on(mixed(self.palette.guesses, probability))
+            cells.append(f'<i{hit} style="{shaded}" title="{probability:.4f}">{shown}</i>')
+        return f"<div>{''.join(cells)}</div>"
 
 
 def _padded(text: str, wide: int) -> str:
     return text + " " * (wide - cell_len(text))
 
 
-def _on(colour: Colour, *, bold: bool = False, underline: bool = False) -> Style:
-    ink = (255, 255, 255) if is_dark(colour) else (0, 0, 0)
-    return Style(color=Color.from_rgb(*ink), bgcolor=Color.from_rgb(*colour), bold=bold, underline=underline)
-
-
-def _ramp(low: float, high: float, colours: Ramp, has_colour: bool) -> Text:
+def _ramp(low: float, high: float, colours: Ramp, is_coloured: bool) -> Text:
     ramp = Text(f"{low:g} ", no_wrap=True, overflow="ignore")
     for share in (place / (_STEPS - 1) for place in range(_STEPS)):
-        ramp.append(" " if has_colour else glyph(share), _on(mixed(colours, share)) if has_colour else None)
+        ramp.append(" " if is_coloured else glyph(share), style_on(mixed(colours, share)) if is_coloured else None)
     return ramp.append(f" {high:g}")

@@ -1,7 +1,4 @@
-"""What a probe found, as a table and some sentences.
-
-Knows scores and how they are said. Refuses to know how they were made.
-"""
+"""What a probe found, as a table and some sentences."""
 
 from __future__ import annotations
 
@@ -9,13 +6,13 @@ from collections.abc import Iterator
 
 from charrnn.display.report import Columns, Prose, Row
 from charrnn.display.safe import visible
-from charrnn.neurons.probe import Probe, Score
+from charrnn.neurons.probe import Probe, ProbeScore
 
 _HEADINGS = ("accuracy", "95 %", "AUC", "features")
 
 
 def pieces(found: Probe, asked: str, kind: str) -> Iterator[Prose | Columns]:
-    """The table, and below it what it means. It fits into 80 columns.
+    """Yields the table, and below it what it means. It fits into 80 columns.
 
     `asked` is what was asked for, `kind` what was asked: places or texts.
     """
@@ -32,7 +29,7 @@ def pieces(found: Probe, asked: str, kind: str) -> Iterator[Prose | Columns]:
     yield from map(Prose, _sentences(found))
 
 
-def _cells(score: Score, of: str = "") -> tuple[str, str, str, str]:
+def _cells(score: ProbeScore, of: str = "") -> tuple[str, str, str, str]:
     features = "" if score.features is None else f"{score.features:,}{of}"
     return _percent(score.accuracy), f"{_percent(score.low)} to {_percent(score.high)}", f"{score.auc:.3f}", features
 

@@ -1,6 +1,6 @@
 """A training run on the terminal: one bar on stderr; validations and samples, line by line, on stdout.
 
-Without a terminal, plain lines. Knows events and how they look. Refuses to know how they come about.
+Without a terminal, plain lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RULE = "\u2500"
 
 
 def duration(seconds: float) -> str:
-    """A time span as people say it.
+    """Returns a time span as people say it.
 
     >>> duration(42), duration(3 * 60 + 5), duration(7500)
     ('42 s', '3 min 05 s', '2 h 05 min')
@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
 
 
 def bits(nats: float) -> float:
-    """Nats as bits."""
+    """Returns nats as bits."""
     return nats / math.log(2)
 
 

@@ -13,13 +13,14 @@ import sys
 import unicodedata
 from typing import IO
 
+LINE_END, TAB, SPACE = "\u21b5", "\u2192", "\u2423"
 _KEPT = "\n\t"
 # Format characters that join or shape letters in scripts and emoji; they move nothing.
 _HARMLESS_FORMAT = "\u200b\u200c\u200d\u2060\u00ad"
 
 
 def visible_character(character: str) -> str:
-    """The character itself, or what is shown in its place.
+    """Returns the character itself, or what is shown in its place.
 
     >>> visible_character(chr(27)), visible_character("\\u202e"), visible_character("é")
     ('␛', '‹U+202E›', 'é')
@@ -37,8 +38,17 @@ def visible_character(character: str) -> str:
     return f"\u2039U+{code:04X}\u203a"
 
 
+def symbol(character: str) -> str:
+    """Returns what is shown of a character where no line may end and no tab may jump.
+
+    >>> symbol("a"), symbol(chr(10)), symbol(chr(9)), symbol(chr(27))
+    ('a', '↵', '→', '␛')
+    """
+    return {"\n": LINE_END, "\t": TAB}.get(character) or visible_character(character)
+
+
 def visible(text: str, *, kept: str = _KEPT) -> str:
-    """`text` with everything that could drive a terminal made visible; `kept` (newline and tab) stay as they are."""
+    """Returns `text` with all that could drive a terminal made visible; `kept` (newline and tab) stay as they are."""
     if text.isprintable():
         return text
     return "".join(character if character in kept else visible_character(character) for character in text)
@@ -56,7 +66,7 @@ def write(text: str, stream: IO[str]) -> None:
 
 
 def say(text: str) -> None:
-    """One line on stderr, made visible wherever it goes. A stderr that cannot take it is no reason to fail."""
+    """Writes one line to stderr, made visible wherever it goes. A stderr that cannot take it is no reason to fail."""
     with contextlib.suppress(OSError, ValueError):
         write(visible(text, kept="\t") + "\n", sys.stderr)
         sys.stderr.flush()

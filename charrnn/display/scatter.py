@@ -2,8 +2,7 @@
 
 On a terminal a point is a braille dot, 2 x 4 of them in each character cell; points that fall on one dot are one dot.
 In SVG points are half transparent, so that many in one place look denser, and each tells its name and its values under
-the pointer. Both are readable without colour: the diagonal is drawn with other marks than the points are. Knows points
-and labels. Refuses to know what they measure.
+the pointer. Both are readable without colour: the diagonal is drawn with other marks than the points are.
 """
 
 from __future__ import annotations
@@ -37,19 +36,25 @@ class Scatter:
     names: Sequence[str]
     x_label: str
     y_label: str
-    has_diagonal: bool = True
-    """Whether the line x + y = 1 is drawn, beyond which there can be nothing."""
 
     def __post_init__(self) -> None:
         assert len(self.points) == len(self.names), "one name for each point"
         assert all(0 <= value <= 1 for point in self.points for value in point), "points lie in the unit square"
 
 
+@dataclass(frozen=True, slots=True)
 class Scatters:
-    """A renderable: plots side by side as far as the width allows."""
+    """Plots side by side as far as the width allows."""
 
-    def __init__(self, plots: Sequence[Scatter]) -> None:
-        self.plots = plots
+    plots: Sequence[Scatter]
+    style = """
+.scatters { display: flex; flex-wrap: wrap; gap: 1rem; }
+.scatters svg { width: 16rem; max-width: 100%; height: auto; }
+.scatters text { font: 11px system-ui, sans-serif; fill: currentColor; }
+.scatters line { stroke: currentColor; stroke-width: 1; }
+.scatters .limit { stroke-dasharray: 3 4; opacity: .6; }
+.scatters circle { fill: #e66101; fill-opacity: .35; stroke: #e66101; stroke-width: .8; }
+""".strip()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self.plots:
@@ -67,9 +72,13 @@ class Scatters:
                 line.rstrip()
                 yield line
 
+    def html(self) -> str:
+        """Returns the plots as SVG elements in a box that wraps where the page is narrow."""
+        return '<div class="scatters">\n' + "\n".join(map(_svg, self.plots)) + "\n</div>"
+
 
 def _lines(plot: Scatter, width: int) -> list[Text]:
-    """One plot, `width` columns and half as many rows beside and above its axes: a square on most terminals."""
+    """Returns a plot of `width` columns and half as many rows beside and above its axes: a square on most terminals."""
     height = width // 2
     cells = [[0] * width for _ in range(height)]
     for x, y in plot.points:
@@ -83,7 +92,7 @@ def _lines(plot: Scatter, width: int) -> list[Text]:
             if bits:
                 line.append(chr(_BLANK + bits), _POINT)
             else:
-                is_crossed = plot.has_diagonal and column == 2 * number
+                is_crossed = column == 2 * number  # x + y = 1, beyond which there can be nothing
                 line.append("\u2572" if is_crossed else " ", "dim" if is_crossed else None)
         lines.append(line)
     lines.append(Text(" \u2514" + "\u2500" * width))
@@ -102,22 +111,6 @@ def _fitted(text: str, width: int) -> str:
     return set_cell_size(text, width)
 
 
-STYLE = """
-.scatters { display: flex; flex-wrap: wrap; gap: 1rem; }
-.scatters svg { width: 16rem; max-width: 100%; height: auto; }
-.scatters text { font: 11px system-ui, sans-serif; fill: currentColor; }
-.scatters line { stroke: currentColor; stroke-width: 1; }
-.scatters .limit { stroke-dasharray: 3 4; opacity: .6; }
-.scatters circle { fill: #e66101; fill-opacity: .35; stroke: #e66101; stroke-width: .8; }
-""".strip()
-"""What a page with SVG plots needs in its style sheet."""
-
-
-def as_svg(plots: Sequence[Scatter]) -> str:
-    """The plots as SVG elements in a box that wraps where the page is narrow. `STYLE` belongs to them."""
-    return '<div class="scatters">\n' + "\n".join(map(_svg, plots)) + "\n</div>"
-
-
 def _svg(plot: Scatter) -> str:
     left, top, right, bottom = _MARGIN, _MARGIN, _MARGIN + _SIDE, _MARGIN + _SIDE
     title, x_label, y_label = (html.escape(_shown(text)) for text in (plot.title, plot.x_label, plot.y_label))
@@ -127,9 +120,8 @@ def _svg(plot: Scatter) -> str:
         f'<text x="{middle}" y="14" text-anchor="middle">{title}</text>',
         f'<line x1="{left}" y1="{top}" x2="{left}" y2="{bottom}"/>',
         f'<line x1="{left}" y1="{bottom}" x2="{right}" y2="{bottom}"/>',
+        f'<line class="limit" x1="{left}" y1="{top}" x2="{right}" y2="{bottom}"/>',
     ]
-    if plot.has_diagonal:
-        parts.append(f'<line class="limit" x1="{left}" y1="{top}" x2="{right}" y2="{bottom}"/>')
     for across, down, anchor, text in (
         (left - 5, top + 4, "end", "1"), (left - 5, bottom + 4, "end", "0"), (left, bottom + 14, "middle", "0"),
         (right, bottom + 14, "middle", "1"), (middle, bottom + 16, "middle", x_label),

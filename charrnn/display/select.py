@@ -1,7 +1,4 @@
-"""Units that fit selected spans of a text as a table, and the other places that they fit, each in its surroundings.
-
-Knows choices, matches and the text. Refuses to know how they were made.
-"""
+"""Units that fit selected spans of a text as a table, and the other places that they fit, each in its surroundings."""
 
 from __future__ import annotations
 
@@ -10,16 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.color import Color
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.style import Style
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from charrnn.display.background import css, has_colour, style_on
 from charrnn.display.palette import diverging, is_dark
-from charrnn.display.safe import visible, visible_character
-from charrnn.display.webpage import css, escape, frame
-from charrnn.neurons.select import Choice, Match, Selection
+from charrnn.display.report import Columns, Prose, Row, Section
+from charrnn.display.safe import symbol, visible
+from charrnn.neurons.select import Match, Selection, UnitChoice
 
 _COLUMNS = ("unit", "on in", "fits", "elsewhere", "lift", "runs that fit")
 _SURROUNDINGS = 40
@@ -28,100 +23,57 @@ _LONGEST = 200
 _GAP = "\u2026"
 _COLOUR = diverging(1.0)
 _INK = "#fff" if is_dark(_COLOUR) else "#000"
-_STYLE = f"""
-.scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .1rem .8rem .1rem 0; text-align: right; white-space: nowrap; }}
-mark {{ background: {css(_COLOUR)}; color: {_INK}; }}
-""".strip()
+
+
+def pieces(found: Selection, text: str, pattern: str, start: int) -> Iterator[Section]:
+    """Yields the table, what its columns mean, and the matches; `found` by `pattern` in `text` from `start` on."""
+    yield Prose(
+        f"{visible(pattern, kept='')} selects {found.spans:,} spans in {len(text) - start:,} characters. On the first "
+        f"half of them units were chosen from {found.units:,} (threshold {found.threshold:g}); this is what they do in "
+        "the second half:"
+    )
+    if found.choices:
+        rows = [Row(_row(choice), "" if choice in found.together else "dim") for choice in found.choices]
+        yield Columns(_COLUMNS, rows, words=(), gap=2)
+    yield Prose(_words(found))
+    if found.matches is not None:
+        yield Prose(_matched(found))
+        for match in found.matches:
+            yield Marked(_heading(match, found), *parts_of(text, match))
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What was found in which text, by which pattern."""
-
-    found: Selection
-    text: str
-    pattern: str
-    start: int
-
-
-def pieces(shown: Shown) -> Iterator[RenderableType]:
-    """What to print, from top to bottom."""
-    found = shown.found
-    yield Text(_caption(shown))
-    if found.choices:
-        yield Text()
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for column in _COLUMNS:
-            table.add_column(column, justify="right", no_wrap=True)
-        for choice in found.choices:
-            table.add_row(*_row(choice), style="" if choice in found.together else "dim")
-        yield table
-    yield Text()
-    yield Text(_words(found))
-    if found.matches is not None:
-        yield Text()
-        yield Text(_matched(found))
-        for match in found.matches:
-            yield Text()
-            yield Text(_heading(match, found))
-            yield Marked(shown.text, match)
-
-
-def webpage(heading: str, shown: Shown) -> str:
-    """The same as a page."""
-    found = shown.found
-    body = [f"<p>{escape(_caption(shown))}</p>"]
-    if found.choices:
-        head = "".join(f"<th>{html.escape(column)}</th>" for column in _COLUMNS)
-        rows = "\n".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in _row(choice)) + "</tr>"
-            for choice in found.choices
-        )
-        body.append(f'<div class="scroll"><table>\n<tr>{head}</tr>\n{rows}\n</table></div>')
-    body.append(f"<p>{html.escape(_words(found))}</p>")
-    if found.matches is not None:
-        body.append(f"<p>{html.escape(_matched(found))}</p>")
-        for match in found.matches:
-            before, run, after = (html.escape("".join(map(symbol, part))) for part in _parts(shown.text, match))
-            body.append(f"<h2>{html.escape(_heading(match, found))}</h2>\n<pre>{before}<mark>{run}</mark>{after}</pre>")
-    return frame(heading, "\n".join(body), _STYLE)
-
-
 class Marked:
-    """A renderable: a run in one line with its surroundings, in colour or with a line of carets below it."""
+    """A heading, and below it a run in one line with its surroundings, in colour or with a line of carets below it."""
 
-    def __init__(self, text: str, match: Match) -> None:
-        self.parts = _parts(text, match)
+    heading: str
+    before: str
+    run: str
+    after: str
+    style = f"mark {{ background: {css(_COLOUR)}; color: {_INK}; }}"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        before, run, after = ([symbol(character) for character in part] for part in self.parts)
+        before, run, after = (list(map(symbol, part)) for part in (self.before, self.run, self.after))
         width = options.max_width
         middle = _shortened(run, max(width // 2, 3))
         left = max(0, width - cell_len(middle)) // 2
         opening = "".join(reversed(_fitting(before[::-1], left)))
         closing = "".join(_fitting(after, width - cell_len(opening + middle)))
-        if console.color_system is not None and not console.no_color:
-            ink = Color.from_rgb(255, 255, 255) if is_dark(_COLOUR) else Color.from_rgb(0, 0, 0)
-            style = Style(color=ink, bgcolor=Color.from_rgb(*_COLOUR))
-            yield Text.assemble(opening, (middle, style), closing, no_wrap=True, overflow="ignore")
+        yield Text(self.heading)
+        if has_colour(console):
+            yield Text.assemble(opening, (middle, style_on(_COLOUR)), closing, no_wrap=True, overflow="ignore")
         else:
             yield Text(opening + middle + closing, no_wrap=True, overflow="ignore")
             yield Text(" " * cell_len(opening) + "^" * cell_len(middle), no_wrap=True, overflow="ignore")
 
-
-def symbol(character: str) -> str:
-    """A character in a line that is not to end.
-
-    >>> symbol("a"), symbol(chr(10)), symbol(chr(9)), symbol(chr(27))
-    ('a', '↵', '→', '␛')
-    """
-    return {"\n": "\u21b5", "\t": "\u2192"}.get(character) or visible_character(character)
+    def html(self) -> str:
+        """Returns it with the run marked."""
+        parts = (html.escape("".join(map(symbol, part))) for part in (self.before, self.run, self.after))
+        return "<h2>{}</h2>\n<pre>{}<mark>{}</mark>{}</pre>".format(html.escape(self.heading), *parts)
 
 
-def _parts(text: str, match: Match) -> tuple[str, str, str]:
-    """What lies before the run, the run, and what lies behind it, as far as any picture shows them."""
+def parts_of(text: str, match: Match) -> tuple[str, str, str]:
+    """Returns what lies before a run, the run, and what lies behind it, as far as any picture shows them."""
     run = text[match.start : match.end]
     if len(run) > _LONGEST:
         run = run[: _LONGEST // 2] + _GAP + run[-_LONGEST // 2 :]
@@ -129,7 +81,7 @@ def _parts(text: str, match: Match) -> tuple[str, str, str]:
 
 
 def _fitting(symbols: Sequence[str], width: int) -> list[str]:
-    """The first of them, as many as fit; whether they join or not is the terminal's choice."""
+    """Returns the first symbols, as many as fit; whether they join or not is the terminal's choice."""
     taken: list[str] = []
     used = 0
     for one in symbols:
@@ -141,15 +93,15 @@ def _fitting(symbols: Sequence[str], width: int) -> list[str]:
 
 
 def _shortened(symbols: Sequence[str], width: int) -> str:
-    """All of them, or their beginning and their end."""
+    """Returns all symbols, or their beginning and their end."""
     if max(sum(map(cell_len, symbols)), cell_len("".join(symbols))) <= width:
         return "".join(symbols)
     half = (width - 1) // 2
     return "".join([*_fitting(symbols, half), _GAP, *reversed(_fitting(symbols[::-1], half))])
 
 
-def _row(choice: Choice) -> tuple[str, ...]:
-    """What the second half says."""
+def _row(choice: UnitChoice) -> tuple[str, ...]:
+    """Returns the cells of what the unit does in the second half."""
     tally = choice.reported
     if tally.lift is not None:
         lift = f"{tally.lift:,.1f}"
@@ -162,15 +114,6 @@ def _row(choice: Choice) -> tuple[str, ...]:
         f"{tally.base:.1%}" if tally.controls else "-",
         lift,
         f"{tally.runs_fit:,} of {tally.runs:,} ({tally.precision:.0%})",
-    )
-
-
-def _caption(shown: Shown) -> str:
-    found = shown.found
-    return (
-        f"{visible(shown.pattern, kept='')} selects {found.spans:,} spans in {len(shown.text) - shown.start:,} "
-        f"characters. On the first half of them units were chosen from {found.units:,} (threshold "
-        f"{found.threshold:g}); this is what they do in the second half:"
     )
 
 

@@ -1,7 +1,4 @@
-"""What steering changed, as a table.
-
-Knows changes. Refuses to know how they were measured.
-"""
+"""What steering changed, as a table."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from charrnn.neurons.steering import Change, Steered
 
 
 def pieces(found: Steered, held: str, length: int, bits: tuple[float, float]) -> Iterator[Prose | Columns]:
-    """The table and what it means; `bits` are what free and held texts cost the free model, a character."""
+    """Yields the table and what it means; `bits` are what a character of free and held texts costs the free model."""
     yield Prose(
         f"{held} against the free model, {found.pairs} pairs of texts of {length:,} characters", is_heading=True
     )
@@ -42,7 +39,7 @@ def _cells(change: Change) -> tuple[str, ...]:
 
 
 def _signed(value: float, show: Callable[[float], str]) -> str:
-    """With its sign, unless it rounds to zero."""
+    """Returns a value with its sign, unless it rounds to zero."""
     shown = show(abs(value))
     return shown if not shown.strip("0.%") else ("+" if value > 0 else "-") + shown
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean as mean
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +21,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 
 def parameters_by_part(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Numbers of parameters: embedding, each layer, decoder. Running statistics are not among them."""
+    """Counts the parameters of embedding, each layer and decoder. Running statistics are not among them."""
     counts: dict[str, int] = {}
     for name, shape in shapes.items():
         if is_statistic(name):
@@ -44,7 +45,7 @@ def _bpc(nats: float | None) -> str:
 
 
 def summary(path: str, checkpoint: Checkpoint, metrics: Sequence[Mapping[str, Any]] = ()) -> Iterator[RenderableType]:
-    """The pieces to print, from top to bottom; `metrics` are the lines of the run's metrics.jsonl, where it has one."""
+    """Yields what to print, from top to bottom; `metrics` are the lines of metrics.jsonl, where the run has one."""
     model, progress, corpus = checkpoint.model, checkpoint.progress, checkpoint.corpus
     shapes = {name: array.shape for name, array in checkpoint.parameters.items()}
     counts = parameters_by_part(shapes)
@@ -77,7 +78,6 @@ def _curve(progress: dict[str, Any]) -> Iterator[RenderableType]:
     train = [(step, nats / math.log(2)) for step, nats, _ in history if nats is not None]
     validation = [(step, nats / math.log(2)) for step, _, nats in history if nats is not None]
     if len(validation) + len(train) > 1:
-        yield Text("")
         yield Chart(
             [Line("train", "blue", train), Line("validation", "yellow", validation)],
             x_label="steps",
@@ -86,7 +86,7 @@ def _curve(progress: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _gradients(metrics: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
-    """The gradient's norm before clipping, a mean of the steps between two lines, and how often it was clipped.
+    """Yields the gradient's norm before clipping, a mean of the steps between two lines, and how often it was clipped.
 
     What to look at to choose --clip (Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063, section 3.2).
     """
@@ -94,18 +94,16 @@ def _gradients(metrics: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]
     lines = [line for line in told if _is_number(line.get("gradient_norm")) and _is_number(line.get("step"))]
     if len(lines) < 2:
         return
-    yield Text("")
     norms = [(line["step"], line["gradient_norm"]) for line in lines]
-    yield Chart([Line("gradient norm", "magenta", norms)], x_label="steps", y_label="norm", height=6)
+    chart = Chart([Line("gradient norm", "magenta", norms)], x_label="steps", y_label="norm", height=6)
     rates = [line["clip_rate"] for line in lines if _is_number(line.get("clip_rate"))]
-    if rates:
-        late = rates[-max(1, len(rates) // 10) :]
-        yield Text(f"clipped: {_mean(rates):.1%} of the steps, {_mean(late):.1%} of the last tenth", style="dim")
+    late = rates[-max(1, len(rates) // 10) :]
+    yield (
+        Group(chart, Text(f"clipped: {mean(rates):.1%} of the steps, {mean(late):.1%} of the last tenth", style="dim"))
+        if rates
+        else chart
+    )
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -1,7 +1,6 @@
 """Text coloured by how little the model expected each character.
 
-Knows characters and log-probabilities. The background runs from none (expected) over white to orange (a surprise of
-eight bits or more). Refuses to know where they come from.
+The background runs from none (expected) over white to orange (a surprise of eight bits or more).
 """
 
 from __future__ import annotations
@@ -12,28 +11,27 @@ from collections.abc import Iterable
 from rich.style import Style
 from rich.text import Text
 
-from charrnn.display.palette import diverging, is_dark
+from charrnn.display.background import style_on
+from charrnn.display.palette import diverging
 from charrnn.display.safe import visible
 
 _MOST_BITS = 8.0
 
 
 def surprisal(log_probability: float) -> float:
-    """Bits: -log2 of the probability."""
+    """Returns -log2 of the probability, in bits."""
     return -log_probability / math.log(2)
 
 
 def style(bits: float) -> Style:
-    """How a character of this surprisal looks; below one bit (an even bet) it has no background."""
+    """Returns how a character of this surprisal looks; below one bit (an even bet) it has no background."""
     if bits < 1:
         return Style()
-    red, green, blue = diverging(0.5 + min(bits, _MOST_BITS) / _MOST_BITS / 2)
-    text = "white" if is_dark((red, green, blue)) else "black"
-    return Style.parse(f"{text} on rgb({red},{green},{blue})")
+    return style_on(diverging(0.5 + min(bits, _MOST_BITS) / _MOST_BITS / 2))
 
 
 def coloured(characters: Iterable[tuple[str, float]]) -> Text:
-    """Characters with their log-probabilities (nats), as text for a terminal: control characters are made visible."""
+    """Returns characters, given with their log-probabilities (nats), as text that is safe on a terminal."""
     text = Text()
     for character, log_probability in characters:
         text.append(visible(character), style(surprisal(log_probability)))

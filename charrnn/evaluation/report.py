@@ -23,7 +23,7 @@ from charrnn.evaluation.score import TextScore
 from charrnn.network.model import CharacterModel
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.text.corpus import Corpus
-from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids, unknown_characters_error
+from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids
 
 Split = Literal["all", "train", "validation", "test"]
 Progress = Callable[[str, int, int], object]
@@ -68,7 +68,7 @@ class ForeignText:
         unknown = int(counts[missing].sum())
         if unknown and policy == "error":
             characters = ours.characters
-            raise unknown_characters_error({characters[i]: int(counts[i]) for i in missing.tolist()}, theirs)
+            theirs.check_unknown({characters[i]: int(counts[i]) for i in missing.tolist()}, policy)
         if unknown:
             unknown -= int(is_unknown[ids[0]])  # the first character is context, whatever it is
             if policy == "replace":

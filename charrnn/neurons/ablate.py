@@ -10,7 +10,7 @@ arXiv 2006.00995). So a unit is said to be used for a label only where
       of text resampled, all questions taken together (Bonferroni): one in twenty that any of them is wrongly affirmed;
     * and holding any of a few other units of the same layer and kind costs less there.
 
-Knows losses with and without. Refuses to know how units were chosen: choose on other text than this.
+Units are to be chosen on other text than this.
 
 Shape letters: N characters, D resamples.
 """
@@ -18,19 +18,18 @@ Shape letters: N characters, D resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
 from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.clamping import check_can_hold, clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.labels import Label
-from charrnn.neurons.record import Unit, record
+from charrnn.neurons.record import Report, Unit, check_finite, record, silent
 from charrnn.neurons.statistics import BLOCKS, Doubles, resampled_means
 from charrnn.settings.config import ModelConfig
 
@@ -53,7 +52,7 @@ _FALSE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Bits that a character costs more, on average over some places, with a 95 % interval."""
+    """The bits that a character costs more, on average over some places, with a 95 % interval."""
 
     bits: float
     low: float
@@ -119,11 +118,11 @@ def ablate(
     start: int = 0,
     compared: int = COMPARED,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    report: Report = silent,
 ) -> list[Ablation]:
     """Holds each unit of `asked` at its mean, alone, and measures the price over `ids[start:]` for its labels.
 
-    Labels have a value for each of `ids`. `progress` is called with the readings of the text that are done and all.
+    Labels have a value for each of `ids`. `report` is told the readings of the text.
     Raises CheckpointError where the weights are too large to compute with.
     """
     for unit in asked:  # before the text is read
@@ -135,14 +134,14 @@ def ablate(
     units = [*asked, *(other for each in others.values() for other in each)]
     readings = len(units) + 2
     means = _means(config, parameters, ids[begin:], units, start - begin)
-    progress(1, readings)
+    report("holding units", 1, readings)
     plain = _bits(config, parameters, ids[begin:], first - begin)
-    progress(2, readings)
+    report("holding units", 2, readings)
     rises: dict[Unit, Doubles] = {}
     for number, unit in enumerate(units, 3):
         held = clamp(config, parameters, {unit: means[unit]})
         rises[unit] = _bits(config, held, ids[begin:], first - begin) - plain
-        progress(number, readings)
+        report("holding units", number, readings)
     questions = 2 * max(1, sum(map(len, asked.values())))
     return [
         _ablation(
@@ -156,7 +155,7 @@ def ablate(
 def _others(
     config: ModelConfig, asked: Mapping[Unit, Sequence[Label]], compared: int, seed: int
 ) -> dict[tuple[int, str], list[Unit]]:
-    """For each layer and kind that is asked about, a few of its other units, drawn."""
+    """Draws, for each layer and kind that is asked about, a few of its other units."""
     random = np.random.Generator(np.random.Philox(seed))
     drawn = {}
     for layer, kind in sorted({unit.part for unit in asked}):
@@ -176,13 +175,12 @@ def _means(
             sums[unit] += float(values[max(0, start - place) :].sum(dtype=np.float64))
         place += len(values)
     means = {unit: total / max(1, place - start) for unit, total in sums.items()}
-    if not all(map(math.isfinite, means.values())):
-        raise CheckpointError("a unit is not finite: the weights are too large to compute with", "train again")
+    check_finite("a unit is", np.array(list(means.values())))
     return means
 
 
 def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Ids, first: int) -> Doubles:
-    """What each of `ids[first:]` costs, in bits."""
+    """Returns what each of `ids[first:]` costs, in bits."""
     engine = make_engine(config, parameters)
     starts, rows, unscored = cut_into_lanes(len(ids))
     places = np.minimum(starts + np.arange(rows)[:, None], len(ids) - 1)  # (T, B)
@@ -197,13 +195,12 @@ def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: 
         here = nats[begin : int(starts[lane]) + rows]
         here[:] = -likely[unscored if lane else 0 :, lane][: len(here)]
     bits: Doubles = nats[first:] / math.log(2)
-    if not np.isfinite(bits).all():
-        raise CheckpointError("a loss is not finite: the weights are too large to compute with", "train again")
+    check_finite("a loss is", bits)
     return bits
 
 
 def cut_into_lanes(characters: int) -> tuple[npt.NDArray[np.int64], int, int]:
-    """Where lanes of a text begin, how long each is, and how many characters all but the first read unscored.
+    """Returns where lanes of a text begin, how long each is, and how many characters all but the first read unscored.
 
     Lanes side by side are read several times as fast as one stream; in a short text they would repeat too much.
     """
@@ -215,7 +212,7 @@ def cut_into_lanes(characters: int) -> tuple[npt.NDArray[np.int64], int, int]:
 
 
 def places_of(label: Label, first: int) -> tuple[Mask, Mask, Mask]:
-    """Of the characters from `first` (1 or more) on: which come inside the label, which end it, which are elsewhere.
+    """Returns which characters from `first` (1 or more) on come inside the label, end it, or are elsewhere.
 
     A character comes inside where the label holds after the one before it; a degree holds above its median. It ends the
     label where that falls with it, or where the label says so.

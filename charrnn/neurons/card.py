@@ -7,22 +7,19 @@
     characters  whose probability changes most when the unit is held high (at its 95th percentile) instead of low (at
                 its 5th), on the same beginning of the text: an intervention, not a correlation, for every layer
 
-Knows one unit over a text that fits into memory. Refuses to know how it is shown.
-
 Shape letters: N characters, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
 from charrnn.inference.distribution import log_probabilities
 from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.ablate import Ablation, ablate
@@ -31,7 +28,7 @@ from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.find import from_characters
 from charrnn.neurons.gates import LEFT, RIGHT
 from charrnn.neurons.labels import Label
-from charrnn.neurons.record import Unit, kinds, limits, record
+from charrnn.neurons.record import Report, Unit, check_finite, kinds, limits, record, silent
 from charrnn.neurons.statistics import Doubles, effects, interval
 from charrnn.settings.config import ModelConfig
 
@@ -83,7 +80,7 @@ class Moved:
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """One unit."""
+    """All that was measured of one unit."""
 
     unit: Unit
     start: int
@@ -114,9 +111,9 @@ def make_card(
     labels: Sequence[Label],
     *,
     start: int = 0,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    report: Report = silent,
 ) -> Card:
-    """Of `unit`, over `ids[start:]`; labels have a value for each of `ids`.
+    """Measures `unit` over `ids[start:]`; labels have a value for each of `ids`.
 
     Raises UsageError where the unit cannot be held still.
     """
@@ -127,14 +124,18 @@ def make_card(
         for part in parts:
             pieces[part[1]].append(taken[part][:, unit.index].copy())
     series = {kind: np.concatenate(each)[start:] for kind, each in pieces.items()}
-    if not all(np.isfinite(each).all() for each in series.values()):
-        raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
+    for each in series.values():
+        check_finite(f"{unit} is", each)
     values = series[unit.kind]
     told = _told(values, ids, labels, start)
     held_low, held_high = (float(value) for value in np.quantile(values, [0.05, 0.95]))
     promoted, demoted = _moved(config, parameters, unit, ids[start : start + READ], held_low, held_high)
+
+    def report_unit(_doing: str, done: int, total: int) -> None:
+        report(f"holding {unit} and others", done, total)
+
     (ablation,) = ablate(
-        config, parameters, ids, {unit: labels}, start=start, compared=_BESIDE, progress=progress
+        config, parameters, ids, {unit: labels}, start=start, compared=_BESIDE, report=report_unit
     )  # fmt: skip
     counts, _ = np.histogram(values, BINS, limits(unit.kind))
     return Card(
@@ -162,7 +163,7 @@ def _gate(kind: str, values: npt.NDArray[np.float32]) -> Gate:
 
 
 def _told(values: npt.NDArray[np.float32], ids: npt.NDArray[Any], labels: Sequence[Label], start: int) -> list[Told]:
-    """The labels that the first half chooses, as the second half has them."""
+    """Chooses labels on the first half of the text, and scores them on the second."""
     half = len(values) // 2
     second = start + half
     asked = []
@@ -188,7 +189,7 @@ def _told(values: npt.NDArray[np.float32], ids: npt.NDArray[Any], labels: Sequen
 
 
 def extremes(values: npt.NDArray[np.float32], count: int = _CONTEXTS, apart: int = _APART) -> list[int]:
-    """Places of the `count` largest values, each the largest that is `apart` or more from those before it."""
+    """Returns the places of the `count` largest values, each the largest that is `apart` or more from those before."""
     order = np.argsort(-values, kind="stable")
     is_free, found = np.ones(len(values), bool), []
     for place in order:
@@ -201,7 +202,7 @@ def extremes(values: npt.NDArray[np.float32], count: int = _CONTEXTS, apart: int
 
 
 def autocorrelation_length(values: npt.NDArray[np.floating[Any]], most: int = _LAGS) -> int | None:
-    """The lag at which the autocorrelation first falls below 1/e; None where it does not within `most`, or at all.
+    """Returns the lag at which the autocorrelation first falls below 1/e; None where it does not within `most` lags.
 
     Each lag's covariance is divided by the whole length (the usual, positive definite estimate).
     """
@@ -223,7 +224,7 @@ def _moved(
     low: float,
     high: float,
 ) -> tuple[list[Moved], list[Moved]]:
-    """Characters by what they add to the divergence of the mean distributions: sum of p ln(p / q)."""
+    """Ranks characters by what they add to the divergence of the mean distributions: the sum of p ln(p / q)."""
     config, parameters = with_own_columns(config, parameters)
     at_low, at_high = (_mean_probabilities(config, clamp(config, parameters, {unit: at}), ids) for at in (low, high))
     found = []

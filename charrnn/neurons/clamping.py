@@ -13,8 +13,6 @@ That is so in the plain cells. Around them, h can still be held where products r
 gates, zoneout); where it is normalised, multiplied or (in a urnn) transformed first no bias is the same, and holding is
 refused.
 
-Knows the layouts of the plain cells. Refuses to know why a unit is held.
-
 Shape letters: H hidden size.
 """
 
@@ -62,7 +60,7 @@ def _changes_what_is_read(config: ModelConfig) -> bool:
 
 
 def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:
-    """`L2.c318=+1` as the unit and what it is held at. Raises UsageError."""
+    """Returns the unit and the value that `L2.c318=+1` names. Raises UsageError."""
     name, equals, number = said.partition("=")
     try:
         value = float(number)
@@ -88,7 +86,7 @@ def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:
 def clamp(
     config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], held: Mapping[Unit, float]
 ) -> dict[str, Array]:
-    """The parameters of the model in which each of these units keeps its value; `parameters` stay as they are.
+    """Returns the parameters of the model in which each unit keeps its value; `parameters` stay as they are.
 
     The model is one whose columns are its own (`columns.with_own_columns`).
     Where h is held as well, nothing reads what leads to it: the others of its index are left alone.
@@ -108,7 +106,7 @@ def clamp(
 
 
 class _Changed:
-    """Parameters under change; an array is copied before its first."""
+    """Parameters that are being changed; each array is copied before its first change."""
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
         self.config = config
@@ -122,12 +120,12 @@ class _Changed:
         return self.arrays[name]
 
     def _readers(self, unit: Unit) -> list[tuple[Array, Array]]:
-        """The columns that read this unit's output, each with the bias of the same rows."""
+        """Returns the columns that read this unit's output, each with the bias of the same rows."""
         names = {f"layers.{unit.layer}.weight_hh": 0, **reading_columns(self.config, unit.layer)}
         return [(self._own(name)[:, first + unit.index], self._own(self._bias(name))) for name, first in names.items()]
 
     def _bias(self, matrix: str) -> str:
-        """The name of the bias that is added to this matrix's product."""
+        """Returns the name of the bias that is added to this matrix's product."""
         place, _, kind = matrix.rpartition(".")
         if place == "decoder":
             return "decoder.bias"
@@ -158,7 +156,7 @@ class _Changed:
 
 
 def _argument(kind: str, value: float) -> float:
-    """What the gate's own function makes `value` of: a sigmoid, or the candidates' tanh."""
+    """Returns the number of which the gate's own function, a sigmoid or the candidates' tanh, makes `value`."""
     low, high = limits(kind)
     share = (value - low) / (high - low)
     if share in (0.0, 1.0):

@@ -7,8 +7,6 @@ and a tied decoder is one that happens to equal the embedding. An orthogonal mat
 matrix itself. The numbers a model computes stay what they are, bar
 rounding.
 
-Knows wirings and layouts. Refuses to know why.
-
 Shape letters: E embedding size, H hidden size, L layers.
 """
 
@@ -28,7 +26,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def with_own_columns(config: ModelConfig, parameters: Arrays) -> tuple[ModelConfig, Arrays]:
-    """Its configuration and parameters; the very ones where every column is one reader's of one unit already."""
+    """Returns configuration and parameters of the rewritten model; the same ones where nothing is to be rewritten."""
     config, parameters = written_out(config, parameters)
     if not config.tie and config.skip in ("none", "dense"):
         return config, parameters
@@ -43,7 +41,7 @@ def with_own_columns(config: ModelConfig, parameters: Arrays) -> tuple[ModelConf
 
 
 def _beside(config: ModelConfig, matrix: npt.NDArray[Any], below: int, *, reads_all: bool) -> npt.NDArray[Any]:
-    """`matrix` (rows, H) over (e; h_1; ...; h_below): of their sum, or of the last of them alone."""
+    """Returns `matrix` (rows, H) widened to read (e; h_1; ...; h_below): their sum, or the last of them alone."""
     reads_embedding = config.skip == "residual" and config.embedding_size == config.hidden_size
     first = matrix if reads_embedding else np.zeros((len(matrix), config.embedding_size), matrix.dtype)
     others = matrix if reads_all else np.zeros_like(matrix)
@@ -51,9 +49,9 @@ def _beside(config: ModelConfig, matrix: npt.NDArray[Any], below: int, *, reads_
 
 
 def reading_columns(config: ModelConfig, layer: int) -> dict[str, int]:
-    """Which matrices above read the outputs of `layer`, each with the first of the H columns that do.
+    """Returns the matrices that read the outputs of `layer`, each with the first of the H columns that do.
 
-    Of a model whose columns are its own.
+    The model is one that `with_own_columns` has rewritten.
     """
     assert not config.tie
     assert config.skip in ("none", "dense"), "see with_own_columns"

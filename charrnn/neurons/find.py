@@ -9,7 +9,7 @@ answers to "compared with what?":
     untrained  what the same search finds in a model of the same shape that has learned nothing
     last 3     how well the last three characters tell the label: many a "neuron" is only a character detector
 
-Knows units, labels and their statistics. Refuses to know how it is shown. `statistics.py` has the sources.
+`statistics.py` has the sources.
 
 Shape letters: N sampled places of a half, U units, L labels.
 """
@@ -24,9 +24,19 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.initial import initial_arrays
-from charrnn.errors import CheckpointError
 from charrnn.neurons.labels import Label
-from charrnn.neurons.record import Part, Recorder, Unit, kinds, limits, record
+from charrnn.neurons.record import (
+    RecordingEngine,
+    Report,
+    Unit,
+    check_finite,
+    kinds,
+    limits,
+    parts_of,
+    record,
+    silent,
+    units_of,
+)
 from charrnn.neurons.statistics import Doubles, discoveries, effects, interval, shifted_p_value
 from charrnn.settings.config import ModelConfig
 
@@ -69,7 +79,7 @@ class Finding:
 
     @property
     def is_found(self) -> bool:
-        """Whether the unit tells the label clearly, and better than an untrained model's and the last characters do."""
+        """Whether it tells the label clearly, and better than the last characters and an untrained model's unit."""
         surely = min(abs(self.low), abs(self.high)) if self.low * self.high > 0 else 0.0
         return self.is_discovery and surely > max(_CLEAR, abs(self.from_characters), abs(self.untrained))
 
@@ -99,7 +109,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Atlas:
-    """What was found, and how much was not."""
+    """What was found for each label, and how many units answer to none."""
 
     findings: list[Finding]
     too_rare: list[str]
@@ -115,11 +125,8 @@ class Atlas:
 
 @dataclass(frozen=True, eq=False)
 class _Survey:
-    """What one pass over the text gives."""
+    """The activations and effects that one pass over the text gives."""
 
-    units: list[Unit]
-    places: npt.NDArray[np.int64]
-    """Of the second half, (N,)."""
     keys: Keys
     """Activations there, (U, N)."""
     first: Doubles
@@ -129,38 +136,37 @@ class _Survey:
 
 
 def make_atlas(
-    engine: Recorder,
-    untrained: Recorder,
+    engine: RecordingEngine,
+    untrained: RecordingEngine,
     ids: Ids,
     labels: Sequence[Label],
     *,
     start: int = 0,
     samples: int = SAMPLES,
     seed: int = 0,
-    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    report: Report = silent,
 ) -> Atlas:
     """Searches `engine`'s units, and those of `untrained`, for every label of the text that `ids` spell.
 
-    What lies before `start` is read and not asked about. `progress` is called with the characters that are read by
-    either and all that will be.
+    What lies before `start` is read and not asked about. `report` is told the characters that are read by either.
     """
     random = np.random.Generator(np.random.Philox(seed))
-    units = len(_parts(engine.config)) * engine.config.hidden_size
+    units = units_of(engine.config, kinds(engine.config))
     half = (len(ids) - start) // 2
     second = start + half
-    samples = max(1, min(samples, _MOST_BYTES // (4 * units), half))
+    samples = max(1, min(samples, _MOST_BYTES // (4 * len(units)), half))
     places = [np.sort(random.choice(half, samples, replace=False)) + begin for begin in (start, second)]
     asked = [label for label in labels if all(_says_something(label, chosen) for chosen in places)]
     too_rare = [label.name for label in labels if not any(label is one for one in asked)]
     if not asked:
-        nothing = np.zeros((units, 0))
-        return Atlas([], too_rare, units, 0, 0, Scores(_units(engine.config), [], nothing, nothing))
+        nothing = np.zeros((len(units), 0))
+        return Atlas([], too_rare, len(units), 0, 0, Scores(units, [], nothing, nothing))
     to_read = len(ids) + 2 * min(_BEGINNING, half)
-    trained = _survey(engine, ids, asked, places, [(0, len(ids))], lambda done: progress(done, to_read))
+    trained = _survey(engine, ids, asked, places, [(0, len(ids))], lambda done: report("reading", done, to_read))
     # The beginnings of both halves will do for a model that knows nothing.
     spans = [(begin, begin + min(_BEGINNING, half)) for begin in (start, second)]
     begun = [chosen[chosen < end] for chosen, (_, end) in zip(places, spans, strict=True)]
-    novice = _survey(untrained, ids, asked, begun, spans, lambda done: progress(len(ids) + done, to_read))
+    novice = _survey(untrained, ids, asked, begun, spans, lambda done: report("reading", len(ids) + done, to_read))
     known = from_characters(ids, slice(start, second), asked, places[1])
     chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
     findings, shifts = [], max(_SHIFTS, int(np.ceil(len(asked) / _FALSE)))
@@ -172,7 +178,7 @@ def make_atlas(
         low, high = np.nan_to_num(ends).tolist()  # a unit that never moves tells nothing
         findings.append(
             Finding(
-                label.name, label.is_graded, float(label.values[second:].mean()), trained.units[unit],
+                label.name, label.is_graded, float(label.values[second:].mean()), units[unit],
                 effect, low, high, shifted_p_value(effect, null), False, float(known[number]),
                 float(np.nan_to_num(novice.second[by_luck[number], number])),
             )
@@ -184,16 +190,8 @@ def make_atlas(
     told = np.abs(np.nan_to_num(trained.second[np.arange(len(best)), best]))
     strong = told >= _STRONG
     beyond = int((strong & (told > np.abs(known[best]))).sum())
-    scores = Scores(trained.units, [label.name for label in asked], trained.first, trained.second)
-    return Atlas(findings, too_rare, units, int(strong.sum()), beyond, scores)
-
-
-def _parts(config: ModelConfig) -> list[Part]:
-    return [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in kinds(config)]
-
-
-def _units(config: ModelConfig) -> list[Unit]:
-    return [Unit(layer, kind, index) for layer, kind in _parts(config) for index in range(config.hidden_size)]
+    scores = Scores(units, [label.name for label in asked], trained.first, trained.second)
+    return Atlas(findings, too_rare, len(units), int(strong.sum()), beyond, scores)
 
 
 def _says_something(label: Label, places: npt.NDArray[np.int64]) -> bool:
@@ -204,7 +202,7 @@ def _says_something(label: Label, places: npt.NDArray[np.int64]) -> bool:
 
 
 def _survey(
-    engine: Recorder,
+    engine: RecordingEngine,
     ids: Ids,
     labels: Sequence[Label],
     places: Sequence[npt.NDArray[np.int64]],
@@ -212,7 +210,7 @@ def _survey(
     report: Callable[[int], None],
 ) -> _Survey:
     """Reads `spans` of the text, each from the zero state; keeps activations at `places` of the halves as numbers."""
-    parts, H = _parts(engine.config), engine.config.hidden_size
+    parts, H = parts_of(engine.config, kinds(engine.config)), engine.config.hidden_size
     taken = [np.zeros((len(parts) * H, len(chosen)), np.uint16) for chosen in places]
     done = 0
     for start, end in spans:
@@ -233,16 +231,13 @@ def _survey(
         answers = np.stack([label.values[chosen] for label in labels])
         pieces = (keys[begin : begin + _CHUNK] for begin in range(0, len(keys), _CHUNK))
         halves.append(np.concatenate([effects(piece, answers, is_graded) for piece in pieces]))
-    return _Survey(_units(engine.config), places[1], taken[1], halves[0], halves[1])
+    return _Survey(taken[1], halves[0], halves[1])
 
 
 def _as_keys(values: npt.NDArray[np.float32], kind: str) -> Keys:
-    """Steps over the range of a kind: whole numbers are ranked by counting."""
+    """Returns values as whole steps over the range of their kind, which are ranked by counting."""
     low, high = limits(kind)
-    if not np.isfinite(values).all():
-        raise CheckpointError(
-            f"a unit of kind {kind} is not finite: the weights are too large to compute with", "train again"
-        )
+    check_finite(f"a unit of kind {kind} is", values)
     scaled = (values - low) * np.float32((_STEPS - 1) / (high - low))
     keys: Keys = np.clip(scaled, 0, _STEPS - 1).astype(np.uint16)
     return keys
@@ -256,7 +251,7 @@ def _shifted(
     random: np.random.Generator,
     shifts: int = _SHIFTS,
 ) -> Doubles:
-    """Effects of a unit for its label shifted round the second half, no less than a twentieth of it: (shifts,).
+    """Returns effects (shifts,) of a unit for its label shifted round the second half, by a twentieth of it or more.
 
     What lies before its middle and what lies after are shifted by different lengths. Where all lines are equally long,
     one shift of whole lines changes no position in the line: one in a line's length would be such, and what is always
@@ -277,7 +272,7 @@ def _shifted(
 
 
 def from_characters(ids: Ids, first: slice, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:
-    """Effects on the second half of predictions from the last characters, learned on the first: (L,)."""
+    """Returns the effects (L,) on the second half of predictions from the last characters, learned on the first."""
     answers = np.stack([label.values[first] for label in labels])
     predicted = after_characters(contexts(ids), first, answers, places)
     return np.array([
@@ -292,7 +287,7 @@ def after_characters(
     answers: npt.NDArray[Any],
     places: npt.NDArray[np.int64],
 ) -> Doubles:
-    """What the last characters tell: the mean of each answer (L, learned) after those at `places`, (L, places).
+    """Predicts answers from the last characters: the mean of each (L, learned) after those at `places`, (L, places).
 
     `codes` are `contexts`, from one character to several; after fewer of them where more were never seen.
     """
@@ -309,7 +304,7 @@ def after_characters(
 
 
 def contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
-    """A number for the last character at each place, for the last two, the last three."""
+    """Yields an array of numbers that stand for the last character at each place, then for the last two, then three."""
     codes = np.zeros(len(ids), np.int64)
     wide = ids.astype(np.int64) + 1
     base = int(wide.max()) + 1
@@ -319,7 +314,7 @@ def contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
 
 
 class _Source:
-    """Random numbers of numpy's."""
+    """Numpy's random numbers, as `initial_arrays` asks for them."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.Generator(np.random.Philox(seed))
@@ -332,5 +327,5 @@ class _Source:
 
 
 def untrained_arrays(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
-    """Weights that nothing has been taught: drawn as training draws them, `model.initialise`, by another generator."""
+    """Returns weights that have learned nothing: drawn as training draws them, by another generator."""
     return dict(initial_arrays(config, vocabulary_size, _Source(seed)))

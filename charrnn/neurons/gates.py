@@ -3,7 +3,7 @@
 After Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078, section 4.2): a gate is left-saturated while its activation
 is below 0.1 and right-saturated while it is above 0.9. A unit's two fractions of the time place it in a triangle. Near
 its right end a forget gate remembers for long (an integrator); near its upper end it never does (what they call a
-feed-forward cell). Knows counts, so that memory does not grow with the text. Refuses to know text and pictures.
+feed-forward cell). Only counts are kept, so that memory does not grow with the text.
 
 The candidates (lstm: g, gru: n) go through a tanh: they are no gates in this sense and are left out.
 
@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.errors import CheckpointError, UsageError
-from charrnn.neurons.record import Recorder, limits, record_pieces
+from charrnn.errors import UsageError
+from charrnn.neurons.record import RecordingEngine, check_finite, limits, parts_of, record_pieces
 from charrnn.settings.config import ModelConfig
 
 Doubles = npt.NDArray[np.float64]
@@ -34,7 +34,7 @@ MOSTLY = 0.9
 
 @dataclass(frozen=True, slots=True)
 class GateSaturation:
-    """One kind of gate in one layer."""
+    """How often one kind of gate in one layer was saturated."""
 
     layer: int
     kind: str
@@ -56,7 +56,7 @@ class GateSaturation:
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """What the gates of all layers did."""
+    """How often the gates of all layers were saturated."""
 
     characters: int
     """Characters after which the gates were looked at. Where it is 0 there are no gates below."""
@@ -65,7 +65,7 @@ class Saturation:
 
 
 def gate_kinds(config: ModelConfig) -> tuple[str, ...]:
-    """The kinds between 0 and 1: i, f, o of an lstm; r, z of a gru. Raises UsageError where the cell has none."""
+    """Returns the kinds between 0 and 1: i, f, o of an lstm; r, z of a gru. Raises UsageError where there are none."""
     kinds = tuple(kind for kind in make_cell(config).gate_names if limits(kind) == (0.0, 1.0))
     if not kinds:
         raise UsageError(
@@ -77,7 +77,7 @@ def gate_kinds(config: ModelConfig) -> tuple[str, ...]:
 
 
 def saturation(
-    engine: Recorder, pieces: Iterable[Sequence[int] | npt.NDArray[Any]], start: int = 0, *, block: int = 256
+    engine: RecordingEngine, pieces: Iterable[Sequence[int] | npt.NDArray[Any]], start: int = 0, *, block: int = 256
 ) -> Saturation:
     """Reads a text that comes in `pieces` of ids, and counts from character `start` on.
 
@@ -85,7 +85,7 @@ def saturation(
     """
     kinds = gate_kinds(engine.config)
     H = engine.config.hidden_size
-    parts = [(layer, kind) for layer in range(1, engine.config.num_layers + 1) for kind in kinds]
+    parts = parts_of(engine.config, kinds)
     right = {part: np.zeros(H, np.int64) for part in parts}
     left = {part: np.zeros(H, np.int64) for part in parts}
     place = 0
@@ -93,11 +93,7 @@ def saturation(
         before = max(0, start - place)
         place += len(taken[parts[0]])
         for part, values in taken.items():
-            if not np.isfinite(values).all():
-                raise CheckpointError(
-                    f"the {part[1]} gates of layer {part[0]} are not finite: the weights are too large to compute with",
-                    "train again",
-                )
+            check_finite(f"the {part[1]} gates of layer {part[0]} are", values)
             right[part] += np.count_nonzero(values[before:] > RIGHT, axis=0)
             left[part] += np.count_nonzero(values[before:] < LEFT, axis=0)
     characters = max(0, place - start)

@@ -19,23 +19,22 @@ mean of all in 94.2 to 95.5 % of 4,000 trials, by row (1 to 70-99), and the perc
 400. Excesses are skewed: where t misses, it is mostly too low. An interval holds for its own row; several rows are
 not covered jointly, and other texts not at all.
 
-Knows ids, losses and intervals. Refuses to know characters and drawing.
-
 Shape letters: N characters of the text, D largest distance, B lanes side by side, G bins, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError, TextError
+from charrnn.errors import TextError
 from charrnn.inference.distribution import generator, log_probabilities
 from charrnn.inference.engine import Doubles, Engine
+from charrnn.neurons.record import Report, check_finite, silent
 
 Places = npt.NDArray[np.int64]
 
@@ -90,7 +89,7 @@ class Memory:
         return _from_which_on(self.bins, [b.excess < SMALL_EXCESS and b.high < SMALL_HIGH for b in self.bins])
 
     def gained_at(self, share: float) -> int | None:
-        """The first d of the first bin from which on `share` of the gain over one character of context is there.
+        """Returns the first d of the first bin from which on `share` of the gain over one character is there.
 
         The gain of all context is the excess at d = 1. None where it is nothing to speak of (the horizon is 1 or the
         excess there not positive), and where the share is not reached within D.
@@ -111,7 +110,7 @@ def _from_which_on(bins: Sequence[Bin], holds: Sequence[bool]) -> int | None:
 
 
 def longest_distance(length: int) -> int:
-    """The largest D that a text of `length` characters has room for. Raises TextError where that is none.
+    """Returns the largest D that a text of `length` characters has room for. Raises TextError where none is.
 
     A lane takes a quarter of the text at most, so there are two starting places and more. They begin at D, so that
     the full context of each character is longer than the lane's by D or more.
@@ -125,14 +124,14 @@ def longest_distance(length: int) -> int:
 
 
 def starting_places(length: int, distance: int, lanes: int, seed: int) -> Places:
-    """Where the lanes start: independent and uniform over D to N - D - 1, by a counter-based generator (Philox)."""
+    """Draws where lanes start, independent and uniform over D to N - D - 1, by a counter-based generator (Philox)."""
     places = length - 2 * distance
     assert places >= 2, "ask longest_distance"
     return distance + (generator(seed, 0).random(lanes) * places).astype(np.int64)
 
 
 def bin_starts(distance: int) -> list[int]:
-    """The first distance of every bin: 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, ... up to D.
+    """Returns the first distance of every bin: 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, ... up to D.
 
     A last bin that D leaves less than half full is joined to the one before it.
     """
@@ -153,9 +152,9 @@ def measure(
     distance: int,
     lanes: int,
     seed: int = 1,
-    report: Callable[[str, int, int], None] = lambda _doing, _done, _total: None,
+    report: Report = silent,
 ) -> Memory:
-    """The excess loss of the text `ids` (N,) for contexts of 1 to `distance` characters.
+    """Measures the excess loss of the text `ids` (N,) for contexts of 1 to `distance` characters.
 
     N is at least four times `distance` (see `longest_distance`), `lanes` two or more. Takes N steps of one lane and
     D of every lane; holds N and B x D numbers. Raises CheckpointError where a loss is not finite.
@@ -175,7 +174,7 @@ def measure(
         for d in range(1, distance + 1):
             logits, state = engine.step(text[here + d - 1], state)
             losses = -log_probabilities(logits)[each, text[here + d]] / math.log(2)
-            _check(losses)
+            check_finite("a loss is", losses)
             excess[:, d - 1] = losses - full[here + d]
             full_bits += float(full[here + d].sum()) / (lanes * distance)
             report("reading in lanes", done * distance + d * len(here), lanes * distance)
@@ -193,8 +192,8 @@ def measure(
     return Memory(lanes, distance, len(text), full_bits, bins, means, means - half, means + half)
 
 
-def _stream(engine: Engine, text: npt.NDArray[np.int32], report: Callable[[str, int, int], None]) -> Doubles:
-    """The loss (N,) of each character in bits, given all before it; the first has none and is not a number."""
+def _stream(engine: Engine, text: npt.NDArray[np.int32], report: Report) -> Doubles:
+    """Returns the loss (N,) of each character in bits, given all before it; that of the first is not a number."""
     losses = np.empty(len(text))
     state, logits = engine.zero_state(1), None
     for start in range(0, len(text), _BLOCK):
@@ -202,23 +201,18 @@ def _stream(engine: Engine, text: npt.NDArray[np.int32], report: Callable[[str, 
         state, logits = scored.state, scored.logits
         losses[start : start + _BLOCK] = -scored.log_probabilities / math.log(2)
         report("reading as one stream", min(start + _BLOCK, len(text)), len(text))
-    _check(losses[1:])
+    check_finite("a loss is", losses[1:])
     return losses
 
 
-def _check(losses: Doubles) -> None:
-    if not np.isfinite(losses).all():
-        raise CheckpointError("a loss is not finite: the weights are too large to compute with", "train again")
-
-
 def interval(values: Doubles) -> tuple[float, float]:
-    """The 95 % interval of the mean of independent `values` (two or more), by Student's t."""
+    """Returns the 95 % interval of the mean of independent `values` (two or more), by Student's t."""
     half = student_quantile(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return float(values.mean()) - half, float(values.mean()) + half
 
 
 def student_quantile(degrees: int, share: float = 0.95) -> float:
-    """The t that |T| stays below with probability `share`, by halving.
+    """Returns the t that |T| stays below with probability `share`, found by halving.
 
     For whole degrees of freedom that probability is a finite sum: Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
     """

@@ -6,8 +6,7 @@ the opening quote is inside; where several open or close, it begins with their f
 ends with a line feed, perhaps after a carriage return, and a paragraph with an empty line. A slip of the pen must stay
 one: what is opened and never closed is not inside, and does not turn inside out what follows.
 
-Every answer takes time in proportion to the text. Knows text and small grammars of writing and code. Refuses to know
-networks.
+Every answer takes time in proportion to the text.
 
 The cells for quotes, line position, brackets, comments, if-conditions, depth and URLs are those of Karpathy, Johnson &
 Fei-Fei 2015 (arXiv 1506.02078) and of the article before it.
@@ -51,7 +50,7 @@ class Label:
 
 
 def labels_of(text: str, own: Mapping[str, re.Pattern[str]] | None = None) -> list[Label]:
-    """Every label of the library for `text`, then the user's own: inside of each match of a pattern.
+    """Returns every label of the library for `text`, then the user's own: inside of each match of a pattern.
 
     Raises UsageError where one of those has a name of the library's.
     """
@@ -77,7 +76,7 @@ def _ends(name: str, text: str) -> npt.NDArray[np.bool_] | None:
 
 
 def parse_label(said: str) -> tuple[str, re.Pattern[str]]:
-    """`NAME=REGEX` as a name and its pattern. Raises UsageError."""
+    """Returns the name and the pattern of `NAME=REGEX`. Raises UsageError."""
     name, equals, pattern = said.partition("=")
     if not equals or not name.strip() or not pattern:
         raise UsageError(f"a label is {said!r}", "write NAME=REGEX, such as --label 'year=[0-9]{4}'")
@@ -94,7 +93,7 @@ def _zeros(text: str) -> Values:
 
 
 def _inside_matches(text: str, pattern: re.Pattern[str], *, keeps_end: bool = False) -> Values:
-    """1 from the first character of each match to the one before its last (or the last)."""
+    """Returns 1 from the first character of each match to the one before its last (or the last), 0 elsewhere."""
     values = _zeros(text)
     for match in pattern.finditer(text):
         values[match.start() : max(match.end() - (not keeps_end), match.start())] = 1.0
@@ -115,7 +114,7 @@ def _characters(is_one: Callable[[str], bool]) -> Callable[[str], Values]:
 
 
 def _is_vowel(character: str) -> bool:
-    """By its letter without accents, except й and ў, which are no и and у."""
+    """Returns whether the letter without its accents is a vowel, except й and ў, which are no и and у."""
     lower = character.lower()
     return lower not in "йў" and unicodedata.normalize("NFD", lower)[0] in "aeiouæœøаеиоуыэюяєіαεηιουω"
 
@@ -142,7 +141,7 @@ def _inside(opening: str, closing: str) -> Callable[[str], Values]:
 
 
 def _inside_first(opening: str, closing: str) -> Callable[[str], Values]:
-    """Of what cannot be nested: from an opening, whatever opens after it, to the first closing."""
+    """Answers where nothing can be nested: from an opening, whatever opens after it, to the first closing."""
 
     def answer(text: str) -> Values:
         values = _zeros(text)
@@ -161,7 +160,7 @@ def _inside_first(opening: str, closing: str) -> Callable[[str], Values]:
 
 
 def _since(pattern: str) -> Callable[[str], Values]:
-    """Characters since the last match of `pattern`: 0 right after it; the match itself belongs to what it ends."""
+    """Counts the characters since the last match of `pattern`: 0 right after it; the match belongs to what it ends."""
     compiled = re.compile(pattern)
 
     def answer(text: str) -> Values:
@@ -185,7 +184,7 @@ def _capitals_in_a_row(text: str) -> Values:
 
 
 def _position_in_word(text: str) -> Values:
-    """1 for a word's first letter, 2 for its second; 0 outside words. Accents of their own are part of the word."""
+    """Returns 1 for a word's first letter, 2 for its second; 0 outside words. Combining accents belong to it."""
     values = _zeros(text)
     marks = {ord(character): "_" for character in set(text) if unicodedata.category(character).startswith("M")}
     for match in re.finditer(r"\w+(?:['’]\w+)*", text.translate(marks)):
@@ -194,7 +193,7 @@ def _position_in_word(text: str) -> Values:
 
 
 def _commonest(kind: Callable[[str], bool], back: int) -> Callable[[str], Values]:
-    """Whether the character `back` before the last one read is the text's commonest of its kind."""
+    """Answers whether the character `back` before the last one read is the text's commonest of its kind."""
 
     def answer(text: str) -> Values:
         values, counts = _zeros(text), Counter(character for character in text if kind(character))
@@ -207,7 +206,7 @@ def _commonest(kind: Callable[[str], bool], back: int) -> Callable[[str], Values
 
 
 def _indentation(text: str) -> Values:
-    """Width of the space that begins the line as read so far, and all of it in the rest of the line; tabs fill to 8."""
+    """Returns the width of the space that begins the line, as far as it is read; tabs fill to 8."""
     values = _zeros(text)
     for match in re.finditer(r"^([ \t]*).*\n?", text, re.MULTILINE):
         width = 0

@@ -13,8 +13,6 @@ model with its penalty exactly, and goes so far that the objective falls (Yuan, 
 coordinate descent for the model: Friedman, Hastie & Tibshirani 2010, J. Stat. Software 33(1)). More than two classes
 are for the caller: one against the rest.
 
-Knows arrays. Refuses to know units and texts.
-
 Shape letters: N samples, D features, S the features of a step.
 """
 
@@ -51,13 +49,13 @@ class Fit:
     """`TOLERANCE` or less, but for numbers so large that rounding stands in the way."""
 
     def decide(self, x: Doubles) -> Doubles:
-        """Log-odds of a yes: (..., D) -> (...)."""
+        """Returns the log-odds of a yes: (..., D) -> (...)."""
         decided: Doubles = x @ self.weights + self.intercept
         return decided
 
 
 def fit(x: Doubles, y: Truths, C: float, start: Fit | None = None) -> Fit:
-    """The minimum for samples x (N, D) and answers y (N,), of which there must be both.
+    """Returns the minimum for samples x (N, D) and answers y (N,), of which there must be both.
 
     `start` is where to begin: the answer for another C is a good place.
     """
@@ -100,17 +98,6 @@ def fit(x: Doubles, y: Truths, C: float, start: Fit | None = None) -> Fit:
     return best
 
 
-def objective(x: Doubles, y: Truths, weights: Doubles, intercept: float, C: float) -> float:
-    """What is minimised."""
-    signs = np.where(y, 1.0, -1.0)
-    return float(_loss(signs, x @ weights + intercept, C) + np.abs(weights).sum())
-
-
-def violation(x: Doubles, y: Truths, weights: Doubles, intercept: float, C: float) -> float:
-    """How far the rules of a minimum fail: the largest element of the smallest subgradient."""
-    return _violation(weights, *_slopes(x, y, _sigmoid(x @ weights + intercept), C))
-
-
 def _loss(signs: Doubles, z: Doubles, C: float) -> float:
     return float(C * np.logaddexp(0.0, -signs * z).sum())
 
@@ -132,7 +119,7 @@ def _violation(w: Doubles, slopes: Doubles, slope: float) -> float:
 
 
 def _chosen(w: Doubles, slopes: Doubles) -> npt.NDArray[np.int64]:
-    """The features of a step: those with a weight, and the steepest of those that should have one."""
+    """Returns the features of a step: those with a weight, and the steepest of those that should have one."""
     has_weight = w != 0
     wanting = np.flatnonzero(~has_weight & (np.abs(slopes) > 1))
     most = max(_MORE, int(has_weight.sum()))
@@ -142,7 +129,7 @@ def _chosen(w: Doubles, slopes: Doubles) -> npt.NDArray[np.int64]:
 
 
 def _quadratic(hessian: Doubles, gradient: Doubles, here: Doubles, penalties: Doubles) -> Doubles:
-    """The u that minimises gradient (u - here) + (u - here) hessian (u - here) / 2 + penalties |u|: all (S,).
+    """Returns the u that minimises gradient (u - here) + (u - here) hessian (u - here) / 2 + penalties |u|, all (S,).
 
     Rounds of coordinate descent find the signs; for those the minimum is that of linear equations, up to which one goes
     as far as no sign turns.

@@ -3,7 +3,7 @@
 The text is run once, in order, from the zero state; guesses are handed out in blocks, so that memory does not grow with
 the text. Probabilities are the model's own (temperature 1, nothing cut), a softmax in float64. Among equals the lower
 id goes first, as in drawing (Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078, draw such guesses under their
-text). Knows ids and probabilities. Refuses to know characters.
+text).
 
 Shape letters: T characters in a block, K guesses a character, V vocabulary.
 """
@@ -12,28 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
 from charrnn.inference.distribution import log_probabilities
-from charrnn.neurons.record import Floats, Recorder, Unit, is_unbounded
+from charrnn.neurons.record import RecordingEngine, Unit, check_finite, is_unbounded
 
 Doubles = npt.NDArray[np.float64]
 
 _BLOCK = 256
-
-
-class Guesser(Recorder, Protocol):
-    """An engine that tells what its units do and what it expects."""
-
-    def step(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
-        """Reads one character in each lane: ids (B,) -> logits of the next (B, V), new state."""
-
-    def read(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
-        """Reads `ids` (T,) in one lane: logits of the next character (1, V), new state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +42,7 @@ class Guesses:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class GuessTally:
     """How good guesses were: of `characters` that came, how many were the first guess, how many among the K, and their
     nats in sum."""
 
@@ -73,7 +62,7 @@ class Tally:
 
 
 def guess(
-    engine: Guesser,
+    engine: RecordingEngine,
     ids: Sequence[int] | npt.NDArray[Any],
     start: int,
     count: int,
@@ -99,21 +88,19 @@ def guess(
             row, state = engine.step([id_], state)
             logits.append(row[0].copy())  # an engine may use its buffer again
         scores = np.stack(logits).astype(np.float64)  # (T, V)
-        if not np.isfinite(scores).all():
-            raise CheckpointError("a guess is not finite: the weights are too large to compute with", "train again")
+        check_finite("a guess is", scores)
         yield _guesses(scores, taken[first + 1 : first + 1 + len(here)], number, values)
 
 
-def _values(engine: Guesser, ids: npt.NDArray[Any], state: Any, unit: Unit) -> Doubles:
+def _values(engine: RecordingEngine, ids: npt.NDArray[Any], state: Any, unit: Unit) -> Doubles:
     recorded, _ = engine.record(ids, state)
     values = recorded[unit.kind][:, unit.layer - 1, unit.index].astype(np.float64)
-    if not np.isfinite(values).all():
-        raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
+    check_finite(f"{unit} is", values)
     return np.tanh(values) if is_unbounded(unit.kind, engine.config) else values
 
 
 def _guesses(scores: Doubles, came: npt.NDArray[Any], number: int, values: Doubles | None) -> Guesses:
-    """Of logits (T, V) and what came next (T,), or (T - 1,) at the text's end."""
+    """Returns the guesses of logits (T, V), given what came next (T,), or (T - 1,) at the text's end."""
     T, known = len(scores), np.arange(len(came))
     order = np.argsort(-scores, axis=1, kind="stable")[:, :number]
     likely = log_probabilities(scores)

@@ -11,8 +11,7 @@ training part) and what needs no learning:
     counts      the same probe on how often each character occurs: only for whole texts
     majority    the training part's commonest class
 
-A probe says what can be read from a state, not that the model uses it. Knows states, answers and parts. Refuses to know
-how labels and files are written.
+A probe says what can be read from a state, not that the model uses it.
 
 Shape letters: N places (or texts), D units of the state, K decisions (1 for two classes, else one for each).
 """
@@ -29,8 +28,8 @@ from charrnn.errors import TextError
 from charrnn.neurons.find import CONTEXT, after_characters, contexts
 from charrnn.neurons.labels import Label
 from charrnn.neurons.logistic import Fit, fit
-from charrnn.neurons.record import Recorder, Unit
-from charrnn.neurons.states import Report, state_units, states_after, states_in
+from charrnn.neurons.record import RecordingEngine, Report, Unit, silent
+from charrnn.neurons.states import state_units, states_after, states_in
 from charrnn.neurons.statistics import Doubles, auc, effects, mean_interval
 from charrnn.settings.config import ModelConfig
 
@@ -52,7 +51,7 @@ _STILL = 1e-6  # standard deviation of a unit that says nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class ProbeScore:
     """How well something tells the classes of the test part."""
 
     name: str
@@ -77,7 +76,7 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One C of the path."""
+    """What one C of the path gave."""
 
     C: float
     accuracy: float
@@ -87,7 +86,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What came out. The difference is the accuracy of the probe less that of the best baseline."""
+    """A probe's scores beside the baselines'. The difference is its accuracy less that of the best baseline."""
 
     classes: tuple[str, ...]
     shares: tuple[float, ...]
@@ -95,10 +94,10 @@ class Probe:
     parts: tuple[int, int, int]
     """Training, validation, test."""
     units: int
-    score: Score
-    alone: Score
+    score: ProbeScore
+    alone: ProbeScore
     best_unit: Unit
-    baselines: tuple[Score, ...]
+    baselines: tuple[ProbeScore, ...]
     best_baseline: str
     difference: float
     low: float
@@ -109,7 +108,7 @@ class Probe:
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """Answers (N,) as numbers of classes, rows of the three parts, blocks for intervals."""
+    """A question: answers (N,) as numbers of classes, the rows of three parts, and how many blocks intervals have."""
 
     classes: tuple[str, ...]
     answers: Places
@@ -117,28 +116,28 @@ class _Task:
     blocks: int
 
     def truths(self, part: int) -> npt.NDArray[np.bool_]:
-        """(K, N of the part): yes for the second of two classes, or for each class."""
+        """Returns (K, N of the part): yes for the second of two classes, or for each class."""
         answers = self.answers[self.parts[part]]
         asked = range(1, 2) if len(self.classes) == 2 else range(len(self.classes))
         return np.stack([answers == one for one in asked])
 
     def is_right(self, decided: Doubles, part: int) -> Doubles:
-        """1 for each answer that decisions (K, N of the part) get right, 0 for the others."""
+        """Returns 1 for each answer that decisions (K, N of the part) get right, 0 for the others."""
         guessed = (decided[0] > 0).astype(np.int64) if len(decided) == 1 else decided.argmax(0)
         right: Doubles = (guessed == self.answers[self.parts[part]]).astype(np.float64)
         return right
 
-    def score(self, name: str, decided: Doubles, fits: Sequence[Fit] = (), C: float | None = None) -> Score:
-        """Of decisions (K, N) on the test part."""
+    def score(self, name: str, decided: Doubles, fits: Sequence[Fit] = (), C: float | None = None) -> ProbeScore:
+        """Scores decisions (K, N) on the test part."""
         right, truths = self.is_right(decided, 2), self.truths(2)
         low, high = mean_interval(right, blocks=self.blocks)
         area = float(np.mean([auc(one, truth) for one, truth in zip(decided, truths, strict=True)]))
-        return Score(name, float(right.mean()), low, high, area, _features(fits) if fits else None, C)
+        return ProbeScore(name, float(right.mean()), low, high, area, _features(fits) if fits else None, C)
 
 
 @dataclass(frozen=True, eq=False)
 class _Line:
-    """A probe that was fitted: its fits (K of them), decisions (K, N) on the test part, and the path to it."""
+    """A fitted probe: its fits (K of them), decisions (K, N) on the test part, and the path to it."""
 
     fits: list[Fit]
     decided: Doubles
@@ -147,14 +146,14 @@ class _Line:
 
 
 def probe_text(
-    engine: Recorder,
-    untrained: Recorder,
+    engine: RecordingEngine,
+    untrained: RecordingEngine,
     ids: Ids,
     label: Label,
     *,
     start: int = 0,
     seed: int = 0,
-    report: Report = lambda _doing, _done, _total: None,
+    report: Report = silent,
 ) -> Probe:
     """Asks the state at places of a text, from `start` on, for a label: three parts, one after the other.
 
@@ -178,7 +177,7 @@ def probe_text(
                 f"{_RAREST} or more of each are needed: take more of the text (--length), or another label",
             )
 
-    def states(reader: Recorder) -> Doubles:
+    def states(reader: RecordingEngine) -> Doubles:
         return states_in(reader, ids, chosen, report)
 
     learned = np.arange(start, ends[1])
@@ -187,14 +186,14 @@ def probe_text(
 
 
 def probe_texts(
-    engine: Recorder,
-    untrained: Recorder,
+    engine: RecordingEngine,
+    untrained: RecordingEngine,
     texts: Sequence[Ids],
     answers: Sequence[str],
     *,
     vocabulary_size: int,
     seed: int = 0,
-    report: Report = lambda _doing, _done, _total: None,
+    report: Report = silent,
 ) -> Probe:
     """Asks the state at the end of each text, read from the zero state, for its class; parts are drawn by `seed`.
 
@@ -221,7 +220,7 @@ def probe_texts(
     first, second, third = (np.sort(np.concatenate(part)) for part in drawn)
     task = _Task(names, numbers, (first, second, third), blocks=len(third))
 
-    def states(reader: Recorder) -> Doubles:
+    def states(reader: RecordingEngine) -> Doubles:
         return states_after(reader, texts, report)
 
     ends = [np.append(np.zeros(CONTEXT, np.int64), text[-CONTEXT:].astype(np.int64) + 1) for text in texts]
@@ -235,13 +234,13 @@ def probe_texts(
 
 def _probe(
     task: _Task,
-    states: Callable[[Recorder], Doubles],
-    engine: Recorder,
-    untrained: Recorder,
+    states: Callable[[RecordingEngine], Doubles],
+    engine: RecordingEngine,
+    untrained: RecordingEngine,
     told: Doubles,
     others: dict[str, Doubles],
 ) -> Probe:
-    """`told` are the decisions (K, N) of the last characters on the test part, `others` features (N, any)."""
+    """Compares the state with `told`, decisions (K, N) of the last characters, and with `others`, features (N, any)."""
     taken = states(engine)
     line = _fitted(taken, task)
     units = state_units(engine.config)
@@ -278,7 +277,7 @@ def _probe(
 
 
 def most_places(config: ModelConfig) -> int:
-    """Places, or texts, whose states are not too much for the memory: `PLACES` or fewer."""
+    """Returns how many places, or texts, have states that fit into memory: `PLACES` or fewer."""
     return max(8 * FEWEST, min(PLACES, _MOST_NUMBERS // len(state_units(config))))
 
 
@@ -289,7 +288,7 @@ def _consecutive(pieces: Sequence[Places]) -> tuple[Places, Places, Places]:
 
 
 def _fitted(features: Doubles, task: _Task) -> _Line:
-    """Along the path of C, from one answer to the next; no further where the validation part's log-loss only grows."""
+    """Fits along the path of C, from one answer to the next, until the validation part's log-loss only grows."""
     scale, middle = features[task.parts[0]].std(0), features[task.parts[0]].mean(0)
     scale = np.where(scale > _STILL, scale, np.inf)
     training, validation, test = ((features[part] - middle) / scale for part in task.parts)
@@ -319,7 +318,7 @@ def _features(fits: Sequence[Fit]) -> int:
 
 
 def _best(states: Doubles, task: _Task) -> int:
-    """The unit that tells the classes best on the training part, by its mean AUC, turned upright."""
+    """Returns the unit that tells the classes best on the training part, by its mean AUC, whatever its sign."""
     truths = task.truths(0)
     told = effects(states[task.parts[0]].T, truths, np.zeros(len(truths), bool))
     return int(np.nan_to_num(np.abs(told)).mean(1).argmax())

@@ -1,7 +1,7 @@
 """What the units do while the model reads: every unit's value after every character.
 
 The text is run once through the network, in order, from the zero state, and activations are handed out in blocks,
-so that memory does not grow with the text. Knows units, their names and ranges. Refuses to know what they mean.
+so that memory does not grow with the text.
 
 A unit is `L<layer>.<kind><index>`: layer from 1; kind h, c, or a gate (lstm: i f g o, gru: r z n); index from 0.
 
@@ -11,7 +11,7 @@ Shape letters: T characters in a block, L layers, H hidden size.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.errors import UsageError
+from charrnn.errors import CheckpointError, UsageError
+from charrnn.inference.engine import Engine
 from charrnn.settings.config import ModelConfig
 
 Floats = npt.NDArray[np.float32]
@@ -27,18 +28,23 @@ Part = tuple[int, str]
 """A layer (from 1) and a kind: all H units of that kind there."""
 
 _SIGMOID_GATES = frozenset("ifo") | frozenset("rz")
+Report = Callable[[str, int, int], None]
+"""Is told what is done, how much of it, and how much there is."""
+
 _BLOCK = 256
+_WARM_UP = 1000
 
 
-class Recorder(Protocol):
+def silent(_doing: str, _done: int, _total: int) -> None:
+    """Reports nothing."""
+
+
+class RecordingEngine(Engine, Protocol):
     """An engine that tells what its units do."""
 
     @property
     def config(self) -> ModelConfig:
-        """Its shape."""
-
-    def zero_state(self, lanes: int = 1) -> Any:
-        """The state before the first character."""
+        """The model's configuration."""
 
     def record(self, ids: npt.ArrayLike, state: Any) -> tuple[dict[str, Floats], Any]:
         """Reads `ids` (T,): every unit's value after each, by kind (T, L, H), and the new state."""
@@ -57,18 +63,34 @@ class Unit:
 
     @property
     def part(self) -> Part:
-        """Where it lies."""
+        """Its layer and kind."""
         return self.layer, self.kind
 
 
+def parts_of(config: ModelConfig, of_kinds: Sequence[str]) -> list[Part]:
+    """Returns these kinds of every layer."""
+    return [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in of_kinds]
+
+
+def units_of(config: ModelConfig, of_kinds: Sequence[str]) -> list[Unit]:
+    """Returns all units of these kinds, in the order of `parts_of`."""
+    return [Unit(*part, index) for part in parts_of(config, of_kinds) for index in range(config.hidden_size)]
+
+
+def check_finite(what: str, values: npt.NDArray[np.floating[Any]]) -> None:
+    """Raises CheckpointError, which begins with `what`, such as "a loss is", where a value is not finite."""
+    if not np.isfinite(values).all():
+        raise CheckpointError(f"{what} not finite: the weights are too large to compute with", "train again")
+
+
 def kinds(config: ModelConfig) -> tuple[str, ...]:
-    """The kinds of units a model has: its states, then its gates."""
+    """Returns the kinds of units a model has: its states, then its gates."""
     cell = make_cell(config)
     return (*cell.state_names, *cell.gate_names)
 
 
 def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
-    """The unit called `name` in a model of this shape. Raises UsageError where there is no such unit."""
+    """Returns the unit called `name` in a model of this shape. Raises UsageError where there is no such unit."""
     match = re.fullmatch(r"L([0-9]{1,6})\.([a-z])([0-9]{1,9})", name)
     if not match:
         raise UsageError(
@@ -89,22 +111,22 @@ def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
 
 
 def limits(kind: str) -> tuple[float, float]:
-    """The range a kind is shown in: gates 0 to 1, all else -1 to 1 (what has no bounds as its tanh, see `record`)."""
+    """Returns the range a kind is shown in: gates 0 to 1, all else -1 to 1 (what has no bounds as its tanh)."""
     return (0.0, 1.0) if kind in _SIGMOID_GATES else (-1.0, 1.0)
 
 
 def is_unbounded(kind: str, config: ModelConfig) -> bool:
-    """Whether values of a kind have no bounds, so that their tanh is shown."""
+    """Returns whether values of a kind have no bounds, so that their tanh is shown."""
     return kind == "c" or (kind == "h" and (config.activation != "tanh" or config.cell == "urnn"))
 
 
 def title(unit: Unit, config: ModelConfig) -> str:
-    """A unit's name, with what is shown of it where that is not its own value."""
+    """Returns a unit's name, with what is shown of it where that is not its own value."""
     return f"{unit} (tanh {unit.kind})" if is_unbounded(unit.kind, config) else str(unit)
 
 
 def record(
-    engine: Recorder, ids: Sequence[int] | npt.NDArray[Any], parts: Sequence[Part], block: int = _BLOCK
+    engine: RecordingEngine, ids: Sequence[int] | npt.NDArray[Any], parts: Sequence[Part], block: int = _BLOCK
 ) -> Iterator[dict[Part, Floats]]:
     """Yields, for each block of the text, the activations (T, H) of `parts` after each character.
 
@@ -116,9 +138,12 @@ def record(
 
 
 def record_pieces(
-    engine: Recorder, pieces: Iterable[Sequence[int] | npt.NDArray[Any]], parts: Sequence[Part], block: int = _BLOCK
+    engine: RecordingEngine,
+    pieces: Iterable[Sequence[int] | npt.NDArray[Any]],
+    parts: Sequence[Part],
+    block: int = _BLOCK,
 ) -> Iterator[dict[Part, Floats]]:
-    """The same for a text that comes in pieces, of any length: the state goes on from each to the next."""
+    """Yields the same as `record` for a text in pieces of any length: the state goes on from each to the next."""
     state = engine.zero_state(1)
     for ids in pieces:
         for start in range(0, len(ids), block):
@@ -130,14 +155,20 @@ def record_pieces(
             yield here
 
 
-def liveliest(engine: Recorder, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:
-    """The `count` state units that vary most over the text, by the standard deviation of what `record` gives.
+def record_passage(engine: RecordingEngine, ids: npt.NDArray[Any], part: Part, begin: int, end: int) -> Floats:
+    """Returns the activations (T, H) of `part` after each of `ids[begin:end]`, given a thousand characters before."""
+    before = min(begin, _WARM_UP)
+    taken = [block[part] for block in record(engine, ids[begin - before : end], [part])]
+    return np.concatenate(taken)[before:]
+
+
+def liveliest(engine: RecordingEngine, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:
+    """Returns the `count` state units that vary most over the text, by the standard deviation of what `record` gives.
 
     Of each layer's h and (for an lstm) tanh(c); a unit is named once, as the kind in which it varies more.
     """
     config = engine.config
-    cell = make_cell(config)
-    parts = [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in cell.state_names]
+    parts = parts_of(config, make_cell(config).state_names)
     sums = {part: np.zeros(config.hidden_size) for part in parts}
     squares = {part: np.zeros(config.hidden_size) for part in parts}
     for taken in record(engine, ids, parts):

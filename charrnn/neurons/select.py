@@ -10,8 +10,7 @@ Units are chosen on the first half of the spans and reported on the second, besi
 lengths elsewhere in that half, and how many of all their runs there fit a span: a unit that comes on with every word
 fits those that were selected too.
 
-The text is read once; two bits for each unit and character are kept. Knows spans, runs and units. Refuses to know how
-they are shown.
+The text is read once; two bits for each unit and character are kept.
 
 Shape letters: T characters, U units, N spans, H hidden size.
 """
@@ -26,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.errors import CheckpointError, UsageError
-from charrnn.neurons.record import Part, Recorder, Unit, record
+from charrnn.errors import UsageError
+from charrnn.neurons.record import Part, RecordingEngine, Unit, check_finite, parts_of, record
 from charrnn.settings.config import ModelConfig
 
 Ids = npt.NDArray[np.integer]
@@ -51,7 +50,7 @@ _ALIKE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class SpanTally:
     """What a unit did in one half of the spans, and elsewhere in that half of the text."""
 
     spans: int
@@ -70,17 +69,17 @@ class Tally:
 
     @property
     def share(self) -> float:
-        """Of the spans, those that it fits."""
+        """The share of the spans that it fits."""
         return self.fits / self.spans if self.spans else 0.0
 
     @property
     def base(self) -> float:
-        """The same of spans elsewhere."""
+        """The share of spans elsewhere that it fits."""
         return self.controls_fit / self.controls if self.controls else 0.0
 
     @property
     def precision(self) -> float:
-        """Of its runs, those that fit a span."""
+        """The share of its runs that fit a span."""
         return self.runs_fit / self.runs if self.runs else 0.0
 
     @property
@@ -96,14 +95,14 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class UnitChoice:
     """A unit that fits spans of the first half, and what it does in the second."""
 
     unit: Unit
     is_low: bool
     """On where its value is minus the threshold or less."""
-    chosen: Tally
-    reported: Tally
+    chosen: SpanTally
+    reported: SpanTally
 
     def __str__(self) -> str:
         return f"{'-' if self.is_low else ''}{self.unit}"
@@ -130,9 +129,9 @@ class Selection:
     spans: int
     threshold: float
     units: int
-    choices: list[Choice]
+    choices: list[UnitChoice]
     """In the order in which the first half ranks them."""
-    together: list[Choice]
+    together: list[UnitChoice]
     """The set to match: those of the choices that do at least half as well as the first."""
     matches: list[Match] | None
 
@@ -146,7 +145,7 @@ class Activity:
     bits: Bits
 
     def columns(self) -> Iterator[tuple[Unit, bool, Flags]]:
-        """Each unit with its sign (whether low), and where it is so, (T,)."""
+        """Yields each unit, whether its low values are meant, and where it is on, (T,)."""
         H = self.config.hidden_size
         for row, packed in enumerate(self.bits):
             lanes = np.unpackbits(packed[None], axis=0).view(np.bool_)
@@ -156,7 +155,7 @@ class Activity:
 
 
 def parse_pattern(said: str) -> re.Pattern[str]:
-    """The pattern of a selection. Raises UsageError."""
+    """Returns the compiled pattern of a selection. Raises UsageError."""
     try:
         return re.compile(said, re.MULTILINE)
     except (re.error, OverflowError, RecursionError) as error:
@@ -164,10 +163,10 @@ def parse_pattern(said: str) -> re.Pattern[str]:
 
 
 def find_spans(text: str, pattern: re.Pattern[str], start: int = 0) -> Spans:
-    """What `pattern` matches from `start` on, or its group 1 where it has one.
+    """Returns the spans that `pattern`, or its group 1 where it has one, matches from `start` on.
 
-    Without those that nothing follows: of them it is not known whether a unit goes off. Raises UsageError where there
-    are too few to choose on one half and to report on the other.
+    Spans that nothing follows are left out: of them it is not known whether a unit goes off. Raises UsageError where
+    there are too few to choose on one half and to report on the other.
     """
     group = 1 if pattern.groups else 0
     found = {match.span(group) for match in pattern.finditer(text, start)}
@@ -184,7 +183,7 @@ def find_spans(text: str, pattern: re.Pattern[str], start: int = 0) -> Spans:
 
 
 def select(
-    engine: Recorder,
+    engine: RecordingEngine,
     ids: Ids,
     spans: Spans,
     *,
@@ -206,13 +205,13 @@ def select(
         (spans[:half], elsewhere(spans, spans[:half], start, cut, random), start, cut),
         (spans[half:], elsewhere(spans, spans[half:], cut, len(ids) - _SLACK - 1, random), cut, len(ids)),
     ]
-    best: dict[tuple[int, int], Choice] = {}
+    best: dict[tuple[int, int], UnitChoice] = {}
     for unit, is_low, on in activity.columns():
         runs = runs_of(on)
         first = _tally(runs, *halves[0])
         cell = (unit.layer, unit.index)
         if first.fits and (cell not in best or first.score > best[cell].chosen.score):
-            best[cell] = Choice(unit, is_low, first, _tally(runs, *halves[1]))
+            best[cell] = UnitChoice(unit, is_low, first, _tally(runs, *halves[1]))
     choices = sorted(best.values(), key=lambda choice: (-choice.chosen.score, choice.unit))[:SHOWN]
     together = [choice for choice in choices if choice.chosen.score >= _ALIKE * choices[0].chosen.score]
     units = len(activity.parts) * engine.config.hidden_size
@@ -220,10 +219,10 @@ def select(
     return Selection(len(spans), threshold, units, choices, together, matches)
 
 
-def watch(engine: Recorder, ids: Ids, threshold: float, block: int = 256) -> Activity:
+def watch(engine: RecordingEngine, ids: Ids, threshold: float, block: int = 256) -> Activity:
     """Reads the text, and keeps where every state unit is on. Raises UsageError where that would fill the memory."""
     config, T = engine.config, len(ids)
-    parts = [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in make_cell(config).state_names]
+    parts = parts_of(config, make_cell(config).state_names)
     rows = -(-2 * config.hidden_size * len(parts) // 8)
     if rows * T > _MOST_BYTES:
         raise UsageError(
@@ -235,10 +234,7 @@ def watch(engine: Recorder, ids: Ids, threshold: float, block: int = 256) -> Act
         columns = []
         for part in parts:
             values = taken[part]
-            if not np.isfinite(values).all():
-                raise CheckpointError(
-                    f"a unit of kind {part[1]} is not finite: the weights are too large to compute with", "train again"
-                )
+            check_finite(f"a unit of kind {part[1]} is", values)
             columns += [values >= threshold, values <= -threshold]
         packed = np.packbits(np.concatenate(columns, axis=1), axis=1)
         bits[:, place : place + len(packed)] = packed.T
@@ -247,14 +243,14 @@ def watch(engine: Recorder, ids: Ids, threshold: float, block: int = 256) -> Act
 
 
 def runs_of(on: Flags) -> Spans:
-    """Where a unit is on without a break, (runs, 2)."""
+    """Returns where a unit is on without a break, (runs, 2)."""
     turns = np.flatnonzero(on[1:] != on[:-1]) + 1
     edges = np.concatenate((np.zeros(int(on[0]), np.int64), turns, np.full(int(on[-1]), len(on), np.int64)))
     return edges.reshape(-1, 2)
 
 
 def fit(runs: Spans, spans: Spans) -> tuple[Flags, Flags, Places]:
-    """For each span: on throughout, off just outside too, and the number of the run it lies in (or might)."""
+    """Returns for each span whether a unit is on throughout, whether off just outside too, and the run it lies in."""
     which = np.searchsorted(runs[:, 0], spans[:, 0], "right") - 1
     if not len(runs):
         never = np.zeros(len(spans), np.bool_)
@@ -266,14 +262,14 @@ def fit(runs: Spans, spans: Spans) -> tuple[Flags, Flags, Places]:
 
 
 def overlapping(places: Spans, spans: Spans) -> Flags:
-    """Which of `places` share a character with any of `spans`, which are in order."""
+    """Returns which of `places` share a character with any of `spans`, which are in order."""
     reached = np.concatenate(([-1], np.maximum.accumulate(spans[:, 1])))
     overlaps: Flags = reached[np.searchsorted(spans[:, 0], places[:, 1], "left")] > places[:, 0]
     return overlaps
 
 
 def elsewhere(spans: Spans, part: Spans, low: int, high: int, random: np.random.Generator) -> Spans:
-    """Spans as long as those of `part`, at random between `low` and `high`, sharing no character with `spans`.
+    """Draws spans as long as those of `part` between `low` and `high`, which share no character with `spans`.
 
     Where there is no room for one (words leave none for words), it is put anywhere but onto one of `spans` itself.
     """
@@ -295,19 +291,19 @@ def elsewhere(spans: Spans, part: Spans, low: int, high: int, random: np.random.
     return placed[np.argsort(placed[:, 0], kind="stable")]
 
 
-def _tally(runs: Spans, spans: Spans, controls: Spans, low: int, high: int) -> Tally:
-    """Over a half of the text, `low` to `high`."""
+def _tally(runs: Spans, spans: Spans, controls: Spans, low: int, high: int) -> SpanTally:
+    """Counts over a half of the text, from `low` to `high`."""
     throughout, fits, which = fit(runs, spans)
     controls_throughout, controls_fit, _ = fit(runs, controls)
-    return Tally(
+    return SpanTally(
         len(spans), int(throughout.sum()), int(fits.sum()),
         int(((runs[:, 0] < high) & (runs[:, 1] > low)).sum()), len(np.unique(which[fits])),
         len(controls), int(controls_throughout.sum()), int(controls_fit.sum()),
     )  # fmt: skip
 
 
-def _matches(activity: Activity, together: list[Choice], spans: Spans, start: int) -> list[Match]:
-    """The best places outside `spans`: most units of the set, fewest others, longest, first."""
+def _matches(activity: Activity, together: list[UnitChoice], spans: Spans, start: int) -> list[Match]:
+    """Returns the best places outside `spans`: those with most units of the set, fewest others, longest, first."""
     members = {(choice.unit, choice.is_low) for choice in together}
     cells = {(choice.unit.layer, choice.unit.index) for choice in together}
     T = activity.bits.shape[1]

@@ -1,7 +1,7 @@
 """What a scanner sees in source code: strings, comments, conditions, pairs of brackets.
 
 Rough rules for many languages at once, not the grammar of one. What is opened and never closed is left out: a slip of
-the pen must not turn inside out what follows. Time in proportion to the text. Knows text. Refuses to know labels.
+the pen must not turn inside out what follows. It takes time in proportion to the text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LONGEST_BLOCK = 10_000
 
 
 def pairs(text: str, opening: str, closing: str) -> Iterator[tuple[int, int]]:
-    """Where each bracket opens and where its partner closes; those without one are left out."""
+    """Yields where each bracket opens and where its partner closes; those without one are left out."""
     stack: list[int] = []
     for match in re.finditer(f"{re.escape(opening)}|{re.escape(closing)}", text):
         if match[0] == opening:
@@ -48,7 +48,7 @@ _TOKENS = re.compile(rf"(?P<string>{_STRING})|(?P<block>/\*)|(?P<slashes>{_SLASH
 
 
 def tokens(text: str) -> Iterator[tuple[str, int, int]]:
-    """Strings and comments of code, each beginning outside the others: its kind, and where one is inside it."""
+    """Yields strings and comments of code, each beginning outside the others: its kind, and where its inside lies."""
     place = 0
     while match := _TOKENS.search(text, place):
         kind, begin, place = str(match.lastgroup), match.start(), match.end()
@@ -62,7 +62,7 @@ def tokens(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def inside_tokens(*kinds: str) -> Callable[[str], Values]:
-    """The label that holds inside tokens of these kinds: string, block, slashes, hash."""
+    """Returns the label that holds inside tokens of these kinds: string, block, slashes, hash."""
 
     def answer(text: str) -> Values:
         values = np.zeros(len(text), np.float32)
@@ -82,7 +82,7 @@ _PYTHON_CONDITION = re.compile(
 
 
 def inside_condition(text: str) -> Values:
-    """Between the parentheses of `if (...)`, or after Python's `if` up to its colon."""
+    """Returns 1 between the parentheses of `if (...)`, or after Python's `if` up to its colon."""
     values = np.zeros(len(text), np.float32)
     code = list(text)
     for _, begin, end in tokens(text):

@@ -1,6 +1,6 @@
 """The state of a model after chosen places of a text, or after whole texts: h of all layers and, of an lstm, tanh(c).
 
-Memory depends on the number of places and on the model. Knows units and places. Refuses to know what is asked of them.
+Memory depends on the number of places and on the model.
 
 Shape letters: N places or texts, D units of the state.
 """
@@ -8,30 +8,28 @@ Shape letters: N places or texts, D units of the state.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.errors import CheckpointError
-from charrnn.neurons.record import Floats, Part, Recorder, Unit, record
+from charrnn.neurons.record import Floats, Part, RecordingEngine, Report, Unit, check_finite, parts_of, record, units_of
 from charrnn.neurons.statistics import Doubles
 from charrnn.settings.config import ModelConfig
 
 Ids = npt.NDArray[np.integer]
-Report = Callable[[str, int, int], None]
 
 _TEXTS = 20  # between two reports
 
 
 def state_units(config: ModelConfig) -> list[Unit]:
-    """The D units of a state, in the order of the columns below."""
-    return [Unit(layer, kind, index) for layer, kind in _parts(config) for index in range(config.hidden_size)]
+    """Returns the D units of a state, in the order of its columns."""
+    return units_of(config, make_cell(config).state_names)
 
 
-def states_in(engine: Recorder, ids: Ids, places: npt.NDArray[np.int64], report: Report) -> Doubles:
-    """After the characters at `places` (N,), in ascending order, of a text read from its beginning: (N, D)."""
+def states_in(engine: RecordingEngine, ids: Ids, places: npt.NDArray[np.int64], report: Report) -> Doubles:
+    """Returns the state after the characters at `places` (N,), ascending, of a text read from its start: (N, D)."""
     parts, taken, start, end = _parts(engine.config), list[Floats](), 0, int(places[-1]) + 1
     for block in record(engine, ids[:end], parts):
         stop = start + len(block[parts[0]])
@@ -42,8 +40,8 @@ def states_in(engine: Recorder, ids: Ids, places: npt.NDArray[np.int64], report:
     return _finite(taken)
 
 
-def states_after(engine: Recorder, texts: Sequence[Ids], report: Report) -> Doubles:
-    """After each of the texts, read from the zero state: (N, D). No text may be empty."""
+def states_after(engine: RecordingEngine, texts: Sequence[Ids], report: Report) -> Doubles:
+    """Returns the state (N, D) after each of the texts, read from the zero state. No text may be empty."""
     parts, taken = _parts(engine.config), list[Floats]()
     for number, text in enumerate(texts, start=1):
         (last,) = deque(record(engine, text, parts), maxlen=1)
@@ -54,11 +52,10 @@ def states_after(engine: Recorder, texts: Sequence[Ids], report: Report) -> Doub
 
 
 def _parts(config: ModelConfig) -> list[Part]:
-    return [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in make_cell(config).state_names]
+    return parts_of(config, make_cell(config).state_names)
 
 
 def _finite(taken: list[Floats]) -> Doubles:
     states = np.concatenate(taken).astype(np.float64)
-    if not np.isfinite(states).all():
-        raise CheckpointError("the state is not finite: the weights are too large to compute with", "train again")
+    check_finite("the state is", states)
     return states

@@ -10,8 +10,6 @@ replacement (Künsch 1989, Annals of Statistics 17(3)); the null distribution fr
 which keeps their own correlations (a plain shuffle would call everything significant). Many labels are asked at once:
 what is reported controls the false discovery rate (Benjamini & Hochberg 1995, JRSS B 57(1)).
 
-Knows arrays. Refuses to know units and texts.
-
 Shape letters: N samples, U units, L labels.
 """
 
@@ -29,7 +27,7 @@ BLOCKS = 50
 
 
 def ranks(values: npt.NDArray[Any]) -> Doubles:
-    """Ranks from 1 along the last axis, equal values sharing their mean rank: (..., N) -> (..., N)."""
+    """Returns ranks from 1 along the last axis, equal values sharing their mean rank: (..., N) -> (..., N)."""
     if values.dtype == np.uint16:
         return np.stack([_ranks_by_counting(row) for row in values.reshape(-1, values.shape[-1])]).reshape(values.shape)
     order = np.argsort(values, axis=-1, kind="stable")
@@ -48,13 +46,13 @@ def ranks(values: npt.NDArray[Any]) -> Doubles:
 
 
 def _ranks_by_counting(keys: npt.NDArray[np.uint16]) -> Doubles:
-    """The same of small whole numbers (N,), many times faster than by sorting them."""
+    """Returns the ranks of small whole numbers (N,), many times faster than by sorting them."""
     counts = np.bincount(keys)
     return (np.cumsum(counts) - (counts - 1) / 2)[keys]
 
 
 def effects(values: npt.NDArray[Any], labels: npt.NDArray[Any], is_graded: npt.NDArray[np.bool_]) -> Doubles:
-    """Signed scores of every unit for every label, (U, N) and (L, N) -> (U, L): 2 AUC - 1, or rho where it is graded.
+    """Returns signed scores of every unit for every label, (U, N), (L, N) -> (U, L): 2 AUC - 1, or rho if graded.
 
     Not a number where a label (or, for rho, a unit) is constant.
     """
@@ -76,13 +74,8 @@ def effects(values: npt.NDArray[Any], labels: npt.NDArray[Any], is_graded: npt.N
 
 
 def auc(values: npt.NDArray[Any], label: npt.NDArray[Any]) -> float:
-    """Of one unit (N,) for one label of zeros and ones (N,)."""
+    """Returns the AUC of one unit (N,) for one label of zeros and ones (N,)."""
     return float((effects(values[None], label[None], np.array([False]))[0, 0] + 1) / 2)
-
-
-def spearman(values: npt.NDArray[Any], label: npt.NDArray[Any]) -> float:
-    """rho of one unit (N,) with one graded label (N,)."""
-    return float(effects(values[None], label[None], np.array([True]))[0, 0])
 
 
 def interval(
@@ -94,7 +87,7 @@ def interval(
     draws: int = 200,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """A 95 % interval of a signed effect, from `draws` samples of `blocks` stretches of the text with replacement.
+    """Returns a 95 % interval of a signed effect, from `draws` samples of `blocks` stretches of text with replacement.
 
     `values` and `label` are (N,), in the text's order.
     """
@@ -116,7 +109,7 @@ def interval(
 def resampled_means(
     values: Doubles, masks: npt.NDArray[np.bool_], *, blocks: int = BLOCKS, draws: int = 4000, seed: int = 0
 ) -> Doubles:
-    """Means of `values` (N,) where each of `masks` (M, N) holds, in `draws` resamples of the text: (M, draws).
+    """Returns means (M, draws) of `values` (N,) where each of `masks` (M, N) holds, in `draws` resamples of the text.
 
     A resample is `blocks` stretches of the text with replacement, the same ones for every mask, so that differences of
     rows are resamples of differences. Not a number where no place of a mask was drawn.
@@ -134,7 +127,7 @@ def resampled_means(
 
 
 def mean_interval(values: Doubles, *, blocks: int = BLOCKS, draws: int = 4000, seed: int = 0) -> tuple[float, float]:
-    """A 95 % interval of a mean, in the same way: `values` are (N,), in the text's order."""
+    """Returns a 95 % interval of the mean of `values` (N,), in the text's order, by resampling it."""
     drawn = resampled_means(values, np.ones((1, len(values)), bool), blocks=blocks, draws=draws, seed=seed)[0]
     tail = (1 - _LEVEL) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
@@ -142,12 +135,12 @@ def mean_interval(values: Doubles, *, blocks: int = BLOCKS, draws: int = 4000, s
 
 
 def shifted_p_value(effect: float, null: Doubles) -> float:
-    """Of a two-sided test: how often labels shifted elsewhere score as `effect` does, which is counted in."""
+    """Returns the p-value of a two-sided test: how often shifted labels score as `effect` does, which is counted in."""
     return float((1 + (np.abs(null) >= abs(effect)).sum()) / (1 + len(null)))
 
 
 def flipped_p_value(differences: Doubles, *, draws: int = 4000, seed: int = 0) -> float:
-    """Of a two-sided test that what differs in pairs (N,) might as well differ the other way round.
+    """Returns the p-value of a two-sided test that differences in pairs (N,) might as well have the other sign.
 
     The share of random signs under which the mean is as far from 0, the true ones counted in (Fisher 1935, The Design
     of Experiments, section 21): right for any number of pairs, of which few can never be sure.
@@ -159,7 +152,7 @@ def flipped_p_value(differences: Doubles, *, draws: int = 4000, seed: int = 0) -
 
 
 def discoveries(p_values: npt.ArrayLike, rate: float = 0.05) -> npt.NDArray[np.bool_]:
-    """Which of them are discoveries while no more than `rate` of those are expected to be false."""
+    """Returns which p-values are discoveries while no more than `rate` of those are expected to be false."""
     p = np.asarray(p_values, np.float64)
     order = np.argsort(p, kind="stable")
     passed = p[order] <= rate * np.arange(1, len(p) + 1) / max(len(p), 1)

@@ -4,15 +4,12 @@ Texts come in pairs that were drawn with the same random numbers, one by the fre
 label's share (the mean, for degrees) is taken in every text; its change is the mean of the pairs' differences, with an
 interval over pairs drawn with replacement. A change is called one where pairs turned round at random differ as much too
 seldom, all labels taken together (Bonferroni): one in twenty that any is wrongly named. Few pairs can show no change.
-
-Knows texts. Refuses to know how they were written.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +39,7 @@ class Change:
 
     @property
     def difference(self) -> float:
-        """Held less free."""
+        """The mean in the held texts less that in the free ones."""
         return self.held - self.free
 
 
@@ -57,12 +54,12 @@ class Steered:
     characters: list[tuple[str, float, float]]
 
 
-def compare(free: Sequence[str], held: Sequence[str], own: Mapping[str, re.Pattern[str]] | None = None) -> Steered:
-    """Of texts in pairs; pairs of which one is empty are left out. Raises ValueError for fewer than `FEWEST`."""
+def compare(free: Sequence[str], held: Sequence[str]) -> Steered:
+    """Compares texts in pairs, without those of which one is empty. Raises ValueError for fewer than `FEWEST`."""
     pairs = [pair for pair in zip(free, held, strict=True) if all(pair)]
     if len(pairs) < FEWEST:
         raise ValueError(f"{len(pairs)} pairs of texts are too few to compare")
-    labelled = [[labels_of(text, own) for text in pair] for pair in pairs]
+    labelled = [[labels_of(text) for text in pair] for pair in pairs]
     names = [(label.name, label.is_graded) for label in labelled[0][0]]
     means = np.array([[[label.values.mean() for label in labels] for labels in pair] for pair in labelled], np.float64)
     moves = [number for number in range(len(names)) if means[:, :, number].any()]

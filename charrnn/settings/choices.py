@@ -17,6 +17,7 @@ PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DecodeErrors = Literal["strict", "replace"]
 Newlines = Literal["keep", "lf"]
+SplitName = Literal["all", "train", "validation", "test"]
 UnknownPolicy = Literal["error", "skip", "replace"]
 WeightsName = Literal["float32", "int8"]
 

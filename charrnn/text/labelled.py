@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import TextError
 from charrnn.settings.choices import UnknownPolicy
-from charrnn.text.vocabulary import unknown_characters_error
 
 if TYPE_CHECKING:
     from charrnn.text.vocabulary import Vocabulary
@@ -55,10 +54,7 @@ def read_labelled(file: Path, vocabulary: Vocabulary, unknown: UnknownPolicy, mo
     missing = Counter[str]()
     for _, _, text in kept:
         missing.update(vocabulary.unknown(text))
-    if unknown == "replace":
-        missing = Counter({one: count for one, count in missing.items() if vocabulary.nearest(one) is None})
-    if missing and unknown != "skip":
-        raise unknown_characters_error(missing, vocabulary)
+    vocabulary.check_unknown(missing, unknown)
     texts = [vocabulary.encode(text, unknown) for _, _, text in kept]
     for ids, (number, _, _) in zip(texts, kept, strict=True):
         if not len(ids):

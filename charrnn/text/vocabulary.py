@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import numpy as np
@@ -117,13 +117,10 @@ class Vocabulary:
             return np.frombuffer(_utf8(text), dtype=np.uint8)
         ids = self.lookup(text)
         if (ids == _UNKNOWN).any():
+            self.check_unknown(self.unknown(text), unknown)
             if unknown == "replace":
-                text = "".join(self.nearest(character) or character for character in text)
-                ids = self.lookup(text)
-            if unknown == "skip":
-                ids = ids[ids != _UNKNOWN]
-            elif missing := self.unknown(text):
-                raise unknown_characters_error(missing, self)
+                ids = self.lookup("".join(self.nearest(character) or "" for character in text))
+            ids = ids[ids != _UNKNOWN]
         return cast("Ids", ids.astype(self.dtype))
 
     def unknown(self, text: str) -> dict[str, int]:
@@ -132,6 +129,14 @@ class Vocabulary:
             return {}
         missing = np.flatnonzero(self.lookup(text) == _UNKNOWN)
         return dict(Counter(text[place] for place in missing.tolist()))
+
+    def check_unknown(self, counts: Mapping[str, int], policy: UnknownPolicy) -> None:
+        """Raises TextError that lists those of the unknown characters which `policy` does not settle (see `encode`)."""
+        if policy == "skip":
+            return
+        left = {one: count for one, count in counts.items() if policy == "error" or self.nearest(one) is None}
+        if left:
+            raise unknown_characters_error(left, self)
 
     def nearest(self, character: str) -> str | None:
         """Returns a known character close to `character`: itself, its other case, its base letter, a look-alike; else

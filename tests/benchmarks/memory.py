@@ -39,6 +39,7 @@ from charrnn.network.model import CharacterModel
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.optim import make_optimizer
 from tests.benchmarks.memory_tasks import TASKS, Task
+from tests.kit.chart_svg import as_svg
 
 LENGTHS = (200, 500)
 LEARNT = 0.05
@@ -268,7 +269,7 @@ def page(groups: Sequence[Sequence[Run]]) -> str:
         heads = "".join(f"<th>{escape(name)}</th>" for name in _HEADINGS)
         cells = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows(runs))
         parts.append(
-            f"<h2>{escape(title(runs[0]))}</h2>\n{chart(runs).as_svg()}\n<table>\n<tr>{heads}</tr>\n{cells}\n</table>"
+            f"<h2>{escape(title(runs[0]))}</h2>\n{as_svg(chart(runs))}\n<table>\n<tr>{heads}</tr>\n{cells}\n</table>"
         )
     return frame(
         "What recurrent networks remember", "\n".join(parts), "td, th { padding: 0 .6rem; text-align: right; }"
@@ -281,7 +282,7 @@ def picture(groups: Sequence[Sequence[Run]]) -> str:
     parts = [
         f'<svg y="{height * number}" width="760" height="{height}"><text x="64" y="16" font-size="14" '
         f'font-family="sans-serif" font-weight="bold">{escape(title(runs[0]))}</text>'
-        f'<svg y="24" width="760" height="360">{chart(runs).as_svg()}</svg></svg>'
+        f'<svg y="24" width="760" height="360">{as_svg(chart(runs))}</svg></svg>'
         for number, runs in enumerate(groups)
     ]
     box = f'viewBox="0 0 760 {height * len(parts)}"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import re
 import select
 import signal
 import struct
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -23,111 +25,160 @@ from rich.console import Console
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.cli.app import main
 from charrnn.cli.browse import Tour, keys_of
-from charrnn.cli.reading import Reading
+from charrnn.cli.reading import Subject
 from charrnn.display.browse import KEYS, Browser
-from charrnn.display.palette import SAFE
+from charrnn.display.palette import SAFE, mixed
 from charrnn.inference.reference import Network
-from charrnn.neurons.find import make_atlas, untrained_arrays
-from charrnn.neurons.labels import labels_of
-from charrnn.neurons.record import record
+from charrnn.neurons.find import Atlas, make_atlas, untrained_arrays
+from charrnn.neurons.labels import Label, labels_of
+from charrnn.neurons.record import limits, record
 from charrnn.settings.config import ModelConfig
 from charrnn.text.vocabulary import Vocabulary
+from tests.kit.quotes import letters_and_quotes
 from tests.kit.tiny import tiny
-from tests.neurons.test_ablate import _text
 
-TEXT = "\n".join(_text(1500, seed)[: 40 + 7 * seed] for seed in range(40))
+TEXT = "\n".join(letters_and_quotes(1500, seed)[: 40 + 7 * seed] for seed in range(40))
 VOCABULARY = Vocabulary.of(TEXT)
 CONFIG = ModelConfig(cell="lstm", num_layers=2, hidden_size=9, embedding_size=5)
 SECOND = len(TEXT) // 2
 
 
+class Made(NamedTuple):
+    """An atlas and what it is of."""
+
+    subject: Subject
+    atlas: Atlas
+    labels: list[Label]
+
+
 @pytest.fixture(scope="module")
-def made() -> Tour:
-    """A tour of the atlas of a network with weights of chance."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The atlas of a network with weights of chance."""
     arrays = untrained_arrays(CONFIG, len(VOCABULARY), seed=3)
     ids, labels, engine = VOCABULARY.encode(TEXT), labels_of(TEXT), Network(CONFIG, arrays)
     atlas = make_atlas(engine, Network(CONFIG, untrained_arrays(CONFIG, len(VOCABULARY), seed=8)), ids, labels)
     run = replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=arrays)
-    return Tour(Reading(run, Path("best.safetensors"), engine, TEXT, ids, 0), atlas, labels, SECOND, SAFE)
+    file = tmp_path_factory.mktemp("browse") / "text.txt"
+    file.write_text(TEXT, "utf-8")
+    return Made(Subject(run, Path("best.safetensors"), str(file), length=len(TEXT)), atlas, labels)
 
 
 @pytest.fixture
-def tour(made: Tour) -> Tour:
-    """The same from its beginning."""
-    return Tour(made._reading, made._atlas, list(made._labels.values()), SECOND, SAFE)
+def tour(made: Made) -> Tour:
+    """A tour of it, at its beginning."""
+    return Tour(made.subject, made.atlas, made.labels, SECOND, SAFE)
 
 
-def test_arrows_go_from_label_to_label_and_from_unit_to_unit(tour: Tour) -> None:
+class Screen:
+    """What a terminal shows of a tour, in colour."""
+
+    def __init__(self, tour: Tour, width: int, height: int) -> None:
+        console = Console(
+            width=width, height=height, file=io.StringIO(), force_terminal=True, color_system="truecolor",
+            legacy_windows=False, _environ={},
+        )  # fmt: skip
+        lines = console.render_lines(Browser(tour.scene(width, height)), console.options.update(height=height))
+        self.lines = ["".join(segment.text for segment in line) for line in lines]
+        heading = re.match(r"label (\d+) of (\d+), from character ([\d,]+)", self.lines[0])
+        assert heading, self.lines[0]
+        self.label, self.labels, self.begin = (int(number.replace(",", "")) for number in heading.groups())
+        (self.chosen,) = (
+            "".join(part.text for part in line) for line in lines if line[0].style and line[0].style.reverse
+        )
+        about = next(place for place, line in enumerate(self.lines) if re.match(r"unit \d+ of the", line))
+        self.about = self.lines[about]
+        self.passage = [
+            (character, segment.style)
+            for line in lines[about + 2 : -1]
+            for segment in line
+            for character in segment.text
+            if segment.style and segment.style.bgcolor
+        ]
+        """Coloured characters of the text with their styles; the legend stands above them."""
+        self.unit = self.lines[about + 1].split()[0]
+
+    @property
+    def text(self) -> str:
+        """The passage as the text has it."""
+        return "".join(character for character, _ in self.passage).replace("↵", "\n")
+
+
+def test_arrows_go_from_label_to_label_and_from_unit_to_unit(tour: Tour, made: Made) -> None:
     """And stay within the list; a new label begins with its best unit."""
-    findings = tour._atlas.findings
-    assert tour.scene(80, 24).chosen == 0
+    findings = made.atlas.findings
+    assert Screen(tour, 80, 24).label == 1
     assert tour.press("up")
-    assert tour.scene(80, 24).chosen == 0
+    assert Screen(tour, 80, 24).label == 1
     tour.press("down")
-    scene = tour.scene(80, 24)
-    assert scene.chosen == 1
-    assert scene.passage.title.startswith(str(findings[1].unit))
+    screen = Screen(tour, 80, 24)
+    assert (screen.label, screen.labels) == (2, len(findings))
+    assert screen.unit == str(findings[1].unit)
+    assert screen.chosen.startswith(findings[1].label)
     tour.press("right")
-    assert "unit 2 of the 12 best" in tour.scene(80, 24).about
+    assert "unit 2 of the 12 best" in Screen(tour, 80, 24).about
     tour.press("down")
-    assert "unit 1 of the 12 best" in tour.scene(80, 24).about
+    assert "unit 1 of the 12 best" in Screen(tour, 80, 24).about
     for _ in range(99):
         tour.press("down")
         tour.press("right")
-    assert tour.scene(80, 24).chosen == len(findings) - 1
-    assert "unit 2 of the 12" in tour.scene(80, 24).about
+    assert Screen(tour, 80, 24).label == len(findings)
+    assert "unit 2 of the 12" in Screen(tour, 80, 24).about
     for _ in range(99):
         tour.press("left")
-    assert "unit 1 of the 12" in tour.scene(80, 24).about
+    assert "unit 1 of the 12" in Screen(tour, 80, 24).about
     assert not tour.press("end")
 
 
 def test_passages_follow_each_other_without_a_gap(tour: Tour) -> None:
     """Each begins where the one before it ended, and back leads to the second half's beginning and no further."""
-    texts, begins = [], []
+    screens = []
     for _ in range(4):
-        scene = tour.scene(60, 20)
-        texts.append(scene.passage.text)
-        begins.append(tour._begin)
+        screens.append(Screen(tour, 60, 20))
         tour.press("forward")
-    assert TEXT[begins[0] :].startswith("".join(texts))
-    assert begins[0] >= SECOND
+    assert TEXT[screens[0].begin :].startswith("".join(screen.text for screen in screens))
+    assert screens[0].begin >= SECOND
     for _ in range(50):
         tour.press("back")
         tour.scene(60, 20)
-    assert tour._begin == SECOND
+    assert Screen(tour, 60, 20).begin == SECOND
     for _ in range(500):
         tour.press("forward")
         tour.scene(60, 20)
-    assert TEXT.endswith(tour.scene(60, 20).passage.text)
+    assert TEXT.endswith(Screen(tour, 60, 20).text)
 
 
-def test_next_leads_to_where_the_label_changes(tour: Tour) -> None:
+def test_next_leads_to_where_the_label_changes(tour: Tour, made: Made) -> None:
     """For every label, as long as there is such a place."""
-    for number, finding in enumerate(tour._atlas.findings):
-        values = tour._labels[finding.label].values
+    values = {label.name: label.values for label in made.labels}
+    for number, finding in enumerate(made.atlas.findings, 1):
+        screen = Screen(tour, 70, 24)
         for _ in range(3):
-            scene = tour.scene(70, 24)
-            before, shown = tour._begin, values[tour._begin : tour._begin + len(scene.passage.text)]
+            shown = values[finding.label][screen.begin : screen.begin + len(screen.text)]
             assert len(set(shown.tolist())) > 1 or finding.is_graded
             tour.press("next")
-            assert tour._begin >= before
-        assert tour.scene(70, 24).chosen == number
+            before, screen = screen.begin, Screen(tour, 70, 24)
+            assert screen.begin >= before
+        assert screen.label == number
         tour.press("down")
 
 
-def test_colours_are_the_unit_s_values_and_marks_the_label(tour: Tour) -> None:
+def test_colours_are_the_unit_s_values_and_marks_the_label(tour: Tour, made: Made) -> None:
     """Given all of the text before, or the last thousand characters of it."""
-    while tour._atlas.findings[tour._label].is_graded:
+    number = next(place for place, finding in enumerate(made.atlas.findings) if not finding.is_graded)
+    for _ in range(number):
         tour.press("down")
-    finding, scene = tour._atlas.findings[tour._label], tour.scene(80, 30)
-    part = finding.unit.part
-    values = np.concatenate([taken[part] for taken in record(tour._reading.engine, tour._reading.ids, [part])])[
-        :, finding.unit.index
-    ]
-    begin, end = tour._begin, tour._begin + len(scene.passage.text)
-    np.testing.assert_allclose(scene.passage.values, values[begin:end], atol=1e-5)
-    assert list(scene.passage.marked) == (tour._labels[finding.label].values[begin:end] > 0).tolist()
+    unit, screen = made.atlas.findings[number].unit, Screen(tour, 80, 30)
+    read = record(made.subject.engine, made.subject.ids, [unit.part])
+    values = np.concatenate([taken[unit.part] for taken in read])[:, unit.index]
+    places = slice(screen.begin, screen.begin + len(screen.text))
+    low, high = limits(unit.kind)
+    assert len(screen.text) > 300
+    for value, (_, style) in zip(values[places].tolist(), screen.passage, strict=True):
+        wanted = mixed(SAFE.text, (value - low) / (high - low))
+        shown = style.bgcolor.triplet
+        assert max(abs(ours - theirs) for ours, theirs in zip(wanted, shown, strict=True)) <= 1
+    label = next(label for label in made.labels if label.name == made.atlas.findings[number].label)
+    assert [bool(style.underline) for _, style in screen.passage] == (label.values[places] > 0).tolist()
 
 
 @pytest.mark.parametrize("has_colour", [True, False])

@@ -8,6 +8,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from io import StringIO
 from itertools import pairwise
 from pathlib import Path
@@ -23,19 +24,16 @@ from rich.console import Console
 
 from charrnn.display import palette, progress, safe
 from charrnn.display.curve import Chart, Line
-from charrnn.display.heat import HeatText
+from charrnn.display.heat import Picture
 from charrnn.display.palette import KARPATHY, PALETTES, SAFE, Palette, Ramp, diverging, glyph, is_dark, mixed
 from charrnn.display.progress import TrainingDisplay, WorkDisplay, duration
+from charrnn.display.report import page as page_of
 from charrnn.display.safe import say, visible, visible_character, write
 from charrnn.display.summary import parameters_by_part, summary
-from charrnn.display.webpage import Picture, render
 from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
+from tests.kit.chart_svg import as_svg
+from tests.kit.nasty import ANY_TEXT, ESC, NASTY, is_dangerous
 from tests.kit.tiny import tiny
-
-ESC = "\x1b"
-BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-ANY_TEXT = st.text(st.characters())  # lone surrogates included
-NASTY = f"[/i][bold]{ESC}[31m{ESC}]0;title\x07 <script>alert(1)</script> &amp; \u202eabc\r\x9b31m\u2028\ud800"
 
 
 class Terminal(StringIO):
@@ -62,10 +60,6 @@ class Broken(StringIO):
         raise BrokenPipeError(32, "Broken pipe")
 
 
-def _is_dangerous(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in BIDI + "\ufeff"
-
-
 # Text that may be shown.
 
 
@@ -73,9 +67,9 @@ def _is_dangerous(character: str) -> bool:
 def test_nothing_visible_drives_a_terminal(text: str) -> None:
     """No control but newline and tab, no turn of the reading direction, no lone surrogate; safe text is left alone."""
     shown = visible(text)
-    assert not any(_is_dangerous(character) for character in shown if character not in "\n\t")
-    assert not any(_is_dangerous(character) for character in visible(text, kept=""))
-    if not any(_is_dangerous(character) or unicodedata.category(character) == "Cf" for character in text):
+    assert not any(is_dangerous(character) for character in shown if character not in "\n\t")
+    assert not any(is_dangerous(character) for character in visible(text, kept=""))
+    if not any(is_dangerous(character) or unicodedata.category(character) == "Cf" for character in text):
         assert shown == text
     assert visible(shown) == shown
 
@@ -83,7 +77,7 @@ def test_nothing_visible_drives_a_terminal(text: str) -> None:
 def test_every_character_of_unicode_is_safe_to_show() -> None:
     """All 1,114,112 of them, one by one."""
     shown = "".join(visible_character(chr(code)) for code in range(0x110000))
-    assert not any(_is_dangerous(character) for character in set(shown))
+    assert not any(is_dangerous(character) for character in set(shown))
 
 
 @given(st.lists(ANY_TEXT))
@@ -120,7 +114,7 @@ def test_a_said_line_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch
     captured = capsys.readouterr().err
     assert captured.count("\n") == 1
     assert captured.endswith("\n")
-    assert not any(_is_dangerous(character) for character in captured[:-1])
+    assert not any(is_dangerous(character) for character in captured[:-1])
     monkeypatch.setattr("sys.stderr", Broken())
     say("into nothing")
 
@@ -216,7 +210,7 @@ def _raw(
     )  # fmt: skip
     if values is None:
         values = [math.sin(place) for place in range(len(text))]
-    console.print(HeatText("L1.h0", text, values, -1.0, 1.0, palette))
+    console.print(Picture("L1.h0", text, values, -1.0, 1.0, palette=palette))
     return stream.getvalue().split("\n")[:-1]
 
 
@@ -303,7 +297,7 @@ def test_no_line_is_wider_than_the_terminal(text: str, colour: bool) -> None:
 def test_any_text_is_drawn_safely_and_within_the_width(text: str, colour: bool) -> None:
     """Neither markup nor escape sequences of the text have any effect."""
     lines = _drawn(text, colour=colour)
-    assert not any(_is_dangerous(character) for line in lines for character in line)
+    assert not any(is_dangerous(character) for line in lines for character in line)
     assert all(cell_len(line) <= 40 for line in lines)
 
 
@@ -316,7 +310,7 @@ def test_markup_in_a_text_is_text() -> None:
 def test_a_value_for_each_character_is_asked_for() -> None:
     """A shifted picture would be worse than none."""
     with pytest.raises(AssertionError, match="one value"):
-        HeatText("L1.h0", "abc", [0.0, 0.0], -1.0, 1.0)
+        Picture("L1.h0", "abc", [0.0, 0.0], -1.0, 1.0)
 
 
 # Curves.
@@ -388,7 +382,7 @@ def test_a_logarithmic_axis_has_equal_room_for_every_power_of_ten() -> None:
 def test_a_falling_line_is_drawn_from_corner_to_corner_of_an_svg_too() -> None:
     """Higher stands further up; the text of a name is text."""
     lines = [Line("<b>", "#010203", [(0, 4.0), (100, 1.0)]), Line("flat", "blue", [(50, 2.5)])]
-    root = ElementTree.fromstring(Chart(lines, x_label="steps", y_label="bpc").as_svg())
+    root = ElementTree.fromstring(as_svg(Chart(lines, x_label="steps", y_label="bpc")))
     falling, flat = root.findall("{*}polyline")
     (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in str(falling.get("points")).split())
     assert x0 < x1
@@ -402,7 +396,7 @@ def test_a_falling_line_is_drawn_from_corner_to_corner_of_an_svg_too() -> None:
 @pytest.mark.parametrize("name", ["rnn", "rnn --orthogonal, modrelu", "a name of forty letters, with much to tell"])
 def test_names_fit_beside_an_svg(name: str) -> None:
     """At about seven of its units a letter, whatever the curves leave."""
-    root = ElementTree.fromstring(Chart([Line(name, "blue", [(0, 4.0), (9, 1.0)])], x_label="x", y_label="y").as_svg())
+    root = ElementTree.fromstring(as_svg(Chart([Line(name, "blue", [(0, 4.0), (9, 1.0)])], x_label="x", y_label="y")))
     (text,) = (each for each in root.findall("{*}text") if each.text == name)
     assert float(str(text.get("x"))) + 7 * len(name) <= float(str(root.get("viewBox")).split()[2])
 
@@ -410,7 +404,7 @@ def test_names_fit_beside_an_svg(name: str) -> None:
 def test_a_chart_of_nothing_is_nothing() -> None:
     """No axes without a point."""
     assert _chart() == []
-    assert Chart([], x_label="x", y_label="y").as_svg() == ""
+    assert as_svg(Chart([], x_label="x", y_label="y")) == ""
     assert _chart(Line("train", "blue", [])) == []
 
 
@@ -438,7 +432,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 def _page(text: str = NASTY, title: str = "L1.c0 (tanh c)") -> str:
     values = [math.sin(place) for place in range(len(text))]
-    return render("run: " + NASTY, [Picture(title, text, values, -1.0, 1.0), Picture("L1.i2", text, values, 0.0, 1.0)])
+    return page_of("run: " + NASTY, [Picture(title, text, values, -1.0, 1.0), Picture("L1.i2", text, values, 0.0, 1.0)])
 
 
 def test_a_page_holds_text_and_nothing_that_acts() -> None:
@@ -449,7 +443,7 @@ def test_a_page_holds_text_and_nothing_that_acts() -> None:
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "div", "span", "pre",
     }  # fmt: skip
     assert not re.search(r"\b(src|href|on[a-z]+)=|url\(|@import", page)
-    assert not any(_is_dangerous(character) for character in page if character not in "\n\t")
+    assert not any(is_dangerous(character) for character in page if character not in "\n\t")
     page.encode("utf-8")
 
 
@@ -463,7 +457,7 @@ def test_a_page_shows_the_text_exactly() -> None:
 
 def test_a_page_names_unit_range_and_values() -> None:
     """A legend over each picture, and each character's value under the pointer."""
-    page = render("x", [Picture("L1.c0", "ab", [-1.0, 0.25], -1.0, 1.0)])
+    page = page_of("x", [Picture("L1.c0", "ab", [-1.0, 0.25], -1.0, 1.0)])
     assert "<h2>L1.c0</h2>\n<div>-1<span" in page
     assert "</span>+1</div>" in page
     assert re.findall(r'<span style="background:(#[0-9a-f]{6});color:(#[0-9a-f]{3})" title="([^"]*)">', page) == [
@@ -475,10 +469,10 @@ def test_a_page_names_unit_range_and_values() -> None:
 def test_a_page_has_the_colours_of_its_palette() -> None:
     """Of the text and of the legend; the default is the one without red and green."""
     pictures = [Picture("L1.c0", "abc", [-1.0, 0.0, 1.0], -1.0, 1.0)]
-    page = render("x", pictures, KARPATHY)
+    page = page_of("x", [replace(picture, palette=KARPATHY) for picture in pictures])
     assert re.findall(r'<span style="background:(#[0-9a-f]{6})', page) == ["#5badd6", "#ffffff", "#d75c5c"]
     assert re.search(r"linear-gradient\(90deg, #5badd6, .*, #ffffff, .*, #d75c5c\)", page)
-    assert render("x", pictures) == render("x", pictures, SAFE) != page
+    assert page_of("x", pictures) == page_of("x", [replace(picture, palette=SAFE) for picture in pictures]) != page
 
 
 def test_the_same_input_gives_the_same_page() -> None:
@@ -541,7 +535,7 @@ def test_on_a_terminal_a_sample_is_made_visible_and_the_bar_goes() -> None:
     out, err = Terminal(), Terminal()
     _shown(_EVENTS, out, err)
     assert visible("once upon " + NASTY) in out.getvalue()
-    assert not any(_is_dangerous(character) for character in out.getvalue() if character not in "\n\t")
+    assert not any(is_dangerous(character) for character in out.getvalue() if character not in "\n\t")
     assert " 25%|" in err.getvalue()
     assert "12,346 chars/s" in err.getvalue()
     assert ESC not in err.getvalue().replace(f"{ESC}[A", "")

@@ -22,45 +22,20 @@ from charrnn.neurons.clamping import clamp
 from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import Unit, record
 from charrnn.neurons.statistics import resampled_means
-from charrnn.settings.config import ModelConfig
-from charrnn.text.vocabulary import Vocabulary
-from tests.kit.quotes import quote_cell
+from tests.kit.quotes import (
+    CLOSING,
+    CONFIG,
+    IDS,
+    INSIDE,
+    PLANTED,
+    TEXT,
+    VOCABULARY,
+    H,
+    V,
+    letters_and_quotes,
+    planted_arrays,
+)
 from tests.kit.tiny import tiny
-
-H, PLANTED = 20, 17
-INSIDE = "inside “quotes”"
-QUOTE_RATE = 0.15
-
-
-def _text(characters: int, seed: int = 0) -> str:
-    """Letters at random; an opening quote now and then, and then, as often, a closing one."""
-    random, inside, pieces = np.random.default_rng(seed), False, []
-    for letter, chance in zip(random.choice(list("abcde "), characters), random.random(characters), strict=True):
-        if chance < QUOTE_RATE:
-            pieces.append("”" if inside else "“")
-            inside = not inside
-        else:
-            pieces.append(letter)
-    return "".join(pieces)
-
-
-TEXT = _text(6000)
-VOCABULARY = Vocabulary.of(TEXT)
-V = len(VOCABULARY)
-IDS = VOCABULARY.encode(TEXT)
-CONFIG = ModelConfig(cell="lstm", num_layers=1, hidden_size=H, embedding_size=V)
-OPENING, CLOSING = (int(VOCABULARY.encode(quote)[0]) for quote in "“”")
-
-
-def _arrays(*, is_read: bool = True) -> dict[str, npt.NDArray[np.float32]]:
-    """An lstm whose unit 17 is inside quotes (1) or not (-1); only the guess of closing quotes reads it, or nothing."""
-    arrays = quote_cell(CONFIG, VOCABULARY, PLANTED)
-    decoder, bias = np.zeros((V, H), np.float32), np.full(V, math.log((1 - QUOTE_RATE) / (V - 2)), np.float32)
-    bias[OPENING], bias[CLOSING] = math.log(QUOTE_RATE), math.log(QUOTE_RATE) - 4
-    if is_read:
-        decoder[CLOSING, PLANTED] = 4 / math.tanh(1)  # what h becomes inside
-    arrays["decoder.weight"], arrays["decoder.bias"] = decoder, bias
-    return arrays
 
 
 def _label(name: str = INSIDE) -> Label:
@@ -70,7 +45,7 @@ def _label(name: str = INSIDE) -> Label:
 def test_without_the_planted_unit_closing_quotes_are_dear_and_nothing_else_is() -> None:
     """Its label is called used, with the price paid exactly at closing quotes: no other character pays any."""
     unit = Unit(1, "h", PLANTED)
-    (found,) = ablate(CONFIG, _arrays(), IDS, {unit: [_label()]}, start=50)
+    (found,) = ablate(CONFIG, planted_arrays(), IDS, {unit: [_label()]}, start=50)
     (use,) = found.uses
     assert use.is_used
     assert use.ends.characters == int((IDS[50:] == CLOSING).sum())
@@ -89,7 +64,7 @@ def test_without_the_planted_unit_closing_quotes_are_dear_and_nothing_else_is() 
 def test_a_unit_that_nothing_reads_is_encoded_and_not_used() -> None:
     """The same unit, as sure of the quotes, in a model whose decoder does not look at it."""
     unit = Unit(1, "c", PLANTED)
-    arrays = _arrays(is_read=False)
+    arrays = planted_arrays(is_read=False)
     arrays["layers.1.weight_hh"][:, PLANTED] = 0
     (found,) = ablate(CONFIG, arrays, IDS, {unit: [_label()]})
     assert found.overall.bits == 0
@@ -100,7 +75,7 @@ def test_a_unit_that_nothing_reads_is_encoded_and_not_used() -> None:
 def test_costs_are_means_of_differences_of_losses() -> None:
     """Against a plain loop over softmaxes, on the places that a plain loop finds; for a graded label too."""
     rng = np.random.default_rng(4)
-    arrays = {name: rng.normal(0, 0.5, array.shape).astype(np.float32) for name, array in _arrays().items()}
+    arrays = {name: rng.normal(0, 0.5, array.shape).astype(np.float32) for name, array in planted_arrays().items()}
     unit, ids, start = Unit(1, "c", 5), IDS[:900], 30
     text = TEXT[:900]
     labels = [label for label in labels_of(text) if label.name in (INSIDE, "position in the word", "vowel")]
@@ -169,7 +144,7 @@ def test_chance_is_not_called_used() -> None:
     for number in range(40):
         blocks = np.array_split(_label().values, 60)
         labels.append(Label(str(number), np.concatenate([blocks[n] for n in rng.permutation(60)])))
-    (found,) = ablate(CONFIG, _arrays(), IDS, {unit: labels})
+    (found,) = ablate(CONFIG, planted_arrays(), IDS, {unit: labels})
     assert len(found.uses) == 40
     assert not any(use.is_used for use in found.uses)
 
@@ -180,7 +155,7 @@ def test_ends_in_one_corner_of_the_text_are_too_few() -> None:
     ends = np.append(False, np.diff(inside) < 0)
     ends[900:] = False
     corner = Label("corner", inside, ends=ends)
-    (found,) = ablate(CONFIG, _arrays(), IDS, {unit: [corner, _label()]}, compared=0)
+    (found,) = ablate(CONFIG, planted_arrays(), IDS, {unit: [corner, _label()]}, compared=0)
     first, everywhere = found.uses
     assert first.ends.characters >= 30
     assert first.ends.bits > 3
@@ -189,13 +164,13 @@ def test_ends_in_one_corner_of_the_text_are_too_few() -> None:
     assert everywhere.ends.is_enough
     assert everywhere.verdict == "used"
     inside = np.where(np.arange(len(inside)) < 900, inside, 0)
-    (found,) = ablate(CONFIG, _arrays(), IDS, {unit: [Label("all of it there", inside)]}, compared=0)
+    (found,) = ablate(CONFIG, planted_arrays(), IDS, {unit: [Label("all of it there", inside)]}, compared=0)
     assert [use.verdict for use in found.uses] == ["too few"]
 
 
 def test_what_another_unit_costs_more_is_not_its_own() -> None:
     """A weak copy of the planted unit costs surely, but less than that does: used only if that is asked about too."""
-    arrays, copy = _arrays(), 5
+    arrays, copy = planted_arrays(), 5
     for name in ("weight_ih", "weight_hh", "bias"):
         array = arrays[f"layers.1.{name}"]
         for gate in range(4):
@@ -217,11 +192,11 @@ def test_many_questions_need_resamples_far_out(monkeypatch: pytest.MonkeyPatch) 
 
     def counted(*arguments: Any, draws: int = 4000, **options: Any) -> Any:
         asked.append(draws)
-        return resampled_means(*arguments, draws=draws, **options)
+        return resampled_means(*arguments, draws=200, **options)
 
     monkeypatch.setattr("charrnn.neurons.ablate.resampled_means", counted)
     labels = [replace(_label(), name=str(number)) for number in range(150)]
-    ablate(CONFIG, _arrays(), IDS, {Unit(1, "h", PLANTED): labels}, compared=0)
+    ablate(CONFIG, planted_arrays(), IDS, {Unit(1, "h", PLANTED): labels}, compared=0)
     assert max(asked) * 0.05 / (2 * 150) / 2 >= 2
 
 
@@ -232,7 +207,7 @@ RUN = Path("checkpoints/quotes/best.safetensors")
 def inspect(command: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """Runs `charrnn inspect` with the hand-built network beside its text."""
     RUN.parent.mkdir(parents=True)
-    checkpoints.save(RUN, replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=_arrays()))
+    checkpoints.save(RUN, replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=planted_arrays()))
     Path("text.txt").write_text(TEXT, "utf-8")
     return functools.partial(command, "inspect")
 
@@ -304,13 +279,13 @@ def test_lanes_tell_what_one_stream_tells() -> None:
             scored[start + (unscored if lane else 0) : start + rows] += 1
         assert (scored[:characters] == 1).all()
         assert len(starts) == max(1, min(8, (characters - 1000) // 4000))
-    text = _text(13_000, seed=3)
+    text = letters_and_quotes(13_000, seed=3)
     ids, unit = VOCABULARY.encode(text), Unit(1, "c", PLANTED)
     labels = [label for label in labels_of(text) if label.name == INSIDE]
-    found = ablate(CONFIG, _arrays(), ids, {unit: labels}, compared=0)[0]
+    found = ablate(CONFIG, planted_arrays(), ids, {unit: labels}, compared=0)[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("charrnn.neurons.ablate._LANES", 1)
-        stream = ablate(CONFIG, _arrays(), ids, {unit: labels}, compared=0)[0]
+        stream = ablate(CONFIG, planted_arrays(), ids, {unit: labels}, compared=0)[0]
     assert len(cut_into_lanes(len(ids))[0]) == 3
     assert found.overall.bits == pytest.approx(stream.overall.bits, abs=1e-6)
     assert found.uses[0].ends.bits == pytest.approx(stream.uses[0].ends.bits, abs=1e-6)

@@ -16,16 +16,16 @@ import pytest
 from rich.console import Console
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.display.card import card_pieces
-from charrnn.display.report import Prose, draw, page
+from charrnn.display.card import pieces as card_pieces
+from charrnn.display.report import Prose, page, spaced
 from charrnn.inference.reference import Network
 from charrnn.neurons.card import Card, autocorrelation_length, extremes, make_card
 from charrnn.neurons.clamping import clamp
 from charrnn.neurons.labels import labels_of
 from charrnn.neurons.record import Unit, record
 from charrnn.neurons.statistics import auc
+from tests.kit.quotes import CLOSING, CONFIG, IDS, INSIDE, PLANTED, TEXT, VOCABULARY, planted_arrays
 from tests.kit.tiny import tiny
-from tests.neurons.test_ablate import CLOSING, CONFIG, IDS, INSIDE, PLANTED, TEXT, VOCABULARY, _arrays
 
 UNIT = Unit(1, "h", PLANTED)
 START = 40
@@ -34,7 +34,7 @@ START = 40
 @pytest.fixture(scope="module")
 def card() -> Card:
     """Of the hand-built network's quote cell."""
-    return make_card(CONFIG, _arrays(), UNIT, IDS, labels_of(TEXT), start=START)
+    return make_card(CONFIG, planted_arrays(), UNIT, IDS, labels_of(TEXT), start=START)
 
 
 def test_the_planted_cell_is_described_as_what_it_is(card: Card) -> None:
@@ -59,7 +59,9 @@ def test_the_planted_cell_is_described_as_what_it_is(card: Card) -> None:
 
 def test_its_values_are_the_recorder_s(card: Card) -> None:
     """And their range holds nine in ten of them."""
-    values = np.concatenate([taken[1, "h"] for taken in record(Network(CONFIG, _arrays()), IDS, [(1, "h")])])[START:]
+    values = np.concatenate([taken[1, "h"] for taken in record(Network(CONFIG, planted_arrays()), IDS, [(1, "h")])])[
+        START:
+    ]
     np.testing.assert_allclose(card.values, values[:, PLANTED], atol=1e-6)
     assert card.held_low == pytest.approx(np.quantile(values[:, PLANTED], 0.05), abs=1e-6)
 
@@ -67,7 +69,7 @@ def test_its_values_are_the_recorder_s(card: Card) -> None:
 def test_characters_move_as_a_loop_over_softmaxes_says() -> None:
     """Mean probabilities with the unit held high and low, the characters in the order of p ln(p / q)."""
     rng, ids = np.random.default_rng(4), IDS[:500]
-    arrays = {name: rng.normal(0, 0.6, array.shape).astype(np.float32) for name, array in _arrays().items()}
+    arrays = {name: rng.normal(0, 0.6, array.shape).astype(np.float32) for name, array in planted_arrays().items()}
     unit = Unit(1, "c", 5)
     found = make_card(CONFIG, arrays, unit, ids, labels_of(TEXT[:500]))
     means = []
@@ -121,7 +123,7 @@ def test_brackets_and_colons_of_a_text_are_no_markup(card: Card) -> None:
     text, tricky = list(TEXT), "[/b] [red]:smile:"
     text[card.highest[0] - len(tricky) : card.highest[0]] = tricky
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    for piece in draw(list(card_pieces(card, "".join(text), list("abcdefghi"), "L1.h17"))):
+    for piece in spaced(list(card_pieces(card, "".join(text), list("abcdefghi"), "L1.h17"))):
         console.print(piece)
     shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert any(tricky in line and "\u25c2" in line for line in shown)
@@ -134,7 +136,7 @@ def test_a_card_fits_and_drives_neither_terminal_nor_page(card: Card) -> None:
     text[place - 9 : place] = "\x1b‮<b>&\n\t|"
     pieces = list(card_pieces(card, "".join(text), ["\x1b", *"abcdefgh"], "L1.h17"))
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    for piece in draw(pieces):
+    for piece in spaced(pieces):
         console.print(piece)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "␛‹U+202E›<b>&↵→|" in shown
@@ -153,7 +155,7 @@ def inspect(command: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple
     """Runs `charrnn inspect` with the hand-built network beside its text."""
     run = Path("checkpoints/quotes/best.safetensors")
     run.parent.mkdir(parents=True)
-    checkpoints.save(run, replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=_arrays()))
+    checkpoints.save(run, replace(tiny(), model=CONFIG, vocabulary=VOCABULARY, parameters=planted_arrays()))
     Path("text.txt").write_text(TEXT[:3000], "utf-8")
     return functools.partial(command, "inspect")
 
@@ -182,7 +184,7 @@ def test_what_it_tells_is_scored_on_the_second_half() -> None:
     label = next(label for label in labels_of(TEXT) if label.name == INSIDE)
     values, half = label.values.copy(), START + (len(IDS) - START) // 2
     values[half:] = np.random.default_rng(6).permutation(values[half:])
-    made = make_card(CONFIG, _arrays(), UNIT, IDS, [replace(label, values=values)], start=START)
+    made = make_card(CONFIG, planted_arrays(), UNIT, IDS, [replace(label, values=values)], start=START)
     (told,) = made.told
     exact = 2 * auc(made.values[half - START :], values[half:]) - 1
     assert told.effect == pytest.approx(exact)
@@ -192,7 +194,7 @@ def test_what_it_tells_is_scored_on_the_second_half() -> None:
 
 def test_held_high_and_low_are_its_own_tails() -> None:
     """A unit that takes on many values: what one in twenty lies below, and above."""
-    made = make_card(CONFIG, _arrays(), Unit(1, "c", 3), IDS[:900], [], start=START)
+    made = make_card(CONFIG, planted_arrays(), Unit(1, "c", 3), IDS[:900], [], start=START)
     assert (made.values < made.held_low).mean() == pytest.approx(0.05, abs=0.01)
     assert (made.values > made.held_high).mean() == pytest.approx(0.05, abs=0.01)
     assert made.held_low < made.held_high

@@ -17,12 +17,12 @@ from rich.console import Console
 
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.display.find import atlas_pieces
-from charrnn.display.report import draw
+from charrnn.display.find import pieces
+from charrnn.display.report import spaced
 from charrnn.inference.make_engine import make_engine
 from charrnn.inference.reference import Network
 from charrnn.network.model import CharacterModel
-from charrnn.neurons import atlas as atlas_module
+from charrnn.neurons import find as atlas_module
 from charrnn.neurons.find import Atlas, Finding, Scores, make_atlas, untrained_arrays
 from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import Unit
@@ -202,7 +202,7 @@ def test_the_table_fits_and_nothing_in_it_drives_the_terminal() -> None:
     ]
     nothing = Scores([], [], np.zeros((0, 0)), np.zeros((0, 0)))
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    for piece in draw(atlas_pieces(Atlas(found, ["digit\x07"], 6144, 300, 40, nothing), 200_000)):
+    for piece in spaced(pieces(Atlas(found, ["digit\x07"], 6144, 300, 40, nothing), 200_000)):
         console.print(piece)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "\x1b" not in shown

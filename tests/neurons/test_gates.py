@@ -17,8 +17,10 @@ from rich.console import Console
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints import checkpoint
 from charrnn.cli.app import main
-from charrnn.display import saturation as pictures
-from charrnn.display.scatter import Scatter, Scatters, as_svg
+from charrnn.display.gates import pieces as pieces_of
+from charrnn.display.report import page as page_of
+from charrnn.display.report import spaced
+from charrnn.display.scatter import Scatter, Scatters
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.inference.make_engine import make_engine
 from charrnn.inference.reference import Network
@@ -130,8 +132,8 @@ def test_weights_too_large_are_said() -> None:
 # What is drawn: points in a square.
 
 
-def _scatter(*points: tuple[float, float], title: str = "t", has_diagonal: bool = True) -> Scatter:
-    return Scatter(title, points, [f"p{place}" for place in range(len(points))], "x", "y", has_diagonal)
+def _scatter(*points: tuple[float, float], title: str = "t") -> Scatter:
+    return Scatter(title, points, [f"p{place}" for place in range(len(points))], "x", "y")
 
 
 def _drawn(*plots: Scatter, width: int = 22) -> list[str]:
@@ -141,9 +143,9 @@ def _drawn(*plots: Scatter, width: int = 22) -> list[str]:
 
 
 def test_points_stand_where_they_belong() -> None:
-    """Corners, edges and the middle, by Unicode's numbering of braille; nothing else is drawn."""
-    lines = _drawn(_scatter((0, 0), (1, 0), (0, 1), (0.5, 0.25), (20 / 39, 0), has_diagonal=False))
-    assert lines == [
+    """Corners, edges and the middle, by Unicode's numbering of braille; nothing but the diagonal is drawn beside."""
+    lines = _drawn(_scatter((0, 0), (1, 0), (0, 1), (0.5, 0.25), (20 / 39, 0)))
+    assert [line.replace("╲", " ").rstrip() for line in lines] == [
         "t",
         "↑ y",
         "1┤⠁",
@@ -161,7 +163,7 @@ def test_every_dot_can_be_met(place: int) -> None:
     """A point in the middle of each of the 40 dots along both axes."""
     places = {0x01: (0, 0), 0x02: (0, 1), 0x04: (0, 2), 0x40: (0, 3), 0x08: (1, 0), 0x10: (1, 1), 0x20: (1, 2),
               0x80: (1, 3)}  # fmt: skip
-    lines = _drawn(_scatter((place / 39, 7 / 39), has_diagonal=False))
+    lines = _drawn(_scatter((place / 39, 7 / 39)))
     ((row, column, character),) = [
         (row, column, character)
         for row, line in enumerate(lines[2:12])
@@ -214,7 +216,7 @@ def test_points_outside_the_square_are_a_mistake() -> None:
 def test_svg_places_and_names_points() -> None:
     """Well-formed; each point at its place in the square of 200, named under the pointer; text is text."""
     plot = Scatter(NASTY, [(0, 0), (1, 0), (0.25, 0.75)], ["u0", NASTY, "u2"], f"x{NASTY}", "y")
-    svg = as_svg([plot, _scatter(has_diagonal=False)])
+    svg = Scatters([plot, _scatter()]).html()
     box = ElementTree.fromstring(svg)
     first, second = box.findall("svg")
     circles = first.findall("circle")
@@ -227,7 +229,7 @@ def test_svg_places_and_names_points() -> None:
     assert first.get("aria-label") == shown
     (line,) = [line for line in first.findall("line") if line.get("class")]
     assert [line.get(end) for end in ("x1", "y1", "x2", "y2")] == ["24", "24", "224", "224"]
-    assert not [line for line in second.findall("line") if line.get("class")]
+    assert len(second.findall("line")) == 3
 
 
 # What is said about gates.
@@ -246,7 +248,7 @@ def _found(kinds: str = "ifo") -> Saturation:
 def _said(found: Saturation, width: int = 200) -> str:
     stream = StringIO()
     console = Console(file=stream, width=width, highlight=False)
-    for piece in pictures.pieces(found):
+    for piece in spaced(pieces_of(found, on_page=False)):
         console.print(piece)
     return stream.getvalue()
 
@@ -281,7 +283,7 @@ def test_without_colour_there_is_no_escape_sequence_and_all_is_there() -> None:
     assert "\x1b" not in plain
     stream = StringIO()
     console = Console(file=stream, width=80, force_terminal=True, color_system="truecolor", highlight=False)
-    for piece in pictures.pieces(_found()):
+    for piece in spaced(pieces_of(_found(), on_page=False)):
         console.print(piece)
     assert "38;2;230;97;1m" in stream.getvalue()
     assert re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue()) == plain
@@ -289,8 +291,8 @@ def test_without_colour_there_is_no_escape_sequence_and_all_is_there() -> None:
 
 def test_a_page_is_well_formed_and_holds_nothing_that_acts() -> None:
     """Every unit of every gate once, the table, the sentences; the same bytes each time."""
-    page = pictures.webpage(f"run {NASTY}", _found())
-    assert page == pictures.webpage(f"run {NASTY}", _found())
+    page = page_of(f"run {NASTY}", pieces_of(_found(), on_page=True))
+    assert page == page_of(f"run {NASTY}", pieces_of(_found(), on_page=True))
     body = page[page.index("<body>") : page.index("</html>")]
     assert {element.tag for element in ElementTree.fromstring(body).iter()} == {
         "body", "h1", "h2", "p", "div", "svg", "text", "line", "circle", "title", "table", "tr", "th", "td",

@@ -18,7 +18,9 @@ from rich.console import Console
 
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cli.app import main
-from charrnn.display.horizon import as_page, pieces, sentences
+from charrnn.display.horizon import pieces
+from charrnn.display.report import page as page_of
+from charrnn.display.report import spaced
 from charrnn.errors import CheckpointError, TextError
 from charrnn.inference.distribution import log_probabilities
 from charrnn.inference.inplace import InPlaceNetwork
@@ -123,7 +125,7 @@ def test_what_remembers_one_character_has_a_horizon_of_one(cell: str) -> None:
     np.testing.assert_allclose(found.excess, 0, atol=1e-5)
     assert found.horizon == 1
     assert found.gained_at(0.9) is None
-    assert "The horizon is 1:" in sentences(found)[1]
+    assert "The horizon is 1:" in _said(found)
 
 
 def _register(length: int, weight: float) -> InPlaceNetwork:
@@ -171,7 +173,7 @@ def test_a_memory_beyond_the_distance_is_not_reached() -> None:
     found = measure(_register(15, math.log(9)), _copies(2000, 15), distance=14, lanes=200)
     assert found.horizon is None
     assert found.gained_at(0.9) is None
-    said = " ".join(sentences(found))
+    said = _said(found)
     assert "The horizon is not reached within 14" in said
     assert "90 % not within 14, 99 % not within 14" in said
 
@@ -281,7 +283,7 @@ def test_the_gain_is_counted_from_which_on() -> None:
     memory = _memory([(1.0, 1.1), (0.05, 0.1), (0.2, 0.3), (0.1, 0.2), (0.01, 0.02), (0.01, 0.02)])
     assert (memory.gained_at(0.9), memory.gained_at(0.99), memory.gained_at(0.999)) == (5, 7, None)
     assert _memory([(-0.5, 1.0), (0.3, 0.4)]).gained_at(0.9) is None
-    assert "no gain" in sentences(_memory([(-0.5, 1.0), (0.3, 0.4)]))[-1]
+    assert "no gain" in _said(_memory([(-0.5, 1.0), (0.3, 0.4)]))
 
 
 def test_a_short_text_shortens_the_distance() -> None:
@@ -305,10 +307,14 @@ def test_losses_that_are_not_finite_are_refused() -> None:
 # What is drawn.
 
 
+def _said(memory: Memory) -> str:
+    return " ".join(" ".join(_drawn(memory)).split())
+
+
 def _drawn(memory: Memory, width: int = 80) -> list[str]:
     stream = StringIO()
     console = Console(file=stream, width=width, highlight=False)
-    for piece in pieces(memory):
+    for piece in spaced(pieces(memory, on_page=False)):
         console.print(piece)
     return stream.getvalue().split("\n")
 
@@ -339,8 +345,8 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 
 def test_the_page_holds_the_curve_and_nothing_that_acts() -> None:
     """The heading escaped; one curve with a dot and a title for each bin, up to D; the same bytes again."""
-    page = as_page("<script>\x1b", _MEMORY)
-    assert page == as_page("<script>\x1b", _MEMORY)
+    page = page_of("<script>\x1b", pieces(_MEMORY, on_page=True))
+    assert page == page_of("<script>\x1b", pieces(_MEMORY, on_page=True))
     assert "<h1>&lt;script&gt;\u241b</h1>" in page
     assert not re.search(r"<script|\b(src|href|on[a-z]+)=|url\(|@import", page)
     (svg,) = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
@@ -363,7 +369,7 @@ def test_the_page_holds_the_curve_and_nothing_that_acts() -> None:
 def test_a_page_of_nothing_but_zeros_can_be_drawn() -> None:
     """One bin, no excess, no interval."""
     memory = Memory(2, 1, 4, 1.0, (Bin(1, 1, 1.0, 0.0, 0.0, 0.0),), np.zeros(1), np.zeros(1), np.zeros(1))
-    assert "<polyline" in as_page("x", memory)
+    assert "<polyline" in page_of("x", pieces(memory, on_page=True))
     assert "The horizon is 1:" in " ".join(_drawn(memory))
 
 

@@ -8,14 +8,29 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import sklearn
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from charrnn.neurons import logistic
-from charrnn.neurons.logistic import fit, objective, violation
+from charrnn.neurons.logistic import fit
 
 Doubles = npt.NDArray[np.float64]
 _IS_NEW = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8)
 _L1: dict[str, Any] = {"l1_ratio": 1.0} if _IS_NEW else {"penalty": "l1"}
+
+
+def objective(x: Doubles, y: npt.NDArray[np.bool_], weights: Doubles, intercept: float, C: float) -> float:
+    """What is minimised, by its formula."""
+    margins = np.where(y, 1.0, -1.0) * (x @ weights + intercept)
+    return float(C * np.logaddexp(0.0, -margins).sum() + np.abs(weights).sum())
+
+
+def violation(x: Doubles, y: npt.NDArray[np.bool_], weights: Doubles, intercept: float, C: float) -> float:
+    """How far the rules of a minimum fail: the largest element of the smallest subgradient."""
+    errors = C * (expit(x @ weights + intercept) - y)
+    slopes = errors @ x
+    beyond = np.where(weights == 0, np.maximum(np.abs(slopes) - 1, 0), np.abs(slopes + np.sign(weights)))
+    return max(abs(float(errors.sum())), float(beyond.max()))
 
 
 def _samples(N: int, D: int, noise: float, seed: int = 0) -> tuple[Doubles, npt.NDArray[np.bool_]]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
@@ -26,7 +27,6 @@ from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.ablate import ablate
 from charrnn.neurons.find import Atlas, Finding, make_atlas, untrained_arrays
 from charrnn.neurons.labels import Label, labels_of
-from charrnn.neurons.statistics import spearman
 from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.sources import Source
@@ -213,7 +213,7 @@ def test_degrees_are_found(trained: Trained) -> None:
     assert finding.is_found
     assert finding.is_graded
     degree = next(label for label in trained.labels if label.name == finding.label).values[len(trained.ids) // 2 :]
-    yes_no = [spearman(degree >= least, degree) for least in np.unique(degree)[1:]]
+    yes_no = [float(spearmanr(degree >= least, degree).statistic) for least in np.unique(degree)[1:]]
     assert 0.8 < max(yes_no) < 0.9
     assert abs(finding.effect) > 0.9
     assert abs(finding.from_characters) < 0.5

@@ -21,19 +21,20 @@ from rich.console import Console
 
 from charrnn.checkpoints.checkpoint import save
 from charrnn.cli.app import main
-from charrnn.display import grid
+from charrnn.display import predictions as display
 from charrnn.display.palette import KARPATHY
 from charrnn.display.predictions import Column, Grid, Scale, symbol
-from charrnn.display.predictions_page import render_grid
+from charrnn.display.report import Prose
+from charrnn.display.report import page as page_of
 from charrnn.errors import CheckpointError
 from charrnn.evaluation.score import TextScore
 from charrnn.inference.inplace import InPlaceNetwork
 from charrnn.inference.make_engine import make_engine
 from charrnn.inference.reference import Network
-from charrnn.neurons.predictions import Guesses, Tally, guess
+from charrnn.neurons.predictions import Guesses, GuessTally, guess
 from charrnn.neurons.record import Unit, record
 from charrnn.pretrained import load
-from tests.display.test_display import ANY_TEXT, NASTY, _is_dangerous
+from tests.kit.nasty import ANY_TEXT, NASTY, is_dangerous
 from tests.kit.tiny import CHARACTERS, tiny
 
 ESC = "\x1b"
@@ -87,7 +88,7 @@ def test_spans_side_by_side_score_as_the_whole(engine: Callable[..., object]) ->
     checkpoint = tiny()
     made = engine(checkpoint.model, checkpoint.parameters)
     ids = _ids(50, len(CHARACTERS))
-    tally, blocks = Tally(), []
+    tally, blocks = GuessTally(), []
     for start, count in ((0, 17), (17, 30), (47, 99)):
         for taken in guess(made, ids, start, count, 4):  # type: ignore[arg-type]
             tally += taken
@@ -201,7 +202,7 @@ def test_the_grid_in_the_colours_of_karpathys() -> None:
     ]
     assert "48;2;0;0;255m" in lines[1]
     assert any("0 " in line and "48;2;255;0;0m" in line for line in lines[2:-2])
-    page = render_grid("x", columns, "", Scale("L1.h0", -1, 1), palette=KARPATHY)
+    page = page_of("x", [Grid(columns, Scale("L1.h0", -1, 1), palette=KARPATHY)])
     assert re.findall(r'<[bi] style="background:(#[0-9a-f]{6})', page) == ["#0000ff", "#ff0000", "#00ff00", "#ffffff"]
     assert re.findall(r"linear-gradient\(90deg, ([^)]*)\)", page) == ["#0000ff, #ffffff, #00ff00", "#ffffff, #ff0000"]
 
@@ -247,13 +248,13 @@ def test_every_band_fits_and_every_line_of_it_is_in_columns(text: str, colour: b
 def test_any_text_is_drawn_safely(text: str, colour: bool) -> None:
     """No character drives the terminal or joins its neighbours, and each has a width."""
     lines = _drawn(Grid([_column(character, text[:3]) for character in text]), colour=colour)
-    assert not any(_is_dangerous(character) for line in lines for character in line)
+    assert not any(is_dangerous(character) for line in lines for character in line)
     assert all(cell_len(symbol(character)) >= 1 for character in text)
 
 
 def test_the_examples_in_the_documentation_are_true() -> None:
     """The doctests of the symbols."""
-    results = doctest.testmod(grid)
+    results = doctest.testmod(display)
     assert results.attempted > 0
     assert results.failed == 0
 
@@ -268,13 +269,14 @@ def test_a_page_has_a_column_for_each_character() -> None:
         Column(character, [("<", 0.75), ("\u2066", 0.125)], 0 if place else None, 0.75, 0.5)
         for place, character in enumerate(text)
     ]
-    page = render_grid("a <b>", columns, "guessed < 5 %", Scale("L1.h0", -1, 1))
-    assert page == render_grid("a <b>", columns, "guessed < 5 %", Scale("L1.h0", -1, 1))
+    pieces = [Grid(columns, Scale("L1.h0", -1, 1)), Prose("guessed < 5 %")]
+    page = page_of("a <b>", pieces)
+    assert page == page_of("a <b>", pieces)
     assert set(re.findall(r"<([a-z0-9]+)", page)) == {
         "html", "head", "meta", "title", "style", "body", "h1", "h2", "div", "span", "p", "b", "i",
     }  # fmt: skip
     assert not re.search(r"\b(src|href|on[a-z]+)=|url\(|@import", page)
-    assert not any(_is_dangerous(character) for character in page if character not in "\n\t")
+    assert not any(is_dangerous(character) for character in page if character not in "\n\t")
     tops = [html.unescape(top) for top in re.findall(r"<b [^>]*>([^<]*)</b>", page)]
     assert tops == [symbol(character) for character in text]
     cells = re.findall(

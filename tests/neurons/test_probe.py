@@ -18,12 +18,12 @@ from rich.console import Console
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.cli.probe import choose
 from charrnn.display.probe import pieces
-from charrnn.display.report import draw
+from charrnn.display.report import spaced
 from charrnn.errors import CheckpointError, TextError, UsageError
 from charrnn.inference.reference import Network
 from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.labels import Label, labels_of
-from charrnn.neurons.probe import Probe, Score, Weight, most_places, probe_text, probe_texts
+from charrnn.neurons.probe import Probe, ProbeScore, Weight, most_places, probe_text, probe_texts
 from charrnn.neurons.record import Unit, record
 from charrnn.neurons.states import state_units, states_after, states_in
 from charrnn.settings.config import ModelConfig
@@ -76,7 +76,7 @@ def _inside() -> Label:
     return next(label for label in labels_of(TEXT) if label.name == INSIDE)
 
 
-def _baseline(found: Probe, name: str) -> Score:
+def _baseline(found: Probe, name: str) -> ProbeScore:
     return next(score for score in found.baselines if score.name == name)
 
 
@@ -258,7 +258,7 @@ def test_a_label_that_cannot_be_asked_for_is_refused_with_those_that_can(said: s
 
 
 def _found(**changes: Any) -> Probe:
-    score = Score("state", 0.99961, 0.9, 1.0, 0.5, 11, 0.25)
+    score = ProbeScore("state", 0.99961, 0.9, 1.0, 0.5, 11, 0.25)
     found = Probe(
         classes=("no", "yes"), shares=(0.7, 0.3), parts=(3000, 1500, 1500), units=12_288, score=score, alone=score,
         best_unit=Unit(12, "c", 1023), baselines=(replace(score, name="majority", features=None),),
@@ -270,7 +270,7 @@ def _found(**changes: Any) -> Probe:
 
 def _drawn(found: Probe, asked: str) -> str:
     console = Console(width=80, file=io.StringIO(), color_system=None)
-    for piece in draw(pieces(found, asked, "places")):
+    for piece in spaced(pieces(found, asked, "places")):
         console.print(piece)
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 

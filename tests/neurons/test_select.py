@@ -17,10 +17,12 @@ from rich.console import Console
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.cli import select as command
-from charrnn.display.select import Marked, Shown, pieces, webpage
+from charrnn.display import select as display
+from charrnn.display.report import page as page_of
+from charrnn.display.select import Marked, pieces
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.inference.reference import Network
-from charrnn.neurons import selection
+from charrnn.neurons import select as selection
 from charrnn.neurons.record import Unit
 from charrnn.neurons.select import Match, Selection, elsewhere, find_spans, overlapping, parse_pattern, runs_of, select
 from charrnn.settings.config import ModelConfig
@@ -292,42 +294,52 @@ def _drawn(renderable: Any, width: int, *, colour: bool) -> str:
     return file.getvalue()
 
 
+def _piece(text: str, match: Match) -> Marked:
+    return Marked("there", *display.parts_of(text, match))
+
+
+def _marked(text: str, match: Match, width: int) -> list[str]:
+    heading, *lines = _drawn(_piece(text, match), width, colour=False).splitlines()
+    assert heading == "there"
+    return lines
+
+
 def test_a_run_is_marked_in_its_surroundings() -> None:
     """Below it without colour; in colour with colour; never wider than the terminal, long runs with a gap."""
     text = "0123456789" * 3 + "RUN\nRUN" + "abcdefghij" * 3
     match = Match(30, 37, 1, 0, 1.0)
-    assert _drawn(Marked(text, match), 21, colour=False).splitlines() == ["3456789RUN↵RUNabcdefg", " " * 7 + "^" * 7]
-    coloured = _drawn(Marked(text, match), 21, colour=True)
-    assert len(coloured.splitlines()) == 1
+    assert _marked(text, match, 21) == ["3456789RUN↵RUNabcdefg", " " * 7 + "^" * 7]
+    heading, coloured = _drawn(_piece(text, match), 21, colour=True).splitlines()
+    assert heading == "there"
     assert "\x1b[38;2;0;0;0;48;2;230;97;1mRUN↵RUN\x1b[0m" in coloured
-    line, carets = _drawn(Marked("日本" * 90, Match(20, 170, 1, 0, 1.0)), 31, colour=False).splitlines()
+    line, carets = _marked("日本" * 90, Match(20, 170, 1, 0, 1.0), 31)
     assert "日…" in line or "本…" in line
     assert 2 * len(line) - 1 <= 31  # all but the gap are two wide
     assert carets.strip("^ ") == ""
-    assert _drawn(Marked("abc", Match(0, 3, 1, 0, 1.0)), 40, colour=False).splitlines() == ["abc", "^^^"]
+    assert _marked("abc", Match(0, 3, 1, 0, 1.0), 40) == ["abc", "^^^"]
 
 
 def test_nothing_of_the_text_drives_the_terminal_or_the_page() -> None:
     """Escape sequences, marks that turn the direction, and markup, in the text and in the pattern."""
     evil = "a\x1b[31m‮<b>&\x07"
     text = evil * 9
-    tally = selection.Tally(4, 4, 3, 6, 3, 2000, 7, 2)
-    choice = selection.Choice(Unit(1, "c", 3), True, tally, tally)
+    tally = selection.SpanTally(4, 4, 3, 6, 3, 2000, 7, 2)
+    choice = selection.UnitChoice(Unit(1, "c", 3), True, tally, tally)
     found = Selection(8, 0.3, 6, [choice], [choice], [Match(10, 20, 1, 2, 1 / 3)])
-    shown = Shown(found, text, evil + "\n", 0)
+    shown = list(pieces(found, text, evil + "\n", 0))
     for colour in (False, True):
-        drawn = "".join(_drawn(piece, 80, colour=colour) for piece in pieces(shown))
+        drawn = "".join(_drawn(piece, 80, colour=colour) for piece in shown)
         assert "\x1b[31m" not in drawn
         assert not {"‮", "\x07"} & set(drawn)
         assert max(len(line) for line in drawn.splitlines()) <= 80 or colour
         assert "-L1.c3  4 of 4  3 (75%)       0.1%  750.0   3 of 6 (50%)" in drawn
-    page = webpage(evil, shown)
+    page = page_of(evil, shown)
     assert not {"\x1b", "‮", "\x07"} & set(page)
     assert "<b>" not in page
     assert page.count("<mark>") == 1
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
-    assert page == webpage(evil, shown)
+    assert page == page_of(evil, pieces(found, text, evil + "\n", 0))
 
 
 @pytest.fixture

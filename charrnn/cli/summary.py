@@ -1,0 +1,30 @@
+"""`charrnn inspect` without a text: what a run is, and how it learned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charrnn.cli.view import Asked, Result, View
+
+if TYPE_CHECKING:
+    from charrnn.cli.reading import Subject
+
+
+def _measure(subject: Subject, _asked: Asked) -> Result:
+    from charrnn.checkpoints.folder import METRICS, read_metrics
+    from charrnn.display.summary import parameters_by_part, summary
+
+    loaded, path = subject.loaded, subject.path
+    counts = parameters_by_part({name: array.shape for name, array in loaded.parameters.items()})
+    return Result(
+        subject,
+        "summary",
+        lambda _: summary(str(path), loaded, read_metrics(path.with_name(METRICS))),
+        lambda: {
+            "parameters": counts,
+            **{name: value for name, value in loaded.metadata().items() if name != "training"},
+        },
+    )
+
+
+VIEW = View("Text", None, _measure, needs="run", examples=(("", "what the newest run is, and how it learned"),))

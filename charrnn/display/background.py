@@ -1,0 +1,30 @@
+"""Text on a coloured background that it stands out from, for rich and for a style sheet."""
+
+from __future__ import annotations
+
+from rich.color import Color
+from rich.console import Console
+from rich.style import Style
+
+from charrnn.display.palette import Colour, is_dark
+
+
+def has_colour(console: Console) -> bool:
+    """Returns whether a console shows colours."""
+    return console.color_system is not None and not console.no_color
+
+
+def style_on(colour: Colour, *, bold: bool | None = None, underline: bool | None = None) -> Style:
+    """Returns rich's style of white or black text on a background."""
+    ink = (255, 255, 255) if is_dark(colour) else (0, 0, 0)
+    return Style(color=Color.from_rgb(*ink), bgcolor=Color.from_rgb(*colour), bold=bold, underline=underline)
+
+
+def css_on(colour: Colour) -> str:
+    """Returns the rules of a style sheet for the same."""
+    return f"background:{css(colour)};color:{'#fff' if is_dark(colour) else '#000'}"
+
+
+def css(colour: Colour) -> str:
+    """Returns a colour as a style sheet writes it."""
+    return f"#{bytes(colour).hex()}"
