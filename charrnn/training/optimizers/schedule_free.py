@@ -9,76 +9,71 @@
 (Defazio et al. 2024, arXiv 2405.15682, algorithm 1; there the correction of v for its first steps is a factor of
 gamma_t, and so in c too, here it stands where Adam has it.) x is held beside y and z rather than computed from them, so
 that it is a mean and nothing else.
-
-Knows tensors. Refuses to know which weights decay, and the learning rate's warm-up: they are given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 import torch
 from torch import Tensor
 
-State = dict[str, Tensor]
+from charrnn.settings.config import TrainingConfig
+from charrnn.training.optimizers.rule import EPSILON, Group, Number, Optimizer, Rule, Scalars, by_decay, zeros
 
 _MOST = 1e18  # its square is a float32
 _LEAST = 1e-37
 
 
-def first_state(weights: Tensor, device: torch.device | None) -> State:
-    """Before the first update x, y and z are the initial weights; the two sums lie on `device`, or on the CPU."""
-    return {
-        "step": torch.zeros((), device=device),
-        "weight_sum": torch.zeros((), device=device),
-        "exp_avg_sq": torch.zeros_like(weights),
-        "z": weights.detach().clone(),
-        "x": weights.detach().clone(),
-    }
-
-
-def update(
-    states: list[State],
+def _update(
     weights: list[Tensor],
     gradients: list[Tensor],
+    state: Mapping[str, list[Tensor]],
+    scalars: Scalars,
     *,
-    rate: float | Tensor,
-    betas: tuple[float, float],
-    weight_decay: float,
-    epsilon: float,
-    share: float | Tensor,
+    config: TrainingConfig,
 ) -> None:
-    """One update of `weights`, which are y, and of their states.
-
-    Where `rate` is a tensor nothing is asked of the host, and `share` is 1, or 0 for an update that changes nothing.
-    """
-    z, x, second, steps, sums = (
-        [state[name] for state in states] for name in ("z", "x", "exp_avg_sq", "step", "weight_sum")
-    )
-    beta1, beta2 = betas
-    correction: float | Tensor
-    into_x: float | Tensor
+    """`weights` are y; the learning rate is warmed up by whoever gives it."""
+    z, x, second, sums = (state[name] for name in ("z", "x", "exp_avg_sq", "weight_sum"))
+    beta1, beta2, rate, share = config.beta1, config.beta2, scalars.rate, scalars.share
+    into_x: Number
     if isinstance(rate, Tensor):
-        assert isinstance(share, Tensor)
         rate = rate.clamp(max=_MOST)
         weight = rate * rate * share
         # Without `alpha` torch would take a tensor for a number of the host, and ask the device for it.
-        torch._foreach_add_(steps, share, alpha=1.0)
         torch._foreach_add_(sums, weight, alpha=1.0)
-        # None were made where all were bad, and nothing is changed then.
-        correction, into_x = 1 - beta2 ** steps[0].clamp(min=1), weight / sums[0].clamp(min=_LEAST)
+        into_x = weight / sums[0].clamp(min=_LEAST)
     else:
         rate = min(rate, _MOST)
-        torch._foreach_add_(steps, 1.0)
         torch._foreach_add_(sums, rate * rate)
-        correction, into_x = 1 - beta2 ** float(steps[0]), min(1.0, rate * rate / max(float(sums[0]), _LEAST))
+        into_x = min(1.0, rate * rate / max(float(sums[0]), _LEAST))
     torch._foreach_mul_(second, 1 - (1 - beta2) * share)
     torch._foreach_add_(second, torch._foreach_mul(torch._foreach_mul(gradients, gradients), (1 - beta2) * share))
-    changes = torch._foreach_div(second, correction)
+    changes = torch._foreach_div(second, 1 - beta2**scalars.step)
     torch._foreach_sqrt_(changes)
-    torch._foreach_add_(changes, epsilon)
+    torch._foreach_add_(changes, EPSILON)
     changes = torch._foreach_div(gradients, changes)
-    if weight_decay:
-        torch._foreach_add_(changes, weights, alpha=min(weight_decay, _MOST))
+    if scalars.weight_decay:
+        torch._foreach_add_(changes, weights, alpha=min(scalars.weight_decay, _MOST))
     torch._foreach_sub_(z, torch._foreach_mul(changes, rate * share))
     torch._foreach_mul_(x, 1 - into_x)
     torch._foreach_add_(x, torch._foreach_mul(z, into_x))
     torch._foreach_copy_(weights, torch._foreach_lerp(x, z, 1 - beta1))
+
+
+def _groups(config: TrainingConfig, arrays: Mapping[str, Tensor], *, is_narrow: bool) -> list[Group]:
+    """Before the first update x and z are the initial weights."""
+    kept = {**zeros("exp_avg_sq"), "weight_sum": _zero, "z": _copy, "x": _copy}
+    return by_decay(config, arrays, Rule(partial(_update, config=config), kept))
+
+
+def _zero(weights: Tensor) -> Tensor:
+    return torch.zeros((), device=weights.device)
+
+
+def _copy(weights: Tensor) -> Tensor:
+    return weights.detach().clone()
+
+
+OPTIMIZER = Optimizer(_groups, kept=3, average="x")
