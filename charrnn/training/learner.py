@@ -82,13 +82,13 @@ class Learner:
         self._trained = {name: array for name, array in self._arrays.items() if array.requires_grad}
         self._parameters = list(self._trained.values())
         is_narrow = narrow_iteration(self.precision, device)
-        self._updater = Updater(training, self._trained, is_narrow=is_narrow, asks_nothing=self.way != "host")
+        self._updater = Updater(training, self._trained, is_narrow=is_narrow, on_device=self.way != "host")
         self._running = Running(self._arrays, device)
         # Statistics are averaged as the weights are that they were measured of.
         self._averaged = {**self._trained, **self._running.arrays}
         is_averaged = training.average or training.average_after is not None or training.average_from is not None
         self._average = [array.detach().clone() for array in self._averaged.values()] if is_averaged else []
-        self._validated = self._average or self._updater.averages()
+        self._validated = self._average or self._updater.averages
         self._random = torch.Generator(device).manual_seed(training.seed)
         self._scale = LossScale(device) if self.precision == "fp16" else None
         self._lanes = world.lanes(training.batch_size)

@@ -40,11 +40,11 @@ def _gradients(step: int, weights: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def _updated(*, asks_nothing: bool = False, **settings: Any) -> list[Tensor]:
+def _updated(*, on_device: bool = False, **settings: Any) -> list[Tensor]:
     """Weights after some steps."""
     weights = _weights()
     config = TrainingConfig(learning_rate=0.02, weight_decay=0.3, **settings)
-    updater = Updater(config, {str(n): array for n, array in enumerate(weights)}, asks_nothing=asks_nothing)
+    updater = Updater(config, {str(n): array for n, array in enumerate(weights)}, on_device=on_device)
     for step in range(STEPS):
         updater.step(_gradients(step, weights), step)
     return [array.detach() for array in weights]
@@ -97,12 +97,12 @@ def test_each_name_has_its_optimizer() -> None:
         assert len(kept) == find_optimizer(name).kept
 
 
-@pytest.mark.parametrize("asks_nothing", [False, True])
+@pytest.mark.parametrize("on_device", [False, True])
 @pytest.mark.parametrize("momentum", [0.0, 0.7])
 @pytest.mark.parametrize(("name", "theirs"), [("sgd", torch.optim.SGD), ("rmsprop", torch.optim.RMSprop)])
-def test_sgd_and_rmsprop_are_torchs(name: Any, theirs: Any, momentum: float, asks_nothing: bool) -> None:
+def test_sgd_and_rmsprop_are_torchs(name: Any, theirs: Any, momentum: float, on_device: bool) -> None:
     """Over steps, with and without momentum, on the host and as a device is asked."""
-    ours = _updated(optimizer=name, momentum=momentum, beta2=0.9, asks_nothing=asks_nothing)
+    ours = _updated(optimizer=name, momentum=momentum, beta2=0.9, on_device=on_device)
     settings = {"momentum": momentum, **({"alpha": 0.9} if name == "rmsprop" else {})}
     for one, other in zip(ours, _updated_by_torch(theirs, **settings), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-6)
@@ -199,18 +199,18 @@ def _schedule_free(**settings: Any) -> TrainingConfig:
     return TrainingConfig(optimizer="schedule-free", decay="constant", average=0.0, **settings)
 
 
-@pytest.mark.parametrize("asks_nothing", [False, True])
-def test_schedule_free_is_the_algorithm_of_the_paper(asks_nothing: bool) -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_schedule_free_is_the_algorithm_of_the_paper(on_device: bool) -> None:
     """Its lines, in float64, over steps at rates that differ; matrices decay, at y, and biases do not."""
     arrays = _model()
     beta1, beta2, decay, start = 0.8, 0.97, 0.3, {name: a.detach().double() for name, a in arrays.items()}
     config = _schedule_free(beta1=beta1, beta2=beta2, weight_decay=decay)
-    updater = Updater(config, arrays, asks_nothing=asks_nothing)
+    updater = Updater(config, arrays, on_device=on_device)
     rates = [0.01, 0.02, 0.03, 0.03, 0.03, 0.03, 0.015]
     for t, rate in enumerate(rates):
         updater.set_rate(rate)
         updater.step(_random_gradients(arrays, 10 * t), t)
-    averages = updater.averages()
+    averages = updater.averages
     for n, (name, array) in enumerate(arrays.items()):
         x, z, v, weights = start[name], start[name], torch.zeros_like(start[name]), 0.0
         for t, rate in enumerate(rates):
@@ -230,7 +230,7 @@ def test_only_schedule_free_keeps_averages() -> None:
     """The others have none, and it takes neither a falling rate nor averages of averages."""
     for name in get_args(OptimizerName):
         config = TrainingConfig(**completed_training({"optimizer": name}))
-        assert bool(Updater(config, _model()).averages()) == (name == "schedule-free")
+        assert bool(Updater(config, _model()).averages) == (name == "schedule-free")
     for settings, said in (
         ({"decay": "linear"}, "--decay is linear"),
         ({"average": 0.1}, "--average 0.1"),
@@ -250,7 +250,7 @@ def test_a_bad_step_changes_nothing(name: str, cautious: bool) -> None:
     """Neither weights nor moments, even where it is the first; the next good step is made."""
     arrays = _model()
     config = TrainingConfig(**completed_training({"optimizer": name, "cautious": cautious}))
-    updater = Updater(config, arrays, asks_nothing=True)
+    updater = Updater(config, arrays, on_device=True)
     before = {key: array.detach().clone() for key, array in arrays.items()}
     state = {key: array.copy() for key, array in updater.to_numpy().items()}
     updater.step([torch.ones_like(array) for array in arrays.values()], 0, is_bad=torch.tensor(True))
@@ -277,17 +277,17 @@ def test_a_rate_beyond_all_bounds_is_no_crash(name: str) -> None:
 
 @pytest.mark.parametrize("cautious", [False, True])
 @pytest.mark.parametrize("name", get_args(OptimizerName))
-def test_a_step_that_asks_nothing_is_the_plain_one(name: str, cautious: bool) -> None:
+def test_a_step_on_the_device_is_the_plain_one(name: str, cautious: bool) -> None:
     """What a graph replays beside what the host computes, with steps in between that are skipped."""
     results = []
-    for asks_nothing in (False, True):
+    for on_device in (False, True):
         arrays = _model(num_layers=2, hidden_size=8)
         asked = {"optimizer": name, "cautious": cautious, "weight_decay": 0.3}
         config = TrainingConfig(**completed_training(asked))
-        updater = Updater(config, arrays, asks_nothing=asks_nothing)
+        updater = Updater(config, arrays, on_device=on_device)
         for step in range(7):
             updater.set_rate(0.03 / (step + 1))
-            for is_bad in (False, True) if asks_nothing and step in (2, 5) else (False,):
+            for is_bad in (False, True) if on_device and step in (2, 5) else (False,):
                 gradients = [gradient * (1 - is_bad) for gradient in _random_gradients(arrays, 10 * step)]
                 updater.step(gradients, step, is_bad=torch.tensor(is_bad))
         results.append([array.detach() for array in arrays.values()])
@@ -295,20 +295,20 @@ def test_a_step_that_asks_nothing_is_the_plain_one(name: str, cautious: bool) ->
         torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("asks_nothing", [False, True])
-def test_the_state_goes_out_and_in(asks_nothing: bool) -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_the_state_goes_out_and_in(on_device: bool) -> None:
     """Named arrays of the parameter's shape, bar the count of steps; a second optimizer goes on as the first."""
     results = []
     for is_interrupted in (False, True):
         arrays = _model()
-        updater = Updater(TrainingConfig(), arrays, asks_nothing=asks_nothing)
+        updater = Updater(TrainingConfig(), arrays, on_device=on_device)
         for step in range(4):
             updater.step(_random_gradients(arrays, 10 * step), step)
             if is_interrupted and step == 1:
                 saved = updater.to_numpy()
                 assert saved["optimizer.momentum_buffer.layers.1.weight_hh"].shape == (16, 4)
                 assert saved["optimizer.exp_avg.decoder.bias"].shape == (5,)
-                updater = Updater(TrainingConfig(), arrays, asks_nothing=asks_nothing)
+                updater = Updater(TrainingConfig(), arrays, on_device=on_device)
                 updater.load(saved)
                 with pytest.raises(KeyError, match="step"):
                     updater.load({key: array for key, array in saved.items() if key != "optimizer.step"})

@@ -21,19 +21,8 @@ from torch import Tensor
 
 from charrnn.settings.config import TrainingConfig
 from charrnn.training.optimizers import adamw
-from charrnn.training.optimizers.rule import (
-    Group,
-    Optimizer,
-    Rule,
-    Scalars,
-    Tensors,
-    add,
-    bounded,
-    by_decay,
-    is_spared,
-    move,
-    zeros,
-)
+from charrnn.training.optimizers.arithmetic import Tensors, add, bounded, move
+from charrnn.training.optimizers.rule import Arrays, Group, Optimizer, Rule, Scalars, by_decay, zeros
 
 _EVERY = 2
 _SHARE = 0.05  # of the gradient in the momentum
@@ -42,44 +31,31 @@ _PARTS = 4
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
-def _groups(config: TrainingConfig, arrays: Mapping[str, Tensor], *, is_narrow: bool) -> list[Group]:
+def _groups(config: TrainingConfig, arrays: Mapping[str, Tensor], is_narrow: bool) -> list[Group]:
     layers = {name: array for name, array in arrays.items() if name.startswith("layers.") and array.dim() == 2}
     recurrent = [array for name, array in arrays.items() if name.endswith(("weight_hh", "skew_hh"))]
     rows, hidden = recurrent[0].shape if recurrent else (0, 1)  # a urnn has no such matrix
-    by_gates, whole = (
-        Rule(partial(_update, gates=gates, is_narrow=is_narrow), zeros("momentum_buffer", "direction"), period=_EVERY)
-        for gates in (rows // hidden, 1)
-    )
-    decayed = [name for name, array in layers.items() if not is_spared(name, array)]
-    return [
-        *by_decay(config, {name: array for name, array in arrays.items() if name not in layers}, adamw.rule(config)),
-        Group([name for name in layers if name not in decayed], by_gates, ratio=config.muon_ratio),
-        Group([n for n in decayed if len(layers[n]) == rows], by_gates, config.weight_decay, config.muon_ratio),
-        # Matrices which no gate has a part of.
-        Group([n for n in decayed if len(layers[n]) != rows], whole, config.weight_decay, config.muon_ratio),
-    ]
+    groups = by_decay(config, {name: array for name, array in arrays.items() if name not in layers}, adamw.rule(config))
+    for gates, has_gates in ((rows // hidden, True), (1, False)):
+        update = partial(_update, gates=gates, is_narrow=is_narrow)
+        rule = Rule(update, zeros("momentum_buffer", "direction"), period=_EVERY)
+        matrices = {name: array for name, array in layers.items() if (len(array) == rows) == has_gates}
+        groups += by_decay(config, matrices, rule, config.muon_ratio)
+    return groups
 
 
-def _update(
-    weights: list[Tensor],
-    gradients: list[Tensor],
-    state: Mapping[str, list[Tensor]],
-    scalars: Scalars,
-    *,
-    gates: int,
-    is_narrow: bool,
-) -> None:
-    momentum, directions, share = state["momentum_buffer"], state["direction"], scalars.share
-    move(momentum, gradients, _SHARE * share)
-    if scalars.turn % _EVERY == 0:
-        ahead = torch._foreach_lerp(gradients, momentum, 1 - _SHARE)
+def _update(_config: TrainingConfig, arrays: Arrays, now: Scalars, *, gates: int, is_narrow: bool) -> None:
+    momentum, directions, share = arrays.state["momentum_buffer"], arrays.state["direction"], now.share
+    move(momentum, arrays.gradients, _SHARE * share)
+    if now.turn % _EVERY == 0:
+        ahead = torch._foreach_lerp(arrays.gradients, momentum, 1 - _SHARE)
         for alike in _alike(ahead) if isinstance(share, Tensor) else [[n] for n in range(len(ahead))]:
             joined = torch.cat([ahead[n] for n in alike]) if len(alike) > 1 else ahead[alike[0]]
             found = direction_of(joined, gates * len(alike), is_narrow=is_narrow).chunk(len(alike))
             for n, direction in zip(alike, found, strict=True):
                 directions[n].lerp_(direction, share)
-    torch._foreach_mul_(weights, 1 - bounded(scalars.rate * scalars.weight_decay * share))
-    add(weights, directions, -scalars.rate * share)
+    torch._foreach_mul_(arrays.weights, 1 - bounded(now.rate * now.weight_decay * share))
+    add(arrays.weights, directions, -now.rate * share)
 
 
 def _alike(arrays: Tensors) -> list[list[int]]:

@@ -8,56 +8,40 @@ w_t = w_{t-1} - gamma b_t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-
 import torch
-from torch import Tensor
 
 from charrnn.settings.config import TrainingConfig
-from charrnn.training.optimizers.rule import (
+from charrnn.training.optimizers.arithmetic import (
     EPSILON,
     LARGEST,
-    Group,
-    Optimizer,
-    Rule,
-    Scalars,
+    Tensors,
     add,
+    add_quotients,
     bounded,
-    by_decay,
     move_to_squares,
-    zeros,
 )
+from charrnn.training.optimizers.rule import Arrays, Rule, Scalars, by_rule, zeros
 
 
-def _update(
-    weights: list[Tensor],
-    gradients: list[Tensor],
-    state: Mapping[str, list[Tensor]],
-    scalars: Scalars,
-    *,
-    config: TrainingConfig,
-) -> None:
-    second, share, rate = state["square_avg"], scalars.share, bounded(scalars.rate * scalars.share)
-    directions: list[Tensor] | tuple[Tensor, ...] = gradients
-    if scalars.weight_decay:
-        directions = torch._foreach_add(gradients, weights, alpha=min(scalars.weight_decay, LARGEST))
-    move_to_squares(second, directions, (1 - config.beta2) * share)
+def _update(config: TrainingConfig, arrays: Arrays, now: Scalars) -> None:
+    second, rate = arrays.state["square_avg"], bounded(now.rate * now.share)
+    directions: Tensors = arrays.gradients
+    if now.weight_decay:
+        directions = torch._foreach_add(directions, arrays.weights, alpha=min(now.weight_decay, LARGEST))
+    move_to_squares(second, directions, (1 - config.beta2) * now.share)
     roots = torch._foreach_sqrt(second)
     torch._foreach_add_(roots, EPSILON)
     if config.momentum:
-        changes = state["momentum_buffer"]
-        torch._foreach_mul_(changes, 1 - (1 - config.momentum) * share)
-        add(changes, torch._foreach_div(directions, roots), share)
-        add(weights, changes, -rate)
+        changes = arrays.state["momentum_buffer"]
+        torch._foreach_mul_(changes, 1 - (1 - config.momentum) * now.share)
+        add_quotients(changes, directions, roots, now.share)
+        add(arrays.weights, changes, -rate)
     else:
-        torch._foreach_add_(weights, torch._foreach_div(torch._foreach_mul(directions, -rate), roots))
+        add_quotients(arrays.weights, directions, roots, -rate)
 
 
-def _groups(config: TrainingConfig, arrays: Mapping[str, Tensor], *, is_narrow: bool) -> list[Group]:
-    kept = zeros("square_avg", "momentum_buffer") if config.momentum else zeros("square_avg")
-    rule = Rule(partial(_update, config=config), kept)
-    return by_decay(config, arrays, rule)
+def _rule(config: TrainingConfig) -> Rule:
+    return Rule(_update, zeros("square_avg", *(["momentum_buffer"] if config.momentum else [])))
 
 
-OPTIMIZER = Optimizer(_groups, kept=2)
+OPTIMIZER = by_rule(_rule, kept=2)

@@ -13,30 +13,21 @@ that it is a mean and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from charrnn.settings.config import TrainingConfig
-from charrnn.training.optimizers.rule import EPSILON, Group, Number, Optimizer, Rule, Scalars, by_decay, zeros
+from charrnn.training.optimizers.arithmetic import EPSILON, Number
+from charrnn.training.optimizers.rule import Arrays, Rule, Scalars, by_rule, zeros
 
 _MOST = 1e18  # its square is a float32
 _LEAST = 1e-37
 
 
-def _update(
-    weights: list[Tensor],
-    gradients: list[Tensor],
-    state: Mapping[str, list[Tensor]],
-    scalars: Scalars,
-    *,
-    config: TrainingConfig,
-) -> None:
-    """`weights` are y; the learning rate is warmed up by whoever gives it."""
-    z, x, second, sums = (state[name] for name in ("z", "x", "exp_avg_sq", "weight_sum"))
-    beta1, beta2, rate, share = config.beta1, config.beta2, scalars.rate, scalars.share
+def _update(config: TrainingConfig, arrays: Arrays, now: Scalars) -> None:
+    """The weights are y; the learning rate is warmed up by whoever gives it."""
+    z, x, second, sums = (arrays.state[name] for name in ("z", "x", "exp_avg_sq", "weight_sum"))
+    rate, share = now.rate, now.share
     into_x: Number
     if isinstance(rate, Tensor):
         rate = rate.clamp(max=_MOST)
@@ -48,32 +39,28 @@ def _update(
         rate = min(rate, _MOST)
         torch._foreach_add_(sums, rate * rate)
         into_x = min(1.0, rate * rate / max(float(sums[0]), _LEAST))
-    torch._foreach_mul_(second, 1 - (1 - beta2) * share)
-    torch._foreach_add_(second, torch._foreach_mul(torch._foreach_mul(gradients, gradients), (1 - beta2) * share))
-    changes = torch._foreach_div(second, 1 - beta2**scalars.step)
+    torch._foreach_mul_(second, 1 - (1 - config.beta2) * share)
+    squares = torch._foreach_mul(arrays.gradients, arrays.gradients)
+    torch._foreach_add_(second, torch._foreach_mul(squares, (1 - config.beta2) * share))
+    changes = torch._foreach_div(second, 1 - config.beta2**now.step)
     torch._foreach_sqrt_(changes)
     torch._foreach_add_(changes, EPSILON)
-    changes = torch._foreach_div(gradients, changes)
-    if scalars.weight_decay:
-        torch._foreach_add_(changes, weights, alpha=min(scalars.weight_decay, _MOST))
+    changes = torch._foreach_div(arrays.gradients, changes)
+    if now.weight_decay:
+        torch._foreach_add_(changes, arrays.weights, alpha=min(now.weight_decay, _MOST))
     torch._foreach_sub_(z, torch._foreach_mul(changes, rate * share))
     torch._foreach_mul_(x, 1 - into_x)
     torch._foreach_add_(x, torch._foreach_mul(z, into_x))
-    torch._foreach_copy_(weights, torch._foreach_lerp(x, z, 1 - beta1))
+    torch._foreach_copy_(arrays.weights, torch._foreach_lerp(x, z, 1 - config.beta1))
 
 
-def _groups(config: TrainingConfig, arrays: Mapping[str, Tensor], *, is_narrow: bool) -> list[Group]:
+def _rule(_config: TrainingConfig) -> Rule:
     """Before the first update x and z are the initial weights."""
-    kept = {**zeros("exp_avg_sq"), "weight_sum": _zero, "z": _copy, "x": _copy}
-    return by_decay(config, arrays, Rule(partial(_update, config=config), kept))
+    return Rule(_update, {**zeros("exp_avg_sq"), "weight_sum": _zero, "z": torch.clone, "x": torch.clone})
 
 
 def _zero(weights: Tensor) -> Tensor:
     return torch.zeros((), device=weights.device)
 
 
-def _copy(weights: Tensor) -> Tensor:
-    return weights.detach().clone()
-
-
-OPTIMIZER = Optimizer(_groups, kept=3, average="x")
+OPTIMIZER = by_rule(_rule, kept=3, average="x")
