@@ -21,6 +21,7 @@ from charrnn.settings.fields import variants
 from charrnn.text.corpus import Corpus
 from charrnn.training.distributed import World
 from charrnn.training.estimates import training_memory
+from charrnn.training.optimizers.registry import find_optimizer
 from charrnn.training.plan import Plan
 from charrnn.training.recipe import EPOCHS_ON_GPU
 
@@ -65,7 +66,8 @@ def describe(
         else f"about {_rounded(characters)} characters ({float(f'{characters / size:.2g}'):g} epochs), "
     )
     parts = world.size * plan.run.accumulate
-    memory = training_memory(model, training, vocabulary, precision=precision, parts=parts)
+    kept = find_optimizer(training.optimizer).kept
+    memory = training_memory(model, training, vocabulary, kept=kept, precision=precision, parts=parts)
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     yield (
         f"{expected}{_rounded(memory)} bytes for the model in training, "

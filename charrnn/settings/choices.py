@@ -11,6 +11,8 @@ ActivationName = Literal["tanh", "relu", "modrelu"]
 CouplingName = Literal["off", "tied", "min"]
 ClipLossName = Literal["mean", "sum"]
 OptimizerName = Literal["muon", "adamw", "schedule-free", "sgd", "rmsprop"]
+AVERAGING = ("schedule-free",)
+"""Optimizers that keep an average of their own, which takes the place of a falling rate and of other averages."""
 DecayName = Literal["cosine", "linear", "constant"]
 FreezeName = Literal["none", "recurrent", "echo"]
 PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]

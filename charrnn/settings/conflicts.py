@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from charrnn.errors import UsageError
+from charrnn.settings.choices import AVERAGING
 
 if TYPE_CHECKING:
     from charrnn.settings.config import ModelConfig, TrainingConfig
@@ -139,18 +140,18 @@ def check_together(model: ModelConfig, training: TrainingConfig, *, parts: int =
 
 def check_schedule(training: TrainingConfig) -> None:
     """Raises UsageError where an optimizer that needs neither a falling rate nor an average is given one."""
-    if training.optimizer != "schedule-free":
+    if training.optimizer not in AVERAGING:
         return
     if training.decay != "constant":
         raise UsageError(
-            f"--optimizer schedule-free averages in the place of a rate that falls, and --decay is {training.decay}",
+            f"--optimizer {training.optimizer} averages in the place of a rate that falls, and --decay is {training.decay}",
             "leave --decay out, or choose another --optimizer",
         )
     asked = {"": training.average, "-after": training.average_after, "-from": training.average_from}
     for which, value in asked.items():
         if value:
             raise UsageError(
-                f"--optimizer schedule-free validates and keeps an average of its own: --average{which} {value:g} "
+                f"--optimizer {training.optimizer} validates and keeps an average of its own: --average{which} {value:g} "
                 "would be one of an average",
                 "leave it out, or choose another --optimizer",
             )

@@ -16,23 +16,29 @@ _LOOPED = 3
 
 
 def training_memory(
-    model: ModelConfig, training: TrainingConfig, vocabulary_size: int, *, precision: str = "fp32", parts: int = 1
+    model: ModelConfig,
+    training: TrainingConfig,
+    vocabulary_size: int,
+    *,
+    kept: int,
+    precision: str = "fp32",
+    parts: int = 1,
 ) -> int:
     """Bytes that training holds at the least: weights, gradients and moments, and a window's activations.
 
     An activation is kept for each state and gate of each unit, and twice for each logit (itself and its gradient).
-    `parts` is in how many the lanes are computed one after the other, or by processes of their own.
+    `kept` is how many arrays of a weight's size the optimizer keeps for each; `parts` is in how many the
+    lanes are computed one after the other, or by processes of their own.
     """
     sizes = {name: math.prod(shape) for name, shape in parameter_shapes(model, vocabulary_size).items()}
     moved = sum(size for name, size in sizes.items() if is_trained(name, training.freeze))
-    copies = {"muon": 4, "adamw": 4, "schedule-free": 5, "sgd": 3, "rmsprop": 4}[training.optimizer]
     cell = make_cell(model)
-    kept = len(cell.state_names) + len(cell.gate_names)
+    activated = len(cell.state_names) + len(cell.gate_names)
     if not is_plain_in_training(model):
-        kept *= _LOOPED  # torch keeps what comes between them
+        activated *= _LOOPED  # torch keeps what comes between them
     if training.freeze == "echo":
-        kept = 1  # what the decoder reads
-    units = (2 if precision == "fp16" else 4) * model.num_layers * model.hidden_size * kept
+        activated = 1  # what the decoder reads
+    units = (2 if precision == "fp16" else 4) * model.num_layers * model.hidden_size * activated
     lanes = -(-training.batch_size // parts)
     activations = (units + 4 * 2 * vocabulary_size) * lanes * longest_window(training)
-    return 4 * (sum(sizes.values()) + moved * (copies - 1)) + activations
+    return 4 * (sum(sizes.values()) + moved * (1 + kept)) + activations

@@ -37,15 +37,8 @@ from charrnn.training.backward import Backward
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.estimates import training_memory
 from charrnn.training.feed import Feed, ResidentFeed
-from charrnn.training.optim import (
-    Rules,
-    load_optimizer_arrays,
-    make_optimizer,
-    optimizer_arrays,
-    optimizer_averages,
-    optimizer_tensors,
-    set_learning_rate,
-)
+from charrnn.training.optimizers.registry import find_optimizer
+from charrnn.training.optimizers.updater import Updater
 from charrnn.training.outcome import NotFinite, Outcome
 from charrnn.training.step_mode import Way, choose_way
 from charrnn.training.tally import Tally
@@ -73,7 +66,8 @@ class Learner:
         self.way: Way = way or choose_way(training, device, world)
         parts = accumulate * world.size
         check_together(model, training, parts=parts)
-        needed = training_memory(model, training, vocabulary_size, precision=self.precision, parts=parts)
+        kept = find_optimizer(training.optimizer).kept
+        needed = training_memory(model, training, vocabulary_size, kept=kept, precision=self.precision, parts=parts)
         require_memory(needed, device, "training this model")
         self._config, self._training = model, training
         self.model = CharacterModel(model, vocabulary_size)
@@ -88,13 +82,13 @@ class Learner:
         self._trained = {name: array for name, array in self._arrays.items() if array.requires_grad}
         self._parameters = list(self._trained.values())
         is_narrow = narrow_iteration(self.precision, device)
-        self._optimizer = make_optimizer(training, self._trained, is_narrow=is_narrow, is_capturable=self.way != "host")
+        self._updater = Updater(training, self._trained, is_narrow=is_narrow, on_device=self.way != "host")
         self._running = Running(self._arrays, device)
         # Statistics are averaged as the weights are that they were measured of.
         self._averaged = {**self._trained, **self._running.arrays}
         is_averaged = training.average or training.average_after is not None or training.average_from is not None
         self._average = [array.detach().clone() for array in self._averaged.values()] if is_averaged else []
-        self._validated = self._average or optimizer_averages(self._optimizer, self._parameters)
+        self._validated = self._average or self._updater.averages
         self._random = torch.Generator(device).manual_seed(training.seed)
         self._scale = LossScale(device) if self.precision == "fp16" else None
         self._lanes = world.lanes(training.batch_size)
@@ -166,35 +160,31 @@ class Learner:
             self._window[1].copy_(targets, non_blocking=True)
             self._replay(is_fed=False)
         else:
-            self._update(*(ids.to(self.device, non_blocking=True) for ids in (inputs, targets)))
+            inputs, targets = (ids.to(self.device, non_blocking=True) for ids in (inputs, targets))
+            self._update(inputs, targets, self._steps)
             self._steps += 1
 
     def _set_out(self, learning_rate: float) -> None:
         """What the host decides about the next step."""
         self._learning_rate = learning_rate
-        set_learning_rate(self._optimizer, learning_rate)
-        if isinstance(self._optimizer, Rules):
-            self._optimizer.turn = self._steps
+        self._updater.set_rate(learning_rate)
 
     def _replay(self, *, is_fed: bool) -> None:
         """The step as a graph. All kinds of steps are recorded when the first one comes."""
-        assert isinstance(self._optimizer, Rules)
         if is_fed not in self._graphs:
-            works = [functools.partial(self._work, phase, is_fed) for phase in range(self._optimizer.phases)]
+            works = [functools.partial(self._work, turn, is_fed) for turn in range(self._updater.period)]
             self._graphs[is_fed] = self._recorder.record(works, self._changed(is_fed=is_fed), [self._random])
-            self._optimizer.turn = self._steps
-        self._graphs[is_fed][self._optimizer.phase].replay()
+        self._graphs[is_fed][self._steps % self._updater.period].replay()
         self._steps += 1
 
-    def _work(self, phase: int, is_fed: bool) -> None:
+    def _work(self, turn: int, is_fed: bool) -> None:
         """What a graph holds: a step of one kind, with the windows and sums at its ends where it is fed."""
-        assert isinstance(self._optimizer, Rules)
-        self._optimizer.turn = phase
         if not is_fed:
-            self._update(*self._window)
+            inputs, targets = self._window
+            self._update(inputs, targets, turn)
             return
         assert isinstance(self._feed, ResidentFeed)
-        self._update(*self._feed.gather())
+        self._update(*self._feed.gather(), turn)
         for tally in self._tallies:
             tally.add_report(self._report)
 
@@ -205,7 +195,7 @@ class Learner:
         sums = [array for tally in self._tallies for array in tally.tensors()] if is_fed else []
         return [
             *self._parameters,
-            *optimizer_tensors(self._optimizer),
+            *self._updater.tensors(),
             *scale,
             *carry,
             *self._running.tensors(),
@@ -213,13 +203,15 @@ class Learner:
             *sums,
         ]
 
-    def _update(self, inputs: Tensor, targets: Tensor) -> None:
-        """A step: gradients, their norm, the update, and the report of it."""
+    def _update(self, inputs: Tensor, targets: Tensor, turn: int) -> None:
+        """A step: gradients, their norm, the update, and the report of it. `turn` is the number of steps before it."""
         loss, carry, noise = self._backward(inputs, targets, self._carry, self._scale)
         scale = self._scale.scale if self._scale else 1.0
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         assert len(gradients) == len(self._parameters)
         torch.cat([gradient.flatten() for gradient in gradients], out=self._gradient)
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+            parameter.grad = gradient
         norm = torch.linalg.vector_norm(self._gradient) / scale
         # Of several processes each knows its own loss, but the norm is the same for all, and it is bad where a loss is.
         is_bad = ~torch.isfinite(norm if not self.world.is_alone else loss + norm)
@@ -233,11 +225,9 @@ class Learner:
         if not skips:
             if self._scale or self.way != "host" or bool(norm > threshold):
                 self._gradient.mul_((threshold / (norm + _TINY)).clamp(max=1.0) / scale)
-            for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
-                parameter.grad = gradient
             if self.way != "host":
-                self._optimizer.found_inf = is_bad.float()  # type: ignore[attr-defined]
-            self._optimizer.step()
+                self._gradient.masked_fill_(is_bad, 0.0)
+            self._updater.step(self._gradients, turn, is_bad=is_bad)
             self._running.update(noise.measured, is_bad)
         if self._scale:
             self._scale.update(is_bad.float())  # in place: nothing above may come after it
@@ -281,7 +271,7 @@ class Learner:
             for name, array in zip(self.model.cell.state_names, layer, strict=True)
         }
         return {
-            **optimizer_arrays(self._optimizer, self._trained),
+            **self._updater.to_numpy(),
             **carry,
             **{
                 f"{_AVERAGE}{name}": average.cpu().numpy()
@@ -301,7 +291,7 @@ class Learner:
         """
         anew = []
         self.model.load_arrays(parameters)
-        load_optimizer_arrays(self._optimizer, self._trained, state)
+        self._updater.load(state)
         for number, layer in enumerate(self._carry, start=1):
             for name, array in zip(self.model.cell.state_names, layer, strict=True):
                 saved = state[f"{_CARRY}{number}.{name}"]

@@ -16,6 +16,7 @@ from typing import Any
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import keeps_all
 from charrnn.network.speed import REFERENCE, Machine, expected_characters
+from charrnn.settings.choices import AVERAGING
 from charrnn.settings.config import Budget, ModelConfig, TrainingConfig
 
 DEFAULT_BUDGET = Budget(minutes=10)
@@ -150,9 +151,9 @@ def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_
 
 
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked of training, and what follows from it: schedule-free wants neither a falling rate nor averages."""
+    """What was asked of training, and what follows from it: some optimizers want neither a falling rate nor averages."""
     known = dict(asked)
-    if known.get("optimizer") == "schedule-free":
+    if known.get("optimizer") in AVERAGING:
         known = {"decay": "constant", "average": 0.0, **known}
     return known
 

@@ -21,9 +21,8 @@ is asked of the host, and the caller finds a bad step in the next sum it reads. 
 
 def choose_way(training: TrainingConfig, device: torch.device, world: World) -> Way:
     """The way of `training` on `device`."""
-    if device.type != "cuda" or training.optimizer == "rmsprop":  # torch's cannot skip
+    if device.type != "cuda":
         return "host"
-    # torch's sgd takes its learning rate from the host, what processes say to each other is the host's business, and a
-    # graph has one shape.
-    is_recorded = world.is_alone and training.optimizer != "sgd" and not training.random_bptt
+    # What processes say to each other is the host's business, and a graph has one shape.
+    is_recorded = world.is_alone and not training.random_bptt
     return "graph" if is_recorded and records_on(device) else "device"

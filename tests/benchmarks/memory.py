@@ -30,14 +30,13 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from charrnn.display.curve import Chart, Line
 from charrnn.display.palette import glyph
 from charrnn.display.webpage import escape, frame
 from charrnn.network.model import CharacterModel
 from charrnn.settings.config import ModelConfig, TrainingConfig
-from charrnn.training.optim import make_optimizer
+from charrnn.training.optimizers.updater import Updater
 from tests.benchmarks.memory_tasks import TASKS, Task
 from tests.kit.chart_svg import as_svg
 
@@ -147,8 +146,11 @@ def train(name: str, task: Task, length: int, seed: int, steps: int, seconds: fl
     training = TrainingConfig(**{**TRAINING, **(model.copy if task.name == "copy" else model.adding)})
     made = network(task, length, model, seed)
     arrays = {name: array for name, array in made.arrays().items() if name != "embedding"}
-    optimizer = make_optimizer(training, arrays)
-    _slow(optimizer, [array for name, array in arrays.items() if name.endswith("skew_hh")], model.turning)
+    skew = {name: array for name, array in arrays.items() if name.endswith("skew_hh") and model.turning != 1.0}
+    rest = {name: array for name, array in arrays.items() if name not in skew}
+    updaters = [(Updater(training, some), some) for some in (rest, skew) if some]
+    if skew:
+        updaters[1][0].set_rate(training.learning_rate * model.turning)
     numbers = torch.Generator().manual_seed(seed)
     every = max(1, steps // PARTS)
     points: list[tuple[int, float]] = []
@@ -158,13 +160,15 @@ def train(name: str, task: Task, length: int, seed: int, steps: int, seconds: fl
         x, targets = task.draw(length, training.batch_size, numbers)
         read, _ = made.stack(x, made.zero_state(training.batch_size))
         loss = task.loss(made.decoder(read), targets)
-        optimizer.zero_grad()
+        for array in arrays.values():
+            array.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(arrays.values(), training.clip_norm or math.inf)
         losses.append(float(loss.detach()))
         is_over = not bool(torch.isfinite(norm)) or time.process_time() - begin > seconds
         if not is_over:
-            optimizer.step()
+            for updater, some in updaters:
+                updater.step([array.grad for array in some.values()], step)
         if len(losses) == every or is_over:
             points.append((step, sum(losses) / len(losses)))
             losses = []
@@ -175,16 +179,6 @@ def train(name: str, task: Task, length: int, seed: int, steps: int, seconds: fl
         parameters=sum(array.numel() for array in arrays.values()), steps=step,
         seconds=round(time.process_time() - begin, 1), points=[(at, float(f"{mean:.4g}")) for at, mean in points],
     )  # fmt: skip
-
-
-def _slow(optimizer: torch.optim.Optimizer, arrays: Sequence[Tensor], share: float) -> None:
-    """Makes the learning rate of some arrays a share of what it was."""
-    slower = {id(array) for array in arrays}
-    for group in list(optimizer.param_groups):
-        moved = [array for array in group["params"] if id(array) in slower]
-        if moved:
-            group["params"] = [array for array in group["params"] if id(array) not in slower]
-            optimizer.param_groups.append({**group, "params": moved, "lr": group["lr"] * share})
 
 
 def recorded(file: Path | None) -> list[Run]:

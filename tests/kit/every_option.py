@@ -6,8 +6,9 @@ that is in neither of the tables fails a test: `tests/network/test_recorded.py`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+from charrnn.settings.choices import OptimizerName
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.recipe import completed_training
 
@@ -15,12 +16,13 @@ T, B, V = 6, 4, 11
 """Window, lanes and characters of the steps that tests make."""
 
 CELLS = ("lstm", "gru", "rnn", "urnn")
-OPTIMIZERS = ("muon", "adamw", "schedule-free")
-"""Those whose steps are recorded; torch's sgd and rmsprop are told numbers by the host."""
+OPTIMIZERS = get_args(OptimizerName)
 
 OPTIONS: tuple[dict[str, Any], ...] = (
     {"optimizer": "adamw", "cautious": False},
     {"optimizer": "muon", "cautious": False},
+    {"optimizer": "sgd", "momentum": 0.0},
+    {"optimizer": "rmsprop", "momentum": 0.0},
     {"clip_norm": 0.0},
     {"clip_loss": "sum"},
     {"average": 0.0},
@@ -91,7 +93,6 @@ ELSEWHERE = {
     "decay": "decides on the number that a step is given",
     "final_learning_rate": "decides on the number that a step is given",
     "muon_ratio": "a number in a product",
-    "momentum": "of sgd and rmsprop, whose steps are not recorded",
     "beta1": "a number in a product",
     "beta2": "a number in a product",
     "weight_decay": "a number in a product",

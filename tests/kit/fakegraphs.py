@@ -258,7 +258,7 @@ def fake_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGraphs]:
         "graph": fakes.capture, "graph_pool_handle": fakes.pool_handle,
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, fake)
-    for place in ("charrnn.native.window", "charrnn.network.compiled_layer", "charrnn.training.optim"):
+    for place in ("charrnn.native.window", "charrnn.network.compiled_layer"):
         monkeypatch.setattr(f"{place}.find_library", lambda: None)
     from charrnn.cells import orthogonal
 

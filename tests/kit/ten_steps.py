@@ -6,17 +6,19 @@ Shape letters: T window, B lanes, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from charrnn.settings.choices import OptimizerName
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.learner import Learner
 from charrnn.training.recipe import completed_training
 
 CELLS = ("lstm", "gru", "rnn")
-OPTIMIZERS = ("muon", "adamw", "schedule-free", "sgd", "rmsprop")
+OPTIMIZERS = get_args(OptimizerName)
 LOSS, WEIGHTS = 1e-4, 1e-3
 """The largest differences of a loss and of a weight."""
 _RATE = 0.01

@@ -35,9 +35,9 @@ from charrnn.evaluation.dynamic_rule import DEFAULTS
 from charrnn.network.stepper import TorchStepper
 from charrnn.settings import choices
 from charrnn.settings.config import ModelConfig, SamplingConfig, TrainingConfig
-from charrnn.training import optim
 from charrnn.training.feed import PinnedFeed, ResidentFeed, make_feed
 from charrnn.training.learner import Learner
+from charrnn.training.optimizers import updater
 from charrnn.training.recipe import completed_training
 from charrnn.training.ring import Ring
 from charrnn.training.tally import Tally
@@ -129,7 +129,7 @@ def _assert_steps(gpu: FakeGPU, learner: Learner, lengths: tuple[int, ...] = (T,
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "rmsprop"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_step_stays_on_the_device(gpu: FakeGPU, cell: str, optimizer: str, precision: str) -> None:
     """Every cell under every optimizer in every precision, with dropout and resets, both of muon's kinds of step."""
@@ -168,18 +168,8 @@ def _sorted(settings: dict[str, Any]) -> dict[str, Any]:
     return {"model": model, **{name: value for name, value in settings.items() if name not in own}}
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_the_hosts_way_mixes_no_devices(gpu: FakeGPU, cell: str) -> None:
-    """Under rmsprop, whose steps torch makes with the host: they may wait."""
-    learner = _learner({"cell": cell}, optimizer="rmsprop", way=None)
-    assert learner.way == "host"
-    with gpu.watched() as found:
-        learner.step(*_ids(), 0.01)
-    assert _mixed(found) == []
-
-
 @pytest.mark.parametrize("settings", [
-    {}, {"optimizer": "schedule-free"}, {"optimizer": "adamw", "cautious": False, "precision": "fp32"},
+    *({"optimizer": name} for name in OPTIMIZERS), {"optimizer": "adamw", "cautious": False, "precision": "fp32"},
     {"model": {"cell": "urnn", "dropout": 0.4}}, {"model": {"cell": "gru", "zoneout": 0.2}, "accumulate": 2},
     {"model": {"orthogonal": True, "batch_norm": True}, "average": 0.1},
 ], ids=str)  # fmt: skip
@@ -189,7 +179,7 @@ def test_steps_are_recorded(gpu: FakeGPU, settings: dict[str, Any]) -> None:
     assert learner.way == "graph"
     for _ in range(3):
         assert learner.step(*_ids(), 0.01).report.device == GPU
-    assert gpu.graphs >= (1 if settings.get("optimizer") else 2)  # muon has two kinds of step
+    assert gpu.graphs >= (2 if settings.get("optimizer", "muon") == "muon" else 1)  # muon has two kinds of step
 
 
 @pytest.mark.parametrize("kind", [ResidentFeed, PinnedFeed])
@@ -237,7 +227,7 @@ VARIED: list[dict[str, Any]] = [
     {},
     {"optimizer": "schedule-free"},
     {"optimizer": "sgd", "precision": "fp32"},
-    {"optimizer": "rmsprop", "way": None},
+    {"optimizer": "rmsprop"},
     {"model": {"cell": "gru", "orthogonal": True}, "average": 0.1},
     {"model": {"cell": "rnn", "batch_norm": True}, "freeze": "recurrent"},
     {"model": {"cell": "urnn"}, "optimizer": "adamw"},
@@ -403,7 +393,7 @@ def test_a_text_is_scored_with_one_answer_that_is_waited_for(gpu: FakeGPU, cell:
 
 def test_a_recording_that_waits_fails_and_says_so(gpu: FakeGPU, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU."""
-    monkeypatch.setattr(optim, "_count", lambda steps, share: [step.add_(float(share)) for step in steps])
+    monkeypatch.setattr(updater, "_count", lambda step, share: step.add_(float(share)))
     with pytest.raises(RecordingFailed, match="stream is capturing"):
         _learner(way=None).step(*_ids(), 0.01)
 

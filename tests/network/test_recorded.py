@@ -18,9 +18,9 @@ from charrnn.network.graphs import Recorder, records_on
 from charrnn.network.precision import LossScale
 from charrnn.network.stepper import TorchStepper
 from charrnn.settings.config import ModelConfig, SamplingConfig, TrainingConfig
-from charrnn.training import optim
 from charrnn.training.feed import ResidentFeed
 from charrnn.training.learner import Learner
+from charrnn.training.optimizers import updater
 from charrnn.training.ring import Ring
 from charrnn.training.step_mode import Way
 from charrnn.training.tally import Tally
@@ -94,7 +94,7 @@ def test_a_recorded_step_is_the_step(settings: dict[str, Any], fake_graphs: Fake
         assert torch.equal(recorded.learner.report, eager.learner.report)
     _assert_same(recorded, eager)
     _assert_changes_what_it_says(recorded.learner, fake_graphs, is_fed=True)
-    assert len(fake_graphs.graphs) == recorded.learner._optimizer.phases
+    assert len(fake_graphs.graphs) == recorded.learner._updater.period
 
 
 def _assert_changes_what_it_says(learner: Learner, fakes: FakeGraphs, *, is_fed: bool) -> None:
@@ -145,9 +145,9 @@ def test_all_kinds_of_steps_are_recorded_at_the_first(fake_graphs: FakeGraphs, m
     one graph while another one is made ready."""
     original = Learner._work
 
-    def logged(self: Learner, phase: int, is_fed: bool) -> None:
-        fake_graphs.log.append(f"kind {phase}")
-        original(self, phase, is_fed)
+    def logged(self: Learner, turn: int, is_fed: bool) -> None:
+        fake_graphs.log.append(f"kind {turn}")
+        original(self, turn, is_fed)
 
     monkeypatch.setattr(Learner, "_work", logged)
     recorded = _Training({}, "graph")
@@ -203,16 +203,15 @@ class _Broken:
     """A count whose addition asks for the number: the fault that once kept every default run from a GPU."""
 
     @staticmethod
-    def add(steps: list[torch.Tensor], share: torch.Tensor, **_: Any) -> None:
-        for step in steps:
-            step += float(share)
+    def add(step: torch.Tensor, share: torch.Tensor) -> None:
+        step += float(share)
 
 
 def test_a_step_that_asks_is_not_recorded(fake_graphs: FakeGraphs, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was wrong is told in a line, the current stream is what it was, and nothing of the state has changed."""
     training = _Training({}, "graph")
     before = training.arrays()
-    monkeypatch.setattr(optim, "_count", _Broken.add)
+    monkeypatch.setattr(updater, "_count", _Broken.add)
     with pytest.raises(RecordingFailed, match="_local_scalar_dense") as caught:
         training.step()
     assert "previous error" not in caught.value.message
@@ -230,7 +229,7 @@ def test_a_fault_of_the_step_itself_is_no_failed_recording(
     def full(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(optim, "_count", full)
+    monkeypatch.setattr(updater, "_count", full)
     with pytest.raises(torch.OutOfMemoryError):
         _Training({}, "graph").step()
     assert not fake_graphs.count

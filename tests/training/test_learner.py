@@ -62,7 +62,7 @@ def test_a_step_in_parts_is_the_step_in_one_piece(cell: str, accumulate: int) ->
     _assert_close(whole, parts, 1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["muon", "adamw", "schedule-free", "sgd"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("clip", [0.0, 0.05])
 def test_a_step_that_asks_the_host_nothing_is_the_step_that_does(optimizer: str, clip: float) -> None:
     """The program that a GPU replays, run on a CPU: the graph's eager twin."""
@@ -70,7 +70,7 @@ def test_a_step_that_asks_the_host_nothing_is_the_step_that_does(optimizer: str,
     for one, other in zip(*(_train(learner) for learner in learners), strict=True):
         torch.testing.assert_close(one.report, other.report, rtol=1e-5, atol=1e-5)
         assert one.is_clipped.item() == float(clip > 0)
-    _assert_close(*learners, 1e-5)
+    _assert_close(*learners, 5e-5 if optimizer == "rmsprop" else 1e-5)  # whose momentum is numbers of ten and more
 
 
 @pytest.mark.parametrize("way", ["host", "device"])
@@ -99,7 +99,7 @@ def test_a_scaled_loss_gives_the_same_step(way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", ["host", "device"])
-@pytest.mark.parametrize("optimizer", ["muon", "adamw", "schedule-free", "sgd"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_steps_that_overflow_are_skipped_and_counted_until_the_scale_fits(way: Way, optimizer: str) -> None:
     """Weights and moments as they were, the norm not counted, the scale halved each time; then training goes on."""
     learner = _learner(way=way, optimizer=optimizer)
@@ -201,13 +201,11 @@ def test_the_lanes_of_ranks_are_all_lanes_once() -> None:
 
 
 def test_what_a_graph_cannot_do_is_not_recorded() -> None:
-    """Windows of many lengths, rates from the host, a word with other processes."""
+    """Windows of many lengths, and a word with other processes."""
     cuda = torch.device("cuda")
     assert choose_way(TrainingConfig(), cuda, World(0, 1)) == "graph"
     assert choose_way(TrainingConfig(random_bptt=True), cuda, World(0, 1)) == "device"
-    assert choose_way(TrainingConfig(optimizer="sgd"), cuda, World(0, 1)) == "device"
     assert choose_way(TrainingConfig(), cuda, World(0, 2)) == "device"
-    assert choose_way(TrainingConfig(optimizer="rmsprop"), cuda, World(0, 1)) == "host"
     assert choose_way(TrainingConfig(random_bptt=True), CPU, World(0, 1)) == "host"
 
 
@@ -263,7 +261,7 @@ def test_two_kernels_agree_as_a_gpu_is_asked_to(cell: str, optimizer: str, monke
 
     def with_torchs(*given: Any) -> Outcome:
         with monkeypatch.context() as patch:
-            for place in ("charrnn.native.window", "charrnn.network.compiled_layer", "charrnn.training.optim"):
+            for place in ("charrnn.native.window", "charrnn.network.compiled_layer"):
                 patch.setattr(f"{place}.find_library", lambda: None)
             return step(*given)
 
