@@ -17,10 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from charrnn.cells.arrays import Array, Arrays, sigmoid
-from charrnn.cells.cell import PLAIN, Gates, Inside, Noise, State
-from charrnn.cells.wrapper import Stepping
+from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Noise, State
+from charrnn.cells.wrapper import Need, Stepping, has_candidate
+from charrnn.errors import UsageError
+from charrnn.settings.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,29 @@ class Mogrifier(Stepping):
 
     rounds: int
     rank: int = 0
-    """Of the matrices; 0 for any."""
+    """The rank of the matrices; 0 for full ones."""
+
+    needs = (
+        Need("mogrifier", has_candidate, "its output is all that it remembers; gated in every step it would be lost"),
+        Need("mogrifier_rank", lambda _: True, ""),
+    )
+    held = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rank = f" of rank {self.rank}" if self.rank else ""
+        self._declare(words=(f"{self.rounds} mogrifier round{'s' if self.rounds > 1 else ''}{rank}",))
+
+    @classmethod
+    def around(cls, cell: Cell, config: ModelConfig) -> Self:
+        """Puts the rounds that `config` asks for before `cell`."""
+        return cls(cell, config.mogrifier, config.mogrifier_rank)
+
+    @classmethod
+    def check(cls, config: ModelConfig) -> None:
+        """Raises UsageError where there are no rounds for the rank."""
+        if not config.mogrifier:
+            raise UsageError("--mogrifier-rank has no mogrifier to go with", "give it rounds with --mogrifier")
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
         """Its own, and for odd rounds r mogrifier_<r> (I, H), for even ones (H, I), and mogrifier_<r>_bias.

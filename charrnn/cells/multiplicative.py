@@ -18,12 +18,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from charrnn.cells.arrays import Array, Arrays
-from charrnn.cells.wrapper import Reading
+from charrnn.cells.wrapper import Need, Wrapper, is_real
 
 
 @dataclass(frozen=True)
-class Multiplicative(Reading):
+class Multiplicative(Wrapper):
     """Around a cell, normalised or not."""
+
+    needs = (Need("multiplicative", is_real, "the recurrent matrix of each character would not be unitary"),)
+    words = ("multiplicative states",)
+    held = ()
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
         """Its own, and weight_mx (H, I), weight_mh (H, H)."""

@@ -18,22 +18,37 @@ d(g) is 0 with the rate's probability and g / (1 - rate) else; outside training 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from charrnn.cells.arrays import Array, Arrays, between
 from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Noise, State
-from charrnn.cells.wrapper import Stepping
+from charrnn.cells.wrapper import Need, Stepping, has_candidate, has_memory
+from charrnn.settings.config import ModelConfig
 
 
 @dataclass(frozen=True)
 class Zoneout(Stepping):
-    """Around a cell. `rates` go with its states; noise is drawn for those that are not 0."""
+    """Around a cell. `rates` go with its states; noise is drawn for those that are not 0, before the inner cell's."""
 
     rates: tuple[float, ...]
 
-    @property
-    def noise_rates(self) -> tuple[float, ...]:
-        """Its own first."""
-        return (*(rate for rate in self.rates if rate), *self.inner.noise_rates)
+    needs = (
+        Need("zoneout", lambda _: True, ""),
+        Need("zoneout_cell", has_memory, "it has no memory c beside its output h, which --zoneout is for"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._declare(
+            noise_rates=(*(rate for rate in self.rates if rate), *self.inner.noise_rates),
+            held=tuple(kind for kind in self.inner.held if kind == "h"),
+            words=(f"zoneout {'/'.join(f'{rate:g}' for rate in self.rates)}",),
+        )
+
+    @classmethod
+    def around(cls, cell: Cell, config: ModelConfig) -> Self:
+        """Puts zoneout at the rates of `config` around `cell`."""
+        return cls(cell, (config.zoneout, config.zoneout_cell)[: len(cell.state_names)])
 
     def advance(
         self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
@@ -51,14 +66,28 @@ class Zoneout(Stepping):
 
 @dataclass(frozen=True)
 class RecurrentDropout(Stepping):
-    """Around a cell with a candidate: lstm or gru."""
+    """Around a cell with a candidate: lstm or gru. Its noise comes before that of the cell inside."""
 
     rate: float
 
-    @property
-    def noise_rates(self) -> tuple[float, ...]:
-        """Its own first."""
-        return (self.rate, *self.inner.noise_rates)
+    needs = (
+        Need(
+            "recurrent_dropout", has_candidate, "its candidate is the whole of its memory, and dropping it is losing it"
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._declare(noise_rates=(self.rate, *self.inner.noise_rates), words=(f"recurrent dropout {self.rate:g}",))
+
+    @classmethod
+    def around(cls, cell: Cell, config: ModelConfig) -> Self:
+        """Puts recurrent dropout at the rate of `config` around `cell`."""
+        return cls(cell, config.recurrent_dropout)
+
+    def at_rest(self) -> Cell:
+        """The cell inside."""
+        return self.inner.at_rest()
 
     def advance(
         self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
@@ -72,7 +101,3 @@ class RecurrentDropout(Stepping):
             return inside.candidate(candidate) * kept
 
         return self.inner.advance(p, prepared, state, noise[1:], inside._replace(candidate=written))
-
-    def at_rest(self) -> Cell:
-        """The cell inside."""
-        return self.inner.at_rest()

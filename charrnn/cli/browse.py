@@ -130,11 +130,12 @@ class Tour:
         values = self._values(unit, self._begin, end).tolist()
         label = self._labels[finding.label]
         marked = [] if label.is_graded else (label.values[self._begin : end] > 0).tolist()
-        name = title(unit, self._reading.loaded.model)
+        model = self._reading.loaded.model
+        name, span = title(unit, model), limits(unit.kind, model)
         text = self._text[self._begin : end]
-        fitting = HeatText(name, text, values, *limits(unit.kind), self._palette).fitting(width, room)
+        fitting = HeatText(name, text, values, *span, self._palette).fitting(width, room)
         self._shown = max(1, fitting)
-        passage = HeatText(name, text[:fitting], values[:fitting], *limits(unit.kind), self._palette, marked[:fitting])
+        passage = HeatText(name, text[:fitting], values[:fitting], *span, self._palette, marked[:fitting])
         about = f"unit {self._unit + 1} of the {len(units)} best: {told(effect, finding)}" + (
             "" if label.is_graded else "; underlined: it holds"
         )

@@ -12,7 +12,7 @@ import typer
 from charrnn.cli import dynamic as adapting
 from charrnn.cli import ngrams as counting
 from charrnn.cli.options import CHECKPOINT, DEVICE, THREADS
-from charrnn.errors import CheckpointError, UsageError
+from charrnn.errors import UsageError, WeightsTooLarge
 from charrnn.evaluation.dynamic_rule import RuleName
 from charrnn.settings.choices import DecodeErrors, DeviceName, UnknownPolicy
 
@@ -193,7 +193,7 @@ def evaluate(
                 loaded, foreign, plan, Static(device=chosen, **sizes), progress=bar, tried=adapting.say_trial
             )
     if not math.isfinite(result["nats_per_character"]):
-        raise CheckpointError("the score is not finite: the weights are too large to compute with", "train again")
+        raise WeightsTooLarge("the score is")
     if ngrams is not None:
         result["ngrams"] = counting.score(corpus, loaded, split, unknown, ngrams)
     _show(result, as_json=as_json)

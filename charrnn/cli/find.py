@@ -155,7 +155,11 @@ def _passages(reading: Reading, atlas: Atlas, labels: Sequence[Label], start: in
         heading = f"{title(unit, reading.loaded.model)}: {finding.label}"
         heading += "" if finding.is_graded else " (underlined where it holds)"
         pictures[unit] = Picture(
-            heading, reading.text[begin : begin + _PASSAGE], shown.tolist(), *limits(unit.kind), marked
+            heading,
+            reading.text[begin : begin + _PASSAGE],
+            shown.tolist(),
+            *limits(unit.kind, reading.loaded.model),
+            marked,
         )
     return list(pictures.values())
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.output import View, put, write_arrays
-from charrnn.errors import CheckpointError
+from charrnn.errors import WeightsTooLarge
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Reading
@@ -47,7 +47,7 @@ def _pictures(text: str, units: list[Unit], values: dict[Unit, list[float]], mod
     from charrnn.display.webpage import Picture
     from charrnn.neurons.record import limits, title
 
-    return [Picture(title(unit, model), text, values[unit], *limits(unit.kind)) for unit in units]
+    return [Picture(title(unit, model), text, values[unit], *limits(unit.kind, model)) for unit in units]
 
 
 def _values(engine: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, list[float]]:
@@ -61,5 +61,5 @@ def _values(engine: Any, ids: Any, units: list[Unit], start: int) -> dict[Unit, 
             values[unit] += taken[unit.part][:, unit.index].tolist()
     for unit, all_values in values.items():
         if not all(map(math.isfinite, all_values)):
-            raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
+            raise WeightsTooLarge(f"{unit} is")
     return {unit: all_values[start:] for unit, all_values in values.items()}

@@ -93,7 +93,7 @@ def _scale(unit: Unit | None, model: ModelConfig) -> Any:
 
     if unit is None:
         return None
-    return Scale(title(unit, model), *limits(unit.kind))
+    return Scale(title(unit, model), *limits(unit.kind, model))
 
 
 def _bits(tally: Tally) -> float | None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from charrnn.cells.names import HELP, NAMES
 from charrnn.cli.options import DEVICE, THREADS, setting, switch
 from charrnn.settings.choices import (
     ActivationName,
-    CellName,
     ClipLossName,
     CouplingName,
     DecayName,
@@ -33,6 +33,10 @@ from charrnn.settings.run import DivergencePolicy, RunConfig
 
 if TYPE_CHECKING:
     from charrnn.training.plan import Request
+
+    CellName = str
+else:
+    CellName = Literal[NAMES]
 
 _MODEL, _OPTIMISATION, _BUDGET, _DATA, _RUN = "Model", "Optimisation", "Budget (one of)", "Data", "Run"
 _CELL = "The cell in other ways"
@@ -58,7 +62,7 @@ def train(
             rich_help_panel=_MODEL,
         ),
     ] = None,
-    cell: Annotated[CellName | None, setting(ModelConfig, "cell", "--cell", panel=_MODEL)] = None,
+    cell: Annotated[CellName | None, setting(ModelConfig, "cell", "--cell", panel=_MODEL, more=HELP)] = None,
     layers: Annotated[int | None, setting(ModelConfig, "num_layers", "--layers", panel=_MODEL, shown=_CHOSEN)] = None,
     hidden: Annotated[int | None, setting(ModelConfig, "hidden_size", "--hidden", panel=_MODEL, shown=_CHOSEN)] = None,
     embedding: Annotated[
@@ -335,9 +339,11 @@ def _budget(epochs: float | None, steps: int | None, minutes: float | None) -> B
 
 def _check(request: Request) -> None:
     """Bad values are found before any text is read."""
+    from charrnn.cells import registry
     from charrnn.settings.conflicts import check_together
     from charrnn.training.recipe import completed, completed_training
 
     DataConfig(**request.data)
     model, training = ModelConfig(**completed(request.model)), TrainingConfig(**completed_training(request.training))
+    registry.check(model, training)
     check_together(model, training, parts=RunConfig(**request.run).accumulate)

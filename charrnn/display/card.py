@@ -14,7 +14,6 @@ from charrnn.display.report import Columns, Piece, Prose, Row
 from charrnn.display.webpage import Picture
 from charrnn.neurons.card import READ, Card, Moved
 from charrnn.neurons.find import CONTEXT
-from charrnn.neurons.record import limits
 
 _BEFORE, _AFTER = 40, 16
 _PASSAGE = 400
@@ -23,7 +22,7 @@ _RHO = "\u03c1"
 
 def card_pieces(card: Card, text: str, characters: Sequence[str], title: str) -> Iterator[Piece]:
     """The card; `text` is what the model read, `characters` are the vocabulary's, by id."""
-    low, high = limits(card.unit.kind)
+    low, high = card.limits
     yield Prose(title, is_heading=True)
     yield Prose(_distribution(card, low, high))
     yield from _labels(card)

@@ -63,8 +63,10 @@ class CompiledNetwork:
         assert found is not None, "ask engine.make_engine, which knows what is there"
         self.config, self._library, self._weights = config, found, weights
         self._set = best_set() if instruction_set is None else instruction_set
-        self._panels = Panels(found, self._set, config, parameters, weights)
-        self._model, cell = self._panels.model, make_cell(config)
+        cell = make_cell(config).core.at_rest()
+        assert cell.compiled is not None
+        self._panels = Panels(found, self._set, config, cell.compiled, parameters, weights)
+        self._model, self._has_memory = self._panels.model, len(cell.state_names) > 1
         self._recorded = (*cell.state_names, *cell.gate_names)
         self.vocabulary_size: int = self._model.vocabulary
         wanted = min(available_cores(), _MOST_THREADS, max(1, self._panels.num_bytes // _BYTES_FOR_A_THREAD))
@@ -79,9 +81,7 @@ class CompiledNetwork:
     def zero_state(self, lanes: int = 1) -> CompiledState:
         """The state before the first character."""
         shape = (self.config.num_layers, lanes, self._model.padded)
-        return CompiledState(
-            np.zeros(shape, np.float32), np.zeros(shape, np.float32) if self.config.cell == "lstm" else None
-        )
+        return CompiledState(np.zeros(shape, np.float32), np.zeros(shape, np.float32) if self._has_memory else None)
 
     def take(self, state: CompiledState, lanes: Sequence[int]) -> CompiledState:
         """The state of these lanes, in this order; one may be named several times."""

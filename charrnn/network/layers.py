@@ -20,11 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding as gather
 
 from charrnn.cells.cell import Cell, State
-from charrnn.cells.gru import GRU
-from charrnn.cells.lstm import LSTM
 from charrnn.cells.parameters import is_trained
-from charrnn.cells.registry import PLAIN_CELLS
-from charrnn.cells.rnn import RNN, ReluRNN
 from charrnn.cells.wiring import decoder_input, input_sizes, layer_input, needs_embedding
 from charrnn.network.batch_statistics import Measured
 from charrnn.network.compiled_layer import Buffers, is_available, run_window
@@ -33,18 +29,13 @@ from charrnn.network.jacobian_penalty import Keeper
 from charrnn.network.noise import QUIET, Noise, mask_scale
 from charrnn.settings.config import ModelConfig
 
-_KERNELS: dict[type[Cell], Callable[[int, int], nn.RNNBase]] = {
-    LSTM: nn.LSTM,
-    GRU: nn.GRU,
-    RNN: nn.RNN,
-    ReluRNN: functools.partial(nn.RNN, nonlinearity="relu"),
+_MODULES: dict[str, Callable[[int, int], nn.RNNBase]] = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnn_tanh": nn.RNN,
+    "rnn_relu": functools.partial(nn.RNN, nonlinearity="relu"),
 }
-_FUNCTIONS: dict[type[Cell], Callable[..., Any]] = {
-    LSTM: torch.lstm,
-    GRU: torch.gru,
-    RNN: torch.rnn_tanh,
-    ReluRNN: torch.rnn_relu,
-}
+"""The module of each function that a cell may name as its kernel."""
 _TWO_BIASES = {
     "weight_ih": "weight_ih_l0",
     "weight_hh": "weight_hh_l0",
@@ -66,7 +57,8 @@ class Layer(nn.Module):
         super().__init__()
         self.cell = cell
         self._memory = Buffers()
-        self.kernel = _KERNELS[type(cell.core)](input_size, hidden_size)
+        assert cell.core.kernel is not None
+        self.kernel = _MODULES[cell.core.kernel](input_size, hidden_size)
         shapes = cell.shapes(input_size, hidden_size)
         self._names = _TWO_BIASES if "bias_hh" in shapes else _ONE_BIAS
         # The same, under the names of what is trained.
@@ -96,10 +88,10 @@ class Layer(nn.Module):
         p = self.cell.derive(own)
         if factors is not None:
             p = {**p, "weight_hh": p["weight_hh"] * factors}
-        if type(core) in PLAIN_CELLS and is_available(x, *state):
+        if core.compiled and is_available(x, *state):
             if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
                 x, ids = gather(ids, x), None
-            return run_window(core.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
+            return run_window(core.compiled, p, x, ids, state, self._memory, is_narrow=is_narrow)
         if ids is not None:
             x = gather(ids, x)
         packed = tuple(array.unsqueeze(0) for array in state)
@@ -115,8 +107,9 @@ class Layer(nn.Module):
         # Side by side in memory, as cuDNN wants them.
         flat = torch.split(torch.cat([weight.flatten() for weight in weights]), [weight.numel() for weight in weights])
         beside = [piece.view_as(weight) for piece, weight in zip(flat, weights, strict=True)]
-        function = _FUNCTIONS[type(self.cell.core)]
-        result = function(x, state, beside, True, 1, 0.0, self.kernel.training, False, False)
+        result = getattr(torch, str(self.cell.core.kernel))(
+            x, state, beside, True, 1, 0.0, self.kernel.training, False, False
+        )
         return (result[0], tuple(result[1:])) if len(result) > 2 else result
 
     def loop(self, x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -161,8 +154,8 @@ class LoopedLayer(Layer):
         if factors is not None:
             p["weight_hh"] = p["weight_hh"] * factors
         rest = core.at_rest()
-        if not noise and type(rest) in PLAIN_CELLS and is_available(x, *state):
-            return run_window(rest.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
+        if not noise and rest.compiled and is_available(x, *state):
+            return run_window(rest.compiled, p, x, ids, state, self._memory, is_narrow=is_narrow)
         if torch.is_grad_enabled() and x.device.type == "cpu":
             p = {
                 name: Factor(array, is_narrow=is_narrow) if _is_large_matrix(array) else array
@@ -198,7 +191,7 @@ class Stack(nn.Module):
     def __init__(self, cell: Cell, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        kind = Layer if type(cell.core) in _KERNELS else LoopedLayer
+        kind = LoopedLayer if cell.core.kernel is None else Layer
         self.layers = nn.ModuleList(kind(cell, size, config.hidden_size) for size in input_sizes(config)[:-1])
 
     def forward(

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
+from charrnn.errors import WeightsTooLarge
 from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.clamping import check_can_hold, clamp
 from charrnn.neurons.columns import with_own_columns
@@ -177,7 +177,7 @@ def _means(
         place += len(values)
     means = {unit: total / max(1, place - start) for unit, total in sums.items()}
     if not all(map(math.isfinite, means.values())):
-        raise CheckpointError("a unit is not finite: the weights are too large to compute with", "train again")
+        raise WeightsTooLarge("a unit is")
     return means
 
 
@@ -198,7 +198,7 @@ def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: 
         here[:] = -likely[unscored if lane else 0 :, lane][: len(here)]
     bits: Doubles = nats[first:] / math.log(2)
     if not np.isfinite(bits).all():
-        raise CheckpointError("a loss is not finite: the weights are too large to compute with", "train again")
+        raise WeightsTooLarge("a loss is")
     return bits
 
 

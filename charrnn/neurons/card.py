@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
+from charrnn.errors import WeightsTooLarge
 from charrnn.inference.distribution import log_probabilities
 from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.ablate import Ablation, ablate
@@ -89,6 +89,8 @@ class Card:
     start: int
     values: npt.NDArray[np.float32]
     """After each character from `start` on, (N,)."""
+    limits: tuple[float, float]
+    """The range that the kind is shown in."""
     counts: npt.NDArray[np.int64]
     """Of values in `BINS` equal steps over the kind's limits."""
     memory: int | None
@@ -128,7 +130,7 @@ def make_card(
             pieces[part[1]].append(taken[part][:, unit.index].copy())
     series = {kind: np.concatenate(each)[start:] for kind, each in pieces.items()}
     if not all(np.isfinite(each).all() for each in series.values()):
-        raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
+        raise WeightsTooLarge(f"{unit} is")
     values = series[unit.kind]
     told = _told(values, ids, labels, start)
     held_low, held_high = (float(value) for value in np.quantile(values, [0.05, 0.95]))
@@ -136,17 +138,18 @@ def make_card(
     (ablation,) = ablate(
         config, parameters, ids, {unit: labels}, start=start, compared=_BESIDE, progress=progress
     )  # fmt: skip
-    counts, _ = np.histogram(values, BINS, limits(unit.kind))
+    counts, _ = np.histogram(values, BINS, limits(unit.kind, config))
     return Card(
         unit=unit,
         start=start,
         values=values,
+        limits=limits(unit.kind, config),
         counts=counts,
         memory=autocorrelation_length(values),
         told=told,
         highest=[start + place for place in extremes(values)],
         lowest=[start + place for place in extremes(-values)],
-        gates=[_gate(kind, series[kind]) for _, kind in parts if kind not in "hc"],
+        gates=[_gate(kind, series[kind], *limits(kind, config)) for _, kind in parts if kind not in "hc"],
         held_low=held_low,
         held_high=held_high,
         promoted=promoted,
@@ -155,8 +158,7 @@ def make_card(
     )
 
 
-def _gate(kind: str, values: npt.NDArray[np.float32]) -> Gate:
-    low, high = limits(kind)
+def _gate(kind: str, values: npt.NDArray[np.float32], low: float, high: float) -> Gate:
     left, right = (low + share * (high - low) for share in (LEFT, RIGHT))
     return Gate(kind, float(values.mean()), float((values < left).mean()), float((values > right).mean()))
 

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.initial import initial_arrays
-from charrnn.errors import CheckpointError
+from charrnn.errors import WeightsTooLarge
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Part, Recorder, Unit, kinds, limits, record
 from charrnn.neurons.statistics import Doubles, discoveries, effects, interval, shifted_p_value
@@ -225,7 +225,9 @@ def _survey(
                 rows = chosen[here] - start
                 if len(rows):
                     for number, part in enumerate(parts):
-                        keys[number * H : (number + 1) * H, here] = _as_keys(block[part][rows], part[1]).T
+                        keys[number * H : (number + 1) * H, here] = _as_keys(
+                            block[part][rows], part[1], engine.config
+                        ).T
             start = stop
     is_graded = np.array([label.is_graded for label in labels])
     halves = []
@@ -236,13 +238,11 @@ def _survey(
     return _Survey(_units(engine.config), places[1], taken[1], halves[0], halves[1])
 
 
-def _as_keys(values: npt.NDArray[np.float32], kind: str) -> Keys:
+def _as_keys(values: npt.NDArray[np.float32], kind: str, config: ModelConfig) -> Keys:
     """Steps over the range of a kind: whole numbers are ranked by counting."""
-    low, high = limits(kind)
+    low, high = limits(kind, config)
     if not np.isfinite(values).all():
-        raise CheckpointError(
-            f"a unit of kind {kind} is not finite: the weights are too large to compute with", "train again"
-        )
+        raise WeightsTooLarge(f"a unit of kind {kind} is")
     scaled = (values - low) * np.float32((_STEPS - 1) / (high - low))
     keys: Keys = np.clip(scaled, 0, _STEPS - 1).astype(np.uint16)
     return keys

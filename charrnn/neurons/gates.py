@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.registry import make_cell
-from charrnn.errors import CheckpointError, UsageError
-from charrnn.neurons.record import Recorder, limits, record_pieces
+from charrnn.cells.names import enumerated, with_article
+from charrnn.cells.registry import make_cell, plain_cells
+from charrnn.errors import UsageError, WeightsTooLarge
+from charrnn.neurons.record import Recorder, record_pieces
 from charrnn.settings.config import ModelConfig
 
 Doubles = npt.NDArray[np.float64]
@@ -66,12 +67,13 @@ class Saturation:
 
 def gate_kinds(config: ModelConfig) -> tuple[str, ...]:
     """The kinds between 0 and 1: i, f, o of an lstm; r, z of a gru. Raises UsageError where the cell has none."""
-    kinds = tuple(kind for kind in make_cell(config).gate_names if limits(kind) == (0.0, 1.0))
+    cell = make_cell(config)
+    kinds = tuple(kind for kind in cell.gate_names if kind != cell.candidate)
     if not kinds:
+        gated = enumerated([with_article(each.name) for each in plain_cells() if each.gate_names])
         raise UsageError(
-            f"--gates: a {config.cell} has no gates, its units are a "
-            f"{config.activation if config.cell == 'rnn' else 'modrelu'} of what comes in",
-            "name the checkpoint of an lstm or a gru with --checkpoint",
+            f"--gates: a {config.cell} has no gates, its units are a {cell.activation} of what comes in",
+            f"name the checkpoint of {gated} with --checkpoint",
         )
     return kinds
 
@@ -94,10 +96,7 @@ def saturation(
         place += len(taken[parts[0]])
         for part, values in taken.items():
             if not np.isfinite(values).all():
-                raise CheckpointError(
-                    f"the {part[1]} gates of layer {part[0]} are not finite: the weights are too large to compute with",
-                    "train again",
-                )
+                raise WeightsTooLarge(f"the {part[1]} gates of layer {part[0]} are")
             right[part] += np.count_nonzero(values[before:] > RIGHT, axis=0)
             left[part] += np.count_nonzero(values[before:] < LEFT, axis=0)
     characters = max(0, place - start)

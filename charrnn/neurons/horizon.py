@@ -33,7 +33,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError, TextError
+from charrnn.errors import TextError, WeightsTooLarge
 from charrnn.inference.distribution import generator, log_probabilities
 from charrnn.inference.engine import Doubles, Engine
 
@@ -208,7 +208,7 @@ def _stream(engine: Engine, text: npt.NDArray[np.int32], report: Callable[[str, 
 
 def _check(losses: Doubles) -> None:
     if not np.isfinite(losses).all():
-        raise CheckpointError("a loss is not finite: the weights are too large to compute with", "train again")
+        raise WeightsTooLarge("a loss is")
 
 
 def interval(values: Doubles) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
+from charrnn.errors import WeightsTooLarge
 from charrnn.inference.distribution import log_probabilities
 from charrnn.neurons.record import Floats, Recorder, Unit, is_unbounded
 
@@ -100,7 +100,7 @@ def guess(
             logits.append(row[0].copy())  # an engine may use its buffer again
         scores = np.stack(logits).astype(np.float64)  # (T, V)
         if not np.isfinite(scores).all():
-            raise CheckpointError("a guess is not finite: the weights are too large to compute with", "train again")
+            raise WeightsTooLarge("a guess is")
         yield _guesses(scores, taken[first + 1 : first + 1 + len(here)], number, values)
 
 
@@ -108,7 +108,7 @@ def _values(engine: Guesser, ids: npt.NDArray[Any], state: Any, unit: Unit) -> D
     recorded, _ = engine.record(ids, state)
     values = recorded[unit.kind][:, unit.layer - 1, unit.index].astype(np.float64)
     if not np.isfinite(values).all():
-        raise CheckpointError(f"{unit} is not finite: the weights are too large to compute with", "train again")
+        raise WeightsTooLarge(f"{unit} is")
     return np.tanh(values) if is_unbounded(unit.kind, engine.config) else values
 
 

@@ -26,7 +26,6 @@ Floats = npt.NDArray[np.float32]
 Part = tuple[int, str]
 """A layer (from 1) and a kind: all H units of that kind there."""
 
-_SIGMOID_GATES = frozenset("ifo") | frozenset("rz")
 _BLOCK = 256
 
 
@@ -88,14 +87,14 @@ def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
     return unit
 
 
-def limits(kind: str) -> tuple[float, float]:
+def limits(kind: str, config: ModelConfig) -> tuple[float, float]:
     """The range a kind is shown in: gates 0 to 1, all else -1 to 1 (what has no bounds as its tanh, see `record`)."""
-    return (0.0, 1.0) if kind in _SIGMOID_GATES else (-1.0, 1.0)
+    return make_cell(config).limits(kind)
 
 
 def is_unbounded(kind: str, config: ModelConfig) -> bool:
     """Whether values of a kind have no bounds, so that their tanh is shown."""
-    return kind == "c" or (kind == "h" and (config.activation != "tanh" or config.cell == "urnn"))
+    return kind in make_cell(config).unbounded
 
 
 def title(unit: Unit, config: ModelConfig) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.errors import CheckpointError, UsageError
+from charrnn.errors import UsageError, WeightsTooLarge
 from charrnn.neurons.record import Part, Recorder, Unit, record
 from charrnn.settings.config import ModelConfig
 
@@ -236,9 +236,7 @@ def watch(engine: Recorder, ids: Ids, threshold: float, block: int = 256) -> Act
         for part in parts:
             values = taken[part]
             if not np.isfinite(values).all():
-                raise CheckpointError(
-                    f"a unit of kind {part[1]} is not finite: the weights are too large to compute with", "train again"
-                )
+                raise WeightsTooLarge(f"a unit of kind {part[1]} is")
             columns += [values >= threshold, values <= -threshold]
         packed = np.packbits(np.concatenate(columns, axis=1), axis=1)
         bits[:, place : place + len(packed)] = packed.T

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.errors import CheckpointError
+from charrnn.errors import WeightsTooLarge
 from charrnn.neurons.record import Floats, Part, Recorder, Unit, record
 from charrnn.neurons.statistics import Doubles
 from charrnn.settings.config import ModelConfig
@@ -60,5 +60,5 @@ def _parts(config: ModelConfig) -> list[Part]:
 def _finite(taken: list[Floats]) -> Doubles:
     states = np.concatenate(taken).astype(np.float64)
     if not np.isfinite(states).all():
-        raise CheckpointError("the state is not finite: the weights are too large to compute with", "train again")
+        raise WeightsTooLarge("the state is")
     return states

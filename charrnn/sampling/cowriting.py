@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError, UsageError
+from charrnn.errors import UsageError, WeightsTooLarge
 from charrnn.inference.distribution import generator, log_probabilities
 from charrnn.inference.engine import Engine, Floats
 from charrnn.sampling.next_words import Place, WordCharacters, likeliest_words
@@ -289,7 +289,7 @@ class Session:
 
 def _require_finite(logits: npt.NDArray[Any]) -> None:
     if not np.isfinite(logits).all():
-        raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
+        raise WeightsTooLarge("the model's output is")
 
 
 def _unfinished(last: Sequence[int]) -> Sequence[int]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
+from charrnn.errors import WeightsTooLarge
 from charrnn.inference.distribution import log_probabilities
 from charrnn.inference.engine import Doubles, Engine, Floats
 from charrnn.text.vocabulary import Vocabulary
@@ -117,7 +117,7 @@ def likeliest_words(
         before = batch.beginnings
         logits, state = engine.step(ids, engine.take(before.state, lane.tolist()))
         if not np.isfinite(logits).all():
-            raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
+            raise WeightsTooLarge("the model's output is")
         strings = [(*before.strings[from_], id_) for from_, id_ in zip(lane.tolist(), ids.tolist(), strict=True)]
         goes_on = characters.goes_on[before.places[lane], ids]
         places = np.where(goes_on, np.where(characters.core[ids], Place.WORD, Place.JOINT), Place.OUTSIDE)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
+from charrnn.errors import WeightsTooLarge
 from charrnn.inference.distribution import generator
 from charrnn.inference.engine import Doubles, Engine, Floats, Integers
 from charrnn.settings.config import SamplingConfig
@@ -156,7 +156,7 @@ def _write_together(engine: Engine, lanes: list[_Lane], logits: Floats, state: A
         written = engine.write(logits, state, [lane.request.config for lane in lanes], uniforms)
         seconds = time.perf_counter() - began
         if not written.is_finite:
-            raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
+            raise WeightsTooLarge("the model's output is")
         logits, state = written.logits, written.state
         going: list[int] = []
         for place, lane in enumerate(lanes):

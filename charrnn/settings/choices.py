@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-CellName = Literal["lstm", "gru", "rnn", "urnn"]
 InitName = Literal["uniform", "orthogonal", "identity", "xavier", "chrono"]
 SkipName = Literal["none", "residual", "dense", "sum"]
 ActivationName = Literal["tanh", "relu", "modrelu"]

@@ -14,12 +14,12 @@ from typing import Any, Literal, get_args
 
 from charrnn.errors import UsageError
 from charrnn.settings import choices
-from charrnn.settings.cell_variants import check_variants
 from charrnn.settings.checks import between, is_number, one_of, positive_integer, require
 from charrnn.settings.conflicts import check_frozen, check_initial, check_schedule, check_wiring
 from charrnn.settings.fields import Record
 
 _MOST_LAYERS = 1000
+_MOST_ROUNDS = 100
 _ALWAYS_WRITTEN = {"cell", "num_layers", "hidden_size", "embedding_size", "dropout", "forget_bias"}
 WIDEST = 1 << 20
 """Nothing here that is counted is larger."""
@@ -29,8 +29,8 @@ WIDEST = 1 << 20
 class ModelConfig(Record):
     """The shape of the network. The size of its vocabulary is the vocabulary's to know."""
 
-    cell: choices.CellName = "lstm"
-    """Recurrent cell: lstm, gru, rnn (tanh), or urnn (complex numbers under a unitary matrix)."""
+    cell: str = "lstm"
+    """Recurrent cell:"""
     num_layers: int = 1
     """Recurrent layers stacked on each other."""
     hidden_size: int = 320
@@ -101,7 +101,7 @@ class ModelConfig(Record):
     """Rank of the mogrifier's matrices; 0 for full ones."""
 
     def __post_init__(self) -> None:
-        one_of("--cell", self.cell, get_args(choices.CellName))
+        require(isinstance(self.cell, str), "--cell", self.cell, "the name of a cell")
         positive_integer("--layers", self.num_layers, _MOST_LAYERS)
         positive_integer("--hidden", self.hidden_size, WIDEST)
         positive_integer("--embedding", self.embedding_size, WIDEST)
@@ -123,9 +123,23 @@ class ModelConfig(Record):
             rate, is_own = getattr(self, name), name in ("input_dropout", "output_dropout")  # which follow another
             if rate is not None or not is_own:
                 between(f"--{name.replace('_', '-')}", rate, 0.0, 1.0, high_included=False)
+        one_of("--activation", self.activation, get_args(choices.ActivationName))
+        one_of("--coupled", self.coupled, get_args(choices.CouplingName))
+        for name in ("forget_gate", "peephole", "orthogonal", "layer_norm", "batch_norm", "multiplicative"):
+            require(
+                isinstance(getattr(self, name), bool),
+                f"--{name.replace('_', '-')}",
+                getattr(self, name),
+                "true or false",
+            )
+        for name in ("zoneout", "zoneout_cell", "recurrent_dropout"):
+            between(f"--{name.replace('_', '-')}", getattr(self, name), 0.0, 1.0, high_included=False)
+        for name, most in (("mogrifier", _MOST_ROUNDS), ("mogrifier_rank", WIDEST)):
+            value = getattr(self, name)
+            if value != 0 or isinstance(value, bool):
+                positive_integer(f"--{name.replace('_', '-')}", value, most)
         check_initial(self)
         check_wiring(self)
-        check_variants(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values, without variants that are off: a plain model is written as ever."""

@@ -10,18 +10,10 @@ from typing import Protocol
 
 from charrnn.errors import UsageError
 
-_FORGET_BIAS = 1.0  # where the user says nothing
-
 
 class Model(Protocol):
     """What is asked of a configuration here."""
 
-    @property
-    def cell(self) -> str: ...
-    @property
-    def forget_bias(self) -> float: ...
-    @property
-    def forget_gate(self) -> bool: ...
     @property
     def init(self) -> str: ...
     @property
@@ -85,28 +77,8 @@ class Training(Protocol):
 
 def check_initial(model: Model) -> None:
     """Raises UsageError where initial weights and biases contradict each other, or lack what they are about."""
-    is_biased = model.gate_bias is not None
-    if model.init == "identity" and model.cell != "rnn":
-        raise UsageError(
-            f"--init identity is for the rnn: a {model.cell}'s gates would all read the same",
-            "--init orthogonal is its like for gated cells",
-        )
-    if model.cell == "urnn" and model.init == "orthogonal":
-        raise UsageError("--init orthogonal: a urnn's recurrent matrix is unitary by itself", "leave it out")
-    if model.cell in ("rnn", "urnn") and (is_biased or model.init == "chrono"):
-        said = "--gate-bias" if is_biased else "--init chrono"
-        which = "an rnn" if model.cell == "rnn" else "a urnn"
-        raise UsageError(f"{said} sets the biases of gates, and {which} has none", "choose --cell lstm or gru")
-    if model.init == "chrono" and is_biased:
+    if model.init == "chrono" and model.gate_bias is not None:
         raise UsageError("--init chrono and --gate-bias set the same biases", "give one of them")
-    if model.cell == "lstm" and model.forget_bias != _FORGET_BIAS and (is_biased or model.init == "chrono"):
-        said = "--gate-bias" if is_biased else "--init chrono"
-        raise UsageError(f"{said} and --forget-bias set the same bias", "give one of them")
-    if not model.forget_gate and (model.forget_bias != _FORGET_BIAS or model.init == "chrono"):
-        said = "--init chrono" if model.init == "chrono" else "--forget-bias"
-        raise UsageError(
-            f"{said} sets the bias of the forget gate, and with --no-forget-gate there is none", "leave one of them out"
-        )
     if model.init_gain != 1.0 and model.init not in ("orthogonal", "identity"):
         raise UsageError(
             f"--init-gain is {model.init_gain:g}, and --init {model.init} has no gain",
@@ -127,10 +99,9 @@ def _check_radius(model: Model) -> None:
         raise UsageError(
             f"--spectral-radius scales what {said} brings back to one scale", "give one of the two settings"
         )
-    if model.orthogonal or model.cell == "urnn":
-        said = "--orthogonal" if model.orthogonal else "--cell urnn"
+    if model.orthogonal:
         raise UsageError(
-            f"--spectral-radius scales recurrent matrices, and under {said} every eigenvalue is of size 1",
+            "--spectral-radius scales recurrent matrices, and under --orthogonal every eigenvalue is of size 1",
             "give one of the two settings",
         )
     if model.multiplicative:
@@ -196,10 +167,9 @@ def check_together(model: Model, training: Training, *, parts: int = 1) -> None:
             f"--batch-norm is over all lanes at once, and a step in {parts} pieces would know only each piece's own",
             "leave --accumulate out and use one process, or use --layer-norm",
         )
-    if training.orthogonal_penalty and (model.orthogonal or model.cell == "urnn"):
-        said = "--orthogonal" if model.orthogonal else "--cell urnn"
+    if training.orthogonal_penalty and model.orthogonal:
         raise UsageError(
-            f"--orthogonal-penalty does not go with {said}: the recurrent matrices are what it asks for already",
+            "--orthogonal-penalty does not go with --orthogonal: the recurrent matrices are what it asks for already",
             "leave one of them out",
         )
     _check_jacobian(model, training)
@@ -228,12 +198,6 @@ def _check_jacobian(model: Model, training: Training) -> None:
     """Raises UsageError where the penalty on a step back in time has no step of the kind that it is made for."""
     if not training.jacobian_penalty:
         return
-    if model.cell != "rnn":
-        reason = "has its gates for that" if model.cell in ("lstm", "gru") else "steps back in time in another way"
-        raise UsageError(
-            f"--jacobian-penalty is for the rnn, whose gradients vanish and explode: --cell {model.cell} {reason}",
-            "choose --cell rnn, or leave it out",
-        )
     others = {
         "--activation modrelu": model.activation == "modrelu",
         "--orthogonal": model.orthogonal,

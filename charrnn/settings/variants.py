@@ -8,9 +8,24 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from charrnn.settings.cell_variants import VARIANTS
 from charrnn.settings.config import ModelConfig
 
+VARIANTS = {
+    "activation": "--activation",
+    "forget_gate": "--forget-gate",
+    "peephole": "--peephole",
+    "coupled": "--coupled",
+    "orthogonal": "--orthogonal",
+    "layer_norm": "--layer-norm",
+    "batch_norm": "--batch-norm",
+    "zoneout": "--zoneout",
+    "zoneout_cell": "--zoneout-cell",
+    "recurrent_dropout": "--recurrent-dropout",
+    "multiplicative": "--multiplicative",
+    "mogrifier": "--mogrifier",
+    "mogrifier_rank": "--mogrifier-rank",
+}
+"""Settings that make the cell another one: field -> option."""
 OPTIONS = {
     "cell": "--cell",
     "num_layers": "--layers",

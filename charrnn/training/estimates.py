@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from charrnn.cells.parameters import is_trained, parameter_shapes
-from charrnn.cells.registry import is_plain_in_training, make_cell
+from charrnn.cells.registry import make_cell
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.windows import longest_window
 
@@ -28,7 +28,7 @@ def training_memory(
     copies = {"muon": 4, "adamw": 4, "schedule-free": 5, "sgd": 3, "rmsprop": 4}[training.optimizer]
     cell = make_cell(model)
     kept = len(cell.state_names) + len(cell.gate_names)
-    if not is_plain_in_training(model):
+    if cell.core.compiled is None:
         kept *= _LOOPED  # torch keeps what comes between them
     if training.freeze == "echo":
         kept = 1  # what the decoder reads

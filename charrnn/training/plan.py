@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from charrnn.cells import registry
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.network.speed import REFERENCE, Machine
@@ -72,6 +73,7 @@ class Plan:
     notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        registry.check(self.model, self.training)
         check_together(self.model, self.training, parts=self.run.accumulate)
 
     def to_dict(self) -> dict[str, Any]:

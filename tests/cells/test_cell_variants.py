@@ -16,7 +16,7 @@ import torch
 
 from charrnn.cells.cell import Cell, Gates
 from charrnn.cells.parameters import is_statistic, is_trained, parameter_shapes
-from charrnn.cells.registry import describe, has_kernel, is_plain, is_plain_in_training, keeps_all, make_cell
+from charrnn.cells.registry import check, describe, has_kernel, is_plain, is_plain_in_training, make_cell
 from charrnn.cli.app import main
 from charrnn.errors import UsageError
 from charrnn.inference.compiled import CompiledNetwork
@@ -34,8 +34,8 @@ from charrnn.neurons.clamping import clamp, parse_clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.record import Unit, record, title
-from charrnn.settings.cell_variants import VARIANTS as OPTIONS_OF_CELLS
 from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.settings.variants import VARIANTS as OPTIONS_OF_CELLS
 from charrnn.training.learner import Learner
 from tests.benchmarks.cells import FAMILY, measure
 
@@ -251,7 +251,7 @@ def test_training_makes_it_learn(variant: dict[str, Any]) -> None:
     """A text that repeats is known after some steps, in either precision."""
     config = ModelConfig(hidden_size=12, embedding_size=I, **variant)
     # What keeps lengths and has no bounds only ever grows while it is carried on.
-    state_reset = 1.0 if keeps_all(config) else 0.01
+    state_reset = 1.0 if make_cell(config).keeps_all else 0.01
     training = TrainingConfig(batch_size=4, bptt=10, learning_rate=0.02, state_reset=state_reset)
     learner = Learner(config, training, V, torch.device("cpu"))
     ids = torch.arange(44).reshape(11, 4).cumsum(0) % V
@@ -647,7 +647,7 @@ def test_a_mogrified_gru_keeps_its_memory_as_it_is() -> None:
 def test_what_makes_no_sense_is_refused(settings: dict[str, Any], said: str) -> None:
     """With the reason and what to do."""
     with pytest.raises(UsageError) as caught:
-        ModelConfig(**settings)
+        check(ModelConfig(**settings))
     assert said in str(caught.value)
     assert caught.value.hint
 
