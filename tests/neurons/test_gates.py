@@ -17,7 +17,7 @@ from rich.console import Console
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints import checkpoint
 from charrnn.cli.app import main
-from charrnn.display import saturation as pictures
+from charrnn.display import gates as pictures
 from charrnn.display.scatter import Scatter, Scatters, as_svg
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.inference.make_engine import make_engine
@@ -100,7 +100,8 @@ def test_candidates_are_no_gates() -> None:
     """Every other value between the state and the input is one."""
     assert gate_kinds(_config("lstm")) == ("i", "f", "o")
     assert gate_kinds(_config("gru")) == ("r", "z")
-    assert all(limits(kind) == (0.0, 1.0) for kind in "iforz")
+    for cell, gates in (("lstm", "ifo"), ("gru", "rz")):
+        assert all(limits(kind, _config(cell)) == (0.0, 1.0) for kind in gates)
 
 
 def test_a_cell_without_gates_is_refused() -> None:
