@@ -40,20 +40,36 @@ State: TypeAlias = tuple[Array, ...]
 Gates: TypeAlias = tuple[Array, ...]
 """Values between input and new state in the order of `gate_names`, each (B, H)."""
 
+Step: TypeAlias = tuple[State, Gates]
+"""The new state and the gates that led to it."""
+
+Prepared: TypeAlias = tuple[Array, ...]
+"""What `prepare` gives: arrays (..., R), or (..., I) for who reads the input only in the step."""
+
 Noise: TypeAlias = tuple[Array, ...]
 """For each of `noise_rates`, 0 in a share of about that rate of the units and 1 in the others, (B, H)."""
 
 Numbers: TypeAlias = npt.NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
 
 
-class Source(Protocol):
+class RandomSource(Protocol):
     """A generator of random numbers."""
 
-    def normal(self, shape: tuple[int, ...]) -> Numbers:
+    def normal(self, shape: Shape) -> Numbers:
         """Draws from N(0, 1)."""
 
-    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> Numbers:
+    def uniform(self, shape: Shape, low: float, high: float) -> Numbers:
         """Draws from U(low, high)."""
+
+
+class Ends(NamedTuple):
+    """What the ends of a gate that decides over the memory are called, and what units are that stay there."""
+
+    right: tuple[str, str]
+    """Where the gate is near 1."""
+    left: tuple[str, str]
+    """Where the gate is near 0."""
 
 
 def _as_it_is(x: Array) -> Array:
@@ -81,6 +97,10 @@ class Cell:
     """What `combine` gives beside the state: gates through a sigmoid, and the candidate."""
     candidate: str | None = None
     """The one of `gate_names` that goes through a tanh and is written to the memory."""
+    gate_titles: tuple[tuple[str, str], ...] = ()
+    """What the gates are called, by their names; a gate without a title is called by its name."""
+    keeping: tuple[str, Ends] | None = None
+    """The gate that decides what becomes of what a unit holds, and how."""
     candidate_is_apart: bool = False
     """Whether a gate stands between the candidate's two products, so that they are not simply added up."""
     blocks: tuple[str, ...] = ("h",)
@@ -144,7 +164,7 @@ class Cell:
         """The cell outside training, without wrappers that do nothing there."""
         return self
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
         """Parameter name -> shape: weight_ih (R, I), weight_hh (R, H) and biases (R,), R = H times the blocks."""
         rows = len(self.blocks) * hidden_size
         biases = dict.fromkeys((self.input_bias, self.recurrent_bias), (rows,))
@@ -157,7 +177,7 @@ class Cell:
         """
         return {}
 
-    def initial(self, name: str, shape: tuple[int, ...], config: ModelConfig, source: Source) -> Numbers | None:
+    def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
         """The first value of the array `name`; None where it is drawn like any other of its shape (`initial.py`)."""
         return None
 
@@ -177,27 +197,23 @@ class Cell:
         """The product with the input `x` (..., I), for any number of steps and lanes at once: (..., R)."""
         return x @ p["weight_ih"].T
 
-    def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
+    def prepare(self, p: Arrays, x: Array) -> Prepared:
         """All that only the input `x` (..., I) decides: the product with its bias, or more; arrays (..., R)."""
         return (self.project(p, x) + p[self.input_bias],)
 
-    def recur(self, p: Arrays, prepared: tuple[Array, ...], h: Array) -> Array:
+    def recur(self, p: Arrays, prepared: Prepared, h: Array) -> Array:
         """The product with what is read of the state, `h` (B, H): (B, R). `prepared` is for those who multiply it."""
         return h @ p["weight_hh"].T
 
-    def combine(
-        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
         """The new state and the gates that led to it, from the products and the old state. Every cell has its own."""
         raise NotImplementedError
 
-    def advance(
-        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
         """The new state and its gates, from what `prepare` gave for this step (B, R)."""
         return self.combine(p, prepared, self.recur(p, prepared, state[0]), state, inside)
 
-    def observe(self, p: Arrays, x: Array, state: State, noise: Noise = ()) -> tuple[State, Gates]:
+    def observe(self, p: Arrays, x: Array, state: State, noise: Noise = ()) -> Step:
         """The new state and the gates that led to it, for input `x` (B, I); `p` maps parameter names to arrays."""
         core, p = self.core, self.derive(p)
         return core.advance(p, core.prepare(p, x), state, noise)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from charrnn.cells.arrays import Array, Arrays, sigmoid, split, tanh
-from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Numbers, State
+from charrnn.cells.cell import PLAIN, Cell, Ends, Inside, Numbers, Prepared, State, Step
 from charrnn.settings.config import ModelConfig
 
 
@@ -30,6 +30,14 @@ class GRU(Cell):
     name = kernel = compiled = "gru"
     gate_names = blocks = ("r", "z", "n")
     candidate = "n"
+    gate_titles = (("r", "reset"), ("z", "update"))
+    keeping = (
+        "z",
+        Ends(
+            ("near 1", "integrators, which keep most of what they hold"),
+            ("near 0", "units whose value is nearly all new at every character"),
+        ),
+    )
     candidate_is_apart = True
     input_bias, recurrent_bias = "bias_ih", "bias_hh"
     held = ("h", "r", "z", "n")
@@ -40,9 +48,7 @@ class GRU(Cell):
             return {"z": log_times()}
         return {} if config.gate_bias is None else {"z": config.gate_bias}
 
-    def combine(
-        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
         """((h_t,), (r, z, n)): r, z in (0, 1), the candidate n in (-1, 1)."""
         (h,) = state
         x_r, x_z, x_n = split(prepared[0], 3)

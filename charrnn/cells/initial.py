@@ -26,12 +26,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from charrnn.cells.cell import Cell, Numbers, Source
+from charrnn.cells.cell import Cell, Numbers, RandomSource, Shape
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.settings.config import ModelConfig
-
-Shape = tuple[int, ...]
 
 CHRONO_RANGE = 256
 """T where nobody says."""
@@ -39,7 +37,7 @@ _SMALL = 0.001
 _TIED = 0.1
 
 
-def initial_arrays(config: ModelConfig, vocabulary_size: int, source: Source) -> Iterator[tuple[str, Numbers]]:
+def initial_arrays(config: ModelConfig, vocabulary_size: int, source: RandomSource) -> Iterator[tuple[str, Numbers]]:
     """Every parameter's name and first value, drawn one after the other in the order of the layout."""
     cell = make_cell(config)
     for name, shape in parameter_shapes(config, vocabulary_size).items():
@@ -52,7 +50,7 @@ def initial_arrays(config: ModelConfig, vocabulary_size: int, source: Source) ->
         yield name, array.astype(np.float32)
 
 
-def _first_in_layer(config: ModelConfig, cell: Cell, name: str, shape: Shape, source: Source) -> Numbers:
+def _first_in_layer(config: ModelConfig, cell: Cell, name: str, shape: Shape, source: RandomSource) -> Numbers:
     array = cell.initial(name, shape, config, source)
     if array is not None:
         return array
@@ -71,7 +69,7 @@ def _first_in_layer(config: ModelConfig, cell: Cell, name: str, shape: Shape, so
     return array
 
 
-def _recurrent(config: ModelConfig, shape: Shape, source: Source) -> Numbers:
+def _recurrent(config: ModelConfig, shape: Shape, source: RandomSource) -> Numbers:
     """(gates H, H), a block of H rows for each gate."""
     rows, hidden = shape
     if config.init == "identity":
@@ -79,7 +77,7 @@ def _recurrent(config: ModelConfig, shape: Shape, source: Source) -> Numbers:
     return np.concatenate([config.init_gain * orthogonal(hidden, source) for _ in range(rows // hidden)])
 
 
-def orthogonal(size: int, source: Source) -> Numbers:
+def orthogonal(size: int, source: RandomSource) -> Numbers:
     """An orthogonal matrix (size, size), each as likely as any other, in float64."""
     q, r = np.linalg.qr(source.normal((size, size)).astype(np.float64))
     signs: Numbers = np.where(np.diag(r) < 0, -1.0, 1.0)
@@ -95,7 +93,7 @@ def with_radius(matrix: Numbers, radius: float) -> Numbers:
     return scaled.reshape(matrix.shape)
 
 
-def _matrix_or_bias(config: ModelConfig, shape: Shape, outputs: int, source: Source) -> Numbers:
+def _matrix_or_bias(config: ModelConfig, shape: Shape, outputs: int, source: RandomSource) -> Numbers:
     """A matrix, or the decoder's bias, of which a gate or the decoder has so many `outputs`."""
     if len(shape) == 1 and config.init in ("identity", "xavier"):
         return np.zeros(shape)
@@ -107,7 +105,7 @@ def _matrix_or_bias(config: ModelConfig, shape: Shape, outputs: int, source: Sou
     return source.uniform(shape, -bound, bound)
 
 
-def _set_gates(config: ModelConfig, cell: Cell, bias: Numbers, source: Source) -> None:
+def _set_gates(config: ModelConfig, cell: Cell, bias: Numbers, source: RandomSource) -> None:
     """Writes the gates' first biases into the blocks of a layer's `bias`, which is zero."""
 
     def log_times() -> Numbers:

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from charrnn.cells.arrays import Array, Arrays, minimum, sigmoid, split, tanh
-from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Numbers, State
+from charrnn.cells.cell import PLAIN, Cell, Ends, Inside, Numbers, Prepared, Shape, State, Step
 from charrnn.errors import UsageError
 from charrnn.settings.choices import CouplingName
 from charrnn.settings.config import ModelConfig
@@ -57,6 +57,14 @@ class LSTM(Cell):
     name = "lstm"
     state_names = ("h", "c")
     candidate = "g"
+    gate_titles = (("i", "input"), ("f", "forget"), ("o", "output"))
+    keeping = (
+        "f",
+        Ends(
+            ("open", "integrators, which keep most of what they hold"),
+            ("shut", "feed-forward cells, which drop most of what they hold at every character"),
+        ),
+    )
     unbounded = ("c",)
     memory_held_by = (("i", 1.0), ("f", 0.0))
     own_settings = (
@@ -100,7 +108,7 @@ class LSTM(Cell):
                 "leave one of them out",
             )
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
         """weight_ih (4H, I), weight_hh (4H, H), bias (4H,) (3H of three blocks); peephole_<gate> (H,), but not of g."""
         peepholes = [f"peephole_{gate}" for gate in self.blocks if gate != "g"] if self.has_peepholes else []
         return {**super().shapes(input_size, hidden_size), **dict.fromkeys(peepholes, (hidden_size,))}
@@ -114,9 +122,7 @@ class LSTM(Cell):
             return {"i": -config.gate_bias, "f": config.gate_bias, "o": -config.gate_bias}
         return {"f": config.forget_bias}
 
-    def combine(
-        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
         """((h_t, c_t), (i, f, g, o)): i, f, o in (0, 1), the candidate g in (-1, 1); i, f only where they are there."""
         arguments = dict(zip(self.blocks, split(prepared[0] + recurrent, len(self.blocks)), strict=True))
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from charrnn.cells.arrays import Array, Arrays, sigmoid
-from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Noise, State
+from charrnn.cells.cell import PLAIN, Cell, Inside, Noise, Prepared, Shape, State, Step
 from charrnn.cells.wrapper import Need, Stepping, has_candidate
 from charrnn.errors import UsageError
 from charrnn.settings.config import ModelConfig
@@ -56,7 +56,7 @@ class Mogrifier(Stepping):
         if not config.mogrifier:
             raise UsageError("--mogrifier-rank has no mogrifier to go with", "give it rounds with --mogrifier")
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
         """Its own, and for odd rounds r mogrifier_<r> (I, H), for even ones (H, I), and mogrifier_<r>_bias.
 
         Of low rank, mogrifier_<r>_a (I or H, k) and mogrifier_<r>_b (k, H or I) are in the place of the matrix.
@@ -72,13 +72,11 @@ class Mogrifier(Stepping):
             shapes[f"{name}_bias"] = (rows,)
         return shapes
 
-    def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
+    def prepare(self, p: Arrays, x: Array) -> Prepared:
         """The input itself."""
         return (x,)
 
-    def advance(
-        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
         """The cell's step on what the rounds leave of input and state."""
         assert not noise, "what draws stands around this"
         (x,), h = prepared, state[0]

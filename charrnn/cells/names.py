@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Entry(NamedTuple):
+class CellEntry(NamedTuple):
     """A cell that a configuration can ask for."""
 
     module: str
@@ -15,10 +15,10 @@ class Entry(NamedTuple):
 
 
 CELLS = {
-    "lstm": Entry("charrnn.cells.lstm", "LSTM", "long short-term memory"),
-    "gru": Entry("charrnn.cells.gru", "GRU", "gated recurrent unit"),
-    "rnn": Entry("charrnn.cells.rnn", "RNN", "tanh"),
-    "urnn": Entry("charrnn.cells.unitary", "URNN", "complex numbers under a unitary matrix"),
+    "lstm": CellEntry("charrnn.cells.lstm", "LSTM", "long short-term memory"),
+    "gru": CellEntry("charrnn.cells.gru", "GRU", "gated recurrent unit"),
+    "rnn": CellEntry("charrnn.cells.rnn", "RNN", "tanh"),
+    "urnn": CellEntry("charrnn.cells.unitary", "URNN", "complex numbers under a unitary matrix"),
 }
 NAMES = tuple(CELLS)
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from charrnn.cells.arrays import Array, Arrays, between
-from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Noise, State
+from charrnn.cells.cell import PLAIN, Cell, Inside, Noise, Prepared, State, Step
 from charrnn.cells.wrapper import Need, Stepping, has_candidate, has_memory
 from charrnn.settings.config import ModelConfig
 
@@ -50,9 +50,7 @@ class Zoneout(Stepping):
         """Puts zoneout at the rates of `config` around `cell`."""
         return cls(cell, (config.zoneout, config.zoneout_cell)[: len(cell.state_names)])
 
-    def advance(
-        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
         """The step of the cell inside, then back to the old values where the noise is 0; without noise a mean."""
         own = len(self.noise_rates) - len(self.inner.noise_rates)
         shares = iter(noise[:own] or [1.0 - rate for rate in self.rates if rate])
@@ -89,9 +87,7 @@ class RecurrentDropout(Stepping):
         """The cell inside."""
         return self.inner.at_rest()
 
-    def advance(
-        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
         """The step of the cell inside, of whose candidate only what the noise lets through is written."""
         if not noise:
             return self.inner.advance(p, prepared, state, (), inside)

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.cells.arrays import Array, Arrays, batch_normalised, joined, normalised
-from charrnn.cells.cell import PLAIN, Gates, Inside, Numbers, Source, State
+from charrnn.cells.cell import PLAIN, Inside, Numbers, Prepared, RandomSource, Shape, State, Step
 from charrnn.cells.wrapper import Need, Wrapper, has_memory, is_real
 from charrnn.errors import UsageError
 from charrnn.settings.config import ModelConfig
@@ -57,7 +57,7 @@ class LayerNorm(Wrapper):
     _is_ahead = True
     """Whether the input's product can be normalised before the steps."""
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
         """Those of the cell inside, and gain_ih (R,), gain_hh (R,), of an rnn gain (H,); with c gain_c, bias_c (H,)."""
         shapes = self.inner.shapes(input_size, hidden_size)
         rows = shapes["weight_hh"][0]
@@ -66,10 +66,10 @@ class LayerNorm(Wrapper):
             own |= {"gain_c": (hidden_size,), "bias_c": (hidden_size,), **self._arrays(("_c",), hidden_size)}
         return {**shapes, **own}
 
-    def _arrays(self, products: tuple[str, ...], size: int) -> dict[str, tuple[int, ...]]:
+    def _arrays(self, products: tuple[str, ...], size: int) -> dict[str, Shape]:
         return {f"gain{product}": (size,) for product in products}
 
-    def initial(self, name: str, shape: tuple[int, ...], config: ModelConfig, source: Source) -> Numbers | None:
+    def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
         """The first gains, see above."""
         return (
             np.full(shape, self._gain) if name.startswith("gain") else self.inner.initial(name, shape, config, source)
@@ -86,19 +86,17 @@ class LayerNorm(Wrapper):
     def _input(self, p: Arrays, product: Array) -> Array:
         return self._normal(p, product, "_ih") + p[self.input_bias]
 
-    def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
+    def prepare(self, p: Arrays, x: Array) -> Prepared:
         """The input's product; normalised and with the bias where that can be done ahead of the steps."""
         product = self.inner.project(p, x)
         return (self._input(p, product) if self._is_ahead and not self.is_elman else product,)
 
-    def recur(self, p: Arrays, prepared: tuple[Array, ...], h: Array) -> Array:
+    def recur(self, p: Arrays, prepared: Prepared, h: Array) -> Array:
         """The recurrent product, normalised but in an rnn."""
         product = self.inner.recur(p, prepared, h)
         return product if self.is_elman else self._normal(p, product, "_hh")
 
-    def combine(
-        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
         """The step of the cell inside from normalised products; its output sees the memory normalised."""
         if self.is_elman:
             together = self._normal(p, prepared[0] + recurrent, "")
@@ -126,11 +124,11 @@ class BatchNorm(LayerNorm):
         if config.layer_norm:
             raise UsageError("--layer-norm and --batch-norm normalise the same products", "give one of them")
 
-    def _arrays(self, products: tuple[str, ...], size: int) -> dict[str, tuple[int, ...]]:
+    def _arrays(self, products: tuple[str, ...], size: int) -> dict[str, Shape]:
         """Beside the gains statistics_ih (2, R) and so on: mean and variance."""
         return {**super()._arrays(products, size), **{f"statistics{product}": (2, size) for product in products}}
 
-    def initial(self, name: str, shape: tuple[int, ...], config: ModelConfig, source: Source) -> Numbers | None:
+    def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
         """The first gains and statistics, see above."""
         if name.startswith("statistics"):
             return np.stack((np.zeros(shape[1:]), np.ones(shape[1:])))

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.cells.arrays import Array, Arrays, identity_like
-from charrnn.cells.cell import Cell, Numbers, Source
+from charrnn.cells.cell import Cell, Numbers, RandomSource, Shape
 from charrnn.cells.wrapper import Need, Wrapper, is_real
 from charrnn.errors import UsageError
 from charrnn.settings.config import ModelConfig
@@ -91,12 +91,12 @@ class Orthogonal(Wrapper):
         """The same around the cell inside at rest."""
         return Orthogonal(self.inner.at_rest())
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
         """Those of the cell inside, with skew_hh (G H, H) in the place of weight_hh."""
         shapes = self.inner.shapes(input_size, hidden_size)
         return {"skew_hh" if name == "weight_hh" else name: shape for name, shape in shapes.items()}
 
-    def initial(self, name: str, shape: tuple[int, ...], config: ModelConfig, source: Source) -> Numbers | None:
+    def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
         """In each gate's block of skew_hh angles beside the diagonal, one for every two units, and zero elsewhere."""
         if name != "skew_hh":
             return self.inner.initial(name, shape, config, source)

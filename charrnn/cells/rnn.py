@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from charrnn.cells.arrays import Array, Arrays, relu, sign, tanh
-from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, State
+from charrnn.cells.cell import PLAIN, Cell, Inside, Prepared, Shape, State, Step
 from charrnn.settings.config import ModelConfig
 
 
@@ -50,14 +50,12 @@ class RNN(Cell):
         """Makes the rnn that `config` asks for."""
         return cls(config.activation)
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
         """weight_ih (H, I), weight_hh (H, H), bias (H,); with modrelu also modrelu_bias (H,)."""
         own = {"modrelu_bias": (hidden_size,)} if self.activation == "modrelu" else {}
         return {**super().shapes(input_size, hidden_size), **own}
 
-    def combine(
-        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
         """((h_t,), ())."""
         argument = prepared[0] + recurrent
         if self.activation == "modrelu":

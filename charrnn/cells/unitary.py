@@ -26,7 +26,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from charrnn.cells.arrays import Array, Arrays, fourier, inverse_fourier, joined, permuted, relu, split, turn
-from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Numbers, Source, State
+from charrnn.cells.cell import PLAIN, Cell, Inside, Numbers, Prepared, RandomSource, Shape, State, Step
 from charrnn.errors import UsageError
 from charrnn.settings.config import ModelConfig
 
@@ -54,7 +54,7 @@ class URNN(Cell):
                 "give an even number",
             )
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
         """weight_ih (H, I), angle_1, angle_2, angle_3 (n,), mirror_1, mirror_2 (H,), modrelu_bias (n,)."""
         n = hidden_size // 2
         return {
@@ -67,7 +67,7 @@ class URNN(Cell):
             "modrelu_bias": (n,),
         }
 
-    def initial(self, name: str, shape: tuple[int, ...], config: ModelConfig, source: Source) -> Numbers | None:
+    def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
         """The first angles, mirrors and V, see above."""
         bounds = {"angle": np.pi, "mirror": 1.0, "weight": (6.0 / (sum(shape))) ** 0.5}
         bound = bounds.get(name.partition("_")[0])
@@ -85,11 +85,11 @@ class URNN(Cell):
             made[f"normal_{place}"] = _complex(v * (2 / (v * v).sum()) ** 0.5)
         return {**p, **made}
 
-    def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
+    def prepare(self, p: Arrays, x: Array) -> Prepared:
         """V x."""
         return (self.project(p, x),)
 
-    def recur(self, p: Arrays, prepared: tuple[Array, ...], h: Array) -> Array:
+    def recur(self, p: Arrays, prepared: Prepared, h: Array) -> Array:
         """W h, factor by factor from the right."""
         z = fourier(p["turn_1"] * _complex(h))
         z = permuted(_mirrored(z, p["normal_1"]))
@@ -97,9 +97,7 @@ class URNN(Cell):
         z = p["turn_3"] * _mirrored(z, p["normal_2"])
         return joined(z.real, z.imag)
 
-    def combine(
-        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
         """((h_t,), ())."""
         real, imaginary = split(prepared[0] + recurrent, 2)
         size = (real * real + imaginary * imaginary + _TINY) ** 0.5

@@ -19,18 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.parameters import layer_parameters
-from charrnn.cells.registry import is_plain as is_plain_cell
 from charrnn.files import release_pages
-from charrnn.inference.engine import Floats, is_small_table
+from charrnn.inference.engine import Floats, Walk, is_small_table
 from charrnn.inference.reference import Network, NetworkState
 from charrnn.settings.config import ModelConfig
 
 _HALF = np.float32(0.5)
-
-
-def is_plain(config: ModelConfig) -> bool:
-    """Whether this module knows the cell, and how the layers stand on each other."""
-    return is_plain_cell(config) and config.skip == "none"
 
 
 def _sigmoid_of_half(x: Floats) -> None:
@@ -161,7 +155,7 @@ class InPlaceNetwork(Network):
         return _InPlaceWalk(self, state)
 
 
-class _InPlaceWalk:
+class _InPlaceWalk(Walk):
     """B lanes under way."""
 
     def __init__(self, network: InPlaceNetwork, state: NetworkState) -> None:

@@ -32,7 +32,7 @@ class Matrix(ctypes.Structure):
     ]
 
 
-class Layer(ctypes.Structure):
+class LayerPanels(ctypes.Structure):
     """One layer's two products, and where their chains start."""
 
     _fields_ = [("input", Matrix), ("recurrent", Matrix), ("bias", ctypes.c_void_p)]

@@ -20,13 +20,12 @@ from charrnn.cells.registry import check, describe, has_kernel, is_plain, is_pla
 from charrnn.cli.app import main
 from charrnn.errors import UsageError
 from charrnn.inference.compiled import CompiledNetwork
-from charrnn.inference.compiled import is_available as has_compiled_step
 from charrnn.inference.inplace import InPlaceNetwork
-from charrnn.inference.make_engine import make_engine
+from charrnn.inference.make_engine import has_compiled_step, make_engine
 from charrnn.inference.reference import Network, NetworkState
 from charrnn.network.batch_statistics import Measured
 from charrnn.network.deferred_gradient import Factor
-from charrnn.network.layers import Layer, LoopedLayer
+from charrnn.network.layers import KernelLayer, Layer
 from charrnn.network.layers import Stack as RecurrentStack
 from charrnn.network.model import CharacterModel
 from charrnn.network.noise import draw_noise
@@ -151,7 +150,7 @@ def test_a_layer_is_its_cell_step_after_step(variant: dict[str, Any]) -> None:
     """Prepared all at once, from ids or from vectors, with gradients gathered or not: outputs, state, gradients."""
     cell = make_cell(_config(variant))
     torch.manual_seed(0)
-    layer = (Layer if has_kernel(_config(variant)) else LoopedLayer)(cell, I, H).double()
+    layer = (KernelLayer if has_kernel(_config(variant)) else Layer)(cell, I, H).double()
     with torch.no_grad():
         for name, array in layer.arrays().items():
             array.uniform_(0.5, 2.0) if is_statistic(name) else array.normal_()
@@ -390,7 +389,7 @@ def test_what_is_off_makes_no_wrapper_and_draws_nothing() -> None:
         before = generator.get_state()
         assert draw_noise(generator, config, T, B, 0.0, 11).inside == ()
         assert torch.equal(before, generator.get_state())
-        assert type(RecurrentStack(make_cell(config), config).layers[0]) is Layer
+        assert type(RecurrentStack(make_cell(config), config).layers[0]) is KernelLayer
 
 
 def test_noise_of_cells_is_drawn_for_all_lanes() -> None:

@@ -14,6 +14,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from charrnn.cells.gru import GRU
+from charrnn.cells.lstm import LSTM
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints import checkpoint
 from charrnn.cli.app import main
@@ -236,11 +238,13 @@ def test_svg_places_and_names_points() -> None:
 
 def _found(kinds: str = "ifo") -> Saturation:
     """Ten units a gate: of the first kind none, of the second one, of the third two nearly always right (and left)."""
-    gates = []
+    cell, gates = (LSTM() if "f" in kinds else GRU()), []
+    titles, ends = dict(cell.gate_titles), dict([cell.keeping])
     for layer in (1, 2):
         for place, kind in enumerate(kinds):
             right = np.array([1.0, 0.95, *[0.9] * 8][2 - place :] + [0.0] * (2 - place))
-            gates.append(GateSaturation(layer, kind, right, np.where(right == 0, 0.91, 0.0)))
+            left = np.where(right == 0, 0.91, 0.0)
+            gates.append(GateSaturation(layer, kind, titles[kind], ends.get(kind), right, left))
     return Saturation(1234, tuple(gates))
 
 
