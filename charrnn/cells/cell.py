@@ -148,8 +148,8 @@ class Cell:
 
     @classmethod
     def configured(cls, config: ModelConfig) -> Self:
-        """Makes the cell with its own settings as `config` has them."""
-        return cls()
+        """Makes the cell. Its fields are `own_settings`, in their order."""
+        return cls(*(getattr(config, setting) for setting, _ in cls.own_settings))
 
     @classmethod
     def check(cls, config: ModelConfig) -> None:

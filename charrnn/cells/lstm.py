@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from charrnn.cells.arrays import Array, Arrays, minimum, sigmoid, split, tanh
 from charrnn.cells.cell import PLAIN, Cell, Ends, Inside, Numbers, Prepared, Shape, State, Step
@@ -51,8 +51,8 @@ class LSTM(Cell):
     """LSTM with a forget gate or without, with free gates or coupled ones, with peepholes or without."""
 
     has_forget_gate: bool = True
-    coupled: CouplingName = "off"
     has_peepholes: bool = False
+    coupled: CouplingName = "off"
 
     name = "lstm"
     state_names = ("h", "c")
@@ -80,11 +80,6 @@ class LSTM(Cell):
         self._declare(gate_names=gates, blocks=gates, words=(*words, *_COUPLED[self.coupled]))
         if not self.words:
             self._declare(kernel="lstm", compiled="lstm", held=(*self.state_names, *gates))
-
-    @classmethod
-    def configured(cls, config: ModelConfig) -> Self:
-        """Makes the lstm that `config` asks for."""
-        return cls(config.forget_gate, config.coupled, config.peephole)
 
     @classmethod
     def check(cls, config: ModelConfig) -> None:

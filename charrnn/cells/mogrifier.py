@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 from charrnn.cells.arrays import Array, Arrays, sigmoid
-from charrnn.cells.cell import PLAIN, Cell, Inside, Noise, Prepared, Shape, State, Step
+from charrnn.cells.cell import PLAIN, Inside, Noise, Prepared, Shape, State, Step
 from charrnn.cells.wrapper import Need, Stepping, has_candidate
 from charrnn.errors import UsageError
 from charrnn.settings.config import ModelConfig
@@ -31,7 +30,7 @@ class Mogrifier(Stepping):
     """Around a cell that reads."""
 
     rounds: int
-    rank: int = 0
+    rank: int
     """The rank of the matrices; 0 for full ones."""
 
     needs = (
@@ -44,11 +43,6 @@ class Mogrifier(Stepping):
         super().__post_init__()
         rank = f" of rank {self.rank}" if self.rank else ""
         self._declare(words=(f"{self.rounds} mogrifier round{'s' if self.rounds > 1 else ''}{rank}",))
-
-    @classmethod
-    def around(cls, cell: Cell, config: ModelConfig) -> Self:
-        """Puts the rounds that `config` asks for before `cell`."""
-        return cls(cell, config.mogrifier, config.mogrifier_rank)
 
     @classmethod
     def check(cls, config: ModelConfig) -> None:

@@ -18,19 +18,21 @@ d(g) is 0 with the rate's probability and g / (1 - rate) else; outside training 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar
 
 from charrnn.cells.arrays import Array, Arrays, between
 from charrnn.cells.cell import PLAIN, Cell, Inside, Noise, Prepared, State, Step
 from charrnn.cells.wrapper import Need, Stepping, has_candidate, has_memory
-from charrnn.settings.config import ModelConfig
 
 
 @dataclass(frozen=True)
 class Zoneout(Stepping):
-    """Around a cell. `rates` go with its states; noise is drawn for those that are not 0, before the inner cell's."""
+    """Around a cell, at a rate for h and one for c, if it has one. Noise is drawn for those that are not 0."""
 
-    rates: tuple[float, ...]
+    rate: float
+    memory_rate: float
+    rates: ClassVar[tuple[float, ...]]
+    """One for each part of the state."""
 
     needs = (
         Need("zoneout", lambda _: True, ""),
@@ -39,16 +41,13 @@ class Zoneout(Stepping):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        rates = (self.rate, self.memory_rate)[: len(self.state_names)]
         self._declare(
-            noise_rates=(*(rate for rate in self.rates if rate), *self.inner.noise_rates),
+            rates=rates,
+            noise_rates=(*filter(None, rates), *self.inner.noise_rates),
             held=tuple(kind for kind in self.inner.held if kind == "h"),
-            words=(f"zoneout {'/'.join(f'{rate:g}' for rate in self.rates)}",),
+            words=(f"zoneout {'/'.join(f'{rate:g}' for rate in rates)}",),
         )
-
-    @classmethod
-    def around(cls, cell: Cell, config: ModelConfig) -> Self:
-        """Puts zoneout at the rates of `config` around `cell`."""
-        return cls(cell, (config.zoneout, config.zoneout_cell)[: len(cell.state_names)])
 
     def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
         """The step of the cell inside, then back to the old values where the noise is 0; without noise a mean."""
@@ -77,11 +76,6 @@ class RecurrentDropout(Stepping):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._declare(noise_rates=(self.rate, *self.inner.noise_rates), words=(f"recurrent dropout {self.rate:g}",))
-
-    @classmethod
-    def around(cls, cell: Cell, config: ModelConfig) -> Self:
-        """Puts recurrent dropout at the rate of `config` around `cell`."""
-        return cls(cell, config.recurrent_dropout)
 
     def at_rest(self) -> Cell:
         """The cell inside."""

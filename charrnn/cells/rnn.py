@@ -18,11 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 from charrnn.cells.arrays import Array, Arrays, relu, sign, tanh
 from charrnn.cells.cell import PLAIN, Cell, Inside, Prepared, Shape, State, Step
-from charrnn.settings.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -44,11 +42,6 @@ class RNN(Cell):
             self._declare(kernel="rnn_relu", lowest=0.0)
         else:
             self._declare(keeps_lengths=True)
-
-    @classmethod
-    def configured(cls, config: ModelConfig) -> Self:
-        """Makes the rnn that `config` asks for."""
-        return cls(config.activation)
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
         """weight_ih (H, I), weight_hh (H, H), bias (H,); with modrelu also modrelu_bias (H,)."""

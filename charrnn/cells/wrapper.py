@@ -69,8 +69,9 @@ class Wrapper(Cell):
 
     @classmethod
     def around(cls, cell: Cell, config: ModelConfig) -> Self:
-        """Puts the wrapper around `cell`, with its own settings as `config` has them."""
-        return cls(cell)
+        """Puts the wrapper around `cell`. Its fields are those of the settings it needs that are not switches."""
+        values = [getattr(config, need.setting) for need in cls.needs]
+        return cls(cell, *(value for value in values if not isinstance(value, bool)))
 
 
 @dataclass(frozen=True)

@@ -71,19 +71,9 @@ def run_window(
     as they are.
     """
     bias, second = (p["bias_ih"], p["bias_hh"]) if "bias_hh" in p else (p["bias"], None)
-    h, *c = state
+    (h, *c), kept = state, buffers if torch.is_grad_enabled() else None
     output, *after = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        cell,
-        is_narrow,
-        buffers if torch.is_grad_enabled() else None,
-        ids,
-        x,
-        p["weight_ih"],
-        bias,
-        p["weight_hh"],
-        second,
-        h,
-        c[0] if c else None,
+        cell, is_narrow, kept, ids, x, p["weight_ih"], bias, p["weight_hh"], second, h, c[0] if c else None
     )
     return output, tuple(after)
 

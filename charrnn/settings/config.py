@@ -20,9 +20,18 @@ from charrnn.settings.fields import Record
 
 _MOST_LAYERS = 1000
 _MOST_ROUNDS = 100
+_SWITCHES = ("tie", "forget_gate", "peephole", "orthogonal", "layer_norm", "batch_norm", "multiplicative")
+_RATES = (
+    *("variational_dropout", "input_dropout", "output_dropout", "weight_drop", "embedding_dropout"),
+    *("zoneout", "zoneout_cell", "recurrent_dropout"),
+)
 _ALWAYS_WRITTEN = {"cell", "num_layers", "hidden_size", "embedding_size", "dropout", "forget_bias"}
 WIDEST = 1 << 20
 """Nothing here that is counted is larger."""
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,27 +126,19 @@ class ModelConfig(Record):
         if self.spectral_radius is not None:
             valid = is_number(self.spectral_radius) and self.spectral_radius > 0
             require(valid, "--spectral-radius", self.spectral_radius, "a number above 0")
-        require(isinstance(self.tie, bool), "--tie", self.tie, "true or false")
         one_of("--skip", self.skip, get_args(choices.SkipName))
-        for name in ("variational_dropout", "input_dropout", "output_dropout", "weight_drop", "embedding_dropout"):
-            rate, is_own = getattr(self, name), name in ("input_dropout", "output_dropout")  # which follow another
-            if rate is not None or not is_own:
-                between(f"--{name.replace('_', '-')}", rate, 0.0, 1.0, high_included=False)
         one_of("--activation", self.activation, get_args(choices.ActivationName))
         one_of("--coupled", self.coupled, get_args(choices.CouplingName))
-        for name in ("forget_gate", "peephole", "orthogonal", "layer_norm", "batch_norm", "multiplicative"):
-            require(
-                isinstance(getattr(self, name), bool),
-                f"--{name.replace('_', '-')}",
-                getattr(self, name),
-                "true or false",
-            )
-        for name in ("zoneout", "zoneout_cell", "recurrent_dropout"):
-            between(f"--{name.replace('_', '-')}", getattr(self, name), 0.0, 1.0, high_included=False)
+        for name in _SWITCHES:
+            require(isinstance(getattr(self, name), bool), _option(name), getattr(self, name), "true or false")
+        for name in _RATES:
+            rate, is_own = getattr(self, name), name in ("input_dropout", "output_dropout")  # which follow another
+            if rate is not None or not is_own:
+                between(_option(name), rate, 0.0, 1.0, high_included=False)
         for name, most in (("mogrifier", _MOST_ROUNDS), ("mogrifier_rank", WIDEST)):
             value = getattr(self, name)
             if value != 0 or isinstance(value, bool):
-                positive_integer(f"--{name.replace('_', '-')}", value, most)
+                positive_integer(_option(name), value, most)
         check_initial(self)
         check_wiring(self)
 

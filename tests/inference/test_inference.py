@@ -820,7 +820,7 @@ _SMALL_ENGINE = """
 import os, random, signal, sys
 import numpy as np
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.config import ModelConfig, SamplingConfig
+from charrnn.settings.config import ModelConfig, SamplingConfig
 from charrnn.inference.compiled import CompiledNetwork
 config = ModelConfig(cell="lstm", num_layers=2, hidden_size=70, embedding_size=5)
 draw = np.random.default_rng(4)

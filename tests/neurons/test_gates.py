@@ -6,6 +6,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from charrnn.display.scatter import Scatter, Scatters, as_svg
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.inference.make_engine import make_engine
 from charrnn.inference.reference import Network
+from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.gates import GateSaturation, Saturation, gate_kinds, saturation
 from charrnn.neurons.record import limits, record
 from charrnn.settings.config import ModelConfig
@@ -411,3 +413,11 @@ def test_what_cannot_be_is_refused(inspect, text: str, options: str, cell: str, 
     assert (found, out) == (status, "")
     assert said in err
     assert " hint: " in err
+
+
+def test_an_lstm_without_a_forget_gate_has_a_sentence_too() -> None:
+    """None of its gates says what is dropped of what a unit holds."""
+    config = replace(_config("lstm"), forget_gate=False)
+    found = saturation(Network(config, untrained_arrays(config, V)), [_ids(9)])
+    assert {gate.title for gate in found.gates} == {"input", "output"}
+    assert not any(gate.ends for gate in found.gates)
