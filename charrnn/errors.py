@@ -35,6 +35,13 @@ class CheckpointError(CharrnnError):
     exit_status = 4
 
 
+class WeightsTooLarge(CheckpointError):
+    """A model computes what is not a finite number. `what` names it with its verb, such as "the state is"."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} not finite: the weights are too large to compute with", "train again")
+
+
 class DivergenceError(CharrnnError):
     """Loss or gradient stopped being finite; the last good checkpoint has been kept."""
 

@@ -62,9 +62,9 @@ def between(before: Array, after: Array, share: Array) -> Array:
     return before.lerp(after.to(before.dtype), share)
 
 
-def joined(x: Array, y: Array) -> Array:
-    """Both side by side along the last axis, the inverse of `split` for two."""
-    return np.concatenate((x, y), -1) if isinstance(x, np.ndarray) else sys.modules["torch"].cat((x, y), -1)
+def joined(*arrays: Array) -> Array:
+    """All of them side by side along the last axis, the inverse of `split`."""
+    return np.concatenate(arrays, -1) if isinstance(arrays[0], np.ndarray) else sys.modules["torch"].cat(arrays, -1)
 
 
 def normalised(x: Array, gain: Array) -> Array:

@@ -1,36 +1,38 @@
-"""What every recurrent cell promises.
+"""What every recurrent cell promises: one step of recurrence, and the facts about it that others ask for.
 
-A cell is one step of recurrence: a small frozen object that knows its equations and the shapes of its parameters
-and owns no array. Its step is a pure function of arrays, and the same code runs on torch tensors and on numpy
-arrays. Knows one moment. Refuses to know time, layers and training.
-
-A step comes in three pieces, so that a wrapper can stand between any two of them (`wrapper.py`), and so that the first
-can be computed for all steps of a window at once:
+A cell is a small frozen object that owns no array. Its step is a pure function of arrays, and the same code runs on
+torch tensors and on numpy arrays. A step comes in three pieces, so that a wrapper can stand between any two of them
+(`wrapper.py`), and so that the first can be computed for all steps of a window at once:
 
     prepare     what only the input decides: its product and bias     (..., I) -> arrays (..., R)
     recur       the product with what is read of the state            (B, H) -> (B, R)
     combine     the elementwise rest                                  -> the new state and the gates
 
-What of the parameters is needed in a form of its own is made before the first of them, once for all steps of a window:
+Where the steps read parameters in another form than the one that is learned, it is made once for all steps of a window:
 
     derive      the parameters as the steps read them     name -> array
 
-and the steps are those of `core`, which is the cell itself unless all it does is derive.
+`core` is the cell that steps with these: the cell itself, unless all that it does is to derive.
 
-What is drawn at random in training is a part of what goes in: `noise`, an array (B, H) of zeros and ones for each of
-`noise_rates`, the outermost wrapper's first. Without noise (the empty tuple) a step is what it is outside training.
-What is normalised over the lanes in training is so by what then stands among the parameters (`batchnorm.py`).
+What is drawn at random in training is an input, `noise`: an array (B, H) of zeros and ones for each of `noise_rates`,
+the outermost wrapper's first. Without noise (the empty tuple) a step is what it is outside training. In training the
+statistics of a batch normalisation are replaced by an object that measures them (`normalised.py`).
+
+To add a cell, write a file with its class and name it in `names.py`. The defaults below are those of a cell that no
+compiled code knows.
 
 Shape letters: B lanes, I input size, H hidden size, R rows of the recurrent matrix.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias
+
+import numpy.typing as npt
 
 from charrnn.cells.arrays import Array, Arrays, zeros_like_rows
+from charrnn.settings.config import ModelConfig
 
 State: TypeAlias = tuple[Array, ...]
 """The state's arrays in the order of `state_names`, each (B, H). The first is h, the cell's output."""
@@ -38,8 +40,36 @@ State: TypeAlias = tuple[Array, ...]
 Gates: TypeAlias = tuple[Array, ...]
 """Values between input and new state in the order of `gate_names`, each (B, H)."""
 
+Step: TypeAlias = tuple[State, Gates]
+"""The new state and the gates that led to it."""
+
+Prepared: TypeAlias = tuple[Array, ...]
+"""What `prepare` gives: arrays (..., R), or (..., I) for who reads the input only in the step."""
+
 Noise: TypeAlias = tuple[Array, ...]
 """For each of `noise_rates`, 0 in a share of about that rate of the units and 1 in the others, (B, H)."""
+
+Numbers: TypeAlias = npt.NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
+
+
+class RandomSource(Protocol):
+    """A generator of random numbers."""
+
+    def normal(self, shape: Shape) -> Numbers:
+        """Draws from N(0, 1)."""
+
+    def uniform(self, shape: Shape, low: float, high: float) -> Numbers:
+        """Draws from U(low, high)."""
+
+
+class Ends(NamedTuple):
+    """What the ends of a gate that decides over the memory are called, and what units are that stay there."""
+
+    right: tuple[str, str]
+    """Where the gate is near 1."""
+    left: tuple[str, str]
+    """Where the gate is near 0."""
 
 
 def _as_it_is(x: Array) -> Array:
@@ -50,69 +80,140 @@ class Inside(NamedTuple):
     """What wrappers do in the middle of a cell's elementwise part."""
 
     candidate: Callable[[Array], Array] = _as_it_is
-    """To what is about to be written to the memory (lstm: g, gru: n)."""
+    """Applied to what is about to be written to the memory (lstm: g, gru: n)."""
     memory: Callable[[Array], Array] = _as_it_is
-    """To the memory as the output sees it (lstm: c in tanh(c))."""
+    """Applied to the memory as the output sees it (lstm: c in tanh(c))."""
 
 
 PLAIN = Inside()
 
 
-class Cell(ABC):
+class Cell:
     """One step of recurrence."""
 
-    name: ClassVar[str]
-    state_names: ClassVar[tuple[str, ...]]
-    gate_names: ClassVar[tuple[str, ...]]
-    blocks: ClassVar[tuple[str, ...]]
+    name: str
+    state_names: tuple[str, ...] = ("h",)
+    gate_names: tuple[str, ...] = ()
+    """What `combine` gives beside the state: gates through a sigmoid, and the candidate."""
+    candidate: str | None = None
+    """The one of `gate_names` that goes through a tanh and is written to the memory."""
+    gate_titles: tuple[tuple[str, str], ...] = ()
+    """What the gates are called, by their names; a gate without a title is called by its name."""
+    keeping: tuple[str, Ends] | None = None
+    """The gate that decides what becomes of what a unit holds, and how."""
+    candidate_is_apart: bool = False
+    """Whether a gate stands between the candidate's two products, so that they are not simply added up."""
+    blocks: tuple[str, ...] = ("h",)
     """What the blocks of H rows of the matrices and of the bias are for."""
-
-    input_bias: ClassVar[str] = "bias"
+    input_bias: str = "bias"
     """The bias that is added to the input's product."""
+    recurrent_bias: str = "bias"
+    """The bias that a constant part of the recurrent product can be added to."""
+    noise_rates: tuple[float, ...] = ()
+    """The share of zeros in each array of noise that a step of training takes."""
 
-    @property
-    def noise_rates(self) -> tuple[float, ...]:
-        """The share of zeros in each array of noise that a step of training takes."""
-        return ()
+    own_settings: tuple[tuple[str, str], ...] = ()
+    """Fields of the configuration that only this cell has, each with the reason why other cells do not."""
+    words: tuple[str, ...] = ()
+    """What this cell, or this wrapper by itself, differs in from the plain one, as `describe` says it."""
+    activation: str = ""
+    """Of a cell without gates: the function that its units are of what they read."""
+    is_real: bool = True
+    """Whether the recurrence multiplies h by a matrix of weights, weight_hh."""
+    is_elman: bool = False
+    """Whether h_t = f(W_ih x_t + W_hh h_{t-1} + b), as in Elman's network."""
 
-    @abstractmethod
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
-        """Parameter name -> shape."""
+    unbounded: tuple[str, ...] = ()
+    """The parts of the state that may leave -1 to 1, so that their tanh is shown."""
+    lowest: float = -1.0
+    """The least value that tanh(h) comes near, or takes on."""
+    keeps_lengths: bool = False
+    """Whether the state loses nothing and is not bounded where the recurrent matrix is orthogonal."""
+    keeps_all: bool = False
+    """Whether nothing of the state is ever lost, nor bounds it: as long as it is carried on it grows."""
+    held: tuple[str, ...] = ("h",)
+    """The kinds of units that other weights can hold still (`neurons/clamping.py`)."""
+    memory_held_by: tuple[tuple[str, float], ...] = ()
+    """The gates, and their values, that make the memory c a constant, that of the candidate."""
+
+    kernel: str | None = None
+    """The function of torch that runs this cell along a window, such as `lstm`; None where there is none."""
+    compiled: str | None = None
+    """The name of this cell in charrnn's own compiled code; None where it does not know it."""
+
+    def _declare(self, **facts: Any) -> None:
+        """Sets facts that depend on the fields of a frozen cell, when it is made."""
+        for name, value in facts.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def configured(cls, config: ModelConfig) -> Self:
+        """Makes the cell. Its fields are `own_settings`, in their order."""
+        return cls(*(getattr(config, setting) for setting, _ in cls.own_settings))
+
+    @classmethod
+    def check(cls, config: ModelConfig) -> None:
+        """Raises UsageError where `config`, which asks for this cell or wrapper, contradicts itself."""
 
     @property
     def core(self) -> Cell:
-        """The cell that steps, with what `derive` gives."""
+        """The cell that steps, with the parameters that `derive` gives."""
         return self
 
+    def at_rest(self) -> Cell:
+        """The cell outside training, without wrappers that do nothing there."""
+        return self
+
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
+        """Parameter name -> shape: weight_ih (R, I), weight_hh (R, H) and biases (R,), R = H times the blocks."""
+        rows = len(self.blocks) * hidden_size
+        biases = dict.fromkeys((self.input_bias, self.recurrent_bias), (rows,))
+        return {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size), **biases}
+
+    def first_biases(self, config: ModelConfig, log_times: Callable[[], Numbers]) -> Mapping[str, Any]:
+        """What the gates' biases begin with, by block, where that is not 0: a number, or (H,).
+
+        `log_times` draws the logarithms of the times that chrono initialisation gives to the units (`initial.py`).
+        """
+        return {}
+
+    def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
+        """The first value of the array `name`; None where it is drawn like any other of its shape (`initial.py`)."""
+        return None
+
+    def extra_work(self, hidden_size: int) -> float:
+        """Multiplications a character that do not show in the sizes of the matrices."""
+        return 0.0
+
+    def limits(self, kind: str) -> tuple[float, float]:
+        """The range in which a kind of unit is shown: gates 0 to 1, all else -1 to 1 (its tanh where `unbounded`)."""
+        return (0.0, 1.0) if kind in self.gate_names and kind != self.candidate else (-1.0, 1.0)
+
     def derive(self, p: Arrays) -> Arrays:
-        """What the steps of a window read, from the parameters `p`; `p` itself where that is nothing else."""
+        """Makes what the steps of a window read from the parameters `p`; `p` itself where that is nothing else."""
         return p
 
     def project(self, p: Arrays, x: Array) -> Array:
         """The product with the input `x` (..., I), for any number of steps and lanes at once: (..., R)."""
         return x @ p["weight_ih"].T
 
-    def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
+    def prepare(self, p: Arrays, x: Array) -> Prepared:
         """All that only the input `x` (..., I) decides: the product with its bias, or more; arrays (..., R)."""
         return (self.project(p, x) + p[self.input_bias],)
 
-    def recur(self, p: Arrays, prepared: tuple[Array, ...], h: Array) -> Array:
+    def recur(self, p: Arrays, prepared: Prepared, h: Array) -> Array:
         """The product with what is read of the state, `h` (B, H): (B, R). `prepared` is for those who multiply it."""
         return h @ p["weight_hh"].T
 
-    @abstractmethod
-    def combine(
-        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
-        """The new state and the gates that led to it, from the products and the old state."""
+    def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
+        """The new state and the gates that led to it, from the products and the old state. Every cell has its own."""
+        raise NotImplementedError
 
-    def advance(
-        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
         """The new state and its gates, from what `prepare` gave for this step (B, R)."""
         return self.combine(p, prepared, self.recur(p, prepared, state[0]), state, inside)
 
-    def observe(self, p: Arrays, x: Array, state: State, noise: Noise = ()) -> tuple[State, Gates]:
+    def observe(self, p: Arrays, x: Array, state: State, noise: Noise = ()) -> Step:
         """The new state and the gates that led to it, for input `x` (B, I); `p` maps parameter names to arrays."""
         core, p = self.core, self.derive(p)
         return core.advance(p, core.prepare(p, x), state, noise)
@@ -126,11 +227,7 @@ class Cell(ABC):
         place = self.blocks.index(block)
         return slice(place * hidden_size, (place + 1) * hidden_size)
 
-    def at_rest(self) -> Cell:
-        """The cell outside training, without what is nothing there."""
-        return self
-
     def zero_state(self, p: Arrays, lanes: int) -> State:
         """The state before the first character: zeros, (lanes, H) each."""
-        weight = p["weight_hh"]
-        return tuple(zeros_like_rows(weight, lanes, weight.shape[1]) for _ in self.state_names)
+        weight = p["weight_ih"]
+        return tuple(zeros_like_rows(weight, lanes, len(weight) // len(self.blocks)) for _ in self.state_names)

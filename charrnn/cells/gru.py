@@ -9,38 +9,46 @@ Cho et al. 2014 (arXiv 1406.1078, eq. 5-8) in the variant of cuDNN and torch.nn.
 recurrent product, where the paper applies it to h before. z near 1 keeps the old state, as in the paper (its eq. 7);
 some lecture notes call that gate u, or write z for 1 - u. Blocks stand in the order r, z, n.
 Both of torch's bias vectors are kept, since b_hn stands inside the reset; of the others only the sum matters.
+
+Biases begin at 0. With gate bias a, b_z = a: h is kept. Under chrono b_z = log u (Tallec & Ollivier 2018, arXiv
+1804.11188, eq. 15).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from charrnn.cells.arrays import Array, Arrays, sigmoid, split, tanh
-from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, State
+from charrnn.cells.cell import PLAIN, Cell, Ends, Inside, Numbers, Prepared, State, Step
+from charrnn.settings.config import ModelConfig
 
 
 class GRU(Cell):
-    """GRU, reset gate after the recurrent product."""
+    """GRU, reset gate after the recurrent product: weight_ih (3H, I), weight_hh (3H, H), bias_ih and bias_hh (3H,)."""
 
-    name = "gru"
-    state_names = ("h",)
-    gate_names = ("r", "z", "n")
-    blocks = ("r", "z", "n")
-    input_bias = "bias_ih"
+    name = kernel = compiled = "gru"
+    gate_names = blocks = ("r", "z", "n")
+    candidate = "n"
+    gate_titles = (("r", "reset"), ("z", "update"))
+    keeping = (
+        "z",
+        Ends(
+            ("near 1", "integrators, which keep most of what they hold"),
+            ("near 0", "units whose value is nearly all new at every character"),
+        ),
+    )
+    candidate_is_apart = True
+    input_bias, recurrent_bias = "bias_ih", "bias_hh"
+    held = ("h", "r", "z", "n")
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
-        """weight_ih (3H, I), weight_hh (3H, H), bias_ih (3H,), bias_hh (3H,)."""
-        rows = 3 * hidden_size
-        return {
-            "weight_ih": (rows, input_size),
-            "weight_hh": (rows, hidden_size),
-            "bias_ih": (rows,),
-            "bias_hh": (rows,),
-        }
+    def first_biases(self, config: ModelConfig, log_times: Callable[[], Numbers]) -> Mapping[str, Any]:
+        """What b_z begins with, where that is not 0: a number, or (H,)."""
+        if config.init == "chrono":
+            return {"z": log_times()}
+        return {} if config.gate_bias is None else {"z": config.gate_bias}
 
-    def combine(
-        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
         """((h_t,), (r, z, n)): r, z in (0, 1), the candidate n in (-1, 1)."""
         (h,) = state
         x_r, x_z, x_n = split(prepared[0], 3)

@@ -19,8 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from charrnn.cells.arrays import Array, Arrays, sigmoid
-from charrnn.cells.cell import PLAIN, Gates, Inside, Noise, State
-from charrnn.cells.wrapper import Stepping
+from charrnn.cells.cell import PLAIN, Inside, Noise, Prepared, Shape, State, Step
+from charrnn.cells.wrapper import Need, Stepping, has_candidate
+from charrnn.errors import UsageError
+from charrnn.settings.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,27 @@ class Mogrifier(Stepping):
     """Around a cell that reads."""
 
     rounds: int
-    rank: int = 0
-    """Of the matrices; 0 for any."""
+    rank: int
+    """The rank of the matrices; 0 for full ones."""
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+    needs = (
+        Need("mogrifier", has_candidate, "its output is all that it remembers; gated in every step it would be lost"),
+        Need("mogrifier_rank", lambda _: True, ""),
+    )
+    held = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rank = f" of rank {self.rank}" if self.rank else ""
+        self._declare(words=(f"{self.rounds} mogrifier round{'s' if self.rounds > 1 else ''}{rank}",))
+
+    @classmethod
+    def check(cls, config: ModelConfig) -> None:
+        """Raises UsageError where there are no rounds for the rank."""
+        if not config.mogrifier:
+            raise UsageError("--mogrifier-rank has no mogrifier to go with", "give it rounds with --mogrifier")
+
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
         """Its own, and for odd rounds r mogrifier_<r> (I, H), for even ones (H, I), and mogrifier_<r>_bias.
 
         Of low rank, mogrifier_<r>_a (I or H, k) and mogrifier_<r>_b (k, H or I) are in the place of the matrix.
@@ -47,13 +66,11 @@ class Mogrifier(Stepping):
             shapes[f"{name}_bias"] = (rows,)
         return shapes
 
-    def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
+    def prepare(self, p: Arrays, x: Array) -> Prepared:
         """The input itself."""
         return (x,)
 
-    def advance(
-        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
         """The cell's step on what the rounds leave of input and state."""
         assert not noise, "what draws stands around this"
         (x,), h = prepared, state[0]

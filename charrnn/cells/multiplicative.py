@@ -18,23 +18,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from charrnn.cells.arrays import Array, Arrays
-from charrnn.cells.wrapper import Reading
+from charrnn.cells.cell import Prepared, Shape
+from charrnn.cells.wrapper import Need, Wrapper, is_real
 
 
 @dataclass(frozen=True)
-class Multiplicative(Reading):
+class Multiplicative(Wrapper):
     """Around a cell, normalised or not."""
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+    needs = (Need("multiplicative", is_real, "the recurrent matrix of each character would not be unitary"),)
+    words = ("multiplicative states",)
+    held = ()
+
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
         """Its own, and weight_mx (H, I), weight_mh (H, H)."""
         own = {"weight_mx": (hidden_size, input_size), "weight_mh": (hidden_size, hidden_size)}
         return {**self.inner.shapes(input_size, hidden_size), **own}
 
-    def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
+    def prepare(self, p: Arrays, x: Array) -> Prepared:
         """W_mx x comes last."""
         return (*self.inner.prepare(p, x), x @ p["weight_mx"].T)
 
-    def recur(self, p: Arrays, prepared: tuple[Array, ...], h: Array) -> Array:
+    def recur(self, p: Arrays, prepared: Prepared, h: Array) -> Array:
         """The recurrent product with m in the place of h."""
         *others, factor = prepared
         return self.inner.recur(p, tuple(others), factor * (h @ p["weight_mh"].T))

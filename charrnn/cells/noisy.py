@@ -18,26 +18,38 @@ d(g) is 0 with the rate's probability and g / (1 - rate) else; outside training 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from charrnn.cells.arrays import Array, Arrays, between
-from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Noise, State
-from charrnn.cells.wrapper import Stepping
+from charrnn.cells.cell import PLAIN, Cell, Inside, Noise, Prepared, State, Step
+from charrnn.cells.wrapper import Need, Stepping, has_candidate, has_memory
 
 
 @dataclass(frozen=True)
 class Zoneout(Stepping):
-    """Around a cell. `rates` go with its states; noise is drawn for those that are not 0."""
+    """Around a cell, at a rate for h and one for c, if it has one. Noise is drawn for those that are not 0."""
 
-    rates: tuple[float, ...]
+    rate: float
+    memory_rate: float
+    rates: ClassVar[tuple[float, ...]]
+    """One for each part of the state."""
 
-    @property
-    def noise_rates(self) -> tuple[float, ...]:
-        """Its own first."""
-        return (*(rate for rate in self.rates if rate), *self.inner.noise_rates)
+    needs = (
+        Need("zoneout", lambda _: True, ""),
+        Need("zoneout_cell", has_memory, "it has no memory c beside its output h, which --zoneout is for"),
+    )
 
-    def advance(
-        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rates = (self.rate, self.memory_rate)[: len(self.state_names)]
+        self._declare(
+            rates=rates,
+            noise_rates=(*filter(None, rates), *self.inner.noise_rates),
+            held=tuple(kind for kind in self.inner.held if kind == "h"),
+            words=(f"zoneout {'/'.join(f'{rate:g}' for rate in rates)}",),
+        )
+
+    def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
         """The step of the cell inside, then back to the old values where the noise is 0; without noise a mean."""
         own = len(self.noise_rates) - len(self.inner.noise_rates)
         shares = iter(noise[:own] or [1.0 - rate for rate in self.rates if rate])
@@ -51,18 +63,25 @@ class Zoneout(Stepping):
 
 @dataclass(frozen=True)
 class RecurrentDropout(Stepping):
-    """Around a cell with a candidate: lstm or gru."""
+    """Around a cell with a candidate: lstm or gru. Its noise comes before that of the cell inside."""
 
     rate: float
 
-    @property
-    def noise_rates(self) -> tuple[float, ...]:
-        """Its own first."""
-        return (self.rate, *self.inner.noise_rates)
+    needs = (
+        Need(
+            "recurrent_dropout", has_candidate, "its candidate is the whole of its memory, and dropping it is losing it"
+        ),
+    )
 
-    def advance(
-        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._declare(noise_rates=(self.rate, *self.inner.noise_rates), words=(f"recurrent dropout {self.rate:g}",))
+
+    def at_rest(self) -> Cell:
+        """The cell inside."""
+        return self.inner.at_rest()
+
+    def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
         """The step of the cell inside, of whose candidate only what the noise lets through is written."""
         if not noise:
             return self.inner.advance(p, prepared, state, (), inside)
@@ -72,7 +91,3 @@ class RecurrentDropout(Stepping):
             return inside.candidate(candidate) * kept
 
         return self.inner.advance(p, prepared, state, noise[1:], inside._replace(candidate=written))
-
-    def at_rest(self) -> Cell:
-        """The cell inside."""
-        return self.inner.at_rest()

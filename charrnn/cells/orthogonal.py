@@ -32,8 +32,10 @@ from typing import Any
 import numpy as np
 
 from charrnn.cells.arrays import Array, Arrays, identity_like
-from charrnn.cells.cell import Cell, State
-from charrnn.cells.wrapper import Reading
+from charrnn.cells.cell import Cell, Numbers, RandomSource, Shape
+from charrnn.cells.wrapper import Need, Wrapper, is_real
+from charrnn.errors import UsageError
+from charrnn.settings.config import ModelConfig
 
 _NEAR = 0.58
 """The largest norm for which the polynomial is the exponential to 2^-24."""
@@ -49,34 +51,70 @@ _EIGHTH = (
     (89 - _ROOT) / (5040 * _THIRD**2),
 )
 _SECOND = (857 - 58 * _ROOT) / 630
+# What a step costs: products of each matrix with itself, once for so many characters.
+_SQUARES = 6
+_CHARACTERS = 16 * 64
 
 
 @dataclass(frozen=True)
-class Orthogonal(Reading):
+class Orthogonal(Wrapper):
     """Around a cell of any kind, outside of everything else: it only makes the matrix, and does not step."""
+
+    needs = (Need("orthogonal", is_real, "its recurrent matrix is unitary by itself"),)
+    words = ("orthogonal recurrence",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._declare(keeps_all=self.inner.keeps_lengths)
 
     @property
     def core(self) -> Cell:
         """The cell inside."""
         return self.inner
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
-        """Those of the cell inside, with skew_hh (G H, H) in the place of weight_hh."""
-        shapes = self.inner.shapes(input_size, hidden_size)
-        return {"skew_hh" if name == "weight_hh" else name: shape for name, shape in shapes.items()}
-
-    def derive(self, p: Arrays) -> Arrays:
-        """The parameters of the cell inside."""
-        made = {"weight_hh" if name == "skew_hh" else name: array for name, array in p.items()}
-        return {**made, "weight_hh": rotations(p["skew_hh"])}
+    @classmethod
+    def check(cls, config: ModelConfig) -> None:
+        """Raises UsageError where a recurrent matrix would be orthogonal twice, or not at all."""
+        if config.init in ("orthogonal", "identity"):
+            raise UsageError(
+                f"--init {config.init} sets recurrent matrices, and under --orthogonal they are not what is trained",
+                "leave one of them out",
+            )
+        for name, option, reason in (
+            ("weight_drop", "--weight-drop", "a matrix of which weights are dropped is not orthogonal"),
+            ("multiplicative", "--multiplicative", "each character's own recurrent matrix would not be orthogonal"),
+        ):
+            if getattr(config, name):
+                raise UsageError(f"{option} does not go with --orthogonal: {reason}", "leave one of them out")
 
     def at_rest(self) -> Cell:
         """The same around the cell inside at rest."""
         return Orthogonal(self.inner.at_rest())
 
-    def zero_state(self, p: Arrays, lanes: int) -> State:
-        """That of the cell inside, whose matrix has the same shape."""
-        return self.inner.zero_state({"weight_hh": p["skew_hh"]}, lanes)
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
+        """Those of the cell inside, with skew_hh (G H, H) in the place of weight_hh."""
+        shapes = self.inner.shapes(input_size, hidden_size)
+        return {"skew_hh" if name == "weight_hh" else name: shape for name, shape in shapes.items()}
+
+    def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
+        """In each gate's block of skew_hh angles beside the diagonal, one for every two units, and zero elsewhere."""
+        if name != "skew_hh":
+            return self.inner.initial(name, shape, config, source)
+        rows, hidden = shape
+        blocks, first = np.zeros((rows // hidden, hidden, hidden)), np.arange(0, hidden - 1, 2)
+        for block in blocks:
+            block[first, first + 1] = source.uniform((len(first),), -np.pi, np.pi)
+        return blocks.reshape(shape)
+
+    def extra_work(self, hidden_size: int) -> float:
+        """What the matrices' products with themselves take, which are made once for the characters of a step."""
+        size = self.shapes(hidden_size, hidden_size)["skew_hh"][0] * hidden_size
+        return size * _SQUARES * hidden_size / _CHARACTERS + self.inner.extra_work(hidden_size)
+
+    def derive(self, p: Arrays) -> Arrays:
+        """The parameters of the cell inside."""
+        made = {"weight_hh" if name == "skew_hh" else name: array for name, array in p.items()}
+        return {**made, "weight_hh": rotations(p["skew_hh"])}
 
 
 def rotations(skew: Array) -> Array:

@@ -20,16 +20,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from charrnn.cells.arrays import Array, Arrays
+from charrnn.cells.cell import Shape
 from charrnn.cells.registry import make_cell
 from charrnn.cells.wiring import input_sizes
 from charrnn.settings.choices import FreezeName
 from charrnn.settings.config import ModelConfig
 
 
-def parameter_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, Shape]:
     """Name -> shape of every parameter, in a fixed order."""
     cell = make_cell(config)
-    shapes: dict[str, tuple[int, ...]] = {"embedding": (vocabulary_size, config.embedding_size)}
+    shapes: dict[str, Shape] = {"embedding": (vocabulary_size, config.embedding_size)}
     *sizes, decoder_size = input_sizes(config)
     for layer, input_size in enumerate(sizes, start=1):
         for name, shape in cell.shapes(input_size, config.hidden_size).items():

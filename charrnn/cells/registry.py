@@ -1,127 +1,152 @@
-"""From a configuration to its cell."""
+"""From a configuration to its cell, and whether it is one that can be had."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from importlib import import_module
 
-from charrnn.cells.batchnorm import BatchNormGRU, BatchNormLSTM, BatchNormRNN
 from charrnn.cells.cell import Cell
-from charrnn.cells.gru import GRU
-from charrnn.cells.layernorm import LayerNormGRU, LayerNormLSTM, LayerNormRNN
-from charrnn.cells.lstm import (
-    LSTM,
-    CappedLSTM,
-    CappedPeepholeLSTM,
-    CoupledLSTM,
-    CoupledPeepholeLSTM,
-    LastingLSTM,
-    LastingPeepholeLSTM,
-    PeepholeLSTM,
-)
 from charrnn.cells.mogrifier import Mogrifier
 from charrnn.cells.multiplicative import Multiplicative
+from charrnn.cells.names import CELLS, NAMES, enumerated, with_article
 from charrnn.cells.noisy import RecurrentDropout, Zoneout
+from charrnn.cells.normalised import BatchNorm, LayerNorm
 from charrnn.cells.orthogonal import Orthogonal
-from charrnn.cells.rnn import RNN, ModReluRNN, ReluRNN
-from charrnn.cells.unitary import URNN
-from charrnn.settings.config import ModelConfig
+from charrnn.cells.wrapper import Need, Wrapper, is_real
+from charrnn.errors import UsageError
+from charrnn.settings.checks import require
+from charrnn.settings.config import ModelConfig, TrainingConfig
 
-PLAIN_CELLS: tuple[type[Cell], ...] = (LSTM, GRU, RNN)
-"""Those that the fast paths know."""
-
-_LSTMS: dict[tuple[str, bool], type[LSTM]] = {
-    ("off", False): LSTM,
-    ("off", True): PeepholeLSTM,
-    ("tied", False): CoupledLSTM,
-    ("tied", True): CoupledPeepholeLSTM,
-    ("min", False): CappedLSTM,
-    ("min", True): CappedPeepholeLSTM,
-}
-_RNNS: dict[str, type[RNN]] = {"tanh": RNN, "relu": ReluRNN, "modrelu": ModReluRNN}
-_NORMALISED = {"lstm": LayerNormLSTM, "gru": LayerNormGRU, "rnn": LayerNormRNN}
-_BATCH_NORMALISED = {"lstm": BatchNormLSTM, "gru": BatchNormGRU, "rnn": BatchNormRNN}
+WRAPPERS: tuple[type[Wrapper], ...] = (
+    LayerNorm, BatchNorm, Multiplicative, Mogrifier, RecurrentDropout, Zoneout, Orthogonal
+)  # fmt: skip
+"""In the order in which they stand around a cell, the innermost first."""
 
 
+@functools.cache
+def _kind(name: str) -> type[Cell]:
+    """The class of the cell called `name`."""
+    kind: type[Cell] = getattr(import_module(CELLS[name].module), CELLS[name].kind)
+    return kind
+
+
+def plain_cells() -> Iterator[Cell]:
+    """Every cell, with nothing changed about it."""
+    return (_kind(name)() for name in NAMES)
+
+
+def _has_setting(cell: Cell, setting: str) -> bool:
+    return setting in dict(cell.own_settings)
+
+
+@functools.cache
+def _needs() -> tuple[Need, ...]:
+    """What each setting that is not for every cell needs."""
+    own = [
+        Need(setting, functools.partial(_has_setting, setting=setting), reason)
+        for cell in plain_cells()
+        for setting, reason in cell.own_settings
+    ]
+    others = [need for wrapper in WRAPPERS for need in wrapper.needs]
+    return (*own, *others, Need("weight_drop", is_real, "it has no recurrent matrix of weights"))
+
+
+@functools.lru_cache
 def make_cell(config: ModelConfig) -> Cell:
-    """The cell that every layer of `config` steps with, in training."""
-    cell: Cell
-    if config.cell == "lstm":
-        if config.forget_gate:
-            cell = _LSTMS[config.coupled, config.peephole]()
-        else:
-            cell = LastingPeepholeLSTM() if config.peephole else LastingLSTM()
-    elif config.cell == "gru":
-        cell = GRU()
-    elif config.cell == "urnn":
-        cell = URNN()
-    else:
-        cell = _RNNS[config.activation]()
-    if config.layer_norm:
-        cell = _NORMALISED[config.cell](cell)
-    if config.batch_norm:
-        cell = _BATCH_NORMALISED[config.cell](cell)
-    if config.multiplicative:
-        cell = Multiplicative(cell)
-    if config.mogrifier:
-        cell = Mogrifier(cell, config.mogrifier, config.mogrifier_rank)
-    if config.recurrent_dropout:
-        cell = RecurrentDropout(cell, config.recurrent_dropout)
-    if config.zoneout or config.zoneout_cell:
-        rates = (config.zoneout, config.zoneout_cell)
-        cell = Zoneout(cell, rates[: len(cell.state_names)])
-    return Orthogonal(cell) if config.orthogonal else cell
+    """The cell that every layer of `config` steps with, in training.
+
+    Raises UsageError where there is no such cell, or it does not go with the configuration's other settings.
+    """
+    require(config.cell in NAMES, "--cell", config.cell, "one of " + ", ".join(NAMES))
+    kind = _kind(config.cell)
+    plain = kind()
+    _check_initial(config, plain)
+    for need in _needs():
+        off = ModelConfig.__dataclass_fields__[need.setting].default
+        if getattr(config, need.setting) != off and not need.suits(plain):
+            option = f"--{'no-' if off is True else ''}{need.setting.replace('_', '-')}"
+            use = " or ".join(f"--cell {cell.name}" for cell in plain_cells() if need.suits(cell))
+            raise UsageError(
+                f"{option} does not go with --cell {config.cell}: {need.reason}", f"use {use}, or leave it out"
+            )
+    kind.check(config)
+    cell = kind.configured(config)
+    for wrapper in WRAPPERS:
+        if wrapper.is_asked(config):
+            wrapper.check(config)
+            cell = wrapper.around(cell, config)
+    return cell
+
+
+def _check_initial(config: ModelConfig, cell: Cell) -> None:
+    """Raises UsageError where the initial weights are those of another cell."""
+    if config.init == "identity" and not cell.is_elman:
+        raise UsageError(
+            f"--init identity is for the rnn: a {config.cell}'s gates would all read the same",
+            "--init orthogonal is its like for gated cells",
+        )
+    if config.init == "orthogonal" and not cell.is_real:
+        raise UsageError(f"--init orthogonal: a {config.cell}'s recurrent matrix is unitary by itself", "leave it out")
+    is_biased = config.gate_bias is not None
+    if (is_biased or config.init == "chrono") and not cell.gate_names:
+        said = "--gate-bias" if is_biased else "--init chrono"
+        which = with_article(config.cell)
+        gated = enumerated([cell.name for cell in plain_cells() if cell.gate_names])
+        raise UsageError(f"{said} sets the biases of gates, and {which} has none", f"choose --cell {gated}")
+    if config.spectral_radius is not None and not cell.is_real:
+        raise UsageError(
+            f"--spectral-radius scales recurrent matrices, and under --cell {config.cell} every eigenvalue is of "
+            "size 1",
+            "give one of the two settings",
+        )
+
+
+def check(model: ModelConfig, training: TrainingConfig | None = None) -> None:
+    """Raises UsageError where there is no such cell, or it cannot be had so, or not be trained so."""
+    make_cell(model)
+    if training is None:
+        return
+    cell = _kind(model.cell)()
+    if training.orthogonal_penalty and not cell.is_real:
+        raise UsageError(
+            f"--orthogonal-penalty does not go with --cell {model.cell}: the recurrent matrices are what it asks for "
+            "already",
+            "leave one of them out",
+        )
+    if training.jacobian_penalty and not cell.is_elman:
+        reason = "has its gates for that" if cell.gate_names else "steps back in time in another way"
+        raise UsageError(
+            f"--jacobian-penalty is for the rnn, whose gradients vanish and explode: --cell {model.cell} {reason}",
+            "choose --cell rnn, or leave it out",
+        )
 
 
 def is_plain(config: ModelConfig) -> bool:
-    """Whether the cell outside training is one that the fast paths know."""
-    return type(make_cell(config).core.at_rest()) in PLAIN_CELLS
+    """Whether the cell outside training is one that charrnn's compiled code knows."""
+    return make_cell(config).core.at_rest().compiled is not None
 
 
 def is_plain_in_training(config: ModelConfig) -> bool:
-    """Whether the cell in training is one that the fast paths know."""
-    return type(make_cell(config).core) in PLAIN_CELLS
+    """Whether the cell in training is one that charrnn's compiled code knows."""
+    return make_cell(config).core.compiled is not None
 
 
 def has_kernel(config: ModelConfig) -> bool:
-    """Whether torch has a module of its own for the cell in training."""
-    return type(make_cell(config).core) in (*PLAIN_CELLS, ReluRNN)
-
-
-def keeps_all(config: ModelConfig) -> bool:
-    """Whether nothing of the state is ever lost, nor bounds it: as long as it is carried on it grows."""
-    keeps_lengths = config.orthogonal and config.activation == "modrelu"
-    return config.cell == "urnn" or (keeps_lengths and not (config.layer_norm or config.batch_norm))
+    """Whether torch has a function of its own for the cell in training."""
+    return make_cell(config).core.kernel is not None
 
 
 def describe(config: ModelConfig) -> str:
     """The cell in words: `lstm`, or `lstm with layer norm and zoneout 0.05/0.5` (of h and of c)."""
-    variants = list(_variants(config))
-    joined = " and ".join([*([", ".join(variants[:-1])] if variants[1:] else []), *variants[-1:]])
-    return config.cell + (f" with {joined}" if variants else "")
+    cell, *wrappers = reversed([*_from_outside(make_cell(config))])
+    # What only makes the matrix is outermost, and named first.
+    ordered = [cell, *sorted(wrappers, key=lambda wrapper: wrapper.core is wrapper)]
+    words = [word for each in ordered for word in each.words]
+    return config.cell + (f" with {enumerated(words, 'and')}" if words else "")
 
 
-def _variants(config: ModelConfig) -> Iterator[str]:
-    if config.activation != "tanh":
-        yield config.activation
-    if not config.forget_gate:
-        yield "no forget gate"
-    if config.peephole:
-        yield "peepholes"
-    if config.coupled != "off":
-        yield {"tied": "coupled gates", "min": "capped input gates"}[config.coupled]
-    if config.orthogonal:
-        yield "orthogonal recurrence"
-    if config.layer_norm:
-        yield "layer norm"
-    if config.batch_norm:
-        yield "batch norm"
-    if config.multiplicative:
-        yield "multiplicative states"
-    if config.mogrifier:
-        rank = f" of rank {config.mogrifier_rank}" if config.mogrifier_rank else ""
-        yield f"{config.mogrifier} mogrifier round{'s' if config.mogrifier > 1 else ''}{rank}"
-    if config.recurrent_dropout:
-        yield f"recurrent dropout {config.recurrent_dropout:g}"
-    if config.zoneout or config.zoneout_cell:
-        of_c = f"/{config.zoneout_cell:g}" if config.cell == "lstm" else ""
-        yield f"zoneout {config.zoneout:g}{of_c}"
+def _from_outside(cell: Cell) -> Iterator[Cell]:
+    yield cell
+    if isinstance(cell, Wrapper):
+        yield from _from_outside(cell.inner)

@@ -17,50 +17,40 @@ Arjovsky, Shah & Bengio 2016 (arXiv 1511.06464, eq. 8) for complex a; the real f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from charrnn.cells.arrays import Array, Arrays, relu, sign, tanh
-from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, State
+from charrnn.cells.cell import PLAIN, Cell, Inside, Prepared, Shape, State, Step
 
 
+@dataclass(frozen=True)
 class RNN(Cell):
-    """Elman's network with tanh."""
+    """Elman's network with tanh, relu or modrelu; the last two have no bounds."""
+
+    activation: str = "tanh"
 
     name = "rnn"
-    state_names = ("h",)
-    gate_names = ()
-    blocks = ("h",)
+    is_elman = True
+    own_settings = (("activation", "its equations have one of their own"),)
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
-        """weight_ih (H, I), weight_hh (H, H), bias (H,)."""
-        return {
-            "weight_ih": (hidden_size, input_size),
-            "weight_hh": (hidden_size, hidden_size),
-            "bias": (hidden_size,),
-        }
+    def __post_init__(self) -> None:
+        if self.activation == "tanh":
+            self._declare(kernel="rnn_tanh", compiled="rnn")
+            return
+        self._declare(unbounded=("h",), words=(self.activation,))
+        if self.activation == "relu":
+            self._declare(kernel="rnn_relu", lowest=0.0)
+        else:
+            self._declare(keeps_lengths=True)
 
-    def combine(
-        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
+        """weight_ih (H, I), weight_hh (H, H), bias (H,); with modrelu also modrelu_bias (H,)."""
+        own = {"modrelu_bias": (hidden_size,)} if self.activation == "modrelu" else {}
+        return {**super().shapes(input_size, hidden_size), **own}
+
+    def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
         """((h_t,), ())."""
-        return (self._activate(p, prepared[0] + recurrent),), ()
-
-    def _activate(self, p: Arrays, argument: Array) -> Array:
-        return tanh(argument)
-
-
-class ReluRNN(RNN):
-    """Elman's network with rectified linear units, which have no upper bound."""
-
-    def _activate(self, p: Arrays, argument: Array) -> Array:
-        return relu(argument)
-
-
-class ModReluRNN(RNN):
-    """Elman's network with units that keep their sign, and have no bounds either."""
-
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
-        """As an rnn's, and modrelu_bias (H,)."""
-        return {**super().shapes(input_size, hidden_size), "modrelu_bias": (hidden_size,)}
-
-    def _activate(self, p: Arrays, argument: Array) -> Array:
-        return sign(argument) * relu(abs(argument) + p["modrelu_bias"])
+        argument = prepared[0] + recurrent
+        if self.activation == "modrelu":
+            return (sign(argument) * relu(abs(argument) + p["modrelu_bias"]),), ()
+        return ((tanh if self.activation == "tanh" else relu)(argument),), ()

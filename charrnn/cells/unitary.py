@@ -10,7 +10,7 @@ Arjovsky, Shah & Bengio 2016 (arXiv 1511.06464, eq. 6 and 8), on n = H / 2 compl
     R = I - 2 v v^* / |v|^2        a mirror; v of n complex numbers, parts U(-1, 1) in the beginning
     F, F^-1                        the discrete Fourier transform and its inverse, with 1/sqrt(n) each
     P                              a permutation that is always the same for n
-    V                              complex, without a bias; Glorot's (`initial.py`)
+    V                              complex, without a bias; Glorot's: U(-b, b) with b = sqrt(6 / (I + H))
 
 Every factor is unitary, so W is whatever is learned, with 7 n numbers and a step in n log n. Bias b begins at 0, where
 the network is linear. What is carried on is h as H real numbers, the real parts first, then the imaginary ones; and so
@@ -23,32 +23,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from charrnn.cells.arrays import (
-    Array,
-    Arrays,
-    fourier,
-    inverse_fourier,
-    joined,
-    permuted,
-    relu,
-    split,
-    turn,
-    zeros_like_rows,
-)
-from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, State
+import numpy as np
+
+from charrnn.cells.arrays import Array, Arrays, fourier, inverse_fourier, joined, permuted, relu, split, turn
+from charrnn.cells.cell import PLAIN, Cell, Inside, Numbers, Prepared, RandomSource, Shape, State, Step
+from charrnn.errors import UsageError
+from charrnn.settings.config import ModelConfig
 
 _TINY = 1e-12
+# A step has hardly a product, and takes about as long as one of so many numbers, however wide it is (README).
+_WORK = 330_000
 
 
 class URNN(Cell):
     """Unitary evolution; H is even."""
 
     name = "urnn"
-    state_names = ("h",)
-    gate_names = ()
-    blocks = ("h",)
+    activation = "modrelu"
+    is_real = False
+    unbounded = ("h",)
+    keeps_all = True
+    held = ()
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
+    @classmethod
+    def check(cls, config: ModelConfig) -> None:
+        """Raises UsageError where the units do not make whole complex numbers."""
+        if config.hidden_size % 2:
+            raise UsageError(
+                f"--hidden is {config.hidden_size}, and a urnn's numbers are complex, two to each",
+                "give an even number",
+            )
+
+    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
         """weight_ih (H, I), angle_1, angle_2, angle_3 (n,), mirror_1, mirror_2 (H,), modrelu_bias (n,)."""
         n = hidden_size // 2
         return {
@@ -61,6 +67,16 @@ class URNN(Cell):
             "modrelu_bias": (n,),
         }
 
+    def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
+        """The first angles, mirrors and V, see above."""
+        bounds = {"angle": np.pi, "mirror": 1.0, "weight": (6.0 / (sum(shape))) ** 0.5}
+        bound = bounds.get(name.partition("_")[0])
+        return None if bound is None else source.uniform(shape, -bound, bound)
+
+    def extra_work(self, hidden_size: int) -> float:
+        """What the Fourier transforms, turns and mirrors of a step take."""
+        return _WORK
+
     def derive(self, p: Arrays) -> Arrays:
         """Also turn_1 to turn_3, exp(i angle) (n,), and normal_1 and normal_2, v sqrt(2) / |v| (n,), all complex."""
         made = {f"turn_{place}": turn(p[f"angle_{place}"]) for place in (1, 2, 3)}
@@ -69,11 +85,11 @@ class URNN(Cell):
             made[f"normal_{place}"] = _complex(v * (2 / (v * v).sum()) ** 0.5)
         return {**p, **made}
 
-    def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
+    def prepare(self, p: Arrays, x: Array) -> Prepared:
         """V x."""
         return (self.project(p, x),)
 
-    def recur(self, p: Arrays, prepared: tuple[Array, ...], h: Array) -> Array:
+    def recur(self, p: Arrays, prepared: Prepared, h: Array) -> Array:
         """W h, factor by factor from the right."""
         z = fourier(p["turn_1"] * _complex(h))
         z = permuted(_mirrored(z, p["normal_1"]))
@@ -81,18 +97,12 @@ class URNN(Cell):
         z = p["turn_3"] * _mirrored(z, p["normal_2"])
         return joined(z.real, z.imag)
 
-    def combine(
-        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
+    def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
         """((h_t,), ())."""
         real, imaginary = split(prepared[0] + recurrent, 2)
         size = (real * real + imaginary * imaginary + _TINY) ** 0.5
         share = relu(size + p["modrelu_bias"]) / size
         return (joined(real * share, imaginary * share),), ()
-
-    def zero_state(self, p: Arrays, lanes: int) -> State:
-        """Zeros (lanes, H)."""
-        return (zeros_like_rows(p["weight_ih"], lanes, p["weight_ih"].shape[0]),)
 
 
 def _complex(parts: Array) -> Array:

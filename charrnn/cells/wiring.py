@@ -19,15 +19,11 @@ Shape letters: E embedding size, H hidden size, L layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
 
+from charrnn.cells.arrays import Array, joined
 from charrnn.settings.choices import SkipName
 from charrnn.settings.config import ModelConfig
-
-Array: TypeAlias = Any
-Join: TypeAlias = Callable[[Sequence[Array]], Array]
-"""Puts arrays side by side along their last axis: the one thing that numpy and torch spell differently."""
 
 
 def input_sizes(config: ModelConfig) -> list[int]:
@@ -43,16 +39,16 @@ def needs_embedding(config: ModelConfig) -> bool:
     return config.skip == "dense" or (config.skip == "residual" and config.embedding_size == config.hidden_size)
 
 
-def layer_input(skip: SkipName, below: Sequence[Array], join: Join) -> Array:
+def layer_input(skip: SkipName, below: Sequence[Array]) -> Array:
     """What the next layer reads, from (e, h_1, ...) of all layers below it."""
     if skip == "dense" and len(below) > 1:
-        return join(below)
+        return joined(*below)
     return _sum_of_like(below) if skip == "residual" else below[-1]
 
 
-def decoder_input(skip: SkipName, below: Sequence[Array], join: Join) -> Array:
+def decoder_input(skip: SkipName, below: Sequence[Array]) -> Array:
     """What the decoder reads, from (e, h_1, ..., h_L)."""
-    return _sum_of_like(below[1:]) if skip == "sum" else layer_input(skip, below, join)
+    return _sum_of_like(below[1:]) if skip == "sum" else layer_input(skip, below)
 
 
 def _sum_of_like(below: Sequence[Array]) -> Array:

@@ -1,71 +1,81 @@
-"""What stands around a cell and changes one of its pieces.
+"""What stands around a cell and changes a piece of it.
 
-A wrapper is a cell, and passes everything on to the one inside but for what it changes. There are two kinds. Those that
-change what is read (`prepare`, `recur`, `combine`) stand next to the cell; those that change a whole step (`advance`)
-stand around them. `registry.py` puts them in this order. Knows one cell. Refuses to know which.
+A wrapper is a cell. What it does not define itself, facts and methods alike, is that of the cell inside. There are two
+kinds. A `Wrapper` changes what is read (`prepare`, `recur`, `combine`) and stands next to the cell; a `Stepping` one
+changes a whole step (`advance`) and stands around those. `registry.py` puts them in this order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, Self
 
-from charrnn.cells.arrays import Array, Arrays
-from charrnn.cells.cell import PLAIN, Cell, Gates, Inside, Noise, State
+from charrnn.cells.cell import Cell
+from charrnn.settings.config import ModelConfig
+
+
+class Need(NamedTuple):
+    """What a setting needs of the cell that it is given to."""
+
+    setting: str
+    """A field of the configuration."""
+    suits: Callable[[Cell], bool]
+    reason: str
+    """Why the setting does not go with the other cells."""
+
+
+def is_real(cell: Cell) -> bool:
+    """Whether the cell has a recurrent matrix of weights."""
+    return cell.is_real
+
+
+def has_candidate(cell: Cell) -> bool:
+    """Whether the cell writes a candidate to its memory."""
+    return cell.candidate is not None
+
+
+def has_memory(cell: Cell) -> bool:
+    """Whether the cell has a memory c beside its output h."""
+    return "c" in cell.state_names
+
+
+_PASSED_ON = frozenset(
+    {*Cell.__annotations__, *(name for name, value in vars(Cell).items() if callable(value))}
+    - {"words", "kernel", "compiled", "advance", "observe", "step", "at_rest", "configured", "check"}
+    - {name for name in vars(Cell) if name.startswith("_")}
+)
 
 
 @dataclass(frozen=True)
-class Reading(Cell):
+class Wrapper(Cell):
     """A cell that reads otherwise; its own arrays come after those of the cell inside."""
 
     inner: Cell
 
+    needs: ClassVar[tuple[Need, ...]] = ()
+    """Of the settings that ask for this wrapper."""
+    passed_on: ClassVar[frozenset[str]] = _PASSED_ON
+
     def __post_init__(self) -> None:
-        for name in ("name", "state_names", "gate_names", "blocks", "input_bias"):
-            object.__setattr__(self, name, getattr(self.inner, name))
+        kinds = type(self).__mro__
+        own = {name for kind in kinds[: kinds.index(Cell)] for name in vars(kind)}
+        self._declare(**{name: getattr(self.inner, name) for name in self.passed_on - own})
 
-    @property
-    def noise_rates(self) -> tuple[float, ...]:
-        """Those of the cell inside."""
-        return self.inner.noise_rates
+    @classmethod
+    def is_asked(cls, config: ModelConfig) -> bool:
+        """Whether `config` asks for this wrapper."""
+        return any(getattr(config, need.setting) for need in cls.needs)
 
-    def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, tuple[int, ...]]:
-        """Those of the cell inside."""
-        return self.inner.shapes(input_size, hidden_size)
-
-    def derive(self, p: Arrays) -> Arrays:
-        """That of the cell inside."""
-        return self.inner.derive(p)
-
-    def project(self, p: Arrays, x: Array) -> Array:
-        """That of the cell inside."""
-        return self.inner.project(p, x)
-
-    def prepare(self, p: Arrays, x: Array) -> tuple[Array, ...]:
-        """That of the cell inside."""
-        return self.inner.prepare(p, x)
-
-    def recur(self, p: Arrays, prepared: tuple[Array, ...], h: Array) -> Array:
-        """That of the cell inside."""
-        return self.inner.recur(p, prepared, h)
-
-    def combine(
-        self, p: Arrays, prepared: tuple[Array, ...], recurrent: Array, state: State, inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
-        """That of the cell inside."""
-        return self.inner.combine(p, prepared, recurrent, state, inside)
-
-    def zero_state(self, p: Arrays, lanes: int) -> State:
-        """That of the cell inside."""
-        return self.inner.zero_state(p, lanes)
+    @classmethod
+    def around(cls, cell: Cell, config: ModelConfig) -> Self:
+        """Puts the wrapper around `cell`. Its fields are those of the settings it needs that are not switches."""
+        values = [getattr(config, need.setting) for need in cls.needs]
+        return cls(cell, *(value for value in values if not isinstance(value, bool)))
 
 
 @dataclass(frozen=True)
-class Stepping(Reading):
+class Stepping(Wrapper):
     """A cell whose step is made otherwise."""
 
-    def advance(
-        self, p: Arrays, prepared: tuple[Array, ...], state: State, noise: Noise = (), inside: Inside = PLAIN
-    ) -> tuple[State, Gates]:
-        """That of the cell inside."""
-        return self.inner.advance(p, prepared, state, noise, inside)
+    passed_on = _PASSED_ON | {"advance"}

@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from charrnn.cells import registry
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints.tensorfile import (
     NumpyArray,
@@ -149,6 +150,7 @@ def _load(path: Path, with_state: bool) -> Checkpoint:
         text, expected_digest = _unwrap(path, header.pop("__metadata__", None))
         metadata = json.loads(text, object_pairs_hook=without_duplicates, parse_constant=_refuse_constant)
         model = ModelConfig.from_dict(metadata["model"])
+        registry.check(model)
         vocabulary = _read_vocabulary(path, metadata["vocabulary"])
         check_layout(path, header, size - data_start)
         if model.num_layers > len(header):  # before a name is made for each of them

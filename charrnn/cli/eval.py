@@ -14,7 +14,7 @@ import typer
 from charrnn.cli import dynamic
 from charrnn.cli import ngrams as counting
 from charrnn.cli.options import CHECKPOINT, Computing, with_options
-from charrnn.errors import CheckpointError, UsageError
+from charrnn.errors import UsageError, WeightsTooLarge
 from charrnn.settings.checks import COUNT, FLAG, TEXT, one_of, whole
 from charrnn.settings.choices import DecodeErrors, UnknownPolicy
 from charrnn.settings.fields import Record, setting
@@ -147,7 +147,7 @@ def evaluate(
             plan = dynamic.plan(asked, ids_of(training), ids_of(tuning))
             result = compare(loaded, foreign, plan, how, progress=bar, tried=dynamic.say_trial)
     if not math.isfinite(result["nats_per_character"]):
-        raise CheckpointError("the score is not finite: the weights are too large to compute with", "train again")
+        raise WeightsTooLarge("the score is")
     if options.ngrams is not None:
         result["ngrams"] = counting.score(corpus, loaded, options.split, options.unknown, options.ngrams)
     _show(result, as_json=work.as_json)

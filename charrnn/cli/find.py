@@ -90,7 +90,9 @@ def _passages(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: in
         heading = f"{title(unit, subject.loaded.model)}: {finding.label}"
         heading += "" if finding.is_graded else " (underlined where it holds)"
         text = subject.text[begin : begin + _PASSAGE]
-        pictures[unit] = Picture(heading, text, shown.tolist(), *limits(unit.kind), marked, asked.colours)
+        pictures[unit] = Picture(
+            heading, text, shown.tolist(), *limits(unit.kind, subject.loaded.model), marked, asked.colours
+        )
     return list(pictures.values())
 
 

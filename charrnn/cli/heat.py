@@ -25,7 +25,7 @@ def _measure(subject: Subject, asked: Asked) -> Result:
 
     def pictures(_on_page: bool) -> list[Picture]:
         return [
-            Picture(title(unit, model), shown, values[unit], *limits(unit.kind), palette=asked.colours)
+            Picture(title(unit, model), shown, values[unit], *limits(unit.kind, model), palette=asked.colours)
             for unit in units
         ]
 

@@ -7,9 +7,10 @@ from math import prod
 
 import torch
 
+from charrnn.cells.names import enumerated
 from charrnn.cells.parameters import is_trained, parameter_shapes
 from charrnn.cells.registry import describe as describe_cell
-from charrnn.cells.registry import has_kernel, is_plain_in_training, keeps_all
+from charrnn.cells.registry import has_kernel, is_plain_in_training, make_cell, plain_cells
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
 from charrnn.network.cudnn import IMAGINED, explain
@@ -76,7 +77,7 @@ def describe(
         "change it with --hidden, --layers, --dropout, --lr, ..."
     )
     yield from _off_the_fast_path(plan, device)
-    if keeps_all(model) and training.state_reset < _OFTEN:
+    if make_cell(model).keeps_all and training.state_reset < _OFTEN:
         yield (
             f"nothing bounds the state of this cell, {describe_cell(model)}, and it is carried on from window to "
             "window: --state-reset 1 begins each from zero"
@@ -108,9 +109,10 @@ def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
         if device.type == "cpu":
             yield f"off the fast path: {which} runs in torch's own kernel, slower than charrnn's compiled recurrence"
         return
+    known = enumerated([cell.name for cell in plain_cells() if cell.compiled], "and")
     fast = "cuDNN's kernels know" if device.type == "cuda" else "the compiled recurrence knows"
     yield (
-        f"off the fast path: {fast} plain lstm, gru and rnn layers only; {which} is run step by step"
+        f"off the fast path: {fast} plain {known} layers only; {which} is run step by step"
         + ("" if device.type == "cuda" else ", at about half the speed or less")
     )
 

@@ -48,7 +48,7 @@ def _measure(subject: Subject, asked: Asked) -> Result:
         columns += _columns(taken, subject.text[start + len(columns) :], vocabulary.characters)
 
     def sections(_on_page: bool) -> list[Section]:
-        scale = Scale(title(unit, subject.loaded.model), *limits(unit.kind)) if unit else None
+        scale = Scale(title(unit, subject.loaded.model), *limits(unit.kind, subject.loaded.model)) if unit else None
         are_charged = asked.unknown == "error" or vocabulary.kind == "bytes" or not tally.characters
         sentence = _sentence(tally, number) + ("" if are_charged else ", unknown ones not charged")
         return [Grid(columns, scale, vocabulary.kind == "bytes", asked.colours), Prose(sentence, wraps=False)]

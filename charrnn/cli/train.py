@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from charrnn.cells.names import CELLS
 from charrnn.cli.options import Computing, with_options
 from charrnn.settings.checks import FLAG, PATH, TEXT
-from charrnn.settings.choices import CELLS
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.fields import setting
 from charrnn.settings.presets import PresetName
@@ -40,7 +40,7 @@ class Launch(Computing):
     """Which files of a folder to read, by name, such as '*.py'."""
 
 
-@with_options(cell=CELLS)
+@with_options(cell={name: entry.help for name, entry in CELLS.items()})
 def train(
     corpus: Annotated[
         list[str],

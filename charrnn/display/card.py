@@ -12,7 +12,6 @@ from charrnn.display.report import Columns, Prose, Row, Section
 from charrnn.display.safe import symbol
 from charrnn.neurons.card import READ, Card, Moved
 from charrnn.neurons.find import CONTEXT
-from charrnn.neurons.record import limits
 
 _BEFORE, _AFTER = 40, 16
 _PASSAGE = 400
@@ -20,7 +19,7 @@ _PASSAGE = 400
 
 def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette: Palette = SAFE) -> Iterator[Section]:
     """Yields the card; `text` is what the model read, `characters` are the vocabulary's, by id."""
-    low, high = limits(card.unit.kind)
+    low, high = card.limits
     yield Prose(title, is_heading=True)
     yield Prose(_distribution(card, low, high))
     yield from _labels(card)

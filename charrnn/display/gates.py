@@ -8,18 +8,6 @@ from charrnn.display.report import Columns, Prose, Row
 from charrnn.display.scatter import Scatter, Scatters
 from charrnn.neurons.gates import LEFT, MOSTLY, RIGHT, GateSaturation, Saturation
 
-_NAMES = {"i": "input", "f": "forget", "o": "output", "r": "reset", "z": "update"}
-# The gate that decides what becomes of what a unit holds: its name at its right and at its left end, and what that is.
-_KEEPING = {
-    "f": (
-        ("open", "integrators, which keep most of what they hold"),
-        ("shut", "feed-forward cells, which drop most of what they hold at every character"),
-    ),
-    "z": (
-        ("near 1", "integrators, which keep most of what they hold"),
-        ("near 0", "units whose value is nearly all new at every character"),
-    ),
-}
 _COLUMNS = ("gate", "units", "mean right", "mean left", f"right > {MOSTLY:.0%}", f"left > {MOSTLY:.0%}")
 
 
@@ -52,7 +40,7 @@ def _caption(found: Saturation) -> str:
 
 def _plot(gate: GateSaturation) -> Scatter:
     return Scatter(
-        f"L{gate.layer}.{gate.kind} {_NAMES[gate.kind]} gates",
+        f"L{gate.layer}.{gate.kind} {gate.title} gates",
         list(zip(gate.right.tolist(), gate.left.tolist(), strict=True)),
         [f"L{gate.layer}.{gate.kind}{index}" for index in range(len(gate.right))],
         "right",
@@ -63,7 +51,7 @@ def _plot(gate: GateSaturation) -> Scatter:
 def _row(gate: GateSaturation) -> list[str]:
     units = len(gate.right)
     return [
-        f"L{gate.layer}.{gate.kind} {_NAMES[gate.kind]}",
+        f"L{gate.layer}.{gate.kind} {gate.title}",
         f"{units:,}",
         f"{gate.right.mean():.1%}",
         f"{gate.left.mean():.1%}",
@@ -72,11 +60,14 @@ def _row(gate: GateSaturation) -> list[str]:
 
 
 def _sentence(layer: list[GateSaturation]) -> str:
-    (gate,) = [gate for gate in layer if gate.kind in _KEEPING]
+    """What becomes of what the units hold, where one of the gates decides that."""
+    keeping = [(gate, gate.ends) for gate in layer if gate.ends is not None]
+    if not keeping:
+        return f"Layer {layer[0].layer}: no gate of this cell decides what is dropped of what a unit holds."
+    ((gate, ((right, integrators), (left, others))),) = keeping
     units, often = len(gate.right), "more than nine tenths of the time"
-    (right, integrators), (left, others) = _KEEPING[gate.kind]
     return (
-        f"Layer {gate.layer}: {gate.mostly_right:,} of {units:,} {_NAMES[gate.kind]} gates "
+        f"Layer {gate.layer}: {gate.mostly_right:,} of {units:,} {gate.title} gates "
         f"{'is' if gate.mostly_right == 1 else 'are'} {right} {often} ({integrators}); "
         f"{gate.mostly_left:,} {'is' if gate.mostly_left == 1 else 'are'} {left} {often} ({others})."
     )

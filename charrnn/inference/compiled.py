@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.registry import is_plain, make_cell
+from charrnn.cells.registry import make_cell
 from charrnn.inference.cores import available_cores
 from charrnn.inference.crew import Crew
-from charrnn.inference.engine import Doubles, Floats, Integers, Scored, Written
+from charrnn.inference.engine import Doubles, Floats, Integers, RecordingEngine, Scored, Written
 from charrnn.inference.panels import NEVER, Panels
 from charrnn.native.step import MOST_LANES, Job, Settings, aligned, best_set, find_library
 from charrnn.settings.choices import WeightsName
@@ -30,11 +30,6 @@ from charrnn.settings.config import ModelConfig, SamplingConfig
 
 _BYTES_FOR_A_THREAD = 1 << 17
 _MOST_THREADS = 4  # more read hardly faster, and wait for the slowest of them
-
-
-def is_available(config: ModelConfig) -> bool:
-    """Whether this module can step such a model here."""
-    return is_plain(config) and config.skip == "none" and find_library() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +40,7 @@ class CompiledState:
     cell: Floats | None
 
 
-class CompiledNetwork:
+class CompiledNetwork(RecordingEngine):
     """Embedding, layers and decoder in compiled code."""
 
     most_lanes = MOST_LANES
@@ -63,10 +58,12 @@ class CompiledNetwork:
         assert found is not None, "ask engine.make_engine, which knows what is there"
         self.config, self._library, self._weights = config, found, weights
         self._set = best_set() if instruction_set is None else instruction_set
-        self._panels = Panels(found, self._set, config, parameters, weights)
-        self._model, cell = self._panels.model, make_cell(config)
+        cell = make_cell(config).core.at_rest()
+        assert cell.compiled is not None
+        self._panels = Panels(found, self._set, config, cell.compiled, parameters, weights)
+        self._model, self._has_memory = self._panels.model, len(cell.state_names) > 1
         self._recorded = (*cell.state_names, *cell.gate_names)
-        self.vocabulary_size: int = self._model.vocabulary
+        self.vocabulary_size = self._model.vocabulary
         wanted = min(available_cores(), _MOST_THREADS, max(1, self._panels.num_bytes // _BYTES_FOR_A_THREAD))
         self.threads = max(1, min(threads or wanted, self._model.panels))
         self._crew = Crew(self.threads)
@@ -79,9 +76,7 @@ class CompiledNetwork:
     def zero_state(self, lanes: int = 1) -> CompiledState:
         """The state before the first character."""
         shape = (self.config.num_layers, lanes, self._model.padded)
-        return CompiledState(
-            np.zeros(shape, np.float32), np.zeros(shape, np.float32) if self.config.cell == "lstm" else None
-        )
+        return CompiledState(np.zeros(shape, np.float32), np.zeros(shape, np.float32) if self._has_memory else None)
 
     def take(self, state: CompiledState, lanes: Sequence[int]) -> CompiledState:
         """The state of these lanes, in this order; one may be named several times."""
@@ -95,8 +90,8 @@ class CompiledNetwork:
     def read(self, ids: npt.ArrayLike, state: CompiledState) -> tuple[Floats, CompiledState]:
         """Reads `ids` (T, B) or, in one lane, (T,): logits of the next character (B, V), new state."""
         given = self._given(ids, state)
-        done = self._run(state, len(given), given=given)
-        return done.logits[:, : self.vocabulary_size], done.state
+        done, _ = self._run(state, len(given), given=given)
+        return done.logits, done.state
 
     def score(self, ids: npt.ArrayLike, state: CompiledState, logits: Floats | None = None) -> Scored:
         """Reads `ids` (T, B), or (T,) in one lane, and the log-probability of each, given all before it in its lane.
@@ -104,9 +99,9 @@ class CompiledNetwork:
         `logits` (B, V) are those of the characters before; without them the first ones' are not numbers.
         """
         given = self._given(ids, state)
-        done = self._run(state, len(given), given=given, logits=logits, score=True)
+        done, _ = self._run(state, len(given), given=given, logits=logits, score=True)
         likely = done.log_probabilities if np.ndim(ids) == 2 else done.log_probabilities[:, 0]
-        return Scored(likely, done.logits[:, : self.vocabulary_size], done.state)
+        return Scored(likely, done.logits, done.state)
 
     def write(
         self, logits: Floats, state: CompiledState, settings: Sequence[SamplingConfig], uniforms: Doubles
@@ -115,18 +110,15 @@ class CompiledNetwork:
         B = state.hidden.shape[1]
         if uniforms.shape != (len(uniforms), B) or len(settings) != B:
             raise ValueError(f"{uniforms.shape} numbers and {len(settings)} settings, the state has {B} lanes")
-        done = self._run(state, len(uniforms), uniforms=uniforms, settings=settings, logits=logits, score=True)
-        return Written(
-            done.ids, done.log_probabilities, done.logits[:, : self.vocabulary_size], done.state, done.is_finite
-        )
+        return self._run(state, len(uniforms), uniforms=uniforms, settings=settings, logits=logits, score=True)[0]
 
     def record(self, ids: npt.ArrayLike, state: CompiledState) -> tuple[dict[str, Floats], CompiledState]:
         """Reads `ids` (T,) in one lane: what every unit did after each, by kind (T, L, H), and the new state."""
         given = self._given(ids, state)
-        done = self._run(state, len(given), given=given, record=True)
+        done, recorded = self._run(state, len(given), given=given, record=True)
         H = self.config.hidden_size
-        assert done.record is not None
-        return {name: done.record[:, :, place, :H] for place, name in enumerate(self._recorded)}, done.state
+        assert recorded is not None
+        return {name: recorded[:, :, place, :H] for place, name in enumerate(self._recorded)}, done.state
 
     def _given(self, ids: npt.ArrayLike, state: CompiledState) -> Integers:
         given = np.asarray(ids)
@@ -149,7 +141,8 @@ class CompiledNetwork:
         logits: Floats | None = None,
         score: bool = False,
         record: bool = False,
-    ) -> _Done:
+    ) -> tuple[Written, Floats | None]:
+        """Takes so many steps; what they gave, and with `record` what every unit did (T, L, kinds, P)."""
         model = self._model
         L, B, P = state.hidden.shape
         V, VP = self.vocabulary_size, model.vocabulary_padded
@@ -208,17 +201,7 @@ class CompiledNetwork:
         is_finite = not job.not_finite
         if self._weights == "int8" and not np.isfinite(after.hidden).all():
             all_logits[:], is_finite = np.nan, False  # whole numbers hid it from the layers above
-        return _Done(ids, log_probabilities, all_logits, after, recorded, is_finite)
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    ids: Integers
-    log_probabilities: Doubles
-    logits: Floats
-    state: CompiledState
-    record: Floats | None
-    is_finite: bool
+        return Written(ids, log_probabilities, all_logits[:, :V], after, is_finite), recorded
 
 
 def _as_settings(config: SamplingConfig) -> Settings:

@@ -12,13 +12,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.inference.distribution import draw, log_probabilities, probabilities
-from charrnn.settings.config import SamplingConfig
+from charrnn.settings.config import ModelConfig, SamplingConfig
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -50,78 +50,46 @@ class Written:
     is_finite: bool
 
 
-class Engine(Protocol):
-    """A model that reads and writes."""
+class Walk:
+    """One step after the other from a state. This one's state is a new value each time; others keep their buffers."""
 
-    @property
-    def vocabulary_size(self) -> int:
-        """V."""
-
-    @property
-    def most_lanes(self) -> int:
-        """Lanes that are good to have side by side; more do not go faster, or do not go at all."""
-
-    def zero_state(self, lanes: int = 1) -> Any:
-        """The state before the first character."""
-
-    def take(self, state: Any, lanes: Sequence[int]) -> Any:
-        """The state of these lanes, in this order; a lane may be named several times."""
-
-    def step(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
-        """Reads one character in each lane: ids (B,) -> logits of the next (B, V), new state."""
-
-    def read(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
-        """Reads `ids` (T, B), or (T,) in one lane: logits of the next character (B, V), new state."""
-
-    def score(self, ids: npt.ArrayLike, state: Any, logits: Floats | None = None) -> Scored:
-        """Reads `ids` (T, B), or (T,) in one lane, and says how likely each was, given all before it in its lane.
-
-        `logits` (B, V) are those after the characters before; without them the first log-probabilities are not numbers.
-        """
-
-    def write(self, logits: Floats, state: Any, settings: Sequence[SamplingConfig], uniforms: Doubles) -> Written:
-        """Draws and reads characters in each lane, from `logits` (B, V) on.
-
-        `settings` has one entry a lane (temperature, top_k, top_p and min_p are what counts here); `uniforms` (T, B)
-        holds the random numbers, in [0, 1).
-        """
-
-
-class Walk(Protocol):
-    """One step after the other from a state; may keep its buffers."""
+    def __init__(self, engine: Engine, state: Any) -> None:
+        self._engine, self._state = engine, state
 
     def step(self, ids: npt.ArrayLike) -> Floats:
         """Reads one character in each lane (B,): logits (B, V) of the next, good until the next call."""
+        logits, self._state = self._engine.step(ids, self._state)
+        return logits
 
     def state(self) -> Any:
         """The state as it is now, a value."""
+        return self._state
 
 
-class Stepwise(ABC):
-    """An engine made of single steps."""
+class Engine(ABC):
+    """A model that reads and writes. Whoever can take one step has everything; some have loops of their own."""
 
     most_lanes = 64
-
-    @property
-    @abstractmethod
-    def vocabulary_size(self) -> int:
-        """V."""
+    """Lanes that are good to have side by side; more do not go faster, or do not go at all."""
+    vocabulary_size: int
+    """V."""
 
     @abstractmethod
     def zero_state(self, lanes: int = 1) -> Any:
         """The state before the first character."""
 
     @abstractmethod
-    def take(self, state: Any, lanes: Sequence[int]) -> Any:
-        """The state of these lanes, in this order; a lane may be named several times."""
-
-    @abstractmethod
     def step(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
         """Reads one character in each lane: ids (B,) -> logits of the next (B, V), new state."""
 
+    def take(self, state: Any, lanes: Sequence[int]) -> Any:
+        """The state of these lanes, in this order; a lane may be named several times."""
+        chosen = list(lanes)
+        return tuple(tuple(array[chosen] for array in layer) for layer in state)
+
     def walk(self, state: Any) -> Walk:
         """Steps from `state` on."""
-        return _ValueWalk(self, state)
+        return Walk(self, state)
 
     def read(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
         """Reads `ids` (T, B), or (T,) in one lane: logits of the next character (B, V), new state."""
@@ -132,7 +100,10 @@ class Stepwise(ABC):
         return logits.copy(), walk.state()
 
     def score(self, ids: npt.ArrayLike, state: Any, logits: Floats | None = None) -> Scored:
-        """Reads `ids` (T, B), or (T,) in one lane, and says how likely each was. See `Engine.score`."""
+        """Reads `ids` (T, B), or (T,) in one lane, and says how likely each was, given all before it in its lane.
+
+        `logits` (B, V) are those after the characters before; without them the first log-probabilities are not numbers.
+        """
         walk, rows = self.walk(state), _rows(ids)
         found = np.full(rows.shape, np.nan)
         for place, row in enumerate(rows):
@@ -143,7 +114,11 @@ class Stepwise(ABC):
         return Scored(found if np.ndim(ids) == 2 else found[:, 0], logits.copy(), walk.state())
 
     def write(self, logits: Floats, state: Any, settings: Sequence[SamplingConfig], uniforms: Doubles) -> Written:
-        """Draws and reads characters in each lane, from `logits` (B, V) on. See `Engine.write`."""
+        """Draws and reads characters in each lane, from `logits` (B, V) on.
+
+        `settings` has one entry a lane (temperature, top_k, top_p and min_p are what counts here); `uniforms` (T, B)
+        holds the random numbers, in [0, 1).
+        """
         walk = self.walk(state)
         T, B = uniforms.shape
         ids, likely, is_finite = np.zeros((T, B), np.int32), np.full((T, B), np.nan), True
@@ -158,18 +133,14 @@ class Stepwise(ABC):
         return Written(ids, likely, logits.copy(), walk.state(), is_finite)
 
 
-class _ValueWalk:
-    """Steps whose state is a new value each time."""
+class RecordingEngine(Engine):
+    """An engine that tells what its units do."""
 
-    def __init__(self, engine: Stepwise, state: Any) -> None:
-        self._engine, self._state = engine, state
+    config: ModelConfig
 
-    def step(self, ids: npt.ArrayLike) -> Floats:
-        logits, self._state = self._engine.step(ids, self._state)
-        return logits
-
-    def state(self) -> Any:
-        return self._state
+    @abstractmethod
+    def record(self, ids: npt.ArrayLike, state: Any) -> tuple[dict[str, Floats], Any]:
+        """Reads `ids` (T,): every unit's value after each, by kind (T, L, H), and the new state."""
 
 
 def _rows(ids: npt.ArrayLike) -> Integers:

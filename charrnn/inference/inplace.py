@@ -12,46 +12,84 @@ Shape letters: B lanes, V vocabulary, E embedding size, H hidden size, G gates, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.parameters import layer_parameters
-from charrnn.cells.registry import is_plain as is_plain_cell
 from charrnn.files import release_pages
-from charrnn.inference.engine import Floats, is_small_table
+from charrnn.inference.engine import Floats, Walk, is_small_table
 from charrnn.inference.reference import Network, NetworkState
 from charrnn.settings.config import ModelConfig
 
 _HALF = np.float32(0.5)
-# How a product's blocks of H rows are made of the cell's: (block of the input matrix, block of the recurrent matrix).
-# Gates with a sigmoid come first, so that they lie side by side. The gru's candidate is kept in two parts, from the
-# input and from the state, since the reset gate stands between them.
-_BLOCKS: dict[str, list[tuple[int | None, int | None]]] = {
-    "lstm": [(0, 0), (1, 1), (3, 3), (2, 2)],  # i f o g
-    "gru": [(0, 0), (1, 1), (2, None), (None, 2)],  # r z n n
-    "rnn": [(0, 0)],
+
+
+def _sigmoid_of_half(x: Floats) -> None:
+    np.tanh(x, out=x)
+    x *= _HALF
+    x += _HALF
+
+
+def _step_lstm(gates: Floats, h: Floats, c: Floats, scratch: Floats, H: int) -> None:
+    np.tanh(gates, out=gates)
+    sigmoids = gates[:, : 3 * H]
+    sigmoids *= _HALF
+    sigmoids += _HALF
+    c *= gates[:, H : 2 * H]
+    np.multiply(gates[:, :H], gates[:, 3 * H :], out=scratch)
+    c += scratch
+    np.tanh(c, out=h)
+    h *= gates[:, 2 * H : 3 * H]
+
+
+def _step_gru(gates: Floats, h: Floats, _c: Floats, scratch: Floats, H: int) -> None:
+    _sigmoid_of_half(gates[:, : 2 * H])
+    np.multiply(gates[:, :H], gates[:, 3 * H :], out=scratch)
+    scratch += gates[:, 2 * H : 3 * H]
+    np.tanh(scratch, out=scratch)
+    h -= scratch
+    h *= gates[:, H : 2 * H]
+    h += scratch
+
+
+def _step_rnn(gates: Floats, h: Floats, _c: Floats, _scratch: Floats, _H: int) -> None:
+    np.tanh(gates, out=h)
+
+
+class _Arrangement(NamedTuple):
+    """How a layer's product is made of a cell's blocks of H rows, and what is done with it.
+
+    Gates with a sigmoid come first, so that they lie side by side. The gru's candidate is kept in two parts, from the
+    input and from the state, since the reset gate stands between them.
+    """
+
+    blocks: tuple[tuple[int | None, int | None], ...]
+    """For each block of the product, the block of the input matrix and that of the recurrent matrix."""
+    sigmoids: int
+    activate: Callable[[Floats, Floats, Floats, Floats, int], None]
+
+
+_ARRANGEMENTS = {
+    "lstm": _Arrangement(((0, 0), (1, 1), (3, 3), (2, 2)), 3, _step_lstm),  # i f o g
+    "gru": _Arrangement(((0, 0), (1, 1), (2, None), (None, 2)), 2, _step_gru),  # r z n n
+    "rnn": _Arrangement(((0, 0),), 0, _step_rnn),
 }
-_SIGMOIDS = {"lstm": 3, "gru": 2, "rnn": 0}
+"""By the name that a cell gives as `compiled`."""
 
 
-def is_plain(config: ModelConfig) -> bool:
-    """Whether this module knows the cell, and how the layers stand on each other."""
-    return is_plain_cell(config) and config.skip == "none"
-
-
-def _arranged(cell: str, matrix: Floats, side: int, out: Floats) -> None:
+def _arranged(arrangement: _Arrangement, matrix: Floats, side: int, out: Floats) -> None:
     """Writes the cell's blocks of rows of `matrix` into `out` in the product's order; `side` 0 is the input's."""
-    blocks = _BLOCKS[cell]
+    blocks = arrangement.blocks
     H = len(out) // len(blocks)
     out[:] = 0
     for place, pair in enumerate(blocks):
         source = pair[side]
         if source is not None:
             out[place * H : (place + 1) * H] = matrix[source * H : (source + 1) * H]
-    out[: _SIGMOIDS[cell] * H] *= _HALF
+    out[: arrangement.sigmoids * H] *= _HALF
 
 
 class _LayerProduct:
@@ -60,23 +98,23 @@ class _LayerProduct:
     The first layer's matrix is over the state alone; its input matrix (R, E) is kept apart.
     """
 
-    def __init__(self, cell: str, p: Mapping[str, Any], *, is_first: bool) -> None:
+    def __init__(self, arrangement: _Arrangement, p: Mapping[str, Any], *, is_first: bool) -> None:
         H, inputs = p["weight_hh"].shape[1], p["weight_ih"].shape[1]
-        rows = len(_BLOCKS[cell]) * H
+        rows = len(arrangement.blocks) * H
         self.weight_ih = np.empty((rows, inputs), np.float32) if is_first else None
         self.matrix = np.empty((rows, H if is_first else inputs + H), np.float32)
-        _arranged(cell, p["weight_ih"], 0, self.matrix[:, :inputs] if self.weight_ih is None else self.weight_ih)
-        _arranged(cell, p["weight_hh"], 1, self.matrix[:, -H:])
+        _arranged(arrangement, p["weight_ih"], 0, self.matrix[:, :inputs] if self.weight_ih is None else self.weight_ih)
+        _arranged(arrangement, p["weight_hh"], 1, self.matrix[:, -H:])
         for name in ("weight_ih", "weight_hh"):
             release_pages(p[name])
         self.bias = np.empty(rows, np.float32)
-        if cell == "gru":
+        if "bias_hh" in p:
             recurrent = np.empty(rows, np.float32)
-            _arranged(cell, p["bias_ih"], 0, self.bias)
-            _arranged(cell, p["bias_hh"], 1, recurrent)
+            _arranged(arrangement, p["bias_ih"], 0, self.bias)
+            _arranged(arrangement, p["bias_hh"], 1, recurrent)
             self.bias += recurrent
         else:
-            _arranged(cell, p["bias"], 0, self.bias)
+            _arranged(arrangement, p["bias"], 0, self.bias)
 
 
 class InPlaceNetwork(Network):
@@ -85,9 +123,10 @@ class InPlaceNetwork(Network):
     def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
         super().__init__(config, parameters)
         self.table: Floats | None = None
+        self.arrangement = _ARRANGEMENTS[str(self.cell.at_rest().compiled)]
         with np.errstate(over="ignore", invalid="ignore"):  # as in `step`
             self.products = [
-                _LayerProduct(config.cell, layer_parameters(parameters, layer), is_first=layer == 1)
+                _LayerProduct(self.arrangement, layer_parameters(parameters, layer), is_first=layer == 1)
                 for layer in range(1, config.num_layers + 1)
             ]
             first, embedding = self.products[0], parameters["embedding"]
@@ -116,11 +155,11 @@ class InPlaceNetwork(Network):
         return _InPlaceWalk(self, state)
 
 
-class _InPlaceWalk:
+class _InPlaceWalk(Walk):
     """B lanes under way."""
 
     def __init__(self, network: InPlaceNetwork, state: NetworkState) -> None:
-        self._network, self._cell = network, network.config.cell
+        self._network, self._activate = network, network.arrangement.activate
         B, H = state[0][0].shape
         self._hidden_size = H
         decoder = network.decoder_weight
@@ -129,12 +168,13 @@ class _InPlaceWalk:
         self._inputs: list[Floats] = []  # (B, K): what a layer's matrix multiplies; the state's h is its last H columns
         self._gates: list[Floats] = []  # (B, R)
         self._cells: list[Floats] = []
+        self._has_memory = len(state[0]) > 1
         for layer, (product, layer_state) in enumerate(zip(network.products, state, strict=True)):
             both = np.zeros((B, H if layer == 0 else 2 * H), np.float32)
             both[:, -H:] = layer_state[0]
             self._inputs.append(both)
             self._gates.append(np.empty((B, len(product.matrix)), np.float32))
-            self._cells.append(layer_state[1].copy() if len(layer_state) > 1 else self._scratch)
+            self._cells.append(layer_state[1].copy() if self._has_memory else self._scratch)
 
     def step(self, ids: npt.ArrayLike) -> Floats:
         """Reads one character in each lane (B,): logits (B, V) of the next, good until the next call."""
@@ -149,7 +189,7 @@ class _InPlaceWalk:
                 h = both[:, -H:]
                 _multiply(both, product.matrix, gates)
                 gates += network.first_input(rows) if layer == 0 else product.bias
-                _ACTIVATE[self._cell](gates, h, self._cells[layer], self._scratch, H)
+                self._activate(gates, h, self._cells[layer], self._scratch, H)
                 if layer + 1 < len(network.products):
                     self._inputs[layer + 1][:, :H] = h
             _multiply(self._inputs[-1][:, -H:], network.decoder_weight, self._logits)
@@ -160,7 +200,7 @@ class _InPlaceWalk:
         """The state as it is now, a value."""
         H = self._hidden_size
         hidden = [both[:, -H:].copy() for both in self._inputs]
-        if self._cell != "lstm":
+        if not self._has_memory:
             return tuple((h,) for h in hidden)
         return tuple((h, c.copy()) for h, c in zip(hidden, self._cells, strict=True))
 
@@ -171,38 +211,3 @@ def _multiply(x: Floats, matrix: Floats, out: Floats) -> None:
         np.dot(matrix, x[0], out=out[0])
     else:
         np.matmul(x, matrix.T, out=out)
-
-
-def _sigmoid_of_half(x: Floats) -> None:
-    np.tanh(x, out=x)
-    x *= _HALF
-    x += _HALF
-
-
-def _lstm(gates: Floats, h: Floats, c: Floats, scratch: Floats, H: int) -> None:
-    np.tanh(gates, out=gates)
-    sigmoids = gates[:, : 3 * H]
-    sigmoids *= _HALF
-    sigmoids += _HALF
-    c *= gates[:, H : 2 * H]
-    np.multiply(gates[:, :H], gates[:, 3 * H :], out=scratch)
-    c += scratch
-    np.tanh(c, out=h)
-    h *= gates[:, 2 * H : 3 * H]
-
-
-def _gru(gates: Floats, h: Floats, _c: Floats, scratch: Floats, H: int) -> None:
-    _sigmoid_of_half(gates[:, : 2 * H])
-    np.multiply(gates[:, :H], gates[:, 3 * H :], out=scratch)
-    scratch += gates[:, 2 * H : 3 * H]
-    np.tanh(scratch, out=scratch)
-    h -= scratch
-    h *= gates[:, H : 2 * H]
-    h += scratch
-
-
-def _rnn(gates: Floats, h: Floats, _c: Floats, _scratch: Floats, _H: int) -> None:
-    np.tanh(gates, out=h)
-
-
-_ACTIVATE = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}

@@ -8,14 +8,23 @@ from typing import Any
 import numpy.typing as npt
 
 from charrnn.cells.parameters import written_out
-from charrnn.cells.registry import describe
-from charrnn.cells.registry import is_plain as is_plain_cell
+from charrnn.cells.registry import describe, is_plain
 from charrnn.errors import UsageError
-from charrnn.inference.compiled import CompiledNetwork, is_available
-from charrnn.inference.inplace import InPlaceNetwork, is_plain
+from charrnn.inference.compiled import CompiledNetwork
+from charrnn.inference.inplace import InPlaceNetwork
 from charrnn.inference.reference import Network
+from charrnn.native.step import find_library
 from charrnn.settings.choices import WeightsName
 from charrnn.settings.config import ModelConfig
+
+
+def has_compiled_step(config: ModelConfig) -> bool:
+    """Whether compiled code can step such a model here."""
+    return _is_plain_stack(config) and find_library() is not None
+
+
+def _is_plain_stack(config: ModelConfig) -> bool:
+    return is_plain(config) and config.skip == "none"
 
 
 def make_engine(
@@ -30,20 +39,15 @@ def make_engine(
     Raises UsageError for int8 weights where there is no compiled step: numpy would only be slower with them.
     """
     config, parameters = written_out(config, parameters)
-    if is_available(config):
+    if has_compiled_step(config):
         return CompiledNetwork(config, parameters, weights=weights, threads=threads)
-    if weights != "float32" and config.skip != "none":
-        raise UsageError(
-            f"--weights is {weights!r}, and there is no compiled step for --skip {config.skip}", "leave --weights out"
-        )
     if weights != "float32":
-        if not is_plain_cell(config):
-            raise UsageError(
-                f"--weights is {weights!r}, and there is no compiled step for this cell, {describe(config)}",
-                "leave --weights out",
-            )
-        raise UsageError(
-            f"--weights is {weights!r}, and this installation has no compiled step",
-            "install charrnn where there is a C compiler (gcc or clang), or leave --weights out",
-        )
-    return InPlaceNetwork(config, parameters) if is_plain(config) else Network(config, parameters)
+        missing, hint = "this installation has no compiled step", "leave --weights out"
+        if config.skip != "none":
+            missing = f"there is no compiled step for --skip {config.skip}"
+        elif not is_plain(config):
+            missing = f"there is no compiled step for this cell, {describe(config)}"
+        else:
+            hint = f"install charrnn where there is a C compiler (gcc or clang), or {hint}"
+        raise UsageError(f"--weights is {weights!r}, and {missing}", hint)
+    return (InPlaceNetwork if _is_plain_stack(config) else Network)(config, parameters)

@@ -29,10 +29,10 @@ _DECODER_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PanelLayout:
     """How a cell's blocks of rows lie in a panel."""
 
-    code: int
+    number: int
     units: int
     input_order: tuple[int, ...]
     recurrent_order: tuple[int, ...]
@@ -47,10 +47,10 @@ class Plan:
             return [x_n, x_r + h_r, x_z + h_z, h_n]
 
 
-PLANS = {
-    "rnn": Plan(0, 64, (0,), (0,)),
-    "lstm": Plan(1, 32, (0, 1, 2, 3), (0, 1, 2, 3)),
-    "gru": Plan(2, 32, (2, 0, 1), (0, 1, 2)),
+LAYOUTS = {
+    "rnn": PanelLayout(0, 64, (0,), (0,)),
+    "lstm": PanelLayout(1, 32, (0, 1, 2, 3), (0, 1, 2, 3)),
+    "gru": PanelLayout(2, 32, (2, 0, 1), (0, 1, 2)),
 }
 
 
@@ -62,28 +62,29 @@ class Panels:
         library: ctypes.CDLL,
         instruction_set: int,
         config: ModelConfig,
+        cell: str,
         parameters: Mapping[str, npt.NDArray[Any]],
         weights: WeightsName,
     ) -> None:
         self._library, self._set, self._config = library, instruction_set, config
         self._kept: list[Any] = []
-        self._plan = plan = PLANS[config.cell]
+        self._layout = layout = LAYOUTS[cell]
         self.num_bytes = 0
         """What one step of a single lane reads."""
         V, H, L = len(parameters["embedding"]), config.hidden_size, config.num_layers
         self.model = model = StepModel(
-            cell=plan.code, num_layers=L, hidden=H, padded=_up(H, LINE), panels=-(-H // plan.units), units=plan.units,
-            vocabulary=V, vocabulary_padded=_up(V, 16),
+            cell=layout.number, num_layers=L, hidden=H, padded=_up(H, LINE), panels=-(-H // layout.units),
+            units=layout.units, vocabulary=V, vocabulary_padded=_up(V, 16),
         )  # fmt: skip
         layers = (StepLayer * L)()
         self._kept.append(layers)
         model.layers = ctypes.addressof(layers)
         for layer in range(L):
             p = layer_parameters(parameters, layer + 1)
-            layers[layer].bias = self._keep(self._bias(plan.bias(p)))
-            layers[layer].recurrent = self._matrix(p["weight_hh"], plan.recurrent_order, weights)
+            layers[layer].bias = self._keep(self._bias(layout.bias(p)))
+            layers[layer].recurrent = self._matrix(p["weight_hh"], layout.recurrent_order, weights)
             if layer > 0:
-                layers[layer].input = self._matrix(p["weight_ih"], plan.input_order, weights)
+                layers[layer].input = self._matrix(p["weight_ih"], layout.input_order, weights)
         self._first_input(parameters, layers)
         bias = aligned((model.vocabulary_padded,), np.float32)
         bias[:V], bias[V:] = parameters["decoder.bias"], NEVER
@@ -98,19 +99,19 @@ class Panels:
 
     def _bias(self, blocks: list[Floats]) -> Floats:
         """Panels x SCRATCH."""
-        plan, panels = self._plan, self.model.panels
+        layout, panels = self._layout, self.model.panels
         bias = aligned((panels, SCRATCH), np.float32)
         bias[:] = 0
         H = self._config.hidden_size
         for place, block in enumerate(blocks):
-            padded = np.zeros(panels * plan.units, np.float32)
+            padded = np.zeros(panels * layout.units, np.float32)
             padded[:H] = block
-            bias[:, place * plan.units : (place + 1) * plan.units] = padded.reshape(panels, plan.units)
+            bias[:, place * layout.units : (place + 1) * layout.units] = padded.reshape(panels, layout.units)
         return bias
 
     def _matrix(self, matrix: Floats, order: tuple[int, ...], weights: WeightsName) -> Matrix:
         return self._pack(
-            matrix, order, self._config.hidden_size, self._plan.units, self.model.panels * self._plan.units, weights
+            matrix, order, self._config.hidden_size, self._layout.units, self.model.panels * self._layout.units, weights
         )
 
     def _pack(
@@ -145,7 +146,7 @@ class Panels:
         padded[:, :E], padded[:, E:] = embedding, 0
         model.embedding, model.embedding_size = self._keep(padded), padded.shape[1]
         kept, counted = len(self._kept), self.num_bytes
-        layers[0].input = self._matrix(parameters["layers.1.weight_ih"], self._plan.input_order, "float32")
+        layers[0].input = self._matrix(parameters["layers.1.weight_ih"], self._layout.input_order, "float32")
         size = 4 * V * model.panels * layers[0].input.rows
         if is_small_table(size, self.num_bytes):
             table = aligned((V, model.panels, layers[0].input.rows), np.float32)

@@ -8,7 +8,7 @@ Shape letters: T characters, B lanes, L layers, V vocabulary, E embedding size, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,38 +18,29 @@ from charrnn.cells.cell import Gates, State
 from charrnn.cells.parameters import decoder_weight, layer_parameters
 from charrnn.cells.registry import make_cell
 from charrnn.cells.wiring import decoder_input, layer_input
-from charrnn.inference.engine import Floats, Stepwise
+from charrnn.inference.engine import Floats, RecordingEngine
 from charrnn.settings.config import ModelConfig
 
 NetworkState: TypeAlias = tuple[State, ...]
 """One state a layer, from the first."""
 
 
-class Network(Stepwise):
+class Network(RecordingEngine):
     """Embedding, layers and decoder over numpy arrays."""
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
         self.config = config
         cell = make_cell(config)
         self.embedding = parameters["embedding"]
+        self.vocabulary_size = len(self.embedding)
         layers = [layer_parameters(parameters, layer) for layer in range(1, config.num_layers + 1)]
         self.cell, self._layers = cell.core, [cell.derive(p) for p in layers]
         self.decoder_weight = decoder_weight(parameters)
         self.decoder_bias = parameters["decoder.bias"]
 
-    @property
-    def vocabulary_size(self) -> int:
-        """V."""
-        return len(self.embedding)
-
     def zero_state(self, lanes: int = 1) -> NetworkState:
         """The state before the first character."""
         return tuple(self.cell.zero_state(p, lanes) for p in self._layers)
-
-    def take(self, state: NetworkState, lanes: Sequence[int]) -> NetworkState:
-        """The state of these lanes, in this order; a lane may be named several times."""
-        chosen = list(lanes)
-        return tuple(tuple(array[chosen] for array in layer) for layer in state)
 
     def step(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[Floats, NetworkState]:
         """Reads one character in each lane: `ids` (B,) -> logits of the next (B, V), new state.
@@ -71,7 +62,7 @@ class Network(Stepwise):
         below = [self.embedding[rows]]
         states, gates = [], []
         for p, layer_state in zip(self._layers, state, strict=True):
-            x = layer_input(self.config.skip, below, _side_by_side)
+            x = layer_input(self.config.skip, below)
             new_state, layer_gates = self.cell.advance(p, self.cell.prepare(p, x), layer_state)
             states.append(new_state)
             gates.append(layer_gates)
@@ -81,7 +72,7 @@ class Network(Stepwise):
     def decode(self, ids: npt.ArrayLike, state: NetworkState) -> Floats:
         """Logits (B, V) of the next character, from the state after reading `ids` (B,)."""
         below = [self.embedding[np.asarray(ids)], *(layer[0] for layer in state)]
-        x = decoder_input(self.config.skip, below, _side_by_side)
+        x = decoder_input(self.config.skip, below)
         logits: Floats = x @ self.decoder_weight.T + self.decoder_bias
         return logits
 
@@ -98,8 +89,3 @@ class Network(Stepwise):
                     for name, value in zip(names, (*values[0], *values[1]), strict=True):
                         taken[name][place, layer] = value[0]
         return taken, state
-
-
-def _side_by_side(arrays: Sequence[Floats]) -> Floats:
-    joined: Floats = np.concatenate(arrays, -1)
-    return joined

@@ -17,7 +17,23 @@ from typing import Any, NamedTuple
 from charrnn.native.loader import fields, load
 
 VERSION = 3
-CELLS = {"rnn": 0, "lstm": 1, "gru": 2}
+
+
+class WindowLayout(NamedTuple):
+    """How the compiled recurrence keeps a cell's gates, in blocks of H for each step and lane."""
+
+    number: int
+    """Of the cell in the structure below."""
+    blocks: int
+    """Of rows in the matrices."""
+    kept: int
+    """Of what the forward pass leaves for the backward pass."""
+    first: int = 0
+    """The block of the input's product that stands first; those before it come last."""
+
+
+LAYOUTS = {"rnn": WindowLayout(0, 1, 1), "lstm": WindowLayout(1, 4, 4), "gru": WindowLayout(2, 3, 4, first=2)}
+"""By the name that a cell gives as `compiled`."""
 
 
 class Window(ctypes.Structure):

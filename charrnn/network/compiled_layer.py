@@ -24,13 +24,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charrnn.native.window import CELLS, Library, Window, find_library
+from charrnn.native.window import LAYOUTS, Library, Window, find_library
 
 State = tuple[Tensor, ...]
 _LINE = 16
 _UNITS = 32  # of a panel of the backward pass where vectors are widest: more threads would only be waited for
-_KEPT = {"lstm": 4, "gru": 4, "rnn": 1}
-_BLOCKS = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 @dataclass(slots=True)
@@ -67,34 +65,25 @@ def run_window(
 ) -> tuple[Tensor, State]:
     """`x` (T, B, I) and the state before -> outputs (T, B, H) and the state after.
 
-    With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. `p` holds the parameters of `cell`, which
-    is lstm, gru or rnn. Differentiable once in everything but ids. With `is_narrow` the factors of every product are
-    rounded to bfloat16 and the sums are not (Kalamkar et al. 2019, arXiv 1905.12322); state and gates stay as they are.
+    With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. `p` holds the parameters of the cell that
+    compiled code knows as `cell`. Differentiable once in everything but ids. With `is_narrow` the factors of every
+    product are rounded to bfloat16 and the sums are not (Kalamkar et al. 2019, arXiv 1905.12322); state and gates stay
+    as they are.
     """
     bias, second = (p["bias_ih"], p["bias_hh"]) if "bias_hh" in p else (p["bias"], None)
-    h, *c = state
+    (h, *c), kept = state, buffers if torch.is_grad_enabled() else None
     output, *after = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        cell,
-        is_narrow,
-        buffers if torch.is_grad_enabled() else None,
-        ids,
-        x,
-        p["weight_ih"],
-        bias,
-        p["weight_hh"],
-        second,
-        h,
-        c[0] if c else None,
+        cell, is_narrow, kept, ids, x, p["weight_ih"], bias, p["weight_hh"], second, h, c[0] if c else None
     )
     return output, tuple(after)
 
 
 def _spread(blocks: Tensor, cell: str, P: int) -> Tensor:
     """Rows of the input's part as a row of gates has them: (blocks H, ...) -> (blocks P, ...)."""
-    n = _BLOCKS[cell]
+    n, first = LAYOUTS[cell].blocks, LAYOUTS[cell].first
     H = len(blocks) // n
-    if cell == "gru":  # r z n -> n r z
-        blocks = torch.cat((blocks[2 * H :], blocks[: 2 * H]))
+    if first:  # such as r z n -> n r z
+        blocks = torch.cat((blocks[first * H :], blocks[: first * H]))
     if H == P:
         return blocks
     spread = blocks.new_zeros(n, P, *blocks.shape[1:])
@@ -104,12 +93,12 @@ def _spread(blocks: Tensor, cell: str, P: int) -> Tensor:
 
 def _gather(spread: Tensor, cell: str, H: int, *, is_input: bool) -> Tensor:
     """The inverse: (blocks P, ...) -> (blocks H, ...)."""
-    n = _BLOCKS[cell]
+    n, first = LAYOUTS[cell].blocks, LAYOUTS[cell].first
     P = len(spread) // n
     if H != P:
         spread = spread.view(n, P, *spread.shape[1:])[:, :H].flatten(0, 1)
-    if is_input and cell == "gru":
-        spread = torch.cat((spread[H:], spread[:H]))
+    if is_input and first:
+        spread = torch.cat((spread[(n - first) * H :], spread[: (n - first) * H]))
     return spread
 
 
@@ -146,7 +135,7 @@ class _Recurrence(torch.autograd.Function):
         T, B = (ids if ids is not None else x).shape[:2]
         H = weight_hh.shape[1]
         P = -(-H // _LINE) * _LINE
-        n, kept = _BLOCKS[cell], _KEPT[cell]
+        n, kept = LAYOUTS[cell].blocks, LAYOUTS[cell].kept
         rows = x.flatten(0, -2)
         spread = _spread(weight_ih, cell, P)
         gates = buffers.take(T * B, kept * P, dtype=x.dtype)
@@ -197,7 +186,7 @@ class _Recurrence(torch.autograd.Function):
         if gates.dtype == torch.float64:  # for checking gradients, which goes back several times
             ctx.gates, gates = gates, gates.clone()
         T, B, H, P = ctx.sizes
-        n, kept = _BLOCKS[cell], _KEPT[cell]
+        n, kept = LAYOUTS[cell].blocks, LAYOUTS[cell].kept
         d_state = [_padded(d, states[0], P) for d, states in zip(d_after, trace, strict=True)]
         if H != P:
             d_output = torch.nn.functional.pad(d_output, (0, P - H))
@@ -252,12 +241,12 @@ def _window(
     library: Library, cell: str, T: int, B: int, H: int, P: int, weight_hh: Tensor, gates: Tensor, trace: list[Tensor],
     buffers: Buffers,
 ) -> Window:  # fmt: skip
-    panels = buffers.take(_BLOCKS[cell] * P * P, dtype=gates.dtype)
+    panels = buffers.take(LAYOUTS[cell].blocks * P * P, dtype=gates.dtype)
     buffers.give(panels)  # needed while this window runs, and one runs at a time
     weight_hh = weight_hh.detach()
     assert weight_hh.is_contiguous()
     return Window(
-        cell=CELLS[cell], most_threads=-(-P // _UNITS),
+        cell=LAYOUTS[cell].number, most_threads=-(-P // _UNITS),
         steps=T, lanes=B, hidden=H, padded=P, is_double=gates.dtype == torch.float64,
         set=library.best_set, recurrent=weight_hh.data_ptr(), panels=panels.data_ptr(),
         gates=gates.data_ptr(), h=trace[0].data_ptr(), c=trace[1].data_ptr() if len(trace) > 1 else None,

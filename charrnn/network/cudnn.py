@@ -16,12 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from charrnn.cells.registry import make_cell
 from charrnn.cells.wiring import input_sizes
 from charrnn.settings.config import ModelConfig
 
 Kernel = Literal["small", "persistent", "standard"]
 
-_NARROW = {"rnn": (384, 256), "lstm": (192, 128), "gru": (192, 128)}  # widest of the small kernel: forward, backward
+# The widest layers of the small kernel, forward and backward, by cuDNN's mode, in which rnn is of either activation.
+_NARROW = {"rnn": (384, 256), "lstm": (192, 128), "gru": (192, 128)}
 _STEP, _WIDEST = 128, 1024
 _MOST_LANES = 128
 _FEWEST_MULTIPROCESSORS = 98
@@ -57,7 +59,7 @@ class Expectation:
 
 
 def expected(
-    cell: str,
+    mode: str,
     input_size: int,
     hidden_size: int,
     lanes: int,
@@ -72,12 +74,12 @@ def expected(
     The first layer's input is the embedding; that of another is as wide as the layer below it, or under dense skip
     connections holds the embedding too (`is_first` says that it does).
     """
-    widest_forward, widest_backward = _NARROW[cell]
-    kernel, why, advice = _wide(cell, input_size, hidden_size, lanes, precision, gpu, parts, is_first)
+    widest_forward, widest_backward = _NARROW[mode]
+    kernel, why, advice = _wide(mode, input_size, hidden_size, lanes, precision, gpu, parts, is_first)
     if gpu.capability >= (6, 0):
         if hidden_size <= widest_backward:
             return Expectation(
-                "small", "small", f"{cell} layers of up to {widest_backward} units have one of their own"
+                "small", "small", f"{mode} layers of up to {widest_backward} units have one of their own"
             )
         if hidden_size <= widest_forward:
             return Expectation(
@@ -91,29 +93,29 @@ def expected(
 
 
 def _wide(
-    cell: str, input_size: int, hidden_size: int, lanes: int, precision: str, gpu: GPU, parts: int, is_first: bool
+    mode: str, input_size: int, hidden_size: int, lanes: int, precision: str, gpu: GPU, parts: int, is_first: bool
 ) -> tuple[Kernel, str, str]:
     """persistent or standard, why not the first, and what to change: all of it together gives the first."""
     if not _has_persistent(gpu):
         return "standard", f"{gpu.name} is not among those that torch uses the persistent kernel on", ""
     wrong, advice = [], []
-    if cell == "gru" and gpu.capability[0] > 7:
+    if mode == "gru" and gpu.capability[0] > 7:
         wrong.append("torch keeps gru layers from the persistent kernel")
         advice.append("--cell lstm")
-        cell = "lstm"
+        mode = "lstm"
     if precision != "fp16":
         wrong.append(f"the precision is {precision}, not fp16")
         advice.append("--precision fp16")
     if hidden_size % _STEP or hidden_size > _WIDEST:
         wrong.append(f"{hidden_size} units are not a multiple of {_STEP} up to {_WIDEST}")
-    width = min(_WIDEST, -(-max(hidden_size, _NARROW[cell][0] + 1) // _STEP) * _STEP)
+    width = min(_WIDEST, -(-max(hidden_size, _NARROW[mode][0] + 1) // _STEP) * _STEP)
     if width != hidden_size:
         advice.append(f"--hidden {width}")
     if is_first and input_size % _STEP:
         wrong.append(f"an input of {input_size} is not a multiple of {_STEP}")
         advice.append(f"--embedding {-(-input_size // _STEP) * _STEP}")
     # Of the width that is advised, since not every width takes the same lanes.
-    fitting = [number for number in range(8, _MOST_LANES + 1, 8) if _takes_lanes(cell, width, number, gpu)]
+    fitting = [number for number in range(8, _MOST_LANES + 1, 8) if _takes_lanes(mode, width, number, gpu)]
     if lanes % parts or lanes // parts not in fitting:
         at_once = f"{lanes} lanes at once" if parts == 1 else f"{lanes} lanes in {parts} parts"
         wrong.append(f"{at_once} are not a number it is used for")
@@ -128,26 +130,20 @@ def _has_persistent(gpu: GPU) -> bool:
     return major >= 8 and minor != 6 and gpu.multiprocessors >= _FEWEST_MULTIPROCESSORS
 
 
-def _takes_lanes(cell: str, hidden_size: int, lanes: int, gpu: GPU) -> bool:
+def _takes_lanes(mode: str, hidden_size: int, lanes: int, gpu: GPU) -> bool:
     if gpu.capability[0] == 7:  # for windows of 40 and more characters
         return (lanes % 16 == 0 and lanes not in (80, 112) and lanes <= _MOST_LANES) or lanes == 8
-    return lanes % 8 == 0 and lanes <= _MOST_LANES and (cell != "rnn" or lanes < 96 or hidden_size < 896)
+    return lanes % 8 == 0 and lanes <= _MOST_LANES and (mode != "rnn" or lanes < 96 or hidden_size < 896)
 
 
 def expectations(model: ModelConfig, lanes: int, precision: str, gpu: GPU, *, parts: int = 1) -> list[Expectation]:
     """What each layer is expected to get, from the first; `parts`: see `expected`."""
+    kernel, H, is_dense = make_cell(model).core.kernel, model.hidden_size, model.skip == "dense"
+    assert kernel is not None, "the cell has none"
+    mode = kernel.partition("_")[0]
     return [
-        expected(
-            model.cell,
-            input_size,
-            model.hidden_size,
-            lanes,
-            precision,
-            gpu,
-            parts=parts,
-            is_first=layer == 1 or model.skip == "dense",
-        )
-        for layer, input_size in enumerate(input_sizes(model)[:-1], start=1)
+        expected(mode, size, H, lanes, precision, gpu, parts=parts, is_first=layer == 0 or is_dense)
+        for layer, size in enumerate(input_sizes(model)[:-1])
     ]
 
 

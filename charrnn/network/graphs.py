@@ -30,7 +30,7 @@ def records_on(device: torch.device) -> bool:
     return device.type == "cuda" and os.environ.get("CHARRNN_GRAPHS") != "0"
 
 
-class Recorder:
+class GraphRecorder:
     """Makes the graphs of one owner, which never run at the same time and so share their memory.
 
     Everything runs on one stream that is kept: cuBLAS takes a workspace (32 MiB) for each stream that it is called on.

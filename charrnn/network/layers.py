@@ -1,9 +1,8 @@
 """Recurrence over time: a layer is a cell run along a window, a stack is layers with dropout between them.
 
-Each layer runs in our own compiled recurrence (`fused/`) on a CPU, and in a single-layer kernel of torch elsewhere,
-with explicit dropout between layers, never as one module of many layers: cuDNN's own dropout state cannot be saved, so
-a run could not be resumed exactly. `Layer.loop` is the plain loop over the cell's step on the same parameters, the
-reference the fused path is tested against. State goes in and comes out of every call and is kept nowhere.
+Each layer runs in charrnn's own compiled recurrence (`compiled_layer.py`) on a CPU, and in a single-layer kernel of
+torch elsewhere, with explicit dropout between layers, never as one module of many layers: cuDNN's own dropout state
+cannot be saved, so a run could not be resumed exactly. State goes in and comes out of every call and is kept nowhere.
 
 Shape letters: T time, B lanes, I input size, H hidden size.
 """
@@ -20,11 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding as gather
 
 from charrnn.cells.cell import Cell, State
-from charrnn.cells.gru import GRU
-from charrnn.cells.lstm import LSTM
 from charrnn.cells.parameters import is_trained
-from charrnn.cells.registry import PLAIN_CELLS
-from charrnn.cells.rnn import RNN, ReluRNN
 from charrnn.cells.wiring import decoder_input, input_sizes, layer_input, needs_embedding
 from charrnn.network.batch_statistics import Measured
 from charrnn.network.compiled_layer import Buffers, is_available, run_window
@@ -33,18 +28,13 @@ from charrnn.network.jacobian_penalty import Keeper
 from charrnn.network.noise import QUIET, Noise, mask_scale
 from charrnn.settings.config import ModelConfig
 
-_KERNELS: dict[type[Cell], Callable[[int, int], nn.RNNBase]] = {
-    LSTM: nn.LSTM,
-    GRU: nn.GRU,
-    RNN: nn.RNN,
-    ReluRNN: functools.partial(nn.RNN, nonlinearity="relu"),
+_MODULES: dict[str, Callable[[int, int], nn.RNNBase]] = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnn_tanh": nn.RNN,
+    "rnn_relu": functools.partial(nn.RNN, nonlinearity="relu"),
 }
-_FUNCTIONS: dict[type[Cell], Callable[..., Any]] = {
-    LSTM: torch.lstm,
-    GRU: torch.gru,
-    RNN: torch.rnn_tanh,
-    ReluRNN: torch.rnn_relu,
-}
+"""The module of each function that a cell may name as its kernel."""
 _TWO_BIASES = {
     "weight_ih": "weight_ih_l0",
     "weight_hh": "weight_hh_l0",
@@ -60,83 +50,16 @@ _LARGE = 1 << 19
 
 
 class Layer(nn.Module):
-    """A cell run along time."""
+    """A cell run along time: by compiled code that knows it, else a step at a time."""
 
     def __init__(self, cell: Cell, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.cell = cell
         self._memory = Buffers()
-        self.kernel = _KERNELS[type(cell.core)](input_size, hidden_size)
-        shapes = cell.shapes(input_size, hidden_size)
-        self._names = _TWO_BIASES if "bias_hh" in shapes else _ONE_BIAS
-        # The same, under the names of what is trained.
-        self._places = dict(zip(shapes, self._names.values(), strict=True))
-        if self._names is _ONE_BIAS:
-            nn.init.zeros_(self.kernel.get_parameter("bias_hh_l0").requires_grad_(False))
+        self._make(cell.shapes(input_size, hidden_size))
 
-    def arrays(self) -> Mapping[str, nn.Parameter]:
-        """The parameters under the cell's names for them."""
-        return {name: getattr(self.kernel, inner) for name, inner in self._places.items()}
-
-    def forward(
-        self,
-        x: Tensor,
-        state: State,
-        ids: Tensor | None = None,
-        *,
-        is_narrow: bool = False,
-        factors: Tensor | None = None,
-    ) -> tuple[Tensor, State]:
-        """The fused path: `x` (T, B, I) and the state before -> outputs (T, B, H) and the state after.
-
-        With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. With `is_narrow` products are made
-        of bfloat16 numbers, where `device.choose_precision` allows it. `factors` multiply the recurrent matrix.
-        """
-        own, core = self.arrays(), self.cell.core
-        p = self.cell.derive(own)
-        if factors is not None:
-            p = {**p, "weight_hh": p["weight_hh"] * factors}
-        if type(core) in PLAIN_CELLS and is_available(x, *state):
-            if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
-                x, ids = gather(ids, x), None
-            return run_window(core.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
-        if ids is not None:
-            x = gather(ids, x)
-        packed = tuple(array.unsqueeze(0) for array in state)
-        is_single = len(packed) == 1
-        given = packed[0] if is_single else packed
-        output, after = self.kernel(x, given) if p is own else self._with(p, x, given)
-        return output, tuple(array.squeeze(0) for array in ((after,) if is_single else after))
-
-    def _with(self, p: Mapping[str, Tensor], x: Tensor, state: Tensor | tuple[Tensor, ...]) -> Any:
-        """What `kernel` computes, with other weights than its own."""
-        own = {inner: p[name] for name, inner in self._names.items()}
-        weights = [own.get(name, self.kernel.get_parameter(name)) for name in _TWO_BIASES.values()]
-        # Side by side in memory, as cuDNN wants them.
-        flat = torch.split(torch.cat([weight.flatten() for weight in weights]), [weight.numel() for weight in weights])
-        beside = [piece.view_as(weight) for piece, weight in zip(flat, weights, strict=True)]
-        function = _FUNCTIONS[type(self.cell.core)]
-        result = function(x, state, beside, True, 1, 0.0, self.kernel.training, False, False)
-        return (result[0], tuple(result[1:])) if len(result) > 2 else result
-
-    def loop(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """The plain loop: the same as `forward`, a step at a time."""
-        p = self.arrays()
-        outputs = []
-        for x_t in x:  # (B, I)
-            state = self.cell.step(p, x_t, state)
-            outputs.append(state[0])
-        return torch.stack(outputs), state
-
-
-class LoopedLayer(Layer):
-    """A cell that no kernel knows, run along time a step at a time."""
-
-    def __init__(self, cell: Cell, input_size: int, hidden_size: int) -> None:
-        nn.Module.__init__(self)
-        self.cell = cell
-        shapes = cell.shapes(input_size, hidden_size)
-        self._memory = Buffers()
+    def _make(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Makes room for parameters of these shapes."""
         self._own = nn.ParameterDict(
             {name: nn.Parameter(torch.empty(shape), requires_grad=is_trained(name)) for name, shape in shapes.items()}
         )
@@ -156,20 +79,31 @@ class LoopedLayer(Layer):
         is_narrow: bool = False,
         factors: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """As `Layer.forward`; `noise` (T, B, H) is what the cell takes in each step, `measured` stands for arrays."""
-        core, p = self.cell.core, dict(self.cell.derive({**self.arrays(), **(measured or {})}))
+        """`x` (T, B, I) and the state before -> outputs (T, B, H) and the state after.
+
+        With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. `noise` (T, B, H) is what the cell
+        takes in each step, `measured` stands for arrays. With `is_narrow` products are made of bfloat16 numbers, where
+        `precision.choose_precision` allows it. `factors` multiply the recurrent matrix.
+        """
+        core, p = self.cell.core, self.cell.derive({**self.arrays(), **(measured or {})})
         if factors is not None:
-            p["weight_hh"] = p["weight_hh"] * factors
-        rest = core.at_rest()
-        if not noise and type(rest) in PLAIN_CELLS and is_available(x, *state):
-            return run_window(rest.name, p, x, ids, state, self._memory, is_narrow=is_narrow)
-        if torch.is_grad_enabled() and x.device.type == "cpu":
-            p = {
-                name: Factor(array, is_narrow=is_narrow) if _is_large_matrix(array) else array
-                for name, array in p.items()
-            }
+            p = {**p, "weight_hh": p["weight_hh"] * factors}
+        running = core if noise else core.at_rest()
         if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
             x, ids = gather(ids, x), None
+        if running.compiled and is_available(x, *state):
+            return run_window(running.compiled, p, x, ids, state, self._memory, is_narrow=is_narrow)
+        return self._run(p, x, state, ids, noise, is_narrow)
+
+    def _run(
+        self, p: Mapping[str, Any], x: Tensor, state: State, ids: Tensor | None, noise: Sequence[Tensor], narrow: bool
+    ) -> tuple[Tensor, State]:
+        """What `forward` gives where no compiled code computes it."""
+        core = self.cell.core
+        if torch.is_grad_enabled() and x.device.type == "cpu":
+            p = {
+                name: Factor(array, is_narrow=narrow) if _is_large_matrix(array) else array for name, array in p.items()
+            }
         prepared = core.prepare(p, x)
         if ids is not None:
             prepared = tuple(gather(ids, rows) for rows in prepared)
@@ -182,6 +116,46 @@ class LoopedLayer(Layer):
             state, _ = core.advance(p, parts, state, drawn_now)
             outputs.append(state[0])
         return torch.stack(outputs), state
+
+
+class KernelLayer(Layer):
+    """A cell that torch has a kernel for, which runs where charrnn's compiled code does not."""
+
+    def _make(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        function, (hidden_size, input_size) = str(self.cell.core.kernel), shapes["weight_ih"]
+        hidden_size //= len(self.cell.blocks)
+        self.kernel = _MODULES[function](input_size, hidden_size)
+        self._function = getattr(torch, function)
+        self._names = _TWO_BIASES if "bias_hh" in shapes else _ONE_BIAS
+        # The same, under the names of what is trained.
+        self._places = dict(zip(shapes, self._names.values(), strict=True))
+        if self._names is _ONE_BIAS:
+            nn.init.zeros_(self.kernel.get_parameter("bias_hh_l0").requires_grad_(False))
+
+    def arrays(self) -> Mapping[str, nn.Parameter]:
+        """The parameters under the cell's names for them."""
+        return {name: getattr(self.kernel, inner) for name, inner in self._places.items()}
+
+    def _run(
+        self, p: Mapping[str, Any], x: Tensor, state: State, ids: Tensor | None, noise: Sequence[Tensor], narrow: bool
+    ) -> tuple[Tensor, State]:
+        packed = tuple(array.unsqueeze(0) for array in state)
+        is_single = len(packed) == 1
+        run: Callable[..., Any] = self.kernel
+        if p["weight_hh"] is not self.kernel.weight_hh_l0:
+            run = functools.partial(self._with, p)
+        output, after = run(x if ids is None else gather(ids, x), packed[0] if is_single else packed)
+        return output, tuple(array.squeeze(0) for array in ((after,) if is_single else after))
+
+    def _with(self, p: Mapping[str, Tensor], x: Tensor, state: Tensor | tuple[Tensor, ...]) -> Any:
+        """What `kernel` computes, with other weights than its own."""
+        own = {inner: p[name] for name, inner in self._names.items()}
+        weights = [own.get(name, self.kernel.get_parameter(name)) for name in _TWO_BIASES.values()]
+        # Side by side in memory, as cuDNN wants them.
+        flat = torch.split(torch.cat([weight.flatten() for weight in weights]), [weight.numel() for weight in weights])
+        beside = [piece.view_as(weight) for piece, weight in zip(flat, weights, strict=True)]
+        result = self._function(x, state, beside, True, 1, 0.0, self.kernel.training, False, False)
+        return (result[0], tuple(result[1:])) if len(result) > 2 else result
 
 
 def _is_large_matrix(array: Any) -> bool:
@@ -198,7 +172,7 @@ class Stack(nn.Module):
     def __init__(self, cell: Cell, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        kind = Layer if type(cell.core) in _KERNELS else LoopedLayer
+        kind = Layer if cell.core.kernel is None else KernelLayer
         self.layers = nn.ModuleList(kind(cell, size, config.hidden_size) for size in input_sizes(config)[:-1])
 
     def forward(
@@ -234,7 +208,7 @@ class Stack(nn.Module):
         below: list[Tensor | None] = [embedded if ids is None or needs_embedding(config) else None]
         for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=True)):
             if number:
-                x, ids = layer_input(config.skip, below, _side_by_side), None
+                x, ids = layer_input(config.skip, below), None
             kept = noise.inputs[number] if noise.inputs else None
             if kept is not None:
                 x, ids = (x if ids is None else gather(ids, x)) * kept, None
@@ -250,13 +224,9 @@ class Stack(nn.Module):
                 x = keeper(x, matrix if factors is None else matrix * factors)
             last = x
             below.append(drop(x, config.dropout, noise.masks[number]) if noise.masks else x)
-        x = decoder_input(config.skip, below, _side_by_side)
+        x = decoder_input(config.skip, below)
         kept = noise.inputs[-1] if noise.inputs else None
         return x if kept is None else x * kept, last, tuple(after)
-
-
-def _side_by_side(arrays: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(arrays), -1)
 
 
 def drop(x: Tensor, rate: float, mask: Tensor) -> Tensor:

@@ -81,30 +81,28 @@ def draw_noise(
     kept = None
     if state_reset:
         kept = torch.empty(lanes, 1, device=generator.device).bernoulli_(1.0 - state_reset, generator=generator)
+    cell, H, layers = make_cell(model), model.hidden_size, range(model.num_layers)
+    shapes, shape, rates = cell.shapes(H, H), (window, lanes, H), variational_rates(model)
     masks: tuple[Tensor, ...] = ()
     if model.dropout:
-        shape = (window, lanes, model.hidden_size)
-        masks = tuple(draw_mask(generator, model.dropout, shape) for _ in range(model.num_layers))
+        masks = tuple(draw_mask(generator, model.dropout, shape) for _ in layers)
     inside: tuple[tuple[Tensor, ...], ...] = ()
-    if taken := make_cell(model).noise_rates:
-        shape = (window, lanes, model.hidden_size)
-        inside = tuple(tuple(draw_mask(generator, rate, shape) for rate in taken) for _ in range(model.num_layers))
-    H, rates = model.hidden_size, variational_rates(model)
+    if cell.noise_rates:
+        inside = tuple(tuple(draw_mask(generator, rate, shape) for rate in cell.noise_rates) for _ in layers)
     inputs: tuple[Tensor | None, ...] = ()
     if any(rates):
-        sizes = [(1, lanes, size) for size in input_sizes(model)]
         inputs = tuple(
-            draw_factors(generator, rate, size) if rate else None for rate, size in zip(rates, sizes, strict=True)
+            draw_factors(generator, rate, (1, lanes, size)) if rate else None
+            for rate, size in zip(rates, input_sizes(model), strict=True)
         )
     recurrent: tuple[Tensor, ...] = ()
     if model.weight_drop:
-        matrix = make_cell(model).shapes(H, H)["weight_hh"]
-        recurrent = tuple(draw_factors(generator, model.weight_drop, matrix) for _ in range(model.num_layers))
+        recurrent = tuple(draw_factors(generator, model.weight_drop, shapes["weight_hh"]) for _ in layers)
     characters = None
     if model.embedding_dropout:
         characters = draw_factors(generator, model.embedding_dropout, (vocabulary_size, 1))
-    named = [name for name in make_cell(model).shapes(H, H) if is_statistic(name)]
-    measured = tuple({name: Measured() for name in named} for _ in range(model.num_layers)) if named else ()
+    named = [name for name in shapes if is_statistic(name)]
+    measured = tuple({name: Measured() for name in named} for _ in layers) if named else ()
     return Noise(masks, kept, inside, inputs, recurrent, characters, measured)
 
 

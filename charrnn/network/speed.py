@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from charrnn.cells.registry import has_kernel, is_plain_in_training, make_cell
+from charrnn.cells.registry import make_cell
 from charrnn.cells.wiring import input_sizes
 from charrnn.network.cudnn import GPU, Expectation, expectations
 from charrnn.settings.config import ModelConfig
@@ -32,11 +32,6 @@ _WIDE_SMALL = 1e-6
 # A cell that no kernel knows: measured on a CPU (README), estimated from the number of launches on a GPU.
 _LOOPED = 0.5
 _LOOPED_STEP = 1.5e-4
-# A step of a urnn has hardly a product, and takes about as long as one of so many numbers, however wide it is (README).
-# Orthogonal matrices are made by so many products with themselves, once for the characters of a step.
-_UNITARY = 330_000
-_SQUARES = 6
-_CHARACTERS = 16 * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +60,7 @@ def operations(model: ModelConfig, vocabulary_size: int) -> float:
     shapes = [cell.shapes(size, H) for size in layers]
     products = sum(math.prod(shape) for layer in shapes for shape in layer.values() if len(shape) == 2)
     looked_up = math.prod(shapes[0]["weight_ih"])
-    if model.cell == "urnn":
-        products += _UNITARY * model.num_layers
-    if model.orthogonal:
-        products += sum(layer["skew_hh"][0] * H for layer in shapes) * _SQUARES * H // _CHARACTERS
+    products += math.floor(model.num_layers * cell.extra_work(H))
     return 3.0 * 2.0 * (products - looked_up + decoder * vocabulary_size)
 
 
@@ -87,8 +79,8 @@ def expected_characters(
     the arithmetic does; `accumulate` is in how many parts each process computes its lanes, one after the other. On
     another device the arithmetic alone counts, and nobody asks for the lanes.
     """
-    gpu = machine.gpu
-    is_fast = is_plain_in_training(model) if gpu is None else has_kernel(model)
+    gpu, core = machine.gpu, make_cell(model).core
+    is_fast = (core.compiled if gpu is None else core.kernel) is not None
     characters = seconds * machine.speed * (1.0 if is_fast else _LOOPED) / operations(model, vocabulary_size)
     if gpu is None:
         return characters

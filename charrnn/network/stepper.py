@@ -22,8 +22,8 @@ from torch import Tensor
 
 from charrnn.cells.parameters import written_out
 from charrnn.checkpoints.checkpoint import Checkpoint
-from charrnn.inference.engine import Doubles, Floats, Scored, Stepwise, Written
-from charrnn.network.graphs import Recorder, records_on
+from charrnn.inference.engine import Doubles, Engine, Floats, Scored, Written
+from charrnn.network.graphs import GraphRecorder, records_on
 from charrnn.network.layers import StackState
 from charrnn.network.model import CharacterModel
 from charrnn.settings.config import SamplingConfig
@@ -35,7 +35,7 @@ _MOST_LOGITS = 1 << 23
 """Numbers of logits that are made at once where a text is scored."""
 
 
-class TorchStepper(Stepwise):
+class TorchStepper(Engine):
     """An `Engine` over a model on a device."""
 
     most_lanes = 1024
@@ -43,25 +43,16 @@ class TorchStepper(Stepwise):
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self.device = device
         config, parameters = written_out(checkpoint.model, checkpoint.parameters)
-        self.model = CharacterModel(config, len(checkpoint.vocabulary))
+        self.vocabulary_size = len(checkpoint.vocabulary)
+        self.model = CharacterModel(config, self.vocabulary_size)
         self.model.load_arrays(parameters)
         self.model.to(device).eval()
-        self._recorder = Recorder(device)
+        self._recorder = GraphRecorder(device)
         self._loops: dict[tuple[int, bool], _Loop] = {}
-
-    @property
-    def vocabulary_size(self) -> int:
-        """V."""
-        return self.model.vocabulary_size
 
     def zero_state(self, lanes: int = 1) -> StackState:
         """The state before the first character."""
         return self.model.zero_state(lanes)
-
-    def take(self, state: StackState, lanes: Sequence[int]) -> StackState:
-        """The state of these lanes, in this order; a lane may be named several times."""
-        chosen = list(lanes)
-        return tuple(tuple(array[chosen] for array in layer) for layer in state)
 
     def step(self, ids: npt.ArrayLike, state: StackState) -> tuple[Floats, StackState]:
         """One character in each lane (B,) -> logits (B, V) and the new state."""
@@ -132,7 +123,7 @@ class _Loop:
     """Static buffers of B lanes, and the step that reads and writes nothing else: what a CUDA graph needs."""
 
     def __init__(
-        self, model: CharacterModel, lanes: int, device: torch.device, recorder: Recorder, *, cuts: bool
+        self, model: CharacterModel, lanes: int, device: torch.device, recorder: GraphRecorder, *, cuts: bool
     ) -> None:
         V, exact = model.vocabulary_size, exact_type(device)
         self._model, self._recorder, self._cuts = model, recorder, cuts

@@ -86,6 +86,8 @@ class Card:
     start: int
     values: npt.NDArray[np.float32]
     """After each character from `start` on, (N,)."""
+    limits: tuple[float, float]
+    """The range that the kind is shown in."""
     counts: npt.NDArray[np.int64]
     """Of values in `BINS` equal steps over the kind's limits."""
     memory: int | None
@@ -137,17 +139,18 @@ def make_card(
     (ablation,) = ablate(
         config, parameters, ids, {unit: labels}, start=start, compared=_BESIDE, report=report_unit
     )  # fmt: skip
-    counts, _ = np.histogram(values, BINS, limits(unit.kind))
+    counts, _ = np.histogram(values, BINS, limits(unit.kind, config))
     return Card(
         unit=unit,
         start=start,
         values=values,
+        limits=limits(unit.kind, config),
         counts=counts,
         memory=autocorrelation_length(values),
         told=told,
         highest=[start + place for place in extremes(values)],
         lowest=[start + place for place in extremes(-values)],
-        gates=[_gate(kind, series[kind]) for _, kind in parts if kind not in "hc"],
+        gates=[_gate(kind, series[kind], *limits(kind, config)) for _, kind in parts if kind not in "hc"],
         held_low=held_low,
         held_high=held_high,
         promoted=promoted,
@@ -156,8 +159,7 @@ def make_card(
     )
 
 
-def _gate(kind: str, values: npt.NDArray[np.float32]) -> Gate:
-    low, high = limits(kind)
+def _gate(kind: str, values: npt.NDArray[np.float32], low: float, high: float) -> Gate:
     left, right = (low + share * (high - low) for share in (LEFT, RIGHT))
     return Gate(kind, float(values.mean()), float((values < left).mean()), float((values > right).mean()))
 

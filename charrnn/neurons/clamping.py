@@ -25,16 +25,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.registry import describe, is_plain
+from charrnn.cells.names import enumerated
+from charrnn.cells.registry import describe, make_cell, plain_cells
 from charrnn.errors import UsageError
 from charrnn.neurons.columns import reading_columns
-from charrnn.neurons.record import Unit, limits, parse_unit
+from charrnn.neurons.record import Unit, is_unbounded, limits, parse_unit
 from charrnn.settings.config import ModelConfig
 
 Array = npt.NDArray[np.float32]
 
-_GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": ""}
-"""The rows of a layer's matrices, in blocks of H."""
 _SHUT = 40.0
 """sigmoid(-40) and 1 - sigmoid(40) are nothing beside 1 in float32, as 1 - tanh(20) is."""
 _HALF = 0.5
@@ -44,19 +43,13 @@ _HIGHEST = 1.0 - 2.0**-24
 
 def check_can_hold(config: ModelConfig, kind: str) -> None:
     """Raises UsageError for a kind that no other weights hold still."""
-    if is_plain(config) or (config.activation != "tanh" and not _changes_what_is_read(config)):
-        return
-    is_h_held = not _changes_what_is_read(config)
-    if kind != "h" or not is_h_held:
+    held = make_cell(config).held
+    if kind not in held:
+        whole = [cell.name for cell in plain_cells() if {*cell.state_names, *cell.gate_names} <= set(cell.held)]
         raise UsageError(
             f"units of kind {kind} cannot be held in this model ({describe(config)}): no other weights would do that",
-            "units of plain lstm, gru and rnn models can be held" + (", and here h can" if is_h_held else ""),
+            f"units of plain {enumerated(whole, 'and')} models can be held" + (", and here h can" if held else ""),
         )
-
-
-def _changes_what_is_read(config: ModelConfig) -> bool:
-    is_normalised = config.layer_norm or config.batch_norm
-    return is_normalised or config.multiplicative or config.mogrifier > 0 or config.cell == "urnn"
 
 
 def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:
@@ -70,13 +63,13 @@ def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:
         raise UsageError(f"--clamp is {said!r}", "write UNIT=VALUE, such as --clamp L2.c318=+1")
     unit = parse_unit(name.strip(), config, option="--clamp")
     check_can_hold(config, unit.kind)
-    low, high = limits(unit.kind)
-    if config.activation != "tanh":
-        lowest = 0 if config.activation == "relu" else -_HIGHEST
-        if not lowest <= value < 1:
-            allowed = ("more than -1" if lowest else "0") + " to less than 1"
+    low, high = limits(unit.kind, config)
+    if unit.kind == "h" and is_unbounded("h", config):
+        cell = make_cell(config)
+        if not max(cell.lowest, -_HIGHEST) <= value < 1:
+            allowed = ("more than -1" if cell.lowest else "0") + " to less than 1"
             raise UsageError(
-                f"--clamp holds {unit} at {number.strip()}", f"a {config.activation}'s h is given as tanh(h): {allowed}"
+                f"--clamp holds {unit} at {number.strip()}", f"a {cell.activation}'s h is given as tanh(h): {allowed}"
             )
     elif not low <= value <= high:
         raise UsageError(f"--clamp holds {unit} at {number.strip()}", f"it can take on {low:g} to {high:g}")
@@ -100,7 +93,7 @@ def clamp(
             changed.hold_output(unit, held[unit])
         elif unit.kind == "c":
             changed.hold_memory(unit, held[unit])
-        elif unit.kind == "o" or Unit(unit.layer, "c", unit.index) not in held:
+        elif Unit(unit.layer, "c", unit.index) not in held or unit.kind not in changed.held_with_memory:
             changed.hold_gate(unit, held[unit])
     return changed.arrays
 
@@ -109,9 +102,11 @@ class _Changed:
     """Parameters that are being changed; each array is copied before its first change."""
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
-        self.config = config
+        self.config, self._cell = config, make_cell(config)
         self.arrays = dict(parameters)
         self._copied: set[str] = set()
+        self.held_with_memory = {**dict(self._cell.memory_held_by), str(self._cell.candidate): _HALF}
+        """The gates that are held where the memory c is, and at what."""
 
     def _own(self, name: str) -> Array:
         if name not in self._copied:
@@ -127,37 +122,32 @@ class _Changed:
     def _bias(self, matrix: str) -> str:
         """Returns the name of the bias that is added to this matrix's product."""
         place, _, kind = matrix.rpartition(".")
-        if place == "decoder":
-            return "decoder.bias"
-        return f"{place}.bias" + (kind.removeprefix("weight") if self.config.cell == "gru" else "")
+        own = {"weight_ih": self._cell.input_bias, "weight_hh": self._cell.recurrent_bias}
+        return f"{place}.{own.get(kind, 'bias')}"
 
     def hold_output(self, unit: Unit, value: float) -> None:
-        if self.config.activation != "tanh":
-            lowest = 0.0 if self.config.activation == "relu" else -_HIGHEST
-            value = math.atanh(min(max(value, lowest), _HIGHEST))
+        if "h" in self._cell.unbounded:
+            value = math.atanh(min(max(value, self._cell.lowest, -_HIGHEST), _HIGHEST))
         for column, bias in self._readers(unit):
             bias += np.float32(value) * column
             column[:] = 0
 
     def hold_memory(self, unit: Unit, value: float) -> None:
-        for kind, at in (("i", 1.0), ("f", 0.0), ("g", _HALF)):
+        for kind, at in self.held_with_memory.items():
             self.hold_gate(Unit(unit.layer, kind, unit.index), at)
         for column, _ in self._readers(unit):
             column *= np.float32(value / math.tanh(_HALF))
 
     def hold_gate(self, unit: Unit, value: float) -> None:
-        row = _GATES[self.config.cell].index(unit.kind) * self.config.hidden_size + unit.index
-        layer = f"layers.{unit.layer}."
-        for matrix in ("weight_ih", "weight_hh"):
-            self._own(layer + matrix)[row] = 0
-        if self.config.cell == "gru":
-            self._own(layer + "bias_hh")[row] = 0
-        self._own(layer + ("bias_ih" if self.config.cell == "gru" else "bias"))[row] = _argument(unit.kind, value)
+        cell = self._cell
+        row = cell.rows(unit.kind, self.config.hidden_size).start + unit.index
+        for name in ("weight_ih", "weight_hh", cell.recurrent_bias, cell.input_bias):
+            self._own(f"layers.{unit.layer}.{name}")[row] = 0
+        self._own(f"layers.{unit.layer}.{cell.input_bias}")[row] = _argument(value, *cell.limits(unit.kind))
 
 
-def _argument(kind: str, value: float) -> float:
+def _argument(value: float, low: float, high: float) -> float:
     """Returns the number of which the gate's own function, a sigmoid or the candidates' tanh, makes `value`."""
-    low, high = limits(kind)
     share = (value - low) / (high - low)
     if share in (0.0, 1.0):
         return _SHUT if share else -_SHUT

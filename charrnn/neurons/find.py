@@ -24,19 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.initial import initial_arrays
+from charrnn.inference.engine import RecordingEngine
 from charrnn.neurons.labels import Label
-from charrnn.neurons.record import (
-    RecordingEngine,
-    Report,
-    Unit,
-    check_finite,
-    kinds,
-    limits,
-    parts_of,
-    record,
-    silent,
-    units_of,
-)
+from charrnn.neurons.record import Report, Unit, check_finite, kinds, limits, parts_of, record, silent, units_of
 from charrnn.neurons.statistics import Doubles, discoveries, effects, interval, shifted_p_value
 from charrnn.settings.config import ModelConfig
 
@@ -223,7 +213,9 @@ def _survey(
                 rows = chosen[here] - start
                 if len(rows):
                     for number, part in enumerate(parts):
-                        keys[number * H : (number + 1) * H, here] = _as_keys(block[part][rows], part[1]).T
+                        keys[number * H : (number + 1) * H, here] = _as_keys(
+                            block[part][rows], part[1], engine.config
+                        ).T
             start = stop
     is_graded = np.array([label.is_graded for label in labels])
     halves = []
@@ -234,9 +226,9 @@ def _survey(
     return _Survey(taken[1], halves[0], halves[1])
 
 
-def _as_keys(values: npt.NDArray[np.float32], kind: str) -> Keys:
+def _as_keys(values: npt.NDArray[np.float32], kind: str, config: ModelConfig) -> Keys:
     """Returns values as whole steps over the range of their kind, which are ranked by counting."""
-    low, high = limits(kind)
+    low, high = limits(kind, config)
     check_finite(f"a unit of kind {kind} is", values)
     scaled = (values - low) * np.float32((_STEPS - 1) / (high - low))
     keys: Keys = np.clip(scaled, 0, _STEPS - 1).astype(np.uint16)

@@ -19,9 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.registry import make_cell
+from charrnn.cells.cell import Ends
+from charrnn.cells.names import with_article
+from charrnn.cells.registry import make_cell, plain_cells
 from charrnn.errors import UsageError
-from charrnn.neurons.record import RecordingEngine, check_finite, limits, parts_of, record_pieces
+from charrnn.inference.engine import RecordingEngine
+from charrnn.neurons.record import check_finite, parts_of, record_pieces
 from charrnn.settings.config import ModelConfig
 
 Doubles = npt.NDArray[np.float64]
@@ -38,6 +41,10 @@ class GateSaturation:
 
     layer: int
     kind: str
+    title: str
+    """What such gates are called."""
+    ends: Ends | None
+    """What the gate's ends mean, where it decides what becomes of what a unit holds."""
     right: Doubles
     """Fraction of the time that each unit was above `RIGHT`, (H,)."""
     left: Doubles
@@ -66,12 +73,13 @@ class Saturation:
 
 def gate_kinds(config: ModelConfig) -> tuple[str, ...]:
     """Returns the kinds between 0 and 1: i, f, o of an lstm; r, z of a gru. Raises UsageError where there are none."""
-    kinds = tuple(kind for kind in make_cell(config).gate_names if limits(kind) == (0.0, 1.0))
+    cell = make_cell(config)
+    kinds = tuple(kind for kind in cell.gate_names if kind != cell.candidate)
     if not kinds:
+        gated = " or ".join(with_article(each.name) for each in plain_cells() if each.gate_names)
         raise UsageError(
-            f"--gates: a {config.cell} has no gates, its units are a "
-            f"{config.activation if config.cell == 'rnn' else 'modrelu'} of what comes in",
-            "name the checkpoint of an lstm or a gru with --checkpoint",
+            f"--gates: a {config.cell} has no gates, its units are a {cell.activation} of what comes in",
+            f"name the checkpoint of {gated} with --checkpoint",
         )
     return kinds
 
@@ -99,6 +107,12 @@ def saturation(
     characters = max(0, place - start)
     if not characters:
         return Saturation(0, ())
+    cell = make_cell(engine.config)
+    titles, ends = dict(cell.gate_titles), dict([cell.keeping] if cell.keeping else [])
     return Saturation(
-        characters, tuple(GateSaturation(*part, right[part] / characters, left[part] / characters) for part in parts)
+        characters,
+        tuple(
+            GateSaturation(layer, kind, titles.get(kind, kind), ends.get(kind), *(each / characters for each in counts))
+            for (layer, kind), counts in zip(parts, zip(right.values(), left.values(), strict=True), strict=True)
+        ),
     )

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.inference.distribution import log_probabilities
-from charrnn.neurons.record import RecordingEngine, Unit, check_finite, is_unbounded
+from charrnn.inference.engine import RecordingEngine
+from charrnn.neurons.record import Unit, check_finite, is_unbounded
 
 Doubles = npt.NDArray[np.float64]
 

@@ -25,10 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import TextError
+from charrnn.inference.engine import RecordingEngine
 from charrnn.neurons.find import CONTEXT, after_characters, contexts
 from charrnn.neurons.labels import Label
 from charrnn.neurons.logistic import Fit, fit
-from charrnn.neurons.record import RecordingEngine, Report, Unit, silent
+from charrnn.neurons.record import Report, Unit, silent
 from charrnn.neurons.states import state_units, states_after, states_in
 from charrnn.neurons.statistics import Doubles, auc, effects, mean_interval
 from charrnn.settings.config import ModelConfig

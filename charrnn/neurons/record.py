@@ -13,21 +13,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.errors import CheckpointError, UsageError
-from charrnn.inference.engine import Engine
+from charrnn.errors import UsageError, WeightsTooLarge
+from charrnn.inference.engine import RecordingEngine
 from charrnn.settings.config import ModelConfig
 
 Floats = npt.NDArray[np.float32]
 Part = tuple[int, str]
 """A layer (from 1) and a kind: all H units of that kind there."""
 
-_SIGMOID_GATES = frozenset("ifo") | frozenset("rz")
 Report = Callable[[str, int, int], None]
 """Is told what is done, how much of it, and how much there is."""
 
@@ -37,17 +36,6 @@ _WARM_UP = 1000
 
 def silent(_doing: str, _done: int, _total: int) -> None:
     """Reports nothing."""
-
-
-class RecordingEngine(Engine, Protocol):
-    """An engine that tells what its units do."""
-
-    @property
-    def config(self) -> ModelConfig:
-        """The model's configuration."""
-
-    def record(self, ids: npt.ArrayLike, state: Any) -> tuple[dict[str, Floats], Any]:
-        """Reads `ids` (T,): every unit's value after each, by kind (T, L, H), and the new state."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -78,9 +66,9 @@ def units_of(config: ModelConfig, of_kinds: Sequence[str]) -> list[Unit]:
 
 
 def check_finite(what: str, values: npt.NDArray[np.floating[Any]]) -> None:
-    """Raises CheckpointError, which begins with `what`, such as "a loss is", where a value is not finite."""
+    """Raises WeightsTooLarge, which begins with `what`, such as "a loss is", where a value is not finite."""
     if not np.isfinite(values).all():
-        raise CheckpointError(f"{what} not finite: the weights are too large to compute with", "train again")
+        raise WeightsTooLarge(what)
 
 
 def kinds(config: ModelConfig) -> tuple[str, ...]:
@@ -110,14 +98,14 @@ def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
     return unit
 
 
-def limits(kind: str) -> tuple[float, float]:
+def limits(kind: str, config: ModelConfig) -> tuple[float, float]:
     """Returns the range a kind is shown in: gates 0 to 1, all else -1 to 1 (what has no bounds as its tanh)."""
-    return (0.0, 1.0) if kind in _SIGMOID_GATES else (-1.0, 1.0)
+    return make_cell(config).limits(kind)
 
 
 def is_unbounded(kind: str, config: ModelConfig) -> bool:
     """Returns whether values of a kind have no bounds, so that their tanh is shown."""
-    return kind == "c" or (kind == "h" and (config.activation != "tanh" or config.cell == "urnn"))
+    return kind in make_cell(config).unbounded
 
 
 def title(unit: Unit, config: ModelConfig) -> str:

@@ -26,7 +26,8 @@ import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
 from charrnn.errors import UsageError
-from charrnn.neurons.record import Part, RecordingEngine, Unit, check_finite, parts_of, record
+from charrnn.inference.engine import RecordingEngine
+from charrnn.neurons.record import Part, Unit, check_finite, parts_of, record
 from charrnn.settings.config import ModelConfig
 
 Ids = npt.NDArray[np.integer]

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.neurons.record import Floats, Part, RecordingEngine, Report, Unit, check_finite, parts_of, record, units_of
+from charrnn.inference.engine import RecordingEngine
+from charrnn.neurons.record import Floats, Part, Report, Unit, check_finite, parts_of, record, units_of
 from charrnn.neurons.statistics import Doubles
 from charrnn.settings.config import ModelConfig
 

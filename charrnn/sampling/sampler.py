@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import CheckpointError
+from charrnn.errors import WeightsTooLarge
 from charrnn.inference.distribution import generator
 from charrnn.inference.engine import Doubles, Engine, Floats, Integers
 from charrnn.settings.config import SamplingConfig
@@ -75,9 +75,9 @@ def read_blocks(engine: Engine, ids: Sequence[int] | npt.NDArray[Any], state: An
 
 
 def require_finite(is_finite: bool) -> None:
-    """Raises CheckpointError where a model's output is not finite."""
+    """Raises WeightsTooLarge where a model's output is not finite."""
     if not is_finite:
-        raise CheckpointError("the model's output is not finite: its weights are too large", "train again")
+        raise WeightsTooLarge("the model's output is")
 
 
 def write(

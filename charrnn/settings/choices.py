@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-CellName = Literal["lstm", "gru", "rnn", "urnn"]
 InitName = Literal["uniform", "orthogonal", "identity", "xavier", "chrono"]
 SkipName = Literal["none", "residual", "dense", "sum"]
 ActivationName = Literal["tanh", "relu", "modrelu"]
@@ -22,11 +21,3 @@ Newlines = Literal["keep", "lf"]
 SplitName = Literal["all", "train", "validation", "test"]
 UnknownPolicy = Literal["error", "skip", "replace"]
 WeightsName = Literal["float32", "int8"]
-
-CELLS: dict[str, str] = {
-    "lstm": "long short-term memory",
-    "gru": "gated recurrent unit",
-    "rnn": "tanh",
-    "urnn": "complex numbers under a unitary matrix",
-}
-"""Name -> what it is."""

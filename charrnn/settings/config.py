@@ -11,7 +11,6 @@ from typing import Literal
 
 from charrnn.errors import UsageError
 from charrnn.settings import choices
-from charrnn.settings.cell_variants import check_variants
 from charrnn.settings.checks import (
     ABOVE_0,
     AT_LEAST_0,
@@ -49,7 +48,7 @@ _drawing = partial(setting, panel="Drawing")
 class ModelConfig(Record):
     """The shape of the network. The size of its vocabulary is the vocabulary's to know."""
 
-    cell: choices.CellName = _model("lstm", one_of(choices.CellName), "--cell", level="everyday")
+    cell: str = _model("lstm", text("the name of a cell"), "--cell", level="everyday")
     """Recurrent cell."""
     num_layers: int = _model(1, whole(1, 1000), "--layers", level="everyday", shown=CHOSEN)
     """Recurrent layers stacked on each other."""
@@ -130,7 +129,6 @@ class ModelConfig(Record):
         """Raises UsageError where settings of the model contradict each other."""
         check_initial(self)
         check_wiring(self)
-        check_variants(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,33 +13,11 @@ from charrnn.settings.choices import AVERAGING
 if TYPE_CHECKING:
     from charrnn.settings.config import ModelConfig, TrainingConfig
 
-_FORGET_BIAS = 1.0  # where the user says nothing
-
 
 def check_initial(model: ModelConfig) -> None:
     """Raises UsageError where initial weights and biases contradict each other, or lack what they are about."""
-    is_biased = model.gate_bias is not None
-    if model.init == "identity" and model.cell != "rnn":
-        raise UsageError(
-            f"--init identity is for the rnn: a {model.cell}'s gates would all read the same",
-            "--init orthogonal is its like for gated cells",
-        )
-    if model.cell == "urnn" and model.init == "orthogonal":
-        raise UsageError("--init orthogonal: a urnn's recurrent matrix is unitary by itself", "leave it out")
-    if model.cell in ("rnn", "urnn") and (is_biased or model.init == "chrono"):
-        said = "--gate-bias" if is_biased else "--init chrono"
-        which = "an rnn" if model.cell == "rnn" else "a urnn"
-        raise UsageError(f"{said} sets the biases of gates, and {which} has none", "choose --cell lstm or gru")
-    if model.init == "chrono" and is_biased:
+    if model.init == "chrono" and model.gate_bias is not None:
         raise UsageError("--init chrono and --gate-bias set the same biases", "give one of them")
-    if model.cell == "lstm" and model.forget_bias != _FORGET_BIAS and (is_biased or model.init == "chrono"):
-        said = "--gate-bias" if is_biased else "--init chrono"
-        raise UsageError(f"{said} and --forget-bias set the same bias", "give one of them")
-    if not model.forget_gate and (model.forget_bias != _FORGET_BIAS or model.init == "chrono"):
-        said = "--init chrono" if model.init == "chrono" else "--forget-bias"
-        raise UsageError(
-            f"{said} sets the bias of the forget gate, and with --no-forget-gate there is none", "leave one of them out"
-        )
     if model.init_gain != 1.0 and model.init not in ("orthogonal", "identity"):
         raise UsageError(
             f"--init-gain is {model.init_gain:g}, and --init {model.init} has no gain",
@@ -60,10 +38,9 @@ def _check_radius(model: ModelConfig) -> None:
         raise UsageError(
             f"--spectral-radius scales what {said} brings back to one scale", "give one of the two settings"
         )
-    if model.orthogonal or model.cell == "urnn":
-        said = "--orthogonal" if model.orthogonal else "--cell urnn"
+    if model.orthogonal:
         raise UsageError(
-            f"--spectral-radius scales recurrent matrices, and under {said} every eigenvalue is of size 1",
+            "--spectral-radius scales recurrent matrices, and under --orthogonal every eigenvalue is of size 1",
             "give one of the two settings",
         )
     if model.multiplicative:
@@ -129,10 +106,9 @@ def check_together(model: ModelConfig, training: TrainingConfig, *, parts: int =
             f"--batch-norm is over all lanes at once, and a step in {parts} pieces would know only each piece's own",
             "leave --accumulate out and use one process, or use --layer-norm",
         )
-    if training.orthogonal_penalty and (model.orthogonal or model.cell == "urnn"):
-        said = "--orthogonal" if model.orthogonal else "--cell urnn"
+    if training.orthogonal_penalty and model.orthogonal:
         raise UsageError(
-            f"--orthogonal-penalty does not go with {said}: the recurrent matrices are what it asks for already",
+            "--orthogonal-penalty does not go with --orthogonal: the recurrent matrices are what it asks for already",
             "leave one of them out",
         )
     _check_jacobian(model, training)
@@ -142,17 +118,17 @@ def check_schedule(training: TrainingConfig) -> None:
     """Raises UsageError where an optimizer that needs neither a falling rate nor an average is given one."""
     if training.optimizer not in AVERAGING:
         return
+    chosen = f"--optimizer {training.optimizer}"
     if training.decay != "constant":
         raise UsageError(
-            f"--optimizer {training.optimizer} averages in the place of a rate that falls, and --decay is {training.decay}",
+            f"{chosen} averages in the place of a rate that falls, and --decay is {training.decay}",
             "leave --decay out, or choose another --optimizer",
         )
     asked = {"": training.average, "-after": training.average_after, "-from": training.average_from}
     for which, value in asked.items():
         if value:
             raise UsageError(
-                f"--optimizer {training.optimizer} validates and keeps an average of its own: --average{which} {value:g} "
-                "would be one of an average",
+                f"{chosen} validates and keeps an average of its own: --average{which} {value:g} would be one of an average",
                 "leave it out, or choose another --optimizer",
             )
 
@@ -161,12 +137,6 @@ def _check_jacobian(model: ModelConfig, training: TrainingConfig) -> None:
     """Raises UsageError where the penalty on a step back in time has no step of the kind that it is made for."""
     if not training.jacobian_penalty:
         return
-    if model.cell != "rnn":
-        reason = "has its gates for that" if model.cell in ("lstm", "gru") else "steps back in time in another way"
-        raise UsageError(
-            f"--jacobian-penalty is for the rnn, whose gradients vanish and explode: --cell {model.cell} {reason}",
-            "choose --cell rnn, or leave it out",
-        )
     others = {
         "--activation modrelu": model.activation == "modrelu",
         "--orthogonal": model.orthogonal,

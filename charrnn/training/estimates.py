@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from charrnn.cells.parameters import is_trained, parameter_shapes
-from charrnn.cells.registry import is_plain_in_training, make_cell
+from charrnn.cells.registry import make_cell
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.windows import longest_window
 
@@ -34,7 +34,7 @@ def training_memory(
     moved = sum(size for name, size in sizes.items() if is_trained(name, training.freeze))
     cell = make_cell(model)
     activated = len(cell.state_names) + len(cell.gate_names)
-    if not is_plain_in_training(model):
+    if cell.core.compiled is None:
         activated *= _LOOPED  # torch keeps what comes between them
     if training.freeze == "echo":
         activated = 1  # what the decoder reads

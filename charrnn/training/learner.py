@@ -28,7 +28,7 @@ from torch import Tensor
 from charrnn.cells.parameters import is_trained
 from charrnn.network.batch_statistics import Running
 from charrnn.network.device import require_memory
-from charrnn.network.graphs import Recorder
+from charrnn.network.graphs import GraphRecorder
 from charrnn.network.model import CharacterModel
 from charrnn.network.precision import LossScale, choose_precision, narrow_iteration
 from charrnn.settings.config import ModelConfig, TrainingConfig
@@ -108,7 +108,7 @@ class Learner:
         self._learning_rate = 0.0
         self._feed: Feed | None = None
         self._tallies: Sequence[Tally] = ()
-        self._recorder = Recorder(device)
+        self._recorder = GraphRecorder(device)
         self._graphs: dict[bool, list[torch.cuda.CUDAGraph]] = {}
 
     @property

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import starmap
 from typing import Any, Self
 
+from charrnn.cells import registry
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.network.speed import REFERENCE, Machine
@@ -84,6 +85,7 @@ class Plan:
     notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        registry.check(self.model, self.training)
         check_together(self.model, self.training, parts=self.run.accumulate)
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.cells.registry import keeps_all
+from charrnn.cells.registry import make_cell
 from charrnn.network.speed import REFERENCE, Machine, expected_characters
 from charrnn.settings.choices import AVERAGING
 from charrnn.settings.config import Budget, ModelConfig, TrainingConfig
@@ -135,7 +135,7 @@ def _size_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Mapp
 
 def _for_its_state(model: ModelConfig, training: TrainingConfig) -> TrainingConfig:
     """What only grows while it is carried on begins every window from zero, as in the papers."""
-    return replace(training, state_reset=1.0) if keeps_all(model) else training
+    return replace(training, state_reset=1.0) if make_cell(model).keeps_all else training
 
 
 def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_size) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_
 
 
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked of training, and what follows from it: some optimizers want neither a falling rate nor averages."""
+    """Returns what was asked of training and what follows from it: some optimizers want no falling rate and no average."""
     known = dict(asked)
     if known.get("optimizer") in AVERAGING:
         known = {"decay": "constant", "average": 0.0, **known}

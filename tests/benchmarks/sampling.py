@@ -41,8 +41,9 @@ from rich.table import Table
 
 import charrnn
 from charrnn.checkpoints.checkpoint import Checkpoint, save
-from charrnn.inference.compiled import CompiledNetwork, is_available
+from charrnn.inference.compiled import CompiledNetwork
 from charrnn.inference.inplace import InPlaceNetwork
+from charrnn.inference.make_engine import has_compiled_step
 from charrnn.network import device as devices
 from charrnn.network.stepper import TorchStepper
 from tests.benchmarks.sampling_loops import (
@@ -128,7 +129,7 @@ def _beside_ceilings(
     """Seconds a step of `loops` and of those for a CPU; `row` gains what the compiled step reaches of the ceilings."""
     arrays, count, threads = checkpoint.parameters, row["count"], row["threads"]
     loops["numpy"] = our_loop(InPlaceNetwork(checkpoint.model, arrays), count)
-    if not is_available(checkpoint.model):
+    if not has_compiled_step(checkpoint.model):
         return _seconds(loops, scale)
     ours = CompiledNetwork(checkpoint.model, arrays, threads=threads)
     eight = CompiledNetwork(checkpoint.model, arrays, threads=threads, weights="int8")

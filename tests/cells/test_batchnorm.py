@@ -17,7 +17,7 @@ from charrnn.errors import UsageError
 from charrnn.evaluation.bpc import score
 from charrnn.inference.make_engine import make_engine
 from charrnn.network.batch_statistics import Measured, Running
-from charrnn.network.layers import LoopedLayer
+from charrnn.network.layers import Layer
 from charrnn.network.noise import QUIET, draw_noise
 from charrnn.network.precision import LossScale
 from charrnn.settings.config import ModelConfig, TrainingConfig
@@ -60,11 +60,11 @@ def _by_hand(name: str, p: Mapping[str, Array], x: Array, state: tuple[Array, ..
     return _sigmoid(o) * np.tanh(p["gain_c"] * _bn(c) + p["bias_c"]), c
 
 
-def _layer(name: Any) -> tuple[LoopedLayer, dict[str, Array], torch.Tensor, tuple[torch.Tensor, ...]]:
+def _layer(name: Any) -> tuple[Layer, dict[str, Array], torch.Tensor, tuple[torch.Tensor, ...]]:
     """With arrays of chance, a window of inputs and a state."""
     torch.manual_seed(3)
     cell = make_cell(ModelConfig(cell=name, batch_norm=True))
-    layer = LoopedLayer(cell, I, H).double()
+    layer = Layer(cell, I, H).double()
     with torch.no_grad():
         for own, array in layer.arrays().items():
             array.uniform_(0.5, 2.0) if is_statistic(own) else array.normal_()
@@ -73,7 +73,7 @@ def _layer(name: Any) -> tuple[LoopedLayer, dict[str, Array], torch.Tensor, tupl
     return layer, arrays, torch.randn(T, B, I, dtype=torch.float64), state
 
 
-def _measured(layer: LoopedLayer) -> dict[str, Measured]:
+def _measured(layer: Layer) -> dict[str, Measured]:
     return {name: Measured() for name in layer.arrays() if is_statistic(name)}
 
 

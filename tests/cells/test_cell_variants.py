@@ -16,16 +16,15 @@ import torch
 
 from charrnn.cells.cell import Cell, Gates
 from charrnn.cells.parameters import is_statistic, is_trained, parameter_shapes
-from charrnn.cells.registry import describe, has_kernel, is_plain, is_plain_in_training, keeps_all, make_cell
+from charrnn.cells.registry import check, describe, has_kernel, is_plain, is_plain_in_training, make_cell
 from charrnn.errors import UsageError
 from charrnn.inference.compiled import CompiledNetwork
-from charrnn.inference.compiled import is_available as has_compiled_step
 from charrnn.inference.inplace import InPlaceNetwork
-from charrnn.inference.make_engine import make_engine
+from charrnn.inference.make_engine import has_compiled_step, make_engine
 from charrnn.inference.reference import Network, NetworkState
 from charrnn.network.batch_statistics import Measured
 from charrnn.network.deferred_gradient import Factor
-from charrnn.network.layers import Layer, LoopedLayer
+from charrnn.network.layers import KernelLayer, Layer
 from charrnn.network.layers import Stack as RecurrentStack
 from charrnn.network.model import CharacterModel
 from charrnn.network.noise import draw_noise
@@ -150,7 +149,7 @@ def test_a_layer_is_its_cell_step_after_step(variant: dict[str, Any]) -> None:
     """Prepared all at once, from ids or from vectors, with gradients gathered or not: outputs, state, gradients."""
     cell = make_cell(_config(variant))
     torch.manual_seed(0)
-    layer = (Layer if has_kernel(_config(variant)) else LoopedLayer)(cell, I, H).double()
+    layer = (KernelLayer if has_kernel(_config(variant)) else Layer)(cell, I, H).double()
     with torch.no_grad():
         for name, array in layer.arrays().items():
             array.uniform_(0.5, 2.0) if is_statistic(name) else array.normal_()
@@ -250,7 +249,7 @@ def test_training_makes_it_learn(variant: dict[str, Any]) -> None:
     """A text that repeats is known after some steps, in either precision."""
     config = ModelConfig(hidden_size=12, embedding_size=I, **variant)
     # What keeps lengths and has no bounds only ever grows while it is carried on.
-    state_reset = 1.0 if keeps_all(config) else 0.01
+    state_reset = 1.0 if make_cell(config).keeps_all else 0.01
     training = TrainingConfig(batch_size=4, bptt=10, learning_rate=0.02, state_reset=state_reset)
     learner = Learner(config, training, V, torch.device("cpu"))
     ids = torch.arange(44).reshape(11, 4).cumsum(0) % V
@@ -389,7 +388,7 @@ def test_what_is_off_makes_no_wrapper_and_draws_nothing() -> None:
         before = generator.get_state()
         assert draw_noise(generator, config, T, B, 0.0, 11).inside == ()
         assert torch.equal(before, generator.get_state())
-        assert type(RecurrentStack(make_cell(config), config).layers[0]) is Layer
+        assert type(RecurrentStack(make_cell(config), config).layers[0]) is KernelLayer
 
 
 def test_noise_of_cells_is_drawn_for_all_lanes() -> None:
@@ -646,7 +645,7 @@ def test_a_mogrified_gru_keeps_its_memory_as_it_is() -> None:
 def test_what_makes_no_sense_is_refused(settings: dict[str, Any], said: str) -> None:
     """With the reason and what to do."""
     with pytest.raises(UsageError) as caught:
-        ModelConfig(**settings)
+        check(ModelConfig(**settings))
     assert said in str(caught.value)
     assert caught.value.hint
 

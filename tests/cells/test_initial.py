@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from charrnn.cells.initial import orthogonal, with_radius
+from charrnn.cells.registry import check
 from charrnn.errors import UsageError
 from charrnn.network.model import CharacterModel, _Source
 from charrnn.neurons.find import untrained_arrays
@@ -183,4 +184,4 @@ def test_untrained_weights_follow(settings: dict[str, Any]) -> None:
 def test_what_contradicts_itself_is_refused(settings: dict[str, Any], said: str) -> None:
     """With both options named, or the one that lacks what it is about."""
     with pytest.raises(UsageError, match=said):
-        ModelConfig(**settings)
+        check(ModelConfig(**settings))

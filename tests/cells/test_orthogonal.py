@@ -16,8 +16,8 @@ from charrnn.cells.orthogonal import Orthogonal, exponential, exponential_on_dev
 from charrnn.cells.parameters import parameter_shapes, written_out
 from charrnn.cells.registry import is_plain, is_plain_in_training, make_cell
 from charrnn.errors import UsageError
-from charrnn.inference.compiled import is_available as has_compiled_step
-from charrnn.network.layers import Layer
+from charrnn.inference.make_engine import has_compiled_step
+from charrnn.network.layers import KernelLayer
 from charrnn.network.model import CharacterModel
 from charrnn.neurons.find import untrained_arrays
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
@@ -128,7 +128,7 @@ def test_angles_are_spared_weight_decay(name: str) -> None:
 def test_torchs_kernel_computes_what_the_fused_path_does(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs, state and gradients: what runs on a GPU, with the matrix that was made for the window."""
     torch.manual_seed(0)
-    layer = Layer(make_cell(ModelConfig(cell=cell, orthogonal=True)), I, H).double()  # type: ignore[arg-type]
+    layer = KernelLayer(make_cell(ModelConfig(cell=cell, orthogonal=True)), I, H).double()  # type: ignore[arg-type]
     x = torch.randn(T, B, I, dtype=torch.float64)
     state = layer.cell.zero_state(layer.arrays(), B)
     found = []

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from charrnn.cells.arrays import permuted
+from charrnn.cells.registry import check
 from charrnn.cells.unitary import URNN
 from charrnn.errors import UsageError
 from charrnn.network.model import CharacterModel
@@ -20,7 +21,6 @@ from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.gates import gate_kinds
 from charrnn.settings.choices import OptimizerName
 from charrnn.settings.config import ModelConfig, TrainingConfig
-from charrnn.settings.conflicts import check_together
 from charrnn.training.learner import Learner
 
 B, I, H, V, T = 3, 5, 14, 7, 6  # noqa: E741 - the letter the equations use
@@ -137,4 +137,4 @@ def test_what_it_has_not_is_refused() -> None:
     with pytest.raises(UsageError, match="a urnn has no gates, its units are a modrelu"):
         gate_kinds(config)
     with pytest.raises(UsageError, match="does not go with --cell urnn"):
-        check_together(config, TrainingConfig(orthogonal_penalty=0.1))
+        check(config, TrainingConfig(orthogonal_penalty=0.1))

@@ -34,6 +34,7 @@ from charrnn.native.window import find_library
 from charrnn.network.model import CharacterModel
 from charrnn.settings.config import DataConfig, ModelConfig
 from tests.kit.command import Command
+from tests.kit.loops import loop
 from tests.kit.text import make_text
 from tests.kit.tiny import tiny
 
@@ -70,7 +71,7 @@ def _plain_gradients(model: CharacterModel, ids: np.ndarray, state: Any) -> tupl
     taken = torch.from_numpy(ids.astype(np.int64))
     x, after = model.embedding[taken[:-1]], []
     for layer, layer_state in zip(model.stack.layers, state, strict=True):
-        x, layer_after = layer.loop(x, layer_state)  # type: ignore[operator]
+        x, layer_after = loop(layer, x, layer_state)  # type: ignore[operator]
         after.append(tuple(array.detach() for array in layer_after))
     logits = linear(x, model.decoder.weight, model.decoder.bias)
     loss = cross_entropy(logits.flatten(0, 1), taken[1:].flatten())

@@ -34,7 +34,7 @@ from charrnn.inference.compiled import CompiledNetwork
 from charrnn.inference.distribution import draw, log_probabilities, probabilities
 from charrnn.inference.engine import Written
 from charrnn.inference.inplace import InPlaceNetwork
-from charrnn.inference.make_engine import make_engine
+from charrnn.inference.make_engine import has_compiled_step, make_engine
 from charrnn.inference.reference import Network
 from charrnn.native import step as library
 from charrnn.network.model import CharacterModel
@@ -925,7 +925,7 @@ def fresh_library() -> Iterator[None]:
 def _numpy_serves() -> None:
     both = model("lstm", (2, 3, 5, 17))
     assert library.find_library() is None
-    assert not compiled.is_available(both.config)
+    assert not has_compiled_step(both.config)
     assert type(make_engine(*both)) is InPlaceNetwork
     with pytest.raises(UsageError, match="int8"):
         make_engine(*both, weights="int8")

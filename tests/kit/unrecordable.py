@@ -16,12 +16,12 @@ import torch
 from charrnn.cli.app import main
 from charrnn.errors import RecordingFailed
 from charrnn.network import stepper
-from charrnn.network.graphs import Recorder
+from charrnn.network.graphs import GraphRecorder
 from charrnn.training import learner as learners
 
 
-def fail(_self: Recorder, _works: Any, changed: Sequence[torch.Tensor], generators: Any = ()) -> NoReturn:
-    """In the place of `Recorder.record`."""
+def fail(_self: GraphRecorder, _works: Any, changed: Sequence[torch.Tensor], generators: Any = ()) -> NoReturn:
+    """In the place of `GraphRecorder.record`."""
     for array in changed:
         array.detach().zero_()
     for generator in generators:
@@ -32,5 +32,5 @@ def fail(_self: Recorder, _works: Any, changed: Sequence[torch.Tensor], generato
 if __name__ == "__main__":
     learners.choose_way = lambda *_: "graph"  # type: ignore[attr-defined]
     stepper.records_on = lambda _device: True  # type: ignore[attr-defined]
-    Recorder.record = fail  # type: ignore[method-assign]
+    GraphRecorder.record = fail  # type: ignore[method-assign]
     main()

@@ -17,7 +17,7 @@ from charrnn.cells.rnn import RNN
 from charrnn.native.window import find_library
 from charrnn.network import compiled_layer as recurrence
 from charrnn.network.compiled_layer import Buffers, run_window
-from charrnn.network.layers import Layer
+from charrnn.network.layers import KernelLayer
 from charrnn.network.narrow_decoder import decode
 
 library = find_library()
@@ -220,7 +220,7 @@ def test_windows_under_way_do_not_share_memory() -> None:
 
 def test_scoring_in_between_leaves_no_memory_behind() -> None:
     """Windows of the same shape, in inference mode and in training in turn: the one's tensors are not the other's."""
-    layer = Layer(LSTM(), 4, 16)
+    layer = KernelLayer(LSTM(), 4, 16)
     x = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
     state = (torch.zeros(3, 16), torch.zeros(3, 16))
     with torch.inference_mode():
@@ -236,7 +236,7 @@ def test_scoring_in_between_leaves_no_memory_behind() -> None:
 @by_name
 def test_without_it_torchs_kernels_compute_the_same(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer gives the same outputs and gradients where nothing was compiled, from inputs and from ids."""
-    layer = Layer(cell, 4, 10)
+    layer = KernelLayer(cell, 4, 10)
     random = torch.Generator().manual_seed(1)
     ids = torch.randint(6, (5, 3), generator=random)
     state = tuple(torch.randn(3, 10, generator=random) for _ in cell.state_names)

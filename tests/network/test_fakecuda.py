@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch._subclasses import fake_tensor
 
 from charrnn.cells import orthogonal
+from charrnn.cells.names import NAMES
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.errors import RecordingFailed
 from charrnn.evaluation import bpc, dynamic
@@ -58,7 +59,7 @@ pytestmark = [
 ]
 
 T, B, V = 2, 6, 11
-CELLS = get_args(choices.CellName)
+CELLS = NAMES
 OPTIMIZERS = get_args(choices.OptimizerName)
 PRECISIONS = ["fp32", "tf32", "fp16"]
 

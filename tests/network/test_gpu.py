@@ -27,7 +27,7 @@ from charrnn.inference.reference import Network
 from charrnn.network import device as devices
 from charrnn.network.cudnn import expected
 from charrnn.network.device import describe_gpu, describe_machine
-from charrnn.network.layers import Layer
+from charrnn.network.layers import KernelLayer
 from charrnn.network.model import CharacterModel
 from charrnn.network.precision import LossScale, choose_precision
 from charrnn.network.stepper import TorchStepper
@@ -157,7 +157,7 @@ def test_what_does_not_learn_is_recorded_too(cell: str, batch_norm: bool, freeze
 def test_dropped_weights_are_the_cpus(cell: str) -> None:
     """A layer under factors of its recurrent matrix: outputs and gradients of the kernel and of the plain loop."""
     torch.manual_seed(0)
-    layer = Layer(make_cell(ModelConfig(cell=cell)), 5, 8).to(CUDA)  # type: ignore[arg-type]
+    layer = KernelLayer(make_cell(ModelConfig(cell=cell)), 5, 8).to(CUDA)  # type: ignore[arg-type]
     x, factors = (
         torch.randn(T, B, 5, device=CUDA),
         torch.randint(2, layer.arrays()["weight_hh"].shape, device=CUDA) * 2.0,

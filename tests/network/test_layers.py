@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -10,9 +12,10 @@ from charrnn.cells.cell import Cell
 from charrnn.cells.gru import GRU
 from charrnn.cells.lstm import LSTM
 from charrnn.cells.rnn import RNN
-from charrnn.network.layers import Layer, Stack, drop
+from charrnn.network.layers import KernelLayer, Stack, drop
 from charrnn.network.noise import QUIET, draw_mask, draw_noise
 from charrnn.settings.config import ModelConfig
+from tests.kit.loops import loop
 
 T, B, I, H, L = 7, 3, 5, 4, 2  # noqa: E741 - the letter the equations use
 CELLS: list[Cell] = [LSTM(), GRU(), RNN()]
@@ -36,9 +39,9 @@ def _config(cell: Cell) -> ModelConfig:
 def test_the_plain_loop_equals_the_fused_path(cell: Cell) -> None:
     """Outputs, final state and every gradient agree to 1e-5."""
     torch.manual_seed(0)
-    layer = Layer(cell, I, H)
+    layer = KernelLayer(cell, I, H)
     results = []
-    for path in (layer.forward, layer.loop):
+    for path in (layer, functools.partial(loop, layer)):
         x = _random(T, B, I).requires_grad_()
         layer.zero_grad()
         output, state = path(x, _state(cell))
@@ -102,7 +105,7 @@ def test_lanes_do_not_touch_each_other(cell: Cell) -> None:
 
 def test_the_second_bias_of_a_one_bias_cell_stays_at_zero() -> None:
     """It is not trained and not among the arrays, so the one layout holds all there is."""
-    layer = Layer(LSTM(), I, H)
+    layer = KernelLayer(LSTM(), I, H)
     assert set(layer.arrays()) == {"weight_ih", "weight_hh", "bias"}
     output, _ = layer(_random(T, B, I), _state(LSTM()))
     output.sum().backward()

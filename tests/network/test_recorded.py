@@ -14,7 +14,7 @@ import torch
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.errors import RecordingFailed
 from charrnn.network import stepper
-from charrnn.network.graphs import Recorder, records_on
+from charrnn.network.graphs import GraphRecorder, records_on
 from charrnn.network.precision import LossScale
 from charrnn.network.stepper import TorchStepper
 from charrnn.settings.config import ModelConfig, SamplingConfig, TrainingConfig
@@ -239,12 +239,12 @@ def test_numbers_from_another_generator_are_not_recorded(fake_graphs: FakeGraphs
     """They would be the same in every replay."""
     array = torch.zeros(3)
     with pytest.raises(RecordingFailed, match="a generator that the graph does not know"):
-        Recorder(CPU).record([array.uniform_], [array])
+        GraphRecorder(CPU).record([array.uniform_], [array])
 
 
 def test_a_pool_is_shared_by_those_that_live(fake_graphs: FakeGraphs) -> None:
     """And another one begun where none of them does."""
-    recorder, array = Recorder(CPU), torch.zeros(3)
+    recorder, array = GraphRecorder(CPU), torch.zeros(3)
     first = recorder.record([partial(array.add_, 1.0)], [array])
     second = recorder.record([partial(array.add_, 2.0)], [array])
     assert array.tolist() == [0.0] * 3

@@ -51,7 +51,7 @@ class _Overwritten(Network):
     def observe(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[NetworkState, tuple[Gates, ...]]:
         below, states = [self.embedding[np.asarray(ids)]], []
         for layer, old in enumerate(state, 1):
-            x = layer_input(self.config.skip, below, lambda arrays: np.concatenate(arrays, -1))
+            x = layer_input(self.config.skip, below)
             new = getattr(self, "_" + self.config.cell)(layer, x, old)
             states.append(new)
             below.append(new[0])

@@ -6,6 +6,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from charrnn.cells.gru import GRU
+from charrnn.cells.lstm import LSTM
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints import checkpoint
 from charrnn.cli.app import main
@@ -24,6 +27,7 @@ from charrnn.display.scatter import Scatter, Scatters
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.inference.make_engine import make_engine
 from charrnn.inference.reference import Network
+from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.gates import GateSaturation, Saturation, gate_kinds, saturation
 from charrnn.neurons.record import limits, record
 from charrnn.settings.config import ModelConfig
@@ -102,7 +106,8 @@ def test_candidates_are_no_gates() -> None:
     """Every other value between the state and the input is one."""
     assert gate_kinds(_config("lstm")) == ("i", "f", "o")
     assert gate_kinds(_config("gru")) == ("r", "z")
-    assert all(limits(kind) == (0.0, 1.0) for kind in "iforz")
+    for cell, gates in (("lstm", "ifo"), ("gru", "rz")):
+        assert all(limits(kind, _config(cell)) == (0.0, 1.0) for kind in gates)
 
 
 def test_a_cell_without_gates_is_refused() -> None:
@@ -237,11 +242,13 @@ def test_svg_places_and_names_points() -> None:
 
 def _found(kinds: str = "ifo") -> Saturation:
     """Ten units a gate: of the first kind none, of the second one, of the third two nearly always right (and left)."""
-    gates = []
+    cell, gates = (LSTM() if "f" in kinds else GRU()), []
+    titles, ends = dict(cell.gate_titles), dict([cell.keeping])
     for layer in (1, 2):
         for place, kind in enumerate(kinds):
             right = np.array([1.0, 0.95, *[0.9] * 8][2 - place :] + [0.0] * (2 - place))
-            gates.append(GateSaturation(layer, kind, right, np.where(right == 0, 0.91, 0.0)))
+            left = np.where(right == 0, 0.91, 0.0)
+            gates.append(GateSaturation(layer, kind, titles[kind], ends.get(kind), right, left))
     return Saturation(1234, tuple(gates))
 
 
@@ -408,3 +415,11 @@ def test_what_cannot_be_is_refused(inspect, text: str, options: str, cell: str, 
     assert (found, out) == (status, "")
     assert said in err
     assert " hint: " in err
+
+
+def test_an_lstm_without_a_forget_gate_has_a_sentence_too() -> None:
+    """None of its gates says what is dropped of what a unit holds."""
+    config = replace(_config("lstm"), forget_gate=False)
+    found = saturation(Network(config, untrained_arrays(config, V)), [_ids(9)])
+    assert {gate.title for gate in found.gates} == {"input", "output"}
+    assert not any(gate.ends for gate in found.gates)

@@ -50,7 +50,7 @@ def test_gates_and_cell_explain_the_output() -> None:
     (block,) = record(network, _ids(40), [(2, kind) for kind in kinds(model.config)])
     np.testing.assert_allclose(block[2, "h"], block[2, "o"] * block[2, "c"], atol=1e-6)
     for kind in kinds(model.config):
-        low, high = limits(kind)
+        low, high = limits(kind, model.config)
         assert low <= block[2, kind].min()
         assert block[2, kind].max() <= high
 

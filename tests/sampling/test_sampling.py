@@ -11,7 +11,7 @@ import torch
 
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.inference.distribution import draw, generator, log_probabilities, probabilities
-from charrnn.inference.engine import Stepwise
+from charrnn.inference.engine import Engine
 from charrnn.inference.reference import Network
 from charrnn.network.model import CharacterModel
 from charrnn.network.stepper import TorchStepper
@@ -80,16 +80,12 @@ def test_drawing_inverts_the_cumulative_distribution() -> None:
     assert draw(p * 0.3, np.nextafter(1.0, 0.0)) == 3
 
 
-class _Uniform(Stepwise):
+class _Uniform(Engine):
     """A model to which every character is as likely; it writes down what it is fed in lane 0."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size = self.vocabulary_size = size
         self.fed: list[int] = []
-
-    @property
-    def vocabulary_size(self) -> int:
-        return self.size
 
     def zero_state(self, lanes: int = 1) -> int:
         return lanes

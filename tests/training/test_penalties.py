@@ -17,6 +17,7 @@ from charrnn.network.noise import draw_noise, mask_scale
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.learner import Learner
 from charrnn.training.penalties import far_from_orthogonal
+from tests.kit.loops import loop
 from tests.kit.sizes import CPU, RATE, B, E, H, L, T, V, window
 
 ALL = {"activation_penalty": 2.0, "temporal_penalty": 3.0, "orthogonal_penalty": 0.01, "l2": 0.2}
@@ -47,7 +48,7 @@ def _reference(config: ModelConfig, penalties: dict[str, float]) -> tuple[float,
     p, state = model.arrays(), model.zero_state(B)
     x = p["embedding"][inputs]
     for number, layer in enumerate(model._layers()):
-        last, _ = layer.loop(x, state[number])
+        last, _ = loop(layer, x, state[number])
         x = last * noise.masks[number] * mask_scale(config.dropout)
         if noise.inputs and number == L - 1:
             x = x * noise.inputs[-1]

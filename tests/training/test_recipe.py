@@ -14,7 +14,6 @@ from charrnn.cells.parameters import parameter_shapes
 from charrnn.network import device
 from charrnn.network.cudnn import GPU, IMAGINED, expected
 from charrnn.network.speed import REFERENCE, Machine, expected_characters, operations
-from charrnn.settings.choices import CellName
 from charrnn.settings.config import Budget, ModelConfig
 from charrnn.training.recipe import choose, default_budget
 
@@ -263,7 +262,7 @@ PERSISTENT, SMALL, STANDARD = 6e-6, 6.7e-6, 17e-6
     ],
 )
 def test_the_pace_of_a_layer_is_that_of_its_kernel(
-    gpu: GPU, cell: CellName, hidden: int, lanes: int, precision: str, layer_step: float
+    gpu: GPU, cell: str, hidden: int, lanes: int, precision: str, layer_step: float
 ) -> None:
     """By hand, without arithmetic: the latency, or the recurrent weights twice from memory where the L2 is small."""
     model = ModelConfig(cell=cell, num_layers=1, hidden_size=hidden, embedding_size=128)

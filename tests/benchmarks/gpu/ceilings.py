@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from charrnn.network.graphs import Recorder
+from charrnn.network.graphs import GraphRecorder
 from tests.benchmarks.gpu.scale import Scale
 from tests.benchmarks.steps import OurStep, Shape, Step, alternate, product
 from tests.benchmarks.training import Row
@@ -51,7 +51,7 @@ class _Recorded:
 
     def __init__(self, work: Step, changed: list[torch.Tensor]) -> None:
         self._work = work
-        (self._graph,) = Recorder(changed[0].device).record([work], changed)
+        (self._graph,) = GraphRecorder(changed[0].device).record([work], changed)
 
     def __call__(self) -> None:
         self._graph.replay()
