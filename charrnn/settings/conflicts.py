@@ -128,7 +128,7 @@ def check_schedule(training: TrainingConfig) -> None:
     for which, value in asked.items():
         if value:
             raise UsageError(
-                f"{chosen} validates and keeps an average of its own: --average{which} {value:g} would be one of an average",
+                f"{chosen} validates and keeps an average of its own: --average{which} {value:g} would average that",
                 "leave it out, or choose another --optimizer",
             )
 

@@ -151,7 +151,7 @@ def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_
 
 
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what was asked of training and what follows from it: some optimizers want no falling rate and no average."""
+    """Returns what was asked and what follows from it: some optimizers want no falling rate, and no average."""
     known = dict(asked)
     if known.get("optimizer") in AVERAGING:
         known = {"decay": "constant", "average": 0.0, **known}
