@@ -1,16 +1,18 @@
-"""The settings of dynamic evaluation and their bounds; `dynamic.py` carries them out, this module imports no torch."""
+"""How dynamic evaluation moves the weights, as numbers.
+
+Knows settings and their bounds. Refuses to know what is done with them (`dynamic.py`), and does not import torch.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from charrnn.settings.checks import between, is_number, one_of, positive_integer, require
 
 RuleName = Literal["rms", "sgd"]
-RATES = ("learning_rate", "prior", "epsilon")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +39,14 @@ class Rule:
         require(is_number(self.epsilon) and self.epsilon > 0, "--epsilon", self.epsilon, "a number above 0")
 
     def at(self, rates: Mapping[str, float]) -> Rule:
-        """Returns the rule with other rates, by the names of `RATES`; a rate that is not named stays."""
-        return replace(self, **{name: rate for name, rate in rates.items() if name in RATES})  # type: ignore[arg-type]
+        """The rule with other rates, by the names of the fields; what is not named stays."""
+        return Rule(
+            name=self.name,
+            segment=self.segment,
+            learning_rate=rates.get("learning_rate", self.learning_rate),
+            prior=rates.get("prior", self.prior),
+            epsilon=rates.get("epsilon", self.epsilon),
+        )
 
 
 DEFAULTS = {"rms": Rule(name="rms"), "sgd": Rule(name="sgd", learning_rate=0.025)}
