@@ -19,7 +19,7 @@ import numpy.typing as npt
 from charrnn.cells.parameters import decoder_weight, layer_parameters
 from charrnn.files import release_pages
 from charrnn.inference.engine import Floats, is_small_table
-from charrnn.native.step import GROUP, LINE, SCRATCH, Matrix, StepLayer, StepModel, aligned
+from charrnn.native.step import GROUP, LINE, SCRATCH, LayerPanels, Matrix, StepModel, aligned
 from charrnn.settings.choices import WeightsName
 from charrnn.settings.config import ModelConfig
 
@@ -76,7 +76,7 @@ class Panels:
             cell=layout.number, num_layers=L, hidden=H, padded=_up(H, LINE), panels=-(-H // layout.units),
             units=layout.units, vocabulary=V, vocabulary_padded=_up(V, 16),
         )  # fmt: skip
-        layers = (StepLayer * L)()
+        layers = (LayerPanels * L)()
         self._kept.append(layers)
         model.layers = ctypes.addressof(layers)
         for layer in range(L):

@@ -102,7 +102,7 @@ static inline uint16_t narrowed(float x) { /* to nearest, ties to even; weights 
 int32_t charrnn_best_recurrence(void) { return best_set(); }
 
 /* Whether this machine multiplies bfloat16 numbers. */
-int32_t charrnn_has_narrow(void) { return best_set() == 2 && HAS("avx512bf16"); }
+int32_t charrnn_has_narrow(void) { return charrnn_best_recurrence() == 2 && HAS("avx512bf16"); }
 
 static void run(Window *window, int is_backward) {
     /* The region has all of torch's threads: a smaller one would end the others, to be made anew. Some have nothing to do. */

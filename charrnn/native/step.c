@@ -15,8 +15,10 @@
 
 #define BLOCK 128 /* inputs of a panel that stay in the first cache while lanes pass by */
 
-/* Returns 0 where the job was given up. */
-static int wait_for_all(Job *job) { return meet(&job->arrived, &job->generation, job->threads, &job->given_up); }
+/* Returns 0 where the job was given up. Not inlined: the loops around it need the registers. */
+__attribute__((noinline)) static int wait_for_all(Job *job) {
+    return meet(&job->arrived, &job->generation, job->threads, &job->given_up);
+}
 
 typedef void (*Exponentials)(const float *logits, float largest, float temperature, float *weights, int count);
 

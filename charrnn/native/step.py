@@ -26,7 +26,7 @@ class Matrix(ctypes.Structure):
     _fields_ = [*fields(c_int32, "inputs rows"), *fields(c_void_p, "weights quantised scales")]
 
 
-class StepLayer(ctypes.Structure):
+class LayerPanels(ctypes.Structure):
     """One layer's two products, and where their chains start."""
 
     _fields_ = [("input", Matrix), ("recurrent", Matrix), ("bias", c_void_p)]
