@@ -104,6 +104,13 @@ def _options() -> Iterator[tuple[str, str]]:
                         yield name, flag
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_two_options_of_a_command_share_a_name(command: str) -> None:
+    """Of several classes of settings that one command takes, too."""
+    flags = [flag for each in COMMANDS[command].params for flag in (*each.opts, *each.secondary_opts)]
+    assert len(flags) == len(set(flags))
+
+
 def test_every_option_is_in_the_readme() -> None:
     """The option tables of the README are what the command line itself says, word for word."""
     assert with_tables(README) == README, "run: python -m tests.kit.readme_options"
