@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli.ablate import ABLATE
 from charrnn.cli.options import refuse_beside
 from charrnn.cli.output import FORMATS
-from charrnn.cli.view import Asked, Option
+from charrnn.cli.view import Given, Option
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _KEYS = {
 }  # fmt: skip
 
 
-def check(asked: Asked) -> None:
+def check(asked: Given) -> None:
     """Raises UsageError where something else goes to the terminal too, or where there is none."""
     if not asked.browse:
         return
