@@ -168,27 +168,22 @@ def show(tour: Tour) -> None:
 def _follow(tour: Tour, console: Console, stdin: int) -> None:
     import select
 
-    from charrnn.display.browse import Browser
+    from rich.control import Control
 
-    has_colour = console.color_system is not None and not console.no_color
+    from charrnn.display.background import has_colour
+
     size, goes_on = None, True
     while goes_on:
         if size != console.size:
             size = console.size
-        scene = tour.scene(size.width, size.height, has_colour=has_colour)
-        console.control(_home())
-        console.print(Browser(scene), end="", height=size.height, soft_wrap=False)
+        scene = tour.scene(size.width, size.height, has_colour=has_colour(console))
+        console.control(Control.home())
+        console.print(scene, end="", height=size.height, soft_wrap=False)
         while not select.select([stdin], [], [], 0.3)[0]:
             if console.size != size:
                 break
         else:
             goes_on = all(tour.press(key) for key in keys_of(os.read(stdin, 64)))
-
-
-def _home() -> Any:
-    from rich.control import Control
-
-    return Control.home()
 
 
 def keys_of(read: bytes) -> list[str]:
