@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.inspect_options import LABEL, LABEL_FILE
-from charrnn.cli.view import Asked, Option, Result, View
+from charrnn.cli.view import Given, Option, Result, View
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ ABLATE = Option(
 LENGTH = 50_000
 
 
-def _check(asked: Asked) -> None:
+def _check(asked: Given) -> None:
     if not asked.unit:
         raise UsageError("--ablate needs to know which units to hold", "name them with --unit, or add --find")
 
@@ -40,7 +40,7 @@ def measure(subject: Subject, asked: Mapping[Unit, Sequence[Label]], *, start: i
     return ablate(loaded.model, loaded.parameters, subject.ids, asked, start=start, report=subject.report)
 
 
-def _measure(subject: Subject, asked: Asked) -> Result:
+def _measure(subject: Subject, asked: Given) -> Result:
     """Holds each unit that was named, alone."""
     from charrnn.display.ablate import ablation_pieces, meaning
 

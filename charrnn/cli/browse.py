@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli.ablate import ABLATE
 from charrnn.cli.options import refuse_beside
 from charrnn.cli.output import FORMATS
-from charrnn.cli.view import Asked, Option
+from charrnn.cli.view import Given, Option
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _KEYS = {
 }  # fmt: skip
 
 
-def check(asked: Asked) -> None:
+def check(asked: Given) -> None:
     """Raises UsageError where something else goes to the terminal too, or where there is none."""
     if not asked.browse:
         return
@@ -168,27 +168,22 @@ def show(tour: Tour) -> None:
 def _follow(tour: Tour, console: Console, stdin: int) -> None:
     import select
 
-    from charrnn.display.browse import Browser
+    from rich.control import Control
 
-    has_colour = console.color_system is not None and not console.no_color
+    from charrnn.display.background import has_colour
+
     size, goes_on = None, True
     while goes_on:
         if size != console.size:
             size = console.size
-        scene = tour.scene(size.width, size.height, has_colour=has_colour)
-        console.control(_home())
-        console.print(Browser(scene), end="", height=size.height, soft_wrap=False)
+        scene = tour.scene(size.width, size.height, has_colour=has_colour(console))
+        console.control(Control.home())
+        console.print(scene, end="", height=size.height, soft_wrap=False)
         while not select.select([stdin], [], [], 0.3)[0]:
             if console.size != size:
                 break
         else:
             goes_on = all(tour.press(key) for key in keys_of(os.read(stdin, 64)))
-
-
-def _home() -> Any:
-    from rich.control import Control
-
-    return Control.home()
 
 
 def keys_of(read: bytes) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import ablate
 from charrnn.cli.inspect_options import LABEL, LABEL_FILE
-from charrnn.cli.view import Asked, Option, Result, View
+from charrnn.cli.view import Given, Option, Result, View
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from charrnn.neurons.card import Card, Moved
 
 
-def _check(asked: Asked) -> None:
+def _check(asked: Given) -> None:
     if not asked.unit:
         raise UsageError("--card needs a unit", "name it with --unit, such as --unit L2.c17; --find finds some")
 
 
-def _measure(subject: Subject, asked: Asked) -> Result:
+def _measure(subject: Subject, asked: Given) -> Result:
     """Makes a card of each unit."""
     from charrnn.display import card as display
     from charrnn.neurons.card import make_card

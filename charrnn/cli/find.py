@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli import ablate, browse
 from charrnn.cli.inspect_options import LABEL, LABEL_FILE, UNIT
 from charrnn.cli.output import columns
-from charrnn.cli.view import Asked, Option, Result, View
+from charrnn.cli.view import Given, Option, Result, View
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
@@ -23,7 +23,7 @@ _PASSAGE = 600
 _MOST_PASSAGES = 12
 
 
-def _measure(subject: Subject, asked: Asked) -> Result | Callable[[], None]:
+def _measure(subject: Subject, asked: Given) -> Result | Callable[[], None]:
     """Makes the atlas.
 
     With --ablate the units that were found are held, on the half of the text that did not choose them.
@@ -68,7 +68,7 @@ def _ablations(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: i
     return ablate.measure(subject, wanted, start=start) if wanted else []
 
 
-def _passages(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: int, asked: Asked) -> list[Section]:
+def _passages(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: int, asked: Given) -> list[Section]:
     """Shows each unit that was found over a passage of the second half where its label comes and goes."""
     import numpy as np
 

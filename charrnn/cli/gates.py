@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.inspect_options import UNIT
 from charrnn.cli.output import rounded
-from charrnn.cli.view import Asked, Option, Result, View
+from charrnn.cli.view import Given, Option, Result, View
 from charrnn.errors import TextError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SLICE = 4096  # characters between two steps of the bar
 
 
-def _measure(subject: Subject, asked: Asked) -> Result:
+def _measure(subject: Subject, asked: Given) -> Result:
     from charrnn.cli import texts as text_arguments
     from charrnn.cli.reading import read_part
     from charrnn.display.gates import pieces

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.output import rounded
-from charrnn.cli.view import Asked, Result, View
+from charrnn.cli.view import Given, Result, View
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
     from charrnn.neurons.record import Unit
 
 
-def _measure(subject: Subject, asked: Asked) -> Result:
+def _measure(subject: Subject, asked: Given) -> Result:
     """Colours what is read by the units that were named, or by the liveliest."""
     import numpy as np
 

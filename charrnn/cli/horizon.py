@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.inspect_options import FROM, LENGTH, SEED, UNIT, UNITS
 from charrnn.cli.output import columns, rounded
-from charrnn.cli.view import Asked, Option, Result, View
+from charrnn.cli.view import Given, Option, Result, View
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
@@ -17,7 +17,7 @@ _DISTANCE, _LANES, _READ, _SEED = 1000, 256, 50_000, 1
 _ALONE = "{flag} says how to measure {views}"
 
 
-def _measure(subject: Subject, asked: Asked) -> Result:
+def _measure(subject: Subject, asked: Given) -> Result:
     from charrnn.cli.reading import ids_of
     from charrnn.display.horizon import pieces
     from charrnn.display.safe import say

@@ -17,7 +17,7 @@ from charrnn.cli import ablate, card, find, gates, heat, horizon, predictions, p
 from charrnn.cli.inspect_options import EVERY_TEXT, LENGTH, SPLIT, UNIT
 from charrnn.cli.options import CHECKPOINT, READING_DEVICE, refuse_beside
 from charrnn.cli.output import FORMATS, PALETTE, check_files, give_out
-from charrnn.cli.view import Asked, Option, View
+from charrnn.cli.view import Given, Option, View
 from charrnn.errors import UsageError
 from charrnn.settings.choices import DeviceName
 
@@ -47,7 +47,7 @@ def inspect(**values: Any) -> None:
 
     \b
     """
-    asked = Asked(values)
+    asked = Given(values)
     view = _chosen(asked)
     _check(view, asked)
     import numpy as np
@@ -72,7 +72,7 @@ def inspect(**values: Any) -> None:
         give_out(result, asked)
 
 
-def _chosen(asked: Asked) -> View:
+def _chosen(asked: Given) -> View:
     """Returns the one view that was asked for; of two one may go with the other."""
     wanted = [view for view in VIEWS if view.flag and asked.gives(view.flag)]
     wanted = [view for view in wanted if not any(view.flag in other.options for other in wanted)]
@@ -83,7 +83,7 @@ def _chosen(asked: Asked) -> View:
     return wanted[0] if wanted else summary.VIEW if asked.text is None else heat.VIEW
 
 
-def _check(view: View, asked: Asked) -> None:
+def _check(view: View, asked: Given) -> None:
     """Raises UsageError where something was asked for that does not go with the view."""
     flags = [other.flag for other in VIEWS]
     for option in dict.fromkeys(option for other in VIEWS for option in other.options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.cli.view import Asked, Option
+from charrnn.cli.view import Given, Option
 from charrnn.errors import TextError, UsageError
 from charrnn.settings.choices import SplitName, UnknownPolicy
 
@@ -64,7 +64,7 @@ SEED = Option(
 )
 
 
-def own_labels(asked: Asked) -> dict[str, re.Pattern[str]]:
+def own_labels(asked: Given) -> dict[str, re.Pattern[str]]:
     """Returns the user's labels by name: those of the options, then those of the file."""
     from charrnn.files import explained
     from charrnn.neurons.labels import parse_label

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.cli.view import Asked, Option, Result
+from charrnn.cli.view import Given, Option, Result
 from charrnn.display.palette import PaletteName
 from charrnn.errors import UsageError
 
@@ -34,7 +34,7 @@ class Format:
     write: Callable[[Result, Any], None]
 
 
-def give_out(result: Result, asked: Asked) -> None:
+def give_out(result: Result, asked: Given) -> None:
     """Writes a result in each format that was asked for; where there is none, onto the terminal."""
     formats = [one for one in FORMATS if asked.gives(one.option)]
     for one in formats:
@@ -45,7 +45,7 @@ def give_out(result: Result, asked: Asked) -> None:
         print_pieces(spaced(result.sections(False)))
 
 
-def check_files(asked: Asked) -> None:
+def check_files(asked: Given) -> None:
     """Raises UsageError where two formats go into one file."""
     named: dict[Path, str] = {}
     for flag, file in ((one.option.flag, getattr(asked, one.option.name)) for one in FORMATS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.view import Asked, Option, Result, View
+from charrnn.cli.view import Given, Option, Result, View
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ _GUESSES = 5
 _LENGTH = 600
 
 
-def _check(asked: Asked) -> None:
+def _check(asked: Given) -> None:
     if len(asked.unit or []) > 1:
         raise UsageError(f"--predictions colours the text by one --unit, not by {len(asked.unit)}", "name one, or none")
 
 
-def _measure(subject: Subject, asked: Asked) -> Result:
+def _measure(subject: Subject, asked: Given) -> Result:
     """Reads the text, and keeps the guesses after each of its characters."""
     from charrnn.display.predictions import Grid, Scale
     from charrnn.display.report import Prose

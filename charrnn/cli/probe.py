@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.inspect_options import FROM, LABEL, LABEL_FILE, LENGTH, SEED, UNIT, UNITS, own_labels
-from charrnn.cli.view import Asked, Option, Result, View
+from charrnn.cli.view import Given, Option, Result, View
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LENGTH = 100_000
 
 
-def _measure_text(subject: Subject, asked: Asked) -> Result:
+def _measure_text(subject: Subject, asked: Given) -> Result:
     """Asks for a label of a text."""
     from charrnn.neurons.labels import labels_of
     from charrnn.neurons.probe import probe_text
@@ -40,12 +40,12 @@ def _measure_text(subject: Subject, asked: Asked) -> Result:
     )  # fmt: skip
 
 
-def _check_file(asked: Asked) -> None:
+def _check_file(asked: Given) -> None:
     if asked.text is not None:
         raise UsageError(f"--probe-file brings its own texts, and {asked.text} is another", "leave one of them out")
 
 
-def _measure_file(subject: Subject, asked: Asked) -> Result:
+def _measure_file(subject: Subject, asked: Given) -> Result:
     """Asks for the labels of texts."""
     from charrnn.display.safe import say
     from charrnn.neurons.probe import most_places, probe_texts

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.inspect_options import own_labels
-from charrnn.cli.view import Asked
+from charrnn.cli.view import Given
 from charrnn.errors import TextError, UsageError
 from charrnn.settings.choices import SplitName, UnknownPolicy
 
@@ -92,7 +92,7 @@ class Subject:
                 f"give {_SHORTEST} or more; {much:,} say much",
             )
 
-    def labels(self, asked: Asked, purpose: str, much: int) -> list[Label]:
+    def labels(self, asked: Given, purpose: str, much: int) -> list[Label]:
         """Returns the library's labels of the text and the user's own; see `check_length`."""
         from charrnn.neurons.labels import labels_of
 

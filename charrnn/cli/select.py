@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.inspect_options import UNIT, UNITS
 from charrnn.cli.output import columns, rounded
-from charrnn.cli.view import Asked, Option, Result, View
+from charrnn.cli.view import Given, Option, Result, View
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _THRESHOLD = 0.3  # neurons.select.THRESHOLD, which loads numpy
 
 
-def _check(asked: Asked) -> None:
+def _check(asked: Given) -> None:
     if asked.threshold is not None and not math.isfinite(asked.threshold):
         raise UsageError(f"--threshold is {asked.threshold}", "give a number from 0.01 to 0.99")
     if not asked.select:
@@ -28,7 +28,7 @@ def _check(asked: Asked) -> None:
     parse_pattern(asked.select)
 
 
-def _measure(subject: Subject, asked: Asked) -> Result:
+def _measure(subject: Subject, asked: Given) -> Result:
     """Chooses units on the first half of the spans, and reports them on the second."""
     from charrnn.display.select import pieces
     from charrnn.neurons.select import find_spans, parse_pattern, select

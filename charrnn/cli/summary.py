@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from charrnn.cli.view import Asked, Result, View
+from charrnn.cli.view import Given, Result, View
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
 
 
-def _measure(subject: Subject, _asked: Asked) -> Result:
+def _measure(subject: Subject, _asked: Given) -> Result:
     from charrnn.checkpoints.folder import METRICS, read_metrics
     from charrnn.display.summary import parameters_by_part, summary
 

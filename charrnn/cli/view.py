@@ -24,7 +24,7 @@ class Option:
     help: str
     short: str | None = None
     name: str = ""
-    """Under which `Asked` has its value: by default its flag without dashes."""
+    """Under which `Given` has its value: by default its flag without dashes."""
     default: Any = None
     alone: str = "{flag} is for {views}"
     """What is said where none of its views was asked for."""
@@ -36,7 +36,7 @@ class Option:
             object.__setattr__(self, "default", False)
 
 
-class Asked:
+class Given:
     """The value of every option by its name: what was given, or the default."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -82,7 +82,7 @@ class View:
     panel: str
     """Of the help page, where its options stand."""
     flag: Option | None
-    measure: Callable[[Subject, Asked], Result | Callable[[], None]]
+    measure: Callable[[Subject, Given], Result | Callable[[], None]]
     """Returns a result, or what shows itself on the terminal when it is called."""
     options: tuple[Option, ...] = ()
     """Options that go with it, besides those of every text; the flag of another view may be among them."""
@@ -94,9 +94,9 @@ class View:
     """Characters that are read after the last one shown."""
     alone: tuple[str, tuple[Option, ...]] = ("", ())
     """Options of every text that do not go with it, and why."""
-    check: Callable[[Asked], None] = lambda _asked: None
+    check: Callable[[Given], None] = lambda _asked: None
     """Raises UsageError for values and combinations that make no sense, before anything is read."""
-    is_coloured: Callable[[Asked], bool] = lambda _asked: False
+    is_coloured: Callable[[Given], bool] = lambda _asked: False
     """Whether it draws with the colours of --palette."""
     examples: tuple[tuple[str, str], ...] = ()
     """For the help page: what to type, and what is seen."""

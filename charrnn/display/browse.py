@@ -25,7 +25,7 @@ _WIDE, _FEW = 78, (0, 1, 2, -1)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is on the screen."""
+    """What is on the screen, which it fills."""
 
     heading: str
     names: Sequence[str]
@@ -39,6 +39,22 @@ class Scene:
     """A line on the unit."""
     passage: Picture
 
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width, height = options.max_width, options.height or console.height
+        shown = list_height(height, len(self.rows))
+        first = min(max(0, self.chosen - shown // 2), len(self.rows) - shown)
+        plain = options.update(height=None)
+        lines = console.render_lines(_line(self.heading, "bold", width), plain, pad=False)
+        lines += console.render_lines(_table(self, first, shown, width), plain, pad=False)[: shown + 1]
+        lines += [[], *console.render_lines(_line(self.about, "bold", width), plain, pad=False)]
+        lines += console.render_lines(self.passage, plain, pad=False)
+        lines = lines[: height - 1] + [[]] * max(0, height - 1 - len(lines))
+        lines += console.render_lines(_line(KEYS, "dim", width), plain, pad=False)[:1]
+        for number, line in enumerate(lines):
+            yield from Segment.adjust_line_length(line, width)  # over what stood there before
+            if number < len(lines) - 1:
+                yield Segment.line()
+
 
 def room_for_passage(width: int, height: int, rows: int, *, has_colour: bool) -> int:
     """Returns how many lines of text fit below the list."""
@@ -51,29 +67,6 @@ def room_for_passage(width: int, height: int, rows: int, *, has_colour: bool) ->
 def list_height(height: int, rows: int) -> int:
     """Returns how many rows of the list are shown."""
     return min(rows, max(_LEAST, (height - 6) // 3))
-
-
-class Browser:
-    """A renderable that fills the screen with a scene."""
-
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width, height, scene = options.max_width, options.height or console.height, self.scene
-        shown = list_height(height, len(scene.rows))
-        first = min(max(0, scene.chosen - shown // 2), len(scene.rows) - shown)
-        plain = options.update(height=None)
-        lines = console.render_lines(_line(scene.heading, "bold", width), plain, pad=False)
-        lines += console.render_lines(_table(scene, first, shown, width), plain, pad=False)[: shown + 1]
-        lines += [[], *console.render_lines(_line(scene.about, "bold", width), plain, pad=False)]
-        lines += console.render_lines(scene.passage, plain, pad=False)
-        lines = lines[: height - 1] + [[]] * max(0, height - 1 - len(lines))
-        lines += console.render_lines(_line(KEYS, "dim", width), plain, pad=False)[:1]
-        for number, line in enumerate(lines):
-            yield from Segment.adjust_line_length(line, width)  # over what stood there before
-            if number < len(lines) - 1:
-                yield Segment.line()
 
 
 def _line(text: str, style: str, width: int) -> Text:
@@ -92,5 +85,5 @@ def _table(scene: Scene, first: int, shown: int, width: int) -> Table:
     for number in range(first, first + shown):
         style = "reverse" if number == scene.chosen else "bold" if scene.found[number] else "dim"
         row = scene.rows[number]
-        table.add_row(*(visible(row[place], kept="") for place in shown_columns), style=style)
+        table.add_row(*(Text(visible(row[place], kept="")) for place in shown_columns), style=style)  # no markup
     return table

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Protocol
+from typing import Literal
 
 from charrnn.display.report import Columns, Prose, Row
+from charrnn.neurons.card import Told
 from charrnn.neurons.find import CONTEXT, Atlas, Finding
 
 RHO = "\u03c1"
@@ -47,36 +48,12 @@ def short(number: float, sign: Literal["", "+"] = "") -> str:
     return f"{number:{sign}.2f}" if abs(float(shown)) >= 1 else shown.replace("0.", ".", 1)
 
 
-class Effect(Protocol):
-    """A unit's effect on a label, as an atlas or a card has it."""
-
-    @property
-    def is_graded(self) -> bool:
-        """Whether it is a rank correlation."""
-
-    @property
-    def effect(self) -> float:
-        """Signed: 2 AUC - 1, or rho."""
-
-    @property
-    def low(self) -> float:
-        """Lower end of its interval."""
-
-    @property
-    def high(self) -> float:
-        """Upper end."""
-
-    @property
-    def from_characters(self) -> float:
-        """What the last characters tell."""
-
-
-def is_low(found: Effect) -> bool:
+def is_low(found: Finding | Told) -> bool:
     """Returns whether the unit is low where the label holds."""
     return found.effect < 0 and not found.is_graded
 
 
-def telling(found: Effect) -> tuple[str, str, str]:
+def telling(found: Finding | Told) -> tuple[str, str, str]:
     """Returns the effect, its interval and what the last characters tell, as people know them.
 
     That is rho with its sign, or an AUC turned so that the unit's own is above one half.
@@ -93,7 +70,7 @@ def telling(found: Effect) -> tuple[str, str, str]:
     )
 
 
-def _alone(effect: float, found: Effect) -> str:
+def _alone(effect: float, found: Finding | Told) -> str:
     """Returns what something else tells, whatever its sign."""
     return short(abs(effect) if found.is_graded else (1 + abs(effect)) / 2)
 

@@ -29,7 +29,7 @@ from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.clamping import check_can_hold, clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.labels import Label
-from charrnn.neurons.record import Report, Unit, check_finite, record, silent
+from charrnn.neurons.record import Report, Unit, check_finite, losses_of, record, silent
 from charrnn.neurons.statistics import BLOCKS, Doubles, resampled_means
 from charrnn.settings.config import ModelConfig
 
@@ -45,7 +45,6 @@ _FEWEST = 20
 _STRETCHES = 10
 """Of the fifty blocks that are resampled, those such places must lie in: resamples of fewer are too much alike."""
 _DRAWS = 4000
-_BLOCK = 1024
 _LANES = 8
 _FALSE = 0.05
 
@@ -184,19 +183,13 @@ def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: 
     engine = make_engine(config, parameters)
     starts, rows, unscored = cut_into_lanes(len(ids))
     places = np.minimum(starts + np.arange(rows)[:, None], len(ids) - 1)  # (T, B)
-    state, logits, parts = engine.zero_state(len(starts)), None, []
-    for begin in range(0, rows, _BLOCK):
-        scored = engine.score(ids[places[begin : begin + _BLOCK]], state, logits)
-        parts.append(scored.log_probabilities)
-        state, logits = scored.state, scored.logits
-    likely, nats = np.concatenate(parts), np.full(len(ids), np.nan)
+    losses, bits = losses_of(engine, ids[places]), np.full(len(ids), np.nan)
     for lane in range(len(starts) - 1, -1, -1):
         begin = int(starts[lane]) + (unscored if lane else 0)
-        here = nats[begin : int(starts[lane]) + rows]
-        here[:] = -likely[unscored if lane else 0 :, lane][: len(here)]
-    bits: Doubles = nats[first:] / math.log(2)
-    check_finite("a loss is", bits)
-    return bits
+        here = bits[begin : int(starts[lane]) + rows]
+        here[:] = losses[unscored if lane else 0 :, lane][: len(here)]
+    check_finite("a loss is", bits[first:])
+    return bits[first:]
 
 
 def cut_into_lanes(characters: int) -> tuple[npt.NDArray[np.int64], int, int]:

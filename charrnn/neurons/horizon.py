@@ -34,7 +34,7 @@ import numpy.typing as npt
 from charrnn.errors import TextError
 from charrnn.inference.distribution import generator, log_probabilities
 from charrnn.inference.engine import Doubles, Engine
-from charrnn.neurons.record import Report, check_finite, silent
+from charrnn.neurons.record import Report, check_finite, losses_of, silent
 
 Places = npt.NDArray[np.int64]
 
@@ -43,7 +43,6 @@ SMALL_EXCESS = 0.01
 SMALL_HIGH = 0.02
 """Bits per character: and the upper end of its interval is below this."""
 _PART = 4  # of the text, which a lane may be at most: half of the characters are then left to start at
-_BLOCK = 1024
 _MANTISSAS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 
 
@@ -162,7 +161,8 @@ def measure(
     assert lanes >= 2, "an interval needs two"
     text = np.asarray(ids, np.int32)
     starts = starting_places(len(text), distance, lanes, seed)
-    full = _stream(engine, text[: starts.max() + distance + 1], report)
+    full = losses_of(engine, text[: starts.max() + distance + 1], report)
+    check_finite("a loss is", full[1:])
     edges = np.array(bin_starts(distance))
     widths = np.diff([*edges, distance + 1])
     in_bins = np.empty((lanes, len(edges)))
@@ -190,19 +190,6 @@ def measure(
         for first, width, values, centre in zip(edges, widths, in_bins.T, in_bins.mean(0).tolist(), strict=True)
     )
     return Memory(lanes, distance, len(text), full_bits, bins, means, means - half, means + half)
-
-
-def _stream(engine: Engine, text: npt.NDArray[np.int32], report: Report) -> Doubles:
-    """Returns the loss (N,) of each character in bits, given all before it; that of the first is not a number."""
-    losses = np.empty(len(text))
-    state, logits = engine.zero_state(1), None
-    for start in range(0, len(text), _BLOCK):
-        scored = engine.score(text[start : start + _BLOCK], state, logits)
-        state, logits = scored.state, scored.logits
-        losses[start : start + _BLOCK] = -scored.log_probabilities / math.log(2)
-        report("reading as one stream", min(start + _BLOCK, len(text)), len(text))
-    check_finite("a loss is", losses[1:])
-    return losses
 
 
 def interval(values: Doubles) -> tuple[float, float]:

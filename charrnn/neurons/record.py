@@ -10,6 +10,7 @@ Shape letters: T characters in a block, L layers, H hidden size.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ Report = Callable[[str, int, int], None]
 
 _BLOCK = 256
 _WARM_UP = 1000
+_SCORED = 1024
 
 
 def silent(_doing: str, _done: int, _total: int) -> None:
@@ -148,6 +150,20 @@ def record_passage(engine: RecordingEngine, ids: npt.NDArray[Any], part: Part, b
     before = min(begin, _WARM_UP)
     taken = [block[part] for block in record(engine, ids[begin - before : end], [part])]
     return np.concatenate(taken)[before:]
+
+
+def losses_of(engine: Engine, ids: npt.NDArray[Any], report: Report = silent) -> npt.NDArray[np.float64]:
+    """Returns the loss of each of `ids`, (T,) or (T, B), in bits, given all before it in its lane.
+
+    The first of each lane is not a number.
+    """
+    losses, state, logits = np.empty(ids.shape), engine.zero_state(1 if ids.ndim == 1 else ids.shape[1]), None
+    for start in range(0, len(ids), _SCORED):
+        scored = engine.score(ids[start : start + _SCORED], state, logits)
+        state, logits = scored.state, scored.logits
+        losses[start : start + _SCORED] = -scored.log_probabilities / math.log(2)
+        report("reading as one stream", min(start + _SCORED, len(ids)), len(ids))
+    return losses
 
 
 def liveliest(engine: RecordingEngine, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:

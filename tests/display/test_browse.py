@@ -26,7 +26,7 @@ from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.cli.app import main
 from charrnn.cli.browse import Tour, keys_of
 from charrnn.cli.reading import Subject
-from charrnn.display.browse import KEYS, Browser
+from charrnn.display.browse import KEYS
 from charrnn.display.palette import SAFE, mixed
 from charrnn.inference.reference import Network
 from charrnn.neurons.find import Atlas, make_atlas, untrained_arrays
@@ -77,7 +77,7 @@ class Screen:
             width=width, height=height, file=io.StringIO(), force_terminal=True, color_system="truecolor",
             legacy_windows=False, _environ={},
         )  # fmt: skip
-        lines = console.render_lines(Browser(tour.scene(width, height)), console.options.update(height=height))
+        lines = console.render_lines(tour.scene(width, height), console.options.update(height=height))
         self.lines = ["".join(segment.text for segment in line) for line in lines]
         heading = re.match(r"label (\d+) of (\d+), from character ([\d,]+)", self.lines[0])
         assert heading, self.lines[0]
@@ -189,7 +189,7 @@ def test_a_screen_is_full_and_no_more(tour: Tour, width: int, height: int, *, ha
         tour.press("down")
     console = Console(width=width, height=height, file=io.StringIO(), force_terminal=has_colour, color_system=None)
     scene = tour.scene(width, height, has_colour=has_colour)
-    console.print(Browser(scene), end="", height=height)
+    console.print(scene, end="", height=height)
     lines = console.file.getvalue().split("\n")  # type: ignore[attr-defined]
     plain = [line.replace("\x1b[0m", "") for line in lines]
     assert len(lines) == height

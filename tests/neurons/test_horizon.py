@@ -84,7 +84,7 @@ def test_the_excess_is_what_brute_force_finds(
 
     Nine lanes in groups of four, the stream in blocks of 16; t(8) = 2.306004 from tables.
     """
-    monkeypatch.setattr("charrnn.neurons.horizon._BLOCK", 16)
+    monkeypatch.setattr("charrnn.neurons.record._SCORED", 16)
     N, D, B = 83, 11, 9
     ids, config, arrays = _ids(N), _config(cell), _arrays(cell)
     engine = make(config, arrays)
