@@ -1,7 +1,4 @@
-"""What training a model needs of memory, before anything is built.
-
-Knows shapes. Refuses to know devices.
-"""
+"""What training a model needs of memory, before anything is built."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ _LOOPED = 3
 def training_memory(
     model: ModelConfig, training: TrainingConfig, vocabulary_size: int, *, precision: str = "fp32", parts: int = 1
 ) -> int:
-    """Bytes that training holds at the least: weights, gradients and moments, and a window's activations.
+    """Returns the bytes that training holds at the least: weights, gradients and moments, and a window's activations.
 
     An activation is kept for each state and gate of each unit, and twice for each logit (itself and its gradient).
     `parts` is in how many the lanes are computed one after the other, or by processes of their own.
