@@ -22,13 +22,13 @@ Array: TypeAlias = Any
 Arrays: TypeAlias = Mapping[str, Array]
 
 EPSILON = 1e-5
-"""Added to every variance that something is divided by the root of."""
+"""Is added to a variance before something is divided by its root."""
 _KEY = 151106464
-"""Of the order in `permuted`."""
+"""The seed of the order in `permuted`."""
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), element by element."""
+    """Returns 1 / (1 + exp(-x)), element by element."""
     if isinstance(x, np.ndarray):
         # By way of tanh: exp(-x) would overflow, and warn, for a strongly closed gate.
         return 0.5 * np.tanh(0.5 * x) + 0.5
@@ -36,39 +36,39 @@ def sigmoid(x: Array) -> Array:
 
 
 def tanh(x: Array) -> Array:
-    """Hyperbolic tangent, element by element."""
+    """Returns the hyperbolic tangent, element by element."""
     return np.tanh(x) if isinstance(x, np.ndarray) else x.tanh()
 
 
 def relu(x: Array) -> Array:
-    """max(x, 0), element by element."""
+    """Returns max(x, 0), element by element."""
     return np.maximum(x, 0) if isinstance(x, np.ndarray) else x.relu()
 
 
 def sign(x: Array) -> Array:
-    """-1, 0 or 1, element by element."""
+    """Returns the sign of `x`, -1, 0 or 1, element by element."""
     return np.sign(x) if isinstance(x, np.ndarray) else x.sign()
 
 
 def minimum(x: Array, y: Array) -> Array:
-    """The smaller of the two, element by element."""
+    """Returns the smaller of `x` and `y`, element by element."""
     return np.minimum(x, y) if isinstance(x, np.ndarray) else x.minimum(y)
 
 
 def between(before: Array, after: Array, share: Array) -> Array:
-    """`before` and, by `share` (0 to 1, a number or an array), `after`; exactly one of them where that is 0 or 1."""
+    """Mixes `after` into `before` by `share`, 0 to 1, a number or an array: exactly one of them at 0 and at 1."""
     if isinstance(before, np.ndarray):
         return before + share * (after - before) if np.ndim(share) == 0 else share * after + (1 - share) * before
     return before.lerp(after.to(before.dtype), share)
 
 
 def joined(*arrays: Array) -> Array:
-    """All of them side by side along the last axis, the inverse of `split`."""
+    """Puts arrays side by side along their last axis: the inverse of `split`."""
     return np.concatenate(arrays, -1) if isinstance(arrays[0], np.ndarray) else sys.modules["torch"].cat(arrays, -1)
 
 
 def normalised(x: Array, gain: Array) -> Array:
-    """`x` (..., H) less its mean over the last axis, by its deviation there, times `gain` (H,).
+    """Returns `x` (..., H) less its mean over the last axis, divided by its deviation there, times `gain` (H,).
 
     Ba, Kiros & Hinton 2016 (arXiv 1607.06450); the variance is that of the H numbers, and 1e-5 is added to it
     as in their code.
@@ -81,9 +81,11 @@ def normalised(x: Array, gain: Array) -> Array:
 
 
 def batch_normalised(x: Array, statistics: Array, gain: Array) -> Array:
-    """`x` (B, R) less the mean, by the deviation of `statistics` (2, R: mean and variance), times `gain` (R,).
+    """Returns `x` (B, R) less a mean, divided by a deviation, times `gain` (R,).
 
-    In a step of training what stands there is no array (`measured.Measured`) and does it by the lanes' own.
+    `statistics` (2, R) holds the mean and the variance.
+
+    In a step of training it is no array but a `batch_statistics.Measured`, which takes those of the lanes themselves.
     """
     if hasattr(statistics, "normalise"):
         return statistics.normalise(x, gain)
@@ -92,7 +94,7 @@ def batch_normalised(x: Array, statistics: Array, gain: Array) -> Array:
 
 
 def split(x: Array, parts: int) -> tuple[Array, ...]:
-    """`x` (..., parts * H) cut into `parts` equal blocks along its last axis."""
+    """Cuts `x` (..., parts * H) into `parts` equal blocks along its last axis."""
     if not isinstance(x, np.ndarray):
         return tuple(x.chunk(parts, -1))  # whose gradient is put together once, not block by block
     size = x.shape[-1] // parts
@@ -100,53 +102,53 @@ def split(x: Array, parts: int) -> tuple[Array, ...]:
 
 
 def identity_like(x: Array) -> Array:
-    """The identity (H, H) of the library, type and device of `x` (..., H)."""
+    """Returns the identity (H, H) of the library, type and device of `x` (..., H)."""
     if isinstance(x, np.ndarray):
         return np.eye(x.shape[-1], dtype=x.dtype)
     return sys.modules["torch"].eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
 def turn(angle: Array) -> Array:
-    """exp(i angle), element by element."""
+    """Returns exp(i angle), element by element."""
     return np.exp(1j * angle) if isinstance(angle, np.ndarray) else (1j * angle).exp()
 
 
 def fourier(z: Array) -> Array:
-    """The discrete Fourier transform of complex `z` (..., n) along its last axis, divided by sqrt(n)."""
+    """Returns the discrete Fourier transform of complex `z` (..., n) along its last axis, divided by sqrt(n)."""
     if isinstance(z, np.ndarray):
         return np.fft.fft(z, norm="ortho").astype(z.dtype, copy=False)  # older numpy widens
     return sys.modules["torch"].fft.fft(z, norm="ortho")
 
 
 def inverse_fourier(z: Array) -> Array:
-    """The inverse of `fourier`."""
+    """Returns the inverse Fourier transform of complex `z` (..., n) along its last axis, times sqrt(n)."""
     if isinstance(z, np.ndarray):
         return np.fft.ifft(z, norm="ortho").astype(z.dtype, copy=False)
     return sys.modules["torch"].fft.ifft(z, norm="ortho")
 
 
 def permuted(x: Array) -> Array:
-    """`x` (..., n) with its last axis in another order, which is always the same for n."""
+    """Brings the last axis of `x` (..., n) into another order, which is always the same for one n."""
     n = x.shape[-1]
     return x[..., _order(n)] if isinstance(x, np.ndarray) else x.index_select(-1, _order_on_device(n, x.device))
 
 
 @functools.lru_cache
 def _order(n: int) -> npt.NDArray[np.int64]:
-    """Of numbers that no version of numpy draws otherwise."""
+    """Draws the order of n places from numbers that are the same in every version of numpy."""
     return np.random.Philox(key=_KEY).random_raw(n).argsort(kind="stable")
 
 
 @functools.lru_cache
 def _order_on_device(n: int, device: Any) -> Array:
-    """Kept there: a CUDA graph that is being recorded could not wait for the copy."""
+    """Keeps the order on the device: a CUDA graph that is being recorded could not wait for a copy."""
     torch = sys.modules["torch"]
     with torch.inference_mode(False):  # what is made inside it is of no use in training
         return torch.from_numpy(_order(n)).to(device)
 
 
 def zeros_like_rows(weight: Array, rows: int, columns: int) -> Array:
-    """A (rows, columns) array of zeros of the library, type and device of `weight`."""
+    """Returns an array (rows, columns) of zeros of the library, type and device of `weight`."""
     if isinstance(weight, np.ndarray):
         return np.zeros((rows, columns), weight.dtype)
     return weight.new_zeros(rows, columns)

@@ -165,28 +165,28 @@ class Cell:
         return self
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
-        """Parameter name -> shape: weight_ih (R, I), weight_hh (R, H) and biases (R,), R = H times the blocks."""
+        """Returns the shapes of weight_ih (R, I), weight_hh (R, H) and biases (R,), where R is H times the blocks."""
         rows = len(self.blocks) * hidden_size
         biases = dict.fromkeys((self.input_bias, self.recurrent_bias), (rows,))
         return {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size), **biases}
 
     def first_biases(self, config: ModelConfig, log_times: Callable[[], Numbers]) -> Mapping[str, Any]:
-        """What the gates' biases begin with, by block, where that is not 0: a number, or (H,).
+        """Returns what the gates' biases begin with, by block, where that is not 0: a number, or (H,).
 
         `log_times` draws the logarithms of the times that chrono initialisation gives to the units (`initial.py`).
         """
         return {}
 
     def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
-        """The first value of the array `name`; None where it is drawn like any other of its shape (`initial.py`)."""
+        """Returns the first value of the array `name`; None where it is drawn like any other (`initial.py`)."""
         return None
 
     def extra_work(self, hidden_size: int) -> float:
-        """Multiplications a character that do not show in the sizes of the matrices."""
+        """Returns the multiplications that a character takes and the sizes of the matrices do not show."""
         return 0.0
 
     def limits(self, kind: str) -> tuple[float, float]:
-        """The range in which a kind of unit is shown: gates 0 to 1, all else -1 to 1 (its tanh where `unbounded`)."""
+        """Returns the range a kind of unit is shown in: gates 0 to 1, all else -1 to 1 (tanh where `unbounded`)."""
         return (0.0, 1.0) if kind in self.gate_names and kind != self.candidate else (-1.0, 1.0)
 
     def derive(self, p: Arrays) -> Arrays:
@@ -194,40 +194,40 @@ class Cell:
         return p
 
     def project(self, p: Arrays, x: Array) -> Array:
-        """The product with the input `x` (..., I), for any number of steps and lanes at once: (..., R)."""
+        """Returns the product with the input `x` (..., I), for any number of steps and lanes at once: (..., R)."""
         return x @ p["weight_ih"].T
 
     def prepare(self, p: Arrays, x: Array) -> Prepared:
-        """All that only the input `x` (..., I) decides: the product with its bias, or more; arrays (..., R)."""
+        """Returns all that only the input `x` (..., I) decides: its product and bias, or more; arrays (..., R)."""
         return (self.project(p, x) + p[self.input_bias],)
 
     def recur(self, p: Arrays, prepared: Prepared, h: Array) -> Array:
-        """The product with what is read of the state, `h` (B, H): (B, R). `prepared` is for those who multiply it."""
+        """Returns the product (B, R) with the state's output `h` (B, H). Some cells multiply it with `prepared`."""
         return h @ p["weight_hh"].T
 
     def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
-        """The new state and the gates that led to it, from the products and the old state. Every cell has its own."""
+        """Returns the new state and its gates from both products and the old state, by the cell's own equations."""
         raise NotImplementedError
 
     def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
-        """The new state and its gates, from what `prepare` gave for this step (B, R)."""
+        """Returns the new state and its gates, from what `prepare` gave for this step (B, R)."""
         return self.combine(p, prepared, self.recur(p, prepared, state[0]), state, inside)
 
     def observe(self, p: Arrays, x: Array, state: State, noise: Noise = ()) -> Step:
-        """The new state and the gates that led to it, for input `x` (B, I); `p` maps parameter names to arrays."""
+        """Returns the new state and its gates for input `x` (B, I); `p` maps parameter names to arrays."""
         core, p = self.core, self.derive(p)
         return core.advance(p, core.prepare(p, x), state, noise)
 
     def step(self, p: Arrays, x: Array, state: State, noise: Noise = ()) -> State:
-        """The new state after input `x` (B, I). Its first array is the output."""
+        """Returns the new state after input `x` (B, I). Its first array is the output."""
         return self.observe(p, x, state, noise)[0]
 
     def rows(self, block: str, hidden_size: int) -> slice:
-        """Where a block lies in the matrices and in the bias."""
+        """Returns the rows of the matrices and of the bias where a block lies."""
         place = self.blocks.index(block)
         return slice(place * hidden_size, (place + 1) * hidden_size)
 
     def zero_state(self, p: Arrays, lanes: int) -> State:
-        """The state before the first character: zeros, (lanes, H) each."""
+        """Returns the state before the first character: zeros, (lanes, H) each."""
         weight = p["weight_ih"]
         return tuple(zeros_like_rows(weight, lanes, len(weight) // len(self.blocks)) for _ in self.state_names)

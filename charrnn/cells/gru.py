@@ -43,13 +43,13 @@ class GRU(Cell):
     held = ("h", "r", "z", "n")
 
     def first_biases(self, config: ModelConfig, log_times: Callable[[], Numbers]) -> Mapping[str, Any]:
-        """What b_z begins with, where that is not 0: a number, or (H,)."""
+        """Returns what b_z begins with, where that is not 0: a number, or (H,)."""
         if config.init == "chrono":
             return {"z": log_times()}
         return {} if config.gate_bias is None else {"z": config.gate_bias}
 
     def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
-        """((h_t,), (r, z, n)): r, z in (0, 1), the candidate n in (-1, 1)."""
+        """Returns ((h_t,), (r, z, n)): r, z in (0, 1), the candidate n in (-1, 1)."""
         (h,) = state
         x_r, x_z, x_n = split(prepared[0], 3)
         h_r, h_z, h_n = split(recurrent + p["bias_hh"], 3)

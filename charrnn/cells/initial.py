@@ -38,7 +38,7 @@ _TIED = 0.1
 
 
 def initial_arrays(config: ModelConfig, vocabulary_size: int, source: RandomSource) -> Iterator[tuple[str, Numbers]]:
-    """Every parameter's name and first value, drawn one after the other in the order of the layout."""
+    """Yields every parameter's name and first value, drawn one after the other in the order of the layout."""
     cell = make_cell(config)
     for name, shape in parameter_shapes(config, vocabulary_size).items():
         if name.startswith("layers."):
@@ -70,7 +70,7 @@ def _first_in_layer(config: ModelConfig, cell: Cell, name: str, shape: Shape, so
 
 
 def _recurrent(config: ModelConfig, shape: Shape, source: RandomSource) -> Numbers:
-    """(gates H, H), a block of H rows for each gate."""
+    """Draws an orthogonal or identity matrix (gates H, H), a block of H rows for each gate."""
     rows, hidden = shape
     if config.init == "identity":
         return config.init_gain * np.eye(hidden)
@@ -78,14 +78,14 @@ def _recurrent(config: ModelConfig, shape: Shape, source: RandomSource) -> Numbe
 
 
 def orthogonal(size: int, source: RandomSource) -> Numbers:
-    """An orthogonal matrix (size, size), each as likely as any other, in float64."""
+    """Draws an orthogonal matrix (size, size), each as likely as any other, in float64."""
     q, r = np.linalg.qr(source.normal((size, size)).astype(np.float64))
     signs: Numbers = np.where(np.diag(r) < 0, -1.0, 1.0)
     return q * signs
 
 
 def with_radius(matrix: Numbers, radius: float) -> Numbers:
-    """`matrix` (gates H, H) with each gate's block scaled to a spectral radius; one that has none stays as it is."""
+    """Scales each gate's block of `matrix` (gates H, H) to a spectral radius; a block of radius 0 stays as it is."""
     blocks = matrix.reshape(-1, matrix.shape[1], matrix.shape[1]).astype(np.float64)
     largest = np.abs(np.linalg.eigvals(blocks)).max(-1)
     factors: Numbers = radius / np.where(largest > 0, largest, radius)
@@ -94,7 +94,7 @@ def with_radius(matrix: Numbers, radius: float) -> Numbers:
 
 
 def _matrix_or_bias(config: ModelConfig, shape: Shape, outputs: int, source: RandomSource) -> Numbers:
-    """A matrix, or the decoder's bias, of which a gate or the decoder has so many `outputs`."""
+    """Draws a matrix, or the decoder's bias; `outputs` are those of a gate or of the decoder."""
     if len(shape) == 1 and config.init in ("identity", "xavier"):
         return np.zeros(shape)
     if config.init == "identity":

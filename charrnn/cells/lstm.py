@@ -104,12 +104,12 @@ class LSTM(Cell):
             )
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
-        """weight_ih (4H, I), weight_hh (4H, H), bias (4H,) (3H of three blocks); peephole_<gate> (H,), but not of g."""
+        """Returns weight_ih (4H, I), weight_hh (4H, H), bias (4H,), or 3H of three blocks; peephole_<gate> (H,)."""
         peepholes = [f"peephole_{gate}" for gate in self.blocks if gate != "g"] if self.has_peepholes else []
         return {**super().shapes(input_size, hidden_size), **dict.fromkeys(peepholes, (hidden_size,))}
 
     def first_biases(self, config: ModelConfig, log_times: Callable[[], Numbers]) -> Mapping[str, Any]:
-        """What b_i, b_f and b_o begin with, where that is not 0: numbers, or (H,) each."""
+        """Returns what b_i, b_f and b_o begin with, where that is not 0: numbers, or (H,) each."""
         if config.init == "chrono":
             times = log_times()
             return {"f": times, "i": -times}
@@ -118,7 +118,7 @@ class LSTM(Cell):
         return {"f": config.forget_bias}
 
     def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
-        """((h_t, c_t), (i, f, g, o)): i, f, o in (0, 1), the candidate g in (-1, 1); i, f only where they are there."""
+        """Returns ((h_t, c_t), gates): i, f and o in (0, 1) as far as there are such, the candidate g in (-1, 1)."""
         arguments = dict(zip(self.blocks, split(prepared[0] + recurrent, len(self.blocks)), strict=True))
 
         def gate(name: str, seen: Array) -> Array:

@@ -27,7 +27,7 @@ from charrnn.settings.config import ModelConfig
 
 @dataclass(frozen=True)
 class Mogrifier(Stepping):
-    """Around a cell that reads."""
+    """Gates input and state by each other before the cell inside reads them."""
 
     rounds: int
     rank: int
@@ -51,7 +51,7 @@ class Mogrifier(Stepping):
             raise UsageError("--mogrifier-rank has no mogrifier to go with", "give it rounds with --mogrifier")
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
-        """Its own, and for odd rounds r mogrifier_<r> (I, H), for even ones (H, I), and mogrifier_<r>_bias.
+        """Returns the inner's, mogrifier_<r> (I, H) for odd rounds r, (H, I) for even ones, and mogrifier_<r>_bias.
 
         Of low rank, mogrifier_<r>_a (I or H, k) and mogrifier_<r>_b (k, H or I) are in the place of the matrix.
         """
@@ -67,11 +67,11 @@ class Mogrifier(Stepping):
         return shapes
 
     def prepare(self, p: Arrays, x: Array) -> Prepared:
-        """The input itself."""
+        """Returns the input itself: what the cell inside reads is known only in the step."""
         return (x,)
 
     def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
-        """The cell's step on what the rounds leave of input and state."""
+        """Makes the inner cell's step on what the rounds leave of input and state."""
         assert not noise, "what draws stands around this"
         (x,), h = prepared, state[0]
         for number in range(1, self.rounds + 1):

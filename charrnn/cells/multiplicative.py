@@ -24,22 +24,22 @@ from charrnn.cells.wrapper import Need, Wrapper, is_real
 
 @dataclass(frozen=True)
 class Multiplicative(Wrapper):
-    """Around a cell, normalised or not."""
+    """Multiplies the state by a product of the input before the cell inside, normalised or not, reads it."""
 
     needs = (Need("multiplicative", is_real, "the recurrent matrix of each character would not be unitary"),)
     words = ("multiplicative states",)
     held = ()
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
-        """Its own, and weight_mx (H, I), weight_mh (H, H)."""
+        """Returns the inner cell's, and weight_mx (H, I), weight_mh (H, H)."""
         own = {"weight_mx": (hidden_size, input_size), "weight_mh": (hidden_size, hidden_size)}
         return {**self.inner.shapes(input_size, hidden_size), **own}
 
     def prepare(self, p: Arrays, x: Array) -> Prepared:
-        """W_mx x comes last."""
+        """Returns what the inner cell prepares, and last W_mx x (..., H)."""
         return (*self.inner.prepare(p, x), x @ p["weight_mx"].T)
 
     def recur(self, p: Arrays, prepared: Prepared, h: Array) -> Array:
-        """The recurrent product with m in the place of h."""
+        """Returns the recurrent product with m in the place of h."""
         *others, factor = prepared
         return self.inner.recur(p, tuple(others), factor * (h @ p["weight_mh"].T))

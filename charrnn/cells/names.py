@@ -24,7 +24,7 @@ NAMES = tuple(CELLS)
 
 
 def with_article(name: str) -> str:
-    """A name that is spelled out when it is read.
+    """Puts the article before a name that is spelled out when it is read.
 
     >>> with_article("lstm"), with_article("urnn")
     ('an lstm', 'a urnn')
@@ -33,7 +33,7 @@ def with_article(name: str) -> str:
 
 
 def enumerated(names: list[str], last: str = "or") -> str:
-    """Names in a sentence.
+    """Puts names one after the other as in a sentence.
 
     >>> enumerated(["lstm"]), enumerated(["lstm", "gru", "rnn"], "and")
     ('lstm', 'lstm, gru and rnn')

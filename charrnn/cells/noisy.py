@@ -27,7 +27,7 @@ from charrnn.cells.wrapper import Need, Stepping, has_candidate, has_memory
 
 @dataclass(frozen=True)
 class Zoneout(Stepping):
-    """Around a cell, at a rate for h and one for c, if it has one. Noise is drawn for those that are not 0."""
+    """Keeps old values of h at one rate and of c, if there is one, at another. Only rates that are not 0 take noise."""
 
     rate: float
     memory_rate: float
@@ -50,7 +50,7 @@ class Zoneout(Stepping):
         )
 
     def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
-        """The step of the cell inside, then back to the old values where the noise is 0; without noise a mean."""
+        """Makes the inner step and goes back to old values where the noise is 0; without noise it takes the mean."""
         own = len(self.noise_rates) - len(self.inner.noise_rates)
         shares = iter(noise[:own] or [1.0 - rate for rate in self.rates if rate])
         new, gates = self.inner.advance(p, prepared, state, noise[own:], inside)
@@ -63,7 +63,7 @@ class Zoneout(Stepping):
 
 @dataclass(frozen=True)
 class RecurrentDropout(Stepping):
-    """Around a cell with a candidate: lstm or gru. Its noise comes before that of the cell inside."""
+    """Drops candidates of the cell inside. Its own noise comes before that of the inner cell."""
 
     rate: float
 
@@ -78,11 +78,11 @@ class RecurrentDropout(Stepping):
         self._declare(noise_rates=(self.rate, *self.inner.noise_rates), words=(f"recurrent dropout {self.rate:g}",))
 
     def at_rest(self) -> Cell:
-        """The cell inside."""
+        """Returns the cell inside: nothing is dropped outside training."""
         return self.inner.at_rest()
 
     def advance(self, p: Arrays, prepared: Prepared, state: State, noise: Noise = (), inside: Inside = PLAIN) -> Step:
-        """The step of the cell inside, of whose candidate only what the noise lets through is written."""
+        """Makes the inner step, of whose candidate only what the noise lets through is written."""
         if not noise:
             return self.inner.advance(p, prepared, state, (), inside)
         kept = noise[0] * (1.0 / (1.0 - self.rate))

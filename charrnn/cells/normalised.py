@@ -46,7 +46,7 @@ _REASON = "what is normalised does not keep its length, and the unitary matrix i
 
 @dataclass(frozen=True)
 class LayerNorm(Wrapper):
-    """Around a cell: over the units."""
+    """Normalises the products of the cell inside over the units, in each lane by itself."""
 
     needs = (Need("layer_norm", is_real, _REASON),)
     words = ("layer norm",)
@@ -58,7 +58,7 @@ class LayerNorm(Wrapper):
     """Whether the input's product can be normalised before the steps."""
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
-        """Those of the cell inside, and gain_ih (R,), gain_hh (R,), of an rnn gain (H,); with c gain_c, bias_c (H,)."""
+        """Returns the inner cell's, gain_ih and gain_hh (R,), or gain (H,) of a sum; with c gain_c and bias_c (H,)."""
         shapes = self.inner.shapes(input_size, hidden_size)
         rows = shapes["weight_hh"][0]
         own = self._arrays(("",) if self.is_elman else ("_ih", "_hh"), rows)
@@ -70,13 +70,13 @@ class LayerNorm(Wrapper):
         return {f"gain{product}": (size,) for product in products}
 
     def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
-        """The first gains, see above."""
+        """Returns the first gains, as said above."""
         return (
             np.full(shape, self._gain) if name.startswith("gain") else self.inner.initial(name, shape, config, source)
         )
 
     def _normal(self, p: Arrays, x: Array, product: str) -> Array:
-        """N of one of the products, or of what is named else: "" for the sum of both, "_c" for the memory."""
+        """Returns N of the product "_ih" or "_hh", of the sum of both (""), or of the memory ("_c")."""
         gain = p[f"gain{product}"]
         if not self.candidate_is_apart or product == "_c":
             return normalised(x, gain)
@@ -87,17 +87,17 @@ class LayerNorm(Wrapper):
         return self._normal(p, product, "_ih") + p[self.input_bias]
 
     def prepare(self, p: Arrays, x: Array) -> Prepared:
-        """The input's product; normalised and with the bias where that can be done ahead of the steps."""
+        """Returns the input's product, normalised and with its bias where that can be done ahead of the steps."""
         product = self.inner.project(p, x)
         return (self._input(p, product) if self._is_ahead and not self.is_elman else product,)
 
     def recur(self, p: Arrays, prepared: Prepared, h: Array) -> Array:
-        """The recurrent product, normalised but in an rnn."""
+        """Returns the recurrent product, normalised by itself unless the cell adds it up with the other."""
         product = self.inner.recur(p, prepared, h)
         return product if self.is_elman else self._normal(p, product, "_hh")
 
     def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
-        """The step of the cell inside from normalised products; its output sees the memory normalised."""
+        """Makes the inner step from normalised products; the output sees the memory normalised."""
         if self.is_elman:
             together = self._normal(p, prepared[0] + recurrent, "")
             return self.inner.combine(p, (together,), p[self.input_bias], state, inside)
@@ -110,7 +110,7 @@ class LayerNorm(Wrapper):
 
 @dataclass(frozen=True)
 class BatchNorm(LayerNorm):
-    """Around a cell: over the lanes. Which lanes read the input together is known only step by step."""
+    """Normalises over the lanes. Which lanes read the input together is known only step by step."""
 
     needs = (Need("batch_norm", is_real, _REASON),)
     words = ("batch norm",)
@@ -125,11 +125,11 @@ class BatchNorm(LayerNorm):
             raise UsageError("--layer-norm and --batch-norm normalise the same products", "give one of them")
 
     def _arrays(self, products: tuple[str, ...], size: int) -> dict[str, Shape]:
-        """Beside the gains statistics_ih (2, R) and so on: mean and variance."""
+        """Returns the gains' shapes, and those of statistics_ih (2, R) and so on: mean and variance."""
         return {**super()._arrays(products, size), **{f"statistics{product}": (2, size) for product in products}}
 
     def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
-        """The first gains and statistics, see above."""
+        """Returns the first gains and statistics, as said above."""
         if name.startswith("statistics"):
             return np.stack((np.zeros(shape[1:]), np.ones(shape[1:])))
         return super().initial(name, shape, config, source)

@@ -58,7 +58,7 @@ _CHARACTERS = 16 * 64
 
 @dataclass(frozen=True)
 class Orthogonal(Wrapper):
-    """Around a cell of any kind, outside of everything else: it only makes the matrix, and does not step."""
+    """Makes the recurrent matrix of the cell inside, outside of everything else: it does not step itself."""
 
     needs = (Need("orthogonal", is_real, "its recurrent matrix is unitary by itself"),)
     words = ("orthogonal recurrence",)
@@ -69,7 +69,7 @@ class Orthogonal(Wrapper):
 
     @property
     def core(self) -> Cell:
-        """The cell inside."""
+        """Returns the cell inside."""
         return self.inner
 
     @classmethod
@@ -88,16 +88,16 @@ class Orthogonal(Wrapper):
                 raise UsageError(f"{option} does not go with --orthogonal: {reason}", "leave one of them out")
 
     def at_rest(self) -> Cell:
-        """The same around the cell inside at rest."""
+        """Returns the same around the inner cell at rest."""
         return Orthogonal(self.inner.at_rest())
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
-        """Those of the cell inside, with skew_hh (G H, H) in the place of weight_hh."""
+        """Returns the inner cell's, with skew_hh (G H, H) in the place of weight_hh."""
         shapes = self.inner.shapes(input_size, hidden_size)
         return {"skew_hh" if name == "weight_hh" else name: shape for name, shape in shapes.items()}
 
     def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
-        """In each gate's block of skew_hh angles beside the diagonal, one for every two units, and zero elsewhere."""
+        """Returns for skew_hh an angle beside the diagonal for every two units of each gate's block, zero elsewhere."""
         if name != "skew_hh":
             return self.inner.initial(name, shape, config, source)
         rows, hidden = shape
@@ -107,18 +107,18 @@ class Orthogonal(Wrapper):
         return blocks.reshape(shape)
 
     def extra_work(self, hidden_size: int) -> float:
-        """What the matrices' products with themselves take, which are made once for the characters of a step."""
+        """Returns a character's share of the matrices' products with themselves, which are made once for a window."""
         size = self.shapes(hidden_size, hidden_size)["skew_hh"][0] * hidden_size
         return size * _SQUARES * hidden_size / _CHARACTERS + self.inner.extra_work(hidden_size)
 
     def derive(self, p: Arrays) -> Arrays:
-        """The parameters of the cell inside."""
+        """Makes the parameters of the cell inside."""
         made = {"weight_hh" if name == "skew_hh" else name: array for name, array in p.items()}
         return {**made, "weight_hh": rotations(p["skew_hh"])}
 
 
 def rotations(skew: Array) -> Array:
-    """exp(A - A^T) for each block A (H, H) of `skew` (G H, H): (G H, H), in the same precision."""
+    """Returns exp(A - A^T) for each block A (H, H) of `skew` (G H, H): (G H, H), in the same precision."""
     H = skew.shape[-1]
     if isinstance(skew, np.ndarray):
         blocks = skew.reshape(-1, H, H).astype(np.float64)
@@ -134,7 +134,7 @@ def rotations(skew: Array) -> Array:
 
 @contextlib.contextmanager
 def _exact_products(torch: Any) -> Iterator[None]:
-    """Inside, products of float32 numbers are not made of TF32 ones: each squaring would double what that loses.
+    """Keeps products of float32 numbers from being made of TF32 ones: each squaring would double what that loses.
 
     The gradient is made outside of this, as exactly as any other gradient. float64 would do as well, but costs most
     GPUs 32 to 64 times as much.
@@ -148,7 +148,7 @@ def _exact_products(torch: Any) -> Iterator[None]:
 
 
 def exponential(x: Array) -> Array:
-    """exp of each skew matrix of `x` (G, H, H)."""
+    """Returns the exponential of each skew matrix of `x` (G, H, H)."""
     square = x @ x
     seen = square if isinstance(square, np.ndarray) else square.detach()
     # Of a skew matrix the norm's square is that of its square, and that is at most the largest sum along a row.
@@ -164,7 +164,7 @@ def exponential(x: Array) -> Array:
 
 
 def exponential_on_device(x: Array) -> Array:
-    """The same for a tensor, without asking the device how often to square: always the most, where it counts."""
+    """Does as `exponential` without asking the device how often to square: always the most, where it counts."""
     square = x @ x
     size = square.detach().abs().sum(-1).amax().sqrt()
     count = (size / _NEAR).log2().ceil().clamp(0, _MOST)
@@ -176,7 +176,7 @@ def exponential_on_device(x: Array) -> Array:
 
 
 def _beyond_identity(x: Array, square: Array) -> Array:
-    """exp(x) - I to the eighth power of a small `x`."""
+    """Returns exp(x) - I to the eighth power of a small `x`."""
     half = square @ (_FOURTH[0] * x + _FOURTH[1] * square)
     left = _THIRD * square + half
     return left @ (_EIGHTH[1] * x + _EIGHTH[2] * square + _EIGHTH[3] * half) + _EIGHTH[0] * left + _SECOND * square + x

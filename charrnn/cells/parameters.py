@@ -28,7 +28,7 @@ from charrnn.settings.config import ModelConfig
 
 
 def parameter_shapes(config: ModelConfig, vocabulary_size: int) -> dict[str, Shape]:
-    """Name -> shape of every parameter, in a fixed order."""
+    """Returns the shape of every parameter by its name, in a fixed order."""
     cell = make_cell(config)
     shapes: dict[str, Shape] = {"embedding": (vocabulary_size, config.embedding_size)}
     *sizes, decoder_size = input_sizes(config)
@@ -64,13 +64,13 @@ def is_trained(name: str, freeze: FreezeName = "none") -> bool:
 
 
 def layer_parameters(arrays: Arrays, layer: int) -> Mapping[str, Array]:
-    """The arrays of one layer (counted from 1) under the names its cell uses."""
+    """Returns the arrays of one layer (counted from 1) under the names its cell uses."""
     prefix = f"layers.{layer}."
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def written_out(config: ModelConfig, arrays: Arrays) -> tuple[ModelConfig, Arrays]:
-    """The same network with its recurrent matrices themselves, where they are made of other arrays; else as it is."""
+    """Returns the same network with its recurrent matrices themselves where they are made of other arrays."""
     if not config.orthogonal:
         return config, arrays
     cell, written = make_cell(config), replace(config, orthogonal=False)
@@ -83,5 +83,5 @@ def written_out(config: ModelConfig, arrays: Arrays) -> tuple[ModelConfig, Array
 
 
 def decoder_weight(arrays: Arrays) -> Array:
-    """The decoder's matrix: its own, or the embedding where they are tied."""
+    """Returns the decoder's matrix: its own, or the embedding where they are tied."""
     return arrays["decoder.weight"] if "decoder.weight" in arrays else arrays["embedding"]

@@ -26,13 +26,13 @@ WRAPPERS: tuple[type[Wrapper], ...] = (
 
 @functools.cache
 def _kind(name: str) -> type[Cell]:
-    """The class of the cell called `name`."""
+    """Returns the class of the cell called `name`."""
     kind: type[Cell] = getattr(import_module(CELLS[name].module), CELLS[name].kind)
     return kind
 
 
 def plain_cells() -> Iterator[Cell]:
-    """Every cell, with nothing changed about it."""
+    """Yields every cell as it is by default."""
     return (_kind(name)() for name in NAMES)
 
 
@@ -42,7 +42,7 @@ def _has_setting(cell: Cell, setting: str) -> bool:
 
 @functools.cache
 def _needs() -> tuple[Need, ...]:
-    """What each setting that is not for every cell needs."""
+    """Returns what the settings that are not for every cell need."""
     own = [
         Need(setting, functools.partial(_has_setting, setting=setting), reason)
         for cell in plain_cells()
@@ -54,7 +54,7 @@ def _needs() -> tuple[Need, ...]:
 
 @functools.lru_cache
 def make_cell(config: ModelConfig) -> Cell:
-    """The cell that every layer of `config` steps with, in training.
+    """Returns the cell that every layer of `config` steps with, in training.
 
     Raises UsageError where there is no such cell, or it does not go with the configuration's other settings.
     """
@@ -80,7 +80,7 @@ def make_cell(config: ModelConfig) -> Cell:
 
 
 def _check_initial(config: ModelConfig, cell: Cell) -> None:
-    """Raises UsageError where the initial weights are those of another cell."""
+    """Raises UsageError where initial weights are asked for that the cell cannot have."""
     if config.init == "identity" and not cell.is_elman:
         raise UsageError(
             f"--init identity is for the rnn: a {config.cell}'s gates would all read the same",
@@ -103,7 +103,7 @@ def _check_initial(config: ModelConfig, cell: Cell) -> None:
 
 
 def check(model: ModelConfig, training: TrainingConfig | None = None) -> None:
-    """Raises UsageError where there is no such cell, or it cannot be had so, or not be trained so."""
+    """Raises UsageError where the cell is unknown, or does not go with the other settings of model and training."""
     make_cell(model)
     if training is None:
         return
@@ -138,7 +138,7 @@ def has_kernel(config: ModelConfig) -> bool:
 
 
 def describe(config: ModelConfig) -> str:
-    """The cell in words: `lstm`, or `lstm with layer norm and zoneout 0.05/0.5` (of h and of c)."""
+    """Returns the cell in words: `lstm`, or `lstm with layer norm and zoneout 0.05/0.5` (of h and of c)."""
     cell, *wrappers = reversed([*_from_outside(make_cell(config))])
     # What only makes the matrix is outermost, and named first.
     ordered = [cell, *sorted(wrappers, key=lambda wrapper: wrapper.core is wrapper)]

@@ -44,12 +44,12 @@ class RNN(Cell):
             self._declare(keeps_lengths=True)
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
-        """weight_ih (H, I), weight_hh (H, H), bias (H,); with modrelu also modrelu_bias (H,)."""
+        """Returns weight_ih (H, I), weight_hh (H, H), bias (H,); with modrelu also modrelu_bias (H,)."""
         own = {"modrelu_bias": (hidden_size,)} if self.activation == "modrelu" else {}
         return {**super().shapes(input_size, hidden_size), **own}
 
     def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
-        """((h_t,), ())."""
+        """Returns ((h_t,), ())."""
         argument = prepared[0] + recurrent
         if self.activation == "modrelu":
             return (sign(argument) * relu(abs(argument) + p["modrelu_bias"]),), ()

@@ -36,7 +36,7 @@ _WORK = 330_000
 
 
 class URNN(Cell):
-    """Unitary evolution; H is even."""
+    """The unitary network; H is even."""
 
     name = "urnn"
     activation = "modrelu"
@@ -55,7 +55,7 @@ class URNN(Cell):
             )
 
     def shapes(self, input_size: int, hidden_size: int) -> Mapping[str, Shape]:
-        """weight_ih (H, I), angle_1, angle_2, angle_3 (n,), mirror_1, mirror_2 (H,), modrelu_bias (n,)."""
+        """Returns weight_ih (H, I), angle_1, angle_2, angle_3 (n,), mirror_1, mirror_2 (H,), modrelu_bias (n,)."""
         n = hidden_size // 2
         return {
             "weight_ih": (hidden_size, input_size),
@@ -68,17 +68,17 @@ class URNN(Cell):
         }
 
     def initial(self, name: str, shape: Shape, config: ModelConfig, source: RandomSource) -> Numbers | None:
-        """The first angles, mirrors and V, see above."""
+        """Draws the first angles, mirrors and V, as said above."""
         bounds = {"angle": np.pi, "mirror": 1.0, "weight": (6.0 / (sum(shape))) ** 0.5}
         bound = bounds.get(name.partition("_")[0])
         return None if bound is None else source.uniform(shape, -bound, bound)
 
     def extra_work(self, hidden_size: int) -> float:
-        """What the Fourier transforms, turns and mirrors of a step take."""
+        """Returns what the Fourier transforms, turns and mirrors of a step take."""
         return _WORK
 
     def derive(self, p: Arrays) -> Arrays:
-        """Also turn_1 to turn_3, exp(i angle) (n,), and normal_1 and normal_2, v sqrt(2) / |v| (n,), all complex."""
+        """Adds turn_1 to turn_3, exp(i angle) (n,), and normal_1 and normal_2, v sqrt(2) / |v| (n,), all complex."""
         made = {f"turn_{place}": turn(p[f"angle_{place}"]) for place in (1, 2, 3)}
         for place in (1, 2):
             v = p[f"mirror_{place}"]
@@ -86,11 +86,11 @@ class URNN(Cell):
         return {**p, **made}
 
     def prepare(self, p: Arrays, x: Array) -> Prepared:
-        """V x."""
+        """Returns V x."""
         return (self.project(p, x),)
 
     def recur(self, p: Arrays, prepared: Prepared, h: Array) -> Array:
-        """W h, factor by factor from the right."""
+        """Returns W h, made factor by factor from the right."""
         z = fourier(p["turn_1"] * _complex(h))
         z = permuted(_mirrored(z, p["normal_1"]))
         z = inverse_fourier(p["turn_2"] * z)
@@ -98,7 +98,7 @@ class URNN(Cell):
         return joined(z.real, z.imag)
 
     def combine(self, p: Arrays, prepared: Prepared, recurrent: Array, state: State, inside: Inside = PLAIN) -> Step:
-        """((h_t,), ())."""
+        """Returns ((h_t,), ())."""
         real, imaginary = split(prepared[0] + recurrent, 2)
         size = (real * real + imaginary * imaginary + _TINY) ** 0.5
         share = relu(size + p["modrelu_bias"]) / size
@@ -106,11 +106,11 @@ class URNN(Cell):
 
 
 def _complex(parts: Array) -> Array:
-    """Real parts and imaginary ones (..., 2 n) as complex numbers (..., n)."""
+    """Puts real and imaginary parts (..., 2 n) together into complex numbers (..., n)."""
     real, imaginary = split(parts, 2)
     return real + 1j * imaginary
 
 
 def _mirrored(z: Array, normal: Array) -> Array:
-    """z - normal (normal^* z)."""
+    """Returns z - normal (normal^* z)."""
     return z - (z * normal.conj()).sum(-1)[..., None] * normal

@@ -12,7 +12,7 @@ With e the embedded character and h_l the output of layer l (L layers; in traini
     sum        layer l reads h_{l-1} (layer 1: e), the decoder h_1 + ... + h_L
                (Melis, Kocisky & Blunsom 2020, arXiv 1909.01792: "the sum of all layers' outputs")
 
-Pure functions for numpy arrays and torch tensors alike. Knows widths. Refuses to know cells, time and weights.
+Pure functions for numpy arrays and torch tensors alike.
 
 Shape letters: E embedding size, H hidden size, L layers.
 """
@@ -27,7 +27,7 @@ from charrnn.settings.config import ModelConfig
 
 
 def input_sizes(config: ModelConfig) -> list[int]:
-    """The width of what each layer reads, from the first, and last of what the decoder reads."""
+    """Returns the width of what each layer reads, from the first, and last of what the decoder reads."""
     E, H, L = config.embedding_size, config.hidden_size, config.num_layers
     if config.skip == "dense":
         return [E + layer * H for layer in range(L + 1)]
@@ -40,19 +40,19 @@ def needs_embedding(config: ModelConfig) -> bool:
 
 
 def layer_input(skip: SkipName, below: Sequence[Array]) -> Array:
-    """What the next layer reads, from (e, h_1, ...) of all layers below it."""
+    """Returns what the next layer reads, from (e, h_1, ...) of all layers below it."""
     if skip == "dense" and len(below) > 1:
         return joined(*below)
     return _sum_of_like(below) if skip == "residual" else below[-1]
 
 
 def decoder_input(skip: SkipName, below: Sequence[Array]) -> Array:
-    """What the decoder reads, from (e, h_1, ..., h_L)."""
+    """Returns what the decoder reads, from (e, h_1, ..., h_L)."""
     return _sum_of_like(below[1:]) if skip == "sum" else layer_input(skip, below)
 
 
 def _sum_of_like(below: Sequence[Array]) -> Array:
-    """The sum of those as wide as the last."""
+    """Returns the sum of those arrays that are as wide as the last."""
     total = None
     for array in below:
         if array is not None and array.shape[-1] == below[-1].shape[-1]:

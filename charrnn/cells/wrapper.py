@@ -16,7 +16,7 @@ from charrnn.settings.config import ModelConfig
 
 
 class Need(NamedTuple):
-    """What a setting needs of the cell that it is given to."""
+    """What a setting needs of the cell that it changes."""
 
     setting: str
     """A field of the configuration."""
@@ -49,7 +49,7 @@ _PASSED_ON = frozenset(
 
 @dataclass(frozen=True)
 class Wrapper(Cell):
-    """A cell that reads otherwise; its own arrays come after those of the cell inside."""
+    """Changes what the cell inside reads; its own arrays come after those of that cell."""
 
     inner: Cell
 
@@ -76,6 +76,6 @@ class Wrapper(Cell):
 
 @dataclass(frozen=True)
 class Stepping(Wrapper):
-    """A cell whose step is made otherwise."""
+    """Changes the whole step of the cell inside."""
 
     passed_on = _PASSED_ON | {"advance"}

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.errors import TextError, UsageError
-from charrnn.evaluation.dynamic_rule import DEFAULTS, Rule
+from charrnn.evaluation.dynamic_rule import DEFAULTS, DynamicRule
 from charrnn.settings.checks import ABOVE_0, FLAG, TEXT, whole
 from charrnn.settings.fields import Record, setting, settings_of
 
@@ -51,15 +51,15 @@ class Adapting(Record):
 class Adaptation:
     """What was asked for, checked."""
 
-    rule: Rule | None
+    rule: DynamicRule | None
     given: frozenset[str]
     """The rates that the user has chosen."""
     options: Adapting
 
     @classmethod
     def of(cls, said: dict[str, Any], options: Adapting, *, protocol: str) -> Adaptation:
-        """`said` are fields of `Rule`. Raises UsageError where options do not go together."""
-        Rule(**said)  # checks each value
+        """`said` are fields of `DynamicRule`. Raises UsageError where options do not go together."""
+        DynamicRule(**said)  # checks each value
         dynamic, rates = said.get("name"), {name: value for name, value in said.items() if name != "name"}
         if dynamic is None and rates:
             flag = _flag(next(iter(rates)))
@@ -191,4 +191,4 @@ def _figures(found: dict[str, Any]) -> str:
 
 def _flag(name: str) -> str:
     """Returns the option of a field of the rule, or of the temperature."""
-    return settings_of(Adapting if name == "temperature" else Rule)[name].flag
+    return settings_of(Adapting if name == "temperature" else DynamicRule)[name].flag

@@ -15,7 +15,7 @@ from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import DivergenceError
 from charrnn.evaluation.bpc import Proceed
 from charrnn.evaluation.dynamic import gradient_statistics, score_dynamic, statistics_characters
-from charrnn.evaluation.dynamic_rule import Rule
+from charrnn.evaluation.dynamic_rule import DynamicRule
 from charrnn.evaluation.report import ForeignText, Progress, Static, figures, static_figures
 from charrnn.evaluation.score import TextScore
 from charrnn.evaluation.tuning import TEMPERATURES, Trial, ladders_of, search
@@ -33,7 +33,7 @@ _SHOWN = ("nats_per_character", "bits_per_character", "bits_per_byte", "perplexi
 class Comparison:
     """What is to be found out about a text."""
 
-    rule: Rule | None
+    rule: DynamicRule | None
     """None for the static figures alone."""
     temperature: float | None
     """None for 1, or for what the search finds."""
@@ -113,7 +113,7 @@ def compare(
     return found
 
 
-def _checked(result: TextScore, text: ForeignText, rule: Rule) -> dict[str, Any]:
+def _checked(result: TextScore, text: ForeignText, rule: DynamicRule) -> dict[str, Any]:
     if not math.isfinite(result.nats):
         raise DivergenceError(
             f"the weights ran away in dynamic evaluation at --lr {rule.learning_rate:g}", "a smaller --lr, or --tune"

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from charrnn.evaluation.bpc import Proceed, as_tensor, exact_losses
-from charrnn.evaluation.dynamic_rule import Rule
+from charrnn.evaluation.dynamic_rule import DynamicRule
 from charrnn.evaluation.score import TextScore
 from charrnn.network.layers import StackState
 from charrnn.network.model import CharacterModel
@@ -40,7 +40,7 @@ STATISTICS_LANES = 100  # as their code has
 STATISTICS_SEGMENTS = 100
 
 
-def rates_and_pulls(rule: Rule, mean_squares: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+def rates_and_pulls(rule: DynamicRule, mean_squares: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Returns the factors of each weight's gradient, η / (R + ε) or η, and of its way back to θ_0, min(λ D, 1) or λ.
 
     Both are arrays of the weights' shapes. `mean_squares` holds R² of each array of weights; the sgd rule takes only
@@ -138,7 +138,7 @@ def _statistics_size(length: int, segment: int, lanes: int, segments: int) -> tu
 def segment_losses(
     model: CharacterModel,
     ids: Ids,
-    rule: Rule,
+    rule: DynamicRule,
     mean_squares: Sequence[Tensor] | None = None,
     *,
     temperature: float = 1.0,
@@ -165,7 +165,7 @@ def segment_losses(
 def score_dynamic(
     model: CharacterModel,
     ids: Ids,
-    rule: Rule,
+    rule: DynamicRule,
     mean_squares: Sequence[Tensor] | None = None,
     *,
     temperature: float = 1.0,

@@ -4,8 +4,6 @@ Where the package was installed without it (`native.step.find_library` is None),
 computed here depends on neither the number of threads nor the lanes beside it (see native/step.h), so sample i is the
 same text whatever `--count` is.
 
-Knows jobs: some steps for some lanes, with all their memory. Refuses to know text.
-
 Shape letters: T characters, B lanes, L layers, H hidden size, P hidden size padded, V vocabulary.
 """
 
@@ -34,7 +32,7 @@ _MOST_THREADS = 4  # more read hardly faster, and wait for the slowest of them
 
 @dataclass(frozen=True, slots=True)
 class CompiledState:
-    """The state of B lanes: h (L, B, P), and c for an lstm."""
+    """The state of B lanes: h (L, B, P), and c where the cell has a memory."""
 
     hidden: Floats
     cell: Floats | None
@@ -70,16 +68,16 @@ class CompiledNetwork(RecordingEngine):
 
     @property
     def bytes_per_character(self) -> int:
-        """Bytes of weights that one step of a single lane reads."""
+        """Returns how many bytes of weights one step of a single lane reads."""
         return self._panels.num_bytes
 
     def zero_state(self, lanes: int = 1) -> CompiledState:
-        """The state before the first character."""
+        """Returns the state before the first character."""
         shape = (self.config.num_layers, lanes, self._model.padded)
         return CompiledState(np.zeros(shape, np.float32), np.zeros(shape, np.float32) if self._has_memory else None)
 
     def take(self, state: CompiledState, lanes: Sequence[int]) -> CompiledState:
-        """The state of these lanes, in this order; one may be named several times."""
+        """Returns the state of these lanes, in this order; one may be named several times."""
         chosen = list(lanes)
         return CompiledState(state.hidden[:, chosen], None if state.cell is None else state.cell[:, chosen])
 
@@ -94,7 +92,7 @@ class CompiledNetwork(RecordingEngine):
         return done.logits, done.state
 
     def score(self, ids: npt.ArrayLike, state: CompiledState, logits: Floats | None = None) -> Scored:
-        """Reads `ids` (T, B), or (T,) in one lane, and the log-probability of each, given all before it in its lane.
+        """Reads `ids` (T, B), or (T,) in one lane, and returns the log-probability of each, given all before it.
 
         `logits` (B, V) are those of the characters before; without them the first ones' are not numbers.
         """
@@ -142,7 +140,7 @@ class CompiledNetwork(RecordingEngine):
         score: bool = False,
         record: bool = False,
     ) -> tuple[Written, Floats | None]:
-        """Takes so many steps; what they gave, and with `record` what every unit did (T, L, kinds, P)."""
+        """Takes `steps` steps: returns what they gave, and with `record` what every unit did (T, L, kinds, P)."""
         model = self._model
         L, B, P = state.hidden.shape
         V, VP = self.vocabulary_size, model.vocabulary_padded

@@ -1,7 +1,7 @@
 """Threads that enter the compiled step together.
 
 They wait for work in Python and for each other in C, where waiting spins: a crew must not be larger than the cores
-that it has. Knows threads. Refuses to know what they compute.
+that it has.
 """
 
 from __future__ import annotations

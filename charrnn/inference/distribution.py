@@ -2,7 +2,6 @@
 
 Random numbers come from a counter-based generator (Philox) made from the seed and the sample's number, one a character,
 so a sample depends on nothing else. These are the definitions; the compiled step follows them (native/step.c).
-Knows numbers. Refuses to know models and text.
 
 Shape letters: T characters, V vocabulary.
 """
@@ -18,7 +17,7 @@ Doubles = npt.NDArray[np.float64]
 
 
 def probabilities(logits: npt.ArrayLike, config: SamplingConfig) -> Doubles:
-    """The distribution (V,) that the next character is drawn from.
+    """Returns the distribution (V,) that the next character is drawn from.
 
     Temperature first; then top-k (Fan et al. 2018, arXiv 1805.04833), then top-p of what is left (Holtzman et al. 2020,
     arXiv 1904.09751, eq. 2), then min-p (Nguyen et al. 2024, arXiv 2407.01082). Among equals the lower id goes first.
@@ -49,7 +48,7 @@ def probabilities(logits: npt.ArrayLike, config: SamplingConfig) -> Doubles:
 
 
 def draw(distribution: Doubles, uniform: float) -> int:
-    """The id that `uniform` (in [0, 1)) falls on: inversion of the cumulative distribution."""
+    """Returns the id that `uniform` (in [0, 1)) falls on, by inverting the cumulative distribution."""
     cumulative = np.cumsum(distribution)
     place = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
     # Rounding may leave the last sum a hair short of the draw; never step onto a character of probability 0.
@@ -57,7 +56,7 @@ def draw(distribution: Doubles, uniform: float) -> int:
 
 
 def log_probabilities(logits: npt.ArrayLike) -> Doubles:
-    """The model's own distribution (..., V), as natural logarithms."""
+    """Returns the model's own distribution (..., V) as natural logarithms."""
     scores: Doubles = np.asarray(logits, np.float64)
     with np.errstate(invalid="ignore"):  # logits that are not finite give what is not a number, without a warning
         scores = scores - scores.max(-1, keepdims=True)
@@ -66,5 +65,5 @@ def log_probabilities(logits: npt.ArrayLike) -> Doubles:
 
 
 def generator(seed: int, sample: int) -> np.random.Generator:
-    """The random stream of sample number `sample`."""
+    """Makes the random stream of sample number `sample`."""
     return np.random.Generator(np.random.Philox(key=[seed, sample]))

@@ -1,8 +1,8 @@
 """What sampling, scoring and inspecting ask of a model, and the model to give them on a CPU.
 
 An engine reads and writes characters for B lanes side by side. Its state is a value: it goes into every call, comes out
-new, and only the engine that made it knows what it is. `Stepwise` gives everything to whoever can take one step; the
-compiled step (`compiled.py`) has its own loops. No torch. Refuses to know text.
+new, and only the engine that made it knows what it is. An engine that can take one step has the rest from `Engine`; the
+compiled step (`compiled.py`) has its own loops. Torch is not needed.
 
 Shape letters: T characters, B lanes, L layers, H hidden size, V vocabulary.
 """
@@ -51,7 +51,7 @@ class Written:
 
 
 class Walk:
-    """One step after the other from a state. This one's state is a new value each time; others keep their buffers."""
+    """Takes one step after the other from a state, which is a new value each time; others keep their buffers."""
 
     def __init__(self, engine: Engine, state: Any) -> None:
         self._engine, self._state = engine, state
@@ -62,33 +62,33 @@ class Walk:
         return logits
 
     def state(self) -> Any:
-        """The state as it is now, a value."""
+        """Returns the state as it is now, a value."""
         return self._state
 
 
 class Engine(ABC):
-    """A model that reads and writes. Whoever can take one step has everything; some have loops of their own."""
+    """A model that reads and writes. A step is enough for all of it; some engines have loops of their own."""
 
     most_lanes = 64
     """Lanes that are good to have side by side; more do not go faster, or do not go at all."""
     vocabulary_size: int
-    """V."""
+    """The number of characters, V."""
 
     @abstractmethod
     def zero_state(self, lanes: int = 1) -> Any:
-        """The state before the first character."""
+        """Returns the state before the first character."""
 
     @abstractmethod
     def step(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:
         """Reads one character in each lane: ids (B,) -> logits of the next (B, V), new state."""
 
     def take(self, state: Any, lanes: Sequence[int]) -> Any:
-        """The state of these lanes, in this order; a lane may be named several times."""
+        """Returns the state of these lanes, in this order; a lane may be named several times."""
         chosen = list(lanes)
         return tuple(tuple(array[chosen] for array in layer) for layer in state)
 
     def walk(self, state: Any) -> Walk:
-        """Steps from `state` on."""
+        """Returns what takes steps from `state` on."""
         return Walk(self, state)
 
     def read(self, ids: npt.ArrayLike, state: Any) -> tuple[Floats, Any]:

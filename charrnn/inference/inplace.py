@@ -5,7 +5,7 @@ each layer is one matrix-vector product over input and state together, for sever
 goes into buffers made once. The gates' sigmoid is a tanh of half the argument, and the half is already in the weights
 (exactly, as a power of two), so one call serves a layer's gates.
 
-Knows arrays. Refuses to know text. What it computes is `reference.py`'s, and is tested against it.
+What it computes is `reference.py`'s, and is tested against it.
 
 Shape letters: B lanes, V vocabulary, E embedding size, H hidden size, G gates, K inputs of a layer's product.
 """
@@ -136,7 +136,7 @@ class InPlaceNetwork(Network):
                 self.table = embedding @ first.weight_ih.T + first.bias
 
     def first_input(self, ids: npt.NDArray[Any]) -> Floats:
-        """What the input adds to the first layer's product, biases included: (B, R)."""
+        """Returns what the input adds to the first layer's product, biases included: (B, R)."""
         first = self.products[0]
         if self.table is None:
             assert first.weight_ih is not None
@@ -151,12 +151,12 @@ class InPlaceNetwork(Network):
         return walk.step(ids), walk.state()
 
     def walk(self, state: NetworkState) -> _InPlaceWalk:
-        """Steps from `state` on, in buffers of their own."""
+        """Returns what takes steps from `state` on, in buffers of its own."""
         return _InPlaceWalk(self, state)
 
 
 class _InPlaceWalk(Walk):
-    """B lanes under way."""
+    """Steps of B lanes in buffers of their own."""
 
     def __init__(self, network: InPlaceNetwork, state: NetworkState) -> None:
         self._network, self._activate = network, network.arrangement.activate
@@ -197,7 +197,7 @@ class _InPlaceWalk(Walk):
         return self._logits
 
     def state(self) -> NetworkState:
-        """The state as it is now, a value."""
+        """Returns the state as it is now, a value."""
         H = self._hidden_size
         hidden = [both[:, -H:].copy() for both in self._inputs]
         if not self._has_memory:
@@ -206,7 +206,7 @@ class _InPlaceWalk(Walk):
 
 
 def _multiply(x: Floats, matrix: Floats, out: Floats) -> None:
-    """out (B, R) = x (B, K) times the matrix (R, K); for one lane as a matrix-vector product."""
+    """Writes x (B, K) times the matrix (R, K) into `out` (B, R); for one lane as a matrix-vector product."""
     if len(x) == 1:
         np.dot(matrix, x[0], out=out[0])
     else:

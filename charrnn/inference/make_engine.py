@@ -34,7 +34,7 @@ def make_engine(
     weights: WeightsName = "float32",
     threads: int | None = None,
 ) -> Any:
-    """The fastest engine for a CPU: the compiled step where the package has it, else numpy.
+    """Makes the fastest engine for a CPU: the compiled step where the package has it, else numpy.
 
     Raises UsageError for int8 weights where there is no compiled step: numpy would only be slower with them.
     """

@@ -1,7 +1,7 @@
 """A model's arrays as the compiled step reads them: in panels, as float32 or int8.
 
 See native/step.h for the layout. In int8, groups of 64 weights along a row share a scale; embedding, biases and decoder
-stay float32. Knows how the blocks of each plain cell lie. Refuses to know steps.
+stay float32.
 
 Shape letters: V vocabulary, E embedding size, H hidden size, P hidden size padded, K inputs of a product, L layers.
 """
@@ -38,7 +38,7 @@ class PanelLayout:
     recurrent_order: tuple[int, ...]
 
     def bias(self, p: Mapping[str, Any]) -> list[Floats]:
-        """Where the chains of each block start, block by block (H,)."""
+        """Returns what the sums of each block start from, block by block (H,)."""
         if "bias" in p:
             return list(np.split(p["bias"], len(self.input_order)))
         x_r, x_z, x_n = np.split(p["bias_ih"], 3)
@@ -98,7 +98,7 @@ class Panels:
         return array.ctypes.data
 
     def _bias(self, blocks: list[Floats]) -> Floats:
-        """Panels x SCRATCH."""
+        """Lays the blocks (H,) out in panels: (panels, SCRATCH)."""
         layout, panels = self._layout, self.model.panels
         bias = aligned((panels, SCRATCH), np.float32)
         bias[:] = 0
@@ -117,7 +117,7 @@ class Panels:
     def _pack(
         self, matrix: Floats, order: tuple[int, ...], size: int, units: int, padded: int, weights: WeightsName
     ) -> Matrix:
-        """`matrix` (blocks of `size` rows, K) in panels (see native/step.h)."""
+        """Brings `matrix` (blocks of `size` rows, K) into panels (see native/step.h)."""
         given, matrix = matrix, np.ascontiguousarray(matrix, np.float32)
         blocks, K = len(order), matrix.shape[1]
         packed = Matrix(inputs=K, rows=blocks * units)
@@ -139,7 +139,7 @@ class Panels:
         return packed
 
     def _first_input(self, parameters: Mapping[str, npt.NDArray[Any]], layers: Any) -> None:
-        """The first layer's input product for every character, once, where that takes little room beside the rest."""
+        """Makes the first layer's input product for every character, where it takes little room beside the rest."""
         model, embedding = self.model, parameters["embedding"]
         V, E = embedding.shape
         padded = aligned((V, _up(E, 16)), np.float32)

@@ -1,7 +1,6 @@
 """A checkpoint's arrays stepped in numpy by the cells' own step: the reference of all engines, for every cell.
 
-The equations are written once, in `cells/`; no torch. Knows one step at a time for a few lanes. Refuses to know text,
-probabilities and where the arrays came from.
+The equations are written once, in `cells/`. Torch is not needed.
 
 Shape letters: T characters, B lanes, L layers, V vocabulary, E embedding size, H hidden size.
 """
@@ -39,7 +38,7 @@ class Network(RecordingEngine):
         self.decoder_bias = parameters["decoder.bias"]
 
     def zero_state(self, lanes: int = 1) -> NetworkState:
-        """The state before the first character."""
+        """Returns the state before the first character."""
         return tuple(self.cell.zero_state(p, lanes) for p in self._layers)
 
     def step(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[Floats, NetworkState]:
@@ -52,7 +51,7 @@ class Network(RecordingEngine):
             return self.decode(ids, state), state
 
     def observe(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[NetworkState, tuple[Gates, ...]]:
-        """Reads one character in each lane: the new state and every layer's gates.
+        """Reads one character in each lane and returns the new state and every layer's gates.
 
         Raises IndexError for an id that does not exist, ValueError where there is not one for each lane.
         """
@@ -70,7 +69,7 @@ class Network(RecordingEngine):
         return tuple(states), tuple(gates)
 
     def decode(self, ids: npt.ArrayLike, state: NetworkState) -> Floats:
-        """Logits (B, V) of the next character, from the state after reading `ids` (B,)."""
+        """Returns the logits (B, V) of the next character, from the state after reading `ids` (B,)."""
         below = [self.embedding[np.asarray(ids)], *(layer[0] for layer in state)]
         x = decoder_input(self.config.skip, below)
         logits: Floats = x @ self.decoder_weight.T + self.decoder_bias

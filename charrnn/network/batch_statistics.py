@@ -9,8 +9,8 @@ the first hundred updates count alike, so that the values that a model begins wi
 ones are forgotten by a hundredth a step: an update's statistics are means over a whole window, which need little
 averaging, and weights that learn should not be normalised by what they were long ago.
 
-A `Measured` is to running statistics what `factors.Factor` is to a matrix: it stands in the place of the array, and the
-cell does not know. Knows products. Refuses to know cells and what is trained.
+A `Measured` is to running statistics what `deferred_gradient.Factor` is to a matrix: it stands in the place of the
+array, and the cell does not know.
 
 Shape letters: T window, B lanes, R rows.
 """
@@ -32,7 +32,7 @@ _LEAST = 0.01
 
 
 class Measured:
-    """In the place of one product's statistics for one window."""
+    """Stands in the place of one product's statistics for one window, and measures them."""
 
     def __init__(self) -> None:
         self._means: list[Tensor] = []
@@ -40,9 +40,9 @@ class Measured:
         self._lanes = 0
 
     def normalise(self, x: Tensor, gain: Tensor) -> Tensor:
-        """`x` (B, R) of one step by the mean and deviation of its lanes, times `gain` (R,); they are remembered.
+        """Normalises `x` (B, R) of one step by its lanes' mean and deviation, times `gain` (R,), and remembers both.
 
-        In the type of the gain: under autocast products are narrower than their statistics may be.
+        The result has the type of the gain: under autocast products are narrower than their statistics may be.
         """
         normal, mean, inverse = torch.native_batch_norm(x.to(gain.dtype), gain, None, None, None, True, 0.0, EPSILON)
         self._lanes = len(x)
@@ -51,7 +51,7 @@ class Measured:
         return normal
 
     def statistics(self) -> Tensor:
-        """Mean and variance (2, R) over all steps."""
+        """Returns mean and variance (2, R) over all steps."""
         variances = torch.stack(self._inverses).square().reciprocal() - EPSILON
         return torch.stack((torch.stack(self._means).mean(0), variances.mean(0) * (self._lanes / (self._lanes - 1))))
 
@@ -66,7 +66,7 @@ class Running:
 
     @torch.no_grad()
     def update(self, measured: Sequence[Mapping[str, Measured]], is_bad: Tensor) -> None:
-        """Takes in a step's statistics, of each layer by their names there; where the step was bad, nothing."""
+        """Takes in the statistics of a step, of each layer by their names there, unless the step was bad."""
         if not self.arrays:
             return
         self._updates.add_((~is_bad).float())
@@ -77,14 +77,14 @@ class Running:
                 running.copy_(torch.where(is_bad, running, running.lerp(each.statistics(), share)))
 
     def tensors(self) -> list[Tensor]:
-        """Everything that `update` changes."""
+        """Returns every tensor that `update` changes."""
         return [*self.arrays.values(), self._updates] if self.arrays else []
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """What there is beside the model's arrays."""
+        """Returns what there is to save beside the model's arrays."""
         return {_COUNT: self._updates.cpu().numpy().reshape(1)} if self.arrays else {}
 
     def load(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """The inverse of `state`. Raises KeyError or ValueError where it is not there."""
+        """Takes back what `state` gave. Raises KeyError or ValueError where it is not there."""
         if self.arrays:
             self._updates.fill_(state[_COUNT].item())

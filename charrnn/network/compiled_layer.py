@@ -8,8 +8,7 @@ layer that reads characters needs no product at all: each character's input part
     backward   dh_t = dout_t + W_hh^T da_{t+1}          step by step, da_t from dh_t by the cell's equations
                dW_hh = sum_t da_t h_{t-1}^T,  dW_ih = sum_t da_t x_t^T,  dx_t = W_ih^T da_t      at once
 
-Knows tensors and layouts. Refuses to know modules. Equations stand in `cells/`; the plain loop over them is the
-reference.
+The equations stand in `cells/`; the tests compare with a plain loop over them.
 
 Shape letters: T window, B lanes, I input size, H hidden size, P hidden size padded to whole cache lines, V vocabulary,
 N rows of input (T B, or V).
@@ -38,12 +37,12 @@ class Buffers:
     free: dict[tuple[Any, ...], list[Tensor]] = field(default_factory=dict)
 
     def take(self, *shape: int, dtype: torch.dtype) -> Tensor:
-        """An uninitialised tensor that nobody else has."""
+        """Returns an uninitialised tensor that nobody else has."""
         kept = self.free.get((shape, dtype))
         return kept.pop() if kept else torch.empty(shape, dtype=dtype)
 
     def give(self, tensor: Tensor) -> None:
-        """Takes it back."""
+        """Takes back a tensor that is no longer needed."""
         self.free.setdefault((tuple(tensor.shape), tensor.dtype), []).append(tensor)
 
 
@@ -63,7 +62,7 @@ def run_window(
     *,
     is_narrow: bool = False,
 ) -> tuple[Tensor, State]:
-    """`x` (T, B, I) and the state before -> outputs (T, B, H) and the state after.
+    """Runs a cell over `x` (T, B, I) from `state` on: returns outputs (T, B, H) and the state after.
 
     With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. `p` holds the parameters of the cell that
     compiled code knows as `cell`. Differentiable once in everything but ids. With `is_narrow` the factors of every
@@ -79,7 +78,7 @@ def run_window(
 
 
 def _spread(blocks: Tensor, cell: str, P: int) -> Tensor:
-    """Rows of the input's part as a row of gates has them: (blocks H, ...) -> (blocks P, ...)."""
+    """Brings blocks of rows into the order and width of a row of gates: (blocks H, ...) -> (blocks P, ...)."""
     n, first = LAYOUTS[cell].blocks, LAYOUTS[cell].first
     H = len(blocks) // n
     if first:  # such as r z n -> n r z
@@ -92,7 +91,7 @@ def _spread(blocks: Tensor, cell: str, P: int) -> Tensor:
 
 
 def _gather(spread: Tensor, cell: str, H: int, *, is_input: bool) -> Tensor:
-    """The inverse: (blocks P, ...) -> (blocks H, ...)."""
+    """Undoes `_spread`: (blocks P, ...) -> (blocks H, ...)."""
     n, first = LAYOUTS[cell].blocks, LAYOUTS[cell].first
     P = len(spread) // n
     if H != P:
@@ -103,7 +102,7 @@ def _gather(spread: Tensor, cell: str, H: int, *, is_input: bool) -> Tensor:
 
 
 def _padded(rows: Tensor | None, like: Tensor, P: int) -> Tensor:
-    """(B, H) as (B, P) of its own memory, zero where there is nothing."""
+    """Copies rows (B, H) into new memory (B, P), which is zero where there is nothing."""
     if rows is not None and rows.shape[-1] == P:
         return rows.clone(memory_format=torch.contiguous_format)
     padded = like.new_zeros(len(like), P)
@@ -228,7 +227,7 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _trace(state: Tensor, T: int, P: int) -> Tensor:
-    """Room for a state before the window and after each step, (T + 1, B, P), with the first filled in."""
+    """Makes room for a state before the window and after each step, (T + 1, B, P), with the first filled in."""
     B, H = state.shape
     trace = state.new_empty(T + 1, B, P)
     if H != P:

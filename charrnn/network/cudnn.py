@@ -7,8 +7,8 @@ kernels are Diamos et al. 2016, "Persistent RNNs"):
     persistent  the recurrent weights stay on the chip: fp16 only, a single layer, widths in steps of 128 up to 1024
     standard  a matrix product a step, read anew from memory each time
 
-Pure rules over numbers, so that they can be asked without a GPU at hand. Knows torch's conditions. Refuses to know
-torch itself, and how fast any of them is.
+Pure rules over numbers, so that they can be asked without a GPU at hand. How fast each of
+them is, `speed.py` says.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def expected(
     parts: int = 1,
     is_first: bool = True,
 ) -> Expectation:
-    """The kernels of one layer trained on `lanes` lanes in `parts` (of a split step, or of processes of their own).
+    """Returns the kernels of one layer trained on `lanes` lanes in `parts` (of a split step, or by as many processes).
 
     The first layer's input is the embedding; that of another is as wide as the layer below it, or under dense skip
     connections holds the embedding too (`is_first` says that it does).
@@ -95,7 +95,7 @@ def expected(
 def _wide(
     mode: str, input_size: int, hidden_size: int, lanes: int, precision: str, gpu: GPU, parts: int, is_first: bool
 ) -> tuple[Kernel, str, str]:
-    """persistent or standard, why not the first, and what to change: all of it together gives the first."""
+    """Returns persistent or standard, why not persistent, and what to change together to get it."""
     if not _has_persistent(gpu):
         return "standard", f"{gpu.name} is not among those that torch uses the persistent kernel on", ""
     wrong, advice = [], []
@@ -137,7 +137,7 @@ def _takes_lanes(mode: str, hidden_size: int, lanes: int, gpu: GPU) -> bool:
 
 
 def expectations(model: ModelConfig, lanes: int, precision: str, gpu: GPU, *, parts: int = 1) -> list[Expectation]:
-    """What each layer is expected to get, from the first; `parts`: see `expected`."""
+    """Returns what each layer is expected to get, from the first; for `parts` see `expected`."""
     kernel, H, is_dense = make_cell(model).core.kernel, model.hidden_size, model.skip == "dense"
     assert kernel is not None, "the cell has none"
     mode = kernel.partition("_")[0]
@@ -148,7 +148,7 @@ def expectations(model: ModelConfig, lanes: int, precision: str, gpu: GPU, *, pa
 
 
 def explain(model: ModelConfig, lanes: int, precision: str, gpu: GPU, *, parts: int = 1) -> list[str]:
-    """A line for each run of layers that are alike: kernel, reason, what to change; `parts`: see `expected`."""
+    """Says kernel, reason and what to change in a line for each run of like layers; for `parts` see `expected`."""
     found: list[tuple[list[int], Expectation]] = []
     for layer, expectation in enumerate(expectations(model, lanes, precision, gpu, parts=parts), start=1):
         if found and found[-1][1] == expectation:

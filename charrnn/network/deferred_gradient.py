@@ -6,7 +6,7 @@ sum of those before; here the steps' factors are kept, and one product over all 
     y_t = x_t W^T        dx_t = dy_t W        dW = sum_t dy_t^T x_t      at once
 
 With `is_narrow` the factors of all products are rounded to bfloat16, and so is what comes out; sums are not, nor is
-anything between the products. Knows products. Refuses to know cells.
+anything between the products.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Factor:
 
     @property
     def T(self) -> Factor:  # noqa: N802 - as an array has it
-        """What stands on the right of a product."""
+        """Returns itself, to stand on the right of a product."""
         return self
 
     def __rmatmul__(self, x: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class Factor:
 
 
 class _Anchor(torch.autograd.Function):
-    """Where the matrix comes into the graph: its gradient is made when all products have theirs."""
+    """Brings the matrix into the graph: its gradient is made when all products have theirs."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, kept: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -1,7 +1,4 @@
-"""Where training runs, and what exactness depends on.
-
-Knows devices, threads and library versions. Refuses to know models.
-"""
+"""Where training runs, and what exactness depends on."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ _KEPT = 0.5
 
 
 def choose_device(name: DeviceName, *, is_needed: bool = True) -> torch.device:
-    """The device that `--device` means. `auto` takes CUDA where torch can compute on a GPU, else the CPU.
+    """Returns the device that `--device` means. `auto` takes CUDA where torch can compute on a GPU, else the CPU.
 
     Raises UsageError. Where the device is not needed, but only planned for, it may be missing.
     """
@@ -80,7 +77,7 @@ _OTHER_BUILD = (
 
 
 def _lacking() -> str | None:
-    """Which GPU of this machine's processes this build of torch has no kernels for, in words; None where it has them.
+    """Says which GPU of this machine's processes this build of torch has no kernels for; None where it has them.
 
     All of them look at the GPUs of all, so that all decide the same.
     """
@@ -103,7 +100,7 @@ def _lacking() -> str | None:
 
 
 def describe_gpu(device: torch.device) -> GPU:
-    """What the rules of `kernels` ask about a GPU; an imagined one where torch sees none."""
+    """Returns what the rules of `cudnn.py` ask about a GPU; an imagined one where torch sees none."""
     if not torch.cuda.is_available():
         return IMAGINED
     found = torch.cuda.get_device_properties(device)
@@ -120,7 +117,7 @@ def describe_gpu(device: torch.device) -> GPU:
 
 
 def nominal_speed(device: torch.device, precision: str) -> float:
-    """What a whole run on `device` keeps, updates, validations and samples included, in operations a second.
+    """Returns the operations a second that a whole run on `device` keeps, updates, validations and samples included.
 
     By its kind alone, so that it is always the same. On a CPU a core of a few GHz is taken for granted; on a GPU it is
     half of what data sheets say of its generation, an estimate that nothing here has measured.
@@ -137,7 +134,7 @@ def nominal_speed(device: torch.device, precision: str) -> float:
 
 
 def describe_machine(device: torch.device, precision: str, *, processes: int = 1) -> Machine:
-    """What the choice of a run's settings asks about `processes` processes that each have a device like this one."""
+    """Returns what the choice of settings asks about `processes` processes that each have a device like this."""
     return Machine(
         nominal_speed(device, precision) * processes,
         describe_gpu(device) if device.type == "cuda" else None,
@@ -147,7 +144,7 @@ def describe_machine(device: torch.device, precision: str, *, processes: int = 1
 
 
 def measured_speed(precision: str) -> float:
-    """What matrix products reach on this CPU at this moment, in operations a second; takes a few hundredths of one."""
+    """Measures, in a few hundredths of a second, the operations a second of matrix products on this CPU now."""
     size = 512
     factor = torch.ones(size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     taken = []
@@ -159,7 +156,7 @@ def measured_speed(precision: str) -> float:
 
 
 def prepare(device: torch.device, threads: int | None) -> None:
-    """Settings for the whole process: flushed denormals, number of threads, deterministic kernels.
+    """Makes settings for the whole process: flushed denormals, number of threads, deterministic kernels.
 
     Denormal numbers appear in closed gates and slow a CPU step by up to 20 times (oneDNN issue 561). The flag is
     inherited by threads, so it is set before the first parallel work.
@@ -214,7 +211,7 @@ def _says_out_of_memory(error: BaseException) -> bool:
 
 
 def _reasons(error: BaseException) -> Iterator[BaseException]:
-    """The error, and one after the other what it came from.
+    """Yields the error, and one after the other what it came from.
 
     That is what an error names as its cause. An error that only was raised while another one was handled has a reason
     of its own, and the other one may long have been mended, unless it is what is left of a GPU after a failure: the end
@@ -244,7 +241,7 @@ def _peak(device: torch.device | None) -> str:
 
 
 def environment(device: torch.device, precision: str, *, world_size: int = 1, accumulate: int = 1) -> dict[str, Any]:
-    """What a bit-exact resume depends on, by name; two equal ones promise it."""
+    """Returns by name what a bit-exact resume depends on: equal values promise it."""
     described: dict[str, Any] = {
         "torch": torch.__version__,
         "device": device.type,
@@ -268,7 +265,7 @@ _ALWAYS_WAS = {"accumulate": 1}
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What changed between two environments, as `torch 2.12 -> 2.13`."""
+    """Returns what changed between two environments, as `torch 2.12 -> 2.13`."""
     then = {**_ALWAYS_WAS, **then}
     names = dict.fromkeys([*then, *now])
     return [f"{name} {then.get(name)} -> {now.get(name)}" for name in names if then.get(name) != now.get(name)]

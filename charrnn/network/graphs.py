@@ -45,7 +45,7 @@ class GraphRecorder:
     def record(
         self, works: Sequence[Work], changed: Sequence[Tensor], generators: Sequence[torch.Generator] = ()
     ) -> list[torch.cuda.CUDAGraph]:
-        """The graph of each of `works`, which read and write only tensors that stay where they are.
+        """Records the graph of each of `works`, which read and write only tensors that stay where they are.
 
         All of them run a few times before the first is recorded, since libraries choose kernels and make room on their
         first calls: so that the memory this takes has been given back before the graphs take theirs. Whatever they
@@ -102,6 +102,6 @@ def _put_back(changed: Sequence[Tensor], before: Sequence[Tensor]) -> None:
 
 
 def _told(error: BaseException) -> str:
-    """In a line."""
+    """Returns an error in one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

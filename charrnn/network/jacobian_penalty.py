@@ -16,7 +16,7 @@ Their eq. 10 and their code have squared norms; here they are as in eq. 9. Where
 counts as a step without an excess; where d_t J_t is zero (every relu that matters is off) V cannot change that.
 
 The outputs' gradient is known only on the way back, so that is where the penalty's gradient is made: an identity
-stands behind each layer, whose backward adds it to the matrix. Knows tensors. Refuses to know models.
+stands behind each layer, whose backward adds it to the matrix.
 
 Shape letters: T window, B lanes, H hidden size.
 """
@@ -36,7 +36,7 @@ Keeper = Callable[[Tensor, Tensor], Tensor]
 
 
 def make_keeper(training: TrainingConfig, activation: str, unit: float, scale: Tensor | None = None) -> Keeper | None:
-    """What adds the penalty's gradient to that of each layer's matrix; None where it is off.
+    """Returns what adds the penalty's gradient to that of each layer's matrix; None where it is off.
 
     In what is differentiated, a lane's loss at a step counts as `unit`, times `scale` where losses are scaled: so the
     penalty is the mean over all lanes and steps, whichever part of them is computed here.
@@ -54,7 +54,7 @@ def make_keeper(training: TrainingConfig, activation: str, unit: float, scale: T
 
 
 class _Kept(torch.autograd.Function):
-    """Outputs as they are."""
+    """Passes outputs on as they are; on the way back it adds the penalty's gradient to the matrix's."""
 
     @staticmethod
     def forward(ctx: Any, outputs: Tensor, matrix: Tensor, rate: float, is_relu: bool, unit: float | Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class _Kept(torch.autograd.Function):
 
 
 def back_in_time(direct: Tensor, slopes: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """d_t and d_t J_t of every step, (T, B, H) each, from the gradients by way of the outputs' readers alone and f'."""
+    """Returns d_t and d_t J_t, (T, B, H) each, from f' and the gradients by way of the outputs' readers alone."""
     totals, passed = torch.empty_like(direct), torch.empty_like(direct)
     reached = torch.zeros_like(direct[0])
     for t in reversed(range(len(direct))):
@@ -83,7 +83,7 @@ def back_in_time(direct: Tensor, slopes: Tensor, matrix: Tensor) -> tuple[Tensor
 
 
 def excesses(totals: Tensor, passed: Tensor) -> tuple[Tensor, Tensor]:
-    """r_t - 1 of every step and lane (T, B), 0 where d_t is 0; and 1 / (|d_t| |d_t J_t|), 0 where either is."""
+    """Returns r_t - 1 (T, B), 0 where d_t is 0; and 1 / (|d_t| |d_t J_t|), 0 where either is 0."""
     before, after = torch.linalg.vector_norm(totals, dim=-1), torch.linalg.vector_norm(passed, dim=-1)
     nothing = torch.zeros_like(before)
     excess = torch.where(before > 0, after / before - 1, nothing)
@@ -91,7 +91,7 @@ def excesses(totals: Tensor, passed: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def excess_gradient(totals: Tensor, passed: Tensor, slopes: Tensor) -> Tensor:
-    """The sum over steps and lanes, (H, H), that dOmega/dV is the mean of."""
+    """Returns the sum (H, H) over steps and lanes of what dOmega/dV is the mean of."""
     excess, steepness = excesses(totals, passed)
     weighted = passed * (2 * excess * steepness).unsqueeze(-1)
     return (totals * slopes).flatten(0, 1).T @ weighted.flatten(0, 1)

@@ -65,7 +65,7 @@ class Layer(nn.Module):
         )
 
     def arrays(self) -> Mapping[str, nn.Parameter]:
-        """The parameters under the cell's names for them."""
+        """Returns the parameters under the cell's names for them."""
         return dict(self._own.items())
 
     def forward(
@@ -79,7 +79,7 @@ class Layer(nn.Module):
         is_narrow: bool = False,
         factors: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """`x` (T, B, I) and the state before -> outputs (T, B, H) and the state after.
+        """Reads `x` (T, B, I) from `state` on: returns outputs (T, B, H) and the state after.
 
         With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. `noise` (T, B, H) is what the cell
         takes in each step, `measured` stands for arrays. With `is_narrow` products are made of bfloat16 numbers, where
@@ -98,7 +98,7 @@ class Layer(nn.Module):
     def _run(
         self, p: Mapping[str, Any], x: Tensor, state: State, ids: Tensor | None, noise: Sequence[Tensor], narrow: bool
     ) -> tuple[Tensor, State]:
-        """What `forward` gives where no compiled code computes it."""
+        """Computes what `forward` gives where no compiled code does."""
         core = self.cell.core
         if torch.is_grad_enabled() and x.device.type == "cpu":
             p = {
@@ -133,7 +133,7 @@ class KernelLayer(Layer):
             nn.init.zeros_(self.kernel.get_parameter("bias_hh_l0").requires_grad_(False))
 
     def arrays(self) -> Mapping[str, nn.Parameter]:
-        """The parameters under the cell's names for them."""
+        """Returns the parameters under the cell's names for them."""
         return {name: getattr(self.kernel, inner) for name, inner in self._places.items()}
 
     def _run(
@@ -148,7 +148,7 @@ class KernelLayer(Layer):
         return output, tuple(array.squeeze(0) for array in ((after,) if is_single else after))
 
     def _with(self, p: Mapping[str, Tensor], x: Tensor, state: Tensor | tuple[Tensor, ...]) -> Any:
-        """What `kernel` computes, with other weights than its own."""
+        """Computes what `kernel` does, with other weights than its own."""
         own = {inner: p[name] for name, inner in self._names.items()}
         weights = [own.get(name, self.kernel.get_parameter(name)) for name in _TWO_BIASES.values()]
         # Side by side in memory, as cuDNN wants them.
@@ -167,7 +167,7 @@ StackState = tuple[State, ...]
 
 
 class Stack(nn.Module):
-    """Layers on each other; each one's output passes through dropout on its way up, and past layers by `wiring`."""
+    """Layers on each other. Each output passes through dropout on its way up, and past layers as `wiring.py` says."""
 
     def __init__(self, cell: Cell, config: ModelConfig) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ class Stack(nn.Module):
         ids: Tensor | None = None,
         is_narrow: bool = False,
     ) -> tuple[Tensor, StackState]:
-        """What the decoder reads, and the state after: see `read`."""
+        """Returns what the decoder reads and the state after, as `read` does."""
         x, _, after = self.read(x, state, noise, ids=ids, is_narrow=is_narrow)
         return x, after
 
@@ -230,12 +230,12 @@ class Stack(nn.Module):
 
 
 def drop(x: Tensor, rate: float, mask: Tensor) -> Tensor:
-    """Inverted dropout: `x` where `mask` is true, scaled so that the mean stays, and zero elsewhere."""
+    """Applies inverted dropout: `x` where `mask` is true, scaled so that the mean stays, and zero elsewhere."""
     return x * (mask.to(x.dtype) * mask_scale(rate))
 
 
 def reset(state: StackState, kept: Tensor | None) -> StackState:
-    """The state with the lanes set back to zero for which `kept` (B, 1) is zero.
+    """Sets the state of those lanes back to zero for which `kept` (B, 1) is zero.
 
     A model that is only ever trained on carried state may run away from the zero state for good (one in two hundred
     beginnings did, on tiny Shakespeare). Melis et al. 2020 (arXiv 1909.01792) reset with probability 0.01 as well.
@@ -246,5 +246,5 @@ def reset(state: StackState, kept: Tensor | None) -> StackState:
 
 
 def lanes_of(state: StackState, lanes: slice) -> StackState:
-    """The state of some lanes, a view."""
+    """Returns the state of some lanes, as a view."""
     return tuple(tuple(array[lanes] for array in layer) for layer in state)

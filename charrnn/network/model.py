@@ -1,6 +1,6 @@
 """The language model: embedding -> stack of recurrent layers -> decoder.
 
-Knows ids in and logits out. Refuses to know characters, losses and optimizers. Its parameters go by the names of
+Ids go in and logits come out. Its parameters go by the names of
 `cells/parameters.py` (`arrays`), whichever path computes with them.
 
 Shape letters: T time, B lanes, E embedding size, H hidden size, V vocabulary.
@@ -53,7 +53,7 @@ class CharacterModel(nn.Module):
         return [layer for layer in self.stack.layers if isinstance(layer, Layer)]
 
     def arrays(self) -> dict[str, nn.Parameter]:
-        """Every trained parameter under its one name, in a fixed order."""
+        """Returns every parameter under its one name, in a fixed order."""
         named: dict[str, nn.Parameter] = {"embedding": self.embedding}
         for number, layer in enumerate(self._layers(), start=1):
             named.update({f"layers.{number}.{name}": array for name, array in layer.arrays().items()})
@@ -71,11 +71,11 @@ class CharacterModel(nn.Module):
                 parameter.copy_(torch.from_numpy(np.array(arrays[name])))
 
     def numpy_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The parameters as numpy arrays: on a CPU they share memory with the model, so read them at once."""
+        """Returns the parameters as numpy arrays. On a CPU they share memory with the model, so read them at once."""
         return {name: array.detach().cpu().numpy() for name, array in self.arrays().items()}
 
     def zero_state(self, lanes: int) -> StackState:
-        """The state before the first character, (B, H) each."""
+        """Returns the state before the first character, (B, H) each."""
         return tuple(self.cell.zero_state(layer.arrays(), lanes) for layer in self._layers())
 
     def forward(
@@ -88,7 +88,7 @@ class CharacterModel(nn.Module):
         is_watched: bool = False,
         keeper: Keeper | None = None,
     ) -> tuple[Tensor, StackState] | tuple[Tensor, StackState, Tensor, Tensor]:
-        """`ids` (T, B) -> logits of each one's successor (T, B, V), and the state after the window.
+        """Reads `ids` (T, B): returns the logits of each one's successor (T, B, V), and the state after the window.
 
         With `is_watched` also what the decoder read, and the last layer's output (T, B, H) before any dropout.
 
@@ -102,7 +102,7 @@ class CharacterModel(nn.Module):
 
 
 class _Source:
-    """Random numbers of a torch generator."""
+    """Draws random numbers from a torch generator."""
 
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator

@@ -4,8 +4,7 @@
     backward   dx = dy W,  dW = dy^T x      dy, W, x and what comes out rounded to bfloat16, summed in float32
                db = sum of dy               exact
 
-(Kalamkar et al. 2019, arXiv 1905.12322.) Torch's own products serve; nothing here is compiled. Knows tensors. Refuses
-to know modules, and when narrow products are worth it.
+(Kalamkar et al. 2019, arXiv 1905.12322.) Torch's own products serve; nothing here is compiled.
 
 Shape letters: T window, B lanes, H hidden size, V vocabulary.
 """
@@ -19,7 +18,7 @@ from torch import Tensor
 
 
 def decode(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """`x` (T, B, H) -> logits (T, B, V), exact; its gradient with factors rounded to bfloat16. Differentiable once."""
+    """Returns the exact logits (T, B, V) for `x` (T, B, H); their gradient is made of bfloat16 numbers, once."""
     logits: Tensor = _Decode.apply(x, weight, bias)  # type: ignore[no-untyped-call]
     return logits
 

@@ -1,8 +1,7 @@
 """What a step of training draws at random: dropout masks, what cells take in every step, lanes whose state is reset.
 
 Everything is drawn for all lanes of the batch, in one order, and whoever computes some of them takes their part. So the
-numbers do not depend on how many processes or pieces a step is split into. Knows generators. Refuses to know what the
-noise is for.
+numbers do not depend on how many processes or pieces a step is split into.
 
     dropout       m * h, m for each layer, step, lane and unit (Srivastava et al. 2014, JMLR 15), on outputs only
                   (Zaremba et al. 2014, arXiv 1409.2329)
@@ -36,7 +35,7 @@ _LEVELS = 1 << 16  # sixteen random bits decide on a number
 
 
 class Noise(NamedTuple):
-    """Of one step, for B lanes."""
+    """What is drawn for one step, for B lanes."""
 
     masks: tuple[Tensor, ...] = ()
     """For each layer, which of its outputs (T, B, H) are kept; none where dropout is off."""
@@ -56,7 +55,7 @@ class Noise(NamedTuple):
     they happen to be with. None outside training, and where nothing is normalised so."""
 
     def of_lanes(self, lanes: slice) -> Noise:
-        """The part of some lanes; what holds for all of them stays."""
+        """Returns the part of some lanes; what holds for all of them stays."""
         return self._replace(
             masks=tuple(mask[:, lanes] for mask in self.masks),
             kept=None if self.kept is None else self.kept[lanes],
@@ -77,7 +76,7 @@ def draw_noise(
     state_reset: float,
     vocabulary_size: int,
 ) -> Noise:
-    """The next numbers of `generator`, on its device."""
+    """Draws the noise of a step of training: the next numbers of `generator`, on its device."""
     kept = None
     if state_reset:
         kept = torch.empty(lanes, 1, device=generator.device).bernoulli_(1.0 - state_reset, generator=generator)
@@ -107,7 +106,7 @@ def draw_noise(
 
 
 def variational_rates(model: ModelConfig) -> list[float]:
-    """Of what each layer reads, from the first, and last of what the decoder reads: (L + 1)."""
+    """Returns the L + 1 rates of what each layer reads, from the first, and last of what the decoder reads."""
     between = model.variational_dropout
     first = between if model.input_dropout is None else model.input_dropout
     last = between if model.output_dropout is None else model.output_dropout
@@ -115,12 +114,12 @@ def variational_rates(model: ModelConfig) -> list[float]:
 
 
 def draw_factors(generator: torch.Generator, rate: float, shape: tuple[int, ...]) -> Tensor:
-    """0 for a share of about `rate`, else what keeps the mean."""
+    """Draws factors: 0 for a share of about `rate`, else what keeps the mean."""
     return draw_mask(generator, rate, shape).float() * mask_scale(rate)
 
 
 def draw_mask(generator: torch.Generator, rate: float, shape: tuple[int, ...]) -> Tensor:
-    """True for a share of about 1 - `rate`."""
+    """Draws a mask that is true for a share of about 1 - `rate`."""
     # Four numbers at a time: drawing is most of what dropout costs on a CPU.
     count = torch.Size(shape).numel()
     bits = torch.empty(-(-count // 4), dtype=torch.int64, device=generator.device).random_(
@@ -130,7 +129,7 @@ def draw_mask(generator: torch.Generator, rate: float, shape: tuple[int, ...]) -
 
 
 def mask_scale(rate: float) -> float:
-    """What kept numbers are multiplied by, so that the mean stays (inverted dropout)."""
+    """Returns what kept numbers are multiplied by, so that the mean stays (inverted dropout)."""
     return _LEVELS / (_LEVELS - _dropped(rate))
 
 

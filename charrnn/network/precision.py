@@ -7,8 +7,6 @@
 
 Mixed precision with scaled losses is Micikevicius et al. 2018 (arXiv 1710.03740). bf16 is not offered on a GPU: cuDNN's
 persistent kernel does not take it, and torch's own autocast to bf16 computes recurrent layers in fp16 all the same.
-
-Knows number formats. Refuses to know models.
 """
 
 from __future__ import annotations
@@ -39,7 +37,7 @@ _NEEDS = {
 
 
 def choose_precision(name: PrecisionName, device: torch.device) -> Precision:
-    """What `--precision` means on `device`. Raises UsageError where it has no such products."""
+    """Returns what `--precision` means on `device`. Raises UsageError where it has no such products."""
     offered = _offered(device)
     if name == "auto":
         return offered[-1]
@@ -52,7 +50,7 @@ def choose_precision(name: PrecisionName, device: torch.device) -> Precision:
 
 
 def _offered(device: torch.device) -> list[Precision]:
-    """The precisions of a device, from the most exact to the fastest."""
+    """Returns the precisions of a device, from the most exact to the fastest."""
     if device.type == "cuda":
         # A plan can be made for a GPU that is not here.
         capability = torch.cuda.get_device_capability(device) if torch.cuda.is_available() else _WITH_TF32
@@ -66,7 +64,7 @@ def _offered(device: torch.device) -> list[Precision]:
 
 @contextlib.contextmanager
 def products(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Inside, torch's kernels compute in `precision`; bf16 on a CPU is asked for where it is meant, not here.
+    """Makes torch's kernels inside compute in `precision`; bf16 on a CPU is asked for where it is meant, not here.
 
     This is for the forward pass; the backward pass is made inside `gradient_products`. No casts are kept from call to
     call: a CUDA graph must make them anew at each replay.
@@ -81,7 +79,7 @@ def products(precision: Precision, device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def gradient_products(precision: Precision) -> Iterator[None]:
-    """Inside, the products of a backward pass are made in `precision`.
+    """Makes the products of a backward pass inside in `precision`.
 
     Under fp16 each gradient has the type of what it is a gradient of, and autocast is not for backward passes; tf32 is
     a switch of the whole process that kernels look at when they are launched, in whichever pass.
@@ -113,7 +111,7 @@ def _allow_tf32(is_allowed: bool) -> None:
 
 
 def use_exact_products() -> None:
-    """From here on fp32 means fp32 on a GPU: cuDNN's layers would take tf32 unless told so."""
+    """Makes fp32 mean fp32 on a GPU from here on: cuDNN's layers would take tf32 unless told so."""
     _allow_tf32(False)
 
 
@@ -133,14 +131,14 @@ class LossScale:
         torch._amp_update_scale_(self.scale, self._good_steps, is_bad, _GROWTH, _BACKOFF, _INTERVAL)
 
     def tensors(self) -> list[Tensor]:
-        """Everything that `update` changes."""
+        """Returns every tensor that `update` changes."""
         return [self.scale, self._good_steps]
 
     def to_numpy(self) -> npt.NDArray[np.float64]:
-        """Scale and good steps in a row, (2,)."""
+        """Returns the scale and the number of good steps in a row, (2,)."""
         return np.array([float(self.scale), int(self._good_steps)], np.float64)
 
     def load(self, saved: npt.NDArray[Any]) -> None:
-        """The inverse of `to_numpy`."""
+        """Takes back what `to_numpy` gave."""
         self.scale.fill_(float(saved[0]))
         self._good_steps.fill_(int(saved[1]))

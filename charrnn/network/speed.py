@@ -51,7 +51,7 @@ REFERENCE = Machine(2 * 95e9)
 
 
 def operations(model: ModelConfig, vocabulary_size: int) -> float:
-    """Multiplications and additions to train on one character: three times those of its prediction.
+    """Returns the multiplications and additions to train on one character: three times those of its prediction.
 
     The first layer's input is looked up, not multiplied.
     """
@@ -73,7 +73,7 @@ def expected_characters(
     lanes: int | None = None,
     accumulate: int = 1,
 ) -> float:
-    """Characters that a run of `seconds` trains on, about, all its pauses included.
+    """Returns about how many characters a run of `seconds` trains on, all its pauses included.
 
     On a GPU the steps of the layers follow each other at the pace of their kernels, which more lanes do not slow until
     the arithmetic does; `accumulate` is in how many parts each process computes its lanes, one after the other. On
@@ -95,7 +95,7 @@ def expected_characters(
 
 
 def _layer_step(kernel: Expectation, model: ModelConfig, lanes: float, precision: str, gpu: GPU) -> float:
-    """Seconds that a step of one layer takes forward and backward with `lanes` lanes, however fast the arithmetic is.
+    """Returns the seconds of a step of one layer, forward and backward with `lanes` lanes, without its arithmetic.
 
     The standard kernel reads the recurrent weights anew in every step, from memory where they do not stay in the L2.
     """

@@ -51,11 +51,11 @@ class TorchStepper(Engine):
         self._loops: dict[tuple[int, bool], _Loop] = {}
 
     def zero_state(self, lanes: int = 1) -> StackState:
-        """The state before the first character."""
+        """Returns the state before the first character."""
         return self.model.zero_state(lanes)
 
     def step(self, ids: npt.ArrayLike, state: StackState) -> tuple[Floats, StackState]:
-        """One character in each lane (B,) -> logits (B, V) and the new state."""
+        """Reads one character in each lane: `ids` (B,) -> logits (B, V) of the next, new state."""
         return self.read(np.asarray(ids)[None], state)
 
     def read(self, ids: npt.ArrayLike, state: StackState) -> tuple[Floats, StackState]:
@@ -103,7 +103,7 @@ class TorchStepper(Engine):
         return Written(ids, likely, after, state, bool(np.isfinite(likely).all()))
 
     def _loop(self, lanes: int, cuts: bool) -> _Loop:
-        """The loop for so many lanes; of those used before only the last few are kept."""
+        """Returns the loop for so many lanes; of those used before only the last few are kept."""
         key = 1 << (lanes - 1).bit_length(), cuts
         loop = self._loops.pop(key, None)
         while len(self._loops) >= _KEPT:
@@ -115,7 +115,7 @@ class TorchStepper(Engine):
 
 
 def exact_type(device: torch.device) -> torch.dtype:
-    """What distributions are computed in: float64, but for Apple's GPUs, which have none."""
+    """Returns the type that distributions are computed in: float64, but on Apple's GPUs, which have none, float32."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -170,7 +170,7 @@ class _Loop:
         return ids.numpy().astype(np.int32), likely.numpy().astype(np.float64)
 
     def replay(self, count: int) -> None:
-        """The loop itself: `count` steps from the beginning of the buffers, without waiting for any of them."""
+        """Takes `count` steps from the beginning of the buffers, without waiting for any of them."""
         self._place.zero_()
         for _ in range(count):
             if self._graph is None:
@@ -202,7 +202,7 @@ class _Loop:
         self._place.add_(1)
 
     def _distribution(self, logits: Tensor) -> Tensor:
-        """Weights (B, V), not normalised: `distribution.probabilities` for every lane at once."""
+        """Returns weights (B, V), not normalised, as `distribution.probabilities` does for one lane."""
         temperature = torch.where(self._temperature == 0, 1.0, self._temperature)
         weights = ((logits - logits.amax(1, keepdim=True)) / temperature).exp()
         weights = torch.where(weights < self._min_p, 0.0, weights)
@@ -218,7 +218,7 @@ class _Loop:
 
 
 def _draw(weights: Tensor, uniform: Tensor) -> Tensor:
-    """The ids (B, 1) that `uniform` (B, 1) falls on: by inverting the distribution's sums, as `distribution.draw`."""
+    """Returns the ids (B, 1) that `uniform` (B, 1) falls on, by inverting the sums as `distribution.draw` does."""
     cumulative = weights.cumsum(1)
     ids = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
     places = torch.arange(weights.shape[1], device=weights.device)

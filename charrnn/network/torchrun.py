@@ -1,7 +1,4 @@
-"""What torchrun tells the processes that it starts, in their environment.
-
-Knows names of variables. Refuses to know what the processes do.
-"""
+"""What torchrun tells the processes that it starts, in their environment."""
 
 from __future__ import annotations
 
@@ -11,22 +8,22 @@ from charrnn.errors import UsageError
 
 
 def rank() -> int:
-    """Which of the processes this is, from 0."""
+    """Returns which of the processes this is, from 0."""
     return _number("RANK", 0)
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Returns how many processes there are."""
     return _number("WORLD_SIZE", 1)
 
 
 def local_rank() -> int:
-    """Which of the processes of this machine it is, from 0."""
+    """Returns which of the processes of this machine it is, from 0."""
     return _number("LOCAL_RANK", 0)
 
 
 def local_world_size() -> int:
-    """How many of the processes this machine has."""
+    """Returns how many of the processes this machine has."""
     return _number("LOCAL_WORLD_SIZE", 1)
 
 

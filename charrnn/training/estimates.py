@@ -1,7 +1,4 @@
-"""What training a model needs of memory, before anything is built.
-
-Knows shapes. Refuses to know devices.
-"""
+"""What training a model needs of memory, before anything is built."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ def training_memory(
     precision: str = "fp32",
     parts: int = 1,
 ) -> int:
-    """Bytes that training holds at the least: weights, gradients and moments, and a window's activations.
+    """Returns the bytes that training holds at the least: weights, gradients and moments, and a window's activations.
 
     An activation is kept for each state and gate of each unit, and twice for each logit (itself and its gradient).
     `kept` is how many arrays of a weight's size the optimizer keeps for each; `parts` is in how many the

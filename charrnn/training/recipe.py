@@ -1,8 +1,7 @@
 """Defaults by corpus, device and budget: what a run uses for each setting the user left open.
 
 Pure functions of a few numbers, so that the same command on the same machine always chooses the same. The choices come
-from measurements (`corpora/EXPERIMENTS.md`). Knows sizes, budgets and expected speeds (`network/speed.py`). Refuses to
-know how training works.
+from measurements (`corpora/EXPERIMENTS.md`) and from the expected speeds of `network/speed.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Recipe:
 def choose(
     characters: int, budget: Budget, machine: Machine, asked: Mapping[str, Any] = MappingProxyType({})
 ) -> Recipe:
-    """The defaults for a training part of `characters` characters on `machine`.
+    """Chooses the defaults for a training part of `characters` characters on `machine`.
 
     `asked` are fields of the model that the user has chosen, for the others to go with.
     """
@@ -71,14 +70,14 @@ def choose(
 
 
 def _seconds(budget: Budget) -> float:
-    """What a budget lasts; one in steps or epochs is taken for the default one."""
+    """Returns the seconds that a budget lasts; one in steps or epochs is taken for the default one."""
     minutes = budget.minutes if budget.minutes is not None else DEFAULT_BUDGET.minutes
     assert minutes is not None
     return 60 * minutes
 
 
 def _choose_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Mapping[str, Any]) -> Recipe:
-    """As on a CPU, in sizes that suit each of cuDNN's kernels (`network/cudnn.py`).
+    """Chooses as on a CPU, in sizes that suit each of cuDNN's kernels (`network/cudnn.py`).
 
     They are what the persistent one takes, where the GPU has it; narrow ones are what the small one takes, and the
     standard one multiplies in tiles that they fill. As many lanes and as long windows as leave enough updates in the
@@ -87,7 +86,7 @@ def _choose_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Ma
     model = _size_for_gpu(characters, budget, machine, asked)
 
     def read(lanes: int) -> float:
-        """Characters in the budget, about."""
+        """Returns about how many characters the budget reads."""
         if budget.epochs is not None:
             return budget.epochs * characters
         return expected_characters(model, _VOCABULARY, machine, _seconds(budget), lanes=lanes)
@@ -101,7 +100,7 @@ def _choose_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Ma
 
 
 def _size_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Mapping[str, Any]) -> ModelConfig:
-    """A layer as wide as the text can teach; what the widest cannot hold goes into more layers.
+    """Sizes a layer as wide as the text can teach; what the widest cannot hold goes into more layers.
 
     Where time is the budget, the largest one up to that size for whose weights the time is enough.
     """
@@ -134,12 +133,12 @@ def _size_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Mapp
 
 
 def _for_its_state(model: ModelConfig, training: TrainingConfig) -> TrainingConfig:
-    """What only grows while it is carried on begins every window from zero, as in the papers."""
+    """Makes a state that only grows while it is carried on begin every window from zero, as in the papers."""
     return replace(training, state_reset=1.0) if make_cell(model).keeps_all else training
 
 
 def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_size) -> dict[str, Any]:
-    """What was asked of the model, and what follows from it: a tied embedding is as wide as the layers.
+    """Adds to what was asked of the model what follows from it: a tied embedding is as wide as the layers.
 
     These have `hidden_size` units where nobody says.
     """
@@ -159,7 +158,7 @@ def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def default_budget(characters: int, machine: Machine, asked: Mapping[str, Any] = MappingProxyType({})) -> Budget:
-    """Ten minutes; on a GPU that would read the text again and again in them, as often as it helps.
+    """Returns ten minutes; on a GPU that would read the text again and again in them, as often as it helps.
 
     `asked` are fields of the model that the user has chosen: some are slower than what would be chosen.
     """
@@ -174,25 +173,25 @@ def default_budget(characters: int, machine: Machine, asked: Mapping[str, Any] =
 
 
 def _width(work: float, characters: int) -> int:
-    """Units of the layer: weights go with the square root of the work, up to as many as a small text can teach."""
+    """Returns a layer's units: weights go with the square root of the work, up to what a small text can teach."""
     width = min(_WIDTH * (work / _WORK) ** 0.25, _MOST_FOR_TEXT * math.sqrt(characters))
     steps: int = round(width / _STEP)
     return max(_STEP, min(_MOST_WIDTH, steps * _STEP))
 
 
 def _dropout(epochs: float) -> float:
-    """None while nearly every character is new; more, the more often it is seen again."""
+    """Returns the rate: none while nearly every character is new; more, the more often it is seen again."""
     return round(min(0.6, max(0.0, 0.17 * math.log2(max(epochs, 1.0) / _FRESH_EPOCHS))), 2)
 
 
 def _wants_dropout(asked: Mapping[str, Any]) -> bool:
-    """Whether its rate is for us to choose: neither given nor in the place of another kind."""
+    """Whether the rate of dropout is to be chosen: it was not given, nor another kind in its place."""
     others = ("variational_dropout", "input_dropout", "output_dropout")
     return "dropout" not in asked and not any(asked.get(name) for name in others)
 
 
 def validation_share(characters: int) -> float:
-    """The share of a corpus that is held out: a tenth, but no more than 250,000 characters.
+    """Returns the share of a corpus that is held out: a tenth, but no more than 250,000 characters.
 
     More would hardly make the figure surer (its standard error is near 0.003 nats by then) and would take long to
     score, again and again, on a CPU.
@@ -201,7 +200,7 @@ def validation_share(characters: int) -> float:
 
 
 def fit_to_corpus(training: TrainingConfig, characters: int) -> TrainingConfig:
-    """`training` with window and lanes shrunk until a step reads no character twice.
+    """Shrinks window and lanes of `training` until a step reads no character twice.
 
     A text of 200 characters still trains: the window shrinks to an eighth of it, then the lanes to what is left.
     """
