@@ -17,7 +17,7 @@ _rule = partial(setting, panel="Dynamic evaluation")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rule(Record):
+class DynamicRule(Record):
     """One of the two rules, with its rates."""
 
     name: RuleName = _rule("rms", one_of(RuleName), "--dynamic", shown="")
@@ -39,10 +39,10 @@ class Rule(Record):
     epsilon: float = _rule(1e-5, ABOVE_0, "--epsilon")
     """What is added under rms to the root mean square, so that weights with hardly any gradient do not run away."""
 
-    def at(self, rates: Mapping[str, Any]) -> Rule:
+    def at(self, rates: Mapping[str, Any]) -> DynamicRule:
         """Returns the rule with other rates, by the names of its fields; names that are none are passed over."""
-        return replace(self, **{name: rate for name, rate in rates.items() if name in settings_of(Rule)})
+        return replace(self, **{name: rate for name, rate in rates.items() if name in settings_of(DynamicRule)})
 
 
-DEFAULTS = {name: Rule(name=name, learning_rate=rate) for name, rate in _LEARNING_RATES.items()}
+DEFAULTS = {name: DynamicRule(name=name, learning_rate=rate) for name, rate in _LEARNING_RATES.items()}
 """By the rule's name: near where the search ended for models of 1 x 256 on War and Peace and tiny Shakespeare."""

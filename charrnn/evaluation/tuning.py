@@ -31,7 +31,7 @@ class Trial:
 
 
 def ladders_of(rule: RuleName) -> dict[str, list[float]]:
-    """Returns the values that the search may choose for a rule, by the names of `DynamicRule`'s fields; the rule's defaults
+    """Returns the values that the search may choose for a rule, by its fields' names; the rule's defaults
     are among them."""
     middle = DEFAULTS[rule]
     ladders = {"learning_rate": _around(middle.learning_rate, 2, 8), "prior": [0.0, *_around(middle.prior, 2, 8)]}

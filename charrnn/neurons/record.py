@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
 from charrnn.errors import UsageError, WeightsTooLarge
-from charrnn.inference.engine import RecordingEngine
+from charrnn.inference.engine import Engine, RecordingEngine
 from charrnn.settings.config import ModelConfig
 
 Floats = npt.NDArray[np.float32]
