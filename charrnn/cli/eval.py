@@ -81,7 +81,7 @@ def evaluate(
     checkpoint: Annotated[Path | None, CHECKPOINT] = None,
     *,
     options: Scoring,
-    rule: Annotated[dict[str, Any], dynamic.Rule],
+    rule: Annotated[dict[str, Any], dynamic.DynamicRule],
     adapting: dynamic.Adapting,
     work: Work,
 ) -> None:
