@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
-from charrnn.display.background import style_on
-from charrnn.display.palette import diverging
+from charrnn.display.palette import diverging, is_dark
 from charrnn.display.safe import visible
 
 _MOST_BITS = 8.0
@@ -27,7 +27,8 @@ def style(bits: float) -> Style:
     """Returns how a character of this surprisal looks; below one bit (an even bet) it has no background."""
     if bits < 1:
         return Style()
-    return style_on(diverging(0.5 + min(bits, _MOST_BITS) / _MOST_BITS / 2))
+    colour = diverging(0.5 + min(bits, _MOST_BITS) / _MOST_BITS / 2)
+    return Style(color="white" if is_dark(colour) else "black", bgcolor=Color.from_rgb(*colour))
 
 
 def coloured(characters: Iterable[tuple[str, float]]) -> Text:
