@@ -46,6 +46,7 @@ class TrainRequest:
         """Raises UsageError for settings that are wrong by themselves or do not go together, on any text."""
         DataConfig(**self.data)
         model, training = ModelConfig(**completed(self.model)), TrainingConfig(**completed_training(self.training))
+        registry.check(model, training)
         check_together(model, training, parts=RunConfig(**self.run).accumulate)
 
 

@@ -88,7 +88,7 @@ def test_it_learns_and_is_stepped(settings: dict[str, object]) -> None:
     engine = make_engine(config, after)
     ours, _ = engine.read(ids.numpy(), engine.zero_state(3))
     np.testing.assert_allclose(ours, logits[-1].numpy(), atol=1e-5)
-    assert training_memory(config, training, V) > 0
+    assert training_memory(config, training, V, kept=2) > 0
     assert expected_characters(config, V, REFERENCE, 10) > 0
 
 

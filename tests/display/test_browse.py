@@ -171,7 +171,7 @@ def test_colours_are_the_unit_s_values_and_marks_the_label(tour: Tour, made: Mad
     read = record(made.subject.engine, made.subject.ids, [unit.part])
     values = np.concatenate([taken[unit.part] for taken in read])[:, unit.index]
     places = slice(screen.begin, screen.begin + len(screen.text))
-    low, high = limits(unit.kind)
+    low, high = limits(unit.kind, CONFIG)
     assert len(screen.text) > 300
     for value, (_, style) in zip(values[places].tolist(), screen.passage, strict=True):
         wanted = mixed(SAFE.text, (value - low) / (high - low))

@@ -97,26 +97,6 @@ def test_every_optimizer_resumes_exactly(corpus: Corpus, tmp_path: Path, setting
         assert_same_run(tmp_path / f"cut-{k}", tmp_path / "whole")
 
 
-def test_a_run_from_before_some_settings_existed_goes_on(corpus: Corpus, tmp_path: Path) -> None:
-    """Its checkpoint does not name them: it goes on as it was, without caution and averages, in fp32."""
-    settings = {"optimizer": "adamw", "cautious": False, "average": 0.0, "precision": "fp32"}
-    whole = replace(REQUEST, training={**REQUEST.training, **settings})
-    train(tmp_path / "whole", corpus, whole)
-    train(tmp_path / "old", corpus, whole, stop_after=9)
-    old = checkpoints.load(tmp_path / "old" / "last.safetensors", with_state=True)
-    newer = ("cautious", "average", "precision", "muon_ratio")
-    described = {
-        **old.training,
-        "training": {name: value for name, value in old.training["training"].items() if name not in newer},
-        "requested": {**old.training["requested"], "training": {**REQUEST.training, "optimizer": "adamw"}},
-    }
-    checkpoints.save(tmp_path / "old" / "last.safetensors", replace(old, training=described))
-    request = replace(REQUEST, training={**REQUEST.training, "optimizer": "adamw"})
-    assert train(tmp_path / "old", corpus, request).step == STEPS
-    ours, theirs = (checkpoints.load(tmp_path / name / "last.safetensors") for name in ("old", "whole"))
-    assert all((ours.parameters[name] == array).all() for name, array in theirs.parameters.items())
-
-
 def test_stopped_at_every_step_is_still_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
     """Twenty interruptions in one run add up to none."""
     train(tmp_path / "whole", corpus)
