@@ -14,12 +14,12 @@ import typer
 
 from charrnn.cli.options import setting
 from charrnn.errors import TextError, UsageError
-from charrnn.evaluation.dynamic_rule import DEFAULTS, Rule, RuleName
+from charrnn.evaluation.dynamic_rule import DEFAULTS, DynamicRule, RuleName
 from charrnn.settings.checks import is_number, require
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
-    from charrnn.evaluation.compare import Plan
+    from charrnn.evaluation.compare import EvalPlan
     from charrnn.evaluation.tuning import Trial
     from charrnn.text.corpus import Corpus
     from charrnn.text.vocabulary import Ids
@@ -36,16 +36,16 @@ DYNAMIC = typer.Option(
     "text; sgd does not. The checkpoint is left as it is.",
     rich_help_panel=_PANEL,
 )
-SEGMENT = setting(Rule, "segment", "--segment", panel=_PANEL)
+SEGMENT = setting(DynamicRule, "segment", "--segment", panel=_PANEL)
 LEARNING_RATE = setting(
-    Rule,
+    DynamicRule,
     "learning_rate",
     "--lr",
     panel=_PANEL,
     shown=", ".join(f"{rule.learning_rate:g} ({name})" for name, rule in DEFAULTS.items()),
 )
-PRIOR = setting(Rule, "prior", "--prior", panel=_PANEL)
-EPSILON = setting(Rule, "epsilon", "--epsilon", panel=_PANEL)
+PRIOR = setting(DynamicRule, "prior", "--prior", panel=_PANEL)
+EPSILON = setting(DynamicRule, "epsilon", "--epsilon", panel=_PANEL)
 STATISTICS = typer.Option(
     "--statistics",
     help="Text the model was trained on, for the statistics of rms: of the run's own corpus its training part is "
@@ -86,7 +86,7 @@ TUNE_LENGTH = typer.Option(
 class Asked:
     """The options, checked. Raises UsageError where they do not go together."""
 
-    rule: Rule | None
+    rule: DynamicRule | None
     given: frozenset[str]
     temperature: float | None
     tune: bool
@@ -107,12 +107,12 @@ class Asked:
         tune_on: str | None,
         tune_length: int | None,
     ) -> Asked:
-        """`rates` are fields of `Rule`, None where the user says nothing."""
+        """`rates` are fields of `DynamicRule`, None where the user says nothing."""
         rates = {name: value for name, value in rates.items() if value is not None}
         if temperature is not None:
             require(is_number(temperature) and temperature > 0, "--temperature", temperature, "a number above 0")
         for name in rates:
-            Rule(**{name: rates[name]})
+            DynamicRule(**{name: rates[name]})
             if dynamic is None:
                 raise UsageError(f"{_FLAGS[name]} is for --dynamic", f"add --dynamic, or leave {_FLAGS[name]} out")
         if statistics is not None and dynamic != "rms":
@@ -199,9 +199,9 @@ def find_parts(
     return training, tuning
 
 
-def plan(asked: Asked, training: Ids | None, tuning: Ids | None) -> Plan:
+def plan(asked: Asked, training: Ids | None, tuning: Ids | None) -> EvalPlan:
     """What is to be found out, with the texts for it. Raises TextError where one is too short."""
-    from charrnn.evaluation.compare import Plan
+    from charrnn.evaluation.compare import EvalPlan
 
     if training is not None and asked.rule is not None and len(training) <= asked.rule.segment:
         raise TextError(
@@ -212,7 +212,7 @@ def plan(asked: Asked, training: Ids | None, tuning: Ids | None) -> Plan:
         tuning = tuning[: asked.tune_length + 1]
         if len(tuning) < 2:
             raise TextError("the validation text for --tune has nothing to score", "name another with --tune-on")
-    return Plan(rule=asked.rule, temperature=asked.temperature, given=asked.given, training=training, tuning=tuning)
+    return EvalPlan(rule=asked.rule, temperature=asked.temperature, given=asked.given, training=training, tuning=tuning)
 
 
 def say_trial(which: str, trial: Trial) -> None:

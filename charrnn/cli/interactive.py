@@ -24,7 +24,7 @@ from charrnn.display.safe import write
 from charrnn.errors import CharrnnError, CheckpointError, UsageError
 from charrnn.files import explained, replace_durably
 from charrnn.inference.engine import Engine
-from charrnn.sampling.cowriting import Choice, Session
+from charrnn.sampling.cowriting import Session, Suggestion
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.settings.config import SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
@@ -243,7 +243,7 @@ def _read_line() -> str:
         return ""
 
 
-def _pairs(choices: Sequence[Choice]) -> list[tuple[str, float]]:
+def _pairs(choices: Sequence[Suggestion]) -> list[tuple[str, float]]:
     return [(choice.text, choice.probability) for choice in choices]
 
 

@@ -25,7 +25,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.training.distributed import World
 from charrnn.training.estimates import training_memory
 from charrnn.training.optimizers.registry import find_optimizer
-from charrnn.training.plan import Plan
+from charrnn.training.plan import RunPlan
 from charrnn.training.recipe import EPOCHS_ON_GPU
 
 # What a whole run, with its updates, validations and samples, keeps of the speed of a large matrix product.
@@ -36,7 +36,7 @@ _TOO_OFTEN = 4 * EPOCHS_ON_GPU
 
 
 def describe(
-    plan: Plan, corpus: Corpus, run: Run, device: torch.device, resume: Checkpoint | None, world: World
+    plan: RunPlan, corpus: Corpus, run: Run, device: torch.device, resume: Checkpoint | None, world: World
 ) -> Iterator[str]:
     """What is trained on what, for how long, and where it goes; then what is expected, and how to change it."""
     model, training, vocabulary = plan.model, plan.training, len(corpus.vocabulary)
@@ -94,7 +94,7 @@ def describe(
             yield from explain(model, training.batch_size, precision, gpu, parts=parts)
 
 
-def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
+def _off_the_fast_path(plan: RunPlan, device: torch.device) -> Iterator[str]:
     """Says so where a layer is not what compiled code or cuDNN knows, or not all it does."""
     model = plan.model
     if plan.training.random_bptt and device.type == "cuda":
@@ -123,17 +123,17 @@ def _variants(model: ModelConfig) -> str:
     return f" {said}" if said else ""
 
 
-def _window(plan: Plan) -> str:
+def _window(plan: RunPlan) -> str:
     """How long a step's window is."""
     return f"{'about ' if plan.training.random_bptt else ''}{plan.training.bptt}"
 
 
-def _frozen(plan: Plan) -> str:
+def _frozen(plan: RunPlan) -> str:
     """What does not learn, as its option."""
     return "" if plan.training.freeze == "none" else f", --freeze {plan.training.freeze}"
 
 
-def _pieces(plan: Plan, world: World) -> str:
+def _pieces(plan: RunPlan, world: World) -> str:
     """How a step is split."""
     processes = "" if world.is_alone else f" by {world.size} processes"
     return processes + (f" in {plan.run.accumulate} parts" if plan.run.accumulate > 1 else "")

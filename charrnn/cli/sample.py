@@ -21,7 +21,7 @@ from charrnn.settings.config import SamplingConfig
 from charrnn.settings.fields import field_help
 
 if TYPE_CHECKING:
-    from charrnn.sampling.sampler import Piece, SampleRequest
+    from charrnn.sampling.sampler import SampledPiece, SampleRequest
     from charrnn.text.vocabulary import Vocabulary
 
 _TEXT, _DRAWING, _OUTPUT = "Text", "Drawing", "Output"
@@ -245,7 +245,7 @@ def _refuse_beside_session(given: dict[str, bool], prime_file: str | None) -> No
         raise UsageError("--interactive reads your choices from standard input", "give the prime in a file")
 
 
-def _begun(pieces: Iterator[Piece]) -> Iterator[Piece]:
+def _begun(pieces: Iterator[SampledPiece]) -> Iterator[SampledPiece]:
     """The same pieces, the first of them made already: as long as nothing is shown another process can begin anew."""
     from charrnn.cli.anew import without_graphs
 
@@ -256,9 +256,9 @@ def _begun(pieces: Iterator[Piece]) -> Iterator[Piece]:
     return chain(first, pieces)
 
 
-def _in_order(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:
+def _in_order(pieces: Iterator[SampledPiece], count: int) -> Iterator[SampledPiece]:
     """The pieces of sample 0 as they come, then those of sample 1, and so on; what comes too soon waits."""
-    waiting: list[list[Piece]] = [[] for _ in range(count)]
+    waiting: list[list[SampledPiece]] = [[] for _ in range(count)]
     current = 0
     for piece in pieces:
         waiting[piece.sample].append(piece)
@@ -270,7 +270,7 @@ def _in_order(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:
             current += 1
 
 
-def _print_json(prime: str, pieces: Iterator[Piece], requests: list[SampleRequest]) -> None:
+def _print_json(prime: str, pieces: Iterator[SampledPiece], requests: list[SampleRequest]) -> None:
     for place, written in groupby(pieces, lambda piece: piece.sample):
         parts, request = list(written), requests[place]
         body = {
@@ -285,11 +285,11 @@ def _print_json(prime: str, pieces: Iterator[Piece], requests: list[SampleReques
 
 
 def _stream(
-    prime: str, pieces: Iterator[Piece], requests: list[SampleRequest], vocabulary: Vocabulary, *, color: bool
+    prime: str, pieces: Iterator[SampledPiece], requests: list[SampleRequest], vocabulary: Vocabulary, *, color: bool
 ) -> None:
     from charrnn.display.safe import write
 
-    def show_plain(piece: Piece) -> None:
+    def show_plain(piece: SampledPiece) -> None:
         write(piece.text, sys.stdout)
 
     last = ""
@@ -323,7 +323,7 @@ def _rule(requests: list[SampleRequest], place: int, before: str) -> None:
         sys.stdout.write("-" * 40 + "\n")
 
 
-def _coloured(vocabulary: Vocabulary) -> Callable[[Piece], None]:
+def _coloured(vocabulary: Vocabulary) -> Callable[[SampledPiece], None]:
     """Shows pieces of one sample, each character coloured by its surprisal; in byte mode, the sum of its bytes'."""
     from rich.console import Console
 
@@ -332,7 +332,7 @@ def _coloured(vocabulary: Vocabulary) -> Callable[[Piece], None]:
     console, decode = Console(highlight=False, soft_wrap=True), vocabulary.decoder()
     under_way = 0.0
 
-    def show(piece: Piece) -> None:
+    def show(piece: SampledPiece) -> None:
         nonlocal under_way
         characters: list[tuple[str, float]] = []
         for id_, log_probability in zip(piece.ids.tolist(), piece.log_probabilities.tolist(), strict=True):

@@ -32,7 +32,7 @@ from charrnn.settings.presets import PresetName
 from charrnn.settings.run import DivergencePolicy, RunConfig
 
 if TYPE_CHECKING:
-    from charrnn.training.plan import Request
+    from charrnn.training.plan import RunRequest
 
 _MODEL, _OPTIMISATION, _BUDGET, _DATA, _RUN = "Model", "Optimisation", "Budget (one of)", "Data", "Run"
 _CELL = "The cell in other ways"
@@ -289,10 +289,10 @@ def train(
     zcat corpus.gz | charrnn train - --out checkpoints/mine
     """
     from charrnn.cli.training import carry_out
-    from charrnn.training.plan import Request, with_preset
+    from charrnn.training.plan import RunRequest, with_preset
 
     given = {name: value for name, value in locals().items() if value is not None}
-    request = Request(
+    request = RunRequest(
         model=_said(given, ModelConfig),
         data=_said(given, DataConfig),
         training=_said(given, TrainingConfig),
@@ -333,7 +333,7 @@ def _budget(epochs: float | None, steps: int | None, minutes: float | None) -> B
     return Budget(epochs=epochs, steps=steps, minutes=minutes)
 
 
-def _check(request: Request) -> None:
+def _check(request: RunRequest) -> None:
     """Bad values are found before any text is read."""
     from charrnn.settings.conflicts import check_together
     from charrnn.training.recipe import completed, completed_training

@@ -26,7 +26,7 @@ from charrnn.settings.choices import DeviceName
 from charrnn.settings.config import DataConfig
 from charrnn.settings.conflicts import check_together
 from charrnn.text.corpus import Corpus
-from charrnn.training.plan import Plan, Request, plan_resume, plan_start
+from charrnn.training.plan import RunPlan, RunRequest, plan_resume, plan_start
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ _REPEATED = 2.0
 
 
 def carry_out(
-    request: Request,
+    request: RunRequest,
     arguments: list[str],
     validation: str | None,
     glob: str | None,
@@ -83,7 +83,7 @@ def _join(
 
 
 def _read(
-    request: Request,
+    request: RunRequest,
     arguments: list[str],
     validation: str | None,
     glob: str | None,
@@ -91,7 +91,7 @@ def _read(
     display: TrainingDisplay,
     *,
     quiet: bool,
-) -> tuple[Request, Run, Corpus]:
+) -> tuple[RunRequest, Run, Corpus]:
     """The text, what is customary for it, and where the run goes."""
     with _one_process_of_a_machine_first():
         work = WorkDisplay(quiet=quiet)
@@ -128,7 +128,7 @@ def _one_process_of_a_machine_first() -> Iterator[None]:
 
 
 def _run(
-    request: Request,
+    request: RunRequest,
     run: Run,
     corpus: Corpus,
     display: TrainingDisplay,
@@ -181,7 +181,7 @@ def _run(
 
 
 def _check_same_start(
-    world: World, run: Run, corpus: Corpus, plan: Plan, device: torch.device, resume: checkpoints.Checkpoint | None
+    world: World, run: Run, corpus: Corpus, plan: RunPlan, device: torch.device, resume: checkpoints.Checkpoint | None
 ) -> None:
     """Raises UsageError where processes would train different models on different texts, or some go on and some not."""
     if world.is_alone:
@@ -207,8 +207,8 @@ def _number_for(text: str) -> int:
 
 
 def _plan(
-    request: Request, run: Run, corpus: Corpus, device: torch.device, world: World, *, fresh: bool
-) -> tuple[Plan, checkpoints.Checkpoint | None]:
+    request: RunRequest, run: Run, corpus: Corpus, device: torch.device, world: World, *, fresh: bool
+) -> tuple[RunPlan, checkpoints.Checkpoint | None]:
     """What to do in the run's folder."""
     from charrnn.network.device import describe_machine
     from charrnn.network.precision import choose_precision

@@ -18,7 +18,7 @@ from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import DivergenceError
 from charrnn.evaluation.bpc import Proceed
 from charrnn.evaluation.dynamic import gradient_statistics, score_dynamic, statistics_characters
-from charrnn.evaluation.dynamic_rule import Rule
+from charrnn.evaluation.dynamic_rule import DynamicRule
 from charrnn.evaluation.report import ForeignText, figures, make_model, score_by_protocol
 from charrnn.evaluation.score import Score
 from charrnn.evaluation.tuning import TEMPERATURES, Trial, ladders_of, search
@@ -31,10 +31,10 @@ _SHOWN = ("nats_per_character", "bits_per_character", "bits_per_byte", "perplexi
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Plan:
+class EvalPlan:
     """What is to be found out about a text."""
 
-    rule: Rule | None
+    rule: DynamicRule | None
     """None for the static figures alone."""
     temperature: float | None
     """None for 1, or for what the search finds."""
@@ -59,7 +59,7 @@ class Static:
 def compare(
     checkpoint: Checkpoint,
     text: ForeignText,
-    plan: Plan,
+    plan: EvalPlan,
     how: Static,
     *,
     progress: Callable[[str, int, int], None] = lambda *_: None,
@@ -120,7 +120,7 @@ def compare(
     return found
 
 
-def _checked(result: Score, text: ForeignText, rule: Rule) -> dict[str, Any]:
+def _checked(result: Score, text: ForeignText, rule: DynamicRule) -> dict[str, Any]:
     if not math.isfinite(result.nats):
         raise DivergenceError(
             f"the weights ran away in dynamic evaluation at --lr {rule.learning_rate:g}", "a smaller --lr, or --tune"
@@ -136,7 +136,7 @@ Found = tuple[dict[str, float], list[dict[str, float]]]
 """The best settings, and every trial."""
 
 
-def _tune_static(model: CharacterModel, plan: Plan, how: Static, tried: Tried) -> Found:
+def _tune_static(model: CharacterModel, plan: EvalPlan, how: Static, tried: Tried) -> Found:
     ids = plan.tuning
     assert ids is not None
 
@@ -152,7 +152,12 @@ def _tune_static(model: CharacterModel, plan: Plan, how: Static, tried: Tried) -
 
 
 def _tune_dynamic(
-    model: CharacterModel, plan: Plan, rule: Rule, statistics: list[Tensor] | None, device: torch.device, tried: Tried
+    model: CharacterModel,
+    plan: EvalPlan,
+    rule: DynamicRule,
+    statistics: list[Tensor] | None,
+    device: torch.device,
+    tried: Tried,
 ) -> Found:
     ids = plan.tuning
     assert ids is not None

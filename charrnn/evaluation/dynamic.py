@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from charrnn.evaluation.bpc import Proceed, exact_losses
-from charrnn.evaluation.dynamic_rule import Rule
+from charrnn.evaluation.dynamic_rule import DynamicRule
 from charrnn.evaluation.score import Score
 from charrnn.network.layers import StackState
 from charrnn.network.model import CharacterModel
@@ -42,7 +42,7 @@ STATISTICS_LANES = 100  # as their code has
 STATISTICS_SEGMENTS = 100
 
 
-def rates_and_pulls(rule: Rule, mean_squares: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+def rates_and_pulls(rule: DynamicRule, mean_squares: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """What multiplies each weight's gradient, η / (R + ε) or η, and its way back to θ_0, min(λ D, 1) or λ.
 
     `mean_squares` holds R² of each array of weights; the sgd rule takes only their shapes.
@@ -141,7 +141,7 @@ def _statistics_size(length: int, segment: int, lanes: int, segments: int) -> tu
 def segment_losses(
     model: CharacterModel,
     ids: Ids,
-    rule: Rule,
+    rule: DynamicRule,
     mean_squares: Sequence[Tensor] | None = None,
     *,
     device: torch.device | None = None,
@@ -168,7 +168,7 @@ def segment_losses(
 def score_dynamic(
     model: CharacterModel,
     ids: Ids,
-    rule: Rule,
+    rule: DynamicRule,
     mean_squares: Sequence[Tensor] | None = None,
     *,
     device: torch.device | None = None,

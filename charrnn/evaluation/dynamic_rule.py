@@ -16,7 +16,7 @@ RuleName = Literal["rms", "sgd"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
+class DynamicRule:
     """One of the two rules, with its rates; `dynamic.py` has the equations."""
 
     name: RuleName = "rms"
@@ -38,9 +38,9 @@ class Rule:
         between("--prior", self.prior, 0.0, 1.0)
         require(is_number(self.epsilon) and self.epsilon > 0, "--epsilon", self.epsilon, "a number above 0")
 
-    def at(self, rates: Mapping[str, float]) -> Rule:
+    def at(self, rates: Mapping[str, float]) -> DynamicRule:
         """The rule with other rates, by the names of the fields; what is not named stays."""
-        return Rule(
+        return DynamicRule(
             name=self.name,
             segment=self.segment,
             learning_rate=rates.get("learning_rate", self.learning_rate),
@@ -49,5 +49,5 @@ class Rule:
         )
 
 
-DEFAULTS = {"rms": Rule(name="rms"), "sgd": Rule(name="sgd", learning_rate=0.025)}
+DEFAULTS = {"rms": DynamicRule(name="rms"), "sgd": DynamicRule(name="sgd", learning_rate=0.025)}
 """By the rule's name: near where the search ended for models of 1 x 256 on War and Peace and tiny Shakespeare."""

@@ -31,7 +31,7 @@ class Trial:
 
 
 def ladders_of(rule: RuleName) -> dict[str, list[float]]:
-    """What the search may choose for a rule, by the names of `Rule`'s fields; its defaults are among them."""
+    """What the search may choose for a rule, by the names of `DynamicRule`'s fields; its defaults are among them."""
     middle = DEFAULTS[rule]
     ladders = {"learning_rate": _around(middle.learning_rate, 2, 8), "prior": [0.0, *_around(middle.prior, 2, 8)]}
     return {**ladders, "epsilon": _around(middle.epsilon, 4, 5)} if rule == "rms" else ladders

@@ -36,7 +36,7 @@ _BLOCK = 4096  # characters read in one go
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Suggestion:
     """Something the text may go on with."""
 
     ids: tuple[int, ...]
@@ -49,8 +49,8 @@ class Choice:
 class Choices:
     """The likeliest, best first."""
 
-    characters: tuple[Choice, ...]
-    words: tuple[Choice, ...]
+    characters: tuple[Suggestion, ...]
+    words: tuple[Suggestion, ...]
     words_are_exact: bool
     """False where the search for words was cut short: likelier ones may be missing."""
 
@@ -146,11 +146,11 @@ class Session:
     def _place(self) -> Place:
         return self._word_characters.end(self._ids[max(0, self._now.length - 2) : self._now.length])
 
-    def _choice(self, ids: tuple[int, ...], probability: float) -> Choice:
+    def _choice(self, ids: tuple[int, ...], probability: float) -> Suggestion:
         decode = self._decoder()
         text = "".join(map(decode, ids))
         text = f"<{ids[0]:02X}>" if not text and len(ids) == 1 else text + decode.finish()
-        return Choice(ids, text, probability)
+        return Suggestion(ids, text, probability)
 
     def _decoder(self) -> Decoder:
         """What decodes the ids to come: the bytes of a character that the text has begun are in it."""
@@ -170,7 +170,7 @@ class Session:
         """Goes on with a character of `choices`, counted from 1. Raises UsageError where there is no such number."""
         self._take("character", self.choices().characters, number)
 
-    def _take(self, kind: str, choices: Sequence[Choice], number: int) -> None:
+    def _take(self, kind: str, choices: Sequence[Suggestion], number: int) -> None:
         if not 1 <= number <= len(choices):
             there_are = f"there are 1 to {len(choices)}" if choices else f"there is no {kind} to pick here"
             raise UsageError(f"there is no {kind} number {number}", there_are)

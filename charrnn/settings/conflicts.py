@@ -212,15 +212,16 @@ def check_schedule(training: Training) -> None:
         return
     if training.decay != "constant":
         raise UsageError(
-            f"--optimizer {training.optimizer} averages in the place of a rate that falls, and --decay is {training.decay}",
+            f"--optimizer {training.optimizer} averages in the place of a rate that falls, and --decay is "
+            f"{training.decay}",
             "leave --decay out, or choose another --optimizer",
         )
     asked = {"": training.average, "-after": training.average_after, "-from": training.average_from}
     for which, value in asked.items():
         if value:
             raise UsageError(
-                f"--optimizer {training.optimizer} validates and keeps an average of its own: --average{which} {value:g} "
-                "would be one of an average",
+                f"--optimizer {training.optimizer} validates and keeps an average of its own: --average{which} "
+                f"{value:g} would be one of an average",
                 "leave it out, or choose another --optimizer",
             )
 

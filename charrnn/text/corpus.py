@@ -26,7 +26,7 @@ import numpy as np
 from charrnn.errors import TextError
 from charrnn.files import cache_folder, explained, make_folder, sync_folder
 from charrnn.settings.config import DataConfig
-from charrnn.text.decoding import Piece, Progress, is_strict_utf8, pieces_of
+from charrnn.text.decoding import Progress, TextPiece, is_strict_utf8, pieces_of
 from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids, Vocabulary
 
@@ -237,14 +237,14 @@ def _is_file(sources: list[Source], config: DataConfig) -> bool:
     return is_plain and [_compression(source) for source in sources] == [""]
 
 
-def _encoder(vocabulary: Vocabulary) -> Callable[[Piece], bytes]:
+def _encoder(vocabulary: Vocabulary) -> Callable[[TextPiece], bytes]:
     """What turns a piece into its ids, as they lie in the file. All its characters are in the vocabulary."""
     table = bytearray(256)
     for id_, code_point in enumerate(vocabulary.code_points[:128].tolist()):
         if code_point < 128:
             table[code_point] = id_
 
-    def encode(piece: Piece) -> bytes:
+    def encode(piece: TextPiece) -> bytes:
         if vocabulary.kind == "bytes":
             return piece.raw
         if not piece.text.isascii():

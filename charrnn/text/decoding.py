@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 """Called with the place of a source in its list, and the bytes of it that are done."""
 
 
-class Piece(NamedTuple):
+class TextPiece(NamedTuple):
     """Some whole characters of a text."""
 
     place: int
@@ -43,7 +43,7 @@ class Piece(NamedTuple):
     """The same as characters; in byte mode one for each byte."""
 
 
-def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> Iterator[Piece]:
+def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> Iterator[TextPiece]:
     """The text of the sources in pieces, one source after the other."""
     for place, source in enumerate(sources):
         chunks = _chunks(source, functools.partial(progress, place))
@@ -52,7 +52,7 @@ def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> 
         if config.newlines == "lf":
             chunks = _with_lf(chunks)
         for raw in chunks:
-            yield Piece(place, raw, raw.decode("latin-1") if config.as_bytes else _decoded(raw, source, config))
+            yield TextPiece(place, raw, raw.decode("latin-1") if config.as_bytes else _decoded(raw, source, config))
 
 
 def is_strict_utf8(config: DataConfig) -> bool:

@@ -19,13 +19,11 @@ from charrnn.settings.run import RunConfig
 from charrnn.settings.variants import OPTIONS, spelled
 from charrnn.training.recipe import choose, completed_training, default_budget, fit_to_corpus, validation_share
 
-# What runs did whose checkpoints do not name these settings.
-_BEFORE_THEY_EXISTED = {"cautious": False, "average": 0.0, "precision": "fp32"}
 _GROUPS = ("model", "data", "training")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
+class RunRequest:
     """What the user asked for: only what was said, by field name."""
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -37,7 +35,7 @@ class Request:
     """What there is to say about it when a run begins."""
 
 
-def with_preset(request: Request, name: PresetName) -> Request:
+def with_preset(request: RunRequest, name: PresetName) -> RunRequest:
     """What the preset asks for, where `request` does not say otherwise."""
     preset = PRESETS[name]
     merged = replace(
@@ -59,7 +57,7 @@ def with_preset(request: Request, name: PresetName) -> Request:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class RunPlan:
     """Everything decided."""
 
     model: ModelConfig
@@ -90,14 +88,14 @@ class Plan:
         return cls(
             model=checkpoint.model,
             data=checkpoint.data,
-            training=TrainingConfig.from_dict({**_BEFORE_THEY_EXISTED, **kept["training"]}),
+            training=TrainingConfig.from_dict(kept["training"]),
             run=RunConfig.from_dict(kept["run"]),
             budget=Budget.from_dict(kept["budget"]),
             requested=kept["requested"],
         )
 
 
-def plan_start(request: Request, characters: int, machine: Machine = REFERENCE) -> Plan:
+def plan_start(request: RunRequest, characters: int, machine: Machine = REFERENCE) -> RunPlan:
     """The plan of a new run on `machine`; `characters` are those of the corpus but for held-out text of its own."""
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
@@ -111,7 +109,7 @@ def plan_start(request: Request, characters: int, machine: Machine = REFERENCE) 
             f"the training part has only {characters:,} characters: {fitted.batch_size} lanes instead of "
             f"{training.batch_size}, windows of {fitted.bptt} instead of {training.bptt}"
         )
-    return Plan(
+    return RunPlan(
         model=recipe.model,
         data=data,
         training=fitted,
@@ -122,13 +120,13 @@ def plan_start(request: Request, characters: int, machine: Machine = REFERENCE) 
     )
 
 
-def plan_resume(request: Request, checkpoint: Checkpoint, corpus_sha256: str) -> Plan:
+def plan_resume(request: RunRequest, checkpoint: Checkpoint, corpus_sha256: str) -> RunPlan:
     """The plan of going on from `checkpoint`: its own settings, with the request's budget and reporting.
 
     Raises UsageError where the request differs in anything that decides what is learned, or in the corpus.
     """
     try:
-        before = Plan.from_checkpoint(checkpoint)
+        before = RunPlan.from_checkpoint(checkpoint)
     except (KeyError, TypeError, UsageError) as error:
         raise CheckpointError(
             f"the run's last checkpoint lacks its settings ({error})", "start over with --fresh"
@@ -151,7 +149,7 @@ def plan_resume(request: Request, checkpoint: Checkpoint, corpus_sha256: str) ->
     )
 
 
-def _differences(request: Request, before: Plan) -> list[str]:
+def _differences(request: RunRequest, before: RunPlan) -> list[str]:
     """Settings that are not what they were, as `--hidden 64 -> 128`.
 
     What was left open then and now is the same, and so is what is spelled out now as it was chosen then.

@@ -151,7 +151,7 @@ def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_
 
 
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked of training, and what follows from it: some optimizers want neither a falling rate nor averages."""
+    """What was asked of training, and what follows from it: some optimizers want no falling rate and no averages."""
     known = dict(asked)
     if known.get("optimizer") in AVERAGING:
         known = {"decay": "constant", "average": 0.0, **known}

@@ -1,7 +1,4 @@
-"""A run at one moment, as a checkpoint that describes itself.
-
-Knows what stands in a checkpoint's records. Refuses to know when one is taken and where it goes.
-"""
+"""A run at one moment, as a checkpoint that describes itself."""
 
 from __future__ import annotations
 
@@ -12,13 +9,13 @@ from charrnn.network import device as devices
 from charrnn.text.corpus import Corpus, Parts
 from charrnn.training.learner import Learner
 from charrnn.training.pace import Counters
-from charrnn.training.plan import Plan
+from charrnn.training.plan import RunPlan
 
 
 def snapshot(
-    plan: Plan, corpus: Corpus, parts: Parts, counters: Counters, learner: Learner, *, place: dict[str, Any]
+    plan: RunPlan, corpus: Corpus, parts: Parts, counters: Counters, learner: Learner, *, place: dict[str, Any]
 ) -> Checkpoint:
-    """The weights with all that describes them: what best.safetensors holds."""
+    """Returns the weights with all that describes them, which is what best.safetensors holds."""
     return Checkpoint(
         kind="best",
         model=plan.model,
@@ -44,8 +41,8 @@ def snapshot(
     )
 
 
-def environment(plan: Plan, learner: Learner) -> dict[str, Any]:
-    """What a bit-exact resume of this run depends on."""
+def environment(plan: RunPlan, learner: Learner) -> dict[str, Any]:
+    """Returns what a bit-exact resume of this run depends on."""
     return devices.environment(
         learner.device, learner.precision, world_size=learner.world.size, accumulate=plan.run.accumulate
     )

@@ -23,7 +23,7 @@ from charrnn.neurons.find import untrained_arrays
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.run import RunConfig
 from charrnn.training.learner import Learner
-from charrnn.training.plan import Plan
+from charrnn.training.plan import RunPlan
 
 H, G, I, T, B, V = 9, 3, 5, 6, 4, 7  # noqa: E741 - the letter the equations use
 
@@ -162,7 +162,7 @@ def test_it_is_a_plain_cell_once_its_matrix_is_made() -> None:
 def test_a_penalty_on_what_is_orthogonal_is_refused() -> None:
     """It would have nothing to pull at."""
     with pytest.raises(UsageError, match="--orthogonal-penalty does not go with --orthogonal"):
-        Plan(
+        RunPlan(
             model=ModelConfig(orthogonal=True),
             data=DataConfig(),
             training=TrainingConfig(orthogonal_penalty=0.1),

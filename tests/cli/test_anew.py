@@ -18,7 +18,7 @@ from charrnn.checkpoints.folder import Run
 from charrnn.cli import anew, training
 from charrnn.errors import RecordingFailed
 from charrnn.text import sources
-from charrnn.training.plan import Request
+from charrnn.training.plan import RunRequest
 from tests.kit.runs_compared import assert_same_run
 from tests.kit.tiny import tiny
 
@@ -134,7 +134,7 @@ def test_a_signal_that_came_meanwhile_is_heeded(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(training, "_run", run)
     monkeypatch.setattr(training, "without_graphs", lambda *_, **__: pytest.fail("it went on"))
     ended = training.carry_out(
-        Request(), ["a.txt"], None, None, None, "cpu", None, fresh=False, quiet=True, dry_run=False
+        RunRequest(), ["a.txt"], None, None, None, "cpu", None, fresh=False, quiet=True, dry_run=False
     )
     assert ended == signal.SIGTERM
 

@@ -28,7 +28,7 @@ from charrnn.evaluation.dynamic import (
     update,
     weights_of,
 )
-from charrnn.evaluation.dynamic_rule import DEFAULTS, Rule
+from charrnn.evaluation.dynamic_rule import DEFAULTS, DynamicRule
 from charrnn.evaluation.tuning import TEMPERATURES, Trial, ladders_of, search
 from charrnn.native.window import find_library
 from charrnn.network.model import CharacterModel
@@ -37,8 +37,8 @@ from tests.conftest import make_text
 from tests.kit.tiny import tiny
 
 V, E, H, L = 11, 5, 6, 2
-RMS = Rule(segment=7, learning_rate=1e-3, prior=0.01, epsilon=1e-4)
-SGD = Rule(name="sgd", segment=7, learning_rate=0.1, prior=0.03)
+RMS = DynamicRule(segment=7, learning_rate=1e-3, prior=0.01, epsilon=1e-4)
+SGD = DynamicRule(name="sgd", segment=7, learning_rate=0.1, prior=0.03)
 
 
 def _model(cell: str = "lstm") -> CharacterModel:
@@ -80,7 +80,7 @@ def _plain_gradients(model: CharacterModel, ids: np.ndarray, state: Any) -> tupl
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("rule", [RMS, SGD], ids=lambda rule: rule.name)
-def test_rates_of_zero_are_the_static_score(cell: str, rule: Rule) -> None:
+def test_rates_of_zero_are_the_static_score(cell: str, rule: DynamicRule) -> None:
     """Bit for bit, on a text that does not end with a whole segment; with a prior too, for there is nowhere to go.
 
     Where the recurrence is not compiled, torch's own lstm computes a little otherwise when a gradient is to come.
@@ -97,7 +97,7 @@ def test_rates_of_zero_are_the_static_score(cell: str, rule: Rule) -> None:
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("rule", [RMS, SGD], ids=lambda rule: rule.name)
-def test_updates_by_hand(cell: str, rule: Rule) -> None:
+def test_updates_by_hand(cell: str, rule: DynamicRule) -> None:
     """Losses of three segments, with gradients by the plain loop and the paper's equations in float64 of numpy."""
     model, ids = _model(cell), _ids(3 * 7 + 1)
     squares = [array.double().numpy() for array in _statistics(model)]
@@ -208,7 +208,7 @@ def learned() -> CharacterModel:
     [replace(RMS, learning_rate=3e-3, prior=1e-3), replace(SGD, learning_rate=0.5, prior=0.0)],
     ids=lambda rule: rule.name,
 )
-def test_a_text_that_changes_half_way_is_learned(learned: CharacterModel, rule: Rule) -> None:
+def test_a_text_that_changes_half_way_is_learned(learned: CharacterModel, rule: DynamicRule) -> None:
     """The chain of shift 1, which the model knows, goes over into one of shift 3."""
     text = np.concatenate([_chain(1, 1500, 2), _chain(3, 1500, 3)])
     squares = gradient_statistics(learned, _chain(1, 2000, 4), segment=7)
@@ -469,7 +469,7 @@ def test_rules_that_cannot_be() -> None:
     """The same bounds from Python."""
     for wrong in ({"epsilon": 0.0}, {"learning_rate": -1.0}, {"segment": 0}, {"name": "adam"}, {"prior": math.nan}):
         with pytest.raises(UsageError):
-            Rule(**wrong)  # type: ignore[arg-type]
+            DynamicRule(**wrong)  # type: ignore[arg-type]
 
 
 def test_what_adapts_is_in_training_mode(learned: CharacterModel) -> None:

@@ -30,7 +30,7 @@ from charrnn.neurons.statistics import spearman
 from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.sources import Source
-from charrnn.training.plan import Request, plan_start
+from charrnn.training.plan import RunRequest, plan_start
 from charrnn.training.trainer import Trainer
 
 pytestmark = pytest.mark.slow
@@ -159,7 +159,7 @@ def _learn(task: Task, folder: Path) -> Trained:
     path = folder / "corpus.txt"
     path.write_text(task.text(TRAINED, 0), "utf-8")
     corpus = corpora.load([Source(path, path.name)], DataConfig(), name="corpus")
-    request = Request(
+    request = RunRequest(
         model={"cell": "lstm", "num_layers": 1, "hidden_size": H, "embedding_size": E, "dropout": 0.0},
         data={"validation_fraction": 0.05},
         training={"batch_size": B, "bptt": T, "learning_rate": 0.03, "precision": "fp32", "seed": SEED + 1},

@@ -14,7 +14,7 @@ from charrnn.cli.app import main
 from charrnn.settings.config import Budget, ModelConfig, TrainingConfig
 from charrnn.settings.presets import PRESETS, PresetName
 from charrnn.settings.variants import OPTIONS, spelled
-from charrnn.training.plan import Request, plan_start, with_preset
+from charrnn.training.plan import RunRequest, plan_start, with_preset
 
 names = pytest.mark.parametrize("name", PRESETS)
 
@@ -25,7 +25,7 @@ def test_a_preset_is_a_valid_run(name: PresetName) -> None:
     preset = PRESETS[name]
     ModelConfig(**preset.model)
     TrainingConfig(**preset.training)
-    plan = plan_start(with_preset(Request(), name), 10**7)
+    plan = plan_start(with_preset(RunRequest(), name), 10**7)
     assert plan.budget == preset.budget
     for group, settings in ((plan.model, preset.model), (plan.training, preset.training)):
         assert {field: getattr(group, field) for field in settings} == dict(settings)
@@ -37,7 +37,7 @@ def test_a_preset_is_a_valid_run(name: PresetName) -> None:
 @names
 def test_what_is_given_wins(name: PresetName) -> None:
     """Model, training and budget; the rest stays the preset's."""
-    given = Request(
+    given = RunRequest(
         model={"hidden_size": 48, "embedding_size": 48}, training={"learning_rate": 0.5}, budget=Budget(steps=7)
     )
     plan = plan_start(with_preset(given, name), 10**7)

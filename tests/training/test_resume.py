@@ -22,14 +22,14 @@ from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
-from charrnn.training.plan import Plan, Request, plan_resume, plan_start
+from charrnn.training.plan import RunPlan, RunRequest, plan_resume, plan_start
 from charrnn.training.trainer import Trainer
 from tests.kit.runs_compared import assert_same_run, metrics
 
 STEPS = 20
 # An epoch of 1,800 characters is 12 steps of 5 x 30; validations, samples, lines of metrics and saves fall on
 # different steps, so that each k cuts something else in two.
-REQUEST = Request(
+REQUEST = RunRequest(
     model={"num_layers": 2, "hidden_size": 6, "embedding_size": 4, "dropout": 0.4},
     training={"batch_size": 5, "bptt": 30, "learning_rate": 0.01, "seed": 3},
     run={"log_every": 4, "validate_every": 7, "sample_every": 3, "sample_length": 11},
@@ -43,11 +43,11 @@ def corpus(text_file: Callable[..., Path]) -> Corpus:
     return corpora.load([Source(path, "text.txt")], DataConfig(), name="text")
 
 
-def _plan(corpus: Corpus, request: Request = REQUEST) -> Plan:
+def _plan(corpus: Corpus, request: RunRequest = REQUEST) -> RunPlan:
     return plan_start(request, len(corpus))
 
 
-def _train(folder: Path, corpus: Corpus, request: Request = REQUEST, stop_after: int | None = None) -> Finished:
+def _train(folder: Path, corpus: Corpus, request: RunRequest = REQUEST, stop_after: int | None = None) -> Finished:
     """Trains or goes on in `folder`; a stop is asked for after `stop_after` more steps."""
     run = Run(folder)
     folder.mkdir(exist_ok=True)
@@ -131,26 +131,6 @@ def test_every_optimizer_resumes_exactly(corpus: Corpus, tmp_path: Path, setting
         assert_same_run(tmp_path / f"cut-{k}", tmp_path / "whole")
 
 
-def test_a_run_from_before_some_settings_existed_goes_on(corpus: Corpus, tmp_path: Path) -> None:
-    """Its checkpoint does not name them: it goes on as it was, without caution and averages, in fp32."""
-    settings = {"optimizer": "adamw", "cautious": False, "average": 0.0, "precision": "fp32"}
-    whole = replace(REQUEST, training={**REQUEST.training, **settings})
-    _train(tmp_path / "whole", corpus, whole)
-    _train(tmp_path / "old", corpus, whole, stop_after=9)
-    old = checkpoints.load(tmp_path / "old" / "last.safetensors", with_state=True)
-    newer = ("cautious", "average", "precision", "muon_ratio")
-    described = {
-        **old.training,
-        "training": {name: value for name, value in old.training["training"].items() if name not in newer},
-        "requested": {**old.training["requested"], "training": {**REQUEST.training, "optimizer": "adamw"}},
-    }
-    checkpoints.save(tmp_path / "old" / "last.safetensors", replace(old, training=described))
-    request = replace(REQUEST, training={**REQUEST.training, "optimizer": "adamw"})
-    assert _train(tmp_path / "old", corpus, request).step == STEPS
-    ours, theirs = (checkpoints.load(tmp_path / name / "last.safetensors") for name in ("old", "whole"))
-    assert all((ours.parameters[name] == array).all() for name, array in theirs.parameters.items())
-
-
 def test_stopped_at_every_step_is_still_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
     """Twenty interruptions in one run add up to none."""
     _train(tmp_path / "whole", corpus)
@@ -218,7 +198,7 @@ def test_a_larger_budget_goes_on_and_a_finished_run_is_finished(corpus: Corpus, 
         (replace(REQUEST, model={"dropout": 0.4}), "--layers 2 -> left open"),
     ],
 )
-def test_other_settings_are_refused_by_name(corpus: Corpus, tmp_path: Path, changed: Request, named: str) -> None:
+def test_other_settings_are_refused_by_name(corpus: Corpus, tmp_path: Path, changed: RunRequest, named: str) -> None:
     """The message shows what was and what is asked for."""
     _train(tmp_path / "run", corpus, stop_after=2)
     with pytest.raises(UsageError, match=named):

@@ -23,10 +23,9 @@ from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingCon
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
-from charrnn.training.learner import Learner
+from charrnn.training.learner import Learner, NotFinite
 from charrnn.training.optimizers.updater import Updater
-from charrnn.training.outcome import NotFinite
-from charrnn.training.plan import Request, plan_start
+from charrnn.training.plan import RunRequest, plan_start
 from charrnn.training.recipe import completed_training
 from charrnn.training.trainer import Trainer
 
@@ -40,7 +39,7 @@ def _corpus(text: str, tmp_path: Path, config: DataConfig | None = None) -> Corp
     return corpora.load([Source(path, path.name)], config or DataConfig(), name="corpus")
 
 
-def _train(corpus: Corpus, folder: Path, request: Request) -> list[Event]:
+def _train(corpus: Corpus, folder: Path, request: RunRequest) -> list[Event]:
     plan = plan_start(request, len(corpus))
     folder.mkdir(exist_ok=True)
     return list(Trainer(Run(folder), corpus, plan, device=CPU).run())
@@ -52,7 +51,7 @@ def test_it_learns_a_period_by_heart(tmp_path: Path) -> None:
     events = _train(
         corpus,
         tmp_path / "run",
-        Request(
+        RunRequest(
             model=SMALL,
             training={"batch_size": 4, "bptt": 12, "learning_rate": 0.02},
             run={"prime": "ab", "sample_length": 9, "sample_temperature": 0.5},
@@ -101,9 +100,9 @@ def test_the_first_step_is_the_plain_step(tmp_path: Path) -> None:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(list(arrays.values()), 0.01)
         optimizer.step()
-        assert outcome.loss.item() == pytest.approx(loss.item(), abs=1e-6)
-        assert outcome.gradient_norm.item() == pytest.approx(norm.item(), abs=1e-6)
-        assert bool(outcome.is_clipped)
+        assert outcome[0].item() == pytest.approx(loss.item(), abs=1e-6)
+        assert outcome[1].item() == pytest.approx(norm.item(), abs=1e-6)
+        assert bool(outcome[2])
     for name, array in learner.model.arrays().items():
         torch.testing.assert_close(array, arrays[name], rtol=1e-6, atol=1e-6)
 
@@ -111,7 +110,7 @@ def test_the_first_step_is_the_plain_step(tmp_path: Path) -> None:
 def test_validation_is_what_eval_computes(text_file: Callable[..., Path], tmp_path: Path) -> None:
     """The loss reported in training is the score of best.safetensors on the held-out part, to the last digit."""
     corpus = _corpus(text_file(6000).read_text("utf-8"), tmp_path)
-    events = _train(corpus, tmp_path / "run", Request(model=SMALL, budget=Budget(steps=30)))
+    events = _train(corpus, tmp_path / "run", RunRequest(model=SMALL, budget=Budget(steps=30)))
     best = min(event.validation_nats for event in events if isinstance(event, Validated))
     loaded = checkpoints.load(tmp_path / "run" / "best.safetensors")
     model = CharacterModel(loaded.model, len(loaded.vocabulary))
@@ -125,7 +124,7 @@ def test_the_lines_of_metrics(text_file: Callable[..., Path], tmp_path: Path) ->
     """Every line has the agreed keys, and the means are those of the reported steps."""
     corpus = _corpus(text_file().read_text("utf-8"), tmp_path)
     run = {"log_every": 5, "validate_every": 10}
-    events = _train(corpus, tmp_path / "run", Request(model=SMALL, run=run, budget=Budget(steps=20)))
+    events = _train(corpus, tmp_path / "run", RunRequest(model=SMALL, run=run, budget=Budget(steps=20)))
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()]
     training = [line for line in lines if "learning_rate" in line]
     validation = [line for line in lines if "validation_nats" in line]
@@ -145,7 +144,7 @@ def test_divergence_stops_before_the_update(text_file: Callable[..., Path], tmp_
     corpus = _corpus(text_file().read_text("utf-8"), tmp_path)
     training = {"learning_rate": 1e38, "clip_norm": 0.0, "warmup": 0, "decay": "constant"}
     with pytest.raises(DivergenceError, match=r"diverged at step \d+: loss .*, gradient norm .*, learning rate 1e\+38"):
-        _train(corpus, tmp_path / "run", Request(model=SMALL, training=training, budget=Budget(steps=50)))
+        _train(corpus, tmp_path / "run", RunRequest(model=SMALL, training=training, budget=Budget(steps=50)))
     kept = checkpoints.load(tmp_path / "run" / "last.safetensors", with_state=True)
     assert all(np.isfinite(array).all() for array in kept.parameters.values())
 
@@ -173,7 +172,7 @@ def test_a_bad_gradient_never_reaches_the_weights(way: Any, optimizer: Any) -> N
         with pytest.raises(NotFinite):
             learner.step(window[:-1], window[1:], 0.01)
     else:
-        assert math.isnan(learner.step(window[:-1], window[1:], 0.01).loss.item())
+        assert math.isnan(learner.step(window[:-1], window[1:], 0.01)[0].item())
     for name in names:
         np.testing.assert_array_equal(learner.model.numpy_arrays()[name], before[name])
     moments = learner.state()
@@ -200,7 +199,7 @@ def test_rollback_goes_on_with_half_the_learning_rate(
     monkeypatch.setattr(Learner, "step_at", once_bad)
     run = {"on_divergence": "rollback", "validate_every": 5, "log_every": 4}
     training = {"decay": "constant", "warmup": 0, "learning_rate": 0.008}
-    request = Request(model=SMALL, training=training, run=run, budget=Budget(steps=20))
+    request = RunRequest(model=SMALL, training=training, run=run, budget=Budget(steps=20))
     events = _train(corpus, tmp_path / "run", request)
     assert [event for event in events if isinstance(event, RolledBack)] == [RolledBack(12, 10, 0.5)]
     assert rates == [0.008] * 12 + [0.004] * 10
@@ -213,7 +212,7 @@ def test_rollback_gives_up_in_the_end(text_file: Callable[..., Path], tmp_path: 
     """A run that diverges at any learning rate ends with the error all the same."""
     corpus = _corpus(text_file().read_text("utf-8"), tmp_path)
     training = {"learning_rate": 1e38, "clip_norm": 0.0, "warmup": 0, "decay": "constant"}
-    request = Request(model=SMALL, training=training, run={"on_divergence": "rollback"}, budget=Budget(steps=50))
+    request = RunRequest(model=SMALL, training=training, run={"on_divergence": "rollback"}, budget=Budget(steps=50))
     with pytest.raises(DivergenceError):
         _train(corpus, tmp_path / "run", request)
 
@@ -224,7 +223,7 @@ def test_patience_stops_a_run_that_gains_nothing(text_file: Callable[..., Path],
     training = {"learning_rate": 3.0, "warmup": 0, "decay": "constant"}
     run = {"patience": 2, "validate_every": 1}
     events = _train(
-        corpus, tmp_path / "run", Request(model=SMALL, training=training, run=run, budget=Budget(steps=500))
+        corpus, tmp_path / "run", RunRequest(model=SMALL, training=training, run=run, budget=Budget(steps=500))
     )
     last = events[-1]
     assert isinstance(last, Finished)
@@ -237,7 +236,7 @@ def test_patience_stops_a_run_that_gains_nothing(text_file: Callable[..., Path],
 def test_without_a_held_out_part_the_best_is_the_latest(text_file: Callable[..., Path], tmp_path: Path) -> None:
     """It is said, and both files hold the same weights at the end."""
     corpus = _corpus(text_file().read_text("utf-8"), tmp_path)
-    request = Request(
+    request = RunRequest(
         model=SMALL, data={"validation_fraction": 0.0}, training={"average": 0.0}, budget=Budget(steps=12)
     )
     events = _train(corpus, tmp_path / "run", request)
@@ -250,7 +249,7 @@ def test_without_a_held_out_part_the_best_is_the_latest(text_file: Callable[...,
 def test_two_hundred_characters_train(text_file: Callable[..., Path], tmp_path: Path) -> None:
     """The smallest corpus shrinks lanes and window, says so, and runs to its end; one character less is refused."""
     text = text_file(200).read_text("utf-8")
-    events = _train(_corpus(text, tmp_path), tmp_path / "run", Request(model=SMALL, budget=Budget(steps=5)))
+    events = _train(_corpus(text, tmp_path), tmp_path / "run", RunRequest(model=SMALL, budget=Budget(steps=5)))
     assert any("180 characters" in event.text for event in events if isinstance(event, Notice))
     assert isinstance(events[-1], Finished)
     with pytest.raises(TextError, match="199 characters; training needs at least 200"):
@@ -261,7 +260,7 @@ def test_a_prime_with_unknown_characters_is_refused_at_once(text_file: Callable[
     """Not at the first sample, an hour later."""
     corpus = _corpus(text_file().read_text("utf-8"), tmp_path)
     with pytest.raises(TextError, match=r"U\+03A9"):
-        _train(corpus, tmp_path / "run", Request(model=SMALL, run={"prime": "Ω"}, budget=Budget(steps=5)))
+        _train(corpus, tmp_path / "run", RunRequest(model=SMALL, run={"prime": "Ω"}, budget=Budget(steps=5)))
     assert not (tmp_path / "run" / "last.safetensors").exists()
 
 
@@ -288,7 +287,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(text_file: Callab
     for number, seed in enumerate((1, 1, 2)):
         model = {**SMALL, "dropout": 0.5}
         _train(
-            corpus, tmp_path / f"run{number}", Request(model=model, training={"seed": seed}, budget=Budget(steps=10))
+            corpus, tmp_path / f"run{number}", RunRequest(model=model, training={"seed": seed}, budget=Budget(steps=10))
         )
         loaded = checkpoints.load(tmp_path / f"run{number}" / "last.safetensors")
         results.append({name: array.tobytes() for name, array in loaded.parameters.items()})

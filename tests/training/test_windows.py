@@ -21,8 +21,7 @@ from charrnn.text.sources import Source
 from charrnn.training.estimates import training_memory
 from charrnn.training.pace import Counters, Pace
 from charrnn.training.ring import Ring
-from charrnn.training.schedule import learning_rate
-from charrnn.training.windows import longest_window, window_length
+from charrnn.training.schedule import learning_rate, longest_window, window_length
 from tests.training.test_resume import REQUEST, _train
 
 
@@ -85,7 +84,6 @@ def test_an_epoch_is_over_when_its_characters_are_read() -> None:
     assert pace.fraction(Counters(step=3, position=100)) == 0.25
     assert not pace.is_over(Counters(step=30, position=399))
     assert pace.is_over(Counters(step=11, position=400))
-    assert pace.fraction(Counters(step=5)) == 0.25
     assert Pace(Budget(steps=12), RunConfig(), ring, 50).fraction(Counters(step=3, position=100)) == 0.25
 
 
@@ -103,21 +101,3 @@ def test_a_run_reads_every_character_once_an_epoch(corpus: Corpus, tmp_path: Pat
     saved = checkpoints.load(tmp_path / "run" / "last.safetensors", with_state=True)
     assert saved.training["counters"]["position"] == sum(lengths)
     assert saved.progress["epoch"] == pytest.approx(last.characters / 1800, abs=1e-6)
-
-
-def test_a_run_from_before_positions_were_counted_goes_on(corpus: Corpus, tmp_path: Path) -> None:
-    """Its lanes stand where as many whole windows as steps have brought them."""
-    _train(tmp_path / "whole", corpus)
-    _train(tmp_path / "old", corpus, stop_after=9)
-    path = tmp_path / "old" / "last.safetensors"
-    old = checkpoints.load(path, with_state=True)
-    counters = {name: value for name, value in old.training["counters"].items() if name != "position"}
-    older = replace(old, training={**old.training, "counters": counters})
-    older = replace(older, state={**old.state, "tally": old.state["tally"][:, :5]})
-    checkpoints.save(path, older)
-    del old, older
-    _train(tmp_path / "old", corpus)
-    ends = [
-        checkpoints.load(tmp_path / name / "last.safetensors", with_state=True).parameters for name in ("whole", "old")
-    ]
-    assert all(np.array_equal(array, ends[1][name]) for name, array in ends[0].items())
