@@ -5,7 +5,7 @@
     print(model.score("To be, or not to be").bits_per_character)
     log_probabilities, state = model.step("T")
 
-Without torch on a CPU, as the command line. Knows characters and engines. Refuses to know files' formats and terminals.
+On a CPU it works without torch, as the command line does.
 
 Shape letters: V vocabulary.
 """
@@ -71,7 +71,7 @@ def sample(prime: str = "", *, checkpoint: str | Path | None = None, **settings:
 def open_engine(
     loaded: Checkpoint, *, device: DeviceName = "cpu", weights: WeightsName = "float32", threads: int | None = None
 ) -> Engine:
-    """What steps the model: on a CPU without torch, which starts at once."""
+    """Returns the engine that steps the model: on a CPU one without torch, which starts at once."""
     if device in ("cpu", "auto"):
         engine: Engine = make_engine(loaded.model, loaded.parameters, weights=weights, threads=threads)
         return engine

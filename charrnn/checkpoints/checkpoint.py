@@ -4,8 +4,6 @@ The file's metadata holds, as JSON, everything but the arrays: kind, configurati
 environment, and a digest over all of it and the arrays. Written durably (`files.py`). Read defensively: size, header,
 metadata, names, shapes and types are checked against the configuration before any array is read, then the digest;
 whatever is wrong becomes one CheckpointError. No pickle, ever.
-
-Knows names and bytes. Refuses to know torch and what the optimizer's arrays mean.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ from charrnn.settings.config import DataConfig, ModelConfig
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
 from charrnn.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 _METADATA_KEY = "charrnn"
 _FORMAT_KEY = "charrnn.format"
 _DIGEST_KEY = "charrnn.sha256"
@@ -69,7 +67,7 @@ class Checkpoint:
     """What exactness depends on: library versions, device, threads."""
 
     def metadata(self) -> dict[str, Any]:
-        """Everything but the arrays, JSON-ready."""
+        """Returns everything but the arrays, ready for JSON."""
         return {
             "version": __version__,
             "kind": self.kind,
@@ -129,7 +127,7 @@ def _digest(metadata: str, arrays: Mapping[str, NumpyArray]) -> str:
 def load(path: Path, *, with_state: bool = False) -> Checkpoint:
     """Reads a checkpoint; `with_state` brings what a `last` checkpoint holds beyond the weights.
 
-    Raises CheckpointError where the file is missing, not a checkpoint of this program, newer than it, or damaged.
+    Raises CheckpointError where the file is missing, not a checkpoint of this program, of another format, or damaged.
     """
     try:
         return _load(path, with_state)
@@ -186,10 +184,9 @@ def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
     if not isinstance(wrapped, dict) or _FORMAT_KEY not in wrapped or _METADATA_KEY not in wrapped:
         raise foreign(path, "it is a safetensors file of another program")
     version = int(wrapped[_FORMAT_KEY])
-    if version > FORMAT:
-        raise CheckpointError(
-            f"{path} was written by a newer charrnn (format {version}; this one reads {FORMAT})", "update charrnn"
-        )
+    if version != FORMAT:
+        age, hint = ("a newer", "update charrnn") if version > FORMAT else ("an older", "train it again")
+        raise CheckpointError(f"{path} was written by {age} charrnn (format {version}; this one reads {FORMAT})", hint)
     # Nothing in the header may go unchecked: what the digest does not cover is compared with what `save` writes.
     if wrapped[_FORMAT_KEY] != str(FORMAT) or wrapped.get("format") != "pt" or wrapped.keys() != _WRAPPED_KEYS:
         raise damaged(path, "its header is not as it was written")

@@ -1,11 +1,9 @@
 """A run's directory: which files it holds, and how they stay true to the checkpoint.
 
-    best.safetensors    weights of the best validation
-    last.safetensors    everything needed to go on
-    metrics.jsonl       one object a line; cut back on resume to where the checkpoint was taken
-    samples.txt         what the model wrote as it learned; cut back likewise
-
-Knows names and lengths. Refuses to know what training is.
+best.safetensors    weights of the best validation
+last.safetensors    everything needed to go on
+metrics.jsonl       one object a line; cut back on resume to where the checkpoint was taken
+samples.txt         what the model wrote as it learned; cut back likewise
 """
 
 from __future__ import annotations
@@ -143,7 +141,7 @@ class Run:
             file.write(f"=== {heading} ===\n{text}\n\n")
 
     def lengths(self) -> dict[str, int]:
-        """Bytes in the two growing files."""
+        """Returns the sizes in bytes of the two growing files, by name."""
         return {file.name: file.stat().st_size if file.exists() else 0 for file in (self.metrics, self.samples)}
 
     def cut_back(self, lengths: dict[str, int]) -> None:
@@ -156,7 +154,7 @@ class Run:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a torn last line is left out."""
+    """Returns the lines of a metrics.jsonl; a torn last line is left out."""
     lines = []
     with contextlib.suppress(OSError):
         for line in path.read_bytes().splitlines():

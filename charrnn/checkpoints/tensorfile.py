@@ -2,7 +2,7 @@
 
 The format is 8 bytes of length, a JSON header, and the arrays' bytes one after the other. The safetensors library
 writes our files; for reading it allows too much (a repeated key, a shape whose product is anything), so everything the
-header says is checked here before any array is touched. Knows the format. Refuses to know what the arrays mean.
+header says is checked here before any array is touched.
 """
 
 from __future__ import annotations

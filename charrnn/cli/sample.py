@@ -22,7 +22,7 @@ from charrnn.settings.config import SamplingConfig
 from charrnn.settings.fields import Record, setting
 
 if TYPE_CHECKING:
-    from charrnn.sampling.sampler import Piece, SampleRequest
+    from charrnn.sampling.sampler import SampledPiece, SampleRequest
     from charrnn.text.vocabulary import Vocabulary
 
 _text = partial(setting, panel="Text")
@@ -182,7 +182,7 @@ def _refuse_beside_session(drawing: dict[str, Any], output: Output, prime_file: 
         raise UsageError("--interactive reads your choices from standard input", "give the prime in a file")
 
 
-def _begun(pieces: Iterator[Piece]) -> Iterator[Piece]:
+def _begun(pieces: Iterator[SampledPiece]) -> Iterator[SampledPiece]:
     """Returns the pieces with the first of them made already: until one is shown, another process can begin anew."""
     from charrnn.cli.anew import without_graphs
 
@@ -193,9 +193,9 @@ def _begun(pieces: Iterator[Piece]) -> Iterator[Piece]:
     return chain(first, pieces)
 
 
-def _in_order(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:
+def _in_order(pieces: Iterator[SampledPiece], count: int) -> Iterator[SampledPiece]:
     """Yields the pieces of sample 0 as they come, then those of sample 1, and so on; what comes too soon waits."""
-    waiting: list[list[Piece]] = [[] for _ in range(count)]
+    waiting: list[list[SampledPiece]] = [[] for _ in range(count)]
     current = 0
     for piece in pieces:
         waiting[piece.sample].append(piece)
@@ -207,7 +207,7 @@ def _in_order(pieces: Iterator[Piece], count: int) -> Iterator[Piece]:
             current += 1
 
 
-def _print_json(prime: str, pieces: Iterator[Piece], requests: list[SampleRequest]) -> None:
+def _print_json(prime: str, pieces: Iterator[SampledPiece], requests: list[SampleRequest]) -> None:
     for place, written in groupby(pieces, lambda piece: piece.sample):
         parts, request = list(written), requests[place]
         body = {
@@ -222,11 +222,11 @@ def _print_json(prime: str, pieces: Iterator[Piece], requests: list[SampleReques
 
 
 def _stream(
-    prime: str, pieces: Iterator[Piece], requests: list[SampleRequest], vocabulary: Vocabulary, *, color: bool
+    prime: str, pieces: Iterator[SampledPiece], requests: list[SampleRequest], vocabulary: Vocabulary, *, color: bool
 ) -> None:
     from charrnn.display.safe import write
 
-    def show_plain(piece: Piece) -> None:
+    def show_plain(piece: SampledPiece) -> None:
         write(piece.text, sys.stdout)
 
     last = ""
@@ -260,7 +260,7 @@ def _rule(requests: list[SampleRequest], place: int, before: str) -> None:
         sys.stdout.write("-" * 40 + "\n")
 
 
-def _coloured(vocabulary: Vocabulary) -> Callable[[Piece], None]:
+def _coloured(vocabulary: Vocabulary) -> Callable[[SampledPiece], None]:
     """Returns what shows pieces of one sample, each character coloured by its surprisal (the sum of its bytes')."""
     from rich.console import Console
 
@@ -269,7 +269,7 @@ def _coloured(vocabulary: Vocabulary) -> Callable[[Piece], None]:
     console, decode = Console(highlight=False, soft_wrap=True), vocabulary.decoder()
     under_way = 0.0
 
-    def show(piece: Piece) -> None:
+    def show(piece: SampledPiece) -> None:
         nonlocal under_way
         characters: list[tuple[str, float]] = []
         for id_, log_probability in zip(piece.ids.tolist(), piece.log_probabilities.tolist(), strict=True):

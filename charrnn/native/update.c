@@ -1,4 +1,4 @@
-/* One update of AdamW on a vector of weights, for ../training/optim.py, in two passes over memory.
+/* One update of AdamW on a vector of weights, for training/optimizers/adamw.py, in two passes over memory.
  *
  * Loshchilov & Hutter 2019 (arXiv 1711.05101, algorithm 2); `is_cautious` is Liang et al. 2024 (arXiv 2411.16085,
  * algorithm 1): what would move against the gradient stays, and the rest moves the further. Runs inside a parallel region

@@ -260,12 +260,7 @@ def environment(device: torch.device, precision: str, *, world_size: int = 1, ac
     return described
 
 
-# What was so before checkpoints said it.
-_ALWAYS_WAS = {"accumulate": 1}
-
-
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Returns what changed between two environments, as `torch 2.12 -> 2.13`."""
-    then = {**_ALWAYS_WAS, **then}
     names = dict.fromkeys([*then, *now])
     return [f"{name} {then.get(name)} -> {now.get(name)}" for name in names if then.get(name) != now.get(name)]

@@ -38,7 +38,7 @@ class SampleRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SampledPiece:
     """Some characters of a sample."""
 
     sample: int
@@ -85,7 +85,7 @@ def write(
     vocabulary: Vocabulary,
     prime: Sequence[int] | npt.NDArray[Any],
     requests: Sequence[SampleRequest],
-) -> Iterator[Piece]:
+) -> Iterator[SampledPiece]:
     """Yields what the model writes after `prime` (ids) for each request, piece by piece, side by side.
 
     The pieces of one sample come in order. A sample ends after `config.length` ids or with `config.stop`. Raises
@@ -134,7 +134,7 @@ class _Lane:
         self.random = generator(config.seed, self.request.number)
         self.left = float("inf") if config.repeat_until_stop else config.length
 
-    def accept(self, ids: Integers, log_probabilities: Doubles) -> Piece:
+    def accept(self, ids: Integers, log_probabilities: Doubles) -> SampledPiece:
         """Returns the piece that still belongs to the sample of the `ids` drawn."""
         count = int(min(len(ids), self.left))
         stop = self.request.config.stop
@@ -153,10 +153,10 @@ class _Lane:
         is_last = is_stopped or self.left <= 0
         if is_last:
             pieces.append(self.decode.finish())
-        return Piece(self.place, "".join(pieces), ids[:count], log_probabilities[:count], is_last)
+        return SampledPiece(self.place, "".join(pieces), ids[:count], log_probabilities[:count], is_last)
 
 
-def _write_together(engine: Engine, lanes: list[_Lane], logits: Floats, state: Any) -> Iterator[Piece]:
+def _write_together(engine: Engine, lanes: list[_Lane], logits: Floats, state: Any) -> Iterator[SampledPiece]:
     length = 1
     while lanes:
         length = int(min(length, max(lane.left for lane in lanes)))

@@ -29,7 +29,7 @@ from charrnn.training.penalties import penalty, watches_outputs
 
 
 class Backward:
-    """Both passes over a window. Called, it leaves a gradient in each parameter of the model that learns."""
+    """Both passes over a window: a call leaves a gradient in each parameter of the model that learns."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Backward:
     def _part(
         self, inputs: Tensor, targets: Tensor, state: StackState, noise: Noise, part: slice, scale: LossScale | None
     ) -> tuple[Tensor, Tensor | None, StackState]:
-        """The summed loss of some of the lanes, penalties of their mean loss, and their state after the window."""
+        """Returns the summed loss of some lanes, penalties of their mean loss, and their state after the window."""
         is_watched, read, last = watches_outputs(self._training), None, None
         if len(self._parts) > 1:
             inputs, targets = inputs[:, part].contiguous(), targets[:, part].contiguous()
@@ -110,7 +110,7 @@ class Backward:
         return loss, added, tuple(tuple(array.detach() for array in layer) for layer in after)
 
     def _without_talk(self) -> contextlib.AbstractContextManager[None]:
-        """Gradients of all but the last part stay in this process until the last one's are there too."""
+        """Inside, gradients stay in this process: those of all parts are exchanged with the last one's."""
         if isinstance(self._network, DistributedDataParallel):
             return self._network.no_sync()
         return contextlib.nullcontext()

@@ -1,8 +1,8 @@
 """The processes that train one model together: rank, number, and the few things they say to each other.
 
 Started by torchrun, each process trains some of the lanes and all of them hold the same weights. What must be decided
-by all in the same way (the clock, a signal, whether a loss is finite) is agreed on here; alone, nothing here does
-anything. Gradients are the business of torch's DistributedDataParallel. Knows processes. Refuses to know models.
+by all in the same way (the clock, a signal, whether a loss is finite) is agreed on here; in a single process nothing
+here does anything. Gradients are summed by torch's DistributedDataParallel (`backward.py`).
 
 Terms are torch's: rank, world size, local rank.
 """
@@ -31,12 +31,12 @@ class World:
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is no other."""
+        """Whether this is the only process."""
         return self.size == 1
 
     @property
     def is_first(self) -> bool:
-        """Whether it is this one that prints and writes."""
+        """Whether this process is the one that prints and writes."""
         return self.rank == 0
 
     def lanes(self, total: int, rank: int | None = None) -> slice:
@@ -49,7 +49,7 @@ class World:
         return slice(total * rank // self.size, total * (rank + 1) // self.size)
 
     def agree(self, *numbers: float) -> tuple[float, ...]:
-        """Of each number the largest that any rank has; every rank has to come here."""
+        """Returns of each number the largest that any rank gave; every rank has to call this."""
         if self.is_alone:
             return numbers
         largest = torch.tensor(numbers, dtype=torch.float64)
@@ -58,20 +58,20 @@ class World:
         return tuple(largest.tolist())
 
     def wait(self) -> None:
-        """Goes on when every rank has come here."""
+        """Returns when every rank has called it."""
         self.agree(0.0)
 
     def is_same(self, number: float) -> bool:
-        """Whether all ranks have the same number."""
+        """Whether all ranks gave the same number; every rank has to call this."""
         largest, negated = self.agree(number, -number)
         return largest == -negated
 
     def first_says(self, number: float) -> float:
-        """What the first rank has."""
+        """Returns the number that the first rank gave; every rank has to call this."""
         return self.agree(number if self.is_first else -math.inf)[0]
 
     def total(self, array: Tensor) -> Tensor:
-        """The sum of all ranks' arrays, on the CPU where there is more than one."""
+        """Returns the sum of all ranks' arrays, on the CPU where there is more than one rank."""
         if self.is_alone:
             return array
         summed = array.detach().cpu().clone()
@@ -93,7 +93,7 @@ class World:
 
 @contextmanager
 def _peers_explained() -> Iterator[None]:
-    """A process that waits in vain says so in a sentence; the one that failed has told why."""
+    """Turns torch's error about a process that is gone into a PeerError; the one that failed has told why."""
     try:
         yield
     except RuntimeError as error:
@@ -104,7 +104,7 @@ ALONE = World()
 
 
 def world_from_environment() -> World:
-    """The world that torchrun describes to its processes; one process where nothing does."""
+    """Returns the world that torchrun describes in the environment; a single process where it describes none."""
     world = World(torchrun.rank(), torchrun.world_size())
     if world.rank >= world.size:
         raise UsageError(f"RANK is {world.rank}, and WORLD_SIZE {world.size}", "start with torchrun, or unset both")
@@ -112,7 +112,7 @@ def world_from_environment() -> World:
 
 
 def local_device(device: torch.device, world: World) -> torch.device:
-    """On a GPU, the one of this process: each has its own. Raises UsageError where there are fewer."""
+    """Returns the device of this process: of several on GPUs each has one. Raises UsageError where there are fewer."""
     if device.type != "cuda" or world.is_alone:
         return device
     if not torch.cuda.is_available():  # only planned for

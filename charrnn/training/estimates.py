@@ -7,7 +7,7 @@ import math
 from charrnn.cells.parameters import is_trained, parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.settings.config import ModelConfig, TrainingConfig
-from charrnn.training.windows import longest_window
+from charrnn.training.schedule import longest_window
 
 _LOOPED = 3
 

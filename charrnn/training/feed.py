@@ -3,7 +3,7 @@
 On a CPU they are cut when they are asked for. On a GPU the whole text lies in its memory as ids, where there is room,
 and a window is gathered there; a text that is too large comes window by window through two pieces of pinned memory: one
 is filled while the other may still be on its way. Nothing here waits for the device, except for a piece that is still
-on its way when it is needed again. Knows devices and memory. Refuses to know what is done with a window.
+on its way when it is needed again.
 
 Shape letters: T window, B lanes (of this process), N characters.
 """
@@ -35,7 +35,7 @@ class Feed(Protocol):
 
 
 def make_feed(ring: Ring, lanes: slice, device: torch.device) -> Feed:
-    """The way that suits the device and the size of the text."""
+    """Returns the feed that suits the device and the size of the text."""
     if device.type != "cuda":
         return HostFeed(ring, lanes)
     free, _ = torch.cuda.mem_get_info(device)

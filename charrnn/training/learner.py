@@ -39,12 +39,19 @@ from charrnn.training.estimates import training_memory
 from charrnn.training.feed import Feed, ResidentFeed
 from charrnn.training.optimizers.registry import find_optimizer
 from charrnn.training.optimizers.updater import Updater
-from charrnn.training.outcome import NotFinite, Outcome
 from charrnn.training.step_mode import Way, choose_way
-from charrnn.training.tally import Tally
+from charrnn.training.tally import StepSums
 
 _CARRY, _RANDOM, _AVERAGE, _SCALE, _STEPS = "carry.", "random.training", "average.", "loss_scale", "steps"
 _TINY = 1e-6  # keeps the clipping factor of a zero gradient finite, as in torch's clip_grad_norm_
+
+
+class NotFinite(Exception):
+    """Loss or gradient is not a finite number; the weights have not been touched."""
+
+    def __init__(self, loss: float, gradient_norm: float) -> None:
+        super().__init__(loss, gradient_norm)
+        self.loss, self.gradient_norm = loss, gradient_norm
 
 
 class Learner:
@@ -107,7 +114,7 @@ class Learner:
         self._steps = 0
         self._learning_rate = 0.0
         self._feed: Feed | None = None
-        self._tallies: Sequence[Tally] = ()
+        self._tallies: Sequence[StepSums] = ()
         self._recorder = GraphRecorder(device)
         self._graphs: dict[bool, list[torch.cuda.CUDAGraph]] = {}
 
@@ -118,10 +125,10 @@ class Learner:
 
     @property
     def report(self) -> Tensor:
-        """(4,): what the last step has to report, until the next one: see `Outcome`. Reading it waits for that step."""
+        """(4,): what the last step has to report, until the next one: see `step`. Reading it waits for that step."""
         return self._report
 
-    def connect(self, feed: Feed, tallies: Sequence[Tally]) -> None:
+    def connect(self, feed: Feed, tallies: Sequence[StepSums]) -> None:
         """Where `step_at` takes its windows from, and the sums that it adds its reports to."""
         self._feed, self._tallies = feed, tallies
 
@@ -144,14 +151,18 @@ class Learner:
             for tally in self._tallies:
                 tally.add(self._report, share)
 
-    def step(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> Outcome:
+    def step(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> Tensor:
         """One update from a window of ids (T, B) and their successors: forward, backward, clip, check, update.
+
+        Returns a report (4,): loss, in nats per character of the window (of this process's lanes, as a part of the mean
+        over all lanes); global norm of the gradient before clipping, 0 where the step was skipped; 1 where it was
+        clipped; and 1 where the step was skipped because its gradient overflowed the range of fp16.
 
         Raises NotFinite, with the weights as they were, where the device allows to know at once, and RecordingFailed
         where a first step cannot be recorded.
         """
         self._make(inputs, targets, learning_rate)
-        return Outcome(self._report.clone())
+        return self._report.clone()
 
     def _make(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> None:
         self._set_out(learning_rate)

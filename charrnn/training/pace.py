@@ -1,15 +1,18 @@
-"""When things are due: how much of the budget is used, when to validate, when to sample.
+"""Where a run stands and what is due: how much of the budget is used, when to validate, when to sample.
 
-Pure functions of counters. With a budget in steps or epochs they depend on the number of steps alone, so that a
-resumed run does the same things at the same steps. Knows numbers. Refuses to know clocks and models.
+Pure functions of counters, which no clock is asked for. With a budget in steps or epochs they depend on the number of
+steps alone, so that a resumed run does the same things at the same steps.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from charrnn.errors import UsageError
+from charrnn.events import Finished, Progress
 from charrnn.settings.config import Budget, TrainingConfig
 from charrnn.settings.run import RunConfig
 from charrnn.training.ring import Ring
@@ -49,22 +52,18 @@ class Counters:
     """Steps whose gradient overflowed the range of fp16, up to the last line of metrics."""
     history: list[list[float | None]] = field(default_factory=list)
     """Of each validation: step, train nats, validation nats."""
-    position: int | None = None
-    """Characters that each lane has read; None in checkpoints from before windows could differ in length."""
+    position: int = 0
+    """Characters that each lane has read."""
     averaging_since: int | None = None
     """The step after which the plain mean of the weights began."""
 
-    def read(self, window: int) -> int:
-        """Characters that each lane has read; as many as `window` in every step where nobody counted."""
-        return self.step * window if self.position is None else self.position
-
-    def advance(self, window: int, length: int) -> None:
-        """Enters a step over `length` characters of each lane, `window` being the usual number."""
-        self.position = self.read(window) + length
+    def advance(self, length: int) -> None:
+        """Enters a step over `length` characters of each lane."""
+        self.position += length
         self.step += 1
 
     def take(self, train_nats: float | None, nats: float | None) -> bool:
-        """Enters a validation; whether it is the best so far: the latest, where nothing is held out."""
+        """Enters a validation and returns whether it is the best so far; where nothing is held out, the latest is."""
         self.history.append([self.step, train_nats, nats])
         is_best = nats is None or self.best_nats is None or nats < self.best_nats
         self.without_gain = 0 if is_best else self.without_gain + 1
@@ -122,8 +121,7 @@ class Pace:
         if self.budget.steps is not None:
             return min(1.0, counters.step / self.budget.steps)
         if self.total_steps is not None:  # an epoch is over when its characters have been read
-            window = self.ring.window
-            return min(1.0, counters.read(window) / (self.total_steps * window))
+            return min(1.0, counters.position / (self.total_steps * self.ring.window))
         assert self.budget.minutes is not None
         seconds = self.budget.minutes * 60
         return min(1.0, counters.seconds / max(seconds - self._validation_cost(counters), 0.5 * seconds))
@@ -132,7 +130,7 @@ class Pace:
         """Seconds the next validation will take: as the last one did, or by the speed of training before the first."""
         if counters.validation_cost or not counters.step:
             return counters.validation_cost
-        seconds_per_character = counters.seconds / (counters.read(self.ring.window) * self.ring.lanes)
+        seconds_per_character = counters.seconds / (counters.position * self.ring.lanes)
         return self.validation_characters * seconds_per_character / _TRAINING_OVER_SCORING
 
     def is_over(self, counters: Counters) -> bool:
@@ -184,3 +182,47 @@ class Pace:
 def _interval(last: float, total: float) -> float:
     """How far the next time is from the last: as far as that one was from the start, within 1 to 5 % of all."""
     return min(total / _VALIDATIONS, max(total * _FIRST_SHARE, last))
+
+
+def place(counters: Counters, ring: Ring) -> dict[str, Any]:
+    """Returns step, epoch, characters and seconds, as every line of metrics has them."""
+    return {
+        "step": counters.step,
+        "epoch": round(ring.epoch(counters.position), 6),
+        "characters": counters.position * ring.lanes,
+        "seconds": round(counters.seconds, 3),
+    }
+
+
+def progress_of(counters: Counters, pace: Pace, means: Mapping[str, float], learning_rate: float) -> Progress:
+    """Returns a report of progress; `means` are those since the last line of metrics (`StepSums.means`)."""
+    here, fraction = place(counters, pace.ring), pace.fraction(counters)
+    return Progress(
+        fraction=fraction,
+        seconds_left=counters.seconds / fraction - counters.seconds if fraction else math.inf,
+        train_nats=means["nats"],
+        learning_rate=learning_rate,
+        gradient_norm=means["gradient_norm"],
+        characters_per_second=here["characters"] / counters.seconds if counters.seconds else 0.0,
+        **here,
+    )
+
+
+def finished(counters: Counters, pace: Pace, *, skipped: int, signal: int | None) -> Finished:
+    """Returns the last event of a run."""
+    reason: Literal["budget", "patience", "signal"] = "budget"
+    if signal is not None:
+        reason = "signal"
+    elif pace.is_out_of_patience(counters):
+        reason = "patience"
+    return Finished(
+        reason=reason,
+        step=counters.step,
+        characters=counters.position * pace.ring.lanes,
+        seconds=counters.seconds,
+        validation_nats=counters.history[-1][2] if counters.history else None,
+        best_nats=counters.best_nats,
+        best_step=counters.best_step,
+        skipped=skipped,
+        signal=signal,
+    )

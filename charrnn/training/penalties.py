@@ -9,8 +9,6 @@
     l2           lambda / 2 sum w^2              over all weights (as in Melis et al. 2020, arXiv 1909.01792; Merity,
                  Keskar & Socher 2018 add its gradient lambda w behind the clipping, here it is clipped with the rest)
 
-Knows tensors. Refuses to know losses and optimizers.
-
 Shape letters: T window, B lanes, I inputs of the decoder, H hidden size, G gates.
 """
 
@@ -25,14 +23,14 @@ from charrnn.settings.config import TrainingConfig
 
 
 def watches_outputs(training: TrainingConfig) -> bool:
-    """Whether a penalty looks at what the layers put out."""
+    """Whether a penalty is about what the layers put out."""
     return bool(training.activation_penalty or training.temporal_penalty)
 
 
 def penalty(
     training: TrainingConfig, arrays: Mapping[str, Tensor], read: Tensor | None, last: Tensor | None
 ) -> Tensor | None:
-    """What is added to the mean loss of some lanes; None where all are off.
+    """Returns what is added to the mean loss of some lanes; None where all penalties are off.
 
     `arrays` are the model's; `read` (T, B, I) is what its decoder read and `last` (T, B, H) what its last layer put
     out, where `watches_outputs`.
@@ -56,7 +54,7 @@ def penalty(
 
 
 def far_from_orthogonal(matrix: Tensor) -> Tensor:
-    """sum |W^T W - I|^2 over the blocks W (H, H) of `matrix` (G H, H)."""
+    """Returns sum |W^T W - I|^2 over the blocks W (H, H) of `matrix` (G H, H)."""
     H = matrix.shape[1]
     blocks = matrix.view(-1, H, H)
     products = blocks.transpose(1, 2) @ blocks

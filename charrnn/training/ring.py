@@ -12,7 +12,7 @@ every step of the same shape. The single seam, from the last character of the te
 
 However large the text, only what the lanes have read lately counts as memory of the process, where the ids are mapped.
 
-Knows positions. Refuses to know models. Shape letters: T window, B lanes.
+Shape letters: T window, B lanes.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Ring:
     lanes: int
     window: int
     spare: int = 0
-    """By so many characters a window may be longer than `window`."""
+    """A window may be longer than `window` by this many characters."""
 
     @property
     def characters_per_step(self) -> int:
-        """B * T."""
+        """Characters that all lanes read in one step, B * T."""
         return self.lanes * self.window
 
     def epoch(self, position: int) -> float:
@@ -55,11 +55,11 @@ class Ring:
 
     @property
     def starts(self) -> list[int]:
-        """Where each lane begins."""
+        """The place in `ids` where each lane begins."""
         return [lane * len(self.ids) // self.lanes for lane in range(self.lanes)]
 
     def window_at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> npt.NDArray[np.int64]:
-        """What these lanes read at `position`, and one character more: (T + 1, lanes); T is `length`, or `window`."""
+        """What these lanes read at `position`, and one more character: (T + 1, lanes); T is `length` or `window`."""
         T = self.window if length is None else length
         if position % _KEPT < self.window + self.spare:
             release_pages(self.ids)

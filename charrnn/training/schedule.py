@@ -1,17 +1,26 @@
-"""Learning rate and averaging of weights as pure functions of where the run stands.
+"""Learning rate, length of the window and averaging of weights as pure functions of where a run stands.
 
-Nothing is remembered between calls, so a resumed run needs nothing restored. Knows steps and the share of the
-budget used. Refuses to know clocks and optimizers.
+Nothing is remembered between calls, so that a resumed run needs nothing restored. Windows of random length are from
+Merity, Keskar & Socher 2018 (arXiv 1708.02182, section 4.1): so that not the same characters of a text are always those
+at the edge of a window. They are drawn by a counter-based generator, as samples are (`inference/distribution.py`).
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from charrnn.settings.config import TrainingConfig
-from charrnn.training.windows import window_length
 
 _BETWEEN = 8
+# Of a random window.
+_DEVIATION = 5.0
+_SHORTEST = 5
+_HALVED = 0.05
+# Theirs has no bound. Once in 30,000 steps a draw would be above this one, which is what memory is needed for.
+_SPARE = 20
+_STREAM = (0, 0, 0, 1)  # a part of the generator's period that no sample's characters come from
 
 
 def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
@@ -71,3 +80,27 @@ def averaging_share(config: TrainingConfig, step: int, progress: float, since: i
         return 0.0
     left = step * (1.0 - progress) / progress if progress else float(step)
     return _BETWEEN / (_BETWEEN + config.average * max(0.0, min(float(step), left)))
+
+
+def window_length(config: TrainingConfig, step: int) -> int:
+    """Characters in the window of update `step` (counted from 0).
+
+    N(bptt, 5), in one step of twenty N(bptt / 2, 5), cut to a whole number from 5 (bptt, if that is less) to
+    `longest_window`.
+    """
+    if not config.random_bptt:
+        return config.bptt
+    random = np.random.Generator(np.random.Philox(key=[config.seed, step], counter=_STREAM))
+    middle = config.bptt / 2 if random.random() < _HALVED else config.bptt
+    drawn = int(random.normal(middle, _DEVIATION))
+    return min(max(drawn, min(_SHORTEST, config.bptt)), longest_window(config))
+
+
+def longest_window(config: TrainingConfig) -> int:
+    """The most characters a window may have: 20 more than bptt, at most twice as many."""
+    return config.bptt + spare_characters(config)
+
+
+def spare_characters(config: TrainingConfig) -> int:
+    """By how many a window may be longer than bptt."""
+    return min(_SPARE, config.bptt) if config.random_bptt else 0

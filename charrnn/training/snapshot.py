@@ -1,7 +1,4 @@
-"""A run at one moment, as a checkpoint that describes itself.
-
-Knows what stands in a checkpoint's records. Refuses to know when one is taken and where it goes.
-"""
+"""A run at one moment, as a checkpoint that describes itself."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from charrnn.training.plan import Plan
 def snapshot(
     plan: Plan, corpus: Corpus, parts: Parts, counters: Counters, learner: Learner, *, place: dict[str, Any]
 ) -> Checkpoint:
-    """The weights with all that describes them: what best.safetensors holds."""
+    """Returns the weights with all that describes them, which is what best.safetensors holds."""
     return Checkpoint(
         kind="best",
         model=plan.model,
@@ -45,7 +42,7 @@ def snapshot(
 
 
 def environment(plan: Plan, learner: Learner) -> dict[str, Any]:
-    """What a bit-exact resume of this run depends on."""
+    """Returns what a bit-exact resume of this run depends on."""
     return devices.environment(
         learner.device, learner.precision, world_size=learner.world.size, accumulate=plan.run.accumulate
     )

@@ -1,7 +1,4 @@
-"""How a step of training is made: by the host, on the device, or as a recorded graph.
-
-Knows settings and devices. Refuses to know what a step does.
-"""
+"""How a step of training is made: by the host, on the device, or as a recorded graph."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ is asked of the host, and the caller finds a bad step in the next sum it reads. 
 
 
 def choose_way(training: TrainingConfig, device: torch.device, world: World) -> Way:
-    """The way of `training` on `device`."""
+    """Returns how steps of `training` are made on `device`."""
     if device.type != "cuda":
         return "host"
     # What processes say to each other is the host's business, and a graph has one shape.

@@ -1,7 +1,6 @@
 """Sums over training steps, kept where the numbers arise.
 
-Adding is a few operations on the device and never waits for it; reading the means does. Knows sums. Refuses to know
-what they are used for.
+Adding is a few operations on the device and never waits for it; reading the means waits.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from charrnn.training.distributed import ALONE, World
 _TALLY = "tally"
 
 
-class Tally:
+class StepSums:
     """Sums of loss, gradient norm, clipped and skipped steps since it was cleared."""
 
     def __init__(self, device: torch.device) -> None:
@@ -50,16 +49,16 @@ class Tally:
         self.windows += window
 
     def tensors(self) -> list[torch.Tensor]:
-        """Everything that `add_report` changes."""
+        """The tensors that `add_report` changes."""
         return [self._sums]
 
     def clear(self) -> None:
-        """Begins anew."""
+        """Sets all sums and counts to zero."""
         self._sums.zero_()
         self.steps, self.windows = 0, 0.0
 
     def means(self, world: World = ALONE) -> dict[str, float]:
-        """nats a character, gradient_norm and clip_rate a step, and skipped steps.
+        """Returns nats (a character), gradient_norm and clip_rate (a step), and the number of skipped steps.
 
         This waits for the device, and for all ranks. The mean norm is that of the steps that were not skipped.
         """
@@ -74,35 +73,29 @@ class Tally:
         }
 
     def _over(self, world: World) -> list[float]:
-        """The sums: of the loss over all ranks, since each has a part of it; the rest is the same for each."""
+        """Returns the sums: that of the loss over all ranks, each of which has a part; on the others all agree."""
         sums: list[float] = self._sums.tolist()
         return [float(world.total(self._sums[:1])[0]), *sums[1:]]
 
     def to_numpy(self, world: World = ALONE) -> npt.NDArray[np.float64]:
-        """The sums and the numbers of steps and of windows of the usual length, (6,)."""
+        """Returns the four sums, the number of steps and that of windows of the usual length, (6,)."""
         return np.array([*self._over(world), self.steps, self.windows], np.float64)
 
     def load(self, saved: npt.NDArray[Any], world: World = ALONE) -> None:
-        """The inverse of `to_numpy`.
-
-        A checkpoint from before windows could differ in length has one number less, one from before steps could be
-        skipped two.
-        """
-        numbers = saved.tolist()
-        *sums, steps, windows = numbers if len(numbers) > len(self._sums) + 1 else [*numbers, numbers[-1]]
-        sums += [0.0] * (len(self._sums) - len(sums))
+        """The inverse of `to_numpy`. Raises RuntimeError where there are more numbers, or fewer."""
+        *sums, steps, windows = saved.tolist()
         if not world.is_first:
             sums[0] = 0.0
-        self._sums.copy_(torch.tensor(sums, dtype=torch.float64))
+        self._sums.copy_(torch.tensor(sums, dtype=torch.float64).view_as(self._sums))
         self.steps, self.windows = int(steps), windows
 
 
-def tally_arrays(tallies: Sequence[Tally], world: World) -> dict[str, npt.NDArray[np.float64]]:
-    """Tallies as a checkpoint keeps them; every rank has to come here."""
+def tally_arrays(tallies: Sequence[StepSums], world: World) -> dict[str, npt.NDArray[np.float64]]:
+    """Returns the sums as a checkpoint keeps them; every rank has to call this."""
     return {_TALLY: np.stack([tally.to_numpy(world) for tally in tallies])}
 
 
-def load_tallies(tallies: Sequence[Tally], saved: Mapping[str, npt.NDArray[Any]], world: World) -> None:
-    """The inverse of `tally_arrays`. Raises KeyError or ValueError where arrays do not fit."""
+def load_tallies(tallies: Sequence[StepSums], saved: Mapping[str, npt.NDArray[Any]], world: World) -> None:
+    """The inverse of `tally_arrays`. Raises KeyError, ValueError or RuntimeError where arrays do not fit."""
     for tally, sums in zip(tallies, saved[_TALLY], strict=True):
         tally.load(sums, world)

@@ -29,16 +29,13 @@ from charrnn.settings.config import SamplingConfig
 from charrnn.text.corpus import Corpus
 from charrnn.training.distributed import ALONE, World, check_parts
 from charrnn.training.feed import make_feed
-from charrnn.training.learner import Learner
-from charrnn.training.outcome import NotFinite
-from charrnn.training.pace import Counters, Pace, check_trigger
+from charrnn.training.learner import Learner, NotFinite
+from charrnn.training.pace import Counters, Pace, check_trigger, finished, place, progress_of
 from charrnn.training.plan import Plan
 from charrnn.training.ring import Ring
-from charrnn.training.schedule import averaging_share, learning_rate
+from charrnn.training.schedule import averaging_share, learning_rate, spare_characters, window_length
 from charrnn.training.snapshot import environment, snapshot
-from charrnn.training.standing import finished, place, progress_of
-from charrnn.training.tally import Tally, load_tallies, tally_arrays
-from charrnn.training.windows import spare_characters, window_length
+from charrnn.training.tally import StepSums, load_tallies, tally_arrays
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _MOST_ROLLBACKS = 10
@@ -83,7 +80,7 @@ class Trainer:
                 plan.model, plan.training, len(corpus.vocabulary), device, accumulate=accumulate, world=world
             )
             self._feed = make_feed(self._ring, world.lanes(lanes), device)
-        self._tally, self._since_validation = self._tallies = Tally(device), Tally(device)
+        self._tally, self._since_validation = self._tallies = StepSums(device), StepSums(device)
         self._learner.connect(self._feed, self._tallies)
         self._anew = [] if resume is None else self._restore(resume)
         self._started = time.monotonic() - self._counters.seconds
@@ -148,12 +145,12 @@ class Trainer:
         rate = counters.learning_rate_scale * learning_rate(
             self._plan.training, counters.step, self._pace.fraction(counters)
         )
-        window, length = self._ring.window, window_length(self._plan.training, counters.step)
+        length = window_length(self._plan.training, counters.step)
         try:
-            self._learner.step_at(counters.read(window), rate, length)
+            self._learner.step_at(counters.position, rate, length)
         except NotFinite as error:
             raise self._divergence(error.loss, error.gradient_norm) from error
-        counters.advance(window, length)
+        counters.advance(length)
         self._look()
         fraction, since = self._pace.fraction(counters), counters.averaging_since
         self._learner.average(averaging_share(self._plan.training, counters.step, fraction, since))
@@ -170,15 +167,12 @@ class Trainer:
         if is_logged:
             counters.skipped += round(means["skipped"])
             self._append_metrics(
-                {
-                    **self._place(),
-                    "train_nats": means["nats"],
-                    "learning_rate": progress.learning_rate,
-                    "gradient_norm": means["gradient_norm"],
-                    "clip_rate": means["clip_rate"],
-                    "skipped_steps": round(means["skipped"]) or None,
-                    "characters_per_second": progress.characters_per_second,
-                }
+                train_nats=means["nats"],
+                learning_rate=progress.learning_rate,
+                gradient_norm=means["gradient_norm"],
+                clip_rate=means["clip_rate"],
+                skipped_steps=round(means["skipped"]) or None,
+                characters_per_second=progress.characters_per_second,
             )
             self._tally.clear()
         self._reported_at = now
@@ -210,25 +204,10 @@ class Trainer:
         if counters.trigger(self._plan.training, self._pace.fraction(counters)):
             yield Notice(f"from step {counters.step:,} on the weights are averaged")
         self._since_validation.clear()
-        self._append_metrics(
-            {
-                **self._place(),
-                "train_nats": train_nats,
-                "validation_nats": nats,
-                "validation_bpc": None if nats is None else nats / math.log(2),
-            }
-        )
+        bpc = None if nats is None else nats / math.log(2)
+        self._append_metrics(train_nats=train_nats, validation_nats=nats, validation_bpc=bpc)
         if nats is not None:
-            place = self._place()
-            yield Validated(
-                step=counters.step,
-                epoch=place["epoch"],
-                characters=place["characters"],
-                seconds=place["seconds"],
-                train_nats=train_nats,
-                validation_nats=nats,
-                is_best=is_best,
-            )
+            yield Validated(**self._place(), train_nats=train_nats, validation_nats=nats, is_best=is_best)
         if is_best:
             yield self._save_best()
         self._look()
@@ -281,9 +260,9 @@ class Trainer:
         self._counters.seconds = seconds
         self._signal = int(signal) or None
 
-    def _append_metrics(self, values: dict[str, Any]) -> None:
+    def _append_metrics(self, **values: float | None) -> None:
         if self._world.is_first:
-            self._run.append_metrics(values)
+            self._run.append_metrics({**self._place(), **values})
 
     def _place(self) -> dict[str, Any]:
         return place(self._counters, self._ring)

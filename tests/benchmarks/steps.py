@@ -26,7 +26,7 @@ from charrnn.training.feed import Feed, make_feed
 from charrnn.training.learner import Learner
 from charrnn.training.ring import Ring
 from charrnn.training.step_mode import Way
-from charrnn.training.tally import Tally
+from charrnn.training.tally import StepSums
 
 MOMENT = 0.3  # seconds that one round of one loop takes, about
 CPU = torch.device("cpu")
@@ -143,7 +143,7 @@ class OurStep:
             batch_size=shape.lanes, bptt=shape.window, precision=precision, **{"optimizer": "adamw", **settings}
         )
         self._learner = Learner(shape.model, training, shape.vocabulary, device, way=way)
-        self._learner.connect(_feed(shape, device), [Tally(device), Tally(device)])
+        self._learner.connect(_feed(shape, device), [StepSums(device), StepSums(device)])
         self._position = 0
         self._window = shape.window
         self.precision: str = self._learner.precision

@@ -123,7 +123,7 @@ def test_every_optimizer_takes_it(optimizer: OptimizerName) -> None:
     learner = Learner(ModelConfig(cell="urnn", hidden_size=H, embedding_size=I), training, V, torch.device("cpu"))
     ids = torch.randint(V, (T + 1, B), generator=torch.Generator().manual_seed(1))
     before = {name: array.copy() for name, array in learner.model.numpy_arrays().items()}
-    losses = [float(learner.step(ids[:-1], ids[1:], 0.02).loss) for _ in range(30)]
+    losses = [float(learner.step(ids[:-1], ids[1:], 0.02)[0]) for _ in range(30)]
     assert losses[-1] < losses[0]
     after = learner.model.numpy_arrays()
     assert all((after[name] != array).any() for name, array in before.items())

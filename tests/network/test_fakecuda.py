@@ -41,7 +41,7 @@ from charrnn.training.learner import Learner
 from charrnn.training.optimizers import updater
 from charrnn.training.recipe import completed_training
 from charrnn.training.ring import Ring
-from charrnn.training.tally import Tally
+from charrnn.training.tally import StepSums
 from tests.kit.every_option import OPTIONS
 from tests.kit.fakecuda import FakeGPU, Found, fake_gpu
 from tests.kit.fakedriver import GPU, Generator
@@ -117,7 +117,7 @@ def _assert_steps(gpu: FakeGPU, learner: Learner, lengths: tuple[int, ...] = (T,
             outcome = learner.step(*inputs, 0.01)
             learner.average(0.3)
         assert found == []
-        assert (outcome.report.device, outcome.report.dtype) == (GPU, torch.float32)
+        assert (outcome.device, outcome.dtype) == (GPU, torch.float32)
     for name, array in learner.model.arrays().items():
         assert array.device == GPU, name
         if array.requires_grad:
@@ -179,7 +179,7 @@ def test_steps_are_recorded(gpu: FakeGPU, settings: dict[str, Any]) -> None:
     learner = _learner(way=None, **settings)
     assert learner.way == "graph"
     for _ in range(3):
-        assert learner.step(*_ids(), 0.01).report.device == GPU
+        assert learner.step(*_ids(), 0.01).device == GPU
     assert gpu.graphs >= (2 if settings.get("optimizer", "muon") == "muon" else 1)  # muon has two kinds of step
 
 
@@ -188,7 +188,7 @@ def test_steps_are_recorded(gpu: FakeGPU, settings: dict[str, Any]) -> None:
 def test_steps_take_their_windows_from_the_text(gpu: FakeGPU, kind: Any, way: str) -> None:
     """Windows and sums too are recorded where the text lies on the device; nothing waits beside the graph, and only
     windows from pinned memory are copied."""
-    learner, tally = _learner(way=way), Tally(GPU)
+    learner, tally = _learner(way=way), StepSums(GPU)
     learner.connect(kind(Ring(np.zeros(100, np.uint8), B, T), slice(0, B), GPU), [tally])
     for _ in range(2):  # recordings keep a copy of the state on the host
         learner.step_at(0, 0.01)
@@ -342,7 +342,7 @@ def test_windows_come_without_waiting(gpu: FakeGPU, dtype: Any) -> None:
 
 def test_sums_are_made_on_the_device(gpu: FakeGPU) -> None:
     """Adding to a tally and clearing it neither waits nor copies; reading it does."""
-    tally, other = Tally(GPU), Tally(GPU)
+    tally, other = StepSums(GPU), StepSums(GPU)
     with gpu.watched() as found:
         for _ in range(3):
             tally.add(torch.zeros(4, device=GPU), 0.5)

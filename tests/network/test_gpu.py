@@ -43,7 +43,7 @@ from charrnn.training.plan import TrainRequest, plan_resume, plan_start
 from charrnn.training.recipe import completed_training
 from charrnn.training.ring import Ring
 from charrnn.training.step_mode import Way
-from charrnn.training.tally import Tally
+from charrnn.training.tally import StepSums
 from charrnn.training.trainer import Trainer
 from tests.kit.every_option import OPTIONS, configured
 from tests.kit.runs_compared import assert_same_run
@@ -112,7 +112,7 @@ def test_the_graph_is_its_eager_twin(cell: str, optimizer: str, precision: str) 
     graph, twin = _learner(cell, **settings), _learner(cell, way="device", **settings)
     assert graph.way == "graph"
     for n, window in enumerate(_windows(9)):
-        reports = [learner.step(*window, 0.01 / (n + 1)).report for learner in (graph, twin)]
+        reports = [learner.step(*window, 0.01 / (n + 1)) for learner in (graph, twin)]
         for learner in (graph, twin):
             learner.average(0.3)
         assert torch.equal(*reports)
@@ -135,7 +135,7 @@ def test_what_is_dropped_and_penalised_is_recorded_too(cell: str, wiring: dict[s
     assert graph.way == "graph"
     for window in _windows(9):
         outcomes = [learner.step(*window, 0.01) for learner in (graph, twin)]
-        assert torch.equal(outcomes[0].report, outcomes[1].report)
+        assert torch.equal(outcomes[0], outcomes[1])
     _assert_equal(graph, twin)
 
 
@@ -149,7 +149,7 @@ def test_what_does_not_learn_is_recorded_too(cell: str, batch_norm: bool, freeze
     graph, twin = (Learner(model, training, V, CUDA, way=way) for way in (None, "device"))  # type: ignore[arg-type]
     for window in _windows(9):
         outcomes = [learner.step(*window, 0.01) for learner in (graph, twin)]
-        assert torch.equal(outcomes[0].report, outcomes[1].report)
+        assert torch.equal(outcomes[0], outcomes[1])
     _assert_equal(graph, twin)
 
 
@@ -182,7 +182,7 @@ def test_a_step_in_parts_is_the_step_in_one_piece(cell: str) -> None:
     """With dropout and resets, to 1e-4 after eight steps."""
     learners = [_learner(cell, accumulate=parts, dropout=0.4, state_reset=0.2) for parts in (1, 3)]
     for window in _windows(8):
-        reports = [learner.step(*window, 0.01).report for learner in learners]
+        reports = [learner.step(*window, 0.01) for learner in learners]
         torch.testing.assert_close(*reports, rtol=1e-4, atol=1e-4)
 
 
@@ -197,8 +197,8 @@ def test_fp16_learns_as_fp32_does(text_file: Callable[..., Path]) -> None:
         training = TrainingConfig(batch_size=16, bptt=32, precision=precision)
         learner = Learner(model, training, len(corpus.vocabulary), CUDA)
         outcomes = [learner.step(*ring.at(step * ring.window), 3e-3) for step in range(200)]
-        assert sum(outcome.is_skipped.item() for outcome in outcomes) < 10
-        curves.append(np.array([outcome.loss.item() for outcome in outcomes]).reshape(20, 10).mean(1))
+        assert sum(outcome[3].item() for outcome in outcomes) < 10
+        curves.append(np.array([outcome[0].item() for outcome in outcomes]).reshape(20, 10).mean(1))
     assert np.abs(curves[0] - curves[1]).max() < 0.05
     assert all(curve[-1] < 2 / 3 * curve[0] for curve in curves)
 
@@ -213,14 +213,14 @@ def test_overflow_is_skipped_on_the_device_and_counted() -> None:
     skipped = 0
     for _ in range(60):
         outcome = learner.step(*window, 0.01)
-        if not outcome.is_skipped:
+        if not outcome[3]:
             break
         skipped += 1
         for name, array in learner.model.numpy_arrays().items():
             np.testing.assert_array_equal(array, before[name])
     assert 0 < skipped < 60
     assert float(learner._scale.scale) == 2.0 ** (40 - skipped)
-    assert torch.isfinite(outcome.report).all()
+    assert torch.isfinite(outcome).all()
     assert any((array != before[name]).any() for name, array in learner.model.numpy_arrays().items())
 
 
@@ -232,7 +232,7 @@ def test_a_bad_update_is_skipped_on_the_device() -> None:
     with torch.no_grad():
         learner.model.arrays()["decoder.bias"][0] = float("nan")
     before = {name: array.copy() for name, array in learner.model.numpy_arrays().items() if name != "decoder.bias"}
-    assert torch.isnan(learner.step(*second, 0.01).loss)
+    assert torch.isnan(learner.step(*second, 0.01)[0])
     after = learner.model.numpy_arrays()
     for name, array in before.items():
         np.testing.assert_array_equal(array, after[name])
@@ -258,9 +258,9 @@ def test_nothing_waits_inside_a_step(way: Way, feed: type[ResidentFeed | PinnedF
     assert np.isfinite(tally.means()["nats"])
 
 
-def _connect(learner: Learner, feed: type[ResidentFeed | PinnedFeed] = ResidentFeed) -> Tally:
+def _connect(learner: Learner, feed: type[ResidentFeed | PinnedFeed] = ResidentFeed) -> StepSums:
     ring = Ring(np.random.default_rng(0).integers(0, V, 5000).astype(np.uint8), B, T, spare=2)
-    tally = Tally(CUDA)
+    tally = StepSums(CUDA)
     learner.connect(feed(ring, slice(0, B), CUDA), [tally])
     return tally
 

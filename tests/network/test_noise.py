@@ -170,7 +170,7 @@ def test_a_step_in_parts_is_the_step_in_one_piece() -> None:
     windows = torch.from_numpy(np.random.default_rng(0).integers(0, V, (5, T + 1, B)))
     whole, parts = _learner(**RATES), _learner(accumulate=2, **RATES)
     for window in windows:
-        reports = [learner.step(window[:-1], window[1:], 0.02).report for learner in (whole, parts)]
+        reports = [learner.step(window[:-1], window[1:], 0.02) for learner in (whole, parts)]
         torch.testing.assert_close(*reports, rtol=1e-5, atol=1e-5)
     for name, array in whole.model.numpy_arrays().items():
         np.testing.assert_allclose(array, parts.model.numpy_arrays()[name], atol=1e-5, err_msg=name)

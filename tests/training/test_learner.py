@@ -11,8 +11,7 @@ import torch
 from charrnn.network.precision import LossScale
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.distributed import World
-from charrnn.training.learner import Learner
-from charrnn.training.outcome import NotFinite, Outcome
+from charrnn.training.learner import Learner, NotFinite
 from charrnn.training.recipe import completed_training
 from charrnn.training.schedule import averaging_share
 from charrnn.training.step_mode import Way, choose_way
@@ -38,7 +37,7 @@ def _windows() -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(window[:-1], window[1:]) for window in ids]
 
 
-def _train(learner: Learner) -> list[Outcome]:
+def _train(learner: Learner) -> list[torch.Tensor]:
     return [learner.step(*window, 0.02 / (n + 1)) for n, window in enumerate(_windows())]
 
 
@@ -58,7 +57,7 @@ def test_a_step_in_parts_is_the_step_in_one_piece(cell: str, accumulate: int) ->
     """Loss, norm, weights, moments, state and generator, with dropout and resets; the 7 lanes in unequal parts."""
     whole, parts = _learner(cell), _learner(cell, accumulate=accumulate)
     for one, other in zip(_train(whole), _train(parts), strict=True):
-        torch.testing.assert_close(one.report, other.report, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     _assert_close(whole, parts, 1e-5)
 
 
@@ -68,8 +67,8 @@ def test_a_step_that_asks_the_host_nothing_is_the_step_that_does(optimizer: str,
     """The program that a GPU replays, run on a CPU: the graph's eager twin."""
     learners = [_learner(way=way, optimizer=optimizer, clip_norm=clip) for way in ("host", "device")]  # type: ignore[arg-type]
     for one, other in zip(*(_train(learner) for learner in learners), strict=True):
-        torch.testing.assert_close(one.report, other.report, rtol=1e-5, atol=1e-5)
-        assert one.is_clipped.item() == float(clip > 0)
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        assert one[2].item() == float(clip > 0)
     _assert_close(*learners, 5e-5 if optimizer == "rmsprop" else 1e-5)  # whose momentum is numbers of ten and more
 
 
@@ -78,9 +77,9 @@ def test_a_clip_on_the_summed_loss_is_one_on_the_mean_a_windows_length_smaller(w
     """The norm reported stays that of the mean; of a threshold between the two norms only the sum's is above."""
     learners = [_learner(way=way, clip_norm=0.3, clip_loss="sum"), _learner(way=way, clip_norm=0.3 / T)]
     for one, other in zip(*(_train(learner) for learner in learners), strict=True):
-        assert torch.equal(one.report, other.report)
-        assert 0.3 / T < one.gradient_norm < 0.3
-        assert one.is_clipped
+        assert torch.equal(one, other)
+        assert 0.3 / T < one[1] < 0.3
+        assert one[2]
     _assert_close(*learners, 0.0)
 
 
@@ -91,8 +90,8 @@ def test_a_scaled_loss_gives_the_same_step(way: Way) -> None:
     scaled._scale = LossScale(CPU)
     scaled._scale.load(np.array([2.0**20, 1996]))
     for one, other in zip(_train(plain), _train(scaled), strict=True):
-        torch.testing.assert_close(one.report, other.report, rtol=1e-5, atol=1e-6)
-        assert not other.is_skipped
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+        assert not other[3]
     assert float(scaled._scale.scale) == 2.0**21
     for name, array in plain.model.numpy_arrays().items():
         np.testing.assert_allclose(array, scaled.model.numpy_arrays()[name], atol=1e-6)
@@ -110,10 +109,10 @@ def test_steps_that_overflow_are_skipped_and_counted_until_the_scale_fits(way: W
     for _ in range(90):
         scales.append(float(learner._scale.scale))
         outcome = learner.step(inputs, targets, 0.02)
-        assert torch.isfinite(outcome.report).all()
-        if not outcome.is_skipped:
+        assert torch.isfinite(outcome).all()
+        if not outcome[3]:
             break
-        assert outcome.gradient_norm == 0
+        assert outcome[1] == 0
         for name, array in learner.model.numpy_arrays().items():
             np.testing.assert_array_equal(array, before[name])
     assert 1 < len(scales) < 90
@@ -135,8 +134,8 @@ def test_what_no_scale_can_mend_is_a_divergence(way: Way) -> None:
             learner.step(inputs, targets, 0.02)
     else:
         outcome = learner.step(inputs, targets, 0.02)
-        assert not torch.isfinite(outcome.loss + outcome.gradient_norm)
-        assert not outcome.is_skipped
+        assert not torch.isfinite(outcome[0] + outcome[1])
+        assert not outcome[3]
 
 
 @pytest.mark.parametrize("way", ["host", "device"])
@@ -179,7 +178,7 @@ def test_schedule_free_keeps_its_average_and_trains_on() -> None:
     """What is validated is x; afterwards the weights are y again, and looking has changed nothing."""
     learner, twin = (_learner(optimizer="schedule-free", warmup=0) for _ in range(2))
     for n, window in enumerate(_windows()):
-        assert torch.equal(*(each.step(*window, 0.02).report for each in (learner, twin)))
+        assert torch.equal(*(each.step(*window, 0.02) for each in (learner, twin)))
         learner.average(1.0 / (n + 1))  # there is nothing here to be moved
         state = {name: array.copy() for name, array in learner.state().items()}
         with learner.averaged():
@@ -259,7 +258,7 @@ def test_two_kernels_agree_as_a_gpu_is_asked_to(cell: str, optimizer: str, monke
     learners = [make_learner(cell, optimizer, CPU) for _ in range(2)]
     step = learners[1].step
 
-    def with_torchs(*given: Any) -> Outcome:
+    def with_torchs(*given: Any) -> torch.Tensor:
         with monkeypatch.context() as patch:
             for place in ("charrnn.native.window", "charrnn.network.compiled_layer"):
                 patch.setattr(f"{place}.find_library", lambda: None)

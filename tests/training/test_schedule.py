@@ -51,7 +51,7 @@ def _validated_steps(pace: Pace, seconds_per_step: float = 0.0) -> list[int]:
             counters.validated_step, counters.validated_seconds = counters.step, counters.seconds
         if pace.is_over(counters):
             return steps
-        counters.step += 1
+        counters.advance(pace.ring.window)
         counters.seconds += seconds_per_step
 
 

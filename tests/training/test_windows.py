@@ -21,8 +21,7 @@ from charrnn.text.sources import Source
 from charrnn.training.estimates import training_memory
 from charrnn.training.pace import Counters, Pace
 from charrnn.training.ring import Ring
-from charrnn.training.schedule import learning_rate
-from charrnn.training.windows import longest_window, window_length
+from charrnn.training.schedule import learning_rate, longest_window, window_length
 from tests.kit.twenty_steps import REQUEST, train
 
 
@@ -85,7 +84,6 @@ def test_an_epoch_is_over_when_its_characters_are_read() -> None:
     assert pace.fraction(Counters(step=3, position=100)) == 0.25
     assert not pace.is_over(Counters(step=30, position=399))
     assert pace.is_over(Counters(step=11, position=400))
-    assert pace.fraction(Counters(step=5)) == 0.25
     assert Pace(Budget(steps=12), RunConfig(), ring, 50).fraction(Counters(step=3, position=100)) == 0.25
 
 
