@@ -101,21 +101,3 @@ def test_a_run_reads_every_character_once_an_epoch(corpus: Corpus, tmp_path: Pat
     saved = checkpoints.load(tmp_path / "run" / "last.safetensors", with_state=True)
     assert saved.training["counters"]["position"] == sum(lengths)
     assert saved.progress["epoch"] == pytest.approx(last.characters / 1800, abs=1e-6)
-
-
-def test_a_run_from_before_positions_were_counted_goes_on(corpus: Corpus, tmp_path: Path) -> None:
-    """Its lanes stand where as many whole windows as steps have brought them."""
-    train(tmp_path / "whole", corpus)
-    train(tmp_path / "old", corpus, stop_after=9)
-    path = tmp_path / "old" / "last.safetensors"
-    old = checkpoints.load(path, with_state=True)
-    counters = {name: value for name, value in old.training["counters"].items() if name != "position"}
-    older = replace(old, training={**old.training, "counters": counters})
-    older = replace(older, state={**old.state, "tally": old.state["tally"][:, :5]})
-    checkpoints.save(path, older)
-    del old, older
-    train(tmp_path / "old", corpus)
-    ends = [
-        checkpoints.load(tmp_path / name / "last.safetensors", with_state=True).parameters for name in ("whole", "old")
-    ]
-    assert all(np.array_equal(array, ends[1][name]) for name, array in ends[0].items())
