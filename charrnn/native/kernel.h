@@ -59,15 +59,6 @@ INLINE vec NAME(splat)(float x) { return x - (vec){0}; }
 TILES(1) TILES(2) TILES(4) TILE_OF(1, 6) TILE_OF(1, 8)
 ALL_QUANTISED(1) ALL_QUANTISED(2) ALL_QUANTISED(4) QUANTISED_OF(1, 8)
 
-/* Runs CALL(NB, NV) over lanes b and columns v of a panel so that all are covered. */
-#define OVER_LANES(NV, CALL)                                                                                           \
-    for (int b = 0; b < lanes;) {                                                                                      \
-        if (lanes - b >= 6) { CALL(6, NV); b += 6; }                                                                   \
-        else if (lanes - b >= 4) { CALL(4, NV); b += 4; }                                                              \
-        else if (lanes - b >= 2) { CALL(2, NV); b += 2; }                                                              \
-        else { CALL(1, NV); b += 1; }                                                                                  \
-    }
-
 /* z (B x SCRATCH) += panel of `m` times x (B x K). */
 TARGET static void NAME(multiply)(const Matrix *m, int64_t panel, int rows, const float *x, const int16_t *x_quantised,
                                   int x_stride, int lanes, float *z) {
@@ -81,9 +72,9 @@ TARGET static void NAME(multiply)(const Matrix *m, int64_t panel, int rows, cons
             for (int v = 0; v < vectors;) {
 #define CALL(NB, NV) NAME(quantised_##NB##_##NV)(w + v * W * 2, rows, from + b * x_stride, x_stride, scales + v * W, z + b * SCRATCH + v * W)
                 if (lanes == 1 && SINGLE >= 8 && vectors - v >= 8) { const int b = 0; CALL(1, 8); v += 8; }
-                else if ((lanes == 1 || TILE >= 4) && vectors - v >= 4) { OVER_LANES(4, CALL); v += 4; }
-                else if (vectors - v >= 2) { OVER_LANES(2, CALL); v += 2; }
-                else { OVER_LANES(1, CALL); v += 1; }
+                else if ((lanes == 1 || TILE >= 4) && vectors - v >= 4) { OVER_LANES(lanes, 6, CALL, 4); v += 4; }
+                else if (vectors - v >= 2) { OVER_LANES(lanes, 6, CALL, 2); v += 2; }
+                else { OVER_LANES(lanes, 6, CALL, 1); v += 1; }
 #undef CALL
             }
         }
@@ -107,9 +98,9 @@ TARGET static void NAME(multiply)(const Matrix *m, int64_t panel, int rows, cons
         const int length = K - k < BLOCK ? K - k : BLOCK;
         for (int v = 0; v < vectors;) {
 #define CALL(NB, NV) NAME(tile_##NB##_##NV)(w + v * W, rows, length, x + (int64_t)b * x_stride + k, x_stride, z + b * SCRATCH + v * W)
-            if (TILE >= 4 && vectors - v >= 4) { OVER_LANES(4, CALL); v += 4; }
-            else if (vectors - v >= 2) { OVER_LANES(2, CALL); v += 2; }
-            else { OVER_LANES(1, CALL); v += 1; }
+            if (TILE >= 4 && vectors - v >= 4) { OVER_LANES(lanes, 6, CALL, 4); v += 4; }
+            else if (vectors - v >= 2) { OVER_LANES(lanes, 6, CALL, 2); v += 2; }
+            else { OVER_LANES(lanes, 6, CALL, 1); v += 1; }
 #undef CALL
         }
     }

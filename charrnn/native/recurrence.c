@@ -13,6 +13,9 @@
 #include "barrier.h"
 #include "processor.h"
 
+#define EIGHT_LANES(LEFT, AT_MOST, CALL) if (AT_MOST >= 8 && LEFT >= 8) { CALL(8); b += 8; } else
+#include "lanes.h"
+
 #include <math.h>
 #include <string.h>
 #if defined(__x86_64__)

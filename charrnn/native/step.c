@@ -9,6 +9,9 @@
 #include "barrier.h"
 #include "processor.h"
 
+#define EIGHT_LANES(...)
+#include "lanes.h"
+
 #include <float.h>
 #include <math.h>
 #include <string.h>

@@ -65,17 +65,6 @@ INLINE void NAME(multiply)(vec a[MOST][4], const factor *w, const factor *x, int
     }
 }
 
-/* Runs CALL(n) over all lanes, n of them at a time, from lane b on. */
-#define OVER_LANES(AT_MOST, CALL)                                                                                      \
-    for (int b = 0; b < window->lanes;) {                                                                              \
-        const int left = window->lanes - b;                                                                            \
-        if (AT_MOST >= 8 && left >= 8) { CALL(8); b += 8; }                                                            \
-        else if (AT_MOST >= 6 && left >= 6) { CALL(6); b += 6; }                                                       \
-        else if (AT_MOST >= 4 && left >= 4) { CALL(4); b += 4; }                                                       \
-        else if (left >= 2) { CALL(2); b += 2; }                                                                       \
-        else { CALL(1); b += 1; }                                                                                      \
-    }
-
 /* ---- forward: a panel is W units, with a vector for each block of the state's part */
 
 /* Sixteen inputs at a time: rows of the matrix are read along, and written across. */
@@ -168,7 +157,7 @@ INLINE void NAME(forward_cell)(Window *window, int thread, int threads, const in
     for (int t = 0; t < window->steps; t++) {
         for (int panel = from; panel < to; panel++) {
 #define CALL(n) NAME(forward_tile)(window, t, panel, b, cell, n)
-            OVER_LANES(LANES, CALL)
+            OVER_LANES(window->lanes, LANES, CALL)
 #undef CALL
         }
         wait_for_all(window, threads);
@@ -282,10 +271,10 @@ INLINE void NAME(backward_cell)(Window *window, int thread, int threads, const i
             memset(sums, 0, sizeof sums);
             const int vectors = NAME(width)(window, panel);
 #define CALL(n) NAME(backward_tile)(window, t, panel, b, sums, cell, 2, n)
-            if (vectors == 2) { OVER_LANES(LANES / 3 * 4, CALL) }
+            if (vectors == 2) { OVER_LANES(window->lanes, LANES / 3 * 4, CALL) }
 #undef CALL
 #define CALL(n) NAME(backward_tile)(window, t, panel, b, sums, cell, 1, n)
-            else { OVER_LANES(LANES / 3 * 4, CALL) }
+            else { OVER_LANES(window->lanes, LANES / 3 * 4, CALL) }
 #undef CALL
             for (int v = 0; v < vectors; v++)
                 for (int g = 0; g < kept; g++) {
@@ -323,7 +312,6 @@ TARGET static void NAME(backward)(Window *window, int thread, int threads) {
 #undef ints
 #undef INLINE
 #undef MOST
-#undef OVER_LANES
 /* and what was given, for the next set */
 #undef SET
 #undef TARGET

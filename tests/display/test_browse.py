@@ -23,7 +23,6 @@ import pytest
 from rich.console import Console
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.cli.app import main
 from charrnn.cli.browse import Tour, keys_of
 from charrnn.cli.reading import Subject
 from charrnn.display.browse import KEYS
@@ -34,6 +33,7 @@ from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import limits, record
 from charrnn.settings.config import ModelConfig
 from charrnn.text.vocabulary import Vocabulary
+from tests.kit.command import Command
 from tests.kit.quotes import letters_and_quotes
 from tests.kit.tiny import tiny
 
@@ -293,14 +293,8 @@ def test_signals_leave_the_terminal_as_it_was(
         (["text.txt", "--find", "--browse"], "--browse needs a terminal"),
     ],
 )
-def test_what_browse_cannot_do_is_said(
-    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_browse_cannot_do_is_said(arguments: list[str], said: str, command: Command) -> None:
     """In one sentence, before anything is read."""
-    monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", *arguments])
-    with pytest.raises(SystemExit) as leaving:
-        main()
-    assert leaving.value.code == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert said in captured.err
+    status, out, err = command("inspect", *arguments)
+    assert (status, out) == (2, "")
+    assert said in err

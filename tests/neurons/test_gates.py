@@ -19,7 +19,6 @@ from charrnn.cells.gru import GRU
 from charrnn.cells.lstm import LSTM
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints import checkpoint
-from charrnn.cli.app import main
 from charrnn.display.gates import pieces as pieces_of
 from charrnn.display.report import page as page_of
 from charrnn.display.report import spaced
@@ -31,6 +30,7 @@ from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.gates import GateSaturation, Saturation, gate_kinds, saturation
 from charrnn.neurons.record import limits, record
 from charrnn.settings.config import ModelConfig
+from tests.kit.command import Command, Result
 from tests.kit.tiny import CHARACTERS, tiny
 
 V, E, H, L = 9, 4, 7, 2
@@ -317,17 +317,14 @@ def test_a_page_is_well_formed_and_holds_nothing_that_acts() -> None:
 
 
 @pytest.fixture
-def inspect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def inspect(command: Command) -> Callable[..., Result]:
     """`charrnn inspect`, on a checkpoint that lies where the newest run would: status, stdout, stderr."""
 
-    def run(*arguments: str, cell: str = "lstm", as_bytes: bool = False) -> tuple[int, str, str]:
+    def run(*arguments: str, cell: str = "lstm", as_bytes: bool = False) -> Result:
         path = Path("checkpoints/ring/best.safetensors")
         path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save(path, tiny(cell=cell, as_bytes=as_bytes))
-        monkeypatch.setattr("sys.argv", ["charrnn", "inspect", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return int(caught.value.code or 0), *capsys.readouterr()
+        return command("inspect", *arguments)
 
     return run
 

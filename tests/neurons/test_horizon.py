@@ -17,7 +17,6 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.cli.app import main
 from charrnn.display.horizon import pieces
 from charrnn.display.report import page as page_of
 from charrnn.display.report import spaced
@@ -37,6 +36,7 @@ from charrnn.neurons.horizon import (
     student_quantile,
 )
 from charrnn.settings.config import ModelConfig
+from tests.kit.command import Command
 from tests.kit.tiny import arrays_of, forge, tiny
 
 V, E, H, L = 7, 3, 5, 2
@@ -377,20 +377,17 @@ def test_a_page_of_nothing_but_zeros_can_be_drawn() -> None:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], tuple[str, str]]:
+def run(command: Command) -> Callable[[str], tuple[str, str]]:
     """Runs a command line in a folder with a checkpoint of characters and one of bytes: what it printed and said."""
     for name, checkpoint in (("text", tiny(cell="gru")), ("bytes", tiny(as_bytes=True))):
         Path(name).mkdir()
         Path(name, "best.safetensors").write_bytes(forge(checkpoint.metadata(), arrays_of(checkpoint)))
     Path("text.txt").write_text("abc def gh\n" * 50)
 
-    def run(command: str) -> tuple[str, str]:
-        monkeypatch.setattr("sys.argv", ["charrnn", *command.split()])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        assert not caught.value.code, captured.err
-        return captured.out, captured.err
+    def run(words: str) -> tuple[str, str]:
+        status, out, err = command(*words.split())
+        assert not status, err
+        return out, err
 
     return run
 

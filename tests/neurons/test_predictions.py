@@ -7,7 +7,6 @@ import html
 import json
 import math
 import re
-import sys
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -20,7 +19,6 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from charrnn.checkpoints.checkpoint import save
-from charrnn.cli.app import main
 from charrnn.display import predictions as display
 from charrnn.display.palette import KARPATHY
 from charrnn.display.predictions import Column, Grid, Scale, symbol
@@ -34,6 +32,7 @@ from charrnn.inference.reference import Network
 from charrnn.neurons.predictions import Guesses, GuessTally, guess
 from charrnn.neurons.record import Unit, record
 from charrnn.pretrained import load
+from tests.kit.command import Command
 from tests.kit.nasty import ANY_TEXT, NASTY, is_dangerous
 from tests.kit.tiny import CHARACTERS, tiny
 
@@ -291,16 +290,13 @@ def test_a_page_has_a_column_for_each_character() -> None:
 
 
 @pytest.fixture
-def inspect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def inspect(command: Command) -> Callable[..., str]:
     """Runs `charrnn inspect text.txt --predictions` with more arguments on a tiny checkpoint: what it prints."""
 
     def run(*arguments: str, status: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", "text.txt", "--predictions", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        captured = capsys.readouterr()
-        assert (leaving.value.code or 0) == status, captured.err
-        return captured.out or captured.err
+        ended = command("inspect", "text.txt", "--predictions", *arguments)
+        assert ended.status == status, ended.err
+        return ended.out or ended.err
 
     RUN.parent.mkdir(parents=True)
     save(RUN, tiny())
@@ -408,16 +404,12 @@ def test_options_that_cannot_be(inspect: Callable[..., str], arguments: list[str
     assert reason in inspect(*arguments, status=2)
 
 
-def test_guesses_without_predictions_are_refused(
-    inspect: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_guesses_without_predictions_are_refused(inspect: Callable[..., str], command: Command) -> None:
     """They would be ignored; and predictions need a text."""
     for arguments, reason in (
         (["text.txt", "--guesses", "3"], "is for --predictions"),
         (["--predictions"], "needs a text"),
     ):
-        monkeypatch.setattr(sys, "argv", ["charrnn", "inspect", *arguments])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        assert leaving.value.code == 2
-        assert reason in capsys.readouterr().err
+        ended = command("inspect", *arguments)
+        assert ended.status == 2
+        assert reason in ended.err
