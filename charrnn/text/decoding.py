@@ -35,9 +35,9 @@ class TextPiece(NamedTuple):
     """Some whole characters of a text."""
 
     place: int
-    """Of their source in its list."""
+    """The place of their source in its list."""
     raw: bytes
-    """In UTF-8; in byte mode the bytes as they are."""
+    """The characters in UTF-8; in byte mode the bytes as they are."""
     text: str
     """The same as characters; in byte mode one for each byte."""
 
