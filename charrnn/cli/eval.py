@@ -124,7 +124,7 @@ def evaluate(
     training, tuning = dynamic.find_parts(asked, dynamic.Part(corpus, options.split), loaded, read)
 
     # Only now torch: what can be wrong with the checkpoint and the text has been said at once.
-    from charrnn.evaluation.report import ForeignText, Static, report
+    from charrnn.evaluation.report import ForeignText, Static, static_figures
     from charrnn.network.device import choose_device, out_of_memory_explained, passed_over, prepare
 
     foreign = ForeignText.of(corpus, loaded, options.split, options.unknown)
@@ -137,7 +137,7 @@ def evaluate(
     prepare(chosen, work.threads)
     with out_of_memory_explained("fewer --lanes or a smaller --window need less"), closing(WorkDisplay()) as bar:
         if asked.is_plain:
-            result = report(loaded, foreign, how, bar)
+            result = static_figures(how.model(loaded), foreign, how, bar)
         else:
             from charrnn.evaluation.compare import compare
 

@@ -150,9 +150,8 @@ class _Conversation:
         picked = re.fullmatch(r"(c?)([0-9]{1,9})", key)
         if picked is None:
             raise UsageError(f"{_quoted(key)} is no command", "text of your own begins with +; ? shows the commands")
-        take = self._session.take_character if picked[1] else self._session.take_word
         before = len(self._session)
-        take(int(picked[2]))
+        self._session.take("character" if picked[1] else "word", int(picked[2]))
         self._show_menu(before)
 
     def _add(self, text: str) -> None:

@@ -29,7 +29,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from charrnn.evaluation.score import TextScore
-from charrnn.network.layers import StackState
+from charrnn.network.layers import StackState, lanes_of
 from charrnn.text.vocabulary import Ids
 
 if TYPE_CHECKING:
@@ -120,11 +120,12 @@ class _Reader:
         starts = np.arange(0, count, length)
         first = self.warm_up(starts)
         nats, last = self.score(starts, length, first)
-        before = _lane(last, 0)
+        before = lanes_of(last, slice(0, 1))
         for lane in range(1, len(starts)):
-            after = _lane(last, lane)
-            if not _is_same(before, _lane(first, lane)):
-                (nats[lane],), after = self.score(starts[lane : lane + 1], length, before)
+            its = slice(lane, lane + 1)
+            after = lanes_of(last, its)
+            if not _is_same(before, lanes_of(first, its)):
+                nats[its], after = self.score(starts[its], length, before)
             before = after
         return TextScore(float(nats.sum()), count)
 
@@ -175,10 +176,6 @@ class _Reader:
 def as_tensor(ids: Ids, model: CharacterModel) -> torch.Tensor:
     """Returns the ids as the model reads them, in int64 on its device."""
     return torch.from_numpy(ids.astype(np.int64)).to(model.embedding.device)
-
-
-def _lane(state: StackState, lane: int) -> StackState:
-    return tuple(tuple(array[lane : lane + 1] for array in layer) for layer in state)
 
 
 def _is_same(one: StackState, other: StackState) -> bool:

@@ -54,8 +54,7 @@ def compare(
     progress: Progress = lambda *_: None,
     tried: Tried = lambda *_: None,
 ) -> dict[str, Any]:
-    """Returns the static figures as `report` has them, and under `static` and `dynamic` those at the temperature of
-    each.
+    """Returns what `static_figures` does, and under `static` and `dynamic` the figures at the temperature of each.
 
     Raises DivergenceError where the rule's rates are too much for the model.
     """
@@ -127,8 +126,5 @@ def _shown(all_figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def _listed(trials: list[Trial]) -> list[Rates]:
     """Returns the trials for JSON, which has no infinity: a trial that broke off gets no loss."""
-    losses = [{"nats_per_character": trial.nats_per_character} for trial in trials]
-    return [
-        trial.settings | (loss if math.isfinite(trial.nats_per_character) else {})
-        for trial, loss in zip(trials, losses, strict=True)
-    ]
+    losses = [(trial.settings, trial.nats_per_character) for trial in trials]
+    return [settings | ({"nats_per_character": loss} if math.isfinite(loss) else {}) for settings, loss in losses]

@@ -21,7 +21,7 @@ Shape letters: T segment, B lanes, V vocabulary.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +36,14 @@ from charrnn.network.layers import StackState
 from charrnn.network.model import CharacterModel
 from charrnn.text.vocabulary import Ids
 
+Arrays = list[Tensor]
+"""One tensor for each array of weights, of its shape."""
+
 STATISTICS_LANES = 100  # as their code has
 STATISTICS_SEGMENTS = 100
 
 
-def rates_and_pulls(rule: DynamicRule, mean_squares: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+def rates_and_pulls(rule: DynamicRule, mean_squares: Sequence[Tensor]) -> tuple[Arrays, Arrays]:
     """Returns the factors of each weight's gradient, η / (R + ε) or η, and of its way back to θ_0, min(λ D, 1) or λ.
 
     Both are arrays of the weights' shapes. `mean_squares` holds R² of each array of weights; the sgd rule takes only
@@ -60,34 +63,16 @@ def rates_and_pulls(rule: DynamicRule, mean_squares: Sequence[Tensor]) -> tuple[
     )
 
 
-def update(
-    weights: list[Tensor],
-    trained: list[Tensor],
-    gradients: list[Tensor],
-    rates: list[Tensor],
-    pulls: list[Tensor],
-) -> None:
-    """θ <- θ + pull (θ_0 - θ) - rate g, in place."""
+def update(weights: Arrays, trained: Arrays, gradients: Arrays, rates: Arrays, pulls: Arrays) -> None:
+    """Moves the weights in place: θ <- θ + pull (θ_0 - θ) - rate g."""
     with torch.no_grad():
         torch._foreach_lerp_(weights, trained, pulls)
         torch._foreach_addcmul_(weights, gradients, rates, value=-1)
 
 
-def weights_of(model: CharacterModel) -> list[Tensor]:
+def weights_of(model: CharacterModel) -> Arrays:
     """Returns the arrays that adapt: all that gradients can move."""
     return [array for array in model.arrays().values() if array.requires_grad]
-
-
-@contextlib.contextmanager
-def restored(model: CharacterModel) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """Gives the weights and a copy of their values, which they have again in the end, whatever happens inside."""
-    weights = weights_of(model)
-    trained = [array.detach().clone() for array in weights]
-    try:
-        yield weights, trained
-    finally:
-        with torch.no_grad():
-            torch._foreach_copy_(weights, trained)
 
 
 def gradient_statistics(
@@ -98,7 +83,7 @@ def gradient_statistics(
     lanes: int = STATISTICS_LANES,
     segments: int = STATISTICS_SEGMENTS,
     proceed: Proceed = lambda _done: None,
-) -> list[Tensor]:
+) -> Arrays:
     """Returns the mean squares of the gradient over up to `segments` segments, each of the mean loss in up to `lanes`
     lanes that start evenly over the text, the state carried: an array for each of `weights_of`.
 
@@ -149,10 +134,11 @@ def segment_losses(
     Logits are divided by `temperature` where they are scored, not where they are learned from. `mean_squares` are the
     statistics, which the sgd rule does without.
     """
-    with restored(model) as (weights, trained):
-        assert rule.name == "sgd" or mean_squares is not None, "the rms rule needs statistics"
-        rates, pulls = rates_and_pulls(rule, mean_squares if mean_squares is not None else trained)
-        state = model.zero_state(1)
+    assert rule.name == "sgd" or mean_squares is not None, "the rms rule needs statistics"
+    weights, state = weights_of(model), model.zero_state(1)
+    trained = [array.detach().clone() for array in weights]
+    rates, pulls = rates_and_pulls(rule, mean_squares if mean_squares is not None else trained)
+    try:
         for start in range(0, len(ids) - 1, rule.segment):
             taken = as_tensor(ids[start : start + rule.segment + 1], model)[:, None]
             logits, state = model(taken[:-1], state)
@@ -160,6 +146,9 @@ def segment_losses(
             state = _cut(state)
             if start + rule.segment < len(ids) - 1:
                 update(weights, trained, _gradients(logits, taken[1:], weights), rates, pulls)
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(weights, trained)
 
 
 def score_dynamic(
@@ -189,7 +178,7 @@ def score_dynamic(
     return TextScore(nats, len(ids) - 1)
 
 
-def _gradients(logits: Tensor, targets: Tensor, weights: list[Tensor]) -> list[Tensor]:
+def _gradients(logits: Tensor, targets: Tensor, weights: Arrays) -> Arrays:
     """Returns the gradients of the mean loss; zeros for weights that had no part in it."""
     loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
     return list(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))

@@ -45,4 +45,5 @@ class DynamicRule(Record):
 
 
 DEFAULTS = {name: DynamicRule(name=name, learning_rate=rate) for name, rate in _LEARNING_RATES.items()}
-"""By the rule's name: near where the search ended for models of 1 x 256 on War and Peace and tiny Shakespeare."""
+"""Each rule's defaults, by its name: near where the search ended for models of 1 x 256 on War and Peace and tiny
+Shakespeare."""

@@ -37,11 +37,11 @@ class _Grams:
     """All grams of one length, with their context: the gram without its last character."""
 
     numbers: Numbers
-    """Of the gram that ends with each character, (N,)."""
+    """The number of the gram that ends with each character, (N,)."""
     first: Numbers
     """Where each gram first stands, (G,)."""
     contexts: Numbers
-    """Number of each gram's context, (G,)."""
+    """The number of each gram's context, (G,)."""
 
 
 def ngram_nats(

@@ -33,7 +33,7 @@ _PIECE = 1 << 20
 _LARGEST_EXPONENT = 709.0  # exp of more is beyond a float
 
 NATS_PER_UNKNOWN = math.log(NUM_CODE_POINTS)
-"""A uniform choice among all code points: 20.09 bits."""
+"""What an unknown character costs: a uniform choice among all code points, 20.09 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +128,14 @@ class Static:
         )  # fmt: skip
 
 
-def report(
-    checkpoint: Checkpoint, text: ForeignText, how: Static, progress: Progress = lambda *_: None
-) -> dict[str, Any]:
-    """Returns the figures of `text`, ready for JSON. Unknown characters are charged on top of what the model is fed."""
-    return static_figures(how.model(checkpoint), text, how, progress)
-
-
 def static_figures(
-    model: CharacterModel, text: ForeignText, how: Static, progress: Progress, temperature: float = 1.0
+    model: CharacterModel,
+    text: ForeignText,
+    how: Static,
+    progress: Progress = lambda *_: None,
+    temperature: float = 1.0,
 ) -> dict[str, Any]:
-    """Returns the figures of `text`, scored by a model at a temperature."""
+    """Returns the figures of `text`, scored by a model at a temperature, ready for JSON."""
     result, total = TextScore(0.0, 0), len(text.ids) - 1
     if total > 0:
         result = how.score(model, text.ids, temperature, lambda done: progress("scoring", done, total))

@@ -19,7 +19,8 @@ _LEAST_GAIN = 1e-4
 """Nats a character; a smaller one is not worth a step."""
 _ROUNDS = 4
 TEMPERATURES = [round(0.5 + 0.02 * rung, 2) for rung in range(51)]
-"""Those of Melis et al. 2020 (arXiv 1909.01792), steps of 0.02, with more room on both sides."""
+"""The temperatures that the search may choose: those of Melis et al. 2020 (arXiv 1909.01792), in steps of 0.02, with
+more room on both sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,7 @@ class Trial:
 
 
 def ladders_of(rule: RuleName) -> dict[str, list[float]]:
-    """Returns the values that the search may choose for a rule, by its fields' names; the rule's defaults
-    are among them."""
+    """Returns the values that the search may choose for a rule, by its fields' names, its defaults among them."""
     middle = DEFAULTS[rule]
     ladders = {"learning_rate": _around(middle.learning_rate, 2, 8), "prior": [0.0, *_around(middle.prior, 2, 8)]}
     return {**ladders, "epsilon": _around(middle.epsilon, 4, 5)} if rule == "rms" else ladders

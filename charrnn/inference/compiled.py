@@ -58,18 +58,13 @@ class CompiledNetwork(RecordingEngine):
         self._set = best_set() if instruction_set is None else instruction_set
         cell = make_cell(config).core.at_rest()
         assert cell.compiled is not None
-        self._panels = Panels(found, self._set, config, cell.compiled, parameters, weights)
-        self._model, self._has_memory = self._panels.model, len(cell.state_names) > 1
+        self.panels = Panels(found, self._set, config, cell.compiled, parameters, weights)
+        self._model, self._has_memory = self.panels.model, len(cell.state_names) > 1
         self._recorded = (*cell.state_names, *cell.gate_names)
         self.vocabulary_size = self._model.vocabulary
-        wanted = min(available_cores(), _MOST_THREADS, max(1, self._panels.num_bytes // _BYTES_FOR_A_THREAD))
+        wanted = min(available_cores(), _MOST_THREADS, max(1, self.panels.num_bytes // _BYTES_FOR_A_THREAD))
         self.threads = max(1, min(threads or wanted, self._model.panels))
         self._crew = Crew(self.threads)
-
-    @property
-    def bytes_per_character(self) -> int:
-        """Returns how many bytes of weights one step of a single lane reads."""
-        return self._panels.num_bytes
 
     def zero_state(self, lanes: int = 1) -> CompiledState:
         """Returns the state before the first character."""
@@ -87,8 +82,7 @@ class CompiledNetwork(RecordingEngine):
 
     def read(self, ids: npt.ArrayLike, state: CompiledState) -> tuple[Floats, CompiledState]:
         """Reads `ids` (T, B) or, in one lane, (T,): logits of the next character (B, V), new state."""
-        given = self._given(ids, state)
-        done, _ = self._run(state, len(given), given=given)
+        done = self._run(state, given=self._given(ids, state))
         return done.logits, done.state
 
     def score(self, ids: npt.ArrayLike, state: CompiledState, logits: Floats | None = None) -> Scored:
@@ -96,8 +90,7 @@ class CompiledNetwork(RecordingEngine):
 
         `logits` (B, V) are those of the characters before; without them the first ones' are not numbers.
         """
-        given = self._given(ids, state)
-        done, _ = self._run(state, len(given), given=given, logits=logits, score=True)
+        done = self._run(state, given=self._given(ids, state), logits=logits, score=True)
         likely = done.log_probabilities if np.ndim(ids) == 2 else done.log_probabilities[:, 0]
         return Scored(likely, done.logits, done.state)
 
@@ -108,15 +101,15 @@ class CompiledNetwork(RecordingEngine):
         B = state.hidden.shape[1]
         if uniforms.shape != (len(uniforms), B) or len(settings) != B:
             raise ValueError(f"{uniforms.shape} numbers and {len(settings)} settings, the state has {B} lanes")
-        return self._run(state, len(uniforms), uniforms=uniforms, settings=settings, logits=logits, score=True)[0]
+        return self._run(state, uniforms=uniforms, settings=settings, logits=logits, score=True)
 
     def record(self, ids: npt.ArrayLike, state: CompiledState) -> tuple[dict[str, Floats], CompiledState]:
         """Reads `ids` (T,) in one lane: what every unit did after each, by kind (T, L, H), and the new state."""
-        given = self._given(ids, state)
-        done, recorded = self._run(state, len(given), given=given, record=True)
-        H = self.config.hidden_size
-        assert recorded is not None
-        return {name: recorded[:, :, place, :H] for place, name in enumerate(self._recorded)}, done.state
+        given, model = self._given(ids, state), self._model
+        assert given.shape[1] == 1
+        recorded = aligned((len(given), model.num_layers, len(self._recorded), model.padded), np.float32)
+        done = self._run(state, given=given, record=recorded)
+        return {name: recorded[:, :, place, : model.hidden] for place, name in enumerate(self._recorded)}, done.state
 
     def _given(self, ids: npt.ArrayLike, state: CompiledState) -> Integers:
         given = np.asarray(ids)
@@ -131,19 +124,21 @@ class CompiledNetwork(RecordingEngine):
     def _run(
         self,
         state: CompiledState,
-        steps: int,
         *,
         given: Integers | None = None,
         uniforms: Doubles | None = None,
         settings: Sequence[SamplingConfig] = (),
         logits: Floats | None = None,
         score: bool = False,
-        record: bool = False,
-    ) -> tuple[Written, Floats | None]:
-        """Takes `steps` steps: returns what they gave, and with `record` what every unit did (T, L, kinds, P)."""
+        record: Floats | None = None,
+    ) -> Written:
+        """Reads what is `given` (T, B), or writes by `uniforms` (T, B); puts into `record` (T, L, kinds, P) what every
+        unit did."""
         model = self._model
         L, B, P = state.hidden.shape
         V, VP = self.vocabulary_size, model.vocabulary_padded
+        driving = uniforms if given is None else given
+        assert driving is not None, "nothing is read and nothing is written"
         assert given is not None or logits is not None
         # What the compiled code would not survive.
         if (model.num_layers, model.padded) != (L, P) or not 1 <= B <= MOST_LANES:
@@ -152,7 +147,7 @@ class CompiledNetwork(RecordingEngine):
             )
         if logits is not None and np.shape(logits) != (B, V):
             raise ValueError(f"logits are {np.shape(logits)}, not {(B, V)}")
-        threads = self.threads
+        threads, steps = self.threads, len(driving)
         hidden = aligned((L, 2, B, P), np.float32)
         hidden[:, 0], hidden[:, 1] = state.hidden, 0  # what lies behind the last panel is never written
         job = Job(lanes=B, steps=steps, threads=threads, decode_all=given is None or score)
@@ -187,11 +182,8 @@ class CompiledNetwork(RecordingEngine):
         log_probabilities = np.full((steps, B), np.nan) if score else np.empty((0, B))
         if score:
             job.log_probabilities = point(log_probabilities)
-        recorded = None
-        if record:
-            assert B == 1
-            recorded = aligned((steps, L, len(self._recorded), P), np.float32)
-            job.record = point(recorded)
+        if record is not None:
+            job.record = point(record)
         job.probabilities = point(aligned((threads, VP), np.float32))
         job.order = point(np.empty((threads, VP), np.int32))
         self._crew.run(self._library.charrnn_run, model, job, self._set, kept)
@@ -199,7 +191,7 @@ class CompiledNetwork(RecordingEngine):
         is_finite = not job.not_finite
         if self._weights == "int8" and not np.isfinite(after.hidden).all():
             all_logits[:], is_finite = np.nan, False  # whole numbers hid it from the layers above
-        return Written(ids, log_probabilities, all_logits[:, :V], after, is_finite), recorded
+        return Written(ids, log_probabilities, all_logits[:, :V], after, is_finite)
 
 
 def _as_settings(config: SamplingConfig) -> Settings:

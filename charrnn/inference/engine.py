@@ -1,4 +1,4 @@
-"""What sampling, scoring and inspecting ask of a model, and the model to give them on a CPU.
+"""An engine is what sampling, scoring and inspecting see of a model.
 
 An engine reads and writes characters for B lanes side by side. Its state is a value: it goes into every call, comes out
 new, and only the engine that made it knows what it is. An engine that can take one step has the rest from `Engine`; the

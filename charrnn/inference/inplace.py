@@ -27,12 +27,6 @@ from charrnn.settings.config import ModelConfig
 _HALF = np.float32(0.5)
 
 
-def _sigmoid_of_half(x: Floats) -> None:
-    np.tanh(x, out=x)
-    x *= _HALF
-    x += _HALF
-
-
 def _step_lstm(gates: Floats, h: Floats, c: Floats, scratch: Floats, H: int) -> None:
     np.tanh(gates, out=gates)
     sigmoids = gates[:, : 3 * H]
@@ -46,7 +40,10 @@ def _step_lstm(gates: Floats, h: Floats, c: Floats, scratch: Floats, H: int) -> 
 
 
 def _step_gru(gates: Floats, h: Floats, _c: Floats, scratch: Floats, H: int) -> None:
-    _sigmoid_of_half(gates[:, : 2 * H])
+    sigmoids = gates[:, : 2 * H]
+    np.tanh(sigmoids, out=sigmoids)
+    sigmoids *= _HALF
+    sigmoids += _HALF
     np.multiply(gates[:, :H], gates[:, 3 * H :], out=scratch)
     scratch += gates[:, 2 * H : 3 * H]
     np.tanh(scratch, out=scratch)
@@ -77,7 +74,7 @@ _ARRANGEMENTS = {
     "gru": _Arrangement(((0, 0), (1, 1), (2, None), (None, 2)), 2, _step_gru),  # r z n n
     "rnn": _Arrangement(((0, 0),), 0, _step_rnn),
 }
-"""By the name that a cell gives as `compiled`."""
+"""How each cell's product is arranged, by the name that the cell gives as `compiled`."""
 
 
 def _arranged(arrangement: _Arrangement, matrix: Floats, side: int, out: Floats) -> None:
@@ -101,20 +98,17 @@ class _LayerProduct:
     def __init__(self, arrangement: _Arrangement, p: Mapping[str, Any], *, is_first: bool) -> None:
         H, inputs = p["weight_hh"].shape[1], p["weight_ih"].shape[1]
         rows = len(arrangement.blocks) * H
-        self.weight_ih = np.empty((rows, inputs), np.float32) if is_first else None
         self.matrix = np.empty((rows, H if is_first else inputs + H), np.float32)
-        _arranged(arrangement, p["weight_ih"], 0, self.matrix[:, :inputs] if self.weight_ih is None else self.weight_ih)
+        self.weight_ih = np.empty((rows, inputs), np.float32) if is_first else self.matrix[:, :inputs]
+        _arranged(arrangement, p["weight_ih"], 0, self.weight_ih)
         _arranged(arrangement, p["weight_hh"], 1, self.matrix[:, -H:])
         for name in ("weight_ih", "weight_hh"):
             release_pages(p[name])
-        self.bias = np.empty(rows, np.float32)
+        self.bias, recurrent = np.empty(rows, np.float32), np.empty(rows, np.float32)
+        _arranged(arrangement, p["bias_ih" if "bias_hh" in p else "bias"], 0, self.bias)
         if "bias_hh" in p:
-            recurrent = np.empty(rows, np.float32)
-            _arranged(arrangement, p["bias_ih"], 0, self.bias)
             _arranged(arrangement, p["bias_hh"], 1, recurrent)
             self.bias += recurrent
-        else:
-            _arranged(arrangement, p["bias"], 0, self.bias)
 
 
 class InPlaceNetwork(Network):
@@ -130,19 +124,14 @@ class InPlaceNetwork(Network):
                 for layer in range(1, config.num_layers + 1)
             ]
             first, embedding = self.products[0], parameters["embedding"]
-            assert first.weight_ih is not None
             size = 4 * len(embedding) * len(first.bias)
             if is_small_table(size, sum(product.matrix.nbytes for product in self.products)):
                 self.table = embedding @ first.weight_ih.T + first.bias
 
     def first_input(self, ids: npt.NDArray[Any]) -> Floats:
         """Returns what the input adds to the first layer's product, biases included: (B, R)."""
-        first = self.products[0]
-        if self.table is None:
-            assert first.weight_ih is not None
-            product: Floats = self.embedding[ids] @ first.weight_ih.T + first.bias
-        else:
-            product = self.table[ids]
+        first, table = self.products[0], self.table
+        product: Floats = self.embedding[ids] @ first.weight_ih.T + first.bias if table is None else table[ids]
         return product
 
     def step(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[Floats, NetworkState]:

@@ -1,4 +1,4 @@
-"""Statistics of a batch: normalised with in a step of training, and gathered into running ones.
+"""The statistics of a batch, by which a step of training normalises, and the running ones that they are gathered into.
 
     step       (z - m_t) / sqrt(v_t + 1e-5), m_t and v_t the mean and the variance of the lanes' B numbers at step t
     running    m <- m + s (mean_t m_t - m),  v <- v + s (mean_t v_t B / (B - 1) - v),  s = max(1/100, 1 / updates)

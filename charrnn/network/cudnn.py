@@ -7,12 +7,13 @@ kernels are Diamos et al. 2016, "Persistent RNNs"):
     persistent  the recurrent weights stay on the chip: fp16 only, a single layer, widths in steps of 128 up to 1024
     standard  a matrix product a step, read anew from memory each time
 
-Pure rules over numbers, so that they can be asked without a GPU at hand. How fast each of
-them is, `speed.py` says.
+These are pure rules over numbers, so that they can be asked without a GPU at hand. `speed.py` says how fast the
+kernels are.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -149,15 +150,11 @@ def expectations(model: ModelConfig, lanes: int, precision: str, gpu: GPU, *, pa
 
 def explain(model: ModelConfig, lanes: int, precision: str, gpu: GPU, *, parts: int = 1) -> list[str]:
     """Says kernel, reason and what to change in a line for each run of like layers; for `parts` see `expected`."""
-    found: list[tuple[list[int], Expectation]] = []
-    for layer, expectation in enumerate(expectations(model, lanes, precision, gpu, parts=parts), start=1):
-        if found and found[-1][1] == expectation:
-            found[-1][0].append(layer)
-        else:
-            found.append(([layer], expectation))
-    lines = []
-    for layers, one in found:
-        which = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
+    lines, first = list[str](), 1
+    for one, alike in itertools.groupby(expectations(model, lanes, precision, gpu, parts=parts)):
+        last = first + len(list(alike)) - 1
+        which = f"layer {first}" if last == first else f"layers {first} to {last}"
+        first = last + 1
         kernel = one.forward if one.forward == one.backward else f"{one.forward} forward, {one.backward} backward"
         advice = f"; to change it: {one.advice}" if one.advice else ""
         lines.append(f"{which}: cuDNN's {kernel} kernel expected ({one.why}){advice}")

@@ -1,4 +1,4 @@
-"""Matrices that are multiplied with in every step of a window, and get their gradient once.
+"""A matrix that every step of a window multiplies with gets its gradient from one product at the end.
 
 A cell writes `x @ weight.T`. Left to torch, every step would make a gradient as large as the matrix and add it to the
 sum of those before; here the steps' factors are kept, and one product over all of them makes the gradient at the end:

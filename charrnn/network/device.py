@@ -1,4 +1,4 @@
-"""Where training runs, and what exactness depends on."""
+"""The device that training runs on, what it can do, and what a bit-exact resume depends on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from charrnn.native.window import find_library
 from charrnn.network import torchrun
 from charrnn.network.architectures import has_kernels
 from charrnn.network.cudnn import GPU, IMAGINED
-from charrnn.network.precision import use_exact_products
+from charrnn.network.precision import allow_tf32
 from charrnn.network.speed import Machine
 from charrnn.settings.choices import DeviceName
 
@@ -47,20 +47,17 @@ def choose_device(name: DeviceName, *, is_needed: bool = True) -> torch.device:
 
     Raises UsageError. Where the device is not needed, but only planned for, it may be missing.
     """
-    if not is_needed and name != "auto":
-        return torch.device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() and _lacking() is None else "cpu")
-    if name == "cuda":
-        if not torch.cuda.is_available():
-            raise UsageError(
-                "--device is cuda, but torch sees no NVIDIA GPU", "use --device cpu, or install torch with CUDA"
-            )
-        lacking = _lacking()
-        if lacking is not None:
-            raise UsageError(f"--device is cuda, but {lacking}", f"use --device cpu, or {_OTHER_BUILD}")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device is mps, but torch sees no Apple GPU", "use --device cpu")
+    lacking, hint = None, "use --device cpu"
+    if name == "cuda" and is_needed:
+        is_seen = torch.cuda.is_available()
+        lacking = _lacking() if is_seen else "torch sees no NVIDIA GPU"
+        hint += f", or {_OTHER_BUILD if is_seen else 'install torch with CUDA'}"
+    elif name == "mps" and is_needed and not torch.backends.mps.is_available():
+        lacking = "torch sees no Apple GPU"
+    if lacking is not None:
+        raise UsageError(f"--device is {name}, but {lacking}", hint)
     return torch.device(name)
 
 
@@ -85,11 +82,9 @@ def _lacking() -> str | None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"(?s).*(compute capability|CUDA capability)")
         architectures = torch.cuda.get_arch_list()
-        if torchrun.world_size() == 1:
-            indices = [torch.cuda.current_device()]
-        else:
-            indices = list(range(min(torch.cuda.device_count(), torchrun.local_world_size())))
-        for index in indices:
+        is_alone = torchrun.world_size() == 1
+        count = 1 if is_alone else min(torch.cuda.device_count(), torchrun.local_world_size())
+        for index in [torch.cuda.current_device()] if is_alone else range(count):
             found = torch.cuda.get_device_properties(index)
             if not has_kernels(architectures, (found.major, found.minor)):
                 return (
@@ -167,7 +162,7 @@ def prepare(device: torch.device, threads: int | None) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
-        use_exact_products()
+        allow_tf32(False)  # cuDNN's layers take it unless told not to
 
 
 def require_memory(needed: int, device: torch.device, what: str) -> None:
@@ -222,12 +217,8 @@ def _reasons(error: BaseException) -> Iterator[BaseException]:
     while reason is not None and id(reason) not in seen:
         seen.add(id(reason))
         yield reason
-        if reason.__cause__ is not None:
-            reason = reason.__cause__
-        elif not reason.__suppress_context__ and any(words in str(reason).lower() for words in _AFTERWARDS):
-            reason = reason.__context__
-        else:
-            reason = None
+        hides = not reason.__suppress_context__ and any(words in str(reason).lower() for words in _AFTERWARDS)
+        reason = reason.__cause__ or (reason.__context__ if hides else None)
 
 
 def _peak(device: torch.device | None) -> str:

@@ -67,7 +67,9 @@ class GraphRecorder:
                 for _ in range(_WARM_UPS):
                     work()
         torch.cuda.current_stream(self._device).wait_stream(self._stream)
-        _put_back(changed, before)
+        with torch.no_grad():
+            for array, value in zip(changed, before, strict=True):
+                array.copy_(value)
         graphs = [self._recorded(work, generators) for work in works]
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
@@ -93,12 +95,6 @@ class GraphRecorder:
             raise RecordingFailed(_told(first or error)) from error
         self._graphs.add(graph)
         return graph
-
-
-@torch.no_grad()
-def _put_back(changed: Sequence[Tensor], before: Sequence[Tensor]) -> None:
-    for array, value in zip(changed, before, strict=True):
-        array.copy_(value)
 
 
 def _told(error: BaseException) -> str:

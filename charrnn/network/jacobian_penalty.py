@@ -32,7 +32,8 @@ from torch import Tensor
 from charrnn.settings.config import TrainingConfig
 
 Keeper = Callable[[Tensor, Tensor], Tensor]
-"""From a layer's outputs (T, B, H) and its recurrent matrix (H, H) as it was used: the outputs, to be read instead."""
+"""Takes a layer's outputs (T, B, H) and its recurrent matrix (H, H) as it was used, and returns the outputs that are to
+be read instead."""
 
 
 def make_keeper(training: TrainingConfig, activation: str, unit: float, scale: Tensor | None = None) -> Keeper | None:

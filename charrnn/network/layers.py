@@ -35,18 +35,13 @@ _MODULES: dict[str, Callable[[int, int], nn.RNNBase]] = {
     "rnn_relu": functools.partial(nn.RNN, nonlinearity="relu"),
 }
 """The module of each function that a cell may name as its kernel."""
-_TWO_BIASES = {
-    "weight_ih": "weight_ih_l0",
-    "weight_hh": "weight_hh_l0",
-    "bias_ih": "bias_ih_l0",
-    "bias_hh": "bias_hh_l0",
-}
+_TWO_BIASES = {name: f"{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
 # Where the cell has one bias, the kernel's second one stays at zero and is not trained.
 _ONE_BIAS = {"weight_ih": "weight_ih_l0", "weight_hh": "weight_hh_l0", "bias": "bias_ih_l0"}
 
 
 _LARGE = 1 << 19
-"""Elements of a matrix from which on it pays to gather what makes up its gradient."""
+"""A matrix of so many elements or more is large: it pays to gather what makes up its gradient."""
 
 
 class Layer(nn.Module):
@@ -101,9 +96,8 @@ class Layer(nn.Module):
         """Computes what `forward` gives where no compiled code does."""
         core = self.cell.core
         if torch.is_grad_enabled() and x.device.type == "cpu":
-            p = {
-                name: Factor(array, is_narrow=narrow) if _is_large_matrix(array) else array for name, array in p.items()
-            }
+            large = [name for name, array in p.items() if isinstance(array, Tensor) and array.dim() == 2]
+            p = {**p, **{name: Factor(p[name], is_narrow=narrow) for name in large if p[name].numel() >= _LARGE}}
         prepared = core.prepare(p, x)
         if ids is not None:
             prepared = tuple(gather(ids, rows) for rows in prepared)
@@ -158,10 +152,6 @@ class KernelLayer(Layer):
         return (result[0], tuple(result[1:])) if len(result) > 2 else result
 
 
-def _is_large_matrix(array: Any) -> bool:
-    return isinstance(array, Tensor) and array.dim() == 2 and array.numel() >= _LARGE
-
-
 StackState = tuple[State, ...]
 """One state a layer, from the first."""
 
@@ -183,24 +173,11 @@ class Stack(nn.Module):
         *,
         ids: Tensor | None = None,
         is_narrow: bool = False,
-    ) -> tuple[Tensor, StackState]:
-        """Returns what the decoder reads and the state after, as `read` does."""
-        x, _, after = self.read(x, state, noise, ids=ids, is_narrow=is_narrow)
-        return x, after
-
-    def read(
-        self,
-        x: Tensor,
-        state: StackState,
-        noise: Noise = QUIET,
-        *,
-        ids: Tensor | None = None,
-        is_narrow: bool = False,
         keeper: Keeper | None = None,
     ) -> tuple[Tensor, Tensor, StackState]:
-        """`x` (T, B, E), or with `ids` (T, B) the embedding (V, E) whose rows they are -> what the decoder reads, the
-        last layer's output (T, B, H) before any dropout, and the state after.
+        """Reads `x` (T, B, E), or with `ids` (T, B) the rows that they name of the embedding `x` (V, E).
 
+        Returns what the decoder reads, the last layer's output (T, B, H) before any dropout, and the state after.
         `noise` says what is dropped. `is_narrow`: see `Layer.forward`. `keeper` stands behind each layer.
         """
         config, after, last = self.config, [], x
@@ -213,10 +190,11 @@ class Stack(nn.Module):
             if kept is not None:
                 x, ids = (x if ids is None else gather(ids, x)) * kept, None
             factors = noise.recurrent[number] if noise.recurrent else None
-            drawn: dict[str, Any] = {"noise": noise.inside[number]} if noise.inside else {}
-            if noise.measured:
-                drawn["measured"] = noise.measured[number]
-            x, layer_after = layer(x, layer_state, ids, is_narrow=is_narrow, factors=factors, **drawn)
+            inside = noise.inside[number] if noise.inside else ()
+            measured = noise.measured[number] if noise.measured else None
+            x, layer_after = layer(
+                x, layer_state, ids, noise=inside, measured=measured, is_narrow=is_narrow, factors=factors
+            )
             after.append(layer_after)
             if keeper is not None:
                 assert isinstance(layer, Layer)

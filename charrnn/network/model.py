@@ -1,7 +1,6 @@
 """The language model: embedding -> stack of recurrent layers -> decoder.
 
-Ids go in and logits come out. Its parameters go by the names of
-`cells/parameters.py` (`arrays`), whichever path computes with them.
+Ids go in and logits come out. Its parameters go by the names of `cells/parameters.py`, whatever computes with them.
 
 Shape letters: T time, B lanes, E embedding size, H hidden size, V vocabulary.
 """
@@ -92,10 +91,10 @@ class CharacterModel(nn.Module):
 
         With `is_watched` also what the decoder read, and the last layer's output (T, B, H) before any dropout.
 
-        `noise`, `is_narrow` and `keeper`: see `Stack.read`. Of a tied embedding only what is read is dropped.
+        `noise`, `is_narrow` and `keeper`: see `Stack.forward`. Of a tied embedding only what is read is dropped.
         """
         embedding = self.embedding if noise.characters is None else self.embedding * noise.characters
-        x, last, state = self.stack.read(embedding, state, noise, ids=ids, is_narrow=is_narrow, keeper=keeper)
+        x, last, state = self.stack(embedding, state, noise, ids=ids, is_narrow=is_narrow, keeper=keeper)
         product = decode if is_narrow and torch.is_grad_enabled() else linear
         logits = product(x, self.decoder.weight, self.decoder.bias)
         return (logits, state, x, last) if is_watched else (logits, state)

@@ -45,7 +45,8 @@ class Noise(NamedTuple):
     """For each layer what its cell takes (T, B, H), see `Cell.noise_rates`; none where it takes nothing."""
 
     inputs: tuple[Tensor | None, ...] = ()
-    """For what each layer reads, and last the decoder, its factors (1, B, I) all through the window; or no factors."""
+    """For each layer, and last for the decoder, the factors (1, B, I) of what it reads, the same all through the
+    window; None where there are none."""
     recurrent: tuple[Tensor, ...] = ()
     """For each layer, the factors (G H, H) of its recurrent matrix."""
     characters: Tensor | None = None
@@ -65,7 +66,7 @@ class Noise(NamedTuple):
 
 
 QUIET = Noise()
-"""None at all, as outside training."""
+"""No noise at all, as outside training."""
 
 
 def draw_noise(
@@ -77,31 +78,26 @@ def draw_noise(
     vocabulary_size: int,
 ) -> Noise:
     """Draws the noise of a step of training: the next numbers of `generator`, on its device."""
-    kept = None
+    kept = characters = None
     if state_reset:
         kept = torch.empty(lanes, 1, device=generator.device).bernoulli_(1.0 - state_reset, generator=generator)
     cell, H, layers = make_cell(model), model.hidden_size, range(model.num_layers)
     shapes, shape, rates = cell.shapes(H, H), (window, lanes, H), variational_rates(model)
-    masks: tuple[Tensor, ...] = ()
-    if model.dropout:
-        masks = tuple(draw_mask(generator, model.dropout, shape) for _ in layers)
-    inside: tuple[tuple[Tensor, ...], ...] = ()
-    if cell.noise_rates:
-        inside = tuple(tuple(draw_mask(generator, rate, shape) for rate in cell.noise_rates) for _ in layers)
-    inputs: tuple[Tensor | None, ...] = ()
-    if any(rates):
-        inputs = tuple(
-            draw_factors(generator, rate, (1, lanes, size)) if rate else None
-            for rate, size in zip(rates, input_sizes(model), strict=True)
-        )
-    recurrent: tuple[Tensor, ...] = ()
-    if model.weight_drop:
-        recurrent = tuple(draw_factors(generator, model.weight_drop, shapes["weight_hh"]) for _ in layers)
-    characters = None
+    masks = tuple(draw_mask(generator, model.dropout, shape) for _ in layers if model.dropout)
+    inside = tuple(
+        tuple(draw_mask(generator, rate, shape) for rate in cell.noise_rates) for _ in layers if cell.noise_rates
+    )
+    inputs = tuple(
+        draw_factors(generator, rate, (1, lanes, size)) if rate else None
+        for rate, size in zip(rates, input_sizes(model), strict=True)
+        if any(rates)
+    )
+    drop = model.weight_drop
+    recurrent = tuple(draw_factors(generator, drop, shapes["weight_hh"]) for _ in layers if drop)
     if model.embedding_dropout:
         characters = draw_factors(generator, model.embedding_dropout, (vocabulary_size, 1))
     named = [name for name in shapes if is_statistic(name)]
-    measured = tuple({name: Measured() for name in named} for _ in layers) if named else ()
+    measured = tuple({name: Measured() for name in named} for _ in layers if named)
     return Noise(masks, kept, inside, inputs, recurrent, characters, measured)
 
 

@@ -1,4 +1,4 @@
-"""What products are made of on each device, and what fp16 needs so that small gradients survive it.
+"""The precision of products on each device, and the scale of the loss that small gradients need to survive fp16.
 
     fp32   on every device
     tf32   NVIDIA GPUs: factors rounded to ten bits, sums in fp32
@@ -87,11 +87,11 @@ def gradient_products(precision: Precision) -> Iterator[None]:
     if precision != "tf32":
         yield
         return
-    _allow_tf32(True)
+    allow_tf32(True)
     try:
         yield
     finally:
-        _allow_tf32(False)
+        allow_tf32(False)
 
 
 def narrow_iteration(precision: Precision, device: torch.device) -> bool:
@@ -105,14 +105,10 @@ def narrow_iteration(precision: Precision, device: torch.device) -> bool:
     return precision == "bf16"
 
 
-def _allow_tf32(is_allowed: bool) -> None:
+def allow_tf32(is_allowed: bool) -> None:
+    """Says for the whole process whether fp32 products on a GPU may be made in tf32."""
     torch.backends.cuda.matmul.allow_tf32 = is_allowed
     torch.backends.cudnn.allow_tf32 = is_allowed
-
-
-def use_exact_products() -> None:
-    """Makes fp32 mean fp32 on a GPU from here on: cuDNN's layers would take tf32 unless told so."""
-    _allow_tf32(False)
 
 
 class LossScale:

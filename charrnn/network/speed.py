@@ -1,4 +1,4 @@
-"""How many characters a model trains on in a time, about: by its arithmetic and, on a GPU, by its layers' kernels.
+"""Estimates how many characters a model trains on in a given time, by its arithmetic and, on a GPU, by its kernels.
 
 Pure functions of a few numbers. Nothing here was measured on a GPU by this project: the pace of cuDNN's kernels comes
 from figures that others have published, named beside each of them. Which settings are chosen by it is the business of

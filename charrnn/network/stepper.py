@@ -164,7 +164,9 @@ class _Loop:
         T, B = uniforms.shape
         self._uniforms[:T, :B].copy_(torch.from_numpy(np.ascontiguousarray(uniforms)))
         if self._is_recorded and self._graph is None:
-            self._record()
+            self._place.zero_()
+            changed = [self.logits, *(array for layer in self.state for array in layer), self._place]
+            (self._graph,) = self._recorder.record([self._step], changed)  # which undoes what the step changed
         self.replay(T)
         ids, likely = self._ids[:T, :B].cpu(), self._likely[:T, :B].cpu()  # the one place that waits
         return ids.numpy().astype(np.int32), likely.numpy().astype(np.float64)
@@ -177,12 +179,6 @@ class _Loop:
                 self._step()
             else:
                 self._graph.replay()
-
-    def _record(self) -> None:
-        """Makes the step a graph; what that does to the buffers is undone."""
-        self._place.zero_()
-        changed = [self.logits, *(array for layer in self.state for array in layer)]
-        (self._graph,) = self._recorder.record([self._step], [*changed, self._place])
 
     def _step(self) -> None:
         """Draws a character in each lane and reads it. All shapes are fixed, nothing comes from or goes to the host."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -86,19 +86,20 @@ class Session:
         self._ids: list[int] = [int(id_) for id_ in prime_ids]
         logits, state = read_prime(engine, vocabulary, prime_ids)
         require_finite(bool(np.isfinite(logits).all()))
-        self._now = _Moment(len(self._ids), logits, state)
+        self.now = _Moment(len(self._ids), logits, state)
+        """The end of the text: what the model knows there."""
         self._before: list[_Moment] = []
         self._drawings = 0
         self._choices: tuple[_Moment, Proposals] | None = None
 
     def __len__(self) -> int:
         """Number of ids of the text."""
-        return self._now.length
+        return self.now.length
 
     @property
     def ids(self) -> list[int]:
         """The text, as ids."""
-        return self._ids[: self._now.length]
+        return self._ids[: self.now.length]
 
     @property
     def text(self) -> str:
@@ -109,16 +110,6 @@ class Session:
         """Returns the text as a file holds it: UTF-8, or in byte mode the bytes themselves."""
         return bytes(self.ids) if self.vocabulary.kind == "bytes" else self.text.encode("utf-8", "surrogatepass")
 
-    @property
-    def logits(self) -> Floats:
-        """Logits (1, V) of the next character."""
-        return self._now.logits
-
-    @property
-    def state(self) -> Any:
-        """The engine's state after the text."""
-        return self._now.state
-
     def text_between(self, start: int, end: int) -> str:
         """Returns the text of the ids from `start` to before `end`, both within the text."""
         return self.vocabulary.decode(self._ids[start:end])
@@ -127,21 +118,20 @@ class Session:
 
     def choices(self) -> Proposals:
         """Returns the ten likeliest next characters and words."""
-        if self._choices is None or self._choices[0] is not self._now:
-            self._choices = self._now, self._find_choices()
+        now = self.now
+        if self._choices is None or self._choices[0] is not now:
+            likely = np.exp(log_probabilities(now.logits[0]))
+            order = np.argsort(-likely, kind="stable")[:CHOICES].tolist()
+            characters = tuple(self._choice((id_,), float(likely[id_])) for id_ in order)
+            found = likeliest_words(
+                self._engine, self._word_characters, now.logits, now.state, self._place(), count=CHOICES
+            )
+            words = tuple(self._choice(*word) for word in found.ranking)
+            self._choices = now, Proposals(characters, words, found.is_exact)
         return self._choices[1]
 
-    def _find_choices(self) -> Proposals:
-        likely = np.exp(log_probabilities(self._now.logits[0]))
-        order = np.argsort(-likely, kind="stable")[:CHOICES].tolist()
-        characters = tuple(self._choice((id_,), float(likely[id_])) for id_ in order)
-        words = likeliest_words(
-            self._engine, self._word_characters, self._now.logits, self._now.state, self._place(), count=CHOICES
-        )
-        return Proposals(characters, tuple(self._choice(*word) for word in words.ranking), words.is_exact)
-
     def _place(self) -> Place:
-        return self._word_characters.end(self._ids[max(0, self._now.length - 2) : self._now.length])
+        return self._word_characters.end(self._ids[max(0, self.now.length - 2) : self.now.length])
 
     def _choice(self, ids: tuple[int, ...], probability: float) -> Proposal:
         decode = self._decoder()
@@ -152,22 +142,15 @@ class Session:
     def _decoder(self) -> Decoder:
         """Returns the decoder of the ids to come: the bytes of a character that the text has begun are in it."""
         decode = self.vocabulary.decoder()
-        if self.vocabulary.kind == "bytes":
-            for id_ in _unfinished(self._ids[max(0, self._now.length - 3) : self._now.length]):
-                decode(id_)
+        for id_ in self._ids[max(0, self.now.length - 3) : self.now.length]:
+            decode(id_)
         return decode
 
     # What the person does.
 
-    def take_word(self, number: int) -> None:
-        """Goes on with a word of `choices`, counted from 1. Raises UsageError where there is no such number."""
-        self._take("word", self.choices().words, number)
-
-    def take_character(self, number: int) -> None:
-        """Goes on with a character of `choices`, counted from 1. Raises UsageError where there is no such number."""
-        self._take("character", self.choices().characters, number)
-
-    def _take(self, kind: str, choices: Sequence[Proposal], number: int) -> None:
+    def take(self, kind: Literal["word", "character"], number: int) -> None:
+        """Goes on with a word or character of `choices`, counted from 1. Raises UsageError for any other number."""
+        choices = self.choices().words if kind == "word" else self.choices().characters
         if not 1 <= number <= len(choices):
             there_are = f"there are 1 to {len(choices)}" if choices else f"there is no {kind} to pick here"
             raise UsageError(f"there is no {kind} number {number}", there_are)
@@ -191,7 +174,7 @@ class Session:
         if not self._before:
             raise UsageError("there is nothing to undo", "this is the text that the session began with")
         times = min(times, len(self._before))
-        self._now = self._before[-times]
+        self.now = self._before[-times]
         del self._before[-times:]
         return times
 
@@ -209,7 +192,7 @@ class Session:
         """
         if count < 1:
             raise UsageError(f"cannot write {count} characters", "give a whole number of at least 1")
-        return self._draw(count, lambda ids: (len(ids), False))
+        return self._draw(count, lambda _ids: None)
 
     def write_line(self) -> Iterator[str]:
         """Draws until a line end has been written, or 1,000 characters; yields the text, piece by piece.
@@ -219,41 +202,38 @@ class Session:
         if "\n" not in self.vocabulary:
             raise UsageError("the model knows no line end", "say how many characters it should write")
         line_end = int(self.vocabulary.encode("\n")[0])
-
-        def cut(ids: list[int]) -> tuple[int, bool]:
-            return (ids.index(line_end) + 1, True) if line_end in ids else (len(ids), False)
-
-        return self._draw(LONGEST_LINE, cut)
+        return self._draw(LONGEST_LINE, lambda ids: ids.index(line_end) + 1 if line_end in ids else None)
 
     def write_word(self) -> Iterator[str]:
         """Draws what is left of the text's last word, or the next one with the separators before it.
 
         The character that ends the word is drawn, too, and not taken: the person may want another.
         """
-        place, has_begun = self._place(), False
+        place, has_begun = int(self._place()), False
 
-        def cut(ids: list[int]) -> tuple[int, bool]:
+        def end_in(ids: list[int]) -> int | None:
             nonlocal place, has_begun
             for position, id_ in enumerate(ids):
-                place = self._word_characters.after(place, id_)
+                place = self._word_characters.after[place, id_]
                 if has_begun and place == Place.OUTSIDE:
-                    return position, True
+                    return position
                 has_begun = has_begun or place != Place.OUTSIDE
-            return len(ids), False
+            return None
 
-        return self._draw(LONGEST_LINE, cut)
+        return self._draw(LONGEST_LINE, end_in)
 
-    def _draw(self, most: int, cut: Callable[[list[int]], tuple[int, bool]]) -> Iterator[str]:
-        """Draws up to `most` ids. `cut` says how many of a chunk belong to the text, and whether they are its last."""
+    def _draw(self, most: int, end_in: Callable[[list[int]], int | None]) -> Iterator[str]:
+        """Draws up to `most` ids. Of a chunk that the text ends in, `end_in` says how many ids still belong to it."""
         random = generator(self.config.seed, self._drawings)
         self._drawings += 1
-        decode, before, is_last = self._decoder(), self._now, False
+        decode, before, is_last = self._decoder(), self.now, False
         while most and not is_last:
-            size, now = min(_CHUNK, most), self._now
+            size, now = min(_CHUNK, most), self.now
             written = self._engine.write(now.logits, now.state, [self.config], random.random((size, 1)))
             require_finite(written.is_finite)
             ids = written.ids[:, 0].tolist()
-            count, is_last = cut(ids)
+            end = end_in(ids)
+            count, is_last = (len(ids), False) if end is None else (end, True)
             most -= count
             if count == len(ids):
                 self._become(before, ids, written.logits, written.state)
@@ -262,34 +242,19 @@ class Session:
             text = "".join(map(decode, ids[:count]))
             if is_last or not most:
                 text += decode.finish()
-            now = self._now
+            now = self.now
             yield text
-            if self._now is not now:
+            if self.now is not now:
                 return
 
     def _read(self, ids: Sequence[int]) -> None:
-        self._become(self._now, ids, *read_blocks(self._engine, ids, self._now.state))
+        self._become(self.now, ids, *read_blocks(self._engine, ids, self.now.state))
 
     def _become(self, before: _Moment, ids: Sequence[int], logits: Floats, state: Any) -> None:
         """The text goes on with `ids`. All that has been written since `before` is one change."""
         require_finite(bool(np.isfinite(logits).all()))
-        del self._ids[self._now.length :]
+        del self._ids[self.now.length :]
         self._ids += ids
         if not self._before or self._before[-1] is not before:
             self._before.append(before)
-        self._now = _Moment(self._now.length + len(ids), logits, state)
-
-
-def _unfinished(last: Sequence[int]) -> Sequence[int]:
-    """Returns the bytes at the end of `last` that begin a character of UTF-8 and do not complete it.
-
-    >>> _unfinished(b"x\\xe2\\x82"), _unfinished(b"\\xe2\\x82\\xac"), _unfinished(b"abc")
-    (b'\\xe2\\x82', b'', b'')
-    """
-    for back, byte in enumerate(reversed(last), 1):
-        if byte >= 0xC0:
-            size = 2 + (byte >= 0xE0) + (byte >= 0xF0)
-            return last[-back:] if back < size else last[:0]
-        if byte < 0x80:
-            break
-    return last[:0]
+        self.now = _Moment(self.now.length + len(ids), logits, state)

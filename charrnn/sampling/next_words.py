@@ -28,7 +28,7 @@ from charrnn.inference.engine import Doubles, Engine, Floats
 from charrnn.sampling.sampler import require_finite
 from charrnn.text.vocabulary import Vocabulary
 
-MOST_SEPARATORS = 20  # in code a word stands behind a line end and its indentation
+_MOST_SEPARATORS = 20  # in code a word stands behind a line end and its indentation
 _JOINERS = "'\u2019\u200c\u200d"  # apostrophes, and what joins or parts the letters of a word in some scripts
 _LANES = 32
 _STEPS = 48
@@ -46,7 +46,7 @@ class Place(IntEnum):
 class WordCharacters:
     """Which ids make up words: letters, marks, digits and underscores; apostrophes right after one of these.
 
-    In byte mode every byte of a character of several bytes does.
+    In byte mode every byte of a character of several bytes counts as a letter.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -59,18 +59,14 @@ class WordCharacters:
             self.joiners &= ~high
         self.goes_on = np.stack([self.core, self.core | self.joiners, self.core])
         """Which ids a word may have next, by place (N, V); outside, which may begin one."""
-
-    def after(self, place: int, id_: int) -> Place:
-        """Returns the place after one more character."""
-        if not self.goes_on[place, id_]:
-            return Place.OUTSIDE
-        return Place.WORD if self.core[id_] else Place.JOINT
+        self.after = np.where(self.goes_on, np.where(self.core, Place.WORD, Place.JOINT), Place.OUTSIDE)
+        """The place after one more character (N, V), by the place before it and its id."""
 
     def end(self, ids: Sequence[int]) -> Place:
         """Returns the place after `ids`."""
         place = Place.OUTSIDE
         for id_ in ids[-2:]:
-            place = self.after(place, id_)
+            place = Place(self.after[place, id_])
         return place
 
 
@@ -95,7 +91,6 @@ def likeliest_words(
     place: Place,
     *,
     count: int = 10,
-    most_separators: int = MOST_SEPARATORS,
     steps: int = _STEPS,
     lanes: int = _LANES,
 ) -> Words:
@@ -112,30 +107,23 @@ def likeliest_words(
     for _ in range(steps):
         batch = max(batches, key=lambda batch: batch.best)
         if batch.best <= floor:
-            return _ranked(found, count, is_exact=True)
+            break
         lane, ids, likely = batch.take(lanes, floor)
         before = batch.beginnings
         logits, state = engine.step(ids, engine.take(before.state, lane.tolist()))
         require_finite(bool(np.isfinite(logits).all()))
         strings = [(*before.strings[from_], id_) for from_, id_ in zip(lane.tolist(), ids.tolist(), strict=True)]
-        goes_on = characters.goes_on[before.places[lane], ids]
-        places = np.where(goes_on, np.where(characters.core[ids], Place.WORD, Place.JOINT), Place.OUTSIDE)
-        separators = before.separators[lane] + ~goes_on
+        places = characters.after[before.places[lane], ids]
+        separators = before.separators[lane] + (places == Place.OUTSIDE)
         beginnings = _Beginnings(strings, places, separators, likely, state)
-        for ended, string in _ended(characters, beginnings, logits):
-            if ended > floor:
-                found.append((-ended, string))
-        found = sorted(found)[:count]
+        ended = [(-value, string) for value, string in _ended(characters, beginnings, logits) if value > floor]
+        found = sorted(found + ended)[:count]
         if len(found) == count:
             floor = -found[-1][0]
-        allowed = characters.goes_on[places] | ((places == Place.OUTSIDE) & (separators < most_separators))[:, None]
+        allowed = characters.goes_on[places] | ((places == Place.OUTSIDE) & (separators < _MOST_SEPARATORS))[:, None]
         batches.append(_Batch(beginnings, logits, allowed, floor))
     is_exact = max(batch.best for batch in batches) <= floor
-    return _ranked(found, count, is_exact=is_exact)
-
-
-def _ranked(found: list[tuple[float, tuple[int, ...]]], count: int, *, is_exact: bool) -> Words:
-    return Words(tuple((string, math.exp(-cost)) for cost, string in found[:count]), is_exact)
+    return Words(tuple((string, math.exp(-cost)) for cost, string in found), is_exact)
 
 
 @dataclass(frozen=True, slots=True)

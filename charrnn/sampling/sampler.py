@@ -10,9 +10,10 @@ Shape letters: T characters, B lanes, V vocabulary.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -116,23 +117,17 @@ def sample(
             yield piece.text
 
 
-@dataclass(slots=True)
 class _Lane:
     """A sample under way."""
 
-    place: int
-    request: SampleRequest
-    decode: Decoder
-    left: float = 0
-    """Characters still to write."""
-    tail: str = ""
-    """The end of the text so far, as long as the stop text."""
-    random: np.random.Generator = field(init=False)
-
-    def __post_init__(self) -> None:
-        config = self.request.config
-        self.random = generator(config.seed, self.request.number)
-        self.left = float("inf") if config.repeat_until_stop else config.length
+    def __init__(self, place: int, request: SampleRequest, decode: Decoder) -> None:
+        config = request.config
+        self.place, self.request, self.decode = place, request, decode
+        self.random = generator(config.seed, request.number)
+        self.left = math.inf if config.repeat_until_stop else config.length
+        """Characters still to write."""
+        self.tail = ""
+        """The end of the text so far, as long as the stop text."""
 
     def accept(self, ids: Integers, log_probabilities: Doubles) -> SampledPiece:
         """Returns the piece that still belongs to the sample of the `ids` drawn."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from charrnn.errors import TextError
-from charrnn.files import cache_folder, explained, make_folder
+from charrnn.files import cache_folder, explained, make_folder, replace_durably
 from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
 
 STDLIB = "stdlib"
@@ -120,110 +120,79 @@ def fetch(entry: Entry, folder: Path, report: Report | None = None) -> Source:
     target = folder / entry.file
     if target.is_file() and Source(target, str(target)).digest() == entry.sha256:
         return Source(target, str(target))
-    import pooch
-
-    pooch.get_logger().disabled = True
+    partial = cache_folder() / "partial" / f"{entry.sha256}.part"
     make_folder(folder)
-    # pooch downloads beside the target under a temporary name, checks the sum and moves; the transport is ours
-    # because pooch's own starts again from nothing when a connection breaks.
-    try:
-        with explained(target, "downloading"):
-            pooch.retrieve(
-                entry.url,
-                known_hash=f"sha256:{entry.sha256}",
-                fname=entry.file,
-                path=folder,
-                downloader=_Transport(entry, report),
-            )
-    except ValueError as error:
-        _partial(entry).unlink(missing_ok=True)
+    make_folder(partial.parent)
+    with explained(partial, "downloading to"), open(partial, "ab") as file:
+        _lock(file, entry)
+        _download(file, entry, report)
+    if Source(partial, str(partial)).digest() != entry.sha256:
+        partial.unlink(missing_ok=True)
         raise TextError(
             f"what {entry.url} sent is not {entry.name}: its sha256 is not {entry.sha256}",
             f"try again later, or put the file into a folder that CHARRNN_CORPORA names, as {entry.file}",
-        ) from error
-    _partial(entry).unlink(missing_ok=True)
+        )
+    replace_durably(target, lambda temporary: shutil.copyfile(partial, temporary))
+    partial.unlink(missing_ok=True)
     return Source(target, str(target))
 
 
-def _partial(entry: Entry) -> Path:
-    return cache_folder() / "partial" / f"{entry.sha256}.part"
+def _lock(file: IO[bytes], entry: Entry) -> None:
+    """Keeps a second process from adding to the same file, until it is closed."""
+    if os.name == "posix":
+        import fcntl
 
-
-class _Transport:
-    """A downloader for pooch: continues a broken download by an HTTP range request."""
-
-    def __init__(self, entry: Entry, report: Report | None) -> None:
-        self._entry = entry
-        self._report = report
-
-    def __call__(self, url: str, output_file: Any, _pooch: Any) -> None:
-        partial = _partial(self._entry)
-        make_folder(partial.parent)
-        with explained(partial, "downloading to"), open(partial, "ab") as file:
-            self._lock(file)
-            self._download(url, file)
-        # pooch made this file for its owner alone; one of our own has the permissions that the umask asks for.
-        Path(output_file).unlink()
-        shutil.copyfile(partial, output_file)
-
-    def _lock(self, file: IO[bytes]) -> None:
-        """Keeps a second process from adding to the same file, until it is closed."""
-        if os.name == "posix":
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise TextError(f"another process is downloading {self._entry.name}", "wait for it") from error
-
-    def _download(self, url: str, file: IO[bytes]) -> None:
-        """Adds to `file` what it lacks; it may lack nothing where it only could not be put in its place."""
-        import requests
-
-        expected = self._entry.bytes
-        if file.tell() > expected:
-            _empty(file)
         try:
-            while (done := file.seek(0, os.SEEK_END)) < expected:
-                with self._ask(url, done) as response:
-                    if done and response.status_code == requests.codes.requested_range_not_satisfiable:
-                        _empty(file)  # the server has less than we do
-                        continue
-                    response.raise_for_status()
-                    if done and response.status_code != requests.codes.partial_content:
-                        _empty(file)  # the server cannot continue: from the start
-                    self._receive(response, file)
-                    break
-        except requests.RequestException as error:
-            raise self._failure(_reason(error), file.tell()) from error
-        if file.tell() < expected:
-            raise self._failure(f"the connection ended after {file.tell():,} of {expected:,} bytes", file.tell())
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TextError(f"another process is downloading {entry.name}", "wait for it") from error
 
-    def _ask(self, url: str, done: int) -> Any:
-        import requests
 
-        # A range of a compressed answer would count compressed bytes.
-        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
-        return requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT)
+def _download(file: IO[bytes], entry: Entry, report: Report | None) -> None:
+    """Adds to `file` what it lacks, which is nothing where it only could not be put in its place.
 
-    def _receive(self, response: Any, file: IO[bytes]) -> None:
-        entry = self._entry
-        for piece in response.iter_content(_PIECE):
-            file.write(piece)
-            done = file.tell()
-            if done > entry.bytes:
-                return  # not what was asked for: the checksum will say so
-            if self._report:
-                self._report(f"downloading {entry.name}", done, entry.bytes)
+    A download that broke off is continued by an HTTP range request, where the server knows those.
+    """
+    import requests
 
-    def _failure(self, reason: str, done: int) -> TextError:
-        entry = self._entry
-        kept = f"; the {done:,} bytes received are kept and the same command continues" if done else ""
-        return TextError(
-            f"cannot download {entry.name} from {entry.url}: {reason}{kept}",
-            f"try again, or put the file into a folder that CHARRNN_CORPORA names, as {entry.file}; "
-            "`charrnn train stdlib` needs no network",
-        )
+    if file.tell() > entry.bytes:
+        _empty(file)
+    try:
+        while (done := file.seek(0, os.SEEK_END)) < entry.bytes:
+            # A range of a compressed answer would count compressed bytes.
+            headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
+            with requests.get(entry.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+                if done and response.status_code == requests.codes.requested_range_not_satisfiable:
+                    _empty(file)  # the server has less than we do
+                    continue
+                response.raise_for_status()
+                if done and response.status_code != requests.codes.partial_content:
+                    _empty(file)  # the server cannot continue: from the start
+                _receive(response, file, entry, report)
+                break
+    except requests.RequestException as error:
+        raise _failure(_reason(error), file.tell(), entry) from error
+    if (done := file.tell()) < entry.bytes:
+        raise _failure(f"the connection ended after {done:,} of {entry.bytes:,} bytes", done, entry)
+
+
+def _receive(response: Any, file: IO[bytes], entry: Entry, report: Report | None) -> None:
+    for piece in response.iter_content(_PIECE):
+        file.write(piece)
+        done = file.tell()
+        if done > entry.bytes:
+            return  # not what was asked for: the checksum will say so
+        if report:
+            report(f"downloading {entry.name}", done, entry.bytes)
+
+
+def _failure(reason: str, done: int, entry: Entry) -> TextError:
+    kept = f"; the {done:,} bytes received are kept and the same command continues" if done else ""
+    return TextError(
+        f"cannot download {entry.name} from {entry.url}: {reason}{kept}",
+        f"try again, or put the file into a folder that CHARRNN_CORPORA names, as {entry.file}; "
+        "`charrnn train stdlib` needs no network",
+    )
 
 
 def _empty(file: IO[bytes]) -> None:

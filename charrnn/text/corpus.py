@@ -57,7 +57,8 @@ class Corpus:
     num_bytes: int
     """Length of the text in UTF-8 (of the raw bytes in byte mode)."""
     sha256: str
-    """Of the text in UTF-8 without BOM (of the bytes in byte mode): of a plain UTF-8 file what `sha256sum` prints."""
+    """The sha256 of the text in UTF-8 without BOM (of the bytes in byte mode). For a plain UTF-8 file it is what
+    `sha256sum` prints."""
     separate_validation: int
     """How many ids at the end come from validation sources of their own; 0 if there are none."""
 
@@ -257,8 +258,8 @@ def _encoder(vocabulary: Vocabulary) -> Callable[[TextPiece], bytes]:
 
 
 def _scan(sources: list[Source], config: DataConfig, progress: Progress) -> tuple[Vocabulary, list[int], int]:
-    """Is the first pass: returns the vocabulary, the characters of each source, and the bytes of all of them in UTF-8
-    (in byte mode, bytes as they are)."""
+    """Makes the first pass: returns the vocabulary, the characters of each source, and the bytes of all of them in
+    UTF-8 (in byte mode, bytes as they are)."""
     seen = np.zeros(NUM_CODE_POINTS, bool)
     seen_ascii = b""
     num_bytes = 0

@@ -35,9 +35,9 @@ class TextPiece(NamedTuple):
     """Some whole characters of a text."""
 
     place: int
-    """Of their source in its list."""
+    """The place of their source in its list."""
     raw: bytes
-    """In UTF-8; in byte mode the bytes as they are."""
+    """The characters in UTF-8; in byte mode the bytes as they are."""
     text: str
     """The same as characters; in byte mode one for each byte."""
 
@@ -135,36 +135,26 @@ def _decoded(raw: bytes, source: Source, config: DataConfig) -> str:
 
 def _bad_byte(source: Source, config: DataConfig) -> TextError:
     """Returns the error for a source that is not in its encoding. The source is read again, to find out where."""
-    found = _first_bad_byte(source, config)
-    if found is None:
-        return TextError(f"{source.name} changed while it was being read", "run this again once it is complete")
-    offset, byte = found
-    line, start = 1, b""
-    with source.open() as stream:
-        left = offset
-        while left and (chunk := stream.read(min(left, _PIECE))):
-            start = start or chunk[:2]
-            line += chunk.count(b"\n")
-            left -= len(chunk)
-    looks_like_utf16 = start in (b"\xff\xfe", b"\xfe\xff") or (offset == 0 and byte in (0xFE, 0xFF))
-    return TextError(
-        f"{source.name} is not {config.encoding}: byte 0x{byte:02x} at offset {offset:,}, line {line:,}",
-        "it looks like UTF-16: --encoding utf-16" if looks_like_utf16 else REMEDY,
-    )
-
-
-def _first_bad_byte(source: Source, config: DataConfig) -> tuple[int, int] | None:
-    """Returns the offset and value of the first byte that cannot be decoded; None where there is none."""
     decoder = incremental_decoder(config)
-    position = 0
+    position, line, start = 0, 1, b""
     for chunk in itertools.chain(_chunks(source, lambda _done: None), [b""]):
-        position += len(chunk)
+        start = start or chunk[:2]
         try:
             decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
-            # What the decoder had before it ends where the chunk ends, but may begin in the chunk before.
-            return position - len(error.object) + error.start, error.object[error.start]
-    return None
+            # The decoder may still have had some bytes of the chunk before, whose line ends are counted already; or it
+            # has taken a mark off the chunk's beginning.
+            read, held = error.object, len(error.object) - len(chunk)
+            offset, byte = position - held + error.start, read[error.start]
+            line += read[: error.start].count(b"\n") - read[: max(held, 0)].count(b"\n")
+            looks_like_utf16 = start in (b"\xff\xfe", b"\xfe\xff") or (offset == 0 and byte in (0xFE, 0xFF))
+            return TextError(
+                f"{source.name} is not {config.encoding}: byte 0x{byte:02x} at offset {offset:,}, line {line:,}",
+                "it looks like UTF-16: --encoding utf-16" if looks_like_utf16 else REMEDY,
+            )
+        position += len(chunk)
+        line += chunk.count(b"\n")
+    return TextError(f"{source.name} changed while it was being read", "run this again once it is complete")
 
 
 def read_text(source: Source, config: DataConfig) -> str:

@@ -137,7 +137,8 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
         return [Source(path, argument)], []
     found = sorted(_walk(path), key=lambda file: file.relative_to(path).parts)
     if glob is not None:
-        matching = [file for file in found if _matches(file, path, glob)]
+        named = ((file, (file.name, file.relative_to(path).as_posix())) for file in found)
+        matching = [file for file, names in named if any(fnmatch.fnmatchcase(name, glob) for name in names)]
         if not matching:
             raise TextError(f"no file in {argument} matches {glob}", "quote the pattern; ** is not needed")
         return [Source(file, str(file)) for file in matching], []
@@ -169,10 +170,6 @@ def _walk(folder: Path) -> Iterator[Path]:
         # Opening a pipe that happens to lie there would wait for ever.
         visible = (Path(parent, name) for name in files if not name.startswith("."))
         yield from (file for file in visible if os.path.isfile(file))
-
-
-def _matches(file: Path, folder: Path, glob: str) -> bool:
-    return fnmatch.fnmatchcase(file.name, glob) or fnmatch.fnmatchcase(file.relative_to(folder).as_posix(), glob)
 
 
 def _looks_like_text(file: Path, config: DataConfig) -> bool:

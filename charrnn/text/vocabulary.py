@@ -169,7 +169,7 @@ def _utf8(text: str) -> bytes:
 
 
 class _TableDecoder:
-    """An id in, its character out."""
+    """Decodes each id to its character."""
 
     def __init__(self, characters: str) -> None:
         self._characters = characters
@@ -182,7 +182,7 @@ class _TableDecoder:
 
 
 class _Utf8Decoder:
-    """Bytes in, characters out as soon as they are complete."""
+    """Decodes bytes to characters, each as soon as it is complete."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")

@@ -158,7 +158,7 @@ def train(name: str, task: Task, length: int, seed: int, steps: int, seconds: fl
     begin = time.process_time()
     for step in range(1, steps + 1):
         x, targets = task.draw(length, training.batch_size, numbers)
-        read, _ = made.stack(x, made.zero_state(training.batch_size))
+        read, _, _ = made.stack(x, made.zero_state(training.batch_size))
         loss = task.loss(made.decoder(read), targets)
         for array in arrays.values():
             array.grad = None

@@ -137,12 +137,12 @@ def _beside_ceilings(
     if count > 1:
         loops["product"] = product_loop()
     for name, reduce in (("read by dot", lambda a: np.dot(a, a)), ("read by max", np.max)):
-        loops[name] = read_loop(ours.bytes_per_character, threads, reduce)
+        loops[name] = read_loop(ours.panels.num_bytes, threads, reduce)
     seconds = _seconds(loops, scale)
     reads = min(seconds.pop(name) for name in list(seconds) if name.startswith("read"))
-    row["weights_mb"] = ours.bytes_per_character / 1e6
+    row["weights_mb"] = ours.panels.num_bytes / 1e6
     if count > 1:
-        row["our_gflops"] = ours.bytes_per_character / 2e9 * count / seconds["ours"]
+        row["our_gflops"] = ours.panels.num_bytes / 2e9 * count / seconds["ours"]
         row["torch.mm gflops"] = 2e-9 * 1024**3 / seconds.pop("product")
     row["read_gb_per_second"] = row["weights_mb"] / 1e3 / reads
     row["our_gb_per_second"] = row["weights_mb"] / 1e3 / seconds["ours"]

@@ -15,7 +15,7 @@ from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import TextError
 from charrnn.evaluation.bpc import Stopped, default_lanes, score
-from charrnn.evaluation.report import NATS_PER_UNKNOWN, ForeignText, Static, report
+from charrnn.evaluation.report import NATS_PER_UNKNOWN, ForeignText, Static, static_figures
 from charrnn.inference.reference import Network
 from charrnn.network.model import CharacterModel
 from charrnn.settings.config import DataConfig, ModelConfig
@@ -165,7 +165,8 @@ def _foreign(text: str, path: Path, known: str, policy: str = "error", split: st
 
 
 def _figures(text: ForeignText, known: str) -> dict[str, float]:
-    return report(_checkpoint(known), text, Static(device=torch.device("cpu"), window=50))
+    how = Static(device=torch.device("cpu"), window=50)
+    return static_figures(how.model(_checkpoint(known)), text, how)
 
 
 def test_the_figures_by_hand(tmp_path: Path) -> None:
@@ -202,7 +203,8 @@ def test_replacing_feeds_the_nearest_and_still_charges(tmp_path: Path) -> None:
 
 
 def _windowed(text: ForeignText, known: str, context: int) -> dict[str, float]:
-    return report(_checkpoint(known), text, Static(device=torch.device("cpu"), window=50, context=context))
+    how = Static(device=torch.device("cpu"), window=50, context=context)
+    return static_figures(how.model(_checkpoint(known)), text, how)
 
 
 def test_the_figures_of_windows_by_hand(tmp_path: Path) -> None:

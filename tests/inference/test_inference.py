@@ -800,7 +800,7 @@ def test_engines_leave_nothing_behind() -> None:
         last, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    one = CompiledNetwork(*both).bytes_per_character
+    one = CompiledNetwork(*both).panels.num_bytes
     assert last - first < one, "the memory of a single engine"
 
 

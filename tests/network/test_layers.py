@@ -67,7 +67,7 @@ def test_a_stack_equals_torchs_module_of_many_layers(cell: Cell) -> None:
     packed = tuple(torch.stack([layer[n] for layer in state]) for n, _ in enumerate(cell.state_names))
     x = _random(T, B, I)
     expected, expected_state = reference(x, packed if len(packed) > 1 else packed[0])
-    output, after = stack(x, state)
+    output, _, after = stack(x, state)
     torch.testing.assert_close(output, expected, rtol=1e-6, atol=1e-6)
     expected_state = expected_state if isinstance(expected_state, tuple) else (expected_state,)
     for n, _ in enumerate(cell.state_names):
@@ -82,9 +82,9 @@ def test_a_window_split_equals_the_whole(cell: Cell) -> None:
     stack = Stack(cell, _config(cell))
     x = _random(T, B, I)
     state = tuple(_state(cell) for _ in range(L))
-    whole, whole_state = stack(x, state)
-    first, middle = stack(x[:3], state)
-    second, last = stack(x[3:], middle)
+    whole, _, whole_state = stack(x, state)
+    first, _, middle = stack(x[:3], state)
+    second, _, last = stack(x[3:], middle)
     torch.testing.assert_close(torch.cat((first, second)), whole, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(last, whole_state, rtol=1e-6, atol=1e-6)
 
@@ -96,10 +96,10 @@ def test_lanes_do_not_touch_each_other(cell: Cell) -> None:
     stack = Stack(cell, _config(cell))
     x = _random(T, B, I)
     state = tuple(_state(cell) for _ in range(L))
-    together, _ = stack(x, state)
+    together, _, _ = stack(x, state)
     for lane in range(B):
         own = tuple(tuple(array[lane : lane + 1] for array in layer) for layer in state)
-        alone, _ = stack(x[:, lane : lane + 1], own)
+        alone, _, _ = stack(x[:, lane : lane + 1], own)
         torch.testing.assert_close(alone[:, 0], together[:, lane], rtol=1e-6, atol=1e-6)
 
 

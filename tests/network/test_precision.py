@@ -109,7 +109,7 @@ def _tf32_as_before() -> Any:
 @pytest.mark.usefixtures("_tf32_as_before")
 def test_tf32_is_on_inside_and_off_outside() -> None:
     """For torch's products and cuDNN's layers, though an error ends it."""
-    precisions.use_exact_products()
+    precisions.allow_tf32(False)
     assert _tf32() == (False, False)
     with products("tf32", CUDA):
         assert _tf32() == (True, True)
@@ -123,7 +123,7 @@ def test_tf32_is_on_inside_and_off_outside() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_other_precisions_leave_torchs_products_alone(precision: Precision) -> None:
     """bf16 is the compiled library's business."""
-    precisions.use_exact_products()
+    precisions.allow_tf32(False)
     with products(precision, CPU):
         assert _tf32() == (False, False)
         assert (torch.ones(2, 3) @ torch.ones(3, 5)).dtype == torch.float32
@@ -341,7 +341,7 @@ def test_a_gpu_may_be_planned_for_without_one() -> None:
 @pytest.mark.parametrize("precision", ["tf32", "fp32"])
 def test_both_passes_are_made_in_tf32(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing else is: not the update, and not what comes after the step."""
-    precisions.use_exact_products()
+    precisions.allow_tf32(False)
     monkeypatch.setattr(learners, "choose_precision", lambda _name, _device: precision)
     seen: dict[str, set[tuple[bool, bool]]] = {"forward": set(), "backward": set(), "update": set()}
     learner = Learner(ModelConfig(hidden_size=6, embedding_size=5), TrainingConfig(batch_size=3, bptt=4), 7, CPU)

@@ -28,7 +28,6 @@ from charrnn.errors import CheckpointError, TextError, UsageError
 from charrnn.inference.distribution import log_probabilities, probabilities
 from charrnn.inference.make_engine import make_engine
 from charrnn.inference.reference import Network
-from charrnn.sampling import cowriting
 from charrnn.sampling.cowriting import Session
 from charrnn.sampling.next_words import WordCharacters, likeliest_words
 from charrnn.sampling.sampler import read_prime, sample
@@ -173,7 +172,7 @@ def test_a_vocabulary_without_words_or_without_anything_else() -> None:
         assert session.choices().words == ()
         assert len(session.choices().characters) == 2
         with pytest.raises(UsageError, match="no word number 1"):
-            session.take_word(1)
+            session.take("word", 1)
 
 
 # The session.
@@ -182,7 +181,7 @@ def test_a_vocabulary_without_words_or_without_anything_else() -> None:
 def test_the_characters_shown_are_the_models_own() -> None:
     """The softmax at temperature 1, whatever the settings of drawing are."""
     session = _session(temperature=0.1, top_k=1)
-    expected = probabilities(session.logits[0], SamplingConfig(temperature=1.0))
+    expected = probabilities(session.now.logits[0], SamplingConfig(temperature=1.0))
     shown = session.choices().characters
     assert [choice.ids for choice in shown] == [(id_,) for id_ in np.argsort(-expected)]
     np.testing.assert_allclose([choice.probability for choice in shown], np.sort(expected)[::-1])
@@ -193,21 +192,21 @@ def test_undo_restores_every_bit(kind: Callable[..., Any]) -> None:
     """After any deed, text, logits and state are what they were, and what is drawn from there is, too."""
     session = _session(engine=_engine(len(ALPHABET), kind=kind))
     deeds: list[Callable[[], Any]] = [
-        lambda: session.take_word(3),
+        lambda: session.take("word", 3),
         lambda: list(session.write(70)),
         lambda: session.add("ab. b"),
         lambda: list(session.write_line()),
-        lambda: session.take_character(2),
+        lambda: session.take("character", 2),
         lambda: list(session.write_word()),
     ]
     before = []
     for deed in deeds:
-        before.append((session.ids, session.logits.tobytes(), _bits(session.state), session.choices()))
+        before.append((session.ids, session.now.logits.tobytes(), _bits(session.now.state), session.choices()))
         deed()
         assert len(session) > len(before[-1][0])
     for ids, logits, state, choices in reversed(before):
         assert session.undo() == 1
-        assert (session.ids, session.logits.tobytes(), _bits(session.state)) == (ids, logits, state)
+        assert (session.ids, session.now.logits.tobytes(), _bits(session.now.state)) == (ids, logits, state)
         assert session.choices() == choices
     with pytest.raises(UsageError, match="nothing to undo"):
         session.undo()
@@ -216,7 +215,7 @@ def test_undo_restores_every_bit(kind: Callable[..., Any]) -> None:
         next(fresh.write(1))
         fresh.undo()
     assert "".join(session.write(90)) == "".join(fresh.write(90))
-    assert _bits(session.state) == _bits(fresh.state)
+    assert _bits(session.now.state) == _bits(fresh.now.state)
 
 
 def test_several_changes_are_undone_at_once() -> None:
@@ -240,7 +239,7 @@ def test_the_first_drawing_is_what_sample_writes() -> None:
     assert "".join(session.write(100)) == written
     assert session.text == "a b" + written
     _, state = read_prime(engine, vocabulary, vocabulary.encode(session.text))
-    for ours, theirs in zip(_bits(session.state), _bits(state), strict=True):
+    for ours, theirs in zip(_bits(session.now.state), _bits(state), strict=True):
         np.testing.assert_allclose(np.frombuffer(ours, np.float32), np.frombuffer(theirs, np.float32), atol=1e-6)
 
 
@@ -314,7 +313,7 @@ def test_temperature_nothing_writes_the_likeliest() -> None:
         session.set_temperature(0)
         lines.append("".join(session.write_line()))
         for _ in lines[-1][:50]:
-            greedy.take_character(1)
+            greedy.take("character", 1)
         assert session.text[:53] == greedy.text
     assert any(line.endswith("\n") for line in lines)
     for wrong in (-1.0, float("nan"), float("inf")):
@@ -328,13 +327,13 @@ def test_picking_is_typing() -> None:
     for number in range(1, 6):
         picked, typed = _session(), _session()
         word = picked.choices().words[number - 1].text
-        picked.take_word(number)
+        picked.take("word", number)
         character = picked.choices().characters[number - 1].text
-        picked.take_character(number)
+        picked.take("character", number)
         assert typed.add(word) == len(word)
         typed.add(character)
         assert picked.text == typed.text == "a b" + word + character
-        assert _bits(picked.state) == _bits(typed.state)
+        assert _bits(picked.now.state) == _bits(typed.now.state)
         assert picked.choices() == typed.choices()
 
 
@@ -383,7 +382,7 @@ def test_bytes() -> None:
         lonely = len(choice.ids) == 1 and choice.ids[0] >= 0xC0
         assert choice.text == (f"<{choice.ids[0]:02X}>" if lonely else vocabulary.decode(choice.ids))
     assert any(choice.ids[-1] >= 0x80 for choice in session.choices().words)
-    session.take_word(1)
+    session.take("word", 1)
     assert len("".join(session.write(30)).encode("utf-8")) >= 30
     assert len(session.encoded()) == len(session)
 
@@ -412,7 +411,6 @@ def test_weights_that_are_too_large() -> None:
 
 def test_the_examples() -> None:
     """In the documentation of both."""
-    assert doctest.testmod(cowriting).failed == 0
     assert doctest.testmod(menu).failed == 0
 
 
@@ -534,14 +532,14 @@ def test_a_session_is_what_the_library_does(converse: Command) -> None:
     session = Session(
         make_engine(saved.model, saved.parameters), saved.vocabulary, saved.vocabulary.encode(PRIME), SamplingConfig()
     )
-    session.take_word(3)
+    session.take("word", 3)
     session.add(" gab")
     for pieces in (session.write_word(), session.write_line()):
         list(pieces)
     session.undo()
     session.set_temperature(1.3)
     list(session.write_line())
-    session.take_character(2)
+    session.take("character", 2)
     text = session.text if session.text.endswith("\n") else session.text + "\n"
     assert converse(SCRIPT[:8])[:2] == (0, text)
     assert converse([*SCRIPT[:8], "u 99"])[:2] == (0, PRIME + "\n")

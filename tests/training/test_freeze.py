@@ -92,7 +92,7 @@ def test_an_echo_is_gone_back_through_nowhere(model: dict[str, Any]) -> None:
     rooms = []
     for inputs, targets in _windows(3):
         learner.step(inputs, targets, 0.02)
-        read, _, state = learner.model.stack.read(
+        read, _, state = learner.model.stack(
             learner.model.embedding, learner.model.zero_state(B), ids=inputs
         )  # with gradients on
         assert not read.requires_grad

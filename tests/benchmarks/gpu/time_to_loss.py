@@ -12,7 +12,7 @@ import torch
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.cli import texts
-from charrnn.evaluation.report import ForeignText, Static, report
+from charrnn.evaluation.report import ForeignText, Static, static_figures
 from tests.benchmarks import command
 from tests.benchmarks.gpu.figures import Skipped
 from tests.benchmarks.gpu.scale import Scale
@@ -41,7 +41,8 @@ def windowed(corpus: Path, device: torch.device, path: Path) -> float:
     loaded = checkpoints.load(path)
     found = texts.find([str(corpus)], glob=None, report=lambda *_: None, config=loaded.data)
     part = ForeignText.of(texts.load(found, loaded.data, quiet=True), loaded, "validation", "error")
-    nats: float = report(loaded, part, Static(device=device, context=CONTEXT))["nats_per_character"]
+    how = Static(device=device, context=CONTEXT)
+    nats: float = static_figures(how.model(loaded), part, how)["nats_per_character"]
     return nats
 
 
