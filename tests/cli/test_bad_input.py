@@ -712,7 +712,7 @@ def test_memory_that_runs_out(command: Command, monkeypatch: pytest.MonkeyPatch)
         def fail(*_: Any, error: Exception = error, **__: Any) -> None:
             raise error
 
-        monkeypatch.setattr("charrnn.evaluation.report.report", fail)
+        monkeypatch.setattr("charrnn.evaluation.report.static_figures", fail)
         _check(command("eval", "text.txt"), RESOURCE, "out of memory")
         monkeypatch.setattr("charrnn.sampling.sampler.write", fail)
         if isinstance(error, MemoryError):
@@ -721,7 +721,7 @@ def test_memory_that_runs_out(command: Command, monkeypatch: pytest.MonkeyPatch)
     def misuse(*_: Any, **__: Any) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr("charrnn.evaluation.report.report", misuse)
+    monkeypatch.setattr("charrnn.evaluation.report.static_figures", misuse)
     with pytest.raises(RuntimeError, match="mat1"):
         command("eval", "text.txt")
 
