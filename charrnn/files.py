@@ -73,7 +73,7 @@ def _umask() -> int:
     return mask
 
 
-def replace_durably(path: Path, write: Callable[[Path], None]) -> None:
+def replace_durably(path: Path, write: Callable[[Path], object]) -> None:
     """Writes a file by `write(temporary path)`, then puts it in the place of `path` in one step.
 
     The temporary file lies in the same folder, is synced to disk before the rename, takes the permissions of the
