@@ -89,8 +89,7 @@ def _explained() -> Iterator[None]:
     except CharrnnError as error:
         if os.environ.get("CHARRNN_TRACEBACK"):
             raise
-        _report(error)
-        raise typer.Exit(error.exit_status) from None
+        _fail(error)
     except BrokenPipeError:
         raise typer.Exit(0) from None  # the reader has what it wanted (`| head`)
     except SystemExit as leaving:
@@ -98,15 +97,11 @@ def _explained() -> Iterator[None]:
             raise typer.Exit(0) from None
         raise
     except MemoryError:
-        exhausted = ResourceError("out of memory", "give the machine less to do: a smaller model, text or --batch")
-        _report(exhausted)
-        raise typer.Exit(exhausted.exit_status) from None
+        _fail(ResourceError("out of memory", "give the machine less to do: a smaller model, text or --batch"))
     except OSError as system_error:
         if system_error.errno not in _NO_ROOM:
             raise
-        full = ResourceError("no room left on the device that output goes to", "free some space")
-        _report(full)
-        raise typer.Exit(full.exit_status) from None
+        _fail(ResourceError("no room left on the device that output goes to", "free some space"))
     except Exception as error:
         # Typer's own usage errors quote what was typed, and a shell's `*` types whatever files are called.
         quoted = vars(error).get("message")
@@ -120,7 +115,8 @@ def _explained() -> Iterator[None]:
         _settle(sys.stderr)
 
 
-def _report(error: CharrnnError) -> None:
+def _fail(error: CharrnnError) -> NoReturn:
+    """Says what is wrong and what to do about it, and ends the command with the error's status."""
     from charrnn.display.safe import say
 
     # A message may quote a file name or a character of the text: it never drives the terminal.
@@ -130,6 +126,7 @@ def _report(error: CharrnnError) -> None:
     say(f"{who}error: {error.message}")
     if error.hint:
         say(f"{who} hint: {error.hint}")
+    raise typer.Exit(error.exit_status) from None
 
 
 def _settle(stream: IO[str]) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.ngrams import figures
 from charrnn.errors import TextError, UsageError
 from charrnn.evaluation.dynamic_rule import DEFAULTS, DynamicRule
 from charrnn.settings.checks import ABOVE_0, FLAG, TEXT, whole
+from charrnn.settings.choices import SplitName
 from charrnn.settings.fields import Record, setting, settings_of
 
 if TYPE_CHECKING:
@@ -61,9 +63,6 @@ class Adaptation:
         """`said` are fields of `DynamicRule`. Raises UsageError where options do not go together."""
         DynamicRule(**said)  # checks each value
         dynamic, rates = said.get("name"), {name: value for name, value in said.items() if name != "name"}
-        if dynamic is None and rates:
-            flag = _flag(next(iter(rates)))
-            raise UsageError(f"{flag} is for --dynamic", f"add --dynamic, or leave {flag} out")
         if options.statistics is not None and dynamic != "rms":
             raise UsageError("--statistics are for --dynamic rms", "add --dynamic rms, or leave --statistics out")
         if "epsilon" in rates and dynamic == "sgd":
@@ -73,9 +72,12 @@ class Adaptation:
                 "--dynamic carries state and weights along one stream, and --protocol windowed starts again and again",
                 "leave one of them out",
             )
-        for flag, value in (("--tune-on", options.tune_on), ("--tune-length", options.tune_length)):
-            if value is not None and not options.tune:
-                raise UsageError(f"{flag} is for --tune", f"add --tune, or leave {flag} out")
+        lacking = [(_flag(name), "--dynamic") for name in rates if dynamic is None]
+        if not options.tune:
+            for_tuning = {"--tune-on": options.tune_on, "--tune-length": options.tune_length}
+            lacking += [(flag, "--tune") for flag, value in for_tuning.items() if value is not None]
+        for flag, needed in lacking:
+            raise UsageError(f"{flag} is for {needed}", f"add {needed}, or leave {flag} out")
         if options.tune and dynamic is None and options.temperature is not None:
             raise UsageError(
                 "--tune has nothing to choose: --temperature is given, and there is no --dynamic", "leave one out"
@@ -88,18 +90,13 @@ class Adaptation:
         """Whether the static score at temperature 1 is all."""
         return self.rule is None and not self.options.tune and self.options.temperature in (None, 1.0)
 
-    @property
-    def needs_training(self) -> bool:
-        """Whether text that the model was trained on is needed."""
-        return self.rule is not None and self.rule.name == "rms"
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """A corpus, and which part of it, cut as the run cut its own."""
 
     corpus: Corpus
-    split: Literal["all", "train", "validation", "test"]
+    split: SplitName
 
     def overlaps(self, other: Part) -> bool:
         """Whether a character may be in both."""
@@ -118,7 +115,7 @@ def find_parts(
     named = None if asked.options.statistics is None else read(asked.options.statistics)
     is_own = named is not None and named.sha256 == loaded.corpus["sha256"]
     training = None if named is None else Part(named, "train" if is_own else "all")
-    if asked.needs_training and training is None:
+    if training is None and asked.rule is not None and asked.rule.name == "rms":
         if scored.split == "all":
             raise UsageError(
                 "--dynamic rms needs statistics of the text the model was trained on",
@@ -174,19 +171,14 @@ def show(result: dict[str, Any], tuned_on: int | None) -> None:
     """Prints what was found beside the first figures, which are static and at temperature 1."""
     static, dynamic = result["static"], result.get("dynamic")
     if static["temperature"] != 1:
-        print(f"static, temperature {static['temperature']:g}: {_figures(static)}")
+        print(f"static, temperature {static['temperature']:g}: {figures(static)}")
     if dynamic is not None:
         named = [name for name in ("learning_rate", "prior", "epsilon", "segment", "temperature") if name in dynamic]
         gain = static["bits_per_character"] - dynamic["bits_per_character"]
-        print(
-            f"dynamic ({dynamic['rule']}): {_figures(dynamic)}, {abs(gain):.4f} bits {'less' if gain >= 0 else 'more'}"
-        )
-        print("with " + " ".join(f"{_flag(name)} {dynamic[name]:g}" for name in named), end="")
-        print("" if tuned_on is None else f", tuned on {tuned_on:,} characters")
-
-
-def _figures(found: dict[str, Any]) -> str:
-    return f"{found['bits_per_character']:.4f} bits per character ({found['nats_per_character']:.4f} nats)"
+        less = "less" if gain >= 0 else "more"
+        print(f"dynamic ({dynamic['rule']}): {figures(dynamic)}, {abs(gain):.4f} bits {less}")
+        tuned = "" if tuned_on is None else f", tuned on {tuned_on:,} characters"
+        print("with " + " ".join(f"{_flag(name)} {dynamic[name]:g}" for name in named) + tuned)
 
 
 def _flag(name: str) -> str:

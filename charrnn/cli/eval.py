@@ -16,14 +16,13 @@ from charrnn.cli import ngrams as counting
 from charrnn.cli.options import CHECKPOINT, Computing, with_options
 from charrnn.errors import UsageError, WeightsTooLarge
 from charrnn.settings.checks import COUNT, FLAG, TEXT, one_of, whole
-from charrnn.settings.choices import DecodeErrors, UnknownPolicy
+from charrnn.settings.choices import DecodeErrors, SplitName, UnknownPolicy
 from charrnn.settings.fields import Record, setting
 
 _DEFAULT_CONTEXT = 256
 _text = partial(setting, panel="Text")
 _protocol = partial(setting, panel="Protocol")
 _run = partial(setting, panel="Run")
-_Split = Literal["all", "train", "validation", "test"]
 _Protocol = Literal["streamed", "windowed"]
 
 
@@ -31,7 +30,7 @@ _Protocol = Literal["streamed", "windowed"]
 class Scoring(Record):
     """What is scored, and how."""
 
-    split: _Split = _text("all", one_of(_Split), "--split")
+    split: SplitName = _text("all", one_of(SplitName), "--split")
     """Score only this part of the text, cut as the run cut its corpus."""
     unknown: UnknownPolicy = _text("error", one_of(UnknownPolicy), "--unknown")
     """What to do with characters the model does not know: error, skip (they are not fed to the model), or replace (the
@@ -93,7 +92,6 @@ def evaluate(
     charrnn eval corpus.txt --split test --dynamic rms --tune
     charrnn eval corpus.txt --split test --ngrams 9     beside what counting achieves
     """
-    from contextlib import closing
     from dataclasses import replace
 
     from charrnn.checkpoints import checkpoint as checkpoints
@@ -114,7 +112,7 @@ def evaluate(
     data = replace(loaded.data, **{name: value for name, value in decoding.items() if value is not None})
 
     def read(*arguments: str) -> Corpus:
-        with closing(WorkDisplay()) as bar:
+        with WorkDisplay() as bar:
             texts = text_arguments.find(arguments, glob=options.glob, report=bar, config=data)
         for notice in texts.notices:
             say(f"note: {notice}")
@@ -131,11 +129,10 @@ def evaluate(
     chosen = choose_device(work.device)
     context = (options.context or _DEFAULT_CONTEXT) if is_windowed else None
     how = Static(device=chosen, window=work.window, lanes=work.lanes, context=context)
-    not_taken = passed_over(work.device)
-    if not_taken is not None:
+    if (not_taken := passed_over(work.device)) is not None:
         say(f"note: {not_taken}")
     prepare(chosen, work.threads)
-    with out_of_memory_explained("fewer --lanes or a smaller --window need less"), closing(WorkDisplay()) as bar:
+    with out_of_memory_explained("fewer --lanes or a smaller --window need less"), WorkDisplay() as bar:
         if asked.is_plain:
             result = static_figures(how.model(loaded), foreign, how, bar)
         else:
@@ -157,14 +154,11 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))
         return
-    print(f"{result['bits_per_character']:.4f} bits per character ({result['nats_per_character']:.4f} nats)")
+    print(counting.figures(result))
     print(f"{result['bits_per_byte']:.4f} bits per byte, perplexity {result['perplexity']:.4f}")
-    print(f"over {result['characters']:,} characters, {result['bytes']:,} bytes", end="")
-    print(
-        f", of which {result['unknown_characters']:,} unknown and charged 20.1 bits each"
-        if result["unknown_characters"]
-        else ""
-    )
+    unknown = result["unknown_characters"]
+    charged = f", of which {unknown:,} unknown and charged 20.1 bits each" if unknown else ""
+    print(f"over {result['characters']:,} characters, {result['bytes']:,} bytes{charged}")
     if result["protocol"] == "windowed":
         print(f"in {result['windows']:,} windows of {result['context']:,}, each from the zero state")
     if "ngrams" in result:

@@ -6,7 +6,6 @@ Its options are those of the views: each declares its own, and a new view is a l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,7 +60,7 @@ def inspect(**values: Any) -> None:
     length = asked.length or view.length
     most = None if length is None else length + view.beyond
     # What is too large to compute with is said in a sentence, without numpy's warning.
-    with closing(WorkDisplay()) as work, np.errstate(over="ignore", invalid="ignore"):
+    with WorkDisplay() as work, np.errstate(over="ignore", invalid="ignore"):
         subject = Subject(
             checkpoints.load(path), path, asked.text or "", asked.start, most, asked.split, asked.unknown, work
         )

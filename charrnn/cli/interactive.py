@@ -24,7 +24,7 @@ from charrnn.display.safe import write
 from charrnn.errors import CharrnnError, CheckpointError, UsageError
 from charrnn.files import explained, replace_durably
 from charrnn.inference.engine import Engine
-from charrnn.sampling.cowriting import Proposal, Session
+from charrnn.sampling.cowriting import Session
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.settings.config import SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
@@ -208,7 +208,7 @@ class _Conversation:
             if path.exists() and not over:
                 raise UsageError(f"{path} exists already", f"s! {path} writes over it")
         content = self._session.encoded()
-        replace_durably(path, lambda temporary: _write(temporary, content))
+        replace_durably(path, lambda temporary: temporary.write_bytes(content))
         self._menu.say(f"saved {len(self._session):,} {self._units} to {path}")
 
     @property
@@ -227,7 +227,8 @@ class _Conversation:
             self._menu.say("")
             self._menu.tail(self._tail(), len(new))
         choices = self._session.choices()
-        self._menu.proposals(_pairs(choices.words), _pairs(choices.characters))
+        pairs = [[(one.text, one.probability) for one in kind] for kind in (choices.words, choices.characters)]
+        self._menu.proposals(*pairs)
         if not choices.words_are_exact:
             self._menu.say("the search for words was cut short: likelier ones may be missing")
 
@@ -240,10 +241,6 @@ def _read_line() -> str:
         return sys.stdin.readline()
     except OSError:  # a terminal that hung up
         return ""
-
-
-def _pairs(choices: Sequence[Proposal]) -> list[tuple[str, float]]:
-    return [(choice.text, choice.probability) for choice in choices]
 
 
 def _whole(name: str, argument: str) -> int:
@@ -267,7 +264,3 @@ def _unescaped(text: str) -> str:
 
 def _quoted(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:39] + "\u2026")
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import UsageError
@@ -34,7 +33,7 @@ def score(corpus: Corpus, loaded: Checkpoint, split: Any, unknown: UnknownPolicy
     from charrnn.evaluation.report import ForeignText
 
     training, text = (ForeignText.of(corpus, loaded, part, unknown).ids for part in ("train", split))
-    with closing(WorkDisplay()) as work:
+    with WorkDisplay() as work:
         found = ngram_nats(
             training, text, len(loaded.vocabulary), longest, lambda done, total: work("counting", done, total)
         )
@@ -47,7 +46,10 @@ def score(corpus: Corpus, loaded: Checkpoint, split: Any, unknown: UnknownPolicy
 def show(result: dict[str, Any]) -> None:
     """Prints the best of the n-gram models that were scored."""
     best = min(result["ngrams"], key=lambda one: float(one["nats_per_character"]))
-    print(
-        f"n-grams: {best['bits_per_character']:.4f} bits per character ({best['nats_per_character']:.4f} nats) with "
-        f"{best['context']} characters of context, the best of 0 to {result['ngrams'][-1]['context']}"
-    )
+    which = f"{best['context']} characters of context, the best of 0 to {result['ngrams'][-1]['context']}"
+    print(f"n-grams: {figures(best)} with {which}")
+
+
+def figures(found: dict[str, Any]) -> str:
+    """Returns what a character costs in words: bits, and the nats they are computed from."""
+    return f"{found['bits_per_character']:.4f} bits per character ({found['nats_per_character']:.4f} nats)"

@@ -17,7 +17,6 @@ from charrnn.network.cudnn import IMAGINED, explain
 from charrnn.network.device import describe_gpu, describe_machine, measured_speed
 from charrnn.network.precision import choose_precision
 from charrnn.network.speed import Machine, expected_characters
-from charrnn.settings.config import ModelConfig
 from charrnn.settings.fields import variants
 from charrnn.text.corpus import Corpus
 from charrnn.training.distributed import World
@@ -40,10 +39,12 @@ def describe(
     model, training, vocabulary = plan.model, plan.training, len(corpus.vocabulary)
     count = sum(prod(shape) for name, shape in parameter_shapes(model, vocabulary).items() if is_trained(name))
     precision = choose_precision(training.precision, device)
+    said = f" {named}" if (named := variants(model)) else ""
+    window = f"{'about ' if training.random_bptt else ''}{training.bptt}{_pieces(plan, world)}"
     yield (
-        f"{describe_cell(model)} {model.num_layers} x {model.hidden_size}{_variants(model)} ({count:,} parameters) "
+        f"{describe_cell(model)} {model.num_layers} x {model.hidden_size}{said} ({count:,} parameters) "
         f"on {corpus.name} ({len(corpus):,} characters, {vocabulary} different), {training.batch_size} lanes x "
-        f"{_window(plan)}{_pieces(plan, world)}, {plan.budget} on {device.type} -> {run.folder}"
+        f"{window}, {plan.budget} on {device.type} -> {run.folder}"
     )
     if resume is not None:
         return
@@ -57,23 +58,20 @@ def describe(
         characters = expected_characters(model, vocabulary, machine, plan.budget.minutes * 60)
     elif device.type == "cuda":
         machine = describe_machine(device, precision, processes=world.size)
-        seconds, lanes = plan.budget.minutes * 60, training.batch_size
-        characters = expected_characters(
-            model, vocabulary, machine, seconds, lanes=lanes, accumulate=plan.run.accumulate
-        )
-    expected = (
-        ""
-        if characters is None
-        else f"about {_rounded(characters)} characters ({float(f'{characters / size:.2g}'):g} epochs), "
-    )
+        lanes = {"lanes": training.batch_size, "accumulate": plan.run.accumulate}
+        characters = expected_characters(model, vocabulary, machine, plan.budget.minutes * 60, **lanes)
+    expected = ""
+    if characters is not None:
+        expected = f"about {_rounded(characters)} characters ({float(f'{characters / size:.2g}'):g} epochs), "
     parts = world.size * plan.run.accumulate
     kept = find_optimizer(training.optimizer).kept
     memory = training_memory(model, training, vocabulary, kept=kept, precision=precision, parts=parts)
+    frozen = "" if training.freeze == "none" else f", --freeze {training.freeze}"
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     yield (
         f"{expected}{_rounded(memory)} bytes for the model in training, "
         f"{precision}{threads}; dropout {model.dropout:g}, {training.optimizer}, learning rate "
-        f"{training.learning_rate:g} ({training.decay} decay){_frozen(plan)}; "
+        f"{training.learning_rate:g} ({training.decay} decay){frozen}; "
         "change it with --hidden, --layers, --dropout, --lr, ..."
     )
     yield from _off_the_fast_path(plan, device)
@@ -115,21 +113,6 @@ def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
         f"off the fast path: {fast} plain {known} layers only; {which} is run step by step"
         + ("" if device.type == "cuda" else ", at about half the speed or less")
     )
-
-
-def _variants(model: ModelConfig) -> str:
-    said = variants(model)
-    return f" {said}" if said else ""
-
-
-def _window(plan: Plan) -> str:
-    """Returns how long a step's window is, in characters."""
-    return f"{'about ' if plan.training.random_bptt else ''}{plan.training.bptt}"
-
-
-def _frozen(plan: Plan) -> str:
-    """Returns the option that keeps weights from learning, where one is given."""
-    return "" if plan.training.freeze == "none" else f", --freeze {plan.training.freeze}"
 
 
 def _pieces(plan: Plan, world: World) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -157,7 +156,7 @@ def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int |
     from charrnn.display.progress import WorkDisplay
 
     check_split(split, loaded)
-    with closing(WorkDisplay()) as work:
+    with WorkDisplay() as work:
         texts = find([argument], glob=None, report=work, config=loaded.data)
     corpus = load(texts, loaded.data)
     ids = getattr(corpus.split(loaded.data), split)[:length]

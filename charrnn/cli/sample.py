@@ -100,16 +100,15 @@ def sample(
     _refuse_endless(configs, output)
     if output.interactive:
         _refuse_beside_session(drawing, output, begin.prime_file, is_row=len(configs) > 1)
-    clamps = steered.clamp or []
     texts_only = {
         "--interactive": output.interactive,
         "--color": output.color,
         "a second temperature": len(configs) > 1,
         "--repeat-until-stop without --stop": _is_endless(configs[0]),
     }
-    steering.check(is_asked=steered.compare, clamps=clamps, others=texts_only, drawing=configs[0])
+    steered.check_beside(texts_only, configs[0])
     loaded = checkpoints.load(find_checkpoint(checkpoint))
-    held = steering.clamped(loaded, clamps)
+    held = steered.clamped(loaded)
     ids = (
         loaded.vocabulary.encode(prime, begin.unknown)
         if begin.prime_file is None
@@ -118,15 +117,9 @@ def sample(
     open_it = partial(open_engine, device=output.device, weights=output.weights, threads=output.threads)
     engine = open_it(held)
     if steered.compare:
-        from charrnn.cli.anew import without_graphs
-
-        pairs = [
-            SampleRequest(configs[0], number) for number in range(output.count if output.count > 1 else steering.COUNT)
-        ]
-        try:
-            steering.show(open_it(loaded), engine, loaded, ids, pairs, clamps, as_json=output.as_json)
-        except RecordingFailed as failed:  # nothing is shown before all is written
-            without_graphs(failed)
+        count = output.count if output.count > 1 else steering.COUNT
+        pairs = [SampleRequest(configs[0], number) for number in range(count)]
+        steered.show(open_it(loaded), engine, loaded, ids, pairs, as_json=output.as_json)
         return
     if output.interactive:
         from charrnn.cli.interactive import run
@@ -226,15 +219,13 @@ def _stream(
 ) -> None:
     from charrnn.display.safe import write
 
-    def show_plain(piece: SampledPiece) -> None:
-        write(piece.text, sys.stdout)
-
     last = ""
     try:
         for place, written in groupby(pieces, lambda piece: piece.sample):
             if len(requests) > 1:
                 _rule(requests, place, last)
-            show = _coloured(vocabulary) if color and sys.stdout.isatty() else show_plain
+            is_plain = not (color and sys.stdout.isatty())
+            show = (lambda piece: write(piece.text, sys.stdout)) if is_plain else _coloured(vocabulary)
             write(prime, sys.stdout)
             last = prime
             for piece in written:
@@ -251,13 +242,11 @@ def _stream(
 def _rule(requests: list[SampleRequest], place: int, before: str) -> None:
     """Writes the line between samples, or, with several temperatures, the line above each that names its own."""
     temperature = requests[place].config.temperature
-    is_row = len({request.config.temperature for request in requests}) > 1
+    is_row = any(request.config.temperature != temperature for request in requests)
     if place and not before.endswith("\n"):
         sys.stdout.write("\n")
-    if is_row:
-        sys.stdout.write(f"-- temperature {temperature:g} ".ljust(40, "-") + "\n")
-    elif place:
-        sys.stdout.write("-" * 40 + "\n")
+    if is_row or place:
+        sys.stdout.write((f"-- temperature {temperature:g} " if is_row else "").ljust(40, "-") + "\n")
 
 
 def _coloured(vocabulary: Vocabulary) -> Callable[[SampledPiece], None]:

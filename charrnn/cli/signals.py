@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 import typer
@@ -16,7 +16,7 @@ _POLITE = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class StopOnSignal:
-    """A context in which SIGINT, SIGTERM and SIGHUP are remembered; called, it gives the first's number, or None.
+    """A context in which SIGINT, SIGTERM and SIGHUP are remembered; a call returns the first one's number, or None.
 
     For `deaf` seconds after the first, another is taken for the same.
     """
@@ -35,9 +35,7 @@ class StopOnSignal:
         self._before = {number: signal.signal(number, self._handle) for number in _POLITE}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -62,13 +60,12 @@ def leaving_on_signals() -> Iterator[None]:
     def leave(number: int, _frame: FrameType | None) -> None:
         raise typer.Exit(128 + number)
 
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    heeded = [number for number in numbers if before[number] == signal.SIG_DFL]  # `nohup` ignores, and so do we
+    # What `nohup` ignores is ignored here too.
+    heeded = [number for number in _POLITE[1:] if signal.getsignal(number) == signal.SIG_DFL]
     for number in heeded:
         signal.signal(number, leave)
     try:
         yield
     finally:
         for number in heeded:
-            signal.signal(number, before[number])
+            signal.signal(number, signal.SIG_DFL)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.options import refuse_beside
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import RecordingFailed, TextError, UsageError
 from charrnn.settings.checks import FLAG, Check
 from charrnn.settings.fields import Record, setting
 
@@ -35,62 +35,61 @@ class Steering(Record):
     """Tell, instead of text, what --clamp changes, by writing --count texts with the units held and as many without,
     from the same random numbers, and comparing the labels of inspect --find."""
 
+    def clamped(self, loaded: Checkpoint) -> Checkpoint:
+        """Returns the checkpoint with the units held. Raises UsageError where one cannot be held."""
+        if not self.clamp:
+            return loaded
+        from charrnn.neurons.clamping import clamp, parse_clamp
+        from charrnn.neurons.columns import with_own_columns
 
-def clamped(loaded: Checkpoint, said: Sequence[str]) -> Checkpoint:
-    """Returns the checkpoint with the units held that `said` names. Raises UsageError where one cannot be held."""
-    if not said:
-        return loaded
-    from charrnn.neurons.clamping import clamp, parse_clamp
-    from charrnn.neurons.columns import with_own_columns
+        held = dict(parse_clamp(one, loaded.model) for one in self.clamp)
+        if len(held) < len(self.clamp):
+            raise UsageError("--clamp holds one unit at two values", "give each unit once")
+        model, parameters = with_own_columns(loaded.model, loaded.parameters)
+        return replace(loaded, model=model, parameters=clamp(model, parameters, held))
 
-    held = dict(parse_clamp(one, loaded.model) for one in said)
-    if len(held) < len(said):
-        raise UsageError("--clamp holds one unit at two values", "give each unit once")
-    model, parameters = with_own_columns(loaded.model, loaded.parameters)
-    return replace(loaded, model=model, parameters=clamp(model, parameters, held))
+    def check_beside(self, others: dict[str, bool], drawing: SamplingConfig) -> None:
+        """Raises UsageError where there is nothing to compare, or where text was asked for beside the table."""
+        if not self.compare:
+            return
+        if not self.clamp:
+            raise UsageError(
+                "--compare needs to know what to hold", "add --clamp UNIT=VALUE, such as --clamp L2.c318=+1"
+            )
+        refuse_beside("--compare prints a table", others)
+        if drawing.temperature == 0 or drawing.top_k == 1:
+            raise UsageError(
+                "with a temperature of 0, or --top-k 1, all texts are one: nothing to compare", "draw freely"
+            )
 
+    def show(
+        self, free: Any, held: Any, loaded: Checkpoint, prime: Any, requests: Sequence[SampleRequest], *, as_json: bool
+    ) -> None:
+        """Writes the same requests with both engines after `prime` (ids) and prints what differs."""
+        from charrnn.cli.anew import without_graphs
+        from charrnn.neurons.steering import FEWEST, compare
 
-def check(*, is_asked: bool, clamps: Sequence[str], others: dict[str, bool], drawing: SamplingConfig) -> None:
-    """Raises UsageError where there is nothing to compare, or where text was asked for beside the table."""
-    if not is_asked:
-        return
-    if not clamps:
-        raise UsageError("--compare needs to know what to hold", "add --clamp UNIT=VALUE, such as --clamp L2.c318=+1")
-    refuse_beside("--compare prints a table", others)
-    if drawing.temperature == 0 or drawing.top_k == 1:
-        raise UsageError("with a temperature of 0, or --top-k 1, all texts are one: nothing to compare", "draw freely")
+        try:
+            texts, ids = zip(*(_written(engine, loaded, prime, requests) for engine in (free, held)), strict=True)
+            bits = tuple(_bits(free, prime, each) for each in ids)
+        except RecordingFailed as failed:  # nothing has been shown
+            without_graphs(failed)
+        try:
+            found = compare(*texts)
+        except ValueError as error:
+            raise TextError(f"{error}", f"write {FEWEST} or more that are not empty (--count)") from error
+        said = self.clamp or []
+        if as_json:
+            changes = [{**asdict(change), "difference": change.difference} for change in found.changes]
+            characters = [{"character": one, "free": before, "held": after} for one, before, after in found.characters]
+            body = {"clamp": said, "pairs": found.pairs, "bits_free": bits[0], "bits_held": bits[1]}
+            print(json.dumps({**body, "changes": changes, "characters": characters}))
+            return
+        from charrnn.cli.output import print_pieces
+        from charrnn.display.report import spaced
+        from charrnn.display.steering import pieces
 
-
-def show(
-    free: Any,
-    held: Any,
-    loaded: Checkpoint,
-    prime: Any,
-    requests: Sequence[SampleRequest],
-    said: Sequence[str],
-    *,
-    as_json: bool,
-) -> None:
-    """Writes the same requests with both engines after `prime` (ids) and prints what differs."""
-    from charrnn.neurons.steering import FEWEST, compare
-
-    texts, ids = zip(*(_written(engine, loaded, prime, requests) for engine in (free, held)), strict=True)
-    try:
-        found = compare(*texts)
-    except ValueError as error:
-        raise TextError(f"{error}", f"write {FEWEST} or more that are not empty (--count)") from error
-    bits = tuple(_bits(free, prime, each) for each in ids)
-    if as_json:
-        changes = [{**asdict(change), "difference": change.difference} for change in found.changes]
-        characters = [{"character": one, "free": before, "held": after} for one, before, after in found.characters]
-        body = {"clamp": list(said), "pairs": found.pairs, "bits_free": bits[0], "bits_held": bits[1]}
-        print(json.dumps({**body, "changes": changes, "characters": characters}))
-        return
-    from charrnn.cli.output import print_pieces
-    from charrnn.display.report import spaced
-    from charrnn.display.steering import pieces
-
-    print_pieces(spaced(pieces(found, ", ".join(said), requests[0].config.length, bits)))  # type: ignore[arg-type]
+        print_pieces(spaced(pieces(found, ", ".join(said), requests[0].config.length, bits)))  # type: ignore[arg-type]
 
 
 def _written(

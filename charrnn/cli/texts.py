@@ -67,11 +67,10 @@ def find(
 
 def load(texts: Texts, config: DataConfig, validation: Sequence[Source] = (), *, quiet: bool = False) -> Corpus:
     """Encodes texts as a corpus, with a bar where it takes long, and removes their temporary files."""
-    display = WorkDisplay(quiet=quiet)
     try:
-        return corpus.load(texts.sources, config, name=texts.name, validation_sources=validation, report=display)
+        with WorkDisplay(quiet=quiet) as bar:
+            return corpus.load(texts.sources, config, name=texts.name, validation_sources=validation, report=bar)
     finally:
-        display.close()
         sources.release([*texts.sources, *validation])
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from charrnn.checkpoints import checkpoint as checkpoints
@@ -19,7 +20,7 @@ from charrnn.cli.anew import goes_on, without_graphs
 from charrnn.cli.signals import StopOnSignal
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
 from charrnn.errors import CheckpointError, RecordingFailed, UsageError
-from charrnn.events import Finished, Notice
+from charrnn.events import Finished
 from charrnn.network import torchrun
 from charrnn.settings.config import DataConfig
 from charrnn.settings.conflicts import check_together
@@ -51,8 +52,7 @@ def carry_out(request: TrainRequest, arguments: list[str], launch: Launch) -> in
             stop = stack.enter_context(StopOnSignal(quiet=launch.quiet, deaf=_REPEATED if is_one_of_several else 0.0))
             return _run(prepared, launch, display, stop)
     except RecordingFailed as failed:  # at a first step, and before it the run has been saved
-        signal = stop() if stop is not None else None
-        if signal is not None:
+        if stop is not None and (signal := stop()) is not None:
             return signal
         without_graphs(failed, quiet=launch.quiet)
 
@@ -99,14 +99,11 @@ class _Prepared:
 def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: TrainingDisplay) -> _Prepared:
     """Reads and encodes the text."""
     with _one_process_of_a_machine_first():
-        work = WorkDisplay(quiet=launch.quiet)
-        data = DataConfig(**request.data)
-        texts = text_arguments.find(arguments, glob=launch.glob, report=work, config=data)
         named = [launch.validation] if launch.validation else []
-        held_out = text_arguments.find(named, glob=launch.glob, report=work, config=data)
-        work.close()
-        for notice in [*texts.notices, *held_out.notices]:
-            display.show(Notice(notice))
+        with WorkDisplay(quiet=launch.quiet) as work:
+            look = partial(text_arguments.find, glob=launch.glob, report=work, config=DataConfig(**request.data))
+            texts, held_out = look(arguments), look(named)
+        display.note(*texts.notices, *held_out.notices)
         separate = {"validation_fraction": 0.0} if named else {}
         request = replace(request, data={**separate, **texts.customary, **request.data})
         corpus = text_arguments.load(texts, DataConfig(**request.data), held_out.sources, quiet=launch.quiet)
@@ -137,36 +134,31 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
     from charrnn.training.distributed import check_parts, local_device, world_from_environment
     from charrnn.training.trainer import Trainer
 
-    def notify(texts: Iterable[str]) -> None:
-        for text in texts:
-            display.show(Notice(text))
-
     request, run, corpus, fresh = prepared.request, prepared.run, prepared.corpus, launch.fresh
     world = world_from_environment()
     device = local_device(choose_device(launch.device, is_needed=not launch.dry_run), world)
-    not_taken = passed_over(launch.device)
-    if not_taken is not None:
-        notify([not_taken])
+    if (not_taken := passed_over(launch.device)) is not None:
+        display.note(not_taken)
     prepare(device, launch.threads)
     choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
     if launch.dry_run:
         plan, resume = prepared.plan(device, world, fresh=fresh)
         check_parts(plan.training.batch_size, world.size, plan.run.accumulate)
         check_together(plan.model, plan.training, parts=world.size * plan.run.accumulate)
-        notify([*plan.notices, *describe(plan, corpus, run, device, resume, world)])
+        display.note(*plan.notices, *describe(plan, corpus, run, device, resume, world))
         return None
     with run.locked() if world.is_first else contextlib.nullcontext():
         plan, resume = prepared.plan(device, world, fresh=fresh)
         _check_same_start(world, prepared, plan, device, resume)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
         if resume is not None and trainer.is_finished:
-            notify([f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over"])
+            display.note(f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over")
             display.show(trainer.outcome())
             return None
         if world.is_first and fresh and (run.last.exists() or run.best.exists()):
             run.set_aside()  # only now that nothing can be wrong with the new one
-            notify([f"the run before is kept in {run.aside} until this one has a validated checkpoint"])
-        notify(describe(plan, corpus, run, device, resume, world))
+            display.note(f"the run before is kept in {run.aside} until this one has a validated checkpoint")
+        display.note(*describe(plan, corpus, run, device, resume, world))
         for event in trainer.run():
             display.show(event)
             if isinstance(event, Finished):

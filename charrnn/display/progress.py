@@ -9,11 +9,10 @@ import contextlib
 import math
 import sys
 import time
-from types import TracebackType
 from typing import IO, Any, Self
 
 from charrnn.display.safe import visible, write
-from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
+from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Validated
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
 _RULE = "\u2500"
@@ -40,24 +39,34 @@ def bits(nats: float) -> float:
     return nats / math.log(2)
 
 
-class TrainingDisplay:
+class _Barred:
+    """A display with one progress bar at most, which is removed when its context is left."""
+
+    _bar: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Removes the bar."""
+        if self._bar is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.close()
+            self._bar = None
+
+
+class TrainingDisplay(_Barred):
     """Shows events. A stream that breaks (a closed pipe, a terminal that hung up) is given up, never the run."""
 
     def __init__(self, out: IO[str] | None = None, err: IO[str] | None = None, *, quiet: bool = False) -> None:
         self._out = out or sys.stdout
         self._err = err or sys.stderr
         self._quiet = quiet
-        self._bar: Any = None
         self._plain_at = -math.inf
         self._headed_step: int | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close_bar()
 
     def show(self, event: Event) -> None:
         """Draws one event."""
@@ -65,6 +74,11 @@ class TrainingDisplay:
             return
         with contextlib.suppress(OSError, ValueError):
             self._draw(event)
+
+    def note(self, *texts: str) -> None:
+        """Draws a notice for each text."""
+        for text in texts:
+            self.show(Notice(text))
 
     def _draw(self, event: Event) -> None:
         match event:
@@ -87,15 +101,10 @@ class TrainingDisplay:
             case Notice():
                 self._line(visible(f"note: {event.text}", kept="\t"), self._err)
             case RolledBack():
-                self._line(
-                    f"note: diverged at step {event.diverged_at:,}; back at step {event.step:,} with "
-                    f"{event.learning_rate_scale:g} times the learning rate",
-                    self._err,
-                )
-            case Saved():
-                pass
+                back = f"diverged at step {event.diverged_at:,}; back at step {event.step:,}"
+                self._draw(Notice(f"{back} with {event.learning_rate_scale:g} times the learning rate"))
             case Finished():
-                self._close_bar()
+                self.close()
                 self._line(self._summary(event), self._err)
 
     def _summary(self, event: Finished) -> str:
@@ -141,20 +150,13 @@ class TrainingDisplay:
         if self._bar is not None:
             self._bar.refresh()
 
-    def _close_bar(self) -> None:
-        if self._bar is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._bar.close()
-            self._bar = None
 
-
-class WorkDisplay:
+class WorkDisplay(_Barred):
     """A bar for work that reports `(what, done, in all)`: reading, encoding, downloading. Short work shows nothing."""
 
     def __init__(self, *, quiet: bool = False, delay: float = 1.0) -> None:
         self._quiet = quiet
         self._delay = delay
-        self._bar: Any = None
         self._doing = ""
 
     def __call__(self, doing: str, done: int, total: int) -> None:
@@ -164,25 +166,12 @@ class WorkDisplay:
             self._draw(doing, done, total)
 
     def _draw(self, doing: str, done: int, total: int) -> None:
-        if doing != self._doing:
+        if self._bar is None or doing != self._doing:
             self.close()
             from tqdm import tqdm
 
             self._doing = doing
             self._bar = tqdm(
-                total=total,
-                desc=doing,
-                unit="B",
-                unit_scale=True,
-                file=sys.stderr,
-                leave=False,
-                delay=self._delay,
+                total=total, desc=doing, unit="B", unit_scale=True, file=sys.stderr, leave=False, delay=self._delay
             )
         self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        """Removes the bar."""
-        if self._bar is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._bar.close()
-            self._bar, self._doing = None, ""

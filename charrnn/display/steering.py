@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from charrnn.display.ablate import named
 from charrnn.display.report import Columns, Prose, Row
@@ -17,7 +17,7 @@ def pieces(found: Steered, held: str, length: int, bits: tuple[float, float]) ->
     rows = [Row(_cells(change), "bold" if change.is_change else "dim") for change in found.changes]
     yield Columns(("label", "free", "held", "change", "95 %"), rows, words=(0,))
     changed = ", ".join(
-        f"{named(character)} {_percent(before)} to {_percent(after)}" for character, before, after in found.characters
+        f"{named(character)} {before:.1%} to {after:.1%}" for character, before, after in found.characters
     )
     yield Prose(f"Characters: {changed}.")
     yield Prose(
@@ -33,20 +33,12 @@ def pieces(found: Steered, held: str, length: int, bits: tuple[float, float]) ->
 
 
 def _cells(change: Change) -> tuple[str, ...]:
-    show = _number if change.is_graded else _percent
-    low, high, difference = (_signed(each, show) for each in (change.low, change.high, change.difference))
-    return (change.label, show(change.free), show(change.held), difference, f"{low} {high}")
+    form = ".2f" if change.is_graded else ".1%"
+    low, high, difference = (_signed(each, form) for each in (change.low, change.high, change.difference))
+    return (change.label, format(change.free, form), format(change.held, form), difference, f"{low} {high}")
 
 
-def _signed(value: float, show: Callable[[float], str]) -> str:
+def _signed(value: float, form: str) -> str:
     """Returns a value with its sign, unless it rounds to zero."""
-    shown = show(abs(value))
+    shown = format(abs(value), form)
     return shown if not shown.strip("0.%") else ("+" if value > 0 else "-") + shown
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}"

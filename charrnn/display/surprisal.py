@@ -18,13 +18,11 @@ from charrnn.display.safe import visible
 _MOST_BITS = 8.0
 
 
-def surprisal(log_probability: float) -> float:
-    """Returns -log2 of the probability, in bits."""
-    return -log_probability / math.log(2)
-
-
 def style(bits: float) -> Style:
-    """Returns how a character of this surprisal looks; below one bit (an even bet) it has no background."""
+    """Returns how a character looks whose surprisal, -log2 of its probability, is `bits`.
+
+    Below one bit (an even bet) it has no background.
+    """
     if bits < 1:
         return Style()
     colour = diverging(0.5 + min(bits, _MOST_BITS) / _MOST_BITS / 2)
@@ -35,5 +33,5 @@ def coloured(characters: Iterable[tuple[str, float]]) -> Text:
     """Returns characters, given with their log-probabilities (nats), as text that is safe on a terminal."""
     text = Text()
     for character, log_probability in characters:
-        text.append(visible(character), style(surprisal(log_probability)))
+        text.append(visible(character), style(-log_probability / math.log(2)))
     return text

@@ -5,6 +5,7 @@ Each is refused with the reason rather than ignored. Each value alone has been c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from charrnn.errors import UsageError
@@ -25,29 +26,14 @@ def check_initial(model: ModelConfig) -> None:
         )
     if model.chrono_range is not None and model.init != "chrono":
         raise UsageError(f"--chrono-range goes with --init chrono, not {model.init}", "leave it out")
-    if model.spectral_radius is not None:
-        _check_radius(model)
-
-
-def _check_radius(model: ModelConfig) -> None:
-    """Raises UsageError where a recurrent matrix's radius is set twice, or is not that of the recurrence."""
-    if model.init_gain != 1.0:
-        raise UsageError("--spectral-radius and --init-gain set the same factor", "give one of them")
-    if model.layer_norm or model.batch_norm:
-        said = "--layer-norm" if model.layer_norm else "--batch-norm"
-        raise UsageError(
-            f"--spectral-radius scales what {said} brings back to one scale", "give one of the two settings"
-        )
-    if model.orthogonal:
-        raise UsageError(
-            "--spectral-radius scales recurrent matrices, and under --orthogonal every eigenvalue is of size 1",
-            "give one of the two settings",
-        )
-    if model.multiplicative:
-        raise UsageError(
-            "--spectral-radius is of one recurrent matrix, and under --multiplicative every character has its own",
-            "give one of the two settings",
-        )
+    others = {
+        "and --init-gain set the same factor": model.init_gain != 1.0,
+        "scales what --layer-norm brings back to one scale": model.layer_norm,
+        "scales what --batch-norm brings back to one scale": model.batch_norm,
+        "scales recurrent matrices, and under --orthogonal every eigenvalue is of size 1": model.orthogonal,
+        "is of one recurrent matrix, and under --multiplicative every character has its own": model.multiplicative,
+    }
+    _give_one("--spectral-radius", model.spectral_radius is not None, others)
 
 
 def check_wiring(model: ModelConfig) -> None:
@@ -83,19 +69,14 @@ def check_frozen(training: TrainingConfig) -> None:
         )
     if training.freeze == "echo" and (training.activation_penalty or training.temporal_penalty):
         said = "--activation-penalty" if training.activation_penalty else "--temporal-penalty"
-        raise UsageError(
-            f"{said} is on what the layers put out, which no weight that --freeze echo lets learn changes",
-            "give one of the two settings",
-        )
+        reason = "is on what the layers put out, which no weight that --freeze echo lets learn changes"
+        raise UsageError(f"{said} {reason}", "give one of the two settings")
 
 
 def check_together(model: ModelConfig, training: TrainingConfig, *, parts: int = 1) -> None:
     """Raises UsageError where a model cannot be trained in this way, in so many parts of the lanes."""
-    if training.freeze == "echo" and model.tie:
-        raise UsageError(
-            "--freeze echo learns the decoder and nothing else, and under --tie its matrix is the embedding",
-            "give one of the two settings",
-        )
+    alone = {"learns the decoder and nothing else, and under --tie its matrix is the embedding": model.tie}
+    _give_one("--freeze echo", training.freeze == "echo", alone)
     if model.batch_norm and training.batch_size < 2:
         raise UsageError(
             "--batch-norm has nothing to normalise over: there is one lane, which is its own mean",
@@ -106,12 +87,23 @@ def check_together(model: ModelConfig, training: TrainingConfig, *, parts: int =
             f"--batch-norm is over all lanes at once, and a step in {parts} pieces would know only each piece's own",
             "leave --accumulate out and use one process, or use --layer-norm",
         )
-    if training.orthogonal_penalty and model.orthogonal:
-        raise UsageError(
-            "--orthogonal-penalty does not go with --orthogonal: the recurrent matrices are what it asks for already",
-            "leave one of them out",
-        )
-    _check_jacobian(model, training)
+    kept = {"does not go with --orthogonal: the recurrent matrices are what it asks for already": model.orthogonal}
+    _give_one("--orthogonal-penalty", training.orthogonal_penalty, kept)
+    others = {
+        "--activation modrelu": model.activation == "modrelu",
+        "--orthogonal": model.orthogonal,
+        "--layer-norm": model.layer_norm,
+        "--batch-norm": model.batch_norm,
+        "--multiplicative": model.multiplicative,
+        "--zoneout": model.zoneout,
+    }
+    reasons = {
+        f"knows the plain rnn's step back in time, and with {one} it is another": on for one, on in others.items()
+    }
+    reasons[f"is on recurrent matrices, and --freeze {training.freeze} leaves them as they were"] = (
+        training.freeze != "none"
+    )
+    _give_one("--jacobian-penalty", training.jacobian_penalty, reasons)
 
 
 def check_schedule(training: TrainingConfig) -> None:
@@ -133,26 +125,11 @@ def check_schedule(training: TrainingConfig) -> None:
             )
 
 
-def _check_jacobian(model: ModelConfig, training: TrainingConfig) -> None:
-    """Raises UsageError where the penalty on a step back in time has no step of the kind that it is made for."""
-    if not training.jacobian_penalty:
-        return
-    others = {
-        "--activation modrelu": model.activation == "modrelu",
-        "--orthogonal": model.orthogonal,
-        "--layer-norm": model.layer_norm,
-        "--batch-norm": model.batch_norm,
-        "--multiplicative": model.multiplicative,
-        "--zoneout": bool(model.zoneout),
-    }
-    for option, is_on in others.items():
-        if is_on:
-            raise UsageError(
-                f"--jacobian-penalty knows the plain rnn's step back in time, and with {option} it is another",
-                f"leave {option} or the penalty out",
-            )
-    if training.freeze != "none":
-        raise UsageError(
-            f"--jacobian-penalty is on recurrent matrices, and --freeze {training.freeze} leaves them as they were",
-            "give one of the two settings",
-        )
+def _give_one(option: str, is_given: object, others: Mapping[str, object]) -> None:
+    """Raises UsageError where `option` is given beside a setting that it excludes.
+
+    `others` says for each reason, which goes on after the option's name, whether that other setting is given.
+    """
+    for reason, is_other_given in others.items():
+        if is_given and is_other_given:
+            raise UsageError(f"{option} {reason}", "give one of the two settings")

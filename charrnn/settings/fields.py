@@ -106,8 +106,7 @@ class Record:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`; an absent field takes its default. Raises UsageError for an unknown name."""
-        unknown = sorted(set(values) - set(settings_of(cls)))
-        if unknown:
+        if unknown := sorted(set(values) - set(settings_of(cls))):
             raise UsageError(f"unknown setting {unknown[0]!r} for {cls.__name__}")
         return cls(**values)
 
