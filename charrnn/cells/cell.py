@@ -118,8 +118,10 @@ class Cell:
     """What this cell, or this wrapper by itself, differs in from the plain one, as `describe` says it."""
     activation: str = ""
     """Of a cell without gates: the function that its units are of what they read."""
-    is_real: bool = True
+    has_matrix: bool = True
     """Whether the recurrence multiplies h by a matrix of weights, weight_hh."""
+    is_unitary: bool = False
+    """Whether the recurrence multiplies the state by a matrix that is unitary by itself."""
     is_elman: bool = False
     """Whether h_t = f(W_ih x_t + W_hh h_{t-1} + b), as in Elman's network."""
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from charrnn.cells.arrays import Array, Arrays, sigmoid
 from charrnn.cells.cell import PLAIN, Inside, Noise, Prepared, Shape, State, Step
-from charrnn.cells.wrapper import Need, Stepping, has_candidate
+from charrnn.cells.wrapper import Need, Stepping, has_gated_matrix
 from charrnn.errors import UsageError
 from charrnn.settings.config import ModelConfig
 
@@ -34,7 +34,9 @@ class Mogrifier(Stepping):
     """The rank of the matrices; 0 for full ones."""
 
     needs = (
-        Need("mogrifier", has_candidate, "its output is all that it remembers; gated in every step it would be lost"),
+        Need(
+            "mogrifier", has_gated_matrix, "its output is all that it remembers; gated in every step it would be lost"
+        ),
         Need("mogrifier_rank", lambda _: True, ""),
     )
     held = ()

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 
 from charrnn.cells.arrays import Array, Arrays
 from charrnn.cells.cell import Prepared, Shape
-from charrnn.cells.wrapper import Need, Wrapper, is_real
+from charrnn.cells.wrapper import Need, Wrapper, has_matrix
 
 
 @dataclass(frozen=True)
 class Multiplicative(Wrapper):
     """Multiplies the state by a product of the input before the cell inside, normalised or not, reads it."""
 
-    needs = (Need("multiplicative", is_real, "the recurrent matrix of each character would not be unitary"),)
+    needs = (Need("multiplicative", has_matrix, "the recurrent matrix of each character would not be unitary"),)
     words = ("multiplicative states",)
     held = ()
 

@@ -24,12 +24,13 @@ NAMES = tuple(CELLS)
 
 
 def with_article(name: str) -> str:
-    """Puts the article before a name that is spelled out when it is read.
+    """Returns a name with its article; one of up to four letters is spelled out when it is read.
 
-    >>> with_article("lstm"), with_article("urnn")
-    ('an lstm', 'a urnn')
+    >>> with_article("lstm"), with_article("urnn"), with_article("mingru")
+    ('an lstm', 'a urnn', 'a mingru')
     """
-    return f"{'an' if name[0] in 'aefhilmnorsx' else 'a'} {name}"
+    vowels = "aefhilmnorsx" if len(name) <= 4 else "aeiou"
+    return f"{'an' if name[0] in vowels else 'a'} {name}"
 
 
 def enumerated(names: list[str], last: str = "or") -> str:

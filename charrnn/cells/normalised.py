@@ -37,7 +37,7 @@ import numpy as np
 
 from charrnn.cells.arrays import Array, Arrays, batch_normalised, joined, normalised
 from charrnn.cells.cell import PLAIN, Inside, Numbers, Prepared, RandomSource, Shape, State, Step
-from charrnn.cells.wrapper import Need, Wrapper, has_memory, is_real
+from charrnn.cells.wrapper import Need, Wrapper, has_matrix, has_memory
 from charrnn.errors import UsageError
 from charrnn.settings.config import ModelConfig
 
@@ -48,7 +48,7 @@ _REASON = "what is normalised does not keep its length, and the unitary matrix i
 class LayerNorm(Wrapper):
     """Normalises the products of the cell inside over the units, in each lane by itself."""
 
-    needs = (Need("layer_norm", is_real, _REASON),)
+    needs = (Need("layer_norm", has_matrix, _REASON),)
     words = ("layer norm",)
     held = ()
     keeps_lengths = False
@@ -112,7 +112,7 @@ class LayerNorm(Wrapper):
 class BatchNorm(LayerNorm):
     """Normalises over the lanes. Which lanes read the input together is known only step by step."""
 
-    needs = (Need("batch_norm", is_real, _REASON),)
+    needs = (Need("batch_norm", has_matrix, _REASON),)
     words = ("batch norm",)
 
     _gain = 0.1

@@ -33,7 +33,7 @@ import numpy as np
 
 from charrnn.cells.arrays import Array, Arrays, identity_like
 from charrnn.cells.cell import Cell, Numbers, RandomSource, Shape
-from charrnn.cells.wrapper import Need, Wrapper, is_real
+from charrnn.cells.wrapper import Need, Wrapper, has_matrix
 from charrnn.errors import UsageError
 from charrnn.settings.config import ModelConfig
 
@@ -60,7 +60,7 @@ _CHARACTERS = 16 * 64
 class Orthogonal(Wrapper):
     """Makes the recurrent matrix of the cell inside, outside of everything else: it does not step itself."""
 
-    needs = (Need("orthogonal", is_real, "its recurrent matrix is unitary by itself"),)
+    needs = (Need("orthogonal", has_matrix, "its recurrent matrix is unitary by itself"),)
     words = ("orthogonal recurrence",)
 
     def __post_init__(self) -> None:

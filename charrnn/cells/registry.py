@@ -13,7 +13,7 @@ from charrnn.cells.names import CELLS, NAMES, enumerated, with_article
 from charrnn.cells.noisy import RecurrentDropout, Zoneout
 from charrnn.cells.normalised import BatchNorm, LayerNorm
 from charrnn.cells.orthogonal import Orthogonal
-from charrnn.cells.wrapper import Need, Wrapper, is_real
+from charrnn.cells.wrapper import Need, Wrapper, has_matrix, no_matrix
 from charrnn.errors import UsageError
 from charrnn.settings.checks import require
 from charrnn.settings.config import ModelConfig, TrainingConfig
@@ -49,7 +49,7 @@ def _needs() -> tuple[Need, ...]:
         for setting, reason in cell.own_settings
     ]
     others = [need for wrapper in WRAPPERS for need in wrapper.needs]
-    return (*own, *others, Need("weight_drop", is_real, "it has no recurrent matrix of weights"))
+    return (*own, *others, Need("weight_drop", has_matrix, "it has no recurrent matrix of weights"))
 
 
 @functools.lru_cache
@@ -68,7 +68,7 @@ def make_cell(config: ModelConfig) -> Cell:
             option = f"--{'no-' if off is True else ''}{need.setting.replace('_', '-')}"
             use = " or ".join(f"--cell {cell.name}" for cell in plain_cells() if need.suits(cell))
             raise UsageError(
-                f"{option} does not go with --cell {config.cell}: {need.reason}", f"use {use}, or leave it out"
+                f"{option} does not go with --cell {config.cell}: {need.why_not(plain)}", f"use {use}, or leave it out"
             )
     kind.check(config)
     cell = kind.configured(config)
@@ -83,21 +83,22 @@ def _check_initial(config: ModelConfig, cell: Cell) -> None:
     """Raises UsageError where initial weights are asked for that the cell cannot have."""
     if config.init == "identity" and not cell.is_elman:
         raise UsageError(
-            f"--init identity is for the rnn: a {config.cell}'s gates would all read the same",
+            f"--init identity is for the rnn: {with_article(config.cell)}'s gates would all read the same",
             "--init orthogonal is its like for gated cells",
         )
-    if config.init == "orthogonal" and not cell.is_real:
-        raise UsageError(f"--init orthogonal: a {config.cell}'s recurrent matrix is unitary by itself", "leave it out")
+    if config.init == "orthogonal" and not cell.has_matrix:
+        raise UsageError(
+            f"--init orthogonal does not go with --cell {config.cell}: {no_matrix(cell)}", "leave one of them out"
+        )
     is_biased = config.gate_bias is not None
     if (is_biased or config.init == "chrono") and not cell.gate_names:
         said = "--gate-bias" if is_biased else "--init chrono"
         which = with_article(config.cell)
         gated = enumerated([cell.name for cell in plain_cells() if cell.gate_names])
         raise UsageError(f"{said} sets the biases of gates, and {which} has none", f"choose --cell {gated}")
-    if config.spectral_radius is not None and not cell.is_real:
+    if config.spectral_radius is not None and not cell.has_matrix:
         raise UsageError(
-            f"--spectral-radius scales recurrent matrices, and under --cell {config.cell} every eigenvalue is of "
-            "size 1",
+            f"--spectral-radius scales matrices, and does not go with --cell {config.cell}: {no_matrix(cell)}",
             "give one of the two settings",
         )
 
@@ -108,11 +109,9 @@ def check(model: ModelConfig, training: TrainingConfig | None = None) -> None:
     if training is None:
         return
     cell = _kind(model.cell)()
-    if training.orthogonal_penalty and not cell.is_real:
+    if training.orthogonal_penalty and not cell.has_matrix:
         raise UsageError(
-            f"--orthogonal-penalty does not go with --cell {model.cell}: the recurrent matrices are what it asks for "
-            "already",
-            "leave one of them out",
+            f"--orthogonal-penalty does not go with --cell {model.cell}: {no_matrix(cell)}", "leave one of them out"
         )
     if training.jacobian_penalty and not cell.is_elman:
         reason = "has its gates for that" if cell.gate_names else "steps back in time in another way"

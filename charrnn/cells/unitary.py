@@ -40,7 +40,8 @@ class URNN(Cell):
 
     name = "urnn"
     activation = "modrelu"
-    is_real = False
+    has_matrix = False
+    is_unitary = True
     unbounded = ("h",)
     keeps_all = True
     held = ()

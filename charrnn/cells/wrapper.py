@@ -24,10 +24,25 @@ class Need(NamedTuple):
     reason: str
     """Why the setting does not go with the other cells."""
 
+    def why_not(self, cell: Cell) -> str:
+        """Returns why the setting does not go with `cell`, which does not suit it."""
+        is_about_matrix = self.suits in (has_matrix, has_gated_matrix)
+        return no_matrix(cell) if is_about_matrix and not (cell.has_matrix or cell.is_unitary) else self.reason
 
-def is_real(cell: Cell) -> bool:
+
+def has_matrix(cell: Cell) -> bool:
     """Whether the cell has a recurrent matrix of weights."""
-    return cell.is_real
+    return cell.has_matrix
+
+
+def has_gated_matrix(cell: Cell) -> bool:
+    """Whether what the cell reads of its output goes into a memory that it keeps beside it."""
+    return cell.has_matrix and cell.candidate is not None
+
+
+def no_matrix(cell: Cell) -> str:
+    """Returns why a setting of recurrent matrices is not for a cell that has no `weight_hh`."""
+    return "its recurrent matrix is unitary by itself" if cell.is_unitary else "it has no recurrent matrix of weights"
 
 
 def has_candidate(cell: Cell) -> bool:

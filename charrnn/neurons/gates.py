@@ -78,7 +78,7 @@ def gate_kinds(config: ModelConfig) -> tuple[str, ...]:
     if not kinds:
         gated = " or ".join(with_article(each.name) for each in plain_cells() if each.gate_names)
         raise UsageError(
-            f"--gates: a {config.cell} has no gates, its units are a {cell.activation} of what comes in",
+            f"--gates: {with_article(config.cell)} has no gates, its units are a {cell.activation} of what comes in",
             f"name the checkpoint of {gated} with --checkpoint",
         )
     return kinds

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.cells.names import with_article
 from charrnn.cells.registry import make_cell
 from charrnn.errors import UsageError, WeightsTooLarge
 from charrnn.inference.engine import Engine, RecordingEngine
@@ -93,7 +94,8 @@ def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
         )
     if unit.kind not in kinds(config):
         raise UsageError(
-            f"a {config.cell} has no {unit.kind!r} as in {name}", f"its kinds are {', '.join(kinds(config))}"
+            f"{with_article(config.cell)} has no {unit.kind!r} as in {name}",
+            f"its kinds are {', '.join(kinds(config))}",
         )
     if unit.index >= config.hidden_size:
         raise UsageError(f"there is no unit {unit.index} as in {name}", f"indices are 0 to {config.hidden_size - 1}")

@@ -628,7 +628,7 @@ def test_a_mogrified_gru_keeps_its_memory_as_it_is() -> None:
         ({"cell": "urnn", "weight_drop": 0.1}, "--weight-drop does not go with --cell urnn"),
         ({"cell": "urnn", "activation": "relu"}, "--activation does not go with --cell urnn"),
         ({"cell": "urnn", "orthogonal": True}, "--orthogonal does not go with --cell urnn"),
-        ({"cell": "urnn", "init": "orthogonal"}, "--init orthogonal: a urnn"),
+        ({"cell": "urnn", "init": "orthogonal"}, "--init orthogonal does not go with --cell urnn"),
         ({"cell": "urnn", "init": "identity"}, "--init identity is for the rnn"),
         ({"cell": "urnn", "init": "chrono"}, "a urnn has none"),
         ({"cell": "urnn", "gate_bias": 1.0}, "a urnn has none"),

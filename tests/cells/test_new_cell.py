@@ -115,6 +115,8 @@ def test_what_it_has_not_is_refused() -> None:
             make_cell(ModelConfig(cell="mgu", **settings))  # type: ignore[arg-type]
     with pytest.raises(UsageError) as caught:
         make_cell(ModelConfig(cell="rnn", mogrifier=2))
-    assert caught.value.hint == "use --cell lstm or --cell gru or --cell mgu, or leave it out"
+    assert caught.value.hint is not None
+    assert "--cell mgu" in caught.value.hint
+    assert "--cell rnn" not in caught.value.hint
     with pytest.raises(UsageError, match="--cell is 'mgx'"):
         make_cell(ModelConfig(cell="mgx"))

@@ -113,7 +113,7 @@ def test_candidates_are_no_gates() -> None:
 def test_a_cell_without_gates_is_refused() -> None:
     """With the reason, before a character is read."""
     config, arrays = _random("rnn")
-    with pytest.raises(UsageError, match="a rnn has no gates") as caught:
+    with pytest.raises(UsageError, match="an rnn has no gates") as caught:
         saturation(Network(config, arrays), iter(()))
     assert "lstm or a gru" in (caught.value.hint or "")
 
@@ -392,8 +392,8 @@ def test_characters_that_the_model_does_not_know(inspect) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "cell", "status", "said"),
     [
-        ("abc", "text.txt --gates", "rnn", 2, "a rnn has no gates"),
-        ("abc", "missing.txt --gates", "rnn", 2, "a rnn has no gates"),
+        ("abc", "text.txt --gates", "rnn", 2, "an rnn has no gates"),
+        ("abc", "missing.txt --gates", "rnn", 2, "an rnn has no gates"),
         ("", "text.txt --gates", "lstm", 3, "nothing to read in text.txt"),
         ("", "text.txt --gates --from 7", "lstm", 3, "nothing to read in text.txt"),
         ("xyz", "text.txt --gates --unknown skip", "lstm", 3, "nothing to read in text.txt"),
