@@ -1,1 +1,1 @@
-"""One safetensors file is one checkpoint; a run's folder holds its checkpoints and its log."""
+"""One safetensors file is one checkpoint (`checkpoint`); a run's `folder` holds its checkpoints and its log."""

@@ -177,7 +177,7 @@ def _refuse_beside_session(drawing: dict[str, Any], output: Output, prime_file: 
 
 def _begun(pieces: Iterator[SampledPiece]) -> Iterator[SampledPiece]:
     """Returns the pieces with the first of them made already: until one is shown, another process can begin anew."""
-    from charrnn.cli.anew import without_graphs
+    from charrnn.cli.without_graphs import without_graphs
 
     try:
         first = list(islice(pieces, 1))

@@ -66,7 +66,7 @@ class Steering(Record):
         self, free: Any, held: Any, loaded: Checkpoint, prime: Any, requests: Sequence[SampleRequest], *, as_json: bool
     ) -> None:
         """Writes the same requests with both engines after `prime` (ids) and prints what differs."""
-        from charrnn.cli.anew import without_graphs
+        from charrnn.cli.without_graphs import without_graphs
         from charrnn.neurons.steering import FEWEST, compare
 
         try:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.folder import RUNS, Run
 from charrnn.cli import texts as text_arguments
-from charrnn.cli.anew import goes_on, without_graphs
 from charrnn.cli.signals import StopOnSignal
+from charrnn.cli.without_graphs import goes_on, without_graphs
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
 from charrnn.errors import CheckpointError, RecordingFailed, UsageError
 from charrnn.events import Finished
@@ -128,7 +128,7 @@ def _one_process_of_a_machine_first() -> Iterator[None]:
 
 
 def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: StopOnSignal) -> int | None:
-    from charrnn.cli.outlook import describe
+    from charrnn.cli.dry_run import describe
     from charrnn.network.device import choose_device, passed_over, prepare
     from charrnn.network.precision import choose_precision
     from charrnn.training.distributed import check_parts, local_device, world_from_environment

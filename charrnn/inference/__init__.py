@@ -1,1 +1,2 @@
-"""The model without torch: the compiled step, numpy in place, and the plain reference both are held to."""
+"""The model without torch: the compiled step (`compiled`, its arrays in `panels`), numpy in place (`inplace`), and
+the plain `reference` both are held to; from logits to the next character (`distribution`)."""

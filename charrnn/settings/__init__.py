@@ -1,1 +1,2 @@
-"""Every setting once: its values, bounds, option and help; which settings go together; the presets."""
+"""Every setting once: its value, bounds, option and help (`config`, and `run` for what changes no number); which
+settings go together (`conflicts`); the published recipes (`presets`)."""

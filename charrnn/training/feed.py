@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from charrnn.files import release_pages
-from charrnn.training.ring import Ring
+from charrnn.training.lanes import Ring
 
 _MOST_OF_FREE = 0.25
 _PIECE = 1 << 24

@@ -15,7 +15,7 @@ from charrnn.errors import UsageError
 from charrnn.events import Finished, Progress
 from charrnn.settings.config import Budget, TrainingConfig
 from charrnn.settings.run import RunConfig
-from charrnn.training.ring import Ring
+from charrnn.training.lanes import Ring
 from charrnn.training.schedule import averaging_begins
 
 _VALIDATIONS = 20

@@ -29,10 +29,10 @@ from charrnn.settings.config import SamplingConfig
 from charrnn.text.corpus import Corpus
 from charrnn.training.distributed import ALONE, World, check_parts
 from charrnn.training.feed import make_feed
+from charrnn.training.lanes import Ring
 from charrnn.training.learner import Learner, NotFinite
 from charrnn.training.pace import Counters, Pace, check_trigger, finished, place, progress_of
 from charrnn.training.plan import Plan
-from charrnn.training.ring import Ring
 from charrnn.training.schedule import averaging_share, learning_rate, spare_characters, window_length
 from charrnn.training.snapshot import environment, snapshot
 from charrnn.training.tally import StepSums, load_tallies, tally_arrays

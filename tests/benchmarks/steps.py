@@ -23,8 +23,8 @@ from torch import nn
 from charrnn.network.precision import products
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.feed import Feed, make_feed
+from charrnn.training.lanes import Ring
 from charrnn.training.learner import Learner
-from charrnn.training.ring import Ring
 from charrnn.training.step_mode import Way
 from charrnn.training.tally import StepSums
 

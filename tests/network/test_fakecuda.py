@@ -37,10 +37,10 @@ from charrnn.network.stepper import TorchStepper
 from charrnn.settings import choices
 from charrnn.settings.config import ModelConfig, SamplingConfig, TrainingConfig
 from charrnn.training.feed import PinnedFeed, ResidentFeed, make_feed
+from charrnn.training.lanes import Ring
 from charrnn.training.learner import Learner
 from charrnn.training.optimizers import updater
 from charrnn.training.recipe import completed_training
-from charrnn.training.ring import Ring
 from charrnn.training.tally import StepSums
 from tests.kit.every_option import OPTIONS
 from tests.kit.fakecuda import FakeGPU, Found, fake_gpu

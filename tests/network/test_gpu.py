@@ -38,10 +38,10 @@ from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
 from charrnn.training.feed import Feed, HostFeed, PinnedFeed, ResidentFeed
+from charrnn.training.lanes import Ring
 from charrnn.training.learner import Learner
 from charrnn.training.plan import TrainRequest, plan_resume, plan_start
 from charrnn.training.recipe import completed_training
-from charrnn.training.ring import Ring
 from charrnn.training.step_mode import Way
 from charrnn.training.tally import StepSums
 from charrnn.training.trainer import Trainer

@@ -19,9 +19,9 @@ from charrnn.network.precision import LossScale
 from charrnn.network.stepper import TorchStepper
 from charrnn.settings.config import ModelConfig, SamplingConfig, TrainingConfig
 from charrnn.training.feed import ResidentFeed
+from charrnn.training.lanes import Ring
 from charrnn.training.learner import Learner
 from charrnn.training.optimizers import updater
-from charrnn.training.ring import Ring
 from charrnn.training.step_mode import Way
 from charrnn.training.tally import StepSums
 from tests.kit.every_option import CELLS, ELSEWHERE, OPTIMIZERS, OPTIONS, B, T, V, configured

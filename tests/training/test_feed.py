@@ -11,7 +11,7 @@ import torch
 
 from charrnn.training import feed as feeds
 from charrnn.training.feed import Feed, HostFeed, ResidentFeed, make_feed
-from charrnn.training.ring import Ring
+from charrnn.training.lanes import Ring
 
 CPU = torch.device("cpu")
 N, B, T = 101, 7, 5

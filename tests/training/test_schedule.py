@@ -12,8 +12,8 @@ from charrnn.errors import UsageError
 from charrnn.settings.config import Budget, TrainingConfig
 from charrnn.settings.run import RunConfig
 from charrnn.training import schedule
+from charrnn.training.lanes import Ring
 from charrnn.training.pace import Counters, Pace, check_trigger
-from charrnn.training.ring import Ring
 from charrnn.training.schedule import averaging_share, learning_rate
 
 

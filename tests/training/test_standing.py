@@ -17,8 +17,8 @@ from charrnn.events import Finished, Progress
 from charrnn.settings.config import Budget
 from charrnn.settings.run import RunConfig
 from charrnn.training.distributed import ALONE, World
+from charrnn.training.lanes import Ring
 from charrnn.training.pace import Counters, Pace, finished, place, progress_of
-from charrnn.training.ring import Ring
 from charrnn.training.tally import StepSums, load_tallies, tally_arrays
 
 CPU = torch.device("cpu")

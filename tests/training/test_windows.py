@@ -19,8 +19,8 @@ from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
 from charrnn.training.estimates import training_memory
+from charrnn.training.lanes import Ring
 from charrnn.training.pace import Counters, Pace
-from charrnn.training.ring import Ring
 from charrnn.training.schedule import learning_rate, longest_window, window_length
 from tests.kit.twenty_steps import REQUEST, train
 

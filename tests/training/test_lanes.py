@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn.training.ring import Ring
+from charrnn.training.lanes import Ring
 
 
 def _read(ring: Ring, steps: int) -> list[str]:

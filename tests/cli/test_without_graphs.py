@@ -15,7 +15,7 @@ import pytest
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import save
 from charrnn.checkpoints.folder import Run
-from charrnn.cli import anew, training
+from charrnn.cli import training, without_graphs
 from charrnn.cli.train import Launch
 from charrnn.errors import RecordingFailed
 from charrnn.text import sources
@@ -150,7 +150,7 @@ def test_on_windows_this_process_waits_for_the_other(
     monkeypatch.setattr(subprocess, "run", start)
     monkeypatch.setattr(sys, "argv", ["charrnn", "train", "a.txt", "--fresh", "--steps", "3"])
     with pytest.raises(SystemExit) as leaving:
-        anew.without_graphs(RecordingFailed("why"))
+        without_graphs.without_graphs(RecordingFailed("why"))
     assert leaving.value.code == 143
     assert started == [([sys.executable, "-P", "-m", "charrnn", "train", "a.txt", "--fresh", "--steps", "3"], "0", "1")]
     assert capsys.readouterr().err.count("(why): a new process goes on without") == 1
