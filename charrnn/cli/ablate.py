@@ -33,7 +33,7 @@ def _check(asked: Given) -> None:
 
 
 def measure(subject: Subject, asked: Mapping[Unit, Sequence[Label]], *, start: int) -> list[Ablation]:
-    """Returns the price of each unit for its labels."""
+    """Returns what holding each unit at its mean costs, for its labels."""
     from charrnn.neurons.ablate import ablate
 
     loaded = subject.loaded
@@ -41,7 +41,7 @@ def measure(subject: Subject, asked: Mapping[Unit, Sequence[Label]], *, start: i
 
 
 def _measure(subject: Subject, asked: Given) -> Result:
-    """Holds each unit that was named, alone."""
+    """Holds each unit that was named at its mean, one at a time, and measures what that costs."""
     from charrnn.display.ablate import ablation_pieces, meaning
 
     units, labels = subject.units(asked.unit), subject.labels(asked, "to measure a price on", LENGTH)
@@ -61,7 +61,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
 
 
 def numbers(ablations: Sequence[Ablation], subject: Subject) -> list[dict[str, Any]]:
-    """Returns them as JSON has them; what is not a number is null."""
+    """Returns the ablations as JSON objects; NaN becomes null."""
     return [
         {
             "unit": str(one.unit),
@@ -78,7 +78,7 @@ def numbers(ablations: Sequence[Ablation], subject: Subject) -> list[dict[str, A
 
 
 def arrays(ablations: Sequence[Ablation]) -> dict[str, Any]:
-    """Returns them as arrays, a row for each unit and label; costs are bits, low, high and how many places."""
+    """Returns the ablations as arrays, a row for each unit and label; a cost is bits, low, high, number of places."""
     import numpy as np
 
     rows = [(one, use) for one in ablations for use in one.uses]

@@ -1,4 +1,4 @@
-"""`charrnn inspect TEXT --find --browse`: the atlas on the whole terminal, with arrows between labels and units."""
+"""`charrnn inspect TEXT --find --browse`: shows the atlas on the whole terminal; arrow keys go to labels and units."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BROWSE = Option(
     alone="{flag} looks through what {views} finds",
 )
 _UNITS = 12
-"""Units for a label, from the best of the first half on."""
+"""The number of units offered for a label: those that tell it best on the first half."""
 _KEYS = {
     b"\x1b[A": "up", b"\x1bOA": "up", b"k": "up", b"\x1b[B": "down", b"\x1bOB": "down", b"j": "down",
     b"\x1b[D": "left", b"\x1bOD": "left", b"h": "left", b"\x1b[C": "right", b"\x1bOC": "right", b"l": "right",
@@ -41,7 +41,7 @@ _KEYS = {
 
 
 def check(asked: Given) -> None:
-    """Raises UsageError where something else goes to the terminal too, or where there is none."""
+    """Raises UsageError where other output goes to the terminal too, or where there is no terminal."""
     if not asked.browse:
         return
     others = (ABLATE, *(one.option for one in FORMATS))
@@ -55,7 +55,7 @@ def check(asked: Given) -> None:
 
 
 class Tour:
-    """Where one is in the atlas: a label, one of its units, a passage of the half that chose neither."""
+    """The user's place in the atlas: a label, one of its units, and a passage of the half that chose neither."""
 
     def __init__(self, subject: Subject, atlas: Atlas, labels: Sequence[Label], second: int, palette: Palette) -> None:
         self._subject, self._atlas, self._text = subject, atlas, subject.text
@@ -67,7 +67,7 @@ class Tour:
         self._go_to_change(second)
 
     def press(self, key: str) -> bool:
-        """Does what the key says, and returns whether to go on."""
+        """Carries out the command of a key, and returns whether to go on."""
         if key in ("up", "down"):
             step = 1 if key == "down" else -1
             self._label = min(max(0, self._label + step), len(self._atlas.findings) - 1)
@@ -85,7 +85,7 @@ class Tour:
         return key != "end"
 
     def _go_to_change(self, start: int) -> None:
-        """Goes to the first place from `start` on where the label changes, with a little of what is before it."""
+        """Goes to the first place from `start` on where the label changes, with a little of the text before it."""
         import numpy as np
 
         values = self._labels[self._atlas.findings[self._label].label].values
@@ -95,7 +95,7 @@ class Tour:
             self._begin = line if start - 1 < line else max(start, start + int(changes[0]) - 60)
 
     def _units(self) -> list[tuple[Unit, float]]:
-        """Returns the units that tell the label best on the first half, with what they tell on the second."""
+        """Returns the units that tell the label best on the first half, with their effects on the second."""
         import numpy as np
 
         scores = self._atlas.scores
@@ -112,7 +112,7 @@ class Tour:
         return self._kept[unit.part, begin, end][:, unit.index]
 
     def scene(self, width: int, height: int, *, has_colour: bool = True) -> Scene:
-        """Returns what is to be seen, for a screen of this size."""
+        """Returns what a screen of `width` columns and `height` rows shows."""
         from charrnn.display.browse import Scene, room_for_passage
         from charrnn.display.find import NAMES, cells_of, told
         from charrnn.display.heat import Picture
@@ -147,7 +147,7 @@ class Tour:
 
 
 def show(tour: Tour) -> None:
-    """Shows the tour until its end. The terminal is as it was afterwards, whatever happens."""
+    """Shows the tour until its end. The terminal is restored afterwards, whatever happens."""
     import termios
     import tty
 
@@ -159,7 +159,7 @@ def show(tour: Tour) -> None:
     before = termios.tcgetattr(stdin)
     try:
         with leaving_on_signals(), console.screen():
-            tty.setcbreak(stdin, termios.TCSADRAIN)  # what was typed already counts
+            tty.setcbreak(stdin, termios.TCSADRAIN)  # keys that were typed before are kept
             _follow(tour, console, stdin)
     finally:
         termios.tcsetattr(stdin, termios.TCSADRAIN, before)
@@ -187,7 +187,7 @@ def _follow(tour: Tour, console: Console, stdin: int) -> None:
 
 
 def keys_of(read: bytes) -> list[str]:
-    """Returns what was pressed, by name; other keys are left out. A terminal that is gone has pressed the end."""
+    """Returns the names of the keys pressed, without unknown ones. A terminal that is gone counts as the end key."""
     if not read:
         return ["end"]
     names: list[str] = []

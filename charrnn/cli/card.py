@@ -1,4 +1,4 @@
-"""`charrnn inspect --unit L2.c17 --card`: all that can be said of a unit."""
+"""`charrnn inspect --unit L2.c17 --card`: everything that is measured of one unit, on one card."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _check(asked: Given) -> None:
 
 
 def _measure(subject: Subject, asked: Given) -> Result:
-    """Makes a card of each unit."""
+    """Makes a card of each unit that was named."""
     from charrnn.display import card as display
     from charrnn.neurons.card import make_card
     from charrnn.neurons.record import title

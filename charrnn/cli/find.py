@@ -1,4 +1,4 @@
-"""`charrnn inspect --find`: which units know what."""
+"""`charrnn inspect --find`: for each label of the text, the unit that tells it best (the atlas)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _MOST_PASSAGES = 12
 
 
 def _measure(subject: Subject, asked: Given) -> Result | Callable[[], None]:
-    """Makes the atlas.
+    """Makes the atlas: for each label, the unit that tells it best.
 
-    With --ablate the units that were found are held, on the half of the text that did not choose them.
+    With --ablate the units that were found are also held at their means, on the half of the text that did not choose
+    them.
     """
     from charrnn.display import ablate as costs
     from charrnn.display.find import pieces
@@ -69,7 +70,7 @@ def _ablations(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: i
 
 
 def _passages(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: int, asked: Given) -> list[Section]:
-    """Shows each unit that was found over a passage of the second half where its label comes and goes."""
+    """Returns pictures of each unit that was found, over a passage of the second half in which its label changes."""
     import numpy as np
 
     from charrnn.display.heat import Picture
@@ -101,7 +102,7 @@ def _findings(atlas: Atlas) -> list[dict[str, Any]]:
 
 
 def _arrays(atlas: Atlas, characters: int) -> dict[str, Any]:
-    """Returns what each unit tells of each label on both halves, and the findings' fields after a dot."""
+    """Returns the effects of all units for all labels on both halves, and an array for each field of the findings."""
     import numpy as np
 
     return {
@@ -135,7 +136,7 @@ VIEW = View(
     length=200_000,
     alone=("--find looks at all units", (UNIT,)),
     check=browse.check,
-    # A table on the terminal; coloured passages on a page and where one browses.
+    # The terminal gets a table only; pages and --browse also draw coloured passages.
     is_coloured=lambda asked: asked.browse or asked.html is not None,
     examples=(
         ("held_out.txt --find", "which units know what, and how sure that is"),

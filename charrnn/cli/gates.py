@@ -32,7 +32,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
     from charrnn.text.sources import release
 
     loaded, most = subject.loaded, None if asked.length is None else subject.start + asked.length
-    gate_kinds(loaded.model)  # a model without any is refused before the text is read
+    gate_kinds(loaded.model)  # a model without gates is refused before the text is read
     part = None if subject.split == "all" else read_part(subject.argument, loaded, subject.split, most)
     if part is not None:
         found = _saturation(subject, lambda: iter([part]))
@@ -56,7 +56,10 @@ def _measure(subject: Subject, asked: Given) -> Result:
 
 
 def _saturation(subject: Subject, texts: Callable[[], Iterator[str]]) -> Saturation:
-    """Reads texts that come in pieces, twice. Raises TextError that lists all the characters that are not known."""
+    """Measures gate saturation over texts that come in pieces and are read twice.
+
+    Raises TextError that lists all characters which the model does not know.
+    """
     from charrnn.cli.reading import ids_of
     from charrnn.neurons.gates import saturation
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _measure(subject: Subject, asked: Given) -> Result:
-    """Colours what is read by the units that were named, or by the liveliest."""
+    """Colours the text by the units that were named, or by those whose values vary most."""
     import numpy as np
 
     from charrnn.display.heat import Picture

@@ -57,7 +57,7 @@ def _curves(memory: Memory) -> dict[str, Any]:
 
 
 def _arrays(memory: Memory) -> dict[str, Any]:
-    """Returns the same, columns of the grid after a dot; not a number where there is no such distance."""
+    """Returns the measurement as arrays, one for each column of the table; NaN where there is no such distance."""
     import numpy as np
 
     distances = ("horizon", "gain_90", "gain_99")

@@ -1,6 +1,6 @@
-"""`charrnn inspect`: which of its views was asked for, and whether what was said goes together.
+"""`charrnn inspect`: finds the view that was asked for, and checks that the options go together.
 
-Its options are those of the views: each declares its own, and a new view is a line in `VIEWS`.
+Each view declares its own options; a new view is a line in `VIEWS`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def inspect(**values: Any) -> None:
 
 
 def _chosen(asked: Given) -> View:
-    """Returns the one view that was asked for; of two one may go with the other."""
+    """Returns the view that was asked for; of two flags, one may be an option of the other's view."""
     wanted = [view for view in VIEWS if view.flag and asked.gives(view.flag)]
     wanted = [view for view in wanted if not any(view.flag in other.options for other in wanted)]
     if len(wanted) > 1:
@@ -83,7 +83,7 @@ def _chosen(asked: Given) -> View:
 
 
 def _check(view: View, asked: Given) -> None:
-    """Raises UsageError where something was asked for that does not go with the view."""
+    """Raises UsageError where an option was given that cannot be used with the view."""
     flags = [other.flag for other in VIEWS]
     for option in dict.fromkeys(option for other in VIEWS for option in other.options):
         if asked.gives(option) and option not in view.options and option not in flags:
@@ -109,7 +109,7 @@ def _check(view: View, asked: Given) -> None:
 
 
 def _usual_lengths() -> str:
-    """Says how many characters each view shows where --length is not given."""
+    """Returns a text that says how many characters each view shows when --length is not given."""
     flags: dict[str, list[str]] = {}
     for view in VIEWS:
         if view.flag and view.needs == "text" and LENGTH not in view.alone[1] and view.length != heat.VIEW.length:
@@ -120,7 +120,7 @@ def _usual_lengths() -> str:
 
 
 def _parameters() -> Iterator[Parameter]:
-    """Yields what Typer makes options of, in the order of the help page."""
+    """Yields the parameters from which Typer makes the options, in the order of the help page."""
     yield Parameter("text", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, TEXT])
     yield Parameter("checkpoint", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, CHECKPOINT])
     panels = dict.fromkeys(EVERY_TEXT, "Text")
@@ -129,7 +129,7 @@ def _parameters() -> Iterator[Parameter]:
         for option in (view.flag, *view.options):
             if option is not None:
                 panels.setdefault(option, view.panel)
-    # An option that is another view's flag stands in that one's panel.
+    # An option that is the flag of another view stands in the panel of that other view.
     panels |= {view.flag: view.panel for view in VIEWS if view.flag}
     for option, panel in panels.items():
         yield _parameter(option, panel)

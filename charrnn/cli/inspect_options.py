@@ -1,4 +1,4 @@
-"""Options that every view of `inspect` may be asked with, or several of them."""
+"""The options that all views of `inspect`, or several of them, have in common."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UNKNOWN = Option(
     default="error",
 )
 EVERY_TEXT = (UNIT, UNITS, FROM, LENGTH, SPLIT, UNKNOWN)
-"""Options that each view takes, or refuses by name."""
+"""The options that every view allows, unless it refuses some by name."""
 
 LABEL = Option(
     "--label",
@@ -65,7 +65,7 @@ SEED = Option(
 
 
 def own_labels(asked: Given) -> dict[str, re.Pattern[str]]:
-    """Returns the user's labels by name: those of the options, then those of the file."""
+    """Returns the patterns of the user's labels by name: those of the options first, then those of the file."""
     from charrnn.files import explained
     from charrnn.neurons.labels import parse_label
 

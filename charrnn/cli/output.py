@@ -1,4 +1,4 @@
-"""Where what `inspect` measured goes: onto the terminal, or into the formats that are named.
+"""Outputs what `inspect` measured: on the terminal, or in the formats that the options name.
 
 A new format is an `Option`, a function that writes it, and a line in `FORMATS`.
 """
@@ -27,15 +27,15 @@ _OLDEST = (1980, 1, 1, 0, 0, 0)  # a zip file can tell no earlier time
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A form in which a result is given out, beside or instead of the terminal."""
+    """A form in which a result is output, besides the terminal or instead of it."""
 
     option: Option
-    """Asks for it; its value is the file, where there is one."""
+    """The option that asks for the format; its value is the file to write, where there is one."""
     write: Callable[[Result, Any], None]
 
 
 def give_out(result: Result, asked: Given) -> None:
-    """Writes a result in each format that was asked for; where there is none, onto the terminal."""
+    """Writes a result in each format that was asked for; where none was, shows it on the terminal."""
     formats = [one for one in FORMATS if asked.gives(one.option)]
     for one in formats:
         one.write(result, getattr(asked, one.option.name))
@@ -46,7 +46,7 @@ def give_out(result: Result, asked: Given) -> None:
 
 
 def check_files(asked: Given) -> None:
-    """Raises UsageError where two formats go into one file."""
+    """Raises UsageError where two formats would be written to the same file."""
     named: dict[Path, str] = {}
     for flag, file in ((one.option.flag, getattr(asked, one.option.name)) for one in FORMATS):
         if isinstance(file, Path) and (other := named.setdefault(file.resolve(), flag)) != flag:
@@ -54,9 +54,10 @@ def check_files(asked: Given) -> None:
 
 
 def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
-    """Puts arrays by name into an .npz file in one step, and says so.
+    """Writes named arrays to an .npz file in one step, and prints a notice that it did.
 
-    As `numpy.savez` does, of one time for all, so that the same arrays are the same bytes; objects are refused.
+    The format is that of `numpy.savez`, with one fixed time stamp, so that the same arrays give the same bytes. Arrays
+    of objects are refused.
     """
     import zipfile
 
@@ -72,7 +73,7 @@ def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def columns(name: str, rows: Sequence[Mapping[str, Any]], dtype: Any = None) -> dict[str, Any]:
-    """Returns an array for each field of rows that have the same fields, under the name and, after a dot, the field."""
+    """Returns an array, called `name.field`, for each field of `rows`, which all have the same fields."""
     import numpy as np
 
     fields = rows[0] if rows else ()
@@ -80,7 +81,7 @@ def columns(name: str, rows: Sequence[Mapping[str, Any]], dtype: Any = None) -> 
 
 
 def rounded(value: Any) -> Any:
-    """Returns a value with all numbers in it, however deep, rounded to six digits after the point; arrays as lists."""
+    """Returns a value with all numbers in it, however deep, rounded to six decimals, and arrays turned into lists."""
     if isinstance(value, dict):
         return {name: rounded(each) for name, each in value.items()}
     if isinstance(value, float):
@@ -91,7 +92,7 @@ def rounded(value: Any) -> Any:
 
 
 def print_pieces(pieces: Iterable[object]) -> None:
-    """Prints what rich can draw, one piece below the other."""
+    """Prints pieces that rich can draw, one below the other."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)

@@ -93,7 +93,7 @@ def _sentence(tally: GuessTally, guesses: int) -> str:
 
 
 def _arrays(blocks: list[Guesses], tally: GuessTally, unit: Unit | None) -> dict[str, Any]:
-    """Returns `ranks`, the place of what came next among the `guesses` (ids) or -1, and what else there is to tell."""
+    """Returns arrays: `guesses` (ids), `ranks` (the next character's place among them, or -1), probabilities, scores."""
     import numpy as np
 
     def joined(name: str) -> Any:
@@ -141,7 +141,7 @@ def _scored(tally: GuessTally) -> dict[str, int]:
 
 
 def _rounded(probability: float) -> float:
-    """Returns it with six digits that count, so that a small one stays one."""
+    """Returns a probability with six significant digits, so that a small one does not become 0."""
     return float(f"{probability:.6g}")
 
 
@@ -154,7 +154,7 @@ VIEW = View(
     ),
     _measure,
     options=(GUESSES,),
-    beyond=1,  # what follows the last one is guessed too
+    beyond=1,  # the character after the last one shown is guessed too
     check=_check,
     is_coloured=lambda _asked: True,
     examples=(("held_out.txt --predictions", "what it expects after each character"),),

@@ -20,7 +20,7 @@ _LENGTH = 100_000
 
 
 def _measure_text(subject: Subject, asked: Given) -> Result:
-    """Asks for a label of a text."""
+    """Probes the state at places of a text for a label."""
     from charrnn.neurons.labels import labels_of
     from charrnn.neurons.probe import probe_text
 
@@ -46,7 +46,7 @@ def _check_file(asked: Given) -> None:
 
 
 def _measure_file(subject: Subject, asked: Given) -> Result:
-    """Asks for the labels of texts."""
+    """Probes the state at the end of each text of a file for the text's label."""
     from charrnn.display.safe import say
     from charrnn.neurons.probe import most_places, probe_texts
     from charrnn.text.labelled import read_labelled
@@ -80,7 +80,7 @@ def _result(subject: Subject, found: Probe, asked: str, kind: str, about: dict[s
 
 
 def choose(said: str, labels: Sequence[Label]) -> Label:
-    """Returns the yes-or-no label that is meant, whatever its case, spaces and, where only one is like it, quotes."""
+    """Returns the yes-or-no label that `said` names; case, spaces and, where one label fits, quotes do not count."""
     for form in (str, _close, _bare):
         alike = [label for label in labels if form(label.name) == form(said)]
         if len(alike) == 1 and alike[0].is_graded:
@@ -121,7 +121,7 @@ def _listed(labels: Sequence[Label]) -> str:
 
 
 def _arrays(found: Probe) -> dict[str, Any]:
-    """Returns a row for each that tells, the state first, and the heaviest units."""
+    """Returns arrays: scores of the state, of its best unit and of each baseline, and the units with largest weights."""
     import numpy as np
 
     scores = [found.score, found.alone, *found.baselines]

@@ -1,4 +1,4 @@
-"""The text that a command is given, as the model reads it."""
+"""Reading the model and the text that a command is given, and turning the text into the model's ids."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ class Subject:
 
     loaded: Checkpoint
     path: Path
-    """Of the checkpoint."""
+    """The path of the checkpoint."""
     argument: str
-    """Names the text."""
+    """The command-line argument that names the text."""
     start: int = 0
-    """Where what is asked about begins; the model reads all before it too."""
+    """The place of the first character that is measured; the model also reads everything before it."""
     length: int | None = None
-    """Characters to read from there on; None: all."""
+    """The number of characters to read from `start` on; None means all of them."""
     split: SplitName = "all"
     unknown: UnknownPolicy = "error"
     report: Report = lambda _doing, _done, _total: None
-    """Is told how far long work is."""
+    """The function that is told about the progress of long work."""
 
     @cached_property
     def engine(self) -> Any:
-        """The model that reads."""
+        """The engine that runs the checkpoint's model."""
         from charrnn.inference.make_engine import make_engine
 
         return make_engine(self.loaded.model, self.loaded.parameters)
 
     @cached_property
     def novice(self) -> Any:
-        """A model of the same shape with weights of chance, for comparison."""
+        """The engine of an untrained model of the same shape, for comparison."""
         from charrnn.inference.make_engine import make_engine
         from charrnn.neurons.find import untrained_arrays
 
@@ -56,7 +56,7 @@ class Subject:
 
     @cached_property
     def text(self) -> str:
-        """All that is read, in byte mode one character for each byte. Raises TextError where there is nothing."""
+        """The whole text that is read; in byte mode it has one character for each byte. Raises TextError if empty."""
         assert self.length is not None
         read = self.first(self.start + self.length)
         if not read:
@@ -65,11 +65,11 @@ class Subject:
         return read
 
     def first(self, characters: int) -> str:
-        """Returns so many characters from the text's beginning, or fewer where it is shorter."""
+        """Returns the first `characters` characters of the text, or fewer where it is shorter."""
         return read_text(self.argument, self.loaded, self.unknown, characters, self.split)
 
     def check_start(self, characters: int) -> None:
-        """Raises UsageError where a text of so many characters ends before what is asked about begins."""
+        """Raises UsageError where a text of `characters` characters ends before `start`."""
         if characters <= self.start:
             raise UsageError(f"--from is {self.start:,}, but the text has {characters:,} characters", "start earlier")
 
@@ -80,11 +80,11 @@ class Subject:
 
     @property
     def characters(self) -> int:
-        """How many characters are asked about."""
+        """The number of characters that are measured: those from `start` on."""
         return len(self.ids) - self.start
 
     def check_length(self, purpose: str, much: int) -> None:
-        """Raises TextError where so few characters say nothing; `much` is how many say something."""
+        """Raises TextError where there are too few characters to measure; `much` is the number that would be enough."""
         if self.characters < _SHORTEST:
             raise TextError(
                 f"the text has {self.characters:,} characters, too few {purpose}",
@@ -92,7 +92,7 @@ class Subject:
             )
 
     def labels(self, asked: Given, purpose: str, much: int) -> list[Label]:
-        """Returns the library's labels of the text and the user's own; see `check_length`."""
+        """Returns the built-in labels of the text and the user's own. Raises TextError as `check_length` does."""
         from charrnn.neurons.labels import labels_of
 
         own = own_labels(asked)
@@ -100,27 +100,27 @@ class Subject:
         return labels_of(self.text, own)
 
     def units(self, names: list[str] | None) -> list[Unit]:
-        """Returns the units of these names, each once. Raises UsageError where the model has no such unit."""
+        """Returns the units with these names, each once. Raises UsageError where the model has no such unit."""
         from charrnn.neurons.record import parse_unit
 
         return list(dict.fromkeys(parse_unit(name, self.loaded.model) for name in names or []))
 
     @cached_property
     def names_of_ids(self) -> list[str]:
-        """The vocabulary's characters by id; in byte mode one for each byte."""
+        """The vocabulary's characters in the order of their ids; in byte mode there is one for each byte value."""
         return list(self.loaded.vocabulary.characters)
 
     def as_arrays(self, count: int | None = None) -> dict[str, Any]:
-        """Returns what is asked about, or the first `count` of it, for a file of arrays.
+        """Returns the characters from `start` on, or the first `count` of them, as arrays for an .npz file.
 
-        That is `ids`, where in the text they begin, and the code point (or byte) of each id.
+        The arrays are `ids`, the place in the text where they begin, and the code point (or byte) of each id.
         """
         taken = self.ids[self.start : None if count is None else self.start + count]
         return {"ids": taken, "from": self.start, "code_points": self.loaded.vocabulary.code_points}
 
 
 def ids_of(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy = "error") -> Ids:
-    """Returns the ids of a text; in byte mode of one that has a character for each byte."""
+    """Returns the ids of a text; in byte mode the text must have one character for each byte."""
     import numpy as np
 
     if vocabulary.kind == "bytes":
@@ -131,7 +131,7 @@ def ids_of(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy = "error") 
 def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int, split: SplitName = "all") -> str:
     """Returns the first `length` characters of a text, as the model knows them (byte mode: a character for each byte).
 
-    With `split` those of a part of it, cut as the run cut its corpus.
+    With `split`, they are the first characters of that part of the text, which is cut as the run cut its corpus.
     """
     from charrnn.cli.texts import find
     from charrnn.text.decoding import read_beginning
@@ -151,7 +151,7 @@ def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length:
 
 
 def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int | None = None) -> str:
-    """Returns a part of a text, or its first `length` characters. Raises TextError where the run cut none off."""
+    """Returns a part of a text, or its first `length` characters. Raises TextError where the run has no such part."""
     from charrnn.cli.texts import check_split, find, load
     from charrnn.display.progress import WorkDisplay
 
@@ -166,7 +166,7 @@ def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int |
 
 
 def read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids:
-    """Returns a file in the model's ids: its bytes as they are, or its UTF-8 with line ends as in training."""
+    """Returns the ids of a file: of its bytes as they are, or of its UTF-8 text with line ends as in training."""
     import os
 
     from charrnn.settings.config import DataConfig

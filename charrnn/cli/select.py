@@ -75,7 +75,7 @@ def _numbers(found: Selection, text: str, pattern: str, start: int) -> dict[str,
 
 
 def _arrays(found: Selection, characters: int) -> dict[str, Any]:
-    """Returns the chosen units, what they do in both halves of the spans by the tally's fields, and the matches."""
+    """Returns arrays: the chosen units, the fields of their tallies on both halves of the spans, and the matches."""
     import numpy as np
 
     return {

@@ -1,4 +1,4 @@
-"""`charrnn inspect` without a text: what a run is, and how it learned."""
+"""`charrnn inspect` without a text: the summary of a run, and the curves of its training."""
 
 from __future__ import annotations
 

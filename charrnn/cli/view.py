@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Option:
-    """An option of the command line; `more` is what Typer is told besides, such as bounds."""
+    """An option of the command line; `more` holds further keyword arguments for Typer, such as bounds."""
 
     flag: str
     type: Any
     help: str
     short: str | None = None
     name: str = ""
-    """Under which `Given` has its value: by default its flag without dashes."""
+    """The name under which `Given` has the option's value; the default is the flag without its dashes."""
     default: Any = None
     alone: str = "{flag} is for {views}"
-    """What is said where none of its views was asked for."""
+    """The error message for an option that was given without any of its views."""
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,62 +46,63 @@ class Given:
         return self._values[name]
 
     def gives(self, option: Option) -> bool:
-        """Returns whether the option was given something else than its default."""
+        """Returns whether the option's value differs from its default."""
         return self._values[option.name] not in (option.default, [], None)
 
     @property
     def colours(self) -> Palette:
-        """The colours of --palette."""
+        """The palette that --palette names."""
         return PALETTES[self.palette or "safe"]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a view measured, in the forms in which it can be given out; each is made when it is asked for."""
+    """What a view measured, in each form in which it can be output; a form is made only when it is asked for."""
 
     subject: Subject
     said: str
-    """What it is about, for the heading of a page."""
+    """The subject of the measurement, for the heading of a page."""
     sections: Callable[[bool], Iterable[Any]]
-    """From top to bottom: for a page where that is so, or for the terminal, which takes whatever rich can draw."""
+    """Returns the sections from top to bottom: for a page if the argument is true, else for the terminal (anything that
+    rich can draw)."""
     numbers: Callable[[], dict[str, Any]]
-    """For JSON, beside the checkpoint's name."""
+    """Returns the fields of the JSON output, to which the checkpoint's name is added."""
     arrays: Callable[[], Mapping[str, Any]] | None = None
-    """For numpy, by name; None where there are none."""
+    """Returns the arrays of the .npz file by name; None where the view has no arrays."""
 
     @property
     def heading(self) -> str:
-        """What a page of it is called: by the run, and what it says."""
+        """The heading of a page: the name of the run, and what was measured."""
         return f"{self.subject.path.resolve().parent.name}: {self.said}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """A view; one without a flag is shown where no other is asked for."""
+    """A view of `inspect`; a view without a flag is shown when no other one is asked for."""
 
     panel: str
-    """Of the help page, where its options stand."""
+    """The panel of the help page in which the view's options stand."""
     flag: Option | None
     measure: Callable[[Subject, Given], Result | Callable[[], None]]
-    """Returns a result, or what shows itself on the terminal when it is called."""
+    """Measures, and returns either a result or a function that shows it on the terminal."""
     options: tuple[Option, ...] = ()
-    """Options that go with it, besides those of every text; the flag of another view may be among them."""
+    """The options the view allows besides `EVERY_TEXT`; the flag of another view may be among them."""
     needs: Literal["text", "run"] = "text"
-    """Whether it looks at a model that reads a text, or at a run alone."""
+    """Whether the view needs a model that reads a text, or only a run."""
     length: int | None = 600
-    """Characters that are shown where --length is not given; None: all of them."""
+    """The number of characters shown when --length is not given; None means all of them."""
     beyond: int = 0
-    """Characters that are read after the last one shown."""
+    """The number of characters read after the last one shown."""
     alone: tuple[str, tuple[Option, ...]] = ("", ())
-    """Options of every text that do not go with it, and why."""
+    """The reason why some options of `EVERY_TEXT` cannot be used with this view, and those options."""
     check: Callable[[Given], None] = lambda _asked: None
     """Raises UsageError for values and combinations that make no sense, before anything is read."""
     is_coloured: Callable[[Given], bool] = lambda _asked: False
-    """Whether it draws with the colours of --palette."""
+    """Returns whether the view draws with the colours of --palette."""
     examples: tuple[tuple[str, str], ...] = ()
-    """For the help page: what to type, and what is seen."""
+    """Examples for the help page: the command to type, and what it shows."""
 
     @property
     def called(self) -> str:
-        """How a message names it."""
+        """The name of the view in messages."""
         return self.flag.flag if self.flag else "charrnn inspect without a text"

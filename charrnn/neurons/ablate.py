@@ -1,16 +1,16 @@
-"""Whether the model uses what a unit knows: the price of its standing still.
+"""Tests whether the model uses what a unit encodes, by mean ablation: by how much the loss rises without the unit.
 
-The unit is held at its mean (`clamping.py`) and the text is read again; what each character then costs more, in bits,
-is averaged where a label holds, where it does not, and over the characters that end it (the closing quote, the closing
-bracket, the line feed): there a unit that knows the label should be missed. A unit that encodes a label need not be
+The unit is held at its mean (`clamping.py`) and the text is read again. The rise of each character's loss, in bits, is
+averaged where a label holds, where it does not, and over the characters that end it (the closing quote, the closing
+bracket, the line feed), where a unit that knows the label should be missed. A unit that encodes a label need not be
 used for it, and selective units often matter little (Morcos et al. 2018, arXiv 1803.06959; Ravfogel et al. 2021,
 arXiv 2006.00995). So a unit is said to be used for a label only where
 
-    * what its standing still costs at the ends, or inside, exceeds what it costs elsewhere, beyond the chance of blocks
-      of text resampled, all questions taken together (Bonferroni): one in twenty that any of them is wrongly affirmed;
+    * the rise at the ends, or inside, exceeds the rise elsewhere significantly: the test resamples blocks of text, and
+      with Bonferroni's correction the chance that any of the answers is wrongly yes is one in twenty;
     * and holding any of a few other units of the same layer and kind costs less there.
 
-Units are to be chosen on other text than this.
+The units must have been chosen on other text than this.
 
 Shape letters: N characters, D resamples.
 """
@@ -37,13 +37,13 @@ Ids = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 WARM_UP = 1000
-"""Characters read before the first that counts."""
+"""The number of characters read before the first one that is scored."""
 COMPARED = 4
-"""Other units held for comparison, of each layer and kind."""
+"""The number of other units held for comparison, in each layer and kind."""
 _FEWEST = 20
-"""Places a mean is taken over, at least."""
+"""The smallest number of places over which a mean is taken."""
 _STRETCHES = 10
-"""Of the fifty blocks that are resampled, those such places must lie in: resamples of fewer are too much alike."""
+"""In how many of the fifty resampled blocks these places must lie at least: resamples of fewer are too much alike."""
 _DRAWS = 4000
 _LANES = 8
 _FALSE = 0.05
@@ -51,61 +51,61 @@ _FALSE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The bits that a character costs more, on average over some places, with a 95 % interval."""
+    """The mean rise of the loss over some places, in bits per character, with its 95 % interval."""
 
     bits: float
     low: float
     high: float
     characters: int
-    """How many places these are; where it is 0 the rest is not a number."""
+    """The number of places; where it is 0, the mean and its interval are NaN."""
     is_enough: bool
-    """Whether these are 20 or more, in ten or more of fifty stretches of the text."""
+    """Whether there are 20 places or more, in ten or more of fifty stretches of the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a unit's standing still costs where a label holds, where it ends, and elsewhere."""
+    """What holding a unit costs where a label holds, where the label ends, and elsewhere."""
 
     label: str
     inside: Cost
-    """Characters that come while the label holds (a graded one: is above its median), other than its ends."""
+    """The cost of characters read while the label holds (a graded one: is above its median), without its ends."""
     ends: Cost
-    """Characters that end it."""
+    """The cost of the characters that end the label."""
     outside: Cost
     compared: float
-    """The most that holding one of the comparison units costs at the ends (inside, where these are too few)."""
+    """The highest cost of holding one of the comparison units, at the ends (inside, where there are too few ends)."""
     used_at: Literal["ends", "inside", ""]
-    """Where it is shown to be used: at the ends, or only inside, or not."""
+    """Where the unit is shown to be used: at the ends, only inside the label, or nowhere ("")."""
 
     @property
     def is_used(self) -> bool:
-        """Whether it is shown to be used."""
+        """Whether the unit is shown to be used for the label."""
         return self.used_at != ""
 
     @property
     def verdict(self) -> str:
-        """In a word or two: used, used inside (and not shown to be at the ends), not shown, or too few ends to tell."""
+        """The result in words: used (at the ends), used inside (only there), not shown, or too few (ends to tell)."""
         if self.is_used:
             return "used" if self.used_at == "ends" else "used inside"
         return "not shown" if self.ends.is_enough else "too few"
 
     @property
     def margin(self) -> float:
-        """What it costs at the ends more than elsewhere; where they are too few, inside."""
+        """The cost at the ends less the cost elsewhere; where there are too few ends, the cost inside less that."""
         return (self.ends if self.ends.is_enough else self.inside).bits - self.outside.bits
 
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """What one unit's standing still does."""
+    """The effects of holding one unit at its mean."""
 
     unit: Unit
     held_at: float
     overall: Cost
     uses: list[Use]
-    """For each label that was asked about and that has places enough, in their order."""
+    """The costs for each label that was asked about and holds at enough places, in the order of the labels."""
     dearest: list[tuple[int, float, int]]
-    """Characters by what they cost more in sum, the dearest first: id, bits on average, how often it came."""
+    """The characters whose loss rises most in sum, in descending order: id, mean rise in bits, number of occurrences."""
 
 
 def ablate(
@@ -119,9 +119,9 @@ def ablate(
     seed: int = 0,
     report: Report = silent,
 ) -> list[Ablation]:
-    """Holds each unit of `asked` at its mean, alone, and measures the price over `ids[start:]` for its labels.
+    """Holds each unit of `asked` at its mean, one at a time, and measures the cost over `ids[start:]` for its labels.
 
-    Labels have a value for each of `ids`. `report` is told the readings of the text.
+    Labels have a value for each of `ids`. `report` is told how many times the text has been read.
     Raises CheckpointError where the weights are too large to compute with.
     """
     for unit in asked:  # before the text is read
@@ -154,7 +154,7 @@ def ablate(
 def _others(
     config: ModelConfig, asked: Mapping[Unit, Sequence[Label]], compared: int, seed: int
 ) -> dict[tuple[int, str], list[Unit]]:
-    """Draws, for each layer and kind that is asked about, a few of its other units."""
+    """Draws a few other units for comparison from each layer and kind that is asked about."""
     random = np.random.Generator(np.random.Philox(seed))
     drawn = {}
     for layer, kind in sorted({unit.part for unit in asked}):
@@ -179,7 +179,7 @@ def _means(
 
 
 def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Ids, first: int) -> Doubles:
-    """Returns what each of `ids[first:]` costs, in bits."""
+    """Returns the loss of each of `ids[first:]`, in bits."""
     engine = make_engine(config, parameters)
     starts, rows, unscored = cut_into_lanes(len(ids))
     places = np.minimum(starts + np.arange(rows)[:, None], len(ids) - 1)  # (T, B)
@@ -193,9 +193,9 @@ def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: 
 
 
 def cut_into_lanes(characters: int) -> tuple[npt.NDArray[np.int64], int, int]:
-    """Returns where lanes of a text begin, how long each is, and how many characters all but the first read unscored.
+    """Returns where lanes of a text begin, their length, and how many characters all but the first read unscored.
 
-    Lanes side by side are read several times as fast as one stream; in a short text they would repeat too much.
+    Lanes side by side are read several times as fast as one stream, but a short text would be read twice in large part.
     """
     lanes = min(_LANES, (characters - WARM_UP) // (4 * WARM_UP))
     if lanes <= 1:
@@ -207,8 +207,8 @@ def cut_into_lanes(characters: int) -> tuple[npt.NDArray[np.int64], int, int]:
 def places_of(label: Label, first: int) -> tuple[Mask, Mask, Mask]:
     """Returns which characters from `first` (1 or more) on come inside the label, end it, or are elsewhere.
 
-    A character comes inside where the label holds after the one before it; a degree holds above its median. It ends the
-    label where that falls with it, or where the label says so.
+    A character is inside where the label holds after the character before it; a graded label holds above its median.
+    A character ends the label where the label's value falls at it, or where `label.ends` says so.
     """
     before, here = label.values[first - 1 : -1], label.values[first:]
     ends = here < before if label.ends is None else label.ends[first:]
@@ -242,7 +242,7 @@ def _use(rise: Doubles, compared: Sequence[Doubles], label: Label, first: int, l
     if not are_many[2] or not (are_many[0] or are_many[1]):
         return None
     enough = [_is_enough(mask) for mask in masks]
-    # The more questions, the further out in its tails the resamples have to reach.
+    # The more questions are asked, the further into the tails of the distribution the resamples have to reach.
     drawn = resampled_means(rise, masks, draws=max(_DRAWS, math.ceil(4 / level)), seed=seed)
     inside, ends, outside = (_cost(rise, mask, draws) for mask, draws in zip(masks, drawn, strict=True))
     used_at: Literal["ends", "inside", ""] = ""

@@ -1,9 +1,9 @@
-"""All that can be said of one unit: what it tells, when it is highest and lowest, how long it remembers, what it does.
+"""Measures one unit in every way: what it tells, when it is highest and lowest, how long it remembers, what it does.
 
     labels      the labels it tells best by the first half of the text, scored on the second (as in the atlas)
     contexts    the places where it is highest and lowest, apart from each other
-    values      their distribution, and the length of their autocorrelation: the lag at which it falls below 1/e
-    gates       of its cell: mean, and how often as good as shut and as good as open (`gates.py`)
+    values      their distribution, and their autocorrelation length: the lag at which it falls below 1/e
+    gates       the gates of its cell: their mean, and how often they are nearly shut and nearly open (`gates.py`)
     characters  whose probability changes most when the unit is held high (at its 95th percentile) instead of low (at
                 its 5th), on the same beginning of the text: an intervention, not a correlation, for every layer
 
@@ -35,19 +35,19 @@ from charrnn.settings.config import ModelConfig
 BINS = 24
 _CONTEXTS = 5
 _APART = 100
-"""Characters between two contexts, at least."""
+"""The smallest number of characters between two contexts."""
 _BEST = 5
 _FEWEST = 20
 READ = 3000
-"""Characters over which the unit is held high and low."""
+"""The number of characters over which the unit is held high and low."""
 _LAGS = 2000
 _BESIDE = 3
-"""Other units held for comparison."""
+"""The number of other units held for comparison."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How well the unit tells a label, on the half of the text that did not choose it. Effects as in the atlas."""
+    """How well the unit tells a label, on the half of the text that did not choose it. Effects are 2 AUC - 1 or rho."""
 
     label: str
     is_graded: bool
@@ -59,19 +59,19 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What a gate of the unit's cell does."""
+    """The mean of one gate of the unit's cell, and how often the gate is saturated."""
 
     kind: str
     mean: float
     left: float
-    """Share of the time below 0.1; of a candidate, below -0.8."""
+    """The share of the time that the gate is below 0.1; for a candidate, below -0.8."""
     right: float
-    """Share of the time above 0.9; of a candidate, above 0.8."""
+    """The share of the time that the gate is above 0.9; for a candidate, above 0.8."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A character and its mean probability with the unit held low and high."""
+    """A character, and its mean probability with the unit held low and with the unit held high."""
 
     id: int
     low: float
@@ -85,22 +85,23 @@ class Card:
     unit: Unit
     start: int
     values: npt.NDArray[np.float32]
-    """After each character from `start` on, (N,)."""
+    """The unit's values after each character from `start` on, (N,)."""
     limits: tuple[float, float]
-    """The range that the kind is shown in."""
+    """The range in which values of the unit's kind are shown."""
     counts: npt.NDArray[np.int64]
-    """Of values in `BINS` equal steps over the kind's limits."""
+    """The histogram of the values, with `BINS` equal bins over `limits`."""
     memory: int | None
-    """Characters after which the autocorrelation is below 1/e; None where that is not within 2,000, or never moves."""
+    """The lag, in characters, at which the autocorrelation first falls below 1/e; None where it does not within 2,000
+    characters, or the unit is constant."""
     told: list[Told]
     highest: list[int]
-    """Places in the text, the highest first."""
+    """The places in the text where the unit is highest, in descending order of its value."""
     lowest: list[int]
     gates: list[Gate]
     held_low: float
     held_high: float
     promoted: list[Moved]
-    """Characters that become likelier when the unit is high, by their part in the divergence of the two."""
+    """The characters that become likelier when the unit is high, by their terms in the KL divergence."""
     demoted: list[Moved]
     ablation: Ablation
 
@@ -115,7 +116,7 @@ def make_card(
     start: int = 0,
     report: Report = silent,
 ) -> Card:
-    """Measures `unit` over `ids[start:]`; labels have a value for each of `ids`.
+    """Returns the card of `unit`, measured over `ids[start:]`; labels have a value for each of `ids`.
 
     Raises UsageError where the unit cannot be held still.
     """
@@ -165,7 +166,7 @@ def _gate(kind: str, values: npt.NDArray[np.float32], low: float, high: float) -
 
 
 def _told(values: npt.NDArray[np.float32], ids: npt.NDArray[Any], labels: Sequence[Label], start: int) -> list[Told]:
-    """Chooses labels on the first half of the text, and scores them on the second."""
+    """Returns the labels that the unit tells best on the first half of the text, scored on the second half."""
     half = len(values) // 2
     second = start + half
     asked = []
@@ -191,7 +192,7 @@ def _told(values: npt.NDArray[np.float32], ids: npt.NDArray[Any], labels: Sequen
 
 
 def extremes(values: npt.NDArray[np.float32], count: int = _CONTEXTS, apart: int = _APART) -> list[int]:
-    """Returns the places of the `count` largest values, each the largest that is `apart` or more from those before."""
+    """Returns the places of the `count` largest values, each at least `apart` from all that were chosen before it."""
     order = np.argsort(-values, kind="stable")
     is_free, found = np.ones(len(values), bool), []
     for place in order:
@@ -206,7 +207,7 @@ def extremes(values: npt.NDArray[np.float32], count: int = _CONTEXTS, apart: int
 def autocorrelation_length(values: npt.NDArray[np.floating[Any]], most: int = _LAGS) -> int | None:
     """Returns the lag at which the autocorrelation first falls below 1/e; None where it does not within `most` lags.
 
-    Each lag's covariance is divided by the whole length (the usual, positive definite estimate).
+    The covariance at each lag is divided by the whole length (the usual, positive definite estimate).
     """
     centred = np.asarray(values, np.float64) - np.mean(values, dtype=np.float64)
     N = len(centred)
@@ -226,7 +227,7 @@ def _moved(
     low: float,
     high: float,
 ) -> tuple[list[Moved], list[Moved]]:
-    """Ranks characters by what they add to the divergence of the mean distributions: the sum of p ln(p / q)."""
+    """Ranks characters by their terms p ln(p / q) of the KL divergence between the mean distributions."""
     config, parameters = with_own_columns(config, parameters)
     at_low, at_high = (_mean_probabilities(config, clamp(config, parameters, {unit: at}), ids) for at in (low, high))
     found = []

@@ -1,17 +1,17 @@
-"""A model in which chosen units stand still: the same network with other weights.
+"""Holds chosen units of a model at constant values, by changing the weights of the network.
 
-What a unit is held at reaches everything that reads it, in every step and from the first one on. No engine has to know:
-whoever reads a unit does so through a column of a weight matrix, so a constant there is a bias, and a gate that never
-moves is one without inputs. So a held model runs wherever a model runs, at full speed, and its numbers are those of the
-step with the unit overwritten (the tests do that).
+The value at which a unit is held reaches everything that reads the unit, in every step from the first one on. Engines
+need no change: a unit is read through a column of a weight matrix, so a constant unit amounts to a bias, and a constant
+gate is one without inputs. So a held model runs on every engine, at full speed, and computes the same numbers as a step
+in which the unit is overwritten (the tests compare the two).
 
-    h        its columns become part of the biases of who reads them: the layer itself, the layer above or the decoder
-    c        (lstm, as tanh(c), see `record`) i = 1, f = 0, g is constant; what h = o tanh(c) lacks, its columns make up
-    a gate   its row of the weights becomes zero, its bias what gives the value
+    h        its columns are added to the biases of its readers: the layer itself, the layer above or the decoder
+    c        (lstm, as tanh(c), see `record`) i = 1, f = 0, g is constant; the columns of h = o tanh(c) are rescaled
+    a gate   its row of the weights becomes zero, and its bias becomes what gives the value
 
-That is so in the plain cells. Around them, h can still be held where products read it as it is (peepholes, coupled
-gates, zoneout); where it is normalised, multiplied or (in a urnn) transformed first no bias is the same, and holding is
-refused.
+This holds for the plain cells. In their variants, h can still be held where matrix products read it unchanged
+(peepholes, coupled gates, zoneout). Where h is normalised, multiplied or (in a urnn) transformed first, no bias has the
+same effect, and holding is refused.
 
 Shape letters: H hidden size.
 """
@@ -35,14 +35,14 @@ from charrnn.settings.config import ModelConfig
 Array = npt.NDArray[np.float32]
 
 _SHUT = 40.0
-"""sigmoid(-40) and 1 - sigmoid(40) are nothing beside 1 in float32, as 1 - tanh(20) is."""
+"""The argument at which a sigmoid is saturated: sigmoid(-40), 1 - sigmoid(40) and 1 - tanh(20) vanish in float32."""
 _HALF = 0.5
 _HIGHEST = 1.0 - 2.0**-24
-"""tanh of an h without bounds, in float32, where it is not 1."""
+"""The largest float32 below 1: the highest value at which the tanh of an unbounded h can be held."""
 
 
 def check_can_hold(config: ModelConfig, kind: str) -> None:
-    """Raises UsageError for a kind that no other weights hold still."""
+    """Raises UsageError where units of this kind cannot be held constant by changing weights."""
     held = make_cell(config).held
     if kind not in held:
         whole = [cell.name for cell in plain_cells() if {*cell.state_names, *cell.gate_names} <= set(cell.held)]
@@ -53,7 +53,7 @@ def check_can_hold(config: ModelConfig, kind: str) -> None:
 
 
 def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:
-    """Returns the unit and the value that `L2.c318=+1` names. Raises UsageError."""
+    """Returns the unit and the value of a clamp such as `L2.c318=+1`. Raises UsageError where it is malformed."""
     name, equals, number = said.partition("=")
     try:
         value = float(number)
@@ -79,10 +79,10 @@ def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:
 def clamp(
     config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], held: Mapping[Unit, float]
 ) -> dict[str, Array]:
-    """Returns the parameters of the model in which each unit keeps its value; `parameters` stay as they are.
+    """Returns parameters of the model in which each unit of `held` keeps its value; `parameters` are not changed.
 
-    The model is one whose columns are its own (`columns.with_own_columns`).
-    Where h is held as well, nothing reads what leads to it: the others of its index are left alone.
+    The model must have been rewritten by `columns.with_own_columns`. Where h is held, nothing reads the gates and the
+    memory of the same index any more: they are left as they are.
     """
     changed = _Changed(config, parameters)
     for unit in held:
@@ -106,7 +106,7 @@ class _Changed:
         self.arrays = dict(parameters)
         self._copied: set[str] = set()
         self.held_with_memory = {**dict(self._cell.memory_held_by), str(self._cell.candidate): _HALF}
-        """The gates that are held where the memory c is, and at what."""
+        """The gates that are held together with the memory c, and the value of each."""
 
     def _own(self, name: str) -> Array:
         if name not in self._copied:
@@ -115,12 +115,12 @@ class _Changed:
         return self.arrays[name]
 
     def _readers(self, unit: Unit) -> list[tuple[Array, Array]]:
-        """Returns the columns that read this unit's output, each with the bias of the same rows."""
+        """Returns the matrix columns that read the unit's output, each with the bias of the same rows."""
         names = {f"layers.{unit.layer}.weight_hh": 0, **reading_columns(self.config, unit.layer)}
         return [(self._own(name)[:, first + unit.index], self._own(self._bias(name))) for name, first in names.items()]
 
     def _bias(self, matrix: str) -> str:
-        """Returns the name of the bias that is added to this matrix's product."""
+        """Returns the name of the bias that is added to the product with this matrix."""
         place, _, kind = matrix.rpartition(".")
         own = {"weight_ih": self._cell.input_bias, "weight_hh": self._cell.recurrent_bias}
         return f"{place}.{own.get(kind, 'bias')}"
@@ -147,7 +147,7 @@ class _Changed:
 
 
 def _argument(value: float, low: float, high: float) -> float:
-    """Returns the number of which the gate's own function, a sigmoid or the candidates' tanh, makes `value`."""
+    """Returns the argument at which the gate's activation, a sigmoid or a candidate's tanh, is `value`."""
     share = (value - low) / (high - low)
     if share in (0.0, 1.0):
         return _SHUT if share else -_SHUT

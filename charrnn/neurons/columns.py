@@ -1,11 +1,10 @@
-"""The same model with a column of its own for everything that a matrix reads.
+"""Rewrites a model so that every matrix has a separate column for each unit it reads; the function stays the same.
 
 Skip connections add outputs up before they are read, and a tied decoder shares its matrix with the embedding, so that
-no single weight says what one reader makes of one unit. Written out, one does: a sum under a matrix is the matrix
-beside itself, W (a + b) = (W W)(a; b), so residual and sum are dense connections whose columns repeat (or are zero),
-and a tied decoder is one that happens to equal the embedding. An orthogonal matrix that is made of another array is the
-matrix itself. The numbers a model computes stay what they are, bar
-rounding.
+no single weight connects one unit to one reader. Rewritten, one does: a matrix times a sum is the matrix beside itself
+times both, W (a + b) = (W W)(a; b), so residual and sum connections become dense ones whose columns repeat (or are
+zero); a tied decoder becomes a matrix of its own that equals the embedding; an orthogonal matrix that is computed from
+another array is stored as the matrix. The model computes the same numbers, except for rounding.
 
 Shape letters: E embedding size, H hidden size, L layers.
 """
@@ -26,7 +25,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def with_own_columns(config: ModelConfig, parameters: Arrays) -> tuple[ModelConfig, Arrays]:
-    """Returns configuration and parameters of the rewritten model; the same ones where nothing is to be rewritten."""
+    """Returns configuration and parameters of the rewritten model, or those given where nothing is to be rewritten."""
     config, parameters = written_out(config, parameters)
     if not config.tie and config.skip in ("none", "dense"):
         return config, parameters
@@ -41,7 +40,7 @@ def with_own_columns(config: ModelConfig, parameters: Arrays) -> tuple[ModelConf
 
 
 def _beside(config: ModelConfig, matrix: npt.NDArray[Any], below: int, *, reads_all: bool) -> npt.NDArray[Any]:
-    """Returns `matrix` (rows, H) widened to read (e; h_1; ...; h_below): their sum, or the last of them alone."""
+    """Returns `matrix` (rows, H) widened to read (e; h_1; ...; h_below): their sum, or only the last of them."""
     reads_embedding = config.skip == "residual" and config.embedding_size == config.hidden_size
     first = matrix if reads_embedding else np.zeros((len(matrix), config.embedding_size), matrix.dtype)
     others = matrix if reads_all else np.zeros_like(matrix)
@@ -49,9 +48,9 @@ def _beside(config: ModelConfig, matrix: npt.NDArray[Any], below: int, *, reads_
 
 
 def reading_columns(config: ModelConfig, layer: int) -> dict[str, int]:
-    """Returns the matrices that read the outputs of `layer`, each with the first of the H columns that do.
+    """Returns the names of the matrices that read the outputs of `layer`, each with the first of its H columns for them.
 
-    The model is one that `with_own_columns` has rewritten.
+    The model must have been rewritten by `with_own_columns`.
     """
     assert not config.tie
     assert config.skip in ("none", "dense"), "see with_own_columns"
