@@ -93,7 +93,7 @@ def _sentence(tally: GuessTally, guesses: int) -> str:
 
 
 def _arrays(blocks: list[Guesses], tally: GuessTally, unit: Unit | None) -> dict[str, Any]:
-    """Returns arrays: `guesses` (ids), `ranks` (place of the next character, or -1), probabilities and scores."""
+    """Returns arrays: `guesses` (ids), `ranks` (the next character's place among them, or -1), the scores and more."""
     import numpy as np
 
     def joined(name: str) -> Any:

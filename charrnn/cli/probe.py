@@ -121,7 +121,7 @@ def _listed(labels: Sequence[Label]) -> str:
 
 
 def _arrays(found: Probe) -> dict[str, Any]:
-    """Returns arrays: scores of the state, of its best unit and of each baseline, and the heaviest units."""
+    """Returns arrays: scores of the state, its best unit and each baseline, and the units with the largest weights."""
     import numpy as np
 
     scores = [found.score, found.alone, *found.baselines]

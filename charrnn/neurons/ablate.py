@@ -105,7 +105,7 @@ class Ablation:
     uses: list[Use]
     """The costs for each label that was asked about and holds at enough places, in the order of the labels."""
     dearest: list[tuple[int, float, int]]
-    """The characters whose loss rises most in sum, in descending order: id, mean rise in bits, occurrences."""
+    """The characters whose loss rises most in sum, in descending order: id, mean rise in bits, count."""
 
 
 def ablate(

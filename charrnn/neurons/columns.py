@@ -48,7 +48,7 @@ def _beside(config: ModelConfig, matrix: npt.NDArray[Any], below: int, *, reads_
 
 
 def reading_columns(config: ModelConfig, layer: int) -> dict[str, int]:
-    """Returns the names of the matrices that read the outputs of `layer`, each with the first of its H columns.
+    """Returns the names of the matrices that read the outputs of `layer`, each with the first of the H columns for it.
 
     The model must have been rewritten by `with_own_columns`.
     """

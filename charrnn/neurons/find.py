@@ -1,15 +1,15 @@
-"""Which units know what: every unit against every label, found on one half of a text and reported on the other.
+"""Finds the unit that tells each label best: units are chosen on one half of a text and scored on the other half.
 
-One pass over the text; of each half a sample of places is kept, so that memory depends on the model and not on the
+The text is read once; of each half a sample of places is kept, so that memory depends on the model and not on the
 text. For each label the unit with the highest score on the first half is chosen, and only its score on the second half
-is reported: among thousands of units the best is always good by luck on the half that chose it. Beside it stand three
-answers to "compared with what?":
+is reported: among thousands of units the best is always good by luck on the half that chose it. Beside the score stand
+three comparisons:
 
     shifted    the same score with the label shifted round the second half (p, and which are discoveries)
     untrained  what the same search finds in a model of the same shape that has learned nothing
     last 3     how well the last three characters tell the label: many a "neuron" is only a character detector
 
-`statistics.py` has the sources.
+`statistics.py` names the sources of the methods.
 
 Shape letters: N sampled places of a half, U units, L labels.
 """
@@ -37,9 +37,10 @@ SAMPLES = 20_000
 _STEPS = 1 << 13
 _MOST_BYTES = 1 << 28
 _FEWEST = 20
-"""Sampled places where a label must hold, and where it must not, in each half."""
+"""The smallest number of sampled places in each half where a label must hold, and where it must not."""
 _SHIFTS = 200
-"""At least; where many labels are asked, as many as let one alone among them be a discovery: p cannot be smaller."""
+"""The smallest number of shifts. With many labels more are made, since p is at least one in their number and a single
+label must be able to be a discovery."""
 CONTEXT = 3
 _CLEAR = 0.5  # an AUC of 0.75
 _STRONG = 0.8  # |2 AUC - 1|, that is an AUC of 0.9; or |rho|
@@ -55,7 +56,7 @@ class Finding:
     label: str
     is_graded: bool
     share: float
-    """Of the second half's characters, where the label holds; the mean of a graded one."""
+    """The share of the second half's characters where the label holds; for a graded label, its mean."""
     unit: Unit
     effect: float
     low: float
@@ -63,19 +64,19 @@ class Finding:
     p_value: float
     is_discovery: bool
     from_characters: float
-    """Effect of the last characters' prediction."""
+    """The effect of predicting the label from the last three characters."""
     untrained: float
-    """Effect of the unit that the same search finds in an untrained model."""
+    """The effect of the best unit that the same search finds in an untrained model."""
 
     @property
     def is_found(self) -> bool:
-        """Whether it tells the label clearly, and better than the last characters and an untrained model's unit."""
+        """Whether the unit tells the label clearly, and better than the last characters and an untrained unit do."""
         surely = min(abs(self.low), abs(self.high)) if self.low * self.high > 0 else 0.0
         return self.is_discovery and surely > max(_CLEAR, abs(self.from_characters), abs(self.untrained))
 
     @property
     def verdict(self) -> str:
-        """In a word or two: found, or the first reason why not (what tells as much, or weak)."""
+        """The result in words: found, or the first reason against it (chance, characters, new net, weak)."""
         if self.is_found:
             return "found"
         if not self.is_discovery:
@@ -87,42 +88,43 @@ class Finding:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scores:
-    """What every unit tells of every label that was asked about: effects, not a number where a unit is constant."""
+    """The effect of every unit for every label that was asked about; NaN where a unit is constant."""
 
     units: list[Unit]
     labels: list[str]
     first: Doubles
-    """On the half that chooses, (U, L)."""
+    """The effects on the first half, which chooses the units, (U, L)."""
     second: Doubles
-    """On the half that is reported, (U, L)."""
+    """The effects on the second half, which is reported, (U, L)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Atlas:
-    """What was found for each label, and how many units answer to none."""
+    """The best unit for each label, and counts of the units that tell a label well."""
 
     findings: list[Finding]
     too_rare: list[str]
-    """Labels that hold too seldom in this text to say anything."""
+    """The labels that hold too seldom in this text to be measured."""
     units: int
     strong: int
-    """Units whose label of the first half they tell with an AUC of 0.9 (or |rho| of 0.8) or more on the second."""
+    """The number of units that tell their best label of the first half with an AUC of 0.9 (or |rho| of 0.8) or more on
+    the second."""
     beyond_characters: int
-    """Those among them that do better than the last characters."""
+    """The number of units among those counted in `strong` that tell it better than the last characters do."""
     scores: Scores = field(compare=False, repr=False)
-    """All that the findings were chosen from."""
+    """The scores from which the findings were chosen."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Survey:
-    """The activations and effects that one pass over the text gives."""
+    """The sampled activations and the effects that one pass over the text gives."""
 
     keys: Keys
-    """Activations there, (U, N)."""
+    """The activations at the sampled places, as whole numbers, (U, N)."""
     first: Doubles
-    """Effects (U, L) on the first half."""
+    """The effects on the first half, (U, L)."""
     second: Doubles
-    """And on the second."""
+    """The effects on the second half, (U, L)."""
 
 
 def make_atlas(
@@ -136,9 +138,9 @@ def make_atlas(
     seed: int = 0,
     report: Report = silent,
 ) -> Atlas:
-    """Searches `engine`'s units, and those of `untrained`, for every label of the text that `ids` spell.
+    """Returns the best of `engine`'s units, and of `untrained`'s, for every label of the text whose ids are `ids`.
 
-    What lies before `start` is read and not asked about. `report` is told the characters that are read by either.
+    Characters before `start` are read but not measured. `report` is told how many characters both models have read.
     """
     random = np.random.Generator(np.random.Philox(seed))
     units = units_of(engine.config, kinds(engine.config))
@@ -153,7 +155,7 @@ def make_atlas(
         return Atlas([], too_rare, len(units), 0, 0, Scores(units, [], nothing, nothing))
     to_read = len(ids) + 2 * min(_BEGINNING, half)
     trained = _survey(engine, ids, asked, places, [(0, len(ids))], lambda done: report("reading", done, to_read))
-    # The beginnings of both halves will do for a model that knows nothing.
+    # For an untrained model, the beginnings of both halves are enough text.
     spans = [(begin, begin + min(_BEGINNING, half)) for begin in (start, second)]
     begun = [chosen[chosen < end] for chosen, (_, end) in zip(places, spans, strict=True)]
     novice = _survey(untrained, ids, asked, begun, spans, lambda done: report("reading", len(ids) + done, to_read))
@@ -165,7 +167,7 @@ def make_atlas(
         effect = float(np.nan_to_num(trained.second[unit, number]))
         null = _shifted(trained.keys[unit], label, second, places[1], random, shifts)
         ends = interval(trained.keys[unit], label.values[places[1]], is_graded=label.is_graded, seed=seed)
-        low, high = np.nan_to_num(ends).tolist()  # a unit that never moves tells nothing
+        low, high = np.nan_to_num(ends).tolist()  # a constant unit tells nothing
         findings.append(
             Finding(
                 label.name, label.is_graded, float(label.values[second:].mean()), units[unit],
@@ -199,7 +201,7 @@ def _survey(
     spans: Sequence[tuple[int, int]],
     report: Callable[[int], None],
 ) -> _Survey:
-    """Reads `spans` of the text, each from the zero state; keeps activations at `places` of the halves as numbers."""
+    """Reads `spans` of the text, each from the zero state, and samples the activations at `places` of both halves."""
     parts, H = parts_of(engine.config, kinds(engine.config)), engine.config.hidden_size
     taken = [np.zeros((len(parts) * H, len(chosen)), np.uint16) for chosen in places]
     done = 0
@@ -227,7 +229,7 @@ def _survey(
 
 
 def _as_keys(values: npt.NDArray[np.float32], kind: str, config: ModelConfig) -> Keys:
-    """Returns values as whole steps over the range of their kind, which are ranked by counting."""
+    """Returns values rounded to whole steps over the range of their kind, so that they can be ranked by counting."""
     low, high = limits(kind, config)
     check_finite(f"a unit of kind {kind} is", values)
     scaled = (values - low) * np.float32((_STEPS - 1) / (high - low))
@@ -245,9 +247,9 @@ def _shifted(
 ) -> Doubles:
     """Returns effects (shifts,) of a unit for its label shifted round the second half, by a twentieth of it or more.
 
-    What lies before its middle and what lies after are shifted by different lengths. Where all lines are equally long,
-    one shift of whole lines changes no position in the line: one in a line's length would be such, and what is always
-    so would seem to be chance.
+    The two parts of the half before and after its middle are shifted by different lengths. Otherwise, where all lines
+    are equally long, a shift by whole lines would change no position in the line, which one shift in a line's length
+    is, and a perfect effect would seem to be chance.
     """
     values = label.values[second:]
     if label.is_graded and (values == np.minimum(values, 65535).astype(np.uint16)).all():
@@ -264,7 +266,8 @@ def _shifted(
 
 
 def from_characters(ids: Ids, first: slice, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:
-    """Returns the effects (L,) on the second half of predictions from the last characters, learned on the first."""
+    """Returns the effects (L,) of predicting each label from the last characters: learned on the first half of the
+    text, measured on the second."""
     answers = np.stack([label.values[first] for label in labels])
     predicted = after_characters(contexts(ids), first, answers, places)
     return np.array([
@@ -279,9 +282,11 @@ def after_characters(
     answers: npt.NDArray[Any],
     places: npt.NDArray[np.int64],
 ) -> Doubles:
-    """Predicts answers from the last characters: the mean of each (L, learned) after those at `places`, (L, places).
+    """Predicts `answers` (L, learned) from the last characters: returns the mean answer after the same characters as at
+    each of `places`, (L, places).
 
-    `codes` are `contexts`, from one character to several; after fewer of them where more were never seen.
+    `codes` are those of `contexts`, from one character to several; where a long context was never seen, a shorter one
+    counts.
     """
     predicted = np.repeat(answers.mean(1)[:, None], len(places), 1).astype(np.float64)
     for code in codes:
@@ -296,7 +301,8 @@ def after_characters(
 
 
 def contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
-    """Yields an array of numbers that stand for the last character at each place, then for the last two, then three."""
+    """Yields an array of codes for the last character at each place, then one for the last two, then for the last
+    three."""
     codes = np.zeros(len(ids), np.int64)
     wide = ids.astype(np.int64) + 1
     base = int(wide.max()) + 1
@@ -306,7 +312,7 @@ def contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
 
 
 class _Source:
-    """Numpy's random numbers, as `initial_arrays` asks for them."""
+    """A source of numpy's random numbers with the methods that `initial_arrays` calls."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.Generator(np.random.Philox(seed))
@@ -319,5 +325,5 @@ class _Source:
 
 
 def untrained_arrays(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
-    """Returns weights that have learned nothing: drawn as training draws them, by another generator."""
+    """Returns untrained weights: drawn from the distributions that training starts from, by another generator."""
     return dict(initial_arrays(config, vocabulary_size, _Source(seed)))

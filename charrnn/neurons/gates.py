@@ -1,4 +1,4 @@
-"""How often each gate is as good as open, and how often as good as shut.
+"""Counts how often each gate is nearly open (right-saturated) and nearly shut (left-saturated) over a text.
 
 After Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078, section 4.2): a gate is left-saturated while its activation
 is below 0.1 and right-saturated while it is above 0.9. A unit's two fractions of the time place it in a triangle. Near
@@ -30,9 +30,9 @@ from charrnn.settings.config import ModelConfig
 Doubles = npt.NDArray[np.float64]
 
 LEFT, RIGHT = 0.1, 0.9
-"""Activations below and above which a gate counts as saturated."""
+"""The activations below and above which a gate counts as saturated."""
 MOSTLY = 0.9
-"""Fraction of the time above which a gate counts as saturated nearly always."""
+"""The fraction of the time above which a gate counts as saturated nearly always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +42,22 @@ class GateSaturation:
     layer: int
     kind: str
     title: str
-    """What such gates are called."""
+    """The name of this kind of gate, for headings."""
     ends: Ends | None
-    """What the gate's ends mean, where it decides what becomes of what a unit holds."""
+    """The meanings of the gate's two ends, where the gate decides whether a unit keeps its content; else None."""
     right: Doubles
-    """Fraction of the time that each unit was above `RIGHT`, (H,)."""
+    """The fraction of the time that each unit's gate was above `RIGHT`, (H,)."""
     left: Doubles
-    """Fraction of the time that each unit was below `LEFT`, (H,)."""
+    """The fraction of the time that each unit's gate was below `LEFT`, (H,)."""
 
     @property
     def mostly_right(self) -> int:
-        """Units that were right-saturated nearly always."""
+        """The number of units whose gate was right-saturated nearly always."""
         return int(np.count_nonzero(self.right > MOSTLY))
 
     @property
     def mostly_left(self) -> int:
-        """Units that were left-saturated nearly always."""
+        """The number of units whose gate was left-saturated nearly always."""
         return int(np.count_nonzero(self.left > MOSTLY))
 
 
@@ -66,13 +66,14 @@ class Saturation:
     """How often the gates of all layers were saturated."""
 
     characters: int
-    """Characters after which the gates were looked at. Where it is 0 there are no gates below."""
+    """The number of characters after which the gates were measured. Where it is 0, `gates` is empty."""
     gates: tuple[GateSaturation, ...]
-    """Layer by layer, in each in the order of the cell's equations."""
+    """The saturation of each gate: layer by layer, and within a layer in the order of the cell's equations."""
 
 
 def gate_kinds(config: ModelConfig) -> tuple[str, ...]:
-    """Returns the kinds between 0 and 1: i, f, o of an lstm; r, z of a gru. Raises UsageError where there are none."""
+    """Returns the gates with values between 0 and 1: i, f, o of an lstm; r, z of a gru. Raises UsageError where there
+    are none."""
     cell = make_cell(config)
     kinds = tuple(kind for kind in cell.gate_names if kind != cell.candidate)
     if not kinds:
@@ -87,7 +88,7 @@ def gate_kinds(config: ModelConfig) -> tuple[str, ...]:
 def saturation(
     engine: RecordingEngine, pieces: Iterable[Sequence[int] | npt.NDArray[Any]], start: int = 0, *, block: int = 256
 ) -> Saturation:
-    """Reads a text that comes in `pieces` of ids, and counts from character `start` on.
+    """Reads a text that comes in `pieces` of ids, and counts saturated gates from character `start` on.
 
     Raises UsageError for a cell without gates, CheckpointError where an activation is not finite.
     """

@@ -1,4 +1,4 @@
-"""How long the model remembers: what the loss on a character owes to context at a distance.
+"""Measures how long the model remembers: how much the loss on a character falls by context at a distance.
 
 Lanes start from the zero state at random places s and read on; the loss of character s + d then has a context of
 exactly d characters. One stream from the beginning of the text gives the loss of the same characters with all their
@@ -39,27 +39,27 @@ from charrnn.neurons.record import Report, check_finite, losses_of, silent
 Places = npt.NDArray[np.int64]
 
 SMALL_EXCESS = 0.01
-"""Bits per character: what lies beyond the horizon is worth less."""
+"""The bound of the excess, in bits per character, that must hold beyond the horizon."""
 SMALL_HIGH = 0.02
-"""Bits per character: and the upper end of its interval is below this."""
-_PART = 4  # of the text, which a lane may be at most: half of the characters are then left to start at
+"""The bound of the upper end of the excess's interval, in bits per character, that must hold beyond the horizon."""
+_PART = 4  # a lane may take one part in so many of the text: half of the characters are then left to start at
 _MANTISSAS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """What was found with `first` to `last` characters of context, in bits per character."""
+    """The loss and its excess with `first` to `last` characters of context, in bits per character."""
 
     first: int
     last: int
     bits: float
-    """The loss: `full_bits` and the excess, so that rows differ by what context is worth alone."""
+    """The loss, computed as `full_bits` plus the excess, so that bins differ only by what the context is worth."""
     excess: float
-    """What is missing: mean over lanes of the loss with this much context less that of the same characters with all."""
+    """The mean over lanes of the loss with this much context less the loss of the same characters with all context."""
     low: float
-    """Lower end of the excess's 95 % interval."""
+    """The lower end of the excess's 95 % interval."""
     high: float
-    """Upper end."""
+    """The upper end of the excess's 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +68,18 @@ class Memory:
 
     lanes: int
     distance: int
-    """D."""
+    """The largest distance D."""
     characters: int
-    """N."""
+    """The number N of characters of the text."""
     full_bits: float
-    """The loss of the lanes' characters with all context."""
+    """The mean loss of the lanes' characters with all their context."""
     bins: tuple[Bin, ...]
     excess: Doubles
-    """(D,): with exactly d = 1, 2, ... characters of context."""
+    """The excess with exactly d = 1, 2, ... characters of context, (D,)."""
     low: Doubles
-    """(D,): lower ends of its 95 % intervals."""
+    """The lower ends of the excess's 95 % intervals, (D,)."""
     high: Doubles
-    """(D,): upper ends."""
+    """The upper ends of the excess's 95 % intervals, (D,)."""
 
     @property
     def horizon(self) -> int | None:
@@ -88,10 +88,10 @@ class Memory:
         return _from_which_on(self.bins, [b.excess < SMALL_EXCESS and b.high < SMALL_HIGH for b in self.bins])
 
     def gained_at(self, share: float) -> int | None:
-        """Returns the first d of the first bin from which on `share` of the gain over one character is there.
+        """Returns the first d of the first bin from which on `share` of the gain over one character is reached.
 
-        The gain of all context is the excess at d = 1. None where it is nothing to speak of (the horizon is 1 or the
-        excess there not positive), and where the share is not reached within D.
+        The gain of all context is the excess at d = 1. Returns None where the gain is negligible (the horizon is 1 or
+        the excess at d = 1 is not positive), and where the share is not reached within D.
         """
         all_of_it = self.bins[0].excess
         if self.horizon == 1 or all_of_it <= 0:
@@ -109,9 +109,9 @@ def _from_which_on(bins: Sequence[Bin], holds: Sequence[bool]) -> int | None:
 
 
 def longest_distance(length: int) -> int:
-    """Returns the largest D that a text of `length` characters has room for. Raises TextError where none is.
+    """Returns the largest distance D for a text of `length` characters. Raises TextError where the text is too short.
 
-    A lane takes a quarter of the text at most, so there are two starting places and more. They begin at D, so that
+    A lane takes a quarter of the text at most, so there are at least two starting places. The first is at D, so that
     the full context of each character is longer than the lane's by D or more.
     """
     if length < _PART:
@@ -123,7 +123,8 @@ def longest_distance(length: int) -> int:
 
 
 def starting_places(length: int, distance: int, lanes: int, seed: int) -> Places:
-    """Draws where lanes start, independent and uniform over D to N - D - 1, by a counter-based generator (Philox)."""
+    """Draws the places where lanes start, independent and uniform over D to N - D - 1, by a counter-based generator
+    (Philox)."""
     places = length - 2 * distance
     assert places >= 2, "ask longest_distance"
     return distance + (generator(seed, 0).random(lanes) * places).astype(np.int64)
@@ -155,8 +156,8 @@ def measure(
 ) -> Memory:
     """Measures the excess loss of the text `ids` (N,) for contexts of 1 to `distance` characters.
 
-    N is at least four times `distance` (see `longest_distance`), `lanes` two or more. Takes N steps of one lane and
-    D of every lane; holds N and B x D numbers. Raises CheckpointError where a loss is not finite.
+    N must be at least four times `distance` (see `longest_distance`), and `lanes` two or more. The work is N steps of
+    one lane and D of every lane; memory holds N and B x D numbers. Raises CheckpointError where a loss is not finite.
     """
     assert lanes >= 2, "an interval needs two"
     text = np.asarray(ids, np.int32)
@@ -179,7 +180,7 @@ def measure(
             full_bits += float(full[here + d].sum()) / (lanes * distance)
             report("reading in lanes", done * distance + d * len(here), lanes * distance)
         in_bins[done : done + len(here)] = np.add.reduceat(excess, edges - 1, axis=1) / widths
-        # Two groups' means and squared deviations joined: Chan, Golub & LeVeque 1983, The American Statistician 37(3).
+        # Joins means and squared deviations of two groups: Chan, Golub & LeVeque 1983, The American Statistician 37(3).
         apart = excess.mean(0) - means
         squares += ((excess - excess.mean(0)) ** 2).sum(0) + apart**2 * (done * len(here) / (done + len(here)))
         means += apart * (len(here) / (done + len(here)))
@@ -199,11 +200,11 @@ def interval(values: Doubles) -> tuple[float, float]:
 
 
 def student_quantile(degrees: int, share: float = 0.95) -> float:
-    """Returns the t that |T| stays below with probability `share`, found by halving.
+    """Returns the t for which |T| < t with probability `share`, T having Student's distribution; found by bisection.
 
-    For whole degrees of freedom that probability is a finite sum: Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
+    For integer degrees of freedom that probability is a finite sum: Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
     """
-    low, high = 0.0, math.pi / 2  # of the angle whose tangent is t over the root of the degrees
+    low, high = 0.0, math.pi / 2  # bounds of the angle whose tangent is t over the root of the degrees
     for _ in range(60):
         angle = (low + high) / 2
         low, high = (angle, high) if _within(angle, degrees) < share else (low, angle)

@@ -1,12 +1,12 @@
-"""What can be said of each character of a text from the text alone: the questions that units are asked.
+"""The built-in labels of a text: properties of each character, computed from the text alone, that units may encode.
 
-A label is a number for every character: 0 or 1 (is it so after reading this one?) or a degree (how deep, how far).
-"Inside" begins with the character that opens and ends before the one that closes, so that a network that has just read
-the opening quote is inside; where several open or close, it begins with their first and ends before their last. A line
-ends with a line feed, perhaps after a carriage return, and a paragraph with an empty line. A slip of the pen must stay
-one: what is opened and never closed is not inside, and does not turn inside out what follows.
+A label is a number for every character: 0 or 1 (does it hold after this character was read?) or a degree (how deep, how
+far). "Inside" begins with the character that opens and ends before the one that closes, so that a network that has just
+read the opening quote is inside; where several open or close, it begins with the first of them and ends before the
+last. A line ends with a line feed, perhaps after a carriage return, and a paragraph with an empty line. One unclosed
+quote or bracket does not spoil the rest: it is ignored, and what follows is not turned inside out.
 
-Every answer takes time in proportion to the text.
+Every label takes time in proportion to the length of the text.
 
 The cells for quotes, line position, brackets, comments, if-conditions, depth and URLs are those of Karpathy, Johnson &
 Fei-Fei 2015 (arXiv 1506.02078) and of the article before it.
@@ -39,20 +39,21 @@ from charrnn.neurons.source_code import (
 
 @dataclass(frozen=True, eq=False)
 class Label:
-    """A question and its answer for every character."""
+    """A property of the text, and its value for every character."""
 
     name: str
     values: Values
     is_graded: bool = False
-    """Whether the answer is a degree, not yes or no."""
+    """Whether the values are degrees, instead of 0 or 1."""
     ends: npt.NDArray[np.bool_] | None = None
-    """Which characters end it, where that is not simply the first one after it: a line's line feed belongs to it."""
+    """Which characters end the label; None where they are simply those at which its value falls. (A line feed, say,
+    belongs to the line that it ends.)"""
 
 
 def labels_of(text: str, own: Mapping[str, re.Pattern[str]] | None = None) -> list[Label]:
-    """Returns every label of the library for `text`, then the user's own: inside of each match of a pattern.
+    """Returns every built-in label for `text`, then the user's own, which hold inside the matches of their patterns.
 
-    Raises UsageError where one of those has a name of the library's.
+    Raises UsageError where one of the user's labels has the name of a built-in one.
     """
     for name in own or {}:
         if name in _YES_NO or name in _GRADED:
@@ -76,7 +77,7 @@ def _ends(name: str, text: str) -> npt.NDArray[np.bool_] | None:
 
 
 def parse_label(said: str) -> tuple[str, re.Pattern[str]]:
-    """Returns the name and the pattern of `NAME=REGEX`. Raises UsageError."""
+    """Returns the name and the pattern of a label written as `NAME=REGEX`. Raises UsageError where it is malformed."""
     name, equals, pattern = said.partition("=")
     if not equals or not name.strip() or not pattern:
         raise UsageError(f"a label is {said!r}", "write NAME=REGEX, such as --label 'year=[0-9]{4}'")
@@ -141,7 +142,7 @@ def _inside(opening: str, closing: str) -> Callable[[str], Values]:
 
 
 def _inside_first(opening: str, closing: str) -> Callable[[str], Values]:
-    """Answers where nothing can be nested: from an opening, whatever opens after it, to the first closing."""
+    """Returns a label that holds from an opening to the first closing after it; there is no nesting."""
 
     def answer(text: str) -> Values:
         values = _zeros(text)
@@ -160,7 +161,7 @@ def _inside_first(opening: str, closing: str) -> Callable[[str], Values]:
 
 
 def _since(pattern: str) -> Callable[[str], Values]:
-    """Counts the characters since the last match of `pattern`: 0 right after it; the match belongs to what it ends."""
+    """Returns a label that counts the characters since the last match of `pattern`, which belongs to what it ends."""
     compiled = re.compile(pattern)
 
     def answer(text: str) -> Values:
@@ -184,7 +185,7 @@ def _capitals_in_a_row(text: str) -> Values:
 
 
 def _position_in_word(text: str) -> Values:
-    """Returns 1 for a word's first letter, 2 for its second; 0 outside words. Combining accents belong to it."""
+    """Returns 1 for the first letter of a word, 2 for the second, ...; 0 outside words. Combining accents count too."""
     values = _zeros(text)
     marks = {ord(character): "_" for character in set(text) if unicodedata.category(character).startswith("M")}
     for match in re.finditer(r"\w+(?:['’]\w+)*", text.translate(marks)):
@@ -193,7 +194,7 @@ def _position_in_word(text: str) -> Values:
 
 
 def _commonest(kind: Callable[[str], bool], back: int) -> Callable[[str], Values]:
-    """Answers whether the character `back` before the last one read is the text's commonest of its kind."""
+    """Returns a label that holds where the character `back` before the last one is the text's commonest of its kind."""
 
     def answer(text: str) -> Values:
         values, counts = _zeros(text), Counter(character for character in text if kind(character))
@@ -206,7 +207,7 @@ def _commonest(kind: Callable[[str], bool], back: int) -> Callable[[str], Values
 
 
 def _indentation(text: str) -> Values:
-    """Returns the width of the space that begins the line, as far as it is read; tabs fill to 8."""
+    """Returns the width of the white space that begins the line, as far as it has been read; tabs fill to 8 columns."""
     values = _zeros(text)
     for match in re.finditer(r"^([ \t]*).*\n?", text, re.MULTILINE):
         width = 0
@@ -217,7 +218,7 @@ def _indentation(text: str) -> Values:
     return values
 
 
-# Speech that goes on in the next paragraph opens there again without having closed; it ends with this paragraph.
+# Speech that goes on in the next paragraph opens there again without having closed; it ends with the first paragraph.
 _IN_PARAGRAPH = r"\n(?![ \t\r]*\n)"
 _QUOTES = r"(?<!\\)(?<!\b\d)(?<!\b\d\d)(?!(?<=')\"')\"(?:[^\"\\\n]|\\(?:.|(?=\n))|" + (
     _IN_PARAGRAPH + r"(?!\s*\"\w)){0,2000}(?:\"|\n(?=\s*\"\w))"
@@ -225,7 +226,7 @@ _QUOTES = r"(?<!\\)(?<!\b\d)(?<!\b\d\d)(?!(?<=')\"')\"(?:[^\"\\\n]|\\(?:.|(?=\n)
 _APOSTROPHES = rf"(?<![\w'\\])'{ELIDED}(?=\S)(?:[^'\\\n]|\\.|(?<=\w)'(?=\w)){{0,{LONGEST}}}'(?!\w)"
 _PARAGRAPH_END = r"\n[ \t\r\n]*\n"
 _FULL_STOP = r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\b[A-HJ-ZА-Ю])\."
-# A small letter after it goes on with the sentence: "Stop!" he said.
+# A lower-case letter after the full stop continues the sentence: "Stop!" he said.
 _SENTENCE_END = rf"(?:{_FULL_STOP}|[!?…])[\"'”’»)\]]*\s+(?![\sa-zа-яё])|{_PARAGRAPH_END}\s*"
 _URL_CHARACTER = r"[^\s<>\"'`\\|()\[\]{}“”‘’«»]"
 _URL = (
@@ -235,7 +236,7 @@ _SPEAKER = r"^[A-ZÀ-ÖØ-ÞА-ЯЁ](?:[^\W\d_]|[ '’.-]){0,40}:(?=\r?$)"
 _TAG = r"(?<!#include )</?[A-Za-z][\w-]*(?::[\w-]+)?(?=[\s/>])(?:[^<>\n]|\n(?![ \t\r]*[\n>])){0,400}>"
 
 _BACK = (1, 3, 5)
-"""How many characters before the last one: what of them is remembered is no more than a memory of characters."""
+"""How many characters before the last one the labels about earlier characters look: they test mere memory of text."""
 
 _YES_NO: dict[str, Callable[[str], Values]] = {
     'inside "quotes"': _matches(_QUOTES),
@@ -285,4 +286,4 @@ _ENDS = {
     "position in the sentence": _SENTENCE_END,
     "position in the paragraph": _PARAGRAPH_END,
 }
-"""What begins with the character that ends what is counted."""
+"""The patterns that end each counted stretch of text; the first character of a match ends the label."""

@@ -2,16 +2,16 @@
 
     minimise over w, b   C sum_n log(1 + exp(-s_n (x_n w + b))) + |w|_1        s_n = 1 for yes, -1 for no
 
-the objective of scikit-learn's LogisticRegression with an l1 penalty and an intercept that is not penalised. It is
-convex, and (w, b) is its minimum if and only if, with g the slope of the first term,
+This is the objective of scikit-learn's LogisticRegression with an l1 penalty and an intercept that is not penalised. It
+is convex, and (w, b) is its minimum if and only if, with g the gradient of the first term,
 
     g_j = -sign(w_j) where w_j is not 0,    |g_j| <= 1 where it is,    and g_b = 0
 
-so how far these fail (`violation`) says how good an answer is, whoever found it. Newton's method on the features that
-matter: each step takes those with a weight and those that break the rule worst, minimises the objective's quadratic
-model with its penalty exactly, and goes so far that the objective falls (Yuan, Ho & Lin 2012, JMLR 13: newGLMNET;
-coordinate descent for the model: Friedman, Hastie & Tibshirani 2010, J. Stat. Software 33(1)). More than two classes
-are for the caller: one against the rest.
+so the largest violation of these conditions (`violation`) says how good a solution is, however it was found. The method
+is Newton's on an active set: each step takes the features with a weight and those that violate the conditions most,
+minimises the objective's quadratic model with its penalty exactly, and goes so far that the objective falls (Yuan, Ho &
+Lin 2012, JMLR 13: newGLMNET; coordinate descent for the model: Friedman, Hastie & Tibshirani 2010, J. Stat. Software
+33(1)). For more than two classes the caller fits one against the rest.
 
 Shape letters: N samples, D features, S the features of a step.
 """
@@ -28,7 +28,7 @@ from charrnn.neurons.statistics import Doubles
 Truths = npt.NDArray[np.bool_]
 
 TOLERANCE = 1e-8
-"""The largest violation of an answer, in units of the penalty's slope, which is 1."""
+"""The largest violation of the conditions that a solution may have, in units of the penalty's slope, which is 1."""
 _STEPS = 200
 _SWEEPS = 60
 _MORE = 100  # features that may join in a step, if more than twice as many would
@@ -40,13 +40,13 @@ _ROUNDING = 1e-14
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A minimum: `x @ weights + intercept` is above 0 where yes is the likelier answer."""
+    """A minimum of the objective: `x @ weights + intercept` is above 0 where yes is the likelier answer."""
 
     weights: Doubles
-    """(D,), most of them 0."""
+    """The weights of the features, (D,), most of them 0."""
     intercept: float
     violation: float
-    """`TOLERANCE` or less, but for numbers so large that rounding stands in the way."""
+    """The largest violation of the conditions: `TOLERANCE` or less, unless rounding of large numbers prevents it."""
 
     def decide(self, x: Doubles) -> Doubles:
         """Returns the log-odds of a yes: (..., D) -> (...)."""
@@ -55,9 +55,9 @@ class Fit:
 
 
 def fit(x: Doubles, y: Truths, C: float, start: Fit | None = None) -> Fit:
-    """Returns the minimum for samples x (N, D) and answers y (N,), of which there must be both.
+    """Returns the minimum for samples x (N, D) and answers y (N,), among which there must be both a yes and a no.
 
-    `start` is where to begin: the answer for another C is a good place.
+    The search begins at `start`, for which the solution for another C is a good choice.
     """
     assert 0 < y.sum() < len(y), "with one answer only the intercept has no end"
     w = np.zeros(x.shape[1]) if start is None else start.weights.copy()
@@ -91,7 +91,7 @@ def fit(x: Doubles, y: Truths, C: float, start: Fit | None = None) -> Fit:
                 break
             length /= 2
         else:
-            break  # nothing lower can be told from here by its rounded value
+            break  # rounding hides any further decrease
         w = w.copy()
         w[chosen], b = there[:-1], float(there[-1])
         z, value = x @ w + b, reached
@@ -119,7 +119,7 @@ def _violation(w: Doubles, slopes: Doubles, slope: float) -> float:
 
 
 def _chosen(w: Doubles, slopes: Doubles) -> npt.NDArray[np.int64]:
-    """Returns the features of a step: those with a weight, and the steepest of those that should have one."""
+    """Returns the features of a step: those with a weight, and those with the steepest slopes that should have one."""
     has_weight = w != 0
     wanting = np.flatnonzero(~has_weight & (np.abs(slopes) > 1))
     most = max(_MORE, int(has_weight.sum()))
@@ -131,8 +131,8 @@ def _chosen(w: Doubles, slopes: Doubles) -> npt.NDArray[np.int64]:
 def _quadratic(hessian: Doubles, gradient: Doubles, here: Doubles, penalties: Doubles) -> Doubles:
     """Returns the u that minimises gradient (u - here) + (u - here) hessian (u - here) / 2 + penalties |u|, all (S,).
 
-    Rounds of coordinate descent find the signs; for those the minimum is that of linear equations, up to which one goes
-    as far as no sign turns.
+    Rounds of coordinate descent find the signs of u; given the signs, the minimum solves linear equations, and the
+    search moves towards that solution as far as no sign changes.
     """
     hessian = hessian.copy()
     diagonal = np.diagonal(hessian) + _RIDGE * max(float(np.diagonal(hessian).max()), 1e-300)

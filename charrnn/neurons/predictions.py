@@ -1,9 +1,9 @@
-"""What the model expects after each character: its likeliest guesses, and the probability of what came.
+"""Finds what the model expects after each character: its likeliest guesses, and the probability of what came next.
 
 The text is run once, in order, from the zero state; guesses are handed out in blocks, so that memory does not grow with
-the text. Probabilities are the model's own (temperature 1, nothing cut), a softmax in float64. Among equals the lower
-id goes first, as in drawing (Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078, draw such guesses under their
-text).
+the text. Probabilities are the model's own (temperature 1, nothing cut), a softmax in float64. Among equally likely
+characters the lower id goes first, as in sampling. Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078) show such
+guesses under their text.
 
 Shape letters: T characters in a block, K guesses a character, V vocabulary.
 """
@@ -28,24 +28,24 @@ _BLOCK = 256
 
 @dataclass(frozen=True, slots=True)
 class Guesses:
-    """What was expected after each of T characters."""
+    """The K likeliest characters after each of T characters, and how probable the next character was."""
 
     ids: npt.NDArray[np.int64]
-    """(T, K), the likeliest first."""
+    """The ids of the guesses, the likeliest first, (T, K)."""
     probabilities: Doubles
-    """(T, K), of `ids`."""
+    """The probabilities of `ids`, (T, K)."""
     log_probabilities: Doubles
-    """(T,), in nats, of the character that came next; not a number after the text's last."""
+    """The log-probability of the character that came next, in nats, (T,); NaN after the last one of the text."""
     ranks: npt.NDArray[np.int64]
-    """(T,): the place among `ids` of the character that came next; -1 where it is not there."""
+    """The place among `ids` of the character that came next, (T,); -1 where it is not among them."""
     values: Doubles | None
-    """(T,), of the unit that was asked for."""
+    """The values of the unit that was asked for, (T,); None where none was."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuessTally:
-    """How good guesses were: of `characters` that came, how many were the first guess, how many among the K, and their
-    nats in sum."""
+    """How good guesses were: the number of `characters` that came, how many of these were the first guess and how many
+    among the K, and the sum of their losses in nats."""
 
     characters: int = 0
     first: int = 0
@@ -74,8 +74,8 @@ def guess(
     """Yields, in blocks, the `number` likeliest characters (all, if there are fewer) after each of
     `ids[start : start + count]`, given all of `ids` up to there.
 
-    With `unit` its value there too (an lstm's c as tanh(c), see `record`). Raises CheckpointError where the weights are
-    too large to compute with.
+    With `unit`, the guesses also hold its values there (an lstm's c as tanh(c), see `record`). Raises CheckpointError
+    where the weights are too large to compute with.
     """
     taken, state = np.asarray(ids), engine.zero_state(1)
     end = min(start + count, len(taken))
@@ -101,7 +101,7 @@ def _values(engine: RecordingEngine, ids: npt.NDArray[Any], state: Any, unit: Un
 
 
 def _guesses(scores: Doubles, came: npt.NDArray[Any], number: int, values: Doubles | None) -> Guesses:
-    """Returns the guesses of logits (T, V), given what came next (T,), or (T - 1,) at the text's end."""
+    """Returns the guesses from logits (T, V) and the ids that came next: (T,), or (T - 1,) at the text's end."""
     T, known = len(scores), np.arange(len(came))
     order = np.argsort(-scores, axis=1, kind="stable")[:, :number]
     likely = log_probabilities(scores)

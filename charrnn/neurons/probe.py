@@ -1,10 +1,10 @@
-"""What a state knows: the few units from which a straight line tells a label, and whether that is news.
+"""Linear probes: how well a few units of the state predict a label, compared with baselines.
 
-The experiment of Radford, Jozefowicz & Sutskever 2017 (arXiv 1704.01444), who found one unit for sentiment: L1 logistic
-regression (`logistic.py`) on the state, its C chosen on a validation part by accuracy, the largest penalty among
-equals; more than two classes are one against the rest each. Units are standardised by the training part, so that
-weights can be compared. The test part sees only the chosen line. Beside it stand the best unit alone (chosen on the
-training part) and what needs no learning:
+This is the experiment of Radford, Jozefowicz & Sutskever 2017 (arXiv 1704.01444), who found one unit for sentiment: L1
+logistic regression (`logistic.py`) on the state. C is chosen by accuracy on a validation part, with the largest penalty
+among equals; with more than two classes, each is fitted against the rest. Units are standardised by the training part,
+so that weights can be compared. Only the chosen probe is applied to the test part. Beside it stand the best unit alone
+(chosen on the training part) and the baselines:
 
     untrained   the same probe on a model of the same shape that has learned nothing
     last 3      the commonest class after the last three characters (`find.after_characters`)
@@ -38,31 +38,31 @@ Ids = npt.NDArray[np.integer]
 Places = npt.NDArray[np.int64]
 
 PLACES = 6000
-"""The most places, or texts, of all three parts."""
+"""The largest number of places, or texts, in all three parts together."""
 PATH = tuple(2.0**power for power in range(-8, 1))
 FEWEST = 20
-"""Texts of each class, in all three parts."""
+"""The smallest number of texts of each class, in all three parts together."""
 _RAREST = 10
-"""Places of each class, in each part."""
-_SHARES = (0.5, 0.25)  # training and validation; the rest is the test
+"""The smallest number of places of each class, in each part."""
+_SHARES = (0.5, 0.25)  # of the training and the validation part; the rest is the test part
 _MOST_NUMBERS = 1 << 24
 _PATIENCE = 3
 _HEAVIEST = 5
-_STILL = 1e-6  # standard deviation of a unit that says nothing
+_STILL = 1e-6  # a unit with a smaller standard deviation counts as constant
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeScore:
-    """How well something tells the classes of the test part."""
+    """How well a probe, a unit or a baseline tells the classes of the test part."""
 
     name: str
     accuracy: float
     low: float
     high: float
     auc: float
-    """The mean over classes where there are more than two."""
+    """The AUC, which is the mean over classes where there are more than two."""
     features: int | None = None
-    """Those with a weight, where it is a probe."""
+    """The number of features with a nonzero weight; None where the score is not a probe's."""
     C: float | None = None
 
 
@@ -77,11 +77,11 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one C of the path gave."""
+    """The result of one value of C on the path."""
 
     C: float
     accuracy: float
-    """On the validation part."""
+    """The accuracy on the validation part."""
     features: int
 
 
@@ -91,9 +91,9 @@ class Probe:
 
     classes: tuple[str, ...]
     shares: tuple[float, ...]
-    """Of the classes in the test part."""
+    """The shares of the classes in the test part."""
     parts: tuple[int, int, int]
-    """Training, validation, test."""
+    """The sizes of the training, validation and test parts."""
     units: int
     score: ProbeScore
     alone: ProbeScore
@@ -109,7 +109,8 @@ class Probe:
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """A question: answers (N,) as numbers of classes, the rows of three parts, and how many blocks intervals have."""
+    """A classification task: answers (N,) as class numbers, the rows of the three parts, and the number of blocks that
+    intervals resample."""
 
     classes: tuple[str, ...]
     answers: Places
@@ -117,19 +118,19 @@ class _Task:
     blocks: int
 
     def truths(self, part: int) -> npt.NDArray[np.bool_]:
-        """Returns (K, N of the part): yes for the second of two classes, or for each class."""
+        """Returns, (K, N of the part), whether each answer is the second of two classes, or each class of several."""
         answers = self.answers[self.parts[part]]
         asked = range(1, 2) if len(self.classes) == 2 else range(len(self.classes))
         return np.stack([answers == one for one in asked])
 
     def is_right(self, decided: Doubles, part: int) -> Doubles:
-        """Returns 1 for each answer that decisions (K, N of the part) get right, 0 for the others."""
+        """Returns 1 for each answer that the decisions (K, N of the part) get right, 0 for the others."""
         guessed = (decided[0] > 0).astype(np.int64) if len(decided) == 1 else decided.argmax(0)
         right: Doubles = (guessed == self.answers[self.parts[part]]).astype(np.float64)
         return right
 
     def score(self, name: str, decided: Doubles, fits: Sequence[Fit] = (), C: float | None = None) -> ProbeScore:
-        """Scores decisions (K, N) on the test part."""
+        """Returns the score of decisions (K, N) on the test part."""
         right, truths = self.is_right(decided, 2), self.truths(2)
         low, high = mean_interval(right, blocks=self.blocks)
         area = float(np.mean([auc(one, truth) for one, truth in zip(decided, truths, strict=True)]))
@@ -138,7 +139,7 @@ class _Task:
 
 @dataclass(frozen=True, eq=False)
 class _Line:
-    """A fitted probe: its fits (K of them), decisions (K, N) on the test part, and the path to it."""
+    """A fitted probe: its K fits, its decisions (K, N) on the test part, and the path of C that led to it."""
 
     fits: list[Fit]
     decided: Doubles
@@ -156,7 +157,7 @@ def probe_text(
     seed: int = 0,
     report: Report = silent,
 ) -> Probe:
-    """Asks the state at places of a text, from `start` on, for a label: three parts, one after the other.
+    """Probes the state at places of a text, from `start` on, for a label. The three parts follow one after the other.
 
     Raises TextError where the label holds, or fails to, at too few places of a part.
     """
@@ -196,7 +197,7 @@ def probe_texts(
     seed: int = 0,
     report: Report = silent,
 ) -> Probe:
-    """Asks the state at the end of each text, read from the zero state, for its class; parts are drawn by `seed`.
+    """Probes the state at the end of each text, read from the zero state, for its class; parts are drawn by `seed`.
 
     Raises TextError where there is one class only, or too few texts of a class.
     """
@@ -225,7 +226,7 @@ def probe_texts(
         return states_after(reader, texts, report)
 
     ends = [np.append(np.zeros(CONTEXT, np.int64), text[-CONTEXT:].astype(np.int64) + 1) for text in texts]
-    last = np.cumsum([len(end) for end in ends]) - 1  # all in one row, each begun by a character that is none
+    last = np.cumsum([len(end) for end in ends]) - 1  # all ends in one row, each begun by an id that is no character's
     codes = (code[last] for code in contexts(np.concatenate(ends)))
     told = after_characters(codes, first, task.truths(0).astype(np.float64), third)
     told = told - 0.5 if len(told) == 1 else told
@@ -241,7 +242,8 @@ def _probe(
     told: Doubles,
     others: dict[str, Doubles],
 ) -> Probe:
-    """Compares the state with `told`, decisions (K, N) of the last characters, and with `others`, features (N, any)."""
+    """Compares a probe of the state with `told`, the decisions (K, N) of the last characters, and with probes of
+    `others`, features (N, any)."""
     taken = states(engine)
     line = _fitted(taken, task)
     units = state_units(engine.config)
@@ -278,7 +280,7 @@ def _probe(
 
 
 def most_places(config: ModelConfig) -> int:
-    """Returns how many places, or texts, have states that fit into memory: `PLACES` or fewer."""
+    """Returns the number of places, or texts, whose states fit into memory: at most `PLACES`."""
     return max(8 * FEWEST, min(PLACES, _MOST_NUMBERS // len(state_units(config))))
 
 
@@ -289,7 +291,7 @@ def _consecutive(pieces: Sequence[Places]) -> tuple[Places, Places, Places]:
 
 
 def _fitted(features: Doubles, task: _Task) -> _Line:
-    """Fits along the path of C, from one answer to the next, until the validation part's log-loss only grows."""
+    """Fits a probe for each C of a path, each from the solution before, until the validation log-loss only grows."""
     scale, middle = features[task.parts[0]].std(0), features[task.parts[0]].mean(0)
     scale = np.where(scale > _STILL, scale, np.inf)
     training, validation, test = ((features[part] - middle) / scale for part in task.parts)

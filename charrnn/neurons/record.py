@@ -1,4 +1,4 @@
-"""What the units do while the model reads: every unit's value after every character.
+"""Records the activations of units while the model reads a text: every unit's value after every character.
 
 The text is run once through the network, in order, from the zero state, and activations are handed out in blocks,
 so that memory does not grow with the text.
@@ -27,10 +27,10 @@ from charrnn.settings.config import ModelConfig
 
 Floats = npt.NDArray[np.float32]
 Part = tuple[int, str]
-"""A layer (from 1) and a kind: all H units of that kind there."""
+"""A layer (from 1) and a kind, which stand for all H units of that kind in the layer."""
 
 Report = Callable[[str, int, int], None]
-"""Is told what is done, how much of it, and how much there is."""
+"""A function that is told what is being done, how much of it is done, and how much there is in all."""
 
 _BLOCK = 256
 _WARM_UP = 1000
@@ -54,22 +54,22 @@ class Unit:
 
     @property
     def part(self) -> Part:
-        """Its layer and kind."""
+        """The unit's layer and kind."""
         return self.layer, self.kind
 
 
 def parts_of(config: ModelConfig, of_kinds: Sequence[str]) -> list[Part]:
-    """Returns these kinds of every layer."""
+    """Returns the parts of the model with these kinds: of every layer each kind."""
     return [(layer, kind) for layer in range(1, config.num_layers + 1) for kind in of_kinds]
 
 
 def units_of(config: ModelConfig, of_kinds: Sequence[str]) -> list[Unit]:
-    """Returns all units of these kinds, in the order of `parts_of`."""
+    """Returns all units of these kinds, by layer, then kind, then index."""
     return [Unit(*part, index) for part in parts_of(config, of_kinds) for index in range(config.hidden_size)]
 
 
 def check_finite(what: str, values: npt.NDArray[np.floating[Any]]) -> None:
-    """Raises WeightsTooLarge, which begins with `what`, such as "a loss is", where a value is not finite."""
+    """Raises WeightsTooLarge where a value is not finite; the message begins with `what`, such as "a loss is"."""
     if not np.isfinite(values).all():
         raise WeightsTooLarge(what)
 
@@ -103,17 +103,17 @@ def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
 
 
 def limits(kind: str, config: ModelConfig) -> tuple[float, float]:
-    """Returns the range a kind is shown in: gates 0 to 1, all else -1 to 1 (what has no bounds as its tanh)."""
+    """Returns the range in which a kind is shown: 0 to 1 for gates, -1 to 1 for all else (unbounded values as tanh)."""
     return make_cell(config).limits(kind)
 
 
 def is_unbounded(kind: str, config: ModelConfig) -> bool:
-    """Returns whether values of a kind have no bounds, so that their tanh is shown."""
+    """Returns whether the values of a kind have no bounds, so that their tanh is shown instead."""
     return kind in make_cell(config).unbounded
 
 
 def title(unit: Unit, config: ModelConfig) -> str:
-    """Returns a unit's name, with what is shown of it where that is not its own value."""
+    """Returns a unit's name, and what is shown of the unit where that is not its own value."""
     return f"{unit} (tanh {unit.kind})" if is_unbounded(unit.kind, config) else str(unit)
 
 
@@ -122,9 +122,9 @@ def record(
 ) -> Iterator[dict[Part, Floats]]:
     """Yields, for each block of the text, the activations (T, H) of `parts` after each character.
 
-    The lstm's c is handed out as tanh(c), what it contributes to the output and what Karpathy, Johnson & Fei-Fei 2015
-    (arXiv 1506.02078) draw: c itself has no bounds. The h of a urnn, and of an rnn with relu or modrelu, has
-    none either: it is tanh(h) here.
+    The lstm's c is handed out as tanh(c), which is its contribution to the output and what Karpathy, Johnson & Fei-Fei
+    2015 (arXiv 1506.02078) draw; c itself has no bounds. The h of a urnn, and of an rnn with relu or modrelu, has no
+    bounds either, and is handed out as tanh(h).
     """
     return record_pieces(engine, [ids], parts, block)
 
@@ -135,7 +135,7 @@ def record_pieces(
     parts: Sequence[Part],
     block: int = _BLOCK,
 ) -> Iterator[dict[Part, Floats]]:
-    """Yields the same as `record` for a text in pieces of any length: the state goes on from each to the next."""
+    """Yields what `record` does for a text in pieces of any length; the state is carried from piece to piece."""
     state = engine.zero_state(1)
     for ids in pieces:
         for start in range(0, len(ids), block):
@@ -148,7 +148,7 @@ def record_pieces(
 
 
 def record_passage(engine: RecordingEngine, ids: npt.NDArray[Any], part: Part, begin: int, end: int) -> Floats:
-    """Returns the activations (T, H) of `part` after each of `ids[begin:end]`, given a thousand characters before."""
+    """Returns the activations (T, H) of `part` after each of `ids[begin:end]`, given a thousand ids before them."""
     before = min(begin, _WARM_UP)
     taken = [block[part] for block in record(engine, ids[begin - before : end], [part])]
     return np.concatenate(taken)[before:]
@@ -157,7 +157,7 @@ def record_passage(engine: RecordingEngine, ids: npt.NDArray[Any], part: Part, b
 def losses_of(engine: Engine, ids: npt.NDArray[Any], report: Report = silent) -> npt.NDArray[np.float64]:
     """Returns the loss of each of `ids`, (T,) or (T, B), in bits, given all before it in its lane.
 
-    The first of each lane is not a number.
+    The loss of the first id of each lane is NaN.
     """
     losses, state, logits = np.empty(ids.shape), engine.zero_state(1 if ids.ndim == 1 else ids.shape[1]), None
     for start in range(0, len(ids), _SCORED):
@@ -171,7 +171,7 @@ def losses_of(engine: Engine, ids: npt.NDArray[Any], report: Report = silent) ->
 def liveliest(engine: RecordingEngine, ids: Sequence[int] | npt.NDArray[Any], count: int) -> list[Unit]:
     """Returns the `count` state units that vary most over the text, by the standard deviation of what `record` gives.
 
-    Of each layer's h and (for an lstm) tanh(c); a unit is named once, as the kind in which it varies more.
+    They are chosen from each layer's h and (for an lstm) tanh(c); of the two of one index only the livelier is named.
     """
     config = engine.config
     parts = parts_of(config, make_cell(config).state_names)

@@ -1,16 +1,16 @@
-"""Which units are on throughout the spans of a text that a pattern selects, and where else they behave so.
+"""Finds units that are on throughout the spans of a text that a pattern selects, and where else they are on like that.
 
-What LSTMVis does by hand (Strobelt, Gehrmann, Pfister & Rush 2018, arXiv 1606.07461): a unit is on where its value is
-a threshold or more, or, low, where it is minus the threshold or less; it *fits* a span where it is on throughout and
-off just before and just after. "Just" leaves one character: a unit's value is what it does after a character, so one
-that answers to quotes is on at the opening quote already. A fit is thus a run of the unit that begins with the span or
-one character earlier and ends with it or one later.
+This automates what is done by hand in LSTMVis (Strobelt, Gehrmann, Pfister & Rush 2018, arXiv 1606.07461). A unit is on
+where its value is a threshold or more or, for a low unit, where it is minus the threshold or less. It *fits* a span
+where it is on throughout and off just before and just after, with a tolerance of one character at each end: a unit's
+value is taken after a character was read, so a unit for quotes is on at the opening quote already. A fit is thus a run
+of the unit that begins with the span or one character earlier and ends with it or one later.
 
 Units are chosen on the first half of the spans and reported on the second, beside how often they fit spans of the same
 lengths elsewhere in that half, and how many of all their runs there fit a span: a unit that comes on with every word
 fits those that were selected too.
 
-The text is read once; two bits for each unit and character are kept.
+The text is read once, and two bits for each unit and character are kept in memory.
 
 Shape letters: T characters, U units, N spans, H hidden size.
 """
@@ -33,7 +33,7 @@ from charrnn.settings.config import ModelConfig
 Ids = npt.NDArray[np.integer]
 Places = npt.NDArray[np.int64]
 Spans = npt.NDArray[np.int64]
-"""(N, 2): the first character of each, and the one after its last."""
+"""Spans of a text, (N, 2): the place of the first character of each, and the place after its last."""
 Bits = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
 
@@ -52,56 +52,56 @@ _ALIKE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class SpanTally:
-    """What a unit did in one half of the spans, and elsewhere in that half of the text."""
+    """Counts of what a unit does in one half of the spans, and elsewhere in that half of the text."""
 
     spans: int
     throughout: int
-    """Spans in which it is on throughout."""
+    """The number of spans throughout which the unit is on."""
     fits: int
-    """Those of them where it is also off just before and just after."""
+    """The number of spans that the unit fits: it is on throughout, and off just before and just after."""
     runs: int
-    """How often it is on at all."""
+    """The number of runs: stretches of text in which the unit is on without a break."""
     runs_fit: int
-    """Those of the runs that fit a span."""
+    """The number of runs that fit a span."""
     controls: int
-    """Spans of the same lengths, placed at random elsewhere."""
+    """The number of control spans, which have the same lengths and are placed at random elsewhere."""
     controls_throughout: int
     controls_fit: int
 
     @property
     def share(self) -> float:
-        """The share of the spans that it fits."""
+        """The share of the spans that the unit fits."""
         return self.fits / self.spans if self.spans else 0.0
 
     @property
     def base(self) -> float:
-        """The share of spans elsewhere that it fits."""
+        """The share of the control spans that the unit fits."""
         return self.controls_fit / self.controls if self.controls else 0.0
 
     @property
     def precision(self) -> float:
-        """The share of its runs that fit a span."""
+        """The share of the unit's runs that fit a span."""
         return self.runs_fit / self.runs if self.runs else 0.0
 
     @property
     def score(self) -> float:
-        """The harmonic mean of share and precision (F1)."""
+        """The harmonic mean of `share` and `precision` (F1)."""
         both = self.share + self.precision
         return 2 * self.share * self.precision / both if both else 0.0
 
     @property
     def lift(self) -> float | None:
-        """How many times as often it fits the spans as others; None where it fits no others."""
+        """The ratio of `share` to `base`; None where the unit fits no control spans."""
         return self.share / self.base if self.controls_fit else None
 
 
 @dataclass(frozen=True, slots=True)
 class UnitChoice:
-    """A unit that fits spans of the first half, and what it does in the second."""
+    """A unit that was chosen on the first half of the spans, and what it does in both halves."""
 
     unit: Unit
     is_low: bool
-    """On where its value is minus the threshold or less."""
+    """Whether the unit counts as on where its value is minus the threshold or less."""
     chosen: SpanTally
     reported: SpanTally
 
@@ -111,42 +111,42 @@ class UnitChoice:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Another place where the units behave so: characters `start` to `end` - 1."""
+    """Another place that the chosen units fit: the characters `start` to `end` - 1."""
 
     start: int
     end: int
     shared: int
-    """Units of the set that fit it."""
+    """The number of units of the set that fit the place."""
     others: int
-    """Other units that fit it; a cell counts as often as its h, its c, and their signs do."""
+    """The number of other units that fit the place; h and c of a cell count separately, and so do high and low."""
     overlap: float
-    """Shared units among all those of the set and those others (Jaccard)."""
+    """The Jaccard index: the shared units as a part of all units in the set or among the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What was selected, chosen and found."""
+    """The result of a selection: its spans, the units that were chosen for them, and the matches elsewhere."""
 
     spans: int
     threshold: float
     units: int
     choices: list[UnitChoice]
-    """In the order in which the first half ranks them."""
+    """The chosen units, in the order in which the first half ranks them."""
     together: list[UnitChoice]
-    """The set to match: those of the choices that do at least half as well as the first."""
+    """The set of units that matches are sought for: the choices that score at least half as high as the first."""
     matches: list[Match] | None
 
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """Where every unit is on, high or low: eight columns a row, (ceil(2 U / 8), T)."""
+    """Where every unit is on, high or low, as packed bits: a row holds eight units' columns, (ceil(2 U / 8), T)."""
 
     config: ModelConfig
     parts: list[Part]
     bits: Bits
 
     def columns(self) -> Iterator[tuple[Unit, bool, Flags]]:
-        """Yields each unit, whether its low values are meant, and where it is on, (T,)."""
+        """Yields, for each unit with high and low values: the unit, whether it is low, and where it is on, (T,)."""
         H = self.config.hidden_size
         for row, packed in enumerate(self.bits):
             lanes = np.unpackbits(packed[None], axis=0).view(np.bool_)
@@ -156,7 +156,7 @@ class Activity:
 
 
 def parse_pattern(said: str) -> re.Pattern[str]:
-    """Returns the compiled pattern of a selection. Raises UsageError."""
+    """Returns the compiled pattern of a selection. Raises UsageError where it is not a valid regular expression."""
     try:
         return re.compile(said, re.MULTILINE)
     except (re.error, OverflowError, RecursionError) as error:
@@ -166,8 +166,8 @@ def parse_pattern(said: str) -> re.Pattern[str]:
 def find_spans(text: str, pattern: re.Pattern[str], start: int = 0) -> Spans:
     """Returns the spans that `pattern`, or its group 1 where it has one, matches from `start` on.
 
-    Spans that nothing follows are left out: of them it is not known whether a unit goes off. Raises UsageError where
-    there are too few to choose on one half and to report on the other.
+    Spans at the text's end are left out, because it is not known whether a unit goes off after them. Raises UsageError
+    where there are too few spans to choose on one half and to report on the other.
     """
     group = 1 if pattern.groups else 0
     found = {match.span(group) for match in pattern.finditer(text, start)}
@@ -194,9 +194,9 @@ def select(
     seed: int = 0,
     block: int = 256,
 ) -> Selection:
-    """Chooses units for `spans` of the text that `ids` spell, and looks for other places where they behave so.
+    """Chooses the units that fit `spans` of the text whose ids are `ids`, and finds other places that they fit.
 
-    What lies before `start` is read and not asked about.
+    Characters before `start` are read but not measured.
     """
     activity = watch(engine, ids, threshold, block)
     half = len(spans) // 2
@@ -221,7 +221,7 @@ def select(
 
 
 def watch(engine: RecordingEngine, ids: Ids, threshold: float, block: int = 256) -> Activity:
-    """Reads the text, and keeps where every state unit is on. Raises UsageError where that would fill the memory."""
+    """Reads the text, and returns where every state unit is on. Raises UsageError where that would fill the memory."""
     config, T = engine.config, len(ids)
     parts = parts_of(config, make_cell(config).state_names)
     rows = -(-2 * config.hidden_size * len(parts) // 8)
@@ -244,19 +244,19 @@ def watch(engine: RecordingEngine, ids: Ids, threshold: float, block: int = 256)
 
 
 def runs_of(on: Flags) -> Spans:
-    """Returns where a unit is on without a break, (runs, 2)."""
+    """Returns the runs of a unit, (runs, 2): the stretches where it is on without a break, as spans."""
     turns = np.flatnonzero(on[1:] != on[:-1]) + 1
     edges = np.concatenate((np.zeros(int(on[0]), np.int64), turns, np.full(int(on[-1]), len(on), np.int64)))
     return edges.reshape(-1, 2)
 
 
 def fit(runs: Spans, spans: Spans) -> tuple[Flags, Flags, Places]:
-    """Returns for each span whether a unit is on throughout, whether off just outside too, and the run it lies in."""
+    """Returns for each span whether a unit is on throughout, whether it fits the span, and the run the span lies in."""
     which = np.searchsorted(runs[:, 0], spans[:, 0], "right") - 1
     if not len(runs):
         never = np.zeros(len(spans), np.bool_)
         return never, never, which
-    begins, ends = runs[which, 0], runs[which, 1]  # the last run, for spans before the first: it begins too late
+    begins, ends = runs[which, 0], runs[which, 1]  # spans before all runs get the last one: it begins too late
     throughout = (begins <= spans[:, 0]) & (ends >= spans[:, 1])
     fits = throughout & (begins >= spans[:, 0] - _SLACK) & (ends <= spans[:, 1] + _SLACK)
     return throughout, fits, which
@@ -272,7 +272,7 @@ def overlapping(places: Spans, spans: Spans) -> Flags:
 def elsewhere(spans: Spans, part: Spans, low: int, high: int, random: np.random.Generator) -> Spans:
     """Draws spans as long as those of `part` between `low` and `high`, which share no character with `spans`.
 
-    Where there is no room for one (words leave none for words), it is put anywhere but onto one of `spans` itself.
+    Where there is no room for one (as between words for a word), it is put anywhere except exactly onto one of `spans`.
     """
     lengths = random.choice(part[:, 1] - part[:, 0], _CONTROLS)
     begins = np.full(_CONTROLS, -1)
@@ -293,7 +293,7 @@ def elsewhere(spans: Spans, part: Spans, low: int, high: int, random: np.random.
 
 
 def _tally(runs: Spans, spans: Spans, controls: Spans, low: int, high: int) -> SpanTally:
-    """Counts over a half of the text, from `low` to `high`."""
+    """Returns the counts over a half of the text, from `low` to `high`."""
     throughout, fits, which = fit(runs, spans)
     controls_throughout, controls_fit, _ = fit(runs, controls)
     return SpanTally(
@@ -304,7 +304,7 @@ def _tally(runs: Spans, spans: Spans, controls: Spans, low: int, high: int) -> S
 
 
 def _matches(activity: Activity, together: list[UnitChoice], spans: Spans, start: int) -> list[Match]:
-    """Returns the best places outside `spans`: those with most units of the set, fewest others, longest, first."""
+    """Returns the best places outside `spans`: those that most of the set and fewest others fit, longest first."""
     members = {(choice.unit, choice.is_low) for choice in together}
     cells = {(choice.unit.layer, choice.unit.index) for choice in together}
     T = activity.bits.shape[1]
@@ -322,7 +322,7 @@ def _matches(activity: Activity, together: list[UnitChoice], spans: Spans, start
     shared = np.zeros(len(places), np.int64)
     for on in flags:
         shared += fit(runs_of(on), places)[1]
-    # Only these are compared with all other units.
+    # Only these candidates are compared with all other units.
     order = np.lexsort((places[:, 0], places[:, 0] - places[:, 1], -shared))[:_CANDIDATES]
     order = order[2 * shared[order] >= max(1, len(flags))]
     places, shared = places[order], shared[order]

@@ -1,7 +1,7 @@
-"""What a scanner sees in source code: strings, comments, conditions, pairs of brackets.
+"""A scanner for strings, comments, conditions and pairs of brackets in source code.
 
-Rough rules for many languages at once, not the grammar of one. What is opened and never closed is left out: a slip of
-the pen must not turn inside out what follows. It takes time in proportion to the text.
+It has rough rules for many languages at once, not the grammar of one. What is opened and never closed is left out, so
+that one mistake does not turn inside out what follows. The scan takes time in proportion to the text.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy.typing as npt
 Values = npt.NDArray[np.float32]
 
 LONGEST = 2000
-"""Characters after which an open quote or bracket is taken for a slip of the pen, not for one that is still open."""
+"""The number of characters after which an open quote or bracket counts as a mistake, not as still open."""
 LONGEST_BLOCK = 10_000
-"""The same for comments and for strings of many lines."""
+"""The number of characters after which an open comment or string of many lines counts as a mistake."""
 
 
 def pairs(text: str, opening: str, closing: str) -> Iterator[tuple[int, int]]:
-    """Yields where each bracket opens and where its partner closes; those without one are left out."""
+    """Yields where each bracket opens and where its partner closes; brackets without a partner are left out."""
     stack: list[int] = []
     for match in re.finditer(f"{re.escape(opening)}|{re.escape(closing)}", text):
         if match[0] == opening:
@@ -48,7 +48,7 @@ _TOKENS = re.compile(rf"(?P<string>{_STRING})|(?P<block>/\*)|(?P<slashes>{_SLASH
 
 
 def tokens(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yields strings and comments of code, each beginning outside the others: its kind, and where its inside lies."""
+    """Yields the strings and comments of code that begin outside all others: the kind, and where the inside lies."""
     place = 0
     while match := _TOKENS.search(text, place):
         kind, begin, place = str(match.lastgroup), match.start(), match.end()
@@ -62,7 +62,7 @@ def tokens(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def inside_tokens(*kinds: str) -> Callable[[str], Values]:
-    """Returns the label that holds inside tokens of these kinds: string, block, slashes, hash."""
+    """Returns a label that holds inside tokens of `kinds`, which are among string, block, slashes and hash."""
 
     def answer(text: str) -> Values:
         values = np.zeros(len(text), np.float32)
@@ -82,11 +82,11 @@ _PYTHON_CONDITION = re.compile(
 
 
 def inside_condition(text: str) -> Values:
-    """Returns 1 between the parentheses of `if (...)`, or after Python's `if` up to its colon."""
+    """Returns 1 between the parentheses of `if (...)`, or after Python's `if` up to its colon; 0 elsewhere."""
     values = np.zeros(len(text), np.float32)
     code = list(text)
     for _, begin, end in tokens(text):
-        code[begin:end] = " " * (end - begin)  # a bracket or a colon in a string is none
+        code[begin:end] = " " * (end - begin)  # brackets and colons in strings do not count
     blank = "".join(code)
     closing = dict(pairs(blank, "(", ")"))
     for match in _CONDITION.finditer(blank):

@@ -21,7 +21,7 @@ from charrnn.settings.config import ModelConfig
 
 Ids = npt.NDArray[np.integer]
 
-_TEXTS = 20  # between two reports
+_TEXTS = 20  # texts between two reports of progress
 
 
 def state_units(config: ModelConfig) -> list[Unit]:

@@ -1,14 +1,14 @@
-"""How well a number that changes with the text tells a label: areas, rank correlations, intervals, null distributions.
+"""Statistics of how well a unit tells a label: AUC, rank correlations, intervals and null distributions.
 
-    AUC   the share of pairs, one where the label holds and one where not, in which the unit is higher where it holds,
-          ties counted half (Hanley & McNeil 1982, Radiology 143(1)); from the sum of ranks (Mann & Whitney 1947)
+    AUC   the share of pairs, one place where the label holds and one where not, in which the unit is higher where it
+          holds, ties counted half (Hanley & McNeil 1982, Radiology 143(1)); from the sum of ranks (Mann & Whitney 1947)
     rho   Spearman's rank correlation, ties averaged: for labels that are degrees
-    score |2 AUC - 1| or |rho|: 0 for a unit that knows nothing, 1 for one that orders perfectly, whatever its sign
+    score |2 AUC - 1| or |rho|: 0 for a unit that tells nothing, 1 for one that orders perfectly, whatever its sign
 
 Text is autocorrelated, so that neighbours are not independent. Intervals come from blocks of text drawn with
 replacement (Künsch 1989, Annals of Statistics 17(3)); the null distribution from labels shifted round the text,
-which keeps their own correlations (a plain shuffle would call everything significant). Many labels are asked at once:
-what is reported controls the false discovery rate (Benjamini & Hochberg 1995, JRSS B 57(1)).
+which keeps their own correlations (a plain shuffle would call everything significant). Many labels are tested at once,
+so discoveries are chosen to control the false discovery rate (Benjamini & Hochberg 1995, JRSS B 57(1)).
 
 Shape letters: N samples, U units, L labels.
 """
@@ -23,7 +23,7 @@ import numpy.typing as npt
 Doubles: TypeAlias = npt.NDArray[np.float64]
 _LEVEL = 0.95
 BLOCKS = 50
-"""Stretches of a text that are drawn with replacement."""
+"""The number of stretches of a text that are drawn with replacement."""
 
 
 def ranks(values: npt.NDArray[Any]) -> Doubles:
@@ -52,9 +52,9 @@ def _ranks_by_counting(keys: npt.NDArray[np.uint16]) -> Doubles:
 
 
 def effects(values: npt.NDArray[Any], labels: npt.NDArray[Any], is_graded: npt.NDArray[np.bool_]) -> Doubles:
-    """Returns signed scores of every unit for every label, (U, N), (L, N) -> (U, L): 2 AUC - 1, or rho if graded.
+    """Returns the signed effect of every unit for every label, (U, N), (L, N) -> (U, L): 2 AUC - 1, or rho if graded.
 
-    Not a number where a label (or, for rho, a unit) is constant.
+    An effect is NaN where a label (or, for rho, a unit) is constant.
     """
     ranked, N = ranks(values), values.shape[-1]
     centred = ranked - (N + 1) / 2
@@ -63,7 +63,7 @@ def effects(values: npt.NDArray[Any], labels: npt.NDArray[Any], is_graded: npt.N
         yes_no = np.flatnonzero(~is_graded)
         holds = labels[yes_no] > 0
         positives = holds.sum(1)
-        # The mean rank where it holds, less the mean over all, as a share of the most it can be.
+        # The mean rank where the label holds, less that over all, as a share of the largest possible difference.
         found[:, yes_no] = 2 * (centred @ holds.T.astype(np.float64)) / (positives * (N - positives))
         graded = np.flatnonzero(is_graded)
         if len(graded):
@@ -87,7 +87,7 @@ def interval(
     draws: int = 200,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Returns a 95 % interval of a signed effect, from `draws` samples of `blocks` stretches of text with replacement.
+    """Returns a 95 % interval of a signed effect, from `draws` resamples of `blocks` stretches of text.
 
     `values` and `label` are (N,), in the text's order.
     """
@@ -112,7 +112,7 @@ def resampled_means(
     """Returns means (M, draws) of `values` (N,) where each of `masks` (M, N) holds, in `draws` resamples of the text.
 
     A resample is `blocks` stretches of the text with replacement, the same ones for every mask, so that differences of
-    rows are resamples of differences. Not a number where no place of a mask was drawn.
+    rows are resamples of differences. A mean is NaN where no place of its mask was drawn.
     """
     random = np.random.Generator(np.random.Philox(seed))
     begins = np.array([piece[0] for piece in np.array_split(np.arange(len(values)), min(blocks, len(values)))])
@@ -120,7 +120,7 @@ def resampled_means(
     counts = np.add.reduceat(masks.astype(np.float64), begins, axis=1)
     taken = random.multinomial(
         len(begins), np.full(len(begins), 1 / len(begins)), draws
-    ).T  # how often, (blocks, draws)
+    ).T  # how often each block was drawn, (blocks, draws)
     with np.errstate(invalid="ignore"):
         means: Doubles = (sums @ taken) / (counts @ taken)
     return means
@@ -135,15 +135,16 @@ def mean_interval(values: Doubles, *, blocks: int = BLOCKS, draws: int = 4000, s
 
 
 def shifted_p_value(effect: float, null: Doubles) -> float:
-    """Returns the p-value of a two-sided test: how often shifted labels score as `effect` does, which is counted in."""
+    """Returns the p-value of a two-sided test: the share of shifted labels that score as high as `effect`, which is
+    counted in."""
     return float((1 + (np.abs(null) >= abs(effect)).sum()) / (1 + len(null)))
 
 
 def flipped_p_value(differences: Doubles, *, draws: int = 4000, seed: int = 0) -> float:
-    """Returns the p-value of a two-sided test that differences in pairs (N,) might as well have the other sign.
+    """Returns the p-value of a two-sided test that the signs of differences in pairs (N,) are random.
 
-    The share of random signs under which the mean is as far from 0, the true ones counted in (Fisher 1935, The Design
-    of Experiments, section 21): right for any number of pairs, of which few can never be sure.
+    It is the share of random signs under which the mean is as far from 0, the true ones counted in (Fisher 1935, The
+    Design of Experiments, section 21). It is valid for any number of pairs; few pairs never give a small p-value.
     """
     random = np.random.Generator(np.random.Philox(seed))
     signs = random.integers(0, 2, (draws, len(differences))) * 2 - 1

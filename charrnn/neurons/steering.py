@@ -1,9 +1,9 @@
-"""What holding units changes in what the model writes: the labels of its text, with them held and without.
+"""Measures how holding units changes the text that the model writes: how often each label holds, with and without.
 
 Texts come in pairs that were drawn with the same random numbers, one by the free model and one by the held one. Each
 label's share (the mean, for degrees) is taken in every text; its change is the mean of the pairs' differences, with an
-interval over pairs drawn with replacement. A change is called one where pairs turned round at random differ as much too
-seldom, all labels taken together (Bonferroni): one in twenty that any is wrongly named. Few pairs can show no change.
+interval over pairs drawn with replacement. A change counts as real where pairs swapped at random rarely differ as much:
+with Bonferroni's correction, the chance that any label is wrongly named is one in twenty. Few pairs can show no change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from charrnn.neurons.labels import labels_of
 from charrnn.neurons.statistics import flipped_p_value, resampled_means
 
 FEWEST = 4
-"""Pairs that an interval is made from, at least."""
+"""The smallest number of pairs from which an interval is computed."""
 _FALSE = 0.05
 _FLIPS = 4000
 _CHARACTERS = 8
@@ -35,27 +35,27 @@ class Change:
     low: float
     high: float
     is_change: bool
-    """Whether the difference is beyond chance, all labels taken together."""
+    """Whether the difference is significant, corrected for the number of labels."""
 
     @property
     def difference(self) -> float:
-        """The mean in the held texts less that in the free ones."""
+        """The mean in the held texts less the mean in the free ones."""
         return self.held - self.free
 
 
 @dataclass(frozen=True, slots=True)
 class Steered:
-    """What changed, the surest first, and the characters whose shares changed most: character, free, held."""
+    """The changes, the most certain first, and the characters whose shares changed most: character, free, held."""
 
     pairs: int
     can_tell: bool
-    """Whether so many pairs could show a change at all."""
+    """Whether there were enough pairs to show a change at all."""
     changes: list[Change]
     characters: list[tuple[str, float, float]]
 
 
 def compare(free: Sequence[str], held: Sequence[str]) -> Steered:
-    """Compares texts in pairs, without those of which one is empty. Raises ValueError for fewer than `FEWEST`."""
+    """Compares texts in pairs, without pairs that hold an empty text. Raises ValueError for fewer than `FEWEST`."""
     pairs = [pair for pair in zip(free, held, strict=True) if all(pair)]
     if len(pairs) < FEWEST:
         raise ValueError(f"{len(pairs)} pairs of texts are too few to compare")
