@@ -1,1 +1,1 @@
-"""One step of recurrence: each cell and each wrapper of a cell, in code that runs on numpy and on torch alike."""
+"""The recurrent cells and their wrappers: one step of recurrence each, in code that runs on both numpy and torch."""

@@ -1,2 +1,2 @@
-"""`charrnn train`: a run as a generator of events, one update of the weights, the optimizers, when to validate and
-save, what is chosen for the user, and several processes."""
+"""Training: a run as a generator of events, the update of the weights, the optimizers, the schedules, the default
+settings, and training in several processes."""
