@@ -1,7 +1,7 @@
 """charrnn: character-level language modelling with recurrent networks, from the command line and from Python.
 
-`load` gives a trained model, `sample` a text at once (`charrnn/pretrained.py`); they are imported when they are asked
-for, since this file is read before anything else of the package.
+`load` returns a trained model and `sample` a text written by one (`charrnn/pretrained.py`). Both are imported on first
+use, since Python runs this file before any other of the package.
 """
 
 from __future__ import annotations

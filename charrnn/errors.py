@@ -18,25 +18,25 @@ class CharrnnError(Exception):
 
 
 class UsageError(CharrnnError):
-    """An option or argument with a value that cannot be used."""
+    """An option or argument has a value that cannot be used."""
 
     exit_status = 2
 
 
 class TextError(CharrnnError):
-    """A corpus, prime or evaluated text that cannot be read or does not fit the model."""
+    """A corpus, prime or evaluated text cannot be read or does not fit the model."""
 
     exit_status = 3
 
 
 class CheckpointError(CharrnnError):
-    """A checkpoint that is missing, damaged, foreign, newer than this program, or of another run."""
+    """A checkpoint is missing, damaged, foreign, newer than this program, or belongs to another run."""
 
     exit_status = 4
 
 
 class WeightsTooLarge(CheckpointError):
-    """A model computes what is not a finite number. `what` names it with its verb, such as "the state is"."""
+    """A model computes a number that is not finite. `what` names it with its verb, such as "the state is"."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} not finite: the weights are too large to compute with", "train again")
@@ -49,13 +49,13 @@ class DivergenceError(CharrnnError):
 
 
 class ResourceError(CharrnnError):
-    """No room: memory or disk."""
+    """Memory or disk space has run out."""
 
     exit_status = 6
 
 
 class PeerError(CharrnnError):
-    """Another process of the same run is gone."""
+    """Another process of the same run has ended."""
 
 
 class RecordingFailed(CharrnnError):

@@ -1,7 +1,7 @@
-"""What a training run reports while it goes on.
+"""The events that a training run yields while it goes on.
 
-`train` yields these values and never prints; whoever runs it decides what to show. They hold plain numbers and
-text, so that they can be logged, tested or drawn. Losses are in nats per character.
+The run never prints; its caller decides what to show. Events hold plain numbers and text, so that they can be logged,
+tested or drawn. Losses are in nats per character.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the run stands. Sent a few times a second at most, and whenever a line of metrics is written."""
+    """The run's progress, sent a few times a second at most, and whenever a line of metrics is written."""
 
     step: int
     epoch: float
@@ -30,10 +30,10 @@ class Progress:
     seconds: float
     seconds_left: float
     train_nats: float
-    """Mean over the steps since the last line of metrics."""
+    """Mean training loss over the steps since the last line of metrics."""
     learning_rate: float
     gradient_norm: float
-    """Global norm before clipping, mean over the same steps."""
+    """Global norm of the gradient before clipping, mean over the steps since the last line of metrics."""
     characters_per_second: float
 
 
@@ -46,14 +46,14 @@ class Validated:
     characters: int
     seconds: float
     train_nats: float | None
-    """Mean training loss since the validation before; None where no step lies between."""
+    """Mean training loss since the previous validation; None where no step was made since."""
     validation_nats: float
     is_best: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Text the model wrote at this step."""
+    """A sample of text that the model wrote at this step."""
 
     step: int
     text: str
@@ -61,7 +61,7 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A checkpoint is whole and durable on disk."""
+    """A checkpoint has been written completely and synced to disk."""
 
     path: Path
     step: int
@@ -78,7 +78,7 @@ class RolledBack:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event. `signal` is the number of the signal that ended the run, if one did."""
+    """The last event of a run. `signal` is the number of the signal that ended it, if one did."""
 
     reason: Literal["budget", "patience", "signal"]
     step: int

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and an error of the system becomes a message with a remedy."""
+"""Writes files whole or not at all, and turns errors of the operating system into messages with a remedy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def explained(path: Path, doing: str = "writing") -> Iterator[None]:
-    """Turns an OSError inside into one that says what was being done to which path: status 6 when there is no room."""
+    """Turns an OSError inside into a UsageError, or a ResourceError without room, that says what was done to `path`."""
     try:
         yield
     except OSError as error:
@@ -50,7 +50,7 @@ def make_folder(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Makes renames inside a folder survive a power cut, where the system lets a folder be synced."""
+    """Syncs a folder to disk, so that renames inside it survive a power cut, where the system supports this."""
     if os.name != "posix":
         return
     try:
@@ -59,7 +59,7 @@ def sync_folder(path: Path) -> None:
         return
     try:
         os.fsync(descriptor)
-    except OSError as error:  # network file systems that know no such thing
+    except OSError as error:  # some network file systems cannot sync a folder
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -74,19 +74,19 @@ def _umask() -> int:
 
 
 def replace_durably(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file by `write(temporary path)`, then puts it in the place of `path` in one step.
+    """Writes a file by `write(temporary path)`, then replaces `path` by it in one step.
 
     The temporary file lies in the same folder, is synced to disk before the rename, takes the permissions of the
-    file it replaces (or what the umask asks), and is removed on any failure. So `path` holds the old bytes or the
-    new ones, whole, whatever happens (Pillai et al., OSDI 2014: a rename without a sync is not crash-safe).
-    A link is followed. A device or a pipe (/dev/stdout) has no old bytes to keep and is written to as it is.
+    file it replaces (or those that the umask leaves), and is removed on any failure. So `path` holds either all the old
+    bytes or all the new ones, whatever happens (Pillai et al., OSDI 2014: a rename without a sync is not crash-safe).
+    A link is followed. A device or a pipe (/dev/stdout) has no old bytes to keep and is written to directly.
     """
     with explained(path):
         if path.exists() and not path.is_file() and not path.is_dir():
             write(path)
             return
         path = Path(os.path.realpath(path))
-        # The system bounds a name at 255 bytes; the temporary one must not be too long where the real one is not.
+        # A file name may have 255 bytes; the temporary name must not exceed that where the real one does not.
         prefix = f".{path.name[:40]}."
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY_SUFFIX, dir=path.parent)
         temporary = Path(name)
@@ -104,13 +104,13 @@ def replace_durably(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def release_pages(array: Any) -> None:
-    """Gives back the memory of a mapped numpy array that has been read: where it is used again, it is read again.
+    """Releases the memory pages of a mapped numpy array that has been read; a later access reads them again.
 
-    Without this, a reader of a whole map comes to look as large as the map, and whoever copies the arrays of a file one
-    by one holds all of them twice. It costs a microsecond, and about as much for each page that is read again. Arrays
-    that are not mapped, and systems without the call, are left as they are.
+    Without this, a process that reads a whole map seems to use as much memory as the map is large, and one that copies
+    the arrays of a file one by one holds all of them twice. It costs a microsecond, and about as much for each page
+    that is read again. It does nothing for arrays that are not mapped, and on systems without the call.
     """
-    import numpy as np  # help pages come without it
+    import numpy as np  # imported here, since help pages must not load it
 
     base = array
     while isinstance(base, np.ndarray):

@@ -47,13 +47,14 @@ def load(
     threads: int | None = None,
     clamp: Mapping[str, float] | None = None,
 ) -> Pretrained:
-    """The model of a checkpoint file or a run's folder; by default of the newest run under checkpoints/.
+    """Returns the model of a checkpoint file or a run's folder; by default of the newest run under checkpoints/.
 
     `clamp` holds units at values, as {"L2.c318": 1.0}: see `neurons.clamping`.
 
-    `weights` int8 is about three times faster for wide models and costs about a thousandth of a bit per character.
-    `threads` is chosen by size where it is None. Raises CheckpointError, or UsageError for what this machine lacks. The
-    first text on a GPU may raise RecordingFailed; a new process with CHARRNN_GRAPHS=0 in its environment writes it.
+    With `weights` "int8" wide models are about three times faster and lose about a thousandth of a bit per character.
+    Where `threads` is None, the model's size decides. Raises CheckpointError, or UsageError for what this machine
+    lacks. The first text on a GPU may raise RecordingFailed; a new process with CHARRNN_GRAPHS=0 in its environment can
+    write it.
     """
     loaded = checkpoints.load(find_checkpoint(None if path is None else Path(path)))
     if clamp:
@@ -64,14 +65,14 @@ def load(
 
 
 def sample(prime: str = "", *, checkpoint: str | Path | None = None, **settings: Any) -> str:
-    """A text that a trained model writes after `prime`: see `Pretrained.sample`."""
+    """Returns a text that a trained model writes after `prime`: see `Pretrained.sample`."""
     return load(checkpoint).sample(prime, **settings)
 
 
 def open_engine(
     loaded: Checkpoint, *, device: DeviceName = "cpu", weights: WeightsName = "float32", threads: int | None = None
 ) -> Engine:
-    """Returns the engine that steps the model: on a CPU one without torch, which starts at once."""
+    """Returns an engine that runs the model on `device`; the one for a CPU needs no torch and starts at once."""
     if device in ("cpu", "auto"):
         engine: Engine = make_engine(loaded.model, loaded.parameters, weights=weights, threads=threads)
         return engine
@@ -86,7 +87,7 @@ def open_engine(
 
 
 class Pretrained:
-    """A trained model. It may be used from several threads; a state is a value and may be used again."""
+    """A trained model. Several threads may use it; a recurrent state is never changed and may be used again."""
 
     def __init__(self, loaded: Checkpoint, engine: Engine) -> None:
         self.checkpoint = loaded
@@ -94,12 +95,12 @@ class Pretrained:
 
     @property
     def config(self) -> ModelConfig:
-        """Cell, layers, sizes."""
+        """Returns the model's configuration: its cell, layers and sizes."""
         return self.checkpoint.model
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The characters it knows; a character's place is its id."""
+        """Returns the characters that the model knows; a character's place among them is its id."""
         return self.checkpoint.vocabulary
 
     def __repr__(self) -> str:
@@ -112,8 +113,8 @@ class Pretrained:
     ) -> Iterator[str]:
         """Yields one sample, piece by piece, without the prime. `settings` are the fields of `SamplingConfig`.
 
-        Sample `number` of a seed is always the same text. Raises TextError for a prime with characters that the model
-        does not know, UsageError for settings that cannot be used.
+        The same seed and `number` always give the same text. Raises TextError for a prime with characters that the
+        model does not know, UsageError for settings that cannot be used.
         """
         config = SamplingConfig(**settings)
         ids = self.vocabulary.encode(prime, unknown)
@@ -122,7 +123,7 @@ class Pretrained:
                 yield piece.text
 
     def sample(self, prime: str = "", *, number: int = 0, unknown: UnknownPolicy = "error", **settings: Any) -> str:
-        """The text of one sample, without the prime; see `stream`."""
+        """Returns the text of one sample, without the prime; see `stream`."""
         return "".join(self.stream(prime, number=number, unknown=unknown, **settings))
 
     def samples(
@@ -134,7 +135,7 @@ class Pretrained:
         unknown: UnknownPolicy = "error",
         **settings: Any,
     ) -> list[str]:
-        """Samples 0 to count - 1, written side by side; with several `temperatures`, count of each in turn."""
+        """Returns samples 0 to count - 1, written side by side; with `temperatures`, as many for each in turn."""
         config = SamplingConfig(**settings)
         chosen = [config.temperature] if temperatures is None else temperatures
         requests = [
@@ -148,10 +149,10 @@ class Pretrained:
         return texts
 
     def score(self, text: str, *, unknown: UnknownPolicy = "error") -> TextScore:
-        """Nats of `text`, each character but the first given all before it, from the zero state.
+        """Returns the nats of `text`, of each character but the first given all before it, from the zero state.
 
-        The number of `charrnn eval` for text whose characters the model knows. Raises TextError where fewer than two
-        characters are left.
+        `charrnn eval` prints the same number for a text whose characters the model knows. Raises TextError where fewer
+        than two characters are left.
         """
         ids = self.vocabulary.encode(text, unknown)
         if len(ids) < 2:

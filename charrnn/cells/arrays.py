@@ -1,9 +1,9 @@
-"""The handful of functions that a cell's equations need, for numpy arrays and torch tensors alike.
+"""The few functions that a cell's equations need, for numpy arrays and torch tensors alike.
 
-One step of recurrence is written once and runs on both: on tensors in training, on arrays in sampling and
-inspecting. Everything else a cell uses (`@`, `*`, `+`, `.T`) both libraries spell the same. This module does not
-import torch: what is not a numpy array is taken to be a tensor, and asked for its own methods; what no tensor has as a
-method is looked up in torch, which whoever made the tensor has loaded.
+A cell's step is written once and runs on both: on tensors in training, on arrays in sampling and inspecting. The
+operators that it also uses (`@`, `*`, `+`, `.T`) are the same in both libraries. This module does not import torch:
+what is not a numpy array is taken to be a tensor. Its methods are called, and functions that are not methods are looked
+up in torch, which is loaded by then, since somebody made the tensor.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Array: TypeAlias = Any
 Arrays: TypeAlias = Mapping[str, Array]
 
 EPSILON = 1e-5
-"""Is added to a variance before something is divided by its root."""
+"""The number that is added to a variance before its root is taken to divide by."""
 _KEY = 151106464
-"""The seed of the order in `permuted`."""
+"""The seed from which `permuted` draws its order."""
 
 
 def sigmoid(x: Array) -> Array:
@@ -56,14 +56,14 @@ def minimum(x: Array, y: Array) -> Array:
 
 
 def between(before: Array, after: Array, share: Array) -> Array:
-    """Mixes `after` into `before` by `share`, 0 to 1, a number or an array: exactly one of them at 0 and at 1."""
+    """Returns (1 - share) before + share after; `share` is a number or an array, and exact at its ends 0 and 1."""
     if isinstance(before, np.ndarray):
         return before + share * (after - before) if np.ndim(share) == 0 else share * after + (1 - share) * before
     return before.lerp(after.to(before.dtype), share)
 
 
 def joined(*arrays: Array) -> Array:
-    """Puts arrays side by side along their last axis: the inverse of `split`."""
+    """Concatenates arrays along their last axis: the inverse of `split`."""
     return np.concatenate(arrays, -1) if isinstance(arrays[0], np.ndarray) else sys.modules["torch"].cat(arrays, -1)
 
 
@@ -83,9 +83,8 @@ def normalised(x: Array, gain: Array) -> Array:
 def batch_normalised(x: Array, statistics: Array, gain: Array) -> Array:
     """Returns `x` (B, R) less a mean, divided by a deviation, times `gain` (R,).
 
-    `statistics` (2, R) holds the mean and the variance.
-
-    In a step of training it is no array but a `batch_statistics.Measured`, which takes those of the lanes themselves.
+    `statistics` (2, R) holds the mean and the variance. In a step of training it is not an array but a
+    `batch_statistics.Measured`, which computes both over the lanes of `x`.
     """
     if hasattr(statistics, "normalise"):
         return statistics.normalise(x, gain)
@@ -96,13 +95,13 @@ def batch_normalised(x: Array, statistics: Array, gain: Array) -> Array:
 def split(x: Array, parts: int) -> tuple[Array, ...]:
     """Cuts `x` (..., parts * H) into `parts` equal blocks along its last axis."""
     if not isinstance(x, np.ndarray):
-        return tuple(x.chunk(parts, -1))  # whose gradient is put together once, not block by block
+        return tuple(x.chunk(parts, -1))  # its gradient is assembled once, not block by block
     size = x.shape[-1] // parts
     return tuple(x[..., place * size : (place + 1) * size] for place in range(parts))
 
 
 def identity_like(x: Array) -> Array:
-    """Returns the identity (H, H) of the library, type and device of `x` (..., H)."""
+    """Returns the identity matrix (H, H) in the library, type and device of `x` (..., H)."""
     if isinstance(x, np.ndarray):
         return np.eye(x.shape[-1], dtype=x.dtype)
     return sys.modules["torch"].eye(x.shape[-1], dtype=x.dtype, device=x.device)
@@ -116,7 +115,7 @@ def turn(angle: Array) -> Array:
 def fourier(z: Array) -> Array:
     """Returns the discrete Fourier transform of complex `z` (..., n) along its last axis, divided by sqrt(n)."""
     if isinstance(z, np.ndarray):
-        return np.fft.fft(z, norm="ortho").astype(z.dtype, copy=False)  # older numpy widens
+        return np.fft.fft(z, norm="ortho").astype(z.dtype, copy=False)  # older versions of numpy return complex128
     return sys.modules["torch"].fft.fft(z, norm="ortho")
 
 
@@ -128,27 +127,27 @@ def inverse_fourier(z: Array) -> Array:
 
 
 def permuted(x: Array) -> Array:
-    """Brings the last axis of `x` (..., n) into another order, which is always the same for one n."""
+    """Permutes the last axis of `x` (..., n) by a fixed permutation that depends on n alone."""
     n = x.shape[-1]
     return x[..., _order(n)] if isinstance(x, np.ndarray) else x.index_select(-1, _order_on_device(n, x.device))
 
 
 @functools.lru_cache
 def _order(n: int) -> npt.NDArray[np.int64]:
-    """Draws the order of n places from numbers that are the same in every version of numpy."""
+    """Draws the permutation of n places from numbers that are the same in every version of numpy."""
     return np.random.Philox(key=_KEY).random_raw(n).argsort(kind="stable")
 
 
 @functools.lru_cache
 def _order_on_device(n: int, device: Any) -> Array:
-    """Keeps the order on the device: a CUDA graph that is being recorded could not wait for a copy."""
+    """Keeps the permutation on the device, since a CUDA graph that is being recorded cannot wait for a copy."""
     torch = sys.modules["torch"]
-    with torch.inference_mode(False):  # what is made inside it is of no use in training
+    with torch.inference_mode(False):  # a tensor made in inference mode cannot be used in training
         return torch.from_numpy(_order(n)).to(device)
 
 
 def zeros_like_rows(weight: Array, rows: int, columns: int) -> Array:
-    """Returns an array (rows, columns) of zeros of the library, type and device of `weight`."""
+    """Returns zeros (rows, columns) in the library, type and device of `weight`."""
     if isinstance(weight, np.ndarray):
         return np.zeros((rows, columns), weight.dtype)
     return weight.new_zeros(rows, columns)

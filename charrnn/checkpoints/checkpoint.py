@@ -1,9 +1,9 @@
-"""One safetensors file = one checkpoint that describes itself.
+"""Saves and loads checkpoints; each is one safetensors file that describes itself.
 
 The file's metadata holds, as JSON, everything but the arrays: kind, configuration, vocabulary, corpus, progress,
-environment, and a digest over all of it and the arrays. Written durably (`files.py`). Read defensively: size, header,
-metadata, names, shapes and types are checked against the configuration before any array is read, then the digest;
-whatever is wrong becomes one CheckpointError. No pickle, ever.
+environment, and a digest over all of it and the arrays. Files are written durably (`files.py`). On reading, size,
+header, metadata, names, shapes and types are checked against the configuration before any array is read, then the
+digest; whatever is wrong raises one CheckpointError. Pickle is never used.
 """
 
 from __future__ import annotations
@@ -47,24 +47,24 @@ Kind = Literal["best", "last"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """What a checkpoint file holds. `best` holds weights only, `last` everything needed to go on."""
+    """The contents of a checkpoint file. The kind `best` holds weights only, `last` everything needed to resume."""
 
     kind: Kind
     model: ModelConfig
     vocabulary: Vocabulary
     data: DataConfig
     corpus: dict[str, Any]
-    """Name, characters, bytes and sha256 of the text it was trained on."""
+    """Name, characters, bytes and sha256 of the text that the model was trained on."""
     progress: dict[str, Any]
     """Step, characters seen, losses and the history of validations."""
     parameters: Mapping[str, NumpyArray]
     """The model's arrays under the names of `cells/parameters.py`."""
     training: dict[str, Any] = field(default_factory=dict)
-    """For `last`: every setting and counter of the run; `training/trainer.py` reads it."""
+    """Every setting and counter of the run, in a `last` checkpoint; `training/trainer.py` reads it."""
     state: Mapping[str, NumpyArray] = field(default_factory=dict)
-    """For `last`: the optimizer's arrays, the carried state, random states."""
+    """The optimizer's arrays, the carried state and the random generators' states, in a `last` checkpoint."""
     environment: dict[str, Any] = field(default_factory=dict)
-    """What exactness depends on: library versions, device, threads."""
+    """The library versions, device and threads that a bit-exact resume depends on."""
 
     def metadata(self) -> dict[str, Any]:
         """Returns everything but the arrays, ready for JSON."""
@@ -82,7 +82,7 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Writes `checkpoint` in the place of `path`, durably. Raises ResourceError or UsageError where it cannot."""
+    """Writes `checkpoint` to `path` durably, replacing any old file. Raises ResourceError or UsageError on failure."""
     from safetensors.numpy import save_file
 
     arrays = {_MODEL_PREFIX + name: array for name, array in checkpoint.parameters.items()}
@@ -108,7 +108,7 @@ def _save_file(save_file: Any, arrays: dict[str, NumpyArray], path: Path, metada
 
 
 def _as_os_error(error: Exception) -> OSError:
-    """safetensors reports a failed write as text of its own; the system's error number stands at its end."""
+    """Returns the OSError behind a failed write, which safetensors reports as a text that ends with its number."""
     text = str(error)
     _, _, number = text.rpartition("os error ")
     digits = number.split(")")[0]
@@ -125,7 +125,7 @@ def _digest(metadata: str, arrays: Mapping[str, NumpyArray]) -> str:
 
 
 def load(path: Path, *, with_state: bool = False) -> Checkpoint:
-    """Reads a checkpoint; `with_state` brings what a `last` checkpoint holds beyond the weights.
+    """Reads a checkpoint; `with_state` also reads what a `last` checkpoint holds beyond the weights.
 
     Raises CheckpointError where the file is missing, not a checkpoint of this program, of another format, or damaged.
     """
@@ -142,7 +142,7 @@ def load(path: Path, *, with_state: bool = False) -> Checkpoint:
 
 
 def _load(path: Path, with_state: bool) -> Checkpoint:
-    # One opening for all that is read: a run that is going on may put a new file in the place of this one meanwhile.
+    # The file is opened once for all reads, since a running training may replace it meanwhile.
     with open_file(path) as file:
         header, data_start, size = read_header(path, file)
         text, expected_digest = _unwrap(path, header.pop("__metadata__", None))
@@ -180,7 +180,7 @@ def _load(path: Path, with_state: bool) -> Checkpoint:
 
 
 def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
-    """The metadata's text and its digest, out of what safetensors calls `__metadata__`."""
+    """Returns the metadata's text and its digest from the header's entry `__metadata__`."""
     if not isinstance(wrapped, dict) or _FORMAT_KEY not in wrapped or _METADATA_KEY not in wrapped:
         raise foreign(path, "it is a safetensors file of another program")
     version = int(wrapped[_FORMAT_KEY])
@@ -228,8 +228,8 @@ _RECORDS: dict[str, dict[str, Any]] = {
     "training": {},
     "environment": {},
 }  # fmt: skip
-"""What is read from each record wherever a checkpoint is used; `training/trainer.py` and `training/plan.py` check their
-own part."""
+"""The entries of each record that every use of a checkpoint reads; `training/trainer.py` and `training/plan.py` check
+the others."""
 
 
 def _check_records(path: Path, metadata: dict[str, Any]) -> None:
@@ -253,7 +253,7 @@ def _check_records(path: Path, metadata: dict[str, Any]) -> None:
 def _check_value(path: Path, name: str, value: Any, expected: Any) -> None:
     is_valid = isinstance(value, expected) and not isinstance(value, bool)
     if is_valid and isinstance(value, _Number):
-        is_valid = abs(value) < 1 << 63  # false for infinity, and nothing that is counted here comes near
+        is_valid = abs(value) < 1 << 63  # false for infinity; no counter here comes near the bound
     if not is_valid:
         raise damaged(path, f"{name} is {value!a}")
 

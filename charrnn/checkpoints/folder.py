@@ -1,7 +1,7 @@
-"""A run's directory: which files it holds, and how they stay true to the checkpoint.
+"""The directory of a run: which files it holds, and how they are kept consistent with the checkpoint.
 
 best.safetensors    weights of the best validation
-last.safetensors    everything needed to go on
+last.safetensors    everything needed to resume
 metrics.jsonl       one object a line; cut back on resume to where the checkpoint was taken
 samples.txt         what the model wrote as it learned; cut back likewise
 """
@@ -37,35 +37,35 @@ class Run:
 
     @property
     def best(self) -> Path:
-        """Weights of the best validation."""
+        """Returns the path of the checkpoint with the weights of the best validation."""
         return self.folder / BEST
 
     @property
     def last(self) -> Path:
-        """Everything needed to go on."""
+        """Returns the path of the checkpoint with everything needed to resume."""
         return self.folder / LAST
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line."""
+        """Returns the path of the metrics, a file with one JSON object a line."""
         return self.folder / METRICS
 
     @property
     def samples(self) -> Path:
-        """What the model wrote as it learned."""
+        """Returns the path of the samples that the model wrote during training."""
         return self.folder / SAMPLES
 
     @property
     def aside(self) -> Path:
-        """Where `--fresh` keeps the run before until this one has a checkpoint worth keeping."""
+        """Returns the folder in which `--fresh` keeps the previous run until this one has a validated checkpoint."""
         folder = self.folder if self.folder.name not in ("", "..") else Path(os.path.abspath(self.folder))
         return folder.parent / f"{folder.name}.previous"
 
     def set_aside(self) -> None:
-        """Moves the run that is here out of the way, and nothing else that lies in the folder.
+        """Moves the files of the run in this folder to `aside`, and no other files of the folder.
 
-        It takes the place of a run set aside earlier, unless it has no validated checkpoint: then the earlier one is
-        the one worth keeping. Raises UsageError where something that is no run set aside is in the way.
+        They replace a run set aside earlier, unless they hold no validated checkpoint: then the earlier run is kept.
+        Raises UsageError where `aside` exists and is not a run that was set aside.
         """
         present = [name for name in _FILES if (self.folder / name).exists()]
         if not present:
@@ -99,7 +99,7 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Creates the directory and keeps a second process from training in it. Raises UsageError if one is at it."""
+        """Creates the directory and locks it against a second training process. Raises UsageError if one has it."""
         make_folder(self.folder)
         lock = self.folder / _LOCK
         with explained(lock):
@@ -120,20 +120,20 @@ class Run:
             yield
 
     def _sweep(self) -> None:
-        """Removes what an earlier process that was killed while saving left behind."""
+        """Removes temporary files of an earlier process that was killed while saving."""
         for name in (BEST, LAST):
             for leftover in self.folder.glob(f".{name}.*{TEMPORARY_SUFFIX}"):
                 with explained(leftover, "removing"):
                     leftover.unlink(missing_ok=True)
 
     def append_metrics(self, values: dict[str, Any]) -> None:
-        """Adds one line; keys whose value is None are left out."""
+        """Adds one line to the metrics; keys whose value is None are left out."""
         present = {key: value for key, value in values.items() if value is not None}
         with explained(self.metrics), open(self.metrics, "a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(present) + "\n")
 
     def append_sample(self, heading: str, text: str) -> None:
-        """Adds one sample under a heading."""
+        """Adds one sample under `heading` to the file of samples."""
         with (
             explained(self.samples),
             open(self.samples, "a", encoding="utf-8", newline="", errors="surrogatepass") as file,
@@ -141,11 +141,11 @@ class Run:
             file.write(f"=== {heading} ===\n{text}\n\n")
 
     def lengths(self) -> dict[str, int]:
-        """Returns the sizes in bytes of the two growing files, by name."""
+        """Returns the sizes in bytes of the metrics and the samples, by file name."""
         return {file.name: file.stat().st_size if file.exists() else 0 for file in (self.metrics, self.samples)}
 
     def cut_back(self, lengths: dict[str, int]) -> None:
-        """Shortens the growing files to `lengths`, so that going on doubles no line."""
+        """Shortens metrics and samples to `lengths` (bytes by file name), so that a resumed run repeats no line."""
         for file in (self.metrics, self.samples):
             length = lengths.get(file.name, 0)
             if file.exists() and file.stat().st_size > length:
@@ -164,7 +164,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def find_checkpoint(path: Path | None) -> Path:
-    """The checkpoint file that `--checkpoint` means: a file, a run's best (or last), or the newest run's.
+    """Returns the checkpoint file that `--checkpoint` means: a file, a run's best (or last), or the newest run's.
 
     Raises CheckpointError where there is none.
     """

@@ -1,4 +1,4 @@
-"""A safetensors file, read defensively.
+"""Reads safetensors files and checks everything that their headers say.
 
 The format is 8 bytes of length, a JSON header, and the arrays' bytes one after the other. The safetensors library
 writes our files; for reading it allows too much (a repeated key, a shape whose product is anything), so everything the
@@ -57,7 +57,7 @@ def open_file(path: Path) -> IO[bytes]:
 
 
 def read_header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
-    """The safetensors header (8 bytes of length, then JSON), where the data begins, and the file's size."""
+    """Returns the safetensors header (8 bytes of length, then JSON), the data's offset and the file's size."""
     size = os.fstat(file.fileno()).st_size
     start = file.read(8)
     if len(start) < 8:
@@ -76,7 +76,7 @@ def read_header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
 
 
 def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON readers differ on a repeated key (the last wins, or the first); a file must not mean two things."""
+    """Returns a JSON object's pairs as a dict and refuses repeated keys, on which JSON readers disagree."""
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a key occurs twice in the header")
@@ -84,7 +84,7 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:
-    """Arrays of known types lie one after the other without gap or overlap and fill the file exactly."""
+    """Checks that arrays of known types lie one after the other without gap or overlap and fill the file exactly."""
     expected = 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         if entry.keys() != {"dtype", "shape", "data_offsets"}:
@@ -105,7 +105,7 @@ def check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:
 
 
 def read_arrays(file: IO[bytes], header: dict[str, Any], data_start: int) -> dict[str, NumpyArray]:
-    """All arrays, as read-only views of one memory map: what is never touched costs no memory."""
+    """Returns all arrays as read-only views of one memory map: those never touched cost no memory."""
     buffer = np.memmap(file, dtype=np.uint8, mode="r", offset=data_start)
     return {
         name: buffer[slice(*entry["data_offsets"])].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])

@@ -1,8 +1,8 @@
 """The gradient of a window: forward and backward pass, whole or in parts of the lanes, by one process or several.
 
-What is differentiated is the mean loss over all lanes and steps, and penalties of it; the noise of a step is drawn
-here. Its parts are computed one after the other (`accumulate`), or by processes side by side (`world`); their sum does
-not depend on how it was split.
+The gradient is that of the mean loss over all lanes and steps plus the penalties; the noise of a step is drawn here.
+The parts are computed one after the other (`accumulate`), or in parallel by several processes (`world`); their sum does
+not depend on how the lanes were split.
 
 Williams & Peng 1990 (Neural Computation 2(4)) for truncated backpropagation.
 
@@ -29,7 +29,7 @@ from charrnn.training.penalties import penalty, watches_outputs
 
 
 class Backward:
-    """Both passes over a window: a call leaves a gradient in each parameter of the model that learns."""
+    """Makes both passes over a window: a call leaves a gradient in each parameter of the model that learns."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class Backward:
     def __call__(
         self, inputs: Tensor, targets: Tensor, carry: StackState, scale: LossScale | None
     ) -> tuple[Tensor, StackState, Noise]:
-        """From a window of ids (T, B), their successors and the state before it: this process's part of the mean loss,
-        the state after, and the noise there was. Gradients are those of the loss times `scale`.
+        """Returns, for a window of ids (T, B), their successors and the state before it, this process's part of the
+        mean loss, the state after and the noise. Gradients are those of the loss times `scale`.
         """
         config, training = self._config, self._training
         all_lanes = training.batch_size
@@ -76,7 +76,7 @@ class Backward:
                 loss, added, left = self._part(inputs, targets, state, noise, part, scale)
                 share = loss / (len(inputs) * all_lanes)
                 wanted = share if added is None else share + added * ((part.stop - part.start) / all_lanes)
-                # Of several processes' gradients DistributedDataParallel takes the mean; what is wanted is the sum.
+                # DistributedDataParallel takes the mean of the processes' gradients; what is needed is their sum.
                 scaled = wanted * self._world.size
                 with gradient_products(self._precision):
                     (scaled * scale.scale if scale else scaled).backward()
@@ -110,7 +110,7 @@ class Backward:
         return loss, added, tuple(tuple(array.detach() for array in layer) for layer in after)
 
     def _without_talk(self) -> contextlib.AbstractContextManager[None]:
-        """Inside, gradients stay in this process: those of all parts are exchanged with the last one's."""
+        """Keeps gradients inside this process: those of all parts are exchanged together with the last part's."""
         if isinstance(self._network, DistributedDataParallel):
             return self._network.no_sync()
         return contextlib.nullcontext()

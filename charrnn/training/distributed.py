@@ -1,8 +1,8 @@
-"""The processes that train one model together: rank, number, and the few things they say to each other.
+"""The processes that train one model together: their ranks, their number, and the messages that they exchange.
 
-Started by torchrun, each process trains some of the lanes and all of them hold the same weights. What must be decided
-by all in the same way (the clock, a signal, whether a loss is finite) is agreed on here; in a single process nothing
-here does anything. Gradients are summed by torch's DistributedDataParallel (`backward.py`).
+Started by torchrun, each process trains some of the lanes and all of them hold the same weights. Decisions that all
+must take alike (by the clock, a signal, whether a loss is finite) are agreed on here; in a single process these
+functions do nothing. Gradients are summed by torch's DistributedDataParallel (`backward.py`).
 
 Terms are torch's: rank, world size, local rank.
 """
@@ -24,7 +24,7 @@ from charrnn.network import torchrun
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One process among `size`."""
+    """One of the `size` processes that train a model together."""
 
     rank: int = 0
     size: int = 1
@@ -40,7 +40,7 @@ class World:
         return self.rank == 0
 
     def lanes(self, total: int, rank: int | None = None) -> slice:
-        """The share of `total` lanes of a rank (by default this one): as equal as can be, side by side.
+        """Returns the lanes of a rank (by default this one) among `total`: contiguous shares, as equal as possible.
 
         >>> [World(rank, 3).lanes(8) for rank in range(3)]
         [slice(0, 2, None), slice(2, 5, None), slice(5, 8, None)]
@@ -49,7 +49,7 @@ class World:
         return slice(total * rank // self.size, total * (rank + 1) // self.size)
 
     def agree(self, *numbers: float) -> tuple[float, ...]:
-        """Returns of each number the largest that any rank gave; every rank has to call this."""
+        """Returns, for each of the numbers, the largest that any rank gave; every rank has to call this."""
         if self.is_alone:
             return numbers
         largest = torch.tensor(numbers, dtype=torch.float64)
@@ -80,12 +80,12 @@ class World:
         return summed
 
     def gather_lanes(self, array: Tensor, total: int) -> Tensor:
-        """Each rank's rows (its lanes, H), float32, as one (total, H), on the CPU where there is more than one rank."""
+        """Joins the rows (lanes, H), float32, of all ranks to (total, H), on the CPU where there are several ranks."""
         if self.is_alone:
             return array
         whole = torch.zeros(total, *array.shape[1:])
         whole[self.lanes(total)] = array.detach().cpu()
-        # All but one rank add zero to a row; of the bits as whole numbers, so that none of them changes.
+        # All but one rank add zero to a row; the bits are added as whole numbers, so that none of them changes.
         with _peers_explained():
             dist.all_reduce(whole.view(torch.int32))
         return whole
@@ -93,7 +93,7 @@ class World:
 
 @contextmanager
 def _peers_explained() -> Iterator[None]:
-    """Turns torch's error about a process that is gone into a PeerError; the one that failed has told why."""
+    """Turns torch's error about a process that has ended into a PeerError; the failed process has printed why."""
     try:
         yield
     except RuntimeError as error:
@@ -104,7 +104,7 @@ ALONE = World()
 
 
 def world_from_environment() -> World:
-    """Returns the world that torchrun describes in the environment; a single process where it describes none."""
+    """Returns the world that torchrun describes in the environment, or that of a single process without torchrun."""
     world = World(torchrun.rank(), torchrun.world_size())
     if world.rank >= world.size:
         raise UsageError(f"RANK is {world.rank}, and WORLD_SIZE {world.size}", "start with torchrun, or unset both")
@@ -112,7 +112,7 @@ def world_from_environment() -> World:
 
 
 def local_device(device: torch.device, world: World) -> torch.device:
-    """Returns the device of this process: of several on GPUs each has one. Raises UsageError where there are fewer."""
+    """Returns this process's device: each has a GPU of its own. Raises UsageError where there are too few GPUs."""
     if device.type != "cuda" or world.is_alone:
         return device
     if not torch.cuda.is_available():  # only planned for
@@ -131,13 +131,13 @@ _joined: list[str] = []
 
 
 def has_joined() -> bool:
-    """Whether this process was one of several at any time: its threads may still be about."""
+    """Whether this process has ever been one of several: threads of that time may still run."""
     return bool(_joined)
 
 
 @contextmanager
 def joined(world: World, device: torch.device) -> Iterator[None]:
-    """Inside, the processes can talk: numbers on the CPU through gloo, gradients on GPUs through NCCL.
+    """Lets the processes communicate inside: numbers on the CPU through gloo, gradients on GPUs through NCCL.
 
     Where torch was built without NCCL, as on Windows, gradients on GPUs go through gloo too.
     """

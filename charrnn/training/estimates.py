@@ -1,4 +1,4 @@
-"""What training a model needs of memory, before anything is built."""
+"""Estimates the memory that training a model needs, before anything is built."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Windows of text where a step wants them.
+"""Provides the windows of text that training steps read, on the device that they run on.
 
-On a CPU they are cut when they are asked for. On a GPU the whole text lies in its memory as ids, where there is room,
-and a window is gathered there; a text that is too large comes window by window through two pieces of pinned memory: one
-is filled while the other may still be on its way. Nothing here waits for the device, except for a piece that is still
-on its way when it is needed again.
+On a CPU they are cut on request. A GPU holds the whole text in its memory as ids, where there is room, and gathers
+windows there; a text that is too large is sent window by window through two buffers of pinned memory, of which one is
+filled while the other may still be in transfer. Nothing here waits for the device, except for a buffer that is needed
+again while still in transfer.
 
 Shape letters: T window, B lanes (of this process), N characters.
 """
@@ -25,10 +25,10 @@ _TENSORS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 
 
 class Feed(Protocol):
-    """Gives windows of a ring, on a device."""
+    """A source of the windows of a ring, on a device."""
 
     def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
-        """The window at `position`: inputs (T, B) and their successors (T, B), int64.
+        """Returns the window at `position`: inputs (T, B) and their successors (T, B), int64.
 
         T is `length`, at most the ring's `window + spare`; its `window` where none is given.
         """
@@ -53,7 +53,7 @@ class HostFeed:
         self._ring, self._lanes = ring, lanes
 
     def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
-        """See `Feed`."""
+        """Returns the window at `position`, as `Feed.at` describes."""
         return self._ring.at(position, self._lanes, length)
 
 
@@ -77,16 +77,16 @@ class ResidentFeed:
         self._window = ring.window
 
     def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
-        """See `Feed`."""
+        """Returns the window at `position`, as `Feed.at` describes."""
         self.seek(position)
         return self.gather(length)
 
     def seek(self, position: int) -> None:
-        """Says where the next window begins: the part that the host decides, one kernel."""
+        """Sets where the next window begins, with one kernel: this is the part that the host decides."""
         self._position.fill_(position)
 
     def gather(self, length: int | None = None) -> tuple[Tensor, Tensor]:
-        """The window where `seek` has been; a graph may hold this."""
+        """Returns the window that begins where `seek` said; a CUDA graph may record this."""
         T = self._window if length is None else length
         window = self._ids[(self._places[: T + 1] + self._position) % len(self._ids)].long()
         if self._ids.dtype != torch.uint8:
@@ -95,7 +95,7 @@ class ResidentFeed:
 
 
 class PinnedFeed:
-    """Sends windows through two pieces of pinned memory."""
+    """Sends windows to the device through two buffers of pinned memory."""
 
     def __init__(self, ring: Ring, lanes: slice, device: torch.device) -> None:
         self._ring, self._lanes, self._device = ring, lanes, device
@@ -105,7 +105,7 @@ class PinnedFeed:
         self._turn = 0
 
     def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
-        """See `Feed`."""
+        """Returns the window at `position`, as `Feed.at` describes."""
         self._turn = 1 - self._turn
         piece, sent = self._pieces[self._turn], self._sent[self._turn]
         sent.synchronize()  # of two windows ago: it has long been

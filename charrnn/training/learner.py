@@ -1,8 +1,8 @@
-"""All that one update of the weights reads and changes, and nothing else.
+"""The learner: everything that one update of the weights reads and changes, and nothing else.
 
-Model, optimizer, carried state and random generator, with one method that makes a step. What it holds can be taken
-out as named arrays and put back: after that, the next step is the one that would have been made. It knows neither time
-nor files nor text.
+It holds model, optimizer, carried state and random generator, and has a method that makes a step. All of it can be
+saved as named arrays and loaded again: the next step is then exactly the one that would have been made. The learner
+uses no clock, no files and no text.
 
 A step is a program over tensors that stay where they are. On a GPU it is recorded once as a CUDA graph and replayed;
 elsewhere the same program runs as it stands.
@@ -47,7 +47,7 @@ _TINY = 1e-6  # keeps the clipping factor of a zero gradient finite, as in torch
 
 
 class NotFinite(Exception):
-    """Loss or gradient is not a finite number; the weights have not been touched."""
+    """Loss or gradient is not a finite number; the weights have not been changed."""
 
     def __init__(self, loss: float, gradient_norm: float) -> None:
         super().__init__(loss, gradient_norm)
@@ -120,23 +120,23 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """Of the last step."""
+        """Returns the learning rate of the last step."""
         return self._learning_rate
 
     @property
     def report(self) -> Tensor:
-        """(4,): what the last step has to report, until the next one: see `step`. Reading it waits for that step."""
+        """Returns the report (4,) of the last step (see `step`), valid until the next. Reading it waits for the step."""
         return self._report
 
     def connect(self, feed: Feed, tallies: Sequence[StepSums]) -> None:
-        """Where `step_at` takes its windows from, and the sums that it adds its reports to."""
+        """Sets where `step_at` takes its windows from, and the sums that it adds its reports to."""
         self._feed, self._tallies = feed, tallies
 
     def step_at(self, position: int, learning_rate: float, length: int | None = None) -> None:
-        """One update from the window at `position` of the connected text, counted in the connected sums.
+        """Makes one update from the window at `position` of the connected text and adds it to the connected sums.
 
-        `length` is that of the window, where it is not the usual one. A graph that takes its windows from the device's
-        memory holds all of it. Raises as `step` does.
+        `length` is the window's length where it is not the usual one. Where the windows come from the device's memory,
+        one CUDA graph holds all of this. Raises as `step` does.
         """
         assert self._feed is not None
         share = 1.0 if length is None else length / self._training.bptt
@@ -152,7 +152,7 @@ class Learner:
                 tally.add(self._report, share)
 
     def step(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> Tensor:
-        """One update from a window of ids (T, B) and their successors: forward, backward, clip, check, update.
+        """Makes one update from a window of ids (T, B) and their successors: forward, backward, clip, check, update.
 
         Returns a report (4,): loss, in nats per character of the window (of this process's lanes, as a part of the mean
         over all lanes); global norm of the gradient before clipping, 0 where the step was skipped; 1 where it was
@@ -176,12 +176,12 @@ class Learner:
             self._steps += 1
 
     def _set_out(self, learning_rate: float) -> None:
-        """What the host decides about the next step."""
+        """Sets what the host decides about the next step."""
         self._learning_rate = learning_rate
         self._updater.set_rate(learning_rate)
 
     def _replay(self, *, is_fed: bool) -> None:
-        """The step as a graph. All kinds of steps are recorded when the first one comes."""
+        """Makes the step by replaying a CUDA graph. All kinds of steps are recorded at the first one."""
         if is_fed not in self._graphs:
             works = [functools.partial(self._work, turn, is_fed) for turn in range(self._updater.period)]
             self._graphs[is_fed] = self._recorder.record(works, self._changed(is_fed=is_fed), [self._random])
@@ -189,7 +189,7 @@ class Learner:
         self._steps += 1
 
     def _work(self, turn: int, is_fed: bool) -> None:
-        """What a graph holds: a step of one kind, with the windows and sums at its ends where it is fed."""
+        """Does the work of one graph: a step of one kind; if fed, it also gathers the window and adds to the sums."""
         if not is_fed:
             inputs, targets = self._window
             self._update(inputs, targets, turn)
@@ -200,7 +200,7 @@ class Learner:
             tally.add_report(self._report)
 
     def _changed(self, *, is_fed: bool) -> list[Tensor]:
-        """Every tensor that a recorded step changes, but for scratch that the next one begins by overwriting."""
+        """Returns every tensor that a recorded step changes, except scratch that the next step overwrites first."""
         scale = self._scale.tensors() if self._scale else []
         carry = [array for layer in self._carry for array in layer]
         sums = [array for tally in self._tallies for array in tally.tensors()] if is_fed else []
@@ -215,7 +215,7 @@ class Learner:
         ]
 
     def _update(self, inputs: Tensor, targets: Tensor, turn: int) -> None:
-        """A step: gradients, their norm, the update, and the report of it. `turn` is the number of steps before it."""
+        """Makes a step: gradients, norm, update and report. `turn` is the number of steps before it."""
         loss, carry, noise = self._backward(inputs, targets, self._carry, self._scale)
         scale = self._scale.scale if self._scale else 1.0
         gradients = [p.grad for p in self._parameters if p.grad is not None]
@@ -255,7 +255,7 @@ class Learner:
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside, the model has its averaged weights; as they are, where none are kept."""
+        """Gives the model its averaged weights inside; it keeps its own where none are averaged."""
         self._exchange()
         try:
             yield
@@ -271,7 +271,7 @@ class Learner:
             average.copy_(kept)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Every array beyond the weights that the next step depends on, by name; every process has to come here.
+        """Returns every array beyond the weights that the next step depends on, by name; every process must call this.
 
         It is the same however many processes there are: the carried state is that of all lanes.
         """
@@ -295,9 +295,9 @@ class Learner:
         }
 
     def load(self, parameters: Mapping[str, npt.NDArray[Any]], state: Mapping[str, npt.NDArray[Any]]) -> list[str]:
-        """The inverse of `model.numpy_arrays` and `state`; gives a sentence for each thing that begins anew.
+        """Loads what `model.numpy_arrays` and `state` returned; returns a sentence for each thing that begins anew.
 
-        That is what another kind of device cannot take over: the state of a random generator, and the scale of the
+        These are what another kind of device cannot take over: the state of a random generator, and the scale of the
         loss where there was none. Raises KeyError or ValueError where arrays do not fit.
         """
         anew = []
@@ -327,7 +327,7 @@ class Learner:
 
 
 def _seed_at(seed: int, steps: int) -> int:
-    """A seed for what a run draws from a step on: another one for each step."""
+    """Returns a seed for the random numbers of a run from a step on; it differs for each step."""
     return int(np.random.SeedSequence([seed, steps]).generate_state(1, np.uint64)[0] >> 1)
 
 

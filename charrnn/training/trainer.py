@@ -2,7 +2,7 @@
 
 `Trainer.run` trains until the budget is used, patience ends or a signal arrives, and yields what happens. It writes
 the run's directory (checkpoints, metrics, samples) and never prints. Validation, sampling and saving leave the
-training state as it is. How a step is made is the business of `learner.py`.
+training state unchanged. `learner.py` makes the steps.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _SMALLER = (
 )
 
 StopSignal = Callable[[], int | None]
-"""Asked after every step: the number of a signal that wants the run to end, or None."""
+"""A function called after every step: returns the number of a signal that asks the run to end, or None."""
 
 
 class Trainer:
-    """One run: a model, its optimizer, the text and where it stands."""
+    """One training run: a model, its optimizer, the text and the run's progress."""
 
     def __init__(
         self,
@@ -88,12 +88,12 @@ class Trainer:
 
     @property
     def is_finished(self) -> bool:
-        """Whether there is nothing left to do: the budget was used up, or patience ended, before."""
+        """Whether nothing is left to do, since the budget was used up or patience ended earlier."""
         counters = self._counters
         return self._pace.is_over(counters) and not self._pace.validation_is_due(counters)
 
     def outcome(self, signal: int | None = None) -> Finished:
-        """Where the run stands, as its last event."""
+        """Returns the run's last event, which says where the run stands."""
         since_then = round(self._tally.means(self._world)["skipped"])
         return finished(self._counters, self._pace, skipped=self._counters.skipped + since_then, signal=signal)
 
@@ -140,7 +140,7 @@ class Trainer:
             yield Notice("nothing is held out: best.safetensors is the latest checkpoint, not the best")
 
     def _step(self) -> None:
-        """One update of the weights."""
+        """Makes one update of the weights."""
         counters = self._counters
         rate = counters.learning_rate_scale * learning_rate(
             self._plan.training, counters.step, self._pace.fraction(counters)
@@ -156,7 +156,7 @@ class Trainer:
         self._learner.average(averaging_share(self._plan.training, counters.step, fraction, since))
 
     def _report(self) -> Iterator[Event]:
-        """A line of metrics and a report of progress, when they are due."""
+        """Writes a line of metrics and yields a report of progress, when they are due."""
         counters = self._counters
         is_logged = counters.step % self._plan.run.log_every == 0
         now = counters.seconds
@@ -181,14 +181,14 @@ class Trainer:
             yield self._save_last()
 
     def _means(self) -> dict[str, float]:
-        """Means since the last line of metrics. Raises DivergenceError where a step among them was bad."""
+        """Returns the means since the last line of metrics. Raises DivergenceError where a step since was bad."""
         means = self._tally.means(self._world)
         if not math.isfinite(means["nats"] + means["gradient_norm"]):
             raise self._divergence(means["nats"], means["gradient_norm"])
         return means
 
     def _validate(self) -> Iterator[Event]:
-        """Scores the held-out part, keeps the best, saves. Given up, with nothing changed, when a signal arrives."""
+        """Scores the held-out part, keeps the best and saves. When a signal arrives, it stops and changes nothing."""
         counters, began = self._counters, self._counters.seconds
         train_nats = self._since_validation.means(self._world)["nats"] if self._since_validation.steps else None
         if train_nats is not None and not math.isfinite(train_nats):
@@ -216,7 +216,7 @@ class Trainer:
         yield self._save_last()
 
     def _score(self) -> float | None:
-        """Nats per character of the held-out part, by the first rank for all; None where a signal came first."""
+        """Returns the held-out part's nats per character, scored by the first rank; None where a signal came first."""
         nats = -1.0
         if self._world.is_first:
             with contextlib.suppress(Stopped), self._learner.averaged():
@@ -230,7 +230,7 @@ class Trainer:
             raise Stopped
 
     def _sample(self) -> Sampled:
-        """Lets the model write a little, on copies of nothing: numpy reads the weights, the training state rests."""
+        """Lets the model write a sample: numpy reads the weights without a copy, the training state is not touched."""
         counters, text = self._counters, self._write() if self._world.is_first else ""
         if self._world.first_says(text is None):
             raise self._divergence(math.nan, math.nan)
@@ -241,7 +241,7 @@ class Trainer:
         return Sampled(counters.step, text or "")
 
     def _write(self) -> str | None:
-        """A sample; None where the weights are not finite."""
+        """Returns a sample of text; None where the weights are not finite."""
         run = self._plan.run
         config = SamplingConfig(
             length=run.sample_length, temperature=run.sample_temperature, seed=self._plan.training.seed
@@ -255,7 +255,7 @@ class Trainer:
             return None
 
     def _look(self) -> None:
-        """At the clock, and whether a signal has come: one answer for all ranks, so that they do the same things."""
+        """Reads the clock and whether a signal has come; all ranks get the same answer, so that they act alike."""
         seconds, signal = self._world.agree(time.monotonic() - self._started, self._stop() or 0)
         self._counters.seconds = seconds
         self._signal = int(signal) or None
@@ -281,7 +281,7 @@ class Trainer:
         return Saved(self._run.best, self._counters.step)
 
     def _save_last(self) -> Saved:
-        """Writes last.safetensors: all that the next step depends on."""
+        """Writes last.safetensors, which holds all that the next step depends on."""
         weights = self._snapshot()
         state = {**self._learner.state(), **tally_arrays(self._tallies, self._world)}
         if self._world.is_first:
@@ -291,8 +291,8 @@ class Trainer:
         return Saved(self._run.last, self._counters.step)
 
     def _restore(self, checkpoint: Checkpoint) -> list[str]:
-        """Takes over a `last` checkpoint: after it, the next step is the one the run would have made; gives a sentence
-        for each thing that begins anew, on another kind of device."""
+        """Loads a `last` checkpoint, so that the next step is the one that the run would have made; returns a sentence
+        for each thing that begins anew on another kind of device."""
         try:
             anew = self._learner.load(checkpoint.parameters, checkpoint.state)
             load_tallies(self._tallies, checkpoint.state, self._world)
@@ -314,7 +314,7 @@ class Trainer:
         )
 
     def _roll_back(self, error: DivergenceError) -> RolledBack:
-        """Back to the last save at half the learning rate; gives up after a few times."""
+        """Goes back to the last save at half the learning rate; gives up after a few times."""
         counters = self._counters
         rollbacks = counters.rollbacks + 1
         if self._plan.run.on_divergence == "stop" or rollbacks > _MOST_ROLLBACKS:
