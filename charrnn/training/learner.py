@@ -91,7 +91,7 @@ class Learner:
         is_narrow = narrow_iteration(self.precision, device)
         self._updater = Updater(training, self._trained, is_narrow=is_narrow, on_device=self.way != "host")
         self._running = Running(self._arrays, device)
-        # Statistics are averaged as the weights are that they were measured of.
+        # Running statistics are averaged as the weights are that they were measured with.
         self._averaged = {**self._trained, **self._running.arrays}
         is_averaged = training.average or training.average_after is not None or training.average_from is not None
         self._average = [array.detach().clone() for array in self._averaged.values()] if is_averaged else []
@@ -125,7 +125,7 @@ class Learner:
 
     @property
     def report(self) -> Tensor:
-        """Returns the report (4,) of the last step (see `step`), valid until the next. Reading it waits for the step."""
+        """Returns the last step's report (4,) (see `step`), valid until the next step. Reading it waits for the step."""
         return self._report
 
     def connect(self, feed: Feed, tallies: Sequence[StepSums]) -> None:

@@ -1,7 +1,7 @@
-"""Where a run stands and what is due: how much of the budget is used, when to validate, when to sample.
+"""Decides from a run's counters how much of the budget is used, and when to validate and to sample.
 
-Pure functions of counters, which no clock is asked for. With a budget in steps or epochs they depend on the number of
-steps alone, so that a resumed run does the same things at the same steps.
+These are pure functions of the counters and read no clock. With a budget in steps or epochs they depend on the number
+of steps alone, so that a resumed run does the same things at the same steps.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _SECONDS_PER_SECOND = 12
 
 @dataclass(slots=True)
 class Counters:
-    """Where a run stands: all that is not an array. Everything here is in the checkpoint."""
+    """The state of a run apart from its arrays. All of it is in the checkpoint."""
 
     step: int = 0
     seconds: float = 0.0
     validated_step: int = 0
     validated_seconds: float = 0.0
-    """When the last validation ended, in seconds of the run."""
+    """The time at which the last validation ended, in seconds of the run."""
     validation_cost: float = 0.0
-    """Seconds the last validation took, with its saves."""
+    """Seconds that the last validation took, with its saves."""
     sampled_step: int = 0
     sampled_seconds: float = 0.0
     best_nats: float | None = None
@@ -51,19 +51,19 @@ class Counters:
     skipped: int = 0
     """Steps whose gradient overflowed the range of fp16, up to the last line of metrics."""
     history: list[list[float | None]] = field(default_factory=list)
-    """Of each validation: step, train nats, validation nats."""
+    """One list for each validation: step, training nats, validation nats."""
     position: int = 0
     """Characters that each lane has read."""
     averaging_since: int | None = None
     """The step after which the plain mean of the weights began."""
 
     def advance(self, length: int) -> None:
-        """Enters a step over `length` characters of each lane."""
+        """Counts a step over `length` characters of each lane."""
         self.position += length
         self.step += 1
 
     def take(self, train_nats: float | None, nats: float | None) -> bool:
-        """Enters a validation and returns whether it is the best so far; where nothing is held out, the latest is."""
+        """Records a validation and returns whether it is the best so far; without held-out text the latest is."""
         self.history.append([self.step, train_nats, nats])
         is_best = nats is None or self.best_nats is None or nats < self.best_nats
         self.without_gain = 0 if is_best else self.without_gain + 1
@@ -73,19 +73,19 @@ class Counters:
         return is_best
 
     def trigger(self, training: TrainingConfig, fraction: float) -> bool:
-        """After a validation, with the share `fraction` of the budget used: whether averaging has begun just now."""
+        """Returns, after a validation, whether averaging begins now; `fraction` is the share of the budget used."""
         if self.averaging_since is not None or not averaging_begins(training, self.without_gain, fraction):
             return False
         self.averaging_since = self.step
         return True
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Returns the counters by name, ready for JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 def check_trigger(training: TrainingConfig, run: RunConfig, held_out: int) -> None:
-    """Raises UsageError where averaging waits for what cannot come."""
+    """Raises UsageError where averaging waits for an event that cannot happen in this run."""
     if training.average_after is None:
         return
     if not held_out:
@@ -102,7 +102,7 @@ def check_trigger(training: TrainingConfig, run: RunConfig, held_out: int) -> No
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Decisions over a budget."""
+    """Decides what is due in a run, by its budget."""
 
     budget: Budget
     run: RunConfig
@@ -111,13 +111,13 @@ class Pace:
 
     @property
     def total_steps(self) -> int | None:
-        """Steps in the budget, about as many where windows differ in length; None where it is in minutes."""
+        """Returns the steps in the budget (roughly, where windows differ in length); None where it is in minutes."""
         if self.budget.steps is not None:
             return self.budget.steps
         return None if self.budget.epochs is None else self.ring.steps(self.budget.epochs)
 
     def fraction(self, counters: Counters) -> float:
-        """Share of the budget used. A budget in minutes leaves room for the last validation and save."""
+        """Returns the share of the budget used. A budget in minutes leaves room for the last validation and save."""
         if self.budget.steps is not None:
             return min(1.0, counters.step / self.budget.steps)
         if self.total_steps is not None:  # an epoch is over when its characters have been read
@@ -127,14 +127,14 @@ class Pace:
         return min(1.0, counters.seconds / max(seconds - self._validation_cost(counters), 0.5 * seconds))
 
     def _validation_cost(self, counters: Counters) -> float:
-        """Seconds the next validation will take: as the last one did, or by the speed of training before the first."""
+        """Estimates the seconds of the next validation from the last one, or from the training speed before any."""
         if counters.validation_cost or not counters.step:
             return counters.validation_cost
         seconds_per_character = counters.seconds / (counters.position * self.ring.lanes)
         return self.validation_characters * seconds_per_character / _TRAINING_OVER_SCORING
 
     def is_over(self, counters: Counters) -> bool:
-        """Whether the budget, or the patience, is used up."""
+        """Whether the budget or the patience is used up."""
         return self.fraction(counters) >= 1.0 or self.is_out_of_patience(counters)
 
     def is_out_of_patience(self, counters: Counters) -> bool:
@@ -142,7 +142,7 @@ class Pace:
         return self.run.patience is not None and counters.without_gain >= self.run.patience
 
     def validation_is_due(self, counters: Counters) -> bool:
-        """At the end; else as `validate_every` says; else at 1, 2, 4 % of the budget and then every 5 %."""
+        """Whether to validate: at the end, and as `validate_every` says, else at 1, 2, 4 % and then every 5 %."""
         since = counters.step - counters.validated_step
         if since == 0:
             return False
@@ -162,7 +162,7 @@ class Pace:
         return self._interval_is_over(counters, counters.validated_step, counters.validated_seconds)
 
     def sample_is_due(self, counters: Counters) -> bool:
-        """As `sample_every` says; else with each validation, and at the same pace where validations are rarer."""
+        """Whether to sample: as `sample_every` says, else with each validation, and between validations that are rare."""
         if counters.step == counters.sampled_step:
             return False
         if self.run.sample_every is not None:
@@ -172,7 +172,7 @@ class Pace:
         return self._interval_is_over(counters, counters.sampled_step, counters.sampled_seconds)
 
     def _interval_is_over(self, counters: Counters, step: int, seconds: float) -> bool:
-        """Whether it is time again for what happened last at `step`, after `seconds`."""
+        """Whether an event that last happened at `step`, after `seconds`, is due again."""
         if self.total_steps is not None:
             return counters.step - step >= _interval(step, self.total_steps)
         assert self.budget.minutes is not None
@@ -180,7 +180,7 @@ class Pace:
 
 
 def _interval(last: float, total: float) -> float:
-    """How far the next time is from the last: as far as that one was from the start, within 1 to 5 % of all."""
+    """Returns the distance to the next event: that of the last one from the start, within 1 to 5 % of the total."""
     return min(total / _VALIDATIONS, max(total * _FIRST_SHARE, last))
 
 

@@ -1,4 +1,4 @@
-"""Penalties: numbers that are added to what is differentiated, and to nothing that is reported.
+"""Penalties, which are added to the differentiated loss but not to the reported one.
 
     activation   alpha mean (m y_t)^2            y_t what the decoder reads, m its dropout
     temporal     beta mean (h_{t+1} - h_t)^2     h_t the last layer's output, before any dropout
@@ -23,7 +23,7 @@ from charrnn.settings.config import TrainingConfig
 
 
 def watches_outputs(training: TrainingConfig) -> bool:
-    """Whether a penalty is about what the layers put out."""
+    """Whether one of the penalties depends on the outputs of the layers."""
     return bool(training.activation_penalty or training.temporal_penalty)
 
 

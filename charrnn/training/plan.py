@@ -1,6 +1,6 @@
-"""What `train` is to do, given what was asked and what lies in the run's directory.
+"""Decides what `train` does, given the user's request and the contents of the run's directory.
 
-Start, resume, go on with a larger budget, or refuse, showing the difference: pure decisions over plain values.
+It starts, resumes, goes on with a larger budget, or refuses and shows the difference; decisions are pure functions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _GROUPS = ("model", "data", "training", "run")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainRequest:
-    """What the user asked for: only what was said, by field name."""
+    """The settings that the user gave, by field name; settings left open are absent."""
 
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class TrainRequest:
     run: dict[str, Any] = field(default_factory=dict)
     budget: Budget | None = None
     notices: tuple[str, ...] = ()
-    """What there is to say about it when a run begins."""
+    """Messages about the request that the user sees when a run begins."""
 
     def check(self) -> None:
         """Raises UsageError for settings that are wrong by themselves or do not go together, on any text."""
@@ -51,7 +51,7 @@ class TrainRequest:
 
 
 def with_preset(request: TrainRequest, name: PresetName) -> TrainRequest:
-    """What the preset asks for, where `request` does not say otherwise."""
+    """Returns `request` with the preset's settings added where the request gives none."""
     preset = PRESETS[name]
     merged = replace(
         request,
@@ -74,7 +74,7 @@ def with_preset(request: TrainRequest, name: PresetName) -> TrainRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Everything decided."""
+    """All settings of a run, decided."""
 
     model: ModelConfig
     data: DataConfig
@@ -82,7 +82,7 @@ class Plan:
     run: RunConfig
     budget: Budget
     requested: dict[str, dict[str, Any]]
-    """What had been asked for when the run began; a resumed run is compared with it."""
+    """The settings that the user gave when the run began; a request to resume is compared with them."""
     notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -90,7 +90,7 @@ class Plan:
         check_together(self.model, self.training, parts=self.run.accumulate)
 
     def to_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it (the model's and data's configuration stand there by themselves)."""
+        """Returns the part of the plan that a checkpoint stores as training settings (model and data are separate)."""
         return {
             "training": self.training.to_dict(),
             "run": self.run.to_dict(),
@@ -100,7 +100,7 @@ class Plan:
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint) -> Self:
-        """The plan of the run that `checkpoint` (with its state) belongs to."""
+        """Returns the plan of the run that `checkpoint` (with its state) belongs to."""
         kept = checkpoint.training
         return cls(
             model=checkpoint.model,
@@ -113,7 +113,7 @@ class Plan:
 
 
 def plan_start(request: TrainRequest, characters: int, machine: Machine = REFERENCE) -> Plan:
-    """The plan of a new run on `machine`; `characters` are those of the corpus but for held-out text of its own."""
+    """Returns the plan of a new run on `machine`; `characters` count the corpus without separate held-out text."""
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
     budget = request.budget or default_budget(characters, machine, request.model)
@@ -138,7 +138,7 @@ def plan_start(request: TrainRequest, characters: int, machine: Machine = REFERE
 
 
 def plan_resume(request: TrainRequest, checkpoint: Checkpoint, corpus_sha256: str) -> Plan:
-    """The plan of going on from `checkpoint`: its own settings, with the request's budget and reporting.
+    """Returns the plan to resume from `checkpoint`: its own settings, with the request's budget and reporting.
 
     Raises UsageError where the request differs in anything that decides what is learned, or in the corpus.
     """
@@ -167,15 +167,15 @@ def plan_resume(request: TrainRequest, checkpoint: Checkpoint, corpus_sha256: st
 
 
 def _with_changes(resolved: Any, asked: dict[str, Any]) -> Any:
-    """The configuration with what was asked of settings that may change when a run is resumed."""
+    """Returns the configuration with those requested settings that may change when a run is resumed."""
     may_change = {name for name, declared in settings_of(type(resolved)).items() if declared.may_change}
     return replace(resolved, **{name: value for name, value in asked.items() if name in may_change})
 
 
 def _differences(request: TrainRequest, before: Plan) -> list[str]:
-    """Settings that are not what they were, as `--hidden 64 -> 128`.
+    """Returns the settings that differ from those of the run, as `--hidden 64 -> 128`.
 
-    What was left open then and now is the same, and so is what is spelled out now as it was chosen then.
+    A setting left open both times does not differ, nor does one given now with the value that was chosen then.
     """
     found = []
     for group in _GROUPS:

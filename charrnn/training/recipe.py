@@ -43,7 +43,7 @@ _MOST_READ = 40.0  # epochs after which a run has learned what it will, however 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A full set of choices."""
+    """A complete set of default settings."""
 
     model: ModelConfig
     training: TrainingConfig
@@ -70,7 +70,7 @@ def choose(
 
 
 def _seconds(budget: Budget) -> float:
-    """Returns the seconds that a budget lasts; one in steps or epochs is taken for the default one."""
+    """Returns the seconds that a budget lasts; one in steps or epochs counts as the default budget."""
     minutes = budget.minutes if budget.minutes is not None else DEFAULT_BUDGET.minutes
     assert minutes is not None
     return 60 * minutes
@@ -79,8 +79,8 @@ def _seconds(budget: Budget) -> float:
 def _choose_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Mapping[str, Any]) -> Recipe:
     """Chooses as on a CPU, in sizes that suit each of cuDNN's kernels (`network/cudnn.py`).
 
-    They are what the persistent one takes, where the GPU has it; narrow ones are what the small one takes, and the
-    standard one multiplies in tiles that they fill. As many lanes and as long windows as leave enough updates in the
+    The sizes suit the persistent kernel where the GPU has it; narrow sizes suit the small kernel, and all of them fill
+    the tiles in which the standard kernel multiplies. Lanes and windows are as large as leaves enough updates in the
     budget.
     """
     model = _size_for_gpu(characters, budget, machine, asked)
@@ -100,9 +100,9 @@ def _choose_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Ma
 
 
 def _size_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Mapping[str, Any]) -> ModelConfig:
-    """Sizes a layer as wide as the text can teach; what the widest cannot hold goes into more layers.
+    """Returns a model as large as the text can train; what exceeds the widest layer goes into more layers.
 
-    Where time is the budget, the largest one up to that size for whose weights the time is enough.
+    Where the budget is a time, it is the largest model up to that size whose weights can be trained in that time.
     """
     most_layers = min(_MOST_LAYERS, max(1, round(characters / _LAYER_WEIGHTS)))
     widest = int(_MOST_FOR_TEXT * math.sqrt(characters)) // _GPU_STEP * _GPU_STEP
@@ -133,14 +133,14 @@ def _size_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Mapp
 
 
 def _for_its_state(model: ModelConfig, training: TrainingConfig) -> TrainingConfig:
-    """Makes a state that only grows while it is carried on begin every window from zero, as in the papers."""
+    """Returns settings in which every window begins from zero where the state would only grow, as in the papers."""
     return replace(training, state_reset=1.0) if make_cell(model).keeps_all else training
 
 
 def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_size) -> dict[str, Any]:
-    """Adds to what was asked of the model what follows from it: a tied embedding is as wide as the layers.
+    """Returns the requested model settings and those that follow from them: a tied embedding is as wide as the layers.
 
-    These have `hidden_size` units where nobody says.
+    The layers have `hidden_size` units where the request names no size.
     """
     known = dict(asked)
     if known.get("tie"):
@@ -150,7 +150,7 @@ def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_
 
 
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what was asked and what follows from it: some optimizers want no falling rate, and no average."""
+    """Returns the requested settings and those that follow: some optimizers need a constant rate and no average."""
     known = dict(asked)
     if known.get("optimizer") in AVERAGING:
         known = {"decay": "constant", "average": 0.0, **known}
@@ -158,9 +158,9 @@ def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def default_budget(characters: int, machine: Machine, asked: Mapping[str, Any] = MappingProxyType({})) -> Budget:
-    """Returns ten minutes; on a GPU that would read the text again and again in them, as often as it helps.
+    """Returns a budget of ten minutes, or fewer epochs on a GPU that would read the text more often than helps.
 
-    `asked` are fields of the model that the user has chosen: some are slower than what would be chosen.
+    `asked` are fields of the model that the user has chosen: some are slower than the defaults.
     """
     if machine.gpu is not None:
         often = Budget(epochs=EPOCHS_ON_GPU)
@@ -173,19 +173,19 @@ def default_budget(characters: int, machine: Machine, asked: Mapping[str, Any] =
 
 
 def _width(work: float, characters: int) -> int:
-    """Returns a layer's units: weights go with the square root of the work, up to what a small text can teach."""
+    """Returns a layer's width: weights grow with the square root of the work, up to what a small text can train."""
     width = min(_WIDTH * (work / _WORK) ** 0.25, _MOST_FOR_TEXT * math.sqrt(characters))
     steps: int = round(width / _STEP)
     return max(_STEP, min(_MOST_WIDTH, steps * _STEP))
 
 
 def _dropout(epochs: float) -> float:
-    """Returns the rate: none while nearly every character is new; more, the more often it is seen again."""
+    """Returns the dropout rate: 0 while nearly every character is new, and more the more often the text is read."""
     return round(min(0.6, max(0.0, 0.17 * math.log2(max(epochs, 1.0) / _FRESH_EPOCHS))), 2)
 
 
 def _wants_dropout(asked: Mapping[str, Any]) -> bool:
-    """Whether the rate of dropout is to be chosen: it was not given, nor another kind in its place."""
+    """Whether the dropout rate must be chosen, since the user gave neither it nor another kind of dropout."""
     others = ("variational_dropout", "input_dropout", "output_dropout")
     return "dropout" not in asked and not any(asked.get(name) for name in others)
 
