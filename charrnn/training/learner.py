@@ -125,7 +125,7 @@ class Learner:
 
     @property
     def report(self) -> Tensor:
-        """Returns the last step's report (4,) (see `step`), valid until the next step. Reading it waits for the step."""
+        """Returns the last step's report (4,), valid until the next (see `step`). Reading it waits for the step."""
         return self._report
 
     def connect(self, feed: Feed, tallies: Sequence[StepSums]) -> None:

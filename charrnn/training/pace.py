@@ -162,7 +162,7 @@ class Pace:
         return self._interval_is_over(counters, counters.validated_step, counters.validated_seconds)
 
     def sample_is_due(self, counters: Counters) -> bool:
-        """Whether to sample: as `sample_every` says, else with each validation, and between validations that are rare."""
+        """Whether to sample: as `sample_every` says, else with each validation, and between rare validations."""
         if counters.step == counters.sampled_step:
             return False
         if self.run.sample_every is not None:
