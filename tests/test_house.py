@@ -202,3 +202,15 @@ def test_links_of_the_readme_lead_somewhere() -> None:
     assert {"corpora/EXPERIMENTS.md", "#what-the-neurons-know"} <= set(targets)
     for target in targets:
         assert target in headings or (ROOT / target).is_file(), target
+
+
+def test_the_programs_of_the_readme_say_what_is_compiled() -> None:
+    """Each line of Python that it shows finds the library that this installation has."""
+    from charrnn.native.step import find_library
+
+    programs = re.findall(r'`python -c "([^`]*)"`', README)
+    assert len(programs) == 2
+    for program in programs:
+        result = _python(program, cwd=ROOT)
+        assert result.returncode == 0, result.stderr
+        assert ("None" in result.stdout) == (find_library() is None)
