@@ -85,7 +85,7 @@ class Library(NamedTuple):
 
 @functools.cache
 def find_library() -> Library | None:
-    """Returns the compiled recurrence and update; None where they were not built or cannot run here, where torch has not
+    """Returns the compiled recurrence and update; None where they were not built, cannot run here, where torch has not
     been loaded, whose OpenMP library they run in, or where CHARRNN_COMPILED=0 turns them off."""
     found = load(Path(__file__).with_name("_recurrence"), "charrnn_recurrence_version", VERSION)
     if found is None:
