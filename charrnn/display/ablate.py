@@ -1,4 +1,4 @@
-"""What units cost when they stand still, as tables."""
+"""Tables of what it costs to hold units at their means."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MEANING = (
 
 
 def use_pieces(ablations: Sequence[Ablation]) -> Iterator[Prose | Columns]:
-    """Yields whether the model uses what its units tell, a row for each label, to stand below an atlas."""
+    """Yields a table of whether the model uses what its units tell, a row for each label, to stand below an atlas."""
     rows = sorted(((one, use) for one in ablations for use in one.uses), key=lambda pair: -pair[1].margin)
     yield Columns(
         ("label", "unit", *_COLUMNS),
@@ -38,7 +38,7 @@ def use_pieces(ablations: Sequence[Ablation]) -> Iterator[Prose | Columns]:
 
 
 def ablation_pieces(one: Ablation, characters: Sequence[str]) -> Iterator[Prose | Columns]:
-    """Yields what holding one unit costs; `characters` are the vocabulary's, by id."""
+    """Yields sentences and tables of what holding one unit costs; `characters` are the vocabulary's, by id."""
     overall = one.overall
     yield Prose(f"{one.unit} held at its mean, {one.held_at:+.3f}", is_heading=True)
     yield Prose(
@@ -68,12 +68,12 @@ def _dearest(one: Ablation, characters: Sequence[str]) -> str:
 
 
 def meaning() -> Prose:
-    """Returns what the columns mean."""
+    """Returns the explanation of the tables' columns."""
     return Prose(_MEANING)
 
 
 def named(character: str) -> str:
-    """Returns a character as one speaks of it: by its name, or quoted."""
+    """Returns how a sentence names a character: by its name, or quoted."""
     return {"\n": "line feed", " ": "space", "\t": "tab"}.get(character) or f"'{character}'"
 
 

@@ -1,4 +1,4 @@
-"""Text on a coloured background that it stands out from, for rich and for a style sheet."""
+"""Styles for readable text on a coloured background, for rich and for a style sheet."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def style_on(colour: Colour, *, bold: bool | None = None, underline: bool | None
 
 
 def css_on(colour: Colour) -> str:
-    """Returns the rules of a style sheet for the same."""
+    """Returns the CSS rules for white or black text on a background."""
     return f"background:{css(colour)};color:{'#fff' if is_dark(colour) else '#000'}"
 
 
 def css(colour: Colour) -> str:
-    """Returns a colour as a style sheet writes it."""
+    """Returns a colour in the notation of CSS."""
     return f"#{bytes(colour).hex()}"

@@ -1,6 +1,6 @@
-"""One screen of the atlas: labels above, a passage coloured by the unit that is chosen below, keys at the foot.
+"""One screen of the atlas: the labels above, a passage coloured by the chosen unit below, and the keys at the foot.
 
-It is as large as the terminal: the list shows the rows around the chosen one, the passage what fits below.
+The screen is as large as the terminal: the list shows the rows around the chosen one, the passage what fits below.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from charrnn.display.safe import visible
 
 KEYS = "up/down label   left/right unit   space/b passage   n where the label changes   q end"
 _LEAST = 4
-"""Rows of the list, at least."""
+"""The smallest number of rows of the list."""
 _WIDE, _FEW = 78, (0, 1, 2, -1)
-"""From how many columns on the whole list is shown, and what of it on less: what, which unit, how well, the verdict."""
+"""The terminal's width from which on all columns of the list are shown, and those shown on narrower ones: the label,
+the unit, the effect, the verdict."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is on the screen, which it fills."""
+    """The content of the screen, as a renderable that fills it."""
 
     heading: str
     names: Sequence[str]
-    """Of the list's columns."""
+    """The names of the list's columns."""
     rows: Sequence[Sequence[str]]
     found: Sequence[bool]
-    """Which of the rows stand out."""
+    """Which rows of the list are emphasised, since a unit was found."""
     chosen: int
-    """The row that is chosen."""
+    """The place of the chosen row."""
     about: str
-    """A line on the unit."""
+    """A line about the chosen unit."""
     passage: Picture
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -51,14 +52,14 @@ class Scene:
         lines = lines[: height - 1] + [[]] * max(0, height - 1 - len(lines))
         lines += console.render_lines(_line(KEYS, "dim", width), plain, pad=False)[:1]
         for number, line in enumerate(lines):
-            yield from Segment.adjust_line_length(line, width)  # over what stood there before
+            yield from Segment.adjust_line_length(line, width)  # padded, to cover what stood there before
             if number < len(lines) - 1:
                 yield Segment.line()
 
 
 def room_for_passage(width: int, height: int, rows: int, *, has_colour: bool) -> int:
     """Returns how many lines of text fit below the list."""
-    left = height - list_height(height, rows) - 6  # heading, names, a line between, the unit, its legend, keys
+    left = height - list_height(height, rows) - 6  # heading, column names, empty line, unit, legend, keys
     if width < 60:
         left -= 1  # the legend needs two lines
     return max(1, left if has_colour else left // 2)

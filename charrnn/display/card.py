@@ -1,4 +1,4 @@
-"""A unit's card: what it tells, when, for how long, and what it does."""
+"""Shows the card of a unit: what the unit tells, where it is highest, how long it remembers, and what it does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PASSAGE = 400
 
 
 def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette: Palette = SAFE) -> Iterator[Section]:
-    """Yields the card; `text` is what the model read, `characters` are the vocabulary's, by id."""
+    """Yields the sections of the card; `text` is what the model read, `characters` are the vocabulary's, by id."""
     low, high = card.limits
     yield Prose(title, is_heading=True)
     yield Prose(_distribution(card, low, high))
@@ -39,7 +39,7 @@ def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette
 
 def _distribution(card: Card, low: float, high: float) -> str:
     most = max(1, int(card.counts.max()))
-    # A bin that holds anything shows: the eye must not miss rare ends.
+    # Every bin that is not empty gets a visible bar, so that rare extremes are not missed.
     bars = "".join(RAMP[0 if not count else max(1, round(count / most * 8))] for count in card.counts.tolist())
     if card.values.min() == card.values.max():
         memory = "It never moves."
@@ -107,6 +107,6 @@ def _percent(share: float) -> str:
 
 
 def _two(number: float) -> str:
-    """Returns a number in two significant digits, never with an exponent."""
+    """Returns a number with two significant digits and without an exponent."""
     rounded = f"{float(f'{number:.2g}'):.6f}".rstrip("0").rstrip(".")
     return rounded or "0"

@@ -15,7 +15,7 @@ _BLANK = 0x2800
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One curve: its name, its colour's name, its points in order of x."""
+    """One curve: its name, the name of its colour, and its points in order of x."""
 
     name: str
     colour: str
@@ -23,13 +23,13 @@ class Line:
 
 
 def axis_label(value: float) -> str:
-    """Returns a number in eight places."""
-    label = f"{round(value, 3) + 0.0:8.3f}"  # no -0.000
+    """Returns a number as an axis label of eight characters."""
+    label = f"{round(value, 3) + 0.0:8.3f}"  # + 0.0 turns -0.000 into 0.000
     return label if len(label) == 8 else f"{value:8.1e}"
 
 
 class Chart:
-    """A renderable: curves over a shared pair of axes, with x by its logarithm where asked (then it is positive)."""
+    """A renderable chart: curves that share a pair of axes; x may be logarithmic (it must then be positive)."""
 
     def __init__(
         self, lines: Sequence[Line], *, x_label: str, y_label: str, height: int = 12, log_x: bool = False
@@ -63,7 +63,7 @@ class Chart:
         yield Text(" " * 9 + self._below(width, x_low, x_high), no_wrap=True)
 
     def _below(self, width: int, x_low: float, x_high: float) -> str:
-        """Returns the ends of the x axis and, where it is logarithmic, the powers of ten that there is room for."""
+        """Returns the labels below the x axis: its ends and, where it is logarithmic, the powers of ten that fit."""
         left, right = f"{x_low:,.0f}", f"{x_high:,.0f} {self.x_label}"
         room = max(1, width - len(left) - len(right))
         if not self.log_x or x_low == x_high:

@@ -1,4 +1,4 @@
-"""The atlas of units as a table."""
+"""Shows the atlas, the best unit for each label, as a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RHO = "\u03c1"
 
 
 def pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
-    """Yields the table, and below it what it means and what was not found. It fits into 80 columns."""
+    """Yields the table of the atlas, its explanation, and what was not found. It fits into 80 columns."""
     rows = [
         Row(cells_of(finding), "bold" if finding.is_found else "" if finding.is_discovery else "dim")
         for finding in atlas.findings
@@ -26,20 +26,20 @@ NAMES = ("label", "unit", "tells", "95 %", f"last {CONTEXT}", "new net", "verdic
 
 
 def cells_of(finding: Finding) -> tuple[str, ...]:
-    """Returns a finding as a row of the table whose columns are `NAMES`."""
+    """Returns the cells of a finding, for a table whose columns are `NAMES`."""
     name = f"{'-' if is_low(finding) else ''}{finding.unit}"
     return finding.label, name, *telling(finding), _alone(finding.untrained, finding), finding.verdict
 
 
 def told(effect: float, finding: Finding) -> str:
-    """Returns what some unit tells of the finding's label: AUC .996, or rho -.893."""
+    """Returns an effect for the finding's label in words, such as AUC .996, or rho -.893."""
     if finding.is_graded:
         return f"{RHO} {short(effect)}"
     return f"AUC {short((1 + abs(effect)) / 2)}{', low where it holds' if effect < 0 else ''}"
 
 
 def short(number: float, sign: Literal["", "+"] = "") -> str:
-    """Returns a number in three digits, with a "+" before what is above zero where that is asked for.
+    """Returns a number with three digits and, if `sign` is "+", with a plus sign where it is above zero.
 
     >>> short(0.9961), short(-0.893), short(0.9999), short(0.0341, "+"), short(1.234, "+")
     ('.996', '-.893', '1.00', '+.034', '+1.23')
@@ -54,9 +54,9 @@ def is_low(found: Finding | Told) -> bool:
 
 
 def telling(found: Finding | Told) -> tuple[str, str, str]:
-    """Returns the effect, its interval and what the last characters tell, as people know them.
+    """Returns the effect, its interval and the effect of the last characters, in the usual form for readers.
 
-    That is rho with its sign, or an AUC turned so that the unit's own is above one half.
+    That is rho with its sign, or an AUC that is mirrored where needed so that the unit's own is above one half.
     """
     turn = -1 if is_low(found) else 1
     effect, *ends = (
@@ -71,7 +71,7 @@ def telling(found: Finding | Told) -> tuple[str, str, str]:
 
 
 def _alone(effect: float, found: Finding | Told) -> str:
-    """Returns what something else tells, whatever its sign."""
+    """Returns the size of an effect as rho or AUC, without regard to its sign."""
     return short(abs(effect) if found.is_graded else (1 + abs(effect)) / 2)
 
 

@@ -1,4 +1,4 @@
-"""How often gates are saturated: plots, a table and a sentence for each layer."""
+"""Shows how often gates are saturated: plots, a table and a sentence for each layer."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _row(gate: GateSaturation) -> list[str]:
 
 
 def _sentence(layer: list[GateSaturation]) -> str:
-    """What becomes of what the units hold, where one of the gates decides that."""
+    """Returns a sentence on how long a layer's units keep their content, where one of the gates decides that."""
     keeping = [(gate, gate.ends) for gate in layer if gate.ends is not None]
     if not keeping:
         return f"Layer {layer[0].layer}: no gate of this cell decides what is dropped of what a unit holds."

@@ -28,7 +28,7 @@ _MARK = Style(underline=True)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A text with `values`, one a character, within `low` to `high`; what is `marked` is underlined."""
+    """A text with `values`, one for each character, from `low` to `high`; `marked` characters are underlined."""
 
     title: str
     text: str
@@ -36,7 +36,7 @@ class Picture:
     low: float
     high: float
     marked: Sequence[bool] = ()
-    """Which characters are underlined; none, or one for each."""
+    """Whether each character is underlined; an empty sequence means that none is."""
     palette: Palette = SAFE
     style = ""
 
@@ -88,14 +88,14 @@ class Picture:
             yield ramp
 
     def _lines(self, width: int) -> Iterator[list[tuple[str, float]]]:
-        """Yields lines of (shown, share), broken after line ends and where the terminal's width is used up."""
+        """Yields lines of pairs (symbol, value as a share of the range), broken after line ends and at `width`."""
         line: list[tuple[str, float]] = []
         so_far, used = "", 0
         for character, value in zip(self.text, self.values, strict=True):
             shown = symbol(character)
             used += cell_len(shown)
-            # Characters may join to something wider or narrower than they are one by one, or not: that is the
-            # terminal's choice, and the line must fit either way.
+            # A terminal may join characters to something wider or narrower than they are one by one, or may
+            # not join them: the line must fit either way.
             if line and max(used, cell_len(so_far + shown)) > width:
                 yield line
                 line, so_far, used = [], "", cell_len(shown)

@@ -1,4 +1,4 @@
-"""How long a model remembers: a table, a curve and sentences.
+"""Shows how long a model remembers: a table, a curve and sentences.
 
 The curve is the excess loss over the context, on a logarithmic axis, with its 95 % interval as a band on the page; the
 terminal has the intervals in its table.
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from charrnn.neurons.horizon import Bin, Memory
 
 _HEADINGS = ("context", "bits", "excess", "95 % interval")
-_ORANGE = "#e66101"  # 3.5 to 1 on white, 6.0 to 1 on black
+_ORANGE = "#e66101"  # its contrast is 3.5 to 1 on white, 6.0 to 1 on black
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 400, 240, 40, 20, 20, 34
 
 
 def pieces(memory: Memory, *, on_page: bool) -> list[Section]:
-    """Returns the table, the curve and what they say; on a page from the last to the first."""
+    """Returns the table, the curve and the sentences that sum them up; on a page in reverse order."""
     table = Columns(_HEADINGS, [Row(_cells(row)) for row in memory.bins], words=(), gap=2)
     shown: list[Section] = [table, Curve(memory), Prose("\n".join(_sentences(memory)))]
     return shown[::-1] if on_page else shown
@@ -70,14 +70,14 @@ def _signed(value: float) -> str:
 
 
 def _points(memory: Memory) -> list[tuple[float, Bin]]:
-    """Returns each bin at the middle of its logarithms, and the last one up to D."""
+    """Returns each bin with its geometric middle as x, and the last bin once more at D."""
     points = [(math.sqrt(row.first * row.last), row) for row in memory.bins]
     return points if points[-1][0] == memory.distance else [*points, (memory.distance, memory.bins[-1])]
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The excess loss over the context."""
+    """A plot of the excess loss over the length of the context."""
 
     memory: Memory
     style = """
@@ -90,7 +90,7 @@ svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
         return Chart([Line("excess", "cyan", points)], x_label="characters", y_label="bits", height=10, log_x=True)
 
     def html(self) -> str:
-        """Returns an SVG element."""
+        """Returns the curve as an SVG element."""
         low = min(0.0, *(row.low for row in self.memory.bins))
         high = max(1e-3, *(row.high for row in self.memory.bins))
         furthest = math.log10(max(self.memory.distance, 10))

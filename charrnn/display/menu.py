@@ -1,7 +1,7 @@
-"""A co-writing session on a terminal: the end of the text, and below it the likeliest words and characters to pick.
+"""Shows a co-writing session on a terminal: the end of the text, and below it the likeliest words and characters.
 
 Everything is made visible, spaces and line ends too; columns keep their places whatever the width of the characters.
-Colour only on a terminal that wants it. A stream that breaks is given up: the text does not depend on being shown.
+Colour is used only on a terminal that wants it. A stream that breaks is not written to again, and the session goes on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Proposal = tuple[str, float]
 """A text that may come next, and its probability."""
 
 _ROWS_OF_TEXT = 4
-_TAIL = 2000  # characters that can be on these rows
+_TAIL = 2000  # the largest number of characters that these rows can show
 _WIDEST, _SHARE_WIDTH = 100, 5
 _WIDEST_LABEL, _SHORTEST_LABEL = 28, 8
 _LONGEST_BAR, _SHORTEST_BAR = 16, 3
@@ -35,7 +35,7 @@ _KEY, _BAR, _TITLE, _NEW = "bold cyan", "blue", "dim", "bold"
 
 @dataclass(frozen=True, slots=True)
 class _Signs:
-    """What stands for what cannot be seen, in the stream's encoding."""
+    """The signs that stand for invisible characters, as far as the stream's encoding has them."""
 
     space: str = SPACE
     line_end: str = LINE_END
@@ -44,7 +44,7 @@ class _Signs:
     cut: str = "\u2026"
     circle: str = "\u25cc"
     bar: str = "\u258f\u258e\u258d\u258c\u258b\u258a\u2589\u2588"
-    """From the narrowest to the full one."""
+    """The pieces of a bar, from the narrowest to the full cell."""
     encoding: str = "utf-8"
 
     @classmethod
@@ -57,10 +57,10 @@ class _Signs:
         return signs
 
     def label(self, text: str) -> str:
-        """Returns `text` with nothing left that cannot be seen."""
+        """Returns `text` with every invisible character replaced by a sign."""
         known = {" ": self.space, "\n": self.line_end, "\t": self.tab}
         shown = [known.get(character) or visible_character(character) for character in text]
-        for place in {0, len(text) - 1}:  # within a word, joiners and marks shape letters; at its ends they are lost
+        for place in {0, len(text) - 1}:  # joiners and marks shape letters within a word, but are invisible at its ends
             character = text[place]
             category = unicodedata.category(character)
             if category == "Cf" or (category == "Zs" and character != " "):
@@ -75,7 +75,7 @@ class Menu:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        # Rich itself must not meet a stream that is gone: it would close the standard output, which the text goes to.
+        # Rich must not write to a broken stream: it would close the standard output, to which the text goes.
         is_terminal = stream.isatty() or None
         self._console = Console(
             file=io.StringIO(), force_terminal=is_terminal, highlight=False, markup=False, emoji=False
@@ -83,17 +83,17 @@ class Menu:
         self._signs = _Signs.of(getattr(stream, "encoding", None) or "utf-8")
 
     def tail(self, text: str, new: int = 0) -> None:
-        """Shows the last rows of `text`, the last `new` characters set off, and a mark where it goes on."""
+        """Shows the last rows of `text`, with the last `new` characters emphasised, and a mark where it goes on."""
         rows = self._rows(text, new)
         rows[-1].append(self._signs.mark, _TITLE)
         self._print(*rows)
 
     def begin(self, text: str) -> None:
-        """Shows the last row of `text`, for `go_on` to go on with."""
+        """Shows the last row of `text`, which `go_on` then continues."""
         self._write(self._rows(text, 0)[-1].plain)
 
     def go_on(self, text: str) -> None:
-        """Shows some more of the text, right behind what is there."""
+        """Shows more of the text, directly after what is shown already."""
         self._write(_plain(text))
 
     def end(self) -> None:
@@ -184,17 +184,17 @@ class _Column:
 
     @property
     def width(self) -> int:
-        """How many columns of the terminal it takes without bars."""
+        """The number of terminal columns that this column needs without its bars."""
         return max(self._key_width + 1 + self._label_width + 1 + _SHARE_WIDTH, len(self._title))
 
     def narrow(self, by: int) -> int:
-        """Shortens labels where that is possible, and returns how much narrower it became."""
+        """Shortens labels where that is possible, and returns by how much the column became narrower."""
         before = self.width
         self._label_width = max(min(self._label_width, _SHORTEST_LABEL), self._label_width - max(by, 0))
         return before - self.width
 
     def rows(self, bar: int = 0, count: int = 1) -> list[Text]:
-        """Returns a title and at least `count` rows, all of one width, with bars of at most `bar`."""
+        """Returns a title and at least `count` rows, all of one width, with bars of at most `bar` cells."""
         width = self.width + (1 + bar if bar else 0)
         lines = [Text(self._title, _TITLE)]
         for key, label, share in zip(self._keys, self._labels, self._shares, strict=True):

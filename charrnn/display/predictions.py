@@ -1,10 +1,10 @@
-"""A text in columns, one a character, with the guesses for the character after it below.
+"""Shows a text in columns, one for each character, with the guesses for the next character below it.
 
-The best guess stands on top, and each on a background from white (improbable) to the palette's colour for certainty,
+The best guess stands on top. Each guess has a background from white (improbable) to the palette's colour for certainty,
 orange by default; the guess that came true, which is the character of the next column, is bold and underlined. Without
-colour (`NO_COLOR`, a pipe) it has a star before it, and every guess a bar behind it. A unit's value colours the text
-itself, as in `heat`. Columns are as wide as what stands in them and wrap in bands. On a page each is a column of its
-own that cannot disturb its neighbours; values and probabilities stand in `title` attributes.
+colour (`NO_COLOR`, a pipe) it has a star before it, and every guess has a bar behind it. A unit's value colours the
+text itself, as in `heat`. Columns are as wide as their content and wrap in bands. On a page each column is an element
+that cannot disturb its neighbours; values and probabilities stand in `title` attributes.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from charrnn.display.palette import SAFE, Palette, Ramp, glyph, mixed
 from charrnn.display.webpage import legend
 
 _MARK = "*"
-_STEPS = 17  # of a legend's ramp
+_STEPS = 17  # steps of a legend's ramp
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A character, and what was expected after it."""
+    """A character, and the guesses for the character after it."""
 
     character: str
     guesses: Sequence[tuple[str, float]]
-    """Characters with their probabilities, the likeliest first."""
+    """The guessed characters with their probabilities, the likeliest first."""
     hit: int | None
-    """Which of the guesses came true."""
+    """The place of the guess that came true; None where none did."""
     next_probability: float | None
-    """Of the character that came, guessed or not; None at the text's end."""
+    """The probability of the character that came next, guessed or not; None at the text's end."""
     value: float | None = None
     """A unit's value after this character."""
 
@@ -52,15 +52,15 @@ class Scale:
     high: float
 
     def share(self, value: float) -> float:
-        """Returns where a value lies: 0 at the low end, 1 at the high one."""
+        """Returns where a value lies in the range: 0 at the low end, 1 at the high end."""
         return (value - self.low) / (self.high - self.low)
 
 
 def symbol(character: str, *, is_byte: bool = False) -> str:
-    """Returns what is shown of a character in a cell of its own, where it can neither move nor join its neighbours.
+    """Returns what is shown for a character in a cell of its own, where it can neither move nor join its neighbours.
 
-    Line ends and tabs are symbols; a mark stands on a dotted circle; what has no width, or joins what is before it to
-    one picture, is named by its code point. A byte beyond ASCII is half a character, and shown as its hexadecimals.
+    Line ends and tabs are symbols; a mark stands on a dotted circle; a character without width, or one that joins with
+    the one before it, is named by its code point. A byte beyond ASCII, a part of a character, is shown in hexadecimal.
 
     >>> symbol(chr(10)), symbol(chr(0x301)), symbol(chr(0x200D)), symbol(chr(0xE9), is_byte=True)
     ('↵', '◌́', '‹U+200D›', '‹E9›')
@@ -77,12 +77,12 @@ def symbol(character: str, *, is_byte: bool = False) -> str:
 
 
 def guess_symbol(character: str, *, is_byte: bool = False) -> str:
-    """Returns the symbol of a guess: that of a space too, which among guesses would be nothing at all."""
+    """Returns the symbol of a guess; a space gets a symbol too, since it would be invisible among guesses."""
     return safe.SPACE if character == " " else symbol(character, is_byte=is_byte)
 
 
 def _is_joining(code: int) -> bool:
-    """Returns whether this is a variation selector, a part of a flag or a colour of skin among emoji."""
+    """Returns whether a code point is a variation selector, a part of a flag emoji or an emoji's skin colour."""
     return (
         0xFE00 <= code <= 0xFE0F
         or 0xE0100 <= code <= 0xE01EF
@@ -134,7 +134,8 @@ class Grid:
         return [symbol(column.character, is_byte=self.is_bytes), *below]
 
     def _bands(self, width: int, extra: int) -> Iterator[list[tuple[Column, list[str], int]]]:
-        """Yields columns with what they show and how wide that is, as many side by side as fit; `extra` places each."""
+        """Yields bands of as many columns as fit side by side, each with its symbols and its width; `extra` is added to
+        the width of each."""
         band: list[tuple[Column, list[str], int]] = []
         used = 0
         for column in self.columns:

@@ -1,4 +1,4 @@
-"""What a probe found, as a table and some sentences."""
+"""Shows the scores of a probe and its baselines, as a table and some sentences."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _HEADINGS = ("accuracy", "95 %", "AUC", "features")
 
 
 def pieces(found: Probe, asked: str, kind: str) -> Iterator[Prose | Columns]:
-    """Yields the table, and below it what it means. It fits into 80 columns.
+    """Yields the table of scores, and below it its explanation. It fits into 80 columns.
 
-    `asked` is what was asked for, `kind` what was asked: places or texts.
+    `asked` names the label that was probed for; `kind` says what was classified: places or texts.
     """
     training, validation, test = found.parts
     yield Prose(

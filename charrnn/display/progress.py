@@ -1,6 +1,6 @@
-"""A training run on the terminal: one bar on stderr; validations and samples, line by line, on stdout.
+"""Shows a training run on the terminal: one bar on stderr; validations and samples, line by line, on stdout.
 
-Without a terminal, plain lines.
+Without a terminal, everything is printed as plain lines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _RULE = "\u2500"
 
 
 def duration(seconds: float) -> str:
-    """Returns a time span as people say it.
+    """Returns a time span in readable units.
 
     >>> duration(42), duration(3 * 60 + 5), duration(7500)
     ('42 s', '3 min 05 s', '2 h 05 min')
@@ -35,7 +35,7 @@ def duration(seconds: float) -> str:
 
 
 def bits(nats: float) -> float:
-    """Returns nats as bits."""
+    """Returns a number of nats converted to bits."""
     return nats / math.log(2)
 
 
@@ -59,7 +59,7 @@ class _Barred:
 
 
 class TrainingDisplay(_Barred):
-    """Shows events. A stream that breaks (a closed pipe, a terminal that hung up) is given up, never the run."""
+    """Shows the events of a run. A stream that breaks (a closed pipe, a terminal that hung up) never ends the run."""
 
     def __init__(self, out: IO[str] | None = None, err: IO[str] | None = None, *, quiet: bool = False) -> None:
         self._out = out or sys.stdout
@@ -69,7 +69,7 @@ class TrainingDisplay(_Barred):
         self._headed_step: int | None = None
 
     def show(self, event: Event) -> None:
-        """Draws one event."""
+        """Shows one event of the run."""
         if self._quiet:
             return
         with contextlib.suppress(OSError, ValueError):
@@ -152,7 +152,7 @@ class TrainingDisplay(_Barred):
 
 
 class WorkDisplay(_Barred):
-    """A bar for work that reports `(what, done, in all)`: reading, encoding, downloading. Short work shows nothing."""
+    """A progress bar for work that reports `(what, done, in all)`, such as downloading. Short work shows no bar."""
 
     def __init__(self, *, quiet: bool = False, delay: float = 1.0) -> None:
         self._quiet = quiet

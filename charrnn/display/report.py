@@ -1,6 +1,6 @@
-"""Words and tables, and the page or the terminal that they, pictures and plots stand on one below the other.
+"""Prose and tables, and the layout of a report on a page or a terminal, one section below the other.
 
-A piece is anything that rich can draw and that has itself as HTML: the terminal and the page say the same.
+A section can be drawn by rich and can be turned into HTML, so that the terminal and the page say the same.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ class Section(Protocol):
 
     @property
     def style(self) -> str:
-        """Rules of a style sheet, beyond those of every page."""
+        """The CSS rules that the section needs besides those of every page."""
 
     def html(self) -> str:
-        """Returns it as HTML."""
+        """Returns the section as HTML."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prose:
-    """Paragraphs, one a line, or a heading."""
+    """A heading, or paragraphs, of which each is one line of the text."""
 
     text: str
     is_heading: bool = False
     wraps: bool = True
-    """Whether it is broken into lines on a terminal, and not left to break where the terminal ends."""
+    """Whether the text is wrapped between words, instead of being cut where the terminal's line ends."""
     style = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -44,7 +44,7 @@ class Prose:
         yield text
 
     def html(self) -> str:
-        """Returns an element for each line."""
+        """Returns an HTML element for each line."""
         tag = "h2" if self.is_heading else "p"
         return "\n".join(f"<{tag}>{escape(line)}</{tag}>" for line in self.text.split("\n"))
 
@@ -59,14 +59,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A table. The first column is words and may wrap; numbers stand on the right of theirs."""
+    """A table. The first column holds words and may wrap; numbers are aligned to the right."""
 
     names: Sequence[str]
     rows: Sequence[Row]
     words: Sequence[int] = (0, -1)
-    """Columns that are words and stand on the left, by their places."""
+    """The places of the columns that hold words and are aligned to the left."""
     gap: int = 1
-    """Spaces between columns on a terminal."""
+    """The number of spaces between columns on a terminal."""
     style = """
 .table { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .95rem; }
@@ -87,7 +87,7 @@ tr.dim td { opacity: .7; }
                 no_wrap=place > 0 and " " not in name,
             )
         for row in self.rows:
-            # As Text: of a plain string rich would take [brackets] for its markup and :names: for pictures.
+            # As Text, because rich would read [brackets] in a plain string as markup and :names: as emoji.
             table.add_row(*(Text(visible(cell, kept="")) for cell in row.cells), style=row.weight or None)
         return table
 
@@ -95,7 +95,7 @@ tr.dim td { opacity: .7; }
         return place in self.words or place - len(self.names) in self.words
 
     def html(self) -> str:
-        """Returns the table in a box that scrolls where it is too wide."""
+        """Returns the table as HTML, in a box that scrolls where the table is too wide."""
         look = [' class="w"' if self._is_words(place) else "" for place in range(len(self.names))]
         head = "".join(f"<th{css}>{escape(name)}</th>" for name, css in zip(self.names, look, strict=True))
         body = "\n".join(
@@ -108,7 +108,7 @@ tr.dim td { opacity: .7; }
 
 
 def spaced(pieces: Iterable[object]) -> Iterator[object]:
-    """Yields what rich can draw, with an empty line between two of them and none below a heading."""
+    """Yields the pieces for rich, with an empty line between any two of them, but none below a heading."""
     is_below = True
     for piece in pieces:
         if not is_below:
@@ -118,7 +118,7 @@ def spaced(pieces: Iterable[object]) -> Iterator[object]:
 
 
 def page(heading: str, pieces: Iterable[Section]) -> str:
-    """Returns pieces as one self-contained page."""
+    """Returns the sections as one self-contained HTML page."""
     shown = list(pieces)
     rules = dict.fromkeys(piece.style for piece in shown if piece.style)
     return frame(heading, "\n".join(piece.html() for piece in shown), "\n".join(rules))

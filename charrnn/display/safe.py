@@ -1,4 +1,4 @@
-"""Text that may be shown on a terminal.
+"""Makes text safe to show on a terminal.
 
 Corpus text, model text, file names and error messages can hold control characters, escape sequences and marks that
 turn the reading direction. On a terminal each such character is shown as a visible symbol and never sent; a pipe or a
@@ -20,7 +20,7 @@ _HARMLESS_FORMAT = "\u200b\u200c\u200d\u2060\u00ad"
 
 
 def visible_character(character: str) -> str:
-    """Returns the character itself, or what is shown in its place.
+    """Returns a character itself, or the symbol shown in its place where the character could drive a terminal.
 
     >>> visible_character(chr(27)), visible_character("\\u202e"), visible_character("é")
     ('␛', '‹U+202E›', 'é')
@@ -39,7 +39,7 @@ def visible_character(character: str) -> str:
 
 
 def symbol(character: str) -> str:
-    """Returns what is shown of a character where no line may end and no tab may jump.
+    """Returns what is shown for a character where line ends and tabs must not take effect.
 
     >>> symbol("a"), symbol(chr(10)), symbol(chr(9)), symbol(chr(27))
     ('a', '↵', '→', '␛')
@@ -60,13 +60,13 @@ def write(text: str, stream: IO[str]) -> None:
         text = visible(text)
     try:
         stream.write(text)
-    except UnicodeEncodeError:  # a terminal that is not UTF-8, or a lone surrogate
+    except UnicodeEncodeError:  # the terminal is not UTF-8, or the text has a lone surrogate
         encoding = getattr(stream, "encoding", None) or "ascii"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def say(text: str) -> None:
-    """Writes one line to stderr, made visible wherever it goes. A stderr that cannot take it is no reason to fail."""
+    """Writes one line to stderr, always made visible. Errors of a stderr that cannot be written to are ignored."""
     with contextlib.suppress(OSError, ValueError):
         write(visible(text, kept="\t") + "\n", sys.stderr)
         sys.stderr.flush()

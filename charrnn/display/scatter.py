@@ -1,4 +1,4 @@
-"""Points in the unit square, or in the triangle under its diagonal: side by side on a terminal, and as SVG.
+"""Scatter plots in the unit square, or in the triangle under its diagonal: side by side on a terminal, and as SVG.
 
 On a terminal a point is a braille dot, 2 x 4 of them in each character cell; points that fall on one dot are one dot.
 In SVG points are half transparent, so that many in one place look denser, and each tells its name and its values under
@@ -22,9 +22,9 @@ from charrnn.display.safe import visible
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row, then column, of one cell
 _BLANK = 0x2800
 _POINT = Style(color=Color.from_rgb(230, 97, 1))
-_NARROW, _WIDE, _GAP = 20, 40, 3  # columns of a plot without its axis, and between plots
+_NARROW, _WIDE, _GAP = 20, 40, 3  # the least and largest width of a plot without its axis, and the gap, in columns
 _AXIS = 2
-_SIDE, _MARGIN = 200, 24  # of an SVG: the square, and room for labels on its left and below
+_SIDE, _MARGIN = 200, 24  # sizes in an SVG: the square, and the room for labels on its left and below
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Scatter:
 
 @dataclass(frozen=True, slots=True)
 class Scatters:
-    """Plots side by side as far as the width allows."""
+    """Scatter plots that stand side by side as far as the width allows."""
 
     plots: Sequence[Scatter]
     style = """
@@ -78,7 +78,7 @@ class Scatters:
 
 
 def _lines(plot: Scatter, width: int) -> list[Text]:
-    """Returns a plot of `width` columns and half as many rows beside and above its axes: a square on most terminals."""
+    """Returns a plot with its axes; `width` columns and half as many rows make a square on most terminals."""
     height = width // 2
     cells = [[0] * width for _ in range(height)]
     for x, y in plot.points:
@@ -92,7 +92,7 @@ def _lines(plot: Scatter, width: int) -> list[Text]:
             if bits:
                 line.append(chr(_BLANK + bits), _POINT)
             else:
-                is_crossed = column == 2 * number  # x + y = 1, beyond which there can be nothing
+                is_crossed = column == 2 * number  # x + y = 1, beyond which there can be no points
                 line.append("\u2572" if is_crossed else " ", "dim" if is_crossed else None)
         lines.append(line)
     lines.append(Text(" \u2514" + "\u2500" * width))

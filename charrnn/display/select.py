@@ -1,4 +1,4 @@
-"""Units that fit selected spans of a text as a table, and the other places that they fit, each in its surroundings."""
+"""Shows the units that fit selected spans of a text as a table, and the other places that they fit, with context."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from charrnn.neurons.select import Match, Selection, UnitChoice
 _COLUMNS = ("unit", "on in", "fits", "elsewhere", "lift", "runs that fit")
 _SURROUNDINGS = 40
 _LONGEST = 200
-"""Characters of a run that a page shows."""
+"""The largest number of characters of a run that a page shows."""
 _GAP = "\u2026"
 _COLOUR = diverging(1.0)
 _INK = "#fff" if is_dark(_COLOUR) else "#000"
 
 
 def pieces(found: Selection, text: str, pattern: str, start: int) -> Iterator[Section]:
-    """Yields the table, what its columns mean, and the matches; `found` by `pattern` in `text` from `start` on."""
+    """Yields the table of units, the meaning of its columns, and the matches; `found` is the selection that `pattern`
+    made in `text` from `start` on."""
     yield Prose(
         f"{visible(pattern, kept='')} selects {found.spans:,} spans in {len(text) - start:,} characters. On the first "
         f"half of them units were chosen from {found.units:,} (threshold {found.threshold:g}); this is what they do in "
@@ -44,7 +45,7 @@ def pieces(found: Selection, text: str, pattern: str, start: int) -> Iterator[Se
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A heading, and below it a run in one line with its surroundings, in colour or with a line of carets below it."""
+    """A heading, and below it one line of text in which a run is marked by colour or by a line of carets below it."""
 
     heading: str
     before: str
@@ -67,13 +68,13 @@ class Marked:
             yield Text(" " * cell_len(opening) + "^" * cell_len(middle), no_wrap=True, overflow="ignore")
 
     def html(self) -> str:
-        """Returns it with the run marked."""
+        """Returns the heading and the text as HTML, with the run marked."""
         parts = (html.escape("".join(map(symbol, part))) for part in (self.before, self.run, self.after))
         return "<h2>{}</h2>\n<pre>{}<mark>{}</mark>{}</pre>".format(html.escape(self.heading), *parts)
 
 
 def parts_of(text: str, match: Match) -> tuple[str, str, str]:
-    """Returns what lies before a run, the run, and what lies behind it, as far as any picture shows them."""
+    """Returns the text before a run, the run, and the text behind it, at the largest length that is ever shown."""
     run = text[match.start : match.end]
     if len(run) > _LONGEST:
         run = run[: _LONGEST // 2] + _GAP + run[-_LONGEST // 2 :]
@@ -81,7 +82,7 @@ def parts_of(text: str, match: Match) -> tuple[str, str, str]:
 
 
 def _fitting(symbols: Sequence[str], width: int) -> list[str]:
-    """Returns the first symbols, as many as fit; whether they join or not is the terminal's choice."""
+    """Returns as many of the first symbols as fit into `width`, whether or not the terminal joins symbols."""
     taken: list[str] = []
     used = 0
     for one in symbols:
@@ -93,7 +94,7 @@ def _fitting(symbols: Sequence[str], width: int) -> list[str]:
 
 
 def _shortened(symbols: Sequence[str], width: int) -> str:
-    """Returns all symbols, or their beginning and their end."""
+    """Returns all symbols joined or, where they do not fit into `width`, only their beginning and end."""
     if max(sum(map(cell_len, symbols)), cell_len("".join(symbols))) <= width:
         return "".join(symbols)
     half = (width - 1) // 2
@@ -101,7 +102,7 @@ def _shortened(symbols: Sequence[str], width: int) -> str:
 
 
 def _row(choice: UnitChoice) -> tuple[str, ...]:
-    """Returns the cells of what the unit does in the second half."""
+    """Returns the table cells that say what a unit does in the second half of the spans."""
     tally = choice.reported
     if tally.lift is not None:
         lift = f"{tally.lift:,.1f}"

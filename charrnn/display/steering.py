@@ -1,4 +1,4 @@
-"""What steering changed, as a table."""
+"""Shows what holding units changed in the text that the model writes, as a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from charrnn.neurons.steering import Change, Steered
 
 
 def pieces(found: Steered, held: str, length: int, bits: tuple[float, float]) -> Iterator[Prose | Columns]:
-    """Yields the table and what it means; `bits` are what a character of free and held texts costs the free model."""
+    """Yields the table and its explanation; `bits` are the free model's bits per character on free and held texts."""
     yield Prose(
         f"{held} against the free model, {found.pairs} pairs of texts of {length:,} characters", is_heading=True
     )

@@ -1,4 +1,4 @@
-"""What a checkpoint is, at a glance: configuration, parameters by part, vocabulary, corpus, curves of its training."""
+"""Summarises a checkpoint: its configuration, parameters by part, vocabulary, corpus, and curves of its training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 
 def parameters_by_part(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Counts the parameters of embedding, each layer and decoder. Running statistics are not among them."""
+    """Returns the number of parameters of the embedding, each layer and the decoder, without running statistics."""
     counts: dict[str, int] = {}
     for name, shape in shapes.items():
         if is_statistic(name):
@@ -45,7 +45,7 @@ def _bpc(nats: float | None) -> str:
 
 
 def summary(path: str, checkpoint: Checkpoint, metrics: Sequence[Mapping[str, Any]] = ()) -> Iterator[RenderableType]:
-    """Yields what to print, from top to bottom; `metrics` are the lines of metrics.jsonl, where the run has one."""
+    """Yields the summary from top to bottom; `metrics` are the lines of metrics.jsonl, where the run has that file."""
     model, progress, corpus = checkpoint.model, checkpoint.progress, checkpoint.corpus
     shapes = {name: array.shape for name, array in checkpoint.parameters.items()}
     counts = parameters_by_part(shapes)
@@ -86,11 +86,11 @@ def _curve(progress: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _gradients(metrics: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
-    """Yields the gradient's norm before clipping, a mean of the steps between two lines, and how often it was clipped.
+    """Yields the gradient's norm before clipping, averaged over the steps of each line, and how often it was clipped.
 
-    What to look at to choose --clip (Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063, section 3.2).
+    These numbers help to choose --clip (Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063, section 3.2).
     """
-    told = [line for line in metrics if isinstance(line, Mapping)]  # the file is not ours alone to write
+    told = [line for line in metrics if isinstance(line, Mapping)]  # other programs may have changed the file
     lines = [line for line in told if _is_number(line.get("gradient_norm")) and _is_number(line.get("step"))]
     if len(lines) < 2:
         return

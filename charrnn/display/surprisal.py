@@ -1,6 +1,6 @@
-"""Text coloured by how little the model expected each character.
+"""Colours text by surprisal: by how little the model expected each character.
 
-The background runs from none (expected) over white to orange (a surprise of eight bits or more).
+The background runs from none (expected) over white to orange (a surprisal of eight bits or more).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""One self-contained HTML file.
+"""Writes self-contained HTML pages.
 
-No script, no network (a Content-Security-Policy forbids both), no date: the same input gives the same bytes. All text
-is escaped, and characters that could disturb the page are shown as symbols. Readable in light and dark surroundings.
+They have no script, no network access (a Content-Security-Policy forbids both) and no date: the same input gives the
+same bytes. All text is escaped, and characters that could disturb the page are shown as symbols. Pages have a light and
+a dark colour scheme.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ pre { font: 15px/1.6 ui-monospace, monospace; white-space: pre-wrap; overflow-wr
 
 
 def frame(heading: str, body: str, style: str = "") -> str:
-    """Returns a page around `body`, which is HTML; `style` adds to the rules that every page has."""
+    """Returns a page around `body`, which is HTML; `style` adds CSS rules to those that every page has."""
     rules = f"{_STYLE}\n{style}".rstrip()
     return (
         "<!DOCTYPE html>\n"
@@ -38,11 +39,11 @@ def frame(heading: str, body: str, style: str = "") -> str:
 
 
 def legend(low: str, high: str, colours: Ramp) -> str:
-    """Returns a line with a range and its colours, which follow each other at equal distances."""
+    """Returns a legend: a line with the ends of a range and its colours, which follow each other at equal distances."""
     stops = ", ".join(map(css, colours))
     return f'<div>{low}<span class="legend" style="background:linear-gradient(90deg, {stops})"></span>{high}</div>\n'
 
 
 def escape(text: str) -> str:
-    """Returns text that neither the page nor its surroundings take for more."""
+    """Returns text as HTML: escaped, and with symbols in place of characters that could disturb the page."""
     return html.escape(visible(text, kept=""))

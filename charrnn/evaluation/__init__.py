@@ -1,1 +1,1 @@
-"""`charrnn eval`: bits per character, dynamic evaluation, and what a model is compared with."""
+"""`charrnn eval`: bits per character, dynamic evaluation, and n-gram models to compare with."""

@@ -1,17 +1,17 @@
 """Scoring text: the nats a model needs for it, each character but the first scored exactly once.
 
-Training validates with this same function, so there is one number with one definition: the sum of -ln p over all
+Training validates with the same function, so the loss has one definition everywhere: the sum of -ln p over all
 scored characters, in nats, divided once by their count; bits per character = nats / (N ln 2).
 
 *Streamed*, the state is carried through the whole text, which is how recurrent models are compared. The text is cut
 into B lanes that are scored side by side. Lane 0 starts from the zero state, as a single stream does. Every other lane
 first reads, without scoring, the `WARM_UP` characters before its own start. When all are done, the state each lane
 started from is compared with the state in which the lane before it ended, at the same character; a lane that started
-from another state (some models run away from a zero state for good) is scored again from the right one. So the number
-is the single stream's, whatever the lanes; and windows only split the work.
+from another state (some models never converge from a zero state) is scored again from the right one. So the score is
+the single stream's, whatever the number of lanes; windows only split the work.
 
-*Windowed*, the text is cut into contexts of so many characters, each read from the zero state, and every character
-after the first of its context is scored: this is how transformers are measured, which see no further back.
+*Windowed*, the text is cut into contexts of a fixed length, each read from the zero state, and every character after
+the first of its context is scored: this is how transformers are measured, which see no further back.
 
 Shape letters: T window, B lanes, V vocabulary.
 """
@@ -38,20 +38,21 @@ if TYPE_CHECKING:
 WARM_UP = 1024
 DEFAULT_WINDOW = 128
 _MOST_LANES = 64
-# Largest difference of outputs h between a warmed-up lane and the stream. Sound models differ by 1e-6, others by 1.
+# The largest difference of outputs h that a warmed-up lane may have from the stream. Models that forget their initial
+# state differ by 1e-6, others by 1.
 _SAME_STATE = 1e-4
 
 Proceed = Callable[[int], object]
-"""Called with the number of characters that are done, now and then; what it raises ends the work."""
+"""A function that is told the number of characters done, now and then; an exception from it ends the work."""
 
 
 class Stopped(Exception):
-    """What a `Proceed` may raise: nobody waits for the score any more."""
+    """The exception by which a `Proceed` ends the work, when the score is not needed any more."""
 
 
 def default_lanes(characters: int) -> int:
-    """Returns the number of lanes for a text of this length: many enough to be fast, each eight times as long as its
-    warm-up."""
+    """Returns the number of lanes for a text of this length: enough of them to be fast, each eight times as long as
+    its warm-up."""
     return max(1, min(_MOST_LANES, characters // (8 * WARM_UP)))
 
 
@@ -65,11 +66,11 @@ def score(
     temperature: float = 1.0,
     proceed: Proceed = lambda _done: None,
 ) -> TextScore:
-    """Scores `ids[1:]`, each given all before it; or with a `context`, in windows of so many characters.
+    """Scores `ids[1:]`, each given all ids before it; or with `context`, in contexts of that many characters.
 
     `window` characters of each of `lanes` lanes are read at a time. Logits are divided by `temperature`. `proceed` is
-    called after each window with the characters scored so far. Raises ValueError for fewer than two ids, or a context
-    of fewer.
+    called after each window with the number of characters scored so far. Raises ValueError where `ids` or `context` has
+    fewer than two characters.
     """
     if len(ids) < 2 or (context is not None and context < 2):
         raise ValueError("there is nothing to score: a text or a context has fewer than two characters")
@@ -80,8 +81,8 @@ def score(
 
 @contextlib.contextmanager
 def reading(model: CharacterModel) -> Iterator[None]:
-    """Inside, the model only reads: there are no gradients, and cuDNN keeps nothing for a backward pass, which it makes
-    room for (the "reserve" of every window) in training mode."""
+    """Puts the model into evaluation mode without gradients while the context lasts, so that cuDNN allocates nothing
+    for a backward pass (in training mode it does: the "reserve" of every window)."""
     was_training = model.training
     model.eval()
     try:
@@ -93,7 +94,7 @@ def reading(model: CharacterModel) -> Iterator[None]:
 
 def exact_losses(logits: torch.Tensor, targets: torch.Tensor, temperature: float = 1.0) -> npt.NDArray[np.float64]:
     """Returns -ln p (T, B) of `targets` (T, B) under logits (T, B, V) divided by `temperature`, in float64."""
-    # In float64 (which Apple's GPUs lack): over millions of characters float32 would lose what the lanes keep.
+    # In float64, which Apple's GPUs lack: float32 sums over millions of characters would lose precision.
     exact = logits.flatten(0, 1).to("cpu" if logits.device.type == "mps" else logits.device).double()
     if temperature != 1.0:
         exact = exact / temperature
@@ -116,7 +117,7 @@ class _Reader:
         count = len(self.ids) - 1
         # A lane shorter than its warm-up would start from a state that is not yet the single stream's.
         lanes = min(lanes or default_lanes(count), max(1, count // WARM_UP))
-        length = -(-count // lanes)  # of a lane; the last one may be shorter
+        length = -(-count // lanes)  # the length of a lane; the last lane may be shorter
         starts = np.arange(0, count, length)
         first = self.warm_up(starts)
         nats, last = self.score(starts, length, first)
@@ -131,7 +132,7 @@ class _Reader:
 
     def windowed(self, lanes: int, context: int) -> TextScore:
         starts = np.arange(0, len(self.ids), context)
-        length = min(context, len(self.ids)) - 1  # of what is scored of each; the last may have less, or nothing
+        length = min(context, len(self.ids)) - 1  # scored characters of each context; the last may have fewer, or none
         nats = 0.0
         for first in range(0, len(starts), lanes):
             some = starts[first : first + lanes]
@@ -139,7 +140,7 @@ class _Reader:
         return TextScore(nats, len(self.ids) - len(starts))
 
     def warm_up(self, starts: npt.NDArray[np.int64]) -> StackState:
-        """Returns the state in which each lane starts: zero for lane 0, for the others run through the text before."""
+        """Returns the state in which each lane starts: zero for lane 0, for the others the state after a warm-up."""
         state = self.model.zero_state(1)
         if len(starts) == 1:
             return state
@@ -174,10 +175,10 @@ class _Reader:
 
 
 def as_tensor(ids: Ids, model: CharacterModel) -> torch.Tensor:
-    """Returns the ids as the model reads them, in int64 on its device."""
+    """Returns the ids as an int64 tensor on the model's device."""
     return torch.from_numpy(ids.astype(np.int64)).to(model.embedding.device)
 
 
 def _is_same(one: StackState, other: StackState) -> bool:
-    """Whether two states put out the same: an lstm's saturated cells may differ without any effect."""
+    """Returns whether two states have the same outputs h: an lstm's saturated cells may differ without any effect."""
     return all(float((a[0] - b[0]).abs().max()) < _SAME_STATE for a, b in zip(one, other, strict=True))

@@ -1,7 +1,7 @@
-"""Static and dynamic figures of one text, side by side, with settings that are given or tuned on another text.
+"""Scores one text statically and dynamically, with settings that are given or tuned on another text.
 
-The order is: statistics on training text, the search on held-out text, then the text itself, each from the trained
-weights.
+The steps are gradient statistics on training text, the search on held-out text, and the score of the text itself; each
+step starts from the trained weights.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from charrnn.evaluation.tuning import TEMPERATURES, Trial, ladders_of, search
 from charrnn.text.vocabulary import Ids
 
 Tried = Callable[[str, Trial], None]
-"""Called after each trial of the search, with "static" or "dynamic"."""
+"""A function that is called after each trial of the search, with "static" or "dynamic" and the trial."""
 Rates = dict[str, float]
-"""Settings by name."""
+"""The values of settings by name."""
 Ladders = Mapping[str, list[float]]
 _SHOWN = ("nats_per_character", "bits_per_character", "bits_per_byte", "perplexity")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Comparison:
-    """What is to be found out about a text."""
+    """A plan of the comparison: which scores to compute, with which settings, and on which other texts."""
 
     rule: DynamicRule | None
-    """None for the static figures alone."""
+    """The rule of dynamic evaluation; None computes the static figures alone."""
     temperature: float | None
-    """None for 1, or for what the search finds."""
+    """The temperature; None means what the search finds or, without a search, 1."""
     given: frozenset[str] = frozenset()
-    """Fields of the rule that the search leaves as they are."""
+    """The fields of the rule that the search does not change."""
     training: Ids | None = None
-    """Text whose gradients give the rms rule its statistics."""
+    """The text whose gradients give the rms rule its statistics."""
     tuning: Ids | None = None
-    """Text that the search scores; without it there is none."""
+    """The text that the search scores; None means that there is no search."""
 
 
 def compare(
@@ -54,7 +54,7 @@ def compare(
     progress: Progress = lambda *_: None,
     tried: Tried = lambda *_: None,
 ) -> dict[str, Any]:
-    """Returns what `static_figures` does, and under `static` and `dynamic` the figures at the temperature of each.
+    """Returns the figures of `static_figures`, and under `static` and `dynamic` those at each one's temperature.
 
     Raises DivergenceError where the rule's rates are too much for the model.
     """
@@ -125,6 +125,6 @@ def _shown(all_figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _listed(trials: list[Trial]) -> list[Rates]:
-    """Returns the trials for JSON, which has no infinity: a trial that broke off gets no loss."""
+    """Returns the trials for JSON, which has no infinity: a trial that diverged gets no loss."""
     losses = [(trial.settings, trial.nats_per_character) for trial in trials]
     return [settings | ({"nats_per_character": loss} if math.isfinite(loss) else {}) for settings, loss in losses]

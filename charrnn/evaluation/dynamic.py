@@ -1,4 +1,4 @@
-"""Dynamic evaluation: the weights go on learning from the text that is scored, each segment after its score counts.
+"""Dynamic evaluation: the weights go on learning from the text, from each segment after it has been scored.
 
 Krause, Kahembwe, Murray & Renals 2018, "Dynamic evaluation of neural sequence models" (arXiv 1709.07432). The text is
 read in segments s_1, s_2, ... of a few characters, the state carried. Segment i is scored with weights θ_{i-1}, which
@@ -10,10 +10,10 @@ them. θ_0 are the trained weights, the global prior that every update decays to
            R = sqrt(1/K Σ_k g_k²),  D = R / mean(R)          element by element, the mean over all weights
 
 The g_k are gradients of K stretches of training text under θ_0, taken once. The limit of 1 keeps the pull from going
-beyond θ_0; their code limits D to 1/λ, which is the same. The weights of a model are restored however it ends.
+beyond θ_0; the authors' code limits D to 1/λ, which is the same. The model's weights are always restored at the end.
 
-One stream only. Lanes of a text that adapt one set of weights together would let a character be scored by weights that
-have learned from what comes after it, in the lanes to its right; that figure would not be the text's.
+There is one stream only. If several lanes of a text adapted one set of weights, a character would be scored by weights
+that have learned from later text, in the lanes to its right, and the score would not be valid.
 
 Shape letters: T segment, B lanes, V vocabulary.
 """
@@ -37,14 +37,14 @@ from charrnn.network.model import CharacterModel
 from charrnn.text.vocabulary import Ids
 
 Arrays = list[Tensor]
-"""One tensor for each array of weights, of its shape."""
+"""A list with one tensor for each array of weights, of the same shape."""
 
-STATISTICS_LANES = 100  # as their code has
+STATISTICS_LANES = 100  # as in the authors' code
 STATISTICS_SEGMENTS = 100
 
 
 def rates_and_pulls(rule: DynamicRule, mean_squares: Sequence[Tensor]) -> tuple[Arrays, Arrays]:
-    """Returns the factors of each weight's gradient, η / (R + ε) or η, and of its way back to θ_0, min(λ D, 1) or λ.
+    """Returns the factor of each weight's gradient, η / (R + ε) or η, and of its pull to θ_0, min(λ D, 1) or λ.
 
     Both are arrays of the weights' shapes. `mean_squares` holds R² of each array of weights; the sgd rule takes only
     their shapes.
@@ -56,7 +56,7 @@ def rates_and_pulls(rule: DynamicRule, mean_squares: Sequence[Tensor]) -> tuple[
         )
     roots = [array.sqrt() for array in mean_squares]
     mean = torch.stack([root.sum(dtype=torch.float32) for root in roots]).sum() / sum(root.numel() for root in roots)
-    tiny = torch.finfo(mean.dtype).tiny  # where no gradient was ever found nothing pulls either
+    tiny = torch.finfo(mean.dtype).tiny  # where all gradients are zero, the pull is zero too
     return (
         [rule.learning_rate / (root + rule.epsilon).clamp_min(tiny) for root in roots],
         [(rule.prior * root / mean.clamp_min(tiny)).clamp_max(1.0) for root in roots],
@@ -71,7 +71,7 @@ def update(weights: Arrays, trained: Arrays, gradients: Arrays, rates: Arrays, p
 
 
 def weights_of(model: CharacterModel) -> Arrays:
-    """Returns the arrays that adapt: all that gradients can move."""
+    """Returns the arrays of weights that adapt: all that require gradients."""
     return [array for array in model.arrays().values() if array.requires_grad]
 
 
@@ -84,10 +84,10 @@ def gradient_statistics(
     segments: int = STATISTICS_SEGMENTS,
     proceed: Proceed = lambda _done: None,
 ) -> Arrays:
-    """Returns the mean squares of the gradient over up to `segments` segments, each of the mean loss in up to `lanes`
-    lanes that start evenly over the text, the state carried: an array for each of `weights_of`.
+    """Returns the mean squares of the gradient over up to `segments` segments, an array for each of `weights_of`. Each
+    gradient is that of the mean loss in up to `lanes` lanes, which start evenly over the text and carry their state.
 
-    `proceed` is told characters. Raises ValueError where `ids` has not one segment.
+    `proceed` is told the number of characters. Raises ValueError where `ids` is shorter than one segment.
     """
     lanes, count = _statistics_size(len(ids), segment, lanes, segments)
     if lanes < 1:
@@ -109,7 +109,7 @@ def gradient_statistics(
 
 
 def statistics_characters(length: int, segment: int) -> int:
-    """Returns how many characters of a text of `length` the statistics are taken from."""
+    """Returns the number of characters, of a text of `length`, from which the statistics are taken."""
     lanes, count = _statistics_size(length, segment, STATISTICS_LANES, STATISTICS_SEGMENTS)
     return lanes * count * segment
 
@@ -128,11 +128,11 @@ def segment_losses(
     *,
     temperature: float = 1.0,
 ) -> Generator[npt.NDArray[np.float64]]:
-    """Yields -ln p of each character of `ids[1:]`, a segment (T, 1) at a time. Once it is closed, the model has its
-    trained weights again.
+    """Yields -ln p of each character of `ids[1:]`, a segment (T, 1) at a time. When the generator is closed, the model
+    has its trained weights again.
 
-    Logits are divided by `temperature` where they are scored, not where they are learned from. `mean_squares` are the
-    statistics, which the sgd rule does without.
+    Logits are divided by `temperature` for scoring, but not for learning. `mean_squares` are the statistics, which the
+    sgd rule does not need.
     """
     assert rule.name == "sgd" or mean_squares is not None, "the rms rule needs statistics"
     weights, state = weights_of(model), model.zero_state(1)
@@ -160,10 +160,9 @@ def score_dynamic(
     temperature: float = 1.0,
     proceed: Proceed = lambda _done: None,
 ) -> TextScore:
-    """Scores `ids[1:]` in one stream, adapting; see `segment_losses`, and `bpc.score` for `proceed`.
+    """Scores `ids[1:]` in one stream with adapting weights; see `segment_losses`, and `bpc.score` for `proceed`.
 
-    The nats are not finite where the rule's rates were too much for the model. Raises ValueError for fewer than two
-    ids.
+    The nats are not finite where the model diverged at the rule's rates. Raises ValueError for fewer than two ids.
     """
     if len(ids) < 2:
         raise ValueError("there is nothing to score: the text has fewer than two characters")
@@ -179,7 +178,7 @@ def score_dynamic(
 
 
 def _gradients(logits: Tensor, targets: Tensor, weights: Arrays) -> Arrays:
-    """Returns the gradients of the mean loss; zeros for weights that had no part in it."""
+    """Returns the gradients of the mean loss for all weights; zeros for weights that do not affect it."""
     loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
     return list(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))
 

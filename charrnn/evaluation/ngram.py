@@ -1,5 +1,4 @@
-"""The score that counting alone reaches: n-gram models over characters, with interpolated modified Kneser-Ney
-smoothing.
+"""N-gram models over characters, with interpolated modified Kneser-Ney smoothing, as a baseline for networks.
 
     p_k(x | c) = max(a(c x) - D(a), 0) / a(c .) + g(c) p_{k-1}(x | c without its first character)
     g(c)       = (D1 N1(c) + D2 N2(c) + D3 N3+(c)) / a(c .)
@@ -29,17 +28,17 @@ Numbers = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
 MOST_TRAINING = 20_000_000
-"""Characters of training text that are counted; of a longer one the last."""
+"""The largest number of characters of training text that are counted; of a longer text, the last ones are."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Grams:
-    """All grams of one length, with their context: the gram without its last character."""
+    """All grams of one length, and the context of each, which is the gram without its last character."""
 
     numbers: Numbers
-    """The number of the gram that ends with each character, (N,)."""
+    """The number of the gram that ends at each character, (N,)."""
     first: Numbers
-    """Where each gram first stands, (G,)."""
+    """The place where each gram first occurs, (G,)."""
     contexts: Numbers
     """The number of each gram's context, (G,)."""
 
@@ -54,8 +53,8 @@ def ngram_nats(
     """Returns the nats per character of `text`, all but its first, for contexts of 0 to `longest` characters counted in
     `training`.
 
-    `progress` is called with the lengths that are done and all. Raises ValueError for texts without anything to count
-    or to score.
+    `progress` is called with the number of lengths done and of all lengths. Raises ValueError for texts without
+    anything to count or to score.
     """
     return [float(-np.log(p).mean()) for p in _probabilities(training, text, vocabulary_size, longest, progress)]
 
@@ -69,14 +68,14 @@ def _probabilities(
         raise ValueError("there is nothing to count, or nothing to score")
     x = np.concatenate((training, text)).astype(np.int64)
     T, scored = len(training), np.arange(len(training) + 1, len(x))
-    starts = np.array([0, T])  # where no character stands before
+    starts = np.array([0, T])  # the places that no character precedes
     below = np.full(len(scored), 1 / vocabulary_size)
     grams = _numbered(np.zeros(len(x), np.int64), x, vocabulary_size)
     found = []
     for length in range(longest + 1):
         longer = _longer(grams.numbers, x, starts, vocabulary_size)
         occurrences = np.bincount(grams.numbers[:T], minlength=len(grams.first))
-        # A longer gram that first stands in the training text is one more character before its end.
+        # A longer gram that first occurs in the training text is one more different character before the shorter gram.
         lefts = np.bincount(grams.numbers[longer.first[longer.first < T]], minlength=len(grams.first))
         found.append(_smoothed(occurrences, grams, scored, below))
         below = _smoothed(lefts, grams, scored, below)
@@ -118,7 +117,7 @@ def _smoothed(counts: Numbers, grams: _Grams, scored: Numbers, below: Doubles) -
 def _discounts(counts: Numbers) -> Doubles:
     """Returns the discount D (4,) of a count of 0, 1, 2, and 3 or more."""
     n1, n2, n3, n4 = (int((counts == count).sum()) for count in (1, 2, 3, 4))
-    if not (n1 and n2 and n3):  # too little to estimate from: so few grams are rare that it hardly matters
+    if not (n1 and n2 and n3):  # too few rare grams for an estimate, which then hardly matters
         return np.array([0.0, 0.5, 0.5, 0.5])
     share = n1 / (n1 + 2 * n2)
     found = np.array([1 - 2 * share * n2 / n1, 2 - 3 * share * n3 / n2, 3 - 4 * share * n4 / n3])

@@ -1,8 +1,8 @@
-"""From a text and a checkpoint to the numbers that `eval` prints.
+"""Computes the numbers that `eval` prints, from a text and a checkpoint.
 
-A text of its own has a vocabulary of its own. Characters the model does not know cannot have a probability; they are
-refused, or charged at the price of naming any one of Unicode's 1,114,112 code points, so that leaving them out never
-makes a model look better.
+The text may have characters that the model does not know, which therefore have no probability. They are refused, or
+charged at the cost of choosing one of Unicode's 1,114,112 code points, so that leaving them out never makes a model
+look better.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids
 
 Split = Literal["all", "train", "validation", "test"]
 Progress = Callable[[str, int, int], object]
-"""Called with what is being done, and how many characters of how many are done."""
+"""A function that is told what is being done, the number of characters done and their number in all."""
 
 _PIECE = 1 << 20
 _LARGEST_EXPONENT = 709.0  # exp of more is beyond a float
 
 NATS_PER_UNKNOWN = math.log(NUM_CODE_POINTS)
-"""What an unknown character costs: a uniform choice among all code points, 20.09 bits."""
+"""The cost of an unknown character: that of a uniform choice among all code points, 20.09 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignText:
-    """A text in the model's ids."""
+    """A text in the model's ids, and what is known of its characters in the text's own vocabulary."""
 
     ids: Ids
     bytes: int
-    """UTF-8 bytes of the scored characters: all but the first, unknown ones included."""
+    """The number of UTF-8 bytes of the scored characters: all but the first, unknown ones included."""
     unknown: int
-    """Unknown characters after the first."""
+    """The number of unknown characters after the first character."""
     originals: Ids
-    """What `ids` are in the text's own vocabulary."""
+    """The ids of the same characters in the text's own vocabulary."""
     lengths: npt.NDArray[np.int64]
-    """UTF-8 bytes of each character of that vocabulary."""
+    """The number of UTF-8 bytes of each character of the text's own vocabulary."""
     is_charged: npt.NDArray[np.bool_]
-    """Which characters of that vocabulary are unknown."""
+    """Which characters of the text's own vocabulary are unknown to the model."""
 
     @classmethod
     def of(cls, corpus: Corpus, checkpoint: Checkpoint, split: Split, policy: UnknownPolicy) -> Self:
@@ -86,7 +86,7 @@ class ForeignText:
 
     def without_firsts(self, context: int) -> tuple[int, int]:
         """Returns `bytes` and `unknown` where the first of each `context` characters fed to the model is not scored."""
-        firsts = self.originals[context::context]  # the first of all is not among either as it is
+        firsts = self.originals[context::context]  # the very first character is excluded already
         return self.bytes - int(self.lengths[firsts].sum()), self.unknown - int(self.is_charged[firsts].sum())
 
 
@@ -105,7 +105,7 @@ def _utf8_lengths(code_points: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Static:
-    """How the static score is computed, and where; see `bpc.score`."""
+    """The settings of the static score (see `bpc.score`), and the device that computes it."""
 
     device: torch.device
     window: int = DEFAULT_WINDOW
@@ -121,7 +121,7 @@ class Static:
     def score(
         self, model: CharacterModel, ids: Ids, temperature: float = 1.0, proceed: Proceed = lambda _done: None
     ) -> TextScore:
-        """Scores `ids[1:]` at a temperature."""
+        """Returns the static score of `ids[1:]` at a temperature."""
         return score(
             model, ids, window=self.window, lanes=self.lanes, context=self.context, temperature=temperature,
             proceed=proceed,

@@ -15,7 +15,7 @@ class TextScore:
 
     @property
     def nats_per_character(self) -> float:
-        """The mean loss."""
+        """The mean loss in nats."""
         return self.nats / self.characters
 
     @property

@@ -1,10 +1,10 @@
-"""Settings of an evaluation chosen on held-out text, by a search that goes along one setting after the other.
+"""Tunes the settings of an evaluation on held-out text, by coordinate descent over ladders of values.
 
-Each setting has a ladder of values and starts on one of its rungs. The search climbs a rung at a time as long as that
-lowers the loss, first one setting, then the next, and around again until nothing helps. Deterministic, and no point is
-computed twice. A temperature alone is found for certain: the loss is convex in its inverse, so there is one valley.
+Each setting has a ladder of values and starts on one of its rungs. The search moves one rung at a time as long as that
+lowers the loss, first in one setting, then in the next, and around again until nothing helps. It is deterministic, and
+computes no point twice. A temperature alone is always found: the loss is convex in its inverse and has one minimum.
 
-The search sees numbers by name and a loss; it knows nothing of models and texts.
+The search sees only named numbers and a loss, no models or texts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from charrnn.evaluation.dynamic_rule import DEFAULTS, RuleName
 
 _LEAST_GAIN = 1e-4
-"""Nats a character; a smaller one is not worth a step."""
+"""The smallest gain, in nats per character, that is worth a step."""
 _ROUNDS = 4
 TEMPERATURES = [round(0.5 + 0.02 * rung, 2) for rung in range(51)]
 """The temperatures that the search may choose: those of Melis et al. 2020 (arXiv 1909.01792), in steps of 0.02, with
@@ -25,14 +25,14 @@ more room on both sides."""
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Settings that were tried, and the loss they gave; infinite where that was no number."""
+    """Settings that were tried, and their loss, which is infinite where it was NaN."""
 
     settings: dict[str, float]
     nats_per_character: float
 
 
 def ladders_of(rule: RuleName) -> dict[str, list[float]]:
-    """Returns the values that the search may choose for a rule, by its fields' names, its defaults among them."""
+    """Returns the values that the search may choose for each field of a rule, by name; they include the defaults."""
     middle = DEFAULTS[rule]
     ladders = {"learning_rate": _around(middle.learning_rate, 2, 8), "prior": [0.0, *_around(middle.prior, 2, 8)]}
     return {**ladders, "epsilon": _around(middle.epsilon, 4, 5)} if rule == "rms" else ladders
@@ -77,7 +77,7 @@ def search(
                         break
                     here, best, has_moved = there, trial, True
                 if has_moved:
-                    break  # the other way lies where this one came from
+                    break  # the opposite direction leads back to where the search came from
         if best is before:
             break
     return best, list(trials.values())

@@ -1,1 +1,1 @@
-"""`charrnn sample`: from distributions to text, the likeliest next words, and a text written together with the user."""
+"""`charrnn sample`: draws text from a model, searches the likeliest next words, and writes together with the user."""

@@ -1,9 +1,9 @@
 """A text that a person and a model write together: the model proposes, the person picks, types, draws, takes back.
 
 After each change the session has the likeliest next characters and words, with the model's own probabilities
-(temperature 1, nothing cut). What is drawn follows the settings. Each drawing has a random stream of its own, of the
-seed and its number in the session; one that was taken back keeps its number. So the same deeds give the same text, and
-taking back and drawing again gives something new. Taking back restores the very state and logits that were there.
+(temperature 1, nothing cut); draws follow the settings. Each draw has a random stream of its own, made from the seed
+and the draw's number in the session; a draw that was taken back keeps its number. So the same actions give the same
+text, and drawing again after taking back gives something new. Taking back restores the exact earlier state and logits.
 
 Shape letters: B lanes (here one), V vocabulary.
 """
@@ -28,33 +28,33 @@ from charrnn.text.vocabulary import Decoder, Vocabulary
 
 CHOICES = 10
 LONGEST_LINE = 1000
-"""Characters that a word or a line may have when the model does not end it."""
-_CHUNK = 32  # characters drawn in one go; always as many, so that a text does not depend on how fast the machine is
+"""The largest number of characters of a word or line that the model does not end."""
+_CHUNK = 32  # characters drawn at once; the number is fixed, so that a text does not depend on the machine's speed
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Something the text may go on with."""
+    """A possible continuation of the text, and its probability."""
 
     ids: tuple[int, ...]
     text: str
-    """What it adds to the text. Of bytes: the characters it completes, or the byte's value as `<E2>`."""
+    """The text that would be added. In byte mode: the characters that are completed, or the byte's value as `<E2>`."""
     probability: float
 
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """The likeliest, best first."""
+    """The likeliest continuations, best first."""
 
     characters: tuple[Proposal, ...]
     words: tuple[Proposal, ...]
     words_are_exact: bool
-    """False where the search for words was cut short: likelier ones may be missing."""
+    """Whether the search for words was complete; if it was cut short, likelier ones may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
-    """The text is the first `length` ids; after them, logits (1, V) of the next and the state."""
+    """A point in the text: after its first `length` ids, with the logits (1, V) of the next id and the state there."""
 
     length: int
     logits: Floats
@@ -62,9 +62,9 @@ class _Moment:
 
 
 class Session:
-    """The text so far, and everything that can be done with it.
+    """A co-writing session: the text so far, and all operations on it.
 
-    `prime_ids` are what the text begins with. The model reads a line end before them, which is no part of the text.
+    The text begins with `prime_ids`. The model reads a line end before them, which is not a part of the text.
     Raises CheckpointError, here and wherever the model reads or writes, where its output is not finite; the text stays
     as it was before that.
     """
@@ -80,30 +80,30 @@ class Session:
     ) -> None:
         self.vocabulary = vocabulary
         self.config = config
-        """How characters are drawn; length and stop text do not count here."""
+        """The sampling settings; their length and stop text are ignored here."""
         self._engine, self._unknown = engine, unknown
         self._word_characters = WordCharacters(vocabulary)
         self._ids: list[int] = [int(id_) for id_ in prime_ids]
         logits, state = read_prime(engine, vocabulary, prime_ids)
         require_finite(bool(np.isfinite(logits).all()))
         self.now = _Moment(len(self._ids), logits, state)
-        """The end of the text: what the model knows there."""
+        """The end of the text, with the model's logits and state there."""
         self._before: list[_Moment] = []
         self._drawings = 0
         self._choices: tuple[_Moment, Proposals] | None = None
 
     def __len__(self) -> int:
-        """Number of ids of the text."""
+        """Returns the number of ids of the text."""
         return self.now.length
 
     @property
     def ids(self) -> list[int]:
-        """The text, as ids."""
+        """The ids of the text."""
         return self._ids[: self.now.length]
 
     @property
     def text(self) -> str:
-        """The text; bytes that are not UTF-8 are U+FFFD."""
+        """The text as characters; bytes that are not UTF-8 become U+FFFD."""
         return self.vocabulary.decode(self.ids)
 
     def encoded(self) -> bytes:
@@ -140,7 +140,7 @@ class Session:
         return Proposal(ids, text, probability)
 
     def _decoder(self) -> Decoder:
-        """Returns the decoder of the ids to come: the bytes of a character that the text has begun are in it."""
+        """Returns a decoder for the next ids, which already holds the bytes of a character that the text has begun."""
         decode = self.vocabulary.decoder()
         for id_ in self._ids[max(0, self.now.length - 3) : self.now.length]:
             decode(id_)
@@ -149,7 +149,7 @@ class Session:
     # What the person does.
 
     def take(self, kind: Literal["word", "character"], number: int) -> None:
-        """Goes on with a word or character of `choices`, counted from 1. Raises UsageError for any other number."""
+        """Appends a word or character of `choices`, counted from 1. Raises UsageError for any other number."""
         choices = self.choices().words if kind == "word" else self.choices().characters
         if not 1 <= number <= len(choices):
             there_are = f"there are 1 to {len(choices)}" if choices else f"there is no {kind} to pick here"
@@ -157,9 +157,9 @@ class Session:
         self._read(choices[number - 1].ids)
 
     def add(self, text: str) -> int:
-        """Goes on with the person's own text; returns the number of ids that were added.
+        """Appends text that the person typed; returns the number of ids that were added.
 
-        Characters that the model does not know are treated by the session's policy; TextError names them.
+        Unknown characters are treated by the session's policy; raises TextError that names those it leaves unresolved.
         """
         ids = self.vocabulary.encode(text, self._unknown).tolist()
         if ids:
@@ -167,9 +167,9 @@ class Session:
         return len(ids)
 
     def undo(self, times: int = 1) -> int:
-        """Takes back the last changes of the text, exactly; returns how many, which may be fewer than `times`.
+        """Undoes the last changes of the text exactly; returns how many, which may be fewer than `times`.
 
-        Settings stay. Raises UsageError where there is nothing to undo.
+        Settings are kept. Raises UsageError where there is nothing to undo.
         """
         if not self._before:
             raise UsageError("there is nothing to undo", "this is the text that the session began with")
@@ -179,11 +179,11 @@ class Session:
         return times
 
     def set_temperature(self, temperature: float) -> None:
-        """Draws with another temperature from now on. Raises UsageError where it is none."""
+        """Sets the temperature of all later draws. Raises UsageError where it is not a valid temperature."""
         self.config = replace(self.config, temperature=temperature)
 
-    # What the model does. Each of these is one change of the text, under way as long as it is iterated: whoever stops
-    # iterating keeps what was written so far, and so does whoever changes the text otherwise in between.
+    # What the model does. Each of these iterators makes one change of the text. A caller that stops iterating, or
+    # changes the text otherwise in between, keeps what was written so far.
 
     def write(self, count: int) -> Iterator[str]:
         """Draws `count` characters (bytes, in byte mode) and yields their text, piece by piece.
@@ -205,9 +205,9 @@ class Session:
         return self._draw(LONGEST_LINE, lambda ids: ids.index(line_end) + 1 if line_end in ids else None)
 
     def write_word(self) -> Iterator[str]:
-        """Draws what is left of the text's last word, or the next one with the separators before it.
+        """Draws the rest of the text's last word, or the next word with the separators before it; yields their text.
 
-        The character that ends the word is drawn, too, and not taken: the person may want another.
+        The character that ends the word is drawn too, but not kept: the person may want another one.
         """
         place, has_begun = int(self._place()), False
 
@@ -223,7 +223,8 @@ class Session:
         return self._draw(LONGEST_LINE, end_in)
 
     def _draw(self, most: int, end_in: Callable[[list[int]], int | None]) -> Iterator[str]:
-        """Draws up to `most` ids. Of a chunk that the text ends in, `end_in` says how many ids still belong to it."""
+        """Draws up to `most` ids and yields their text. `end_in` returns how many ids of a chunk still belong to it, or
+        None where the text goes on after the chunk."""
         random = generator(self.config.seed, self._drawings)
         self._drawings += 1
         decode, before, is_last = self._decoder(), self.now, False
@@ -251,7 +252,7 @@ class Session:
         self._become(self.now, ids, *read_blocks(self._engine, ids, self.now.state))
 
     def _become(self, before: _Moment, ids: Sequence[int], logits: Floats, state: Any) -> None:
-        """The text goes on with `ids`. All that has been written since `before` is one change."""
+        """Appends `ids` to the text. Everything written since `before` counts as one change."""
         require_finite(bool(np.isfinite(logits).all()))
         del self._ids[self.now.length :]
         self._ids += ids

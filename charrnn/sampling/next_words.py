@@ -1,12 +1,12 @@
-"""The words that a model is about to write: what counts as a word, and an exact search for the likeliest.
+"""Finds the likeliest next words of a model: defines what counts as a word, and searches exactly.
 
-A next word is a string of separators (maybe none) and then word characters, which the model ends there. Its probability
-is that of the string times that of anything but a word character after it. A string is never likelier than its
-beginning, so the search goes on from the likeliest beginnings first, several side by side, and is done when no
-beginning is left that is likelier than the words it has (uniform-cost search: Dijkstra 1959; Russell and Norvig,
-Artificial Intelligence, section 3.4).
+A next word is a string of separators (maybe none) followed by word characters, after which the word ends. Its
+probability is the string's probability times the probability that no word character follows. A string is never likelier
+than its beginning, so the search extends the likeliest beginnings first, several side by side, and is done when no
+remaining beginning is likelier than the words found (uniform-cost search: Dijkstra 1959; Russell and Norvig, Artificial
+Intelligence, section 3.4).
 
-Of the text only its last two characters count, beside the model's state.
+Besides the model's state, only the last two characters of the text matter.
 
 Shape letters: B lanes, V vocabulary, N places where a text can stand.
 """
@@ -29,22 +29,22 @@ from charrnn.sampling.sampler import require_finite
 from charrnn.text.vocabulary import Vocabulary
 
 _MOST_SEPARATORS = 20  # in code a word stands behind a line end and its indentation
-_JOINERS = "'\u2019\u200c\u200d"  # apostrophes, and what joins or parts the letters of a word in some scripts
+_JOINERS = "'\u2019\u200c\u200d"  # apostrophes, and characters that join or part letters within a word in some scripts
 _LANES = 32
 _STEPS = 48
 
 
 class Place(IntEnum):
-    """Where a text stands: what of it is part of a word that may go on."""
+    """Where the end of a text is in relation to words: outside a word, in a word, or after an apostrophe in one."""
 
     OUTSIDE = 0
     WORD = 1
     JOINT = 2
-    """After an apostrophe within a word."""
+    """The end of the text is after an apostrophe within a word."""
 
 
 class WordCharacters:
-    """Which ids make up words: letters, marks, digits and underscores; apostrophes right after one of these.
+    """The ids that make up words: letters, marks, digits and underscores; apostrophes right after one of these.
 
     In byte mode every byte of a character of several bytes counts as a letter.
     """
@@ -58,12 +58,12 @@ class WordCharacters:
             self.core |= high
             self.joiners &= ~high
         self.goes_on = np.stack([self.core, self.core | self.joiners, self.core])
-        """Which ids a word may have next, by place (N, V); outside, which may begin one."""
+        """Which ids may continue a word at each place, or begin one at the place outside, (N, V)."""
         self.after = np.where(self.goes_on, np.where(self.core, Place.WORD, Place.JOINT), Place.OUTSIDE)
-        """The place after one more character (N, V), by the place before it and its id."""
+        """The place after one more character, by the place before it and the character's id, (N, V)."""
 
     def end(self, ids: Sequence[int]) -> Place:
-        """Returns the place after `ids`."""
+        """Returns the place at the end of a text of these ids."""
         place = Place.OUTSIDE
         for id_ in ids[-2:]:
             place = Place(self.after[place, id_])
@@ -76,11 +76,11 @@ def _is_core(character: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The likeliest next words, best first: ids (from the first separator on) and probability of each."""
+    """The likeliest next words, best first: the ids (from the first separator on) and the probability of each."""
 
     ranking: tuple[tuple[tuple[int, ...], float], ...]
     is_exact: bool
-    """False where the search was cut short: likelier words may be missing."""
+    """Whether the search was complete; if it was cut short, likelier words may be missing."""
 
 
 def likeliest_words(
@@ -100,9 +100,9 @@ def likeliest_words(
     CheckpointError where the model's output is not finite.
     """
     found: list[tuple[float, tuple[int, ...]]] = []
-    floor = -math.inf  # what a beginning must exceed: the last of the words in the ranking
+    floor = -math.inf  # a beginning must exceed the log-probability of the last word in the ranking
     beginnings = _Beginnings([()], np.array([place]), np.zeros(1, np.int64), np.zeros(1), state)
-    allowed = np.ones((1, engine.vocabulary_size), bool)  # the text's own word may go on, or end
+    allowed = np.ones((1, engine.vocabulary_size), bool)  # the word at the end of the text may go on, or end
     batches = [_Batch(beginnings, logits, allowed, floor)]
     for _ in range(steps):
         batch = max(batches, key=lambda batch: batch.best)
@@ -128,7 +128,7 @@ def likeliest_words(
 
 @dataclass(frozen=True, slots=True)
 class _Beginnings:
-    """Strings (B,) that have been read, each in its lane."""
+    """The beginnings of words (B,) that the model has read, each in its lane."""
 
     strings: list[tuple[int, ...]]
     places: npt.NDArray[np.int64]
@@ -164,11 +164,11 @@ class _Batch:
 
     @property
     def best(self) -> float:
-        """Log-probability of the likeliest string that is left."""
+        """The log-probability of the likeliest string that is left."""
         return float(self._values[self._next]) if self._next < len(self._values) else -math.inf
 
     def take(self, most: int, floor: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Doubles]:
-        """Takes away the likeliest strings above `floor`; returns their beginnings' lanes, last ids,
+        """Removes up to `most` of the likeliest strings above `floor`; returns their beginnings' lanes, last ids and
         log-probabilities."""
         chosen = slice(self._next, self._next + most)
         count = int((self._values[chosen] > floor).sum())

@@ -1,9 +1,8 @@
-"""Text is written by running the prime through the model once, and then drawing character after character, for many
-samples at once.
+"""Samples text: runs the prime through the model once, then draws character after character, for many samples at once.
 
-This works over any engine: the compiled one, numpy's or a GPU's. Each sample has its own settings and its own random
+This works with any engine: the compiled one, numpy's or a GPU's. Each sample has its own settings and its own random
 stream (inference/distribution.py), so its text does not depend on the samples beside it. Text comes in pieces: the
-first of one character, so that it shows at once; later ones as long as the model writes in a moment.
+first has one character, so that it is shown at once; later ones have what the model writes in `_MOMENT` seconds.
 
 Shape letters: T characters, B lanes, V vocabulary.
 """
@@ -32,7 +31,7 @@ _BLOCK = 4096  # characters of a prime read in one go
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """A sample to write: its settings, and its number, which with the seed makes its random stream."""
+    """A sample to write: its settings, and its number, which with the seed determines its random stream."""
 
     config: SamplingConfig
     number: int = 0
@@ -40,24 +39,25 @@ class SampleRequest:
 
 @dataclass(frozen=True, slots=True)
 class SampledPiece:
-    """Some characters of a sample."""
+    """A piece of a sample: some of its characters, in order."""
 
     sample: int
-    """Its place among the requests."""
+    """The place of the sample among the requests."""
     text: str
-    """What the ids complete; in byte mode a character may be under way between two pieces."""
+    """The characters that the ids complete; in byte mode a character's bytes may be spread over two pieces."""
     ids: Integers
-    """What was drawn (T,)."""
+    """The ids that were drawn, (T,)."""
     log_probabilities: Doubles
-    """Natural logarithms (T,) under the model itself: temperature 1, nothing cut."""
+    """The natural log-probabilities of the ids under the model itself (temperature 1, nothing cut), (T,)."""
     is_last: bool
 
 
 def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Returns the ids that the model reads before it writes: a line end, and then the prime.
 
-    A model has hardly seen a beginning, only continuations. From the zero state the first characters of a prime lead
-    some models astray (corpora/EXPERIMENTS.md), and the commonest beginning is that of a line.
+    In training a model has hardly seen beginnings of texts, and the first characters of a prime after the zero state
+    lead some models astray (corpora/EXPERIMENTS.md). After a line end, the prime is the beginning of a line, which is
+    common.
     """
     start = vocabulary.lookup("\n")[:1] if "\n" in vocabulary else np.zeros(0 if len(ids) else 1)
     return np.concatenate([start, np.asarray(ids)]).astype(np.int32)
@@ -118,19 +118,19 @@ def sample(
 
 
 class _Lane:
-    """A sample under way."""
+    """A sample that is being written, in its lane of the batch."""
 
     def __init__(self, place: int, request: SampleRequest, decode: Decoder) -> None:
         config = request.config
         self.place, self.request, self.decode = place, request, decode
         self.random = generator(config.seed, request.number)
         self.left = math.inf if config.repeat_until_stop else config.length
-        """Characters still to write."""
+        """The number of characters still to write."""
         self.tail = ""
-        """The end of the text so far, as long as the stop text."""
+        """The last characters of the text so far, as many as the stop text has."""
 
     def accept(self, ids: Integers, log_probabilities: Doubles) -> SampledPiece:
-        """Returns the piece that still belongs to the sample of the `ids` drawn."""
+        """Returns the piece made of those of the drawn `ids` that still belong to the sample."""
         count = int(min(len(ids), self.left))
         stop = self.request.config.stop
         pieces: list[str] = []

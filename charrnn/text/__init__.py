@@ -1,1 +1,1 @@
-"""From files to character ids: sources, decoding, the vocabulary, the corpus and the catalogue of named corpora."""
+"""Turns files into character ids: sources, decoding, the vocabulary, the corpus and the catalogue of named corpora."""

@@ -1,8 +1,8 @@
-"""Corpora known by name: one that every Python carries, and famous ones that are fetched on first use.
+"""Corpora known by name: one that comes with every Python, and famous ones that are downloaded on first use.
 
-The facts (address, size, checksum, licence, customary split) stand in `catalogue.json`. A download goes to a folder
-of its own in the cache, continues where it broke off, and is put in its place only when its checksum is right, so
-that no half-written corpus is ever in sight.
+Their address, size, checksum, licence and customary split stand in `catalogue.json`. A download goes to a folder of its
+own in the cache, continues where it broke off, and is renamed to its final place only when its checksum is right, so
+that nobody ever sees an incomplete corpus.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of a body
 _PIECE = 1 << 16
 
 Report = Callable[[str, int, int], None]
-"""Called with what is being done, bytes done and bytes in all."""
+"""A function that is told what is being done, the bytes done and the bytes in all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,27 +45,27 @@ class Entry:
 
 
 def entries() -> dict[str, Entry]:
-    """Returns the catalogue, by name."""
+    """Returns the entries of the catalogue by name."""
     text = Path(__file__).with_name("catalogue.json").read_text("utf-8")
     facts: dict[str, dict[str, Any]] = json.loads(text)
     return {name: Entry(name=name, **values) for name, values in facts.items()}
 
 
 def names() -> list[str]:
-    """Returns every name that `find` knows."""
+    """Returns the name of every corpus that `find` knows."""
     return [STDLIB, *entries()]
 
 
 def standard_library() -> list[Source]:
     """Returns the Python sources of the standard library on this machine, in the order of their paths.
 
-    Tests are left out (idlelib's and others', too), and so is what was installed beside it (site-packages).
+    Tests are left out (also those inside packages such as idlelib), and so are installed packages (site-packages).
     """
     root = Path(sysconfig.get_path("stdlib"))
     unwanted = {"test", "tests", "site-packages", "dist-packages", "__pycache__", "idle_test"}
     files = []
     for parent, folders, names_here in os.walk(root):
-        folders[:] = set(folders) - unwanted  # what is installed beside it can be a hundred times as large
+        folders[:] = set(folders) - unwanted  # installed packages can be a hundred times as large
         files += [Path(parent, name) for name in names_here if name.endswith(".py")]
     files = [file for file in sorted(files, key=lambda file: file.relative_to(root).parts) if _is_utf8(file)]
     if not files:
@@ -138,7 +138,7 @@ def fetch(entry: Entry, folder: Path, report: Report | None = None) -> Source:
 
 
 def _lock(file: IO[bytes], entry: Entry) -> None:
-    """Keeps a second process from adding to the same file, until it is closed."""
+    """Locks the file of a download until it is closed, so that a second process cannot write to it."""
     if os.name == "posix":
         import fcntl
 
@@ -149,9 +149,9 @@ def _lock(file: IO[bytes], entry: Entry) -> None:
 
 
 def _download(file: IO[bytes], entry: Entry, report: Report | None) -> None:
-    """Adds to `file` what it lacks, which is nothing where it only could not be put in its place.
+    """Downloads the missing rest of an entry to `file`; nothing is missing where only the final renaming had failed.
 
-    A download that broke off is continued by an HTTP range request, where the server knows those.
+    A download that broke off is continued by an HTTP range request, if the server supports these.
     """
     import requests
 
@@ -163,7 +163,7 @@ def _download(file: IO[bytes], entry: Entry, report: Report | None) -> None:
             headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
             with requests.get(entry.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
                 if done and response.status_code == requests.codes.requested_range_not_satisfiable:
-                    _empty(file)  # the server has less than we do
+                    _empty(file)  # the server's file is shorter than ours
                     continue
                 response.raise_for_status()
                 if done and response.status_code != requests.codes.partial_content:
@@ -181,7 +181,7 @@ def _receive(response: Any, file: IO[bytes], entry: Entry, report: Report | None
         file.write(piece)
         done = file.tell()
         if done > entry.bytes:
-            return  # not what was asked for: the checksum will say so
+            return  # the server sent something else: the checksum will not match
         if report:
             report(f"downloading {entry.name}", done, entry.bytes)
 
@@ -201,7 +201,7 @@ def _empty(file: IO[bytes]) -> None:
 
 
 def _reason(error: Any) -> str:
-    """Returns what the server answered or the system said, without the layers of libraries around it."""
+    """Returns the message of the server or the operating system, without the libraries' errors around it."""
     import requests
 
     if error.response is not None:

@@ -1,9 +1,9 @@
-"""A text as ids: read and decoded once, kept in a memory-mapped cache, split into its parts.
+"""An encoded text: read and decoded once, kept in a memory-mapped cache, and split into its parts.
 
-Two passes over the sources, in small pieces: the first finds the characters, the second writes their ids. Memory stays
-bounded however large the text. The result lies in a cache under a key made of the sources' content and the decoding
-options, so that a second start only hashes the files. Entries of the cache appear whole, by a rename, and a whole one
-is never replaced: another process may be reading it.
+The sources are read twice, in small pieces: the first pass finds the characters, the second writes their ids. Memory
+stays bounded however large the text. The result is cached under a key made of the sources' content and the decoding
+options, so that a second start only hashes the files. A cache entry appears complete, by a rename, and a complete entry
+is never replaced, since another process may be reading it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FORMAT = 1
 _ATTEMPTS = 5
 
 Report = Callable[[str, int, int], None]
-"""Called with what is being done, bytes done and bytes in all (of the sources on disk)."""
+"""A function that is told what is being done, the bytes done and the bytes in all (of the sources on disk)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +48,19 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """An encoded text."""
+    """A text as ids, with its vocabulary."""
 
     name: str
     vocabulary: Vocabulary
     ids: Ids
-    """Memory-mapped, read-only, (characters,)."""
+    """The ids of the text, memory-mapped and read-only, (characters,)."""
     num_bytes: int
-    """Length of the text in UTF-8 (of the raw bytes in byte mode)."""
+    """The length of the text in bytes of UTF-8 (in byte mode, of the raw bytes)."""
     sha256: str
-    """The sha256 of the text in UTF-8 without BOM (of the bytes in byte mode). For a plain UTF-8 file it is what
+    """The SHA-256 of the text in UTF-8 without BOM (in byte mode, of the raw bytes). For a plain UTF-8 file it is what
     `sha256sum` prints."""
     separate_validation: int
-    """How many ids at the end come from validation sources of their own; 0 if there are none."""
+    """The number of ids at the end that come from separate validation sources; 0 if there are none."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -77,16 +77,16 @@ class Corpus:
             raise TextError("the corpus repeats a single character: there is nothing to learn", "give another text")
 
     def split(self, config: DataConfig) -> Parts:
-        """Returns train, validation and test part, in this order from the start of the text.
+        """Returns the training, validation and test parts, in this order from the start of the text.
 
-        With validation sources of their own, those are the validation part, and only the test part is cut off the rest.
+        Separate validation sources, if any, are the validation part, and only the test part is cut off the rest.
         Raises TextError where the text, or a part of it, is too small to train on.
         """
         self.check_size()
         own = self.separate_validation
         body = self.ids[: len(self.ids) - own]
         fraction = 0.0 if own else config.validation_fraction
-        # nanoGPT's customary cut of tiny Shakespeare, int(n * 0.9), is the case (0.1, 0) of this one.
+        # nanoGPT's customary cut of tiny Shakespeare, int(n * 0.9), is this one with the shares (0.1, 0).
         end_of_train = int(len(body) * (1.0 - (fraction + config.test_fraction)))
         end_of_validation = int(len(body) * (1.0 - config.test_fraction))
         validation = self.ids[len(body) :] if own else body[end_of_train:end_of_validation]
@@ -106,9 +106,9 @@ def load(
     validation_sources: Sequence[Source] = (),
     report: Report | None = None,
 ) -> Corpus:
-    """Returns the encoded corpus of `sources` (one after the other), from the cache where it is there already.
+    """Returns the encoded corpus of `sources` (one after the other), from the cache if it is there already.
 
-    Raises TextError where a source cannot be read or decoded, ResourceError where the cache has no room.
+    Raises TextError where a source cannot be read or decoded, ResourceError where the disk of the cache is full.
     """
     sources, validation_sources = list(sources), list(validation_sources)
     folder = cache_folder() / "corpora" / _key(_contents(sources), _contents(validation_sources), config)
@@ -125,7 +125,7 @@ def load(
 
 
 def _contents(sources: list[Source]) -> list[tuple[str, str]]:
-    """Returns what each source holds: the digest of its file, and how that is compressed."""
+    """Returns what identifies the content of each source: the digest of its file, and how the file is compressed."""
     return [(source.digest(), _compression(source)) for source in sources]
 
 
@@ -136,13 +136,13 @@ def _key(contents: list[tuple[str, str]], validation_contents: list[tuple[str, s
 
 
 def _compression(source: Source) -> str:
-    # Of a name only that counts which changes what the bytes mean.
+    # Only the part of the name counts that changes what the bytes mean.
     suffix = source.path.suffix.lower()
     return suffix if suffix in COMPRESSED_SUFFIXES else ""
 
 
 def _open(folder: Path, name: str) -> Corpus | None:
-    """Returns the corpus in a cache folder, or None where it is not there or not whole."""
+    """Returns the corpus in a cache folder, or None where it is missing or incomplete."""
     try:
         described: dict[str, Any] = json.loads((folder / "corpus.json").read_text("utf-8"))
         vocabulary = Vocabulary(described["code_points"], described["kind"])
@@ -208,8 +208,8 @@ def _encode(
 
 @contextlib.contextmanager
 def _synced(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a file to write, which is on disk at the end: a power cut must not leave an entry of the right size full of
-    zeros."""
+    """Opens a file for writing, and flushes it to disk at the end: a power cut must not leave an entry of the right
+    size that is full of zeros."""
     with open(path, "wb") as file:
         yield file
         file.flush()
@@ -217,7 +217,7 @@ def _synced(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _place(workplace: Path, folder: Path) -> None:
-    """Renames a finished entry to its place, unless a whole one is there already."""
+    """Renames a finished cache entry to its final place, unless a complete one is there already."""
     for _ in range(_ATTEMPTS):
         try:
             workplace.rename(folder)
@@ -233,13 +233,14 @@ def _place(workplace: Path, folder: Path) -> None:
 
 
 def _is_file(sources: list[Source], config: DataConfig) -> bool:
-    """Returns whether the text is what one file holds, byte by byte, unless that begins with a mark."""
+    """Returns whether the text equals the content of one file, byte by byte, apart from a byte order mark."""
     is_plain = (config.as_bytes or is_strict_utf8(config)) and config.newlines == "keep"
     return is_plain and [_compression(source) for source in sources] == [""]
 
 
 def _encoder(vocabulary: Vocabulary) -> Callable[[TextPiece], bytes]:
-    """Returns what turns a piece into its ids, as they lie in the file. All its characters are in the vocabulary."""
+    """Returns a function that turns a piece into the bytes of its ids, as the cache file holds them. All characters of
+    the piece must be in the vocabulary."""
     table = bytearray(256)
     for id_, code_point in enumerate(vocabulary.code_points[:128].tolist()):
         if code_point < 128:
@@ -250,7 +251,7 @@ def _encoder(vocabulary: Vocabulary) -> Callable[[TextPiece], bytes]:
             return piece.raw
         if not piece.text.isascii():
             return vocabulary.lookup(piece.text).astype(vocabulary.dtype).tobytes()
-        # The fastest look-up in a table that there is from Python: about two gigabytes a second.
+        # `translate` is the fastest table look-up in Python: about two gigabytes a second.
         ids = piece.raw.translate(table)
         return ids if vocabulary.dtype == np.uint8 else np.frombuffer(ids, np.uint8).astype(vocabulary.dtype).tobytes()
 
@@ -258,8 +259,8 @@ def _encoder(vocabulary: Vocabulary) -> Callable[[TextPiece], bytes]:
 
 
 def _scan(sources: list[Source], config: DataConfig, progress: Progress) -> tuple[Vocabulary, list[int], int]:
-    """Makes the first pass: returns the vocabulary, the characters of each source, and the bytes of all of them in
-    UTF-8 (in byte mode, bytes as they are)."""
+    """Makes the first pass over the sources. Returns the vocabulary, the number of characters of each source, and the
+    number of bytes of all sources in UTF-8 (in byte mode, of the raw bytes)."""
     seen = np.zeros(NUM_CODE_POINTS, bool)
     seen_ascii = b""
     num_bytes = 0
@@ -269,7 +270,7 @@ def _scan(sources: list[Source], config: DataConfig, progress: Progress) -> tupl
         num_bytes += len(raw)
         if config.as_bytes:
             continue
-        # Most of most texts is ASCII that has been seen: without it little is left to look at. Of others, nearly all.
+        # In most texts nearly all characters are ASCII and seen already: what is left without them is short to scan.
         is_mostly_ascii = len(raw) - len(text) < len(text) // 4
         left = raw.translate(None, delete=seen_ascii).decode() if is_mostly_ascii else text
         if left:

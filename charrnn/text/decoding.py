@@ -1,7 +1,7 @@
-"""From the bytes of sources to pieces of text: strictly, and in bounded memory.
+"""Decodes the bytes of sources to pieces of text, strictly and in bounded memory.
 
 A BOM is removed, line ends are treated as asked, and a byte that is not valid in the encoding is an error that says
-where it stands. Every text becomes UTF-8 first: one that is UTF-8 already is only cut, and decoded once.
+where it stands. Every text is converted to UTF-8 first; a text in UTF-8 is only cut into pieces and decoded once.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from charrnn.settings.config import DataConfig
 from charrnn.text.sources import Source, incremental_decoder
 from charrnn.text.vocabulary import describe_character
 
-# Small enough that a piece stays in a core's second cache, as bytes, as text and as ids, while each is made of the one
-# before, and that its memory is used again instead of going back to the system: pieces of megabytes take twice as long.
+# A piece is small enough that its bytes, its text and its ids stay in a core's L2 cache, and that its memory is reused
+# instead of being returned to the system: pieces of megabytes take twice as long.
 _PIECE = 1 << 16
 
 REMEDY = (
     "--encoding names another encoding (latin-1, utf-16, ...), --encoding-errors replace puts U+FFFD, "
     "--bytes models bytes"
 )
-"""What can be done about a text that is not in the encoding it should be in."""
+"""The advice given with the error about a text that is not in the expected encoding."""
 
 Progress = Callable[[int, int], None]
-"""Called with the place of a source in its list, and the bytes of it that are done."""
+"""A function that is told the place of a source in the list of sources, and the number of its bytes that are done."""
 
 
 class TextPiece(NamedTuple):
-    """Some whole characters of a text."""
+    """A piece of a text, which holds whole characters."""
 
     place: int
-    """The place of their source in its list."""
+    """The place of the piece's source in the list of sources."""
     raw: bytes
-    """The characters in UTF-8; in byte mode the bytes as they are."""
+    """The characters of the piece in UTF-8; in byte mode its raw bytes."""
     text: str
-    """The same as characters; in byte mode one for each byte."""
+    """The characters of the piece; in byte mode one for each byte."""
 
 
 def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> Iterator[TextPiece]:
@@ -55,8 +55,7 @@ def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> 
 
 
 def is_strict_utf8(config: DataConfig) -> bool:
-    """Returns whether texts are taken only if they are UTF-8 already. Raises UsageError where the encoding is not
-    known."""
+    """Returns whether texts must be valid UTF-8. Raises UsageError where the encoding is not known."""
     incremental_decoder(config)
     return codecs.lookup(config.encoding).name == "utf-8" and config.encoding_errors == "strict"
 
@@ -71,11 +70,11 @@ def _chunks(source: Source, progress: Callable[[int], None]) -> Iterator[bytes]:
 
 
 def _cut(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields the chunks of UTF-8 (or what may turn out not to be) cut between characters instead of anywhere."""
+    """Yields the bytes of `chunks`, which should be UTF-8, cut between characters instead of anywhere."""
     held = b""
     for chunk in chunks:
         raw = held + chunk
-        # Of a character that is not complete at most three bytes are there. The codec knows which; it minds no others.
+        # An incomplete character has at most three bytes. The codec finds them, and checks no other bytes.
         _, used = codecs.utf_8_decode(raw[-3:], "ignore", False)
         end = max(len(raw) - 3, 0) + used
         held = raw[end:]
@@ -99,7 +98,7 @@ def _transcoded(chunks: Iterator[bytes], source: Source, config: DataConfig) -> 
 
 
 def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields the chunks of UTF-8 without the byte order mark that they may begin with."""
+    """Yields the chunks of UTF-8 without a byte order mark at the beginning."""
     is_start = True
     for chunk in chunks:
         yield chunk.removeprefix(codecs.BOM_UTF8) if is_start else chunk
@@ -107,7 +106,7 @@ def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _with_lf(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields the chunks with every line end made a line feed, wherever the border between two pieces falls."""
+    """Yields the chunks with every line end turned into a line feed, also where a line end spans two chunks."""
     held = b""
     for chunk in chunks:
         raw = held + chunk
@@ -118,8 +117,8 @@ def _with_lf(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _decoded(raw: bytes, source: Source, config: DataConfig) -> str:
-    """Returns the characters of a piece in UTF-8. Raises TextError where it is not that, or holds what no text
-    holds."""
+    """Returns the characters of a piece in UTF-8. Raises TextError where it is not valid UTF-8, or holds characters
+    that no text holds."""
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -158,12 +157,12 @@ def _bad_byte(source: Source, config: DataConfig) -> TextError:
 
 
 def read_text(source: Source, config: DataConfig) -> str:
-    """Returns the whole text of one source, decoded by the same rules (byte mode gives one character for each byte)."""
+    """Returns the whole text of one source, decoded as `config` says (byte mode gives one character for each byte)."""
     return "".join(_texts([source], config))
 
 
 def read_beginning(sources: Sequence[Source], config: DataConfig, length: int) -> str:
-    """Returns the first `length` characters of the sources, decoded by the same rules."""
+    """Returns the first `length` characters of the sources, decoded as `config` says."""
     read = ""
     for text in _texts(sources, config):
         read += text

@@ -1,4 +1,4 @@
-"""A file of labelled texts, `LABEL<TAB>TEXT` a line, as the model reads them."""
+"""Reads files of labelled texts, which have `LABEL<TAB>TEXT` on each line, and encodes the texts as ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_LABELS = 50
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Labels, and the ids of each text; `lines` says how many there were to choose from."""
+    """Labels, and the ids of each text; `lines` is the number of texts in the file."""
 
     labels: list[str]
     texts: list[Any]
@@ -27,9 +27,9 @@ class Labelled:
 
 
 def read_labelled(file: Path, vocabulary: Vocabulary, unknown: UnknownPolicy, most: int, seed: int) -> Labelled:
-    """Returns the texts of `file`, or `most` of them, drawn by `seed`; no more than those is ever held.
+    """Returns the texts of `file`, or `most` of them, drawn by `seed`; memory never holds more than these.
 
-    Raises TextError that names the line which is wrong.
+    Raises TextError that names the first invalid line.
     """
     import numpy as np
 
@@ -63,7 +63,7 @@ def read_labelled(file: Path, vocabulary: Vocabulary, unknown: UnknownPolicy, mo
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str, str]]:
-    """Yields number, label and text of each line that is not blank."""
+    """Yields the number, the label and the text of each line that is not blank."""
     from charrnn.files import explained
 
     with explained(file, "reading"), file.open("rb") as stream:

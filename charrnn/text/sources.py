@@ -1,6 +1,6 @@
-"""Text comes from files, folders, compressed files and standard input; each is opened as a stream of bytes.
+"""Finds the sources of a text: files, folders, compressed files and standard input, each opened as a stream of bytes.
 
-Encodings matter here only as far as text is told from what is none.
+Encodings matter here only to tell text files from other files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HEAD = 8192
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file of text. `name` is how messages call it."""
+    """One file of text; `name` is its name in messages."""
 
     path: Path
     name: str
@@ -100,7 +100,7 @@ def _open(path: Path) -> IO[bytes]:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Makes of an OSError a TextError that says what could not be read."""
+    """Turns an OSError into a TextError that says which file could not be read."""
     try:
         yield
     except OSError as error:
@@ -119,9 +119,9 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
     """Returns the files that one argument names, in a stable order, and notices about what was left out.
 
     `argument` is a file, a folder (searched recursively in the order of its paths, without hidden files; files that
-    are not text in the encoding of `config` are left out and counted in a notice, in byte mode none is; with `glob`,
+    are not text in the encoding of `config` are left out and counted in a notice, except in byte mode; with `glob`,
     exactly the files whose name or path within the folder matches it), or `-` for standard input. Raises TextError
-    where there is no such thing or no text in it.
+    where it does not exist or holds no text.
     """
     config = config or DataConfig()
     if argument == "-":
@@ -154,7 +154,7 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
 
 
 def _is_pipe(path: Path) -> bool:
-    """Returns whether what is read from here can be read only once: a named pipe, or the shell's <(command)."""
+    """Returns whether a path can be read only once: it is a named pipe, or the shell's <(command)."""
     try:
         return stat.S_ISFIFO(path.stat().st_mode)
     except OSError:
@@ -181,14 +181,14 @@ def _looks_like_text(file: Path, config: DataConfig) -> bool:
         return "\0" not in incremental_decoder(config).decode(head, final=len(head) < _HEAD)
     except TextError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
-            raise  # no permission, say: that tells nothing of what is in it
+            raise  # a missing permission, say, tells nothing about the content
         return False
     except UnicodeError:
         return False
 
 
 def incremental_decoder(config: DataConfig) -> codecs.IncrementalDecoder:
-    """Returns a decoder of the bytes of a text file. Raises UsageError where the encoding is not known."""
+    """Returns a decoder for the bytes of a text file. Raises UsageError where the encoding is not known."""
     try:
         "".encode(config.encoding)  # unlike `codecs`, this knows rot13 and its like to be no encodings of text
         return codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
@@ -212,10 +212,10 @@ def _spool_standard_input() -> Source:
 
 
 def _stand_in_for_standard_input(path: Path) -> None:
-    """Puts the file at `path` in the place of the standard input that was copied to it, read to its end.
+    """Makes the file at `path`, a copy of the standard input, the standard input of this process.
 
-    So the text is still there for another process that takes the place of this one, and gone with the last of them,
-    though the file's name is removed sooner.
+    A process that replaces this one can then read the text again. The file's name is removed early, and its content
+    disappears with the last process that has it open.
     """
     global _has_stand_in
     file = os.open(path, os.O_RDONLY)
@@ -230,7 +230,7 @@ _gone: list[str] = []
 
 
 def set_back() -> list[str]:
-    """Makes what this process has read ready to be read by another one that takes its place; returns the names of what
+    """Prepares the sources that this process has read for a process that replaces it; returns the names of those that
     cannot be read again."""
     if _has_stand_in:
         os.lseek(0, 0, os.SEEK_SET)
@@ -238,7 +238,7 @@ def set_back() -> list[str]:
 
 
 def _spool(stream: IO[bytes], name: str) -> Source:
-    """Copies what can be read only once to a temporary file, which lasts until `release` or the end of the program."""
+    """Copies a stream that can be read only once to a temporary file, which `release` or the program's end removes."""
     folder = cache_folder()
     make_folder(folder)
     with explained(folder, f"copying {name} to"):
@@ -256,7 +256,7 @@ def _read_some(stream: IO[bytes], name: str) -> bytes:
 
 
 def title(argument: str) -> str:
-    """Returns what a run on this argument is called after: its name without folder, compression and text endings.
+    """Returns the name for a run on this argument: its file name without folder, compression and text endings.
 
     >>> title("books/emma.txt.gz"), title("-")
     ('emma', 'stdin')

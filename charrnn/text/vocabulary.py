@@ -4,7 +4,7 @@ The table is immutable and in code point order. Nothing is dropped or mapped sil
 unless a policy is named.
 
 A *text* vocabulary holds the characters of its corpus. A *bytes* vocabulary holds all 256 byte values (as the code
-points 0 to 255), so that nothing is ever unknown to it; its text goes in and out as UTF-8.
+points 0 to 255), so that no text has unknown characters; text is encoded to and decoded from UTF-8.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Decoder(Protocol):
     """Turns ids into text one at a time."""
 
     def __call__(self, id_: int) -> str:
-        """Returns the text that this id completes; nothing while a character of several bytes is under way."""
+        """Returns the text that this id completes; it is empty while a character of several bytes is incomplete."""
 
     def finish(self) -> str:
-        """Returns what is left at the end: U+FFFD for a character that was not completed."""
+        """Returns the text left at the end: U+FFFD for an incomplete character, else nothing."""
 
 
 class Vocabulary:
@@ -131,7 +131,7 @@ class Vocabulary:
         return dict(Counter(text[place] for place in missing.tolist()))
 
     def check_unknown(self, counts: Mapping[str, int], policy: UnknownPolicy) -> None:
-        """Raises TextError that lists those of the unknown characters which `policy` does not settle (see `encode`)."""
+        """Raises TextError that lists the unknown characters that `policy` leaves unresolved, if any (see `encode`)."""
         if policy == "skip":
             return
         left = {one: count for one, count in counts.items() if policy == "error" or self.nearest(one) is None}
@@ -203,7 +203,7 @@ _LOOK_ALIKE = {
 
 
 def describe_character(character: str) -> str:
-    """Returns a character as a message shows it: safely, with its code point and name.
+    """Returns the description of a character for messages: made visible, with its code point and name.
 
     >>> describe_character("é")
     "'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE"
@@ -216,7 +216,7 @@ def _shown(character: str) -> str:
 
 
 def unknown_characters_error(counts: dict[str, int], vocabulary: Vocabulary) -> TextError:
-    """Returns the error that names every unknown character (the first ten in full) and what could be done."""
+    """Returns the error that names every unknown character (the first ten in full) and advises what to do."""
     named = [
         describe_character(character) + (f" ({count} times)" if count > 1 else "")
         for character, count in list(counts.items())[:10]
