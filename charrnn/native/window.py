@@ -23,11 +23,11 @@ class WindowLayout(NamedTuple):
     """How the compiled recurrence keeps a cell's gates, in blocks of H for each step and lane."""
 
     number: int
-    """Of the cell in the structure below."""
+    """The number by which the structure below names the cell."""
     blocks: int
-    """Of rows in the matrices."""
+    """The number of blocks of rows in the matrices."""
     kept: int
-    """Of what the forward pass leaves for the backward pass."""
+    """The number of blocks that the forward pass leaves for the backward pass."""
     first: int = 0
     """The block of the input's product that stands first; those before it come last."""
 

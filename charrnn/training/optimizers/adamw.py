@@ -22,7 +22,7 @@ _LEAST_LEFT = 1e-3
 
 
 def rule(config: TrainingConfig) -> Rule:
-    """AdamW as `config` has it."""
+    """Returns the rule of AdamW with the settings of `config`."""
     state = zeros("exp_avg", "exp_avg_sq")
     return Rule(_update, state, compiled=_update_compiled, fused=None if config.cautious else _update_fused)
 
@@ -49,7 +49,7 @@ def _update(config: TrainingConfig, arrays: Arrays, now: Scalars) -> None:
 
 
 def _update_compiled(library: window.Library, config: TrainingConfig, arrays: Arrays, now: Scalars) -> None:
-    """By native/update.c, in two passes over memory."""
+    """Updates the arrays by native/update.c, in two passes over memory."""
     moments = arrays.state["exp_avg"], arrays.state["exp_avg_sq"]
     for weights, gradient, first, second in zip(arrays.weights, arrays.gradients, *moments, strict=True):
         kept = gradient.contiguous()
@@ -63,7 +63,7 @@ def _update_compiled(library: window.Library, config: TrainingConfig, arrays: Ar
 
 
 def _update_fused(config: TrainingConfig, arrays: Arrays, now: Scalars) -> None:
-    """In one pass over memory."""
+    """Updates the arrays by torch's fused kernel, in one pass over memory."""
     steps = [now.step] * len(arrays.weights)
     torch._fused_adamw_(
         arrays.weights, arrays.gradients, arrays.state["exp_avg"], arrays.state["exp_avg_sq"], [],

@@ -9,6 +9,6 @@ from charrnn.training.optimizers.rule import Optimizer
 
 
 def find_optimizer(name: OptimizerName) -> Optimizer:
-    """The OPTIMIZER of the file that is called as it is."""
+    """Returns the optimizer called `name`, which is declared in the file of that name."""
     found: Optimizer = import_module(f"charrnn.training.optimizers.{name.replace('-', '_')}").OPTIMIZER
     return found
