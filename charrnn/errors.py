@@ -7,14 +7,22 @@ from __future__ import annotations
 
 
 class CharrnnError(Exception):
-    """A foreseeable failure. `message` says what is wrong with which value, `hint` what to do about it."""
+    """A foreseeable failure. `message` says what is wrong with which value, and each of `hints` one way to mend it.
+
+    A command that lacks an option leaves out the hints that name it.
+    """
 
     exit_status = 1
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, *hints: str | None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hints = tuple(hint for hint in hints if hint)
+
+    @property
+    def hint(self) -> str | None:
+        """All hints as one sentence, or None where there are none."""
+        return "; ".join(self.hints) or None
 
 
 class UsageError(CharrnnError):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.command import Command, Result
+from tests.kit.command import Command, Result, check_hints
 from tests.kit.text import make_text
 
 # One thread: the tests' models are tiny, and two test runs side by side must not disturb each other.
@@ -43,7 +43,9 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         with pytest.raises(SystemExit) as leaving:
             main()
-        return Result(int(leaving.value.code or 0), *capsys.readouterr())
+        result = Result(int(leaving.value.code or 0), *capsys.readouterr())
+        check_hints(result, arguments[0] if arguments else "")
+        return result
 
     return run
 

@@ -113,4 +113,5 @@ VIEW = View(
     options=(LABEL, LABEL_FILE),
     length=LENGTH,
     check=_check,
+    shows="What it costs to hold units still: whether the model uses them.",
 )

@@ -11,13 +11,15 @@ import errno
 import importlib
 import io
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import IO, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from charrnn.cli.command import Command
 from charrnn.errors import CharrnnError, ResourceError
 from charrnn.version import __version__
 
@@ -45,51 +47,65 @@ class _Group(TyperGroup):
         for name in [cmd_name] if cmd_name in _COMMANDS else _COMMANDS:
             if name not in self.commands:
                 function = getattr(importlib.import_module(f"charrnn.cli.{name}"), _COMMANDS[name][0])
-                app = typer.Typer(add_completion=False, rich_markup_mode="rich", context_settings=_SETTINGS)
-                app.command(name)(function)
-                self.commands[name] = typer.main.get_command(app)
+                app = typer.Typer(add_completion=False, context_settings=_SETTINGS)
+                app.command(name, cls=Command)(function)
+                command: Any = typer.main.get_command(app)
+                command.levels = getattr(function, "levels", {})
+                command.arrange = getattr(function, "arrange", None)
+                self.commands[name] = command
         return self.commands.get(cmd_name)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Draws the page as Typer would, but without reading the commands, and with less of rich: in half the time."""
+        """Draws the page without reading the commands."""
         from rich.console import Console
-        from rich.padding import Padding
-        from rich.panel import Panel
-        from rich.table import Table
-        from rich.text import Text
 
+        from charrnn.cli.help_page import example
+        from charrnn.display.help_page import Page, Row, Section, draw
+
+        about, _, examples = (self.help or "").partition("\b\n")
         parameters: list[Any] = self.get_params(ctx)
-        about = f"Usage: {ctx.command_path} [OPTIONS] COMMAND [ARGS]...\n\n{self.help}".replace("\b\n", "")
-        console = Console(highlight=False)
-        console.print(Padding(Text(about), 1))
-        for title, rows in (
-            ("Options", [(" ".join(each.opts), each.help) for each in parameters]),
-            ("Commands", [(name, line) for name, (_, line) in _COMMANDS.items()]),
-        ):
-            table = Table.grid(padding=(0, 3, 0, 0))
-            for name, line in rows:
-                table.add_row(Text(name, "bold cyan"), line)
-            console.print(Panel(table, title=title, title_align="left", border_style="dim"))
+        options = [Row(", ".join(sorted(each.opts, key=len)), each.help) for each in parameters]
+        page = Page(
+            usage=f"{ctx.command_path} [OPTIONS] COMMAND ...",
+            about=about.strip(),
+            examples=[example(line) for line in examples.splitlines() if line.strip()],
+            sections=[
+                Section("Commands", [Row(name, line) for name, (_, line) in _COMMANDS.items()]),
+                Section("Options", options),
+            ],
+            last=["charrnn COMMAND --help shows a command's options, and charrnn help the manual."],
+        )
+        draw(page, Console(highlight=False, markup=False))
+
+    def _flags(self, ctx: Any) -> set[str]:
+        """Returns the names of the options that the command in question has; all where that is not known."""
+        command: Any = self.commands.get(ctx.invoked_subcommand)
+        return (
+            set()
+            if command is None
+            else {flag for each in command.params for flag in (*each.opts, *each.secondary_opts)}
+        )
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _explained():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        with _explained():
+        with _explained(lambda: self._flags(ctx)):
             result = super().invoke(ctx)
             sys.stdout.flush()  # a full disk or a closed pipe shows here, not in the interpreter's farewell
             return result
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def _explained(flags: Callable[[], Set[str]] = frozenset) -> Iterator[None]:
+    """Turns errors within into a message and an exit status; hints name only options of `flags`, if there are any."""
     try:
         yield
     except CharrnnError as error:
         if os.environ.get("CHARRNN_TRACEBACK"):
             raise
-        _fail(error)
+        _fail(error, flags())
     except BrokenPipeError:
         raise typer.Exit(0) from None  # the reader has what it wanted (`| head`)
     except SystemExit as leaving:
@@ -97,25 +113,26 @@ def _explained() -> Iterator[None]:
             raise typer.Exit(0) from None
         raise
     except MemoryError:
-        _fail(ResourceError("out of memory", "give the machine less to do: a smaller model, text or --batch"))
+        _fail(
+            ResourceError("out of memory", "give the machine less to do: a smaller model, a shorter text, fewer lanes")
+        )
     except OSError as system_error:
         if system_error.errno not in _NO_ROOM:
             raise
         _fail(ResourceError("no room left on the device that output goes to", "free some space"))
     except Exception as error:
-        # Typer's own usage errors quote what was typed, and a shell's `*` types whatever files are called.
-        quoted = vars(error).get("message")
-        if hasattr(error, "format_message") and isinstance(quoted, str):
-            from charrnn.display.safe import visible
+        # Without a word on the command line Typer fails with the help page as its message, which has been printed.
+        if not hasattr(error, "format_message") or type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        from charrnn.cli.usage import retold
 
-            vars(error)["message"] = visible(quoted)
-        raise
+        _fail(retold(error))
     finally:
         _settle(sys.stdout)
         _settle(sys.stderr)
 
 
-def _fail(error: CharrnnError) -> NoReturn:
+def _fail(error: CharrnnError, flags: Set[str] = frozenset()) -> NoReturn:
     """Says what is wrong and what to do about it, and ends the command with the error's status."""
     from charrnn.display.safe import say
 
@@ -124,9 +141,16 @@ def _fail(error: CharrnnError) -> NoReturn:
     number = os.environ.get("RANK", "0")
     who = "" if number == "0" else f"process {number}: "
     say(f"{who}error: {error.message}")
-    if error.hint:
-        say(f"{who} hint: {error.hint}")
+    hints = [hint for hint in error.hints if not flags or _is_possible(hint, flags)]
+    if hints:
+        say(f"{who} hint: {'; '.join(hints)}")
     raise typer.Exit(error.exit_status) from None
+
+
+def _is_possible(hint: str, flags: Set[str]) -> bool:
+    """Returns whether a command with these options has all that a hint names, bar those of commands it names too."""
+    own = re.sub(r"charrnn [a-z]+\b.*", "", hint)
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", own)) <= flags
 
 
 def _settle(stream: IO[str]) -> None:
@@ -197,7 +221,6 @@ def make_app() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings=_SETTINGS,
-        rich_markup_mode="rich",
     )
     app.callback()(charrnn)
     return app

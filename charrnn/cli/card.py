@@ -104,5 +104,5 @@ VIEW = View(
     length=ablate.LENGTH,
     check=_check,
     is_coloured=lambda _asked: True,
-    examples=(("held_out.txt --unit L2.c17 --card", "all that can be said of a unit"),),
+    shows="All that can be said of each --unit, on one page.",
 )

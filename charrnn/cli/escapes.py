@@ -1,4 +1,4 @@
-"""Characters that are hard to type, spelled out in an option's value as Python does it."""
+r"""Characters that are hard to type, spelled out in an option's value: \n and \t as people expect, or exactly."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from charrnn.errors import UsageError
 
 _NAMED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
+_USUAL = re.compile(r"\\[nt]")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.|$)", re.DOTALL)
 
 
@@ -30,3 +31,23 @@ def unescaped(option: str, text: str) -> str:
         raise UsageError(f"{option} holds the escape {match[0]!r}", r"known are \n \t \r \\ \xXX \uXXXX \UXXXXXXXX")
 
     return _ESCAPE.sub(character, text)
+
+
+def as_expected(option: str, text: str, *, has_backslashes: bool) -> tuple[str, str | None]:
+    r"""`text` with \n as a line end and \t as a tab, unless the model's own text has backslashes, and a notice or None.
+
+    Then the two characters are taken as they stand, and the notice says so.
+
+    >>> as_expected("--prime", r"KING:\n", has_backslashes=False)
+    ('KING:\n', None)
+    """
+    found = _USUAL.search(text)
+    if found is None:
+        return text, None
+    if not has_backslashes:
+        return _USUAL.sub(lambda match: _NAMED[match[0][1]], text), None
+    meaning = "a line end" if found[0] == r"\n" else "a tab"
+    return text, (
+        f"{found[0]} in {option} is taken as a backslash and a letter, which the model's text has; "
+        f"with --escapes it is {meaning}"
+    )

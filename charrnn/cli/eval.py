@@ -13,7 +13,7 @@ import typer
 
 from charrnn.cli import dynamic
 from charrnn.cli import ngrams as counting
-from charrnn.cli.options import CHECKPOINT, Computing, with_options
+from charrnn.cli.options import CHECKPOINT, Computing, complete_texts, with_options
 from charrnn.errors import UsageError, WeightsTooLarge
 from charrnn.settings.checks import COUNT, FLAG, TEXT, one_of, whole
 from charrnn.settings.choices import DecodeErrors, SplitName, UnknownPolicy
@@ -30,9 +30,9 @@ _Protocol = Literal["streamed", "windowed"]
 class Scoring(Record):
     """What is scored, and how."""
 
-    split: SplitName = _text("all", one_of(SplitName), "--split")
+    split: SplitName = _text("all", one_of(SplitName), "--split", level="everyday")
     """Score only this part of the text, cut as the run cut its corpus."""
-    unknown: UnknownPolicy = _text("error", one_of(UnknownPolicy), "--unknown")
+    unknown: UnknownPolicy = _text("error", one_of(UnknownPolicy), "--unknown", level="everyday")
     """What to do with characters the model does not know: error, skip (they are not fed to the model), or replace (the
     nearest is fed), with each counted and charged 20.1 bits, the price of any character of Unicode."""
     glob: str | None = _text(None, TEXT, "--glob", metavar="PATTERN")
@@ -43,13 +43,13 @@ class Scoring(Record):
         None, one_of(DecodeErrors), "--encoding-errors", shown="as in training"
     )
     """What to do with bytes that are not valid in the encoding: strict (an error) or replace (by U+FFFD)."""
-    protocol: _Protocol = _protocol("streamed", one_of(_Protocol), "--protocol")
+    protocol: _Protocol = _protocol("streamed", one_of(_Protocol), "--protocol", level="everyday")
     """How the text is read: streamed (the state is carried through the whole text, as recurrent models are compared),
     or windowed (in windows of --context characters, each from the zero state, with every character after the first of
     its window scored, as transformers are)."""
     context: int | None = _protocol(None, whole(2), "--context", shown=f"{_DEFAULT_CONTEXT}")
     """Characters in a window of --protocol windowed (nanoGPT's block of 256 scores 256 characters: 257)."""
-    ngrams: int | None = _protocol(None, whole(0, 100), "--ngrams", metavar="CHARACTERS")
+    ngrams: int | None = _protocol(None, whole(0, 100), "--ngrams", level="everyday", metavar="CHARACTERS")
     """With --split, the longest context of n-gram models (interpolated modified Kneser-Ney) to score beside the model,
     counted on the training part."""
 
@@ -63,7 +63,7 @@ class Work(Computing):
     lanes: int | None = _run(None, COUNT, "--lanes", shown="by length, at most 64")
     """Parts of the text scored side by side, each but the first after 1,024 characters before it, unscored (1 is a
     single stream), or under --protocol windowed, windows side by side."""
-    as_json: bool = _run(False, FLAG, "--json")
+    as_json: bool = _run(False, FLAG, "--json", level="everyday")
     """Print JSON."""
 
 
@@ -75,6 +75,7 @@ def evaluate(
             help="Files, folders, - for standard input, or a corpus known by name.",
             metavar="TEXT...",
             show_default=False,
+            autocompletion=complete_texts,
         ),
     ],
     checkpoint: Annotated[Path | None, CHECKPOINT] = None,

@@ -138,8 +138,5 @@ VIEW = View(
     check=browse.check,
     # The terminal gets a table only; pages and --browse also draw coloured passages.
     is_coloured=lambda asked: asked.browse or asked.html is not None,
-    examples=(
-        ("held_out.txt --find", "which units know what, and how sure that is"),
-        ("held_out.txt --find --ablate", "and whether the model uses what they know"),
-    ),
+    shows="Which units know something about the text, and how sure that is.",
 )

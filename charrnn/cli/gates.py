@@ -125,5 +125,5 @@ VIEW = View(
     _measure,
     length=None,
     alone=("--gates is a picture of its own", (UNIT,)),
-    examples=(("held_out.txt --gates", "how often each gate is open or shut"),),
+    shows="How often each gate of the cell is open or shut.",
 )

@@ -57,8 +57,5 @@ VIEW = View(
     None,
     _measure,
     is_coloured=lambda _asked: True,
-    examples=(
-        ("held_out.txt", "the units that vary most over the text"),
-        ("held_out.txt --unit L2.c17 --html c17.html", ""),
-    ),
+    shows="The text coloured by each --unit, or by the units that vary most.",
 )

@@ -105,5 +105,5 @@ VIEW = View(
         SEED,
     ),
     alone=("--horizon is about the whole model", (UNIT, UNITS, FROM, LENGTH)),
-    examples=(("held_out.txt --horizon", "how many characters back the model remembers"),),
+    shows="How many characters back the model remembers.",
 )

@@ -5,20 +5,23 @@ Each view declares its own options; a new view is a line in `VIEWS`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charrnn.cli import ablate, card, find, gates, heat, horizon, predictions, probe, select, summary
 from charrnn.cli.inspect_options import EVERY_TEXT, LENGTH, SPLIT, UNIT
-from charrnn.cli.options import CHECKPOINT, READING_DEVICE, refuse_beside
+from charrnn.cli.options import CHECKPOINT, READING_DEVICE, complete_texts, refuse_beside
 from charrnn.cli.output import FORMATS, PALETTE, check_files, give_out
 from charrnn.cli.view import Given, Option, View
 from charrnn.errors import UsageError
 from charrnn.settings.choices import DeviceName
+
+if TYPE_CHECKING:
+    from charrnn.display.help_page import Section
 
 VIEWS = (
     summary.VIEW,
@@ -38,6 +41,7 @@ TEXT = typer.Argument(
     help="A file, - for standard input, or a corpus known by name. Without it: a summary of the checkpoint.",
     show_default=False,
     metavar="[TEXT]",
+    autocompletion=complete_texts,
 )
 
 
@@ -45,6 +49,9 @@ def inspect(**values: Any) -> None:
     """See what a model is and what its units respond to.
 
     \b
+    charrnn inspect                            the newest run and its curve
+    charrnn inspect held_out.txt --find        units that know something
+    charrnn inspect held_out.txt --unit UNIT   the text coloured by one of them
     """
     asked = Given(values)
     view = _chosen(asked)
@@ -145,12 +152,29 @@ def _parameter(option: Option, panel: str) -> Parameter:
     return Parameter(option.name, Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[kind, info])
 
 
-def _examples() -> str:
-    shown = [(f"charrnn inspect {typed}".rstrip(), seen) for view in VIEWS for typed, seen in view.examples]
-    return "\n".join(f"    {typed:<50}  {seen}".rstrip() for typed, seen in shown)
+def _arrange(options: Mapping[str, Any], is_whole: bool) -> list[Section]:
+    """Returns the sections of the help page, the views first: each in a line with its options' names, or in full."""
+    from charrnn.cli.help_page import sections_of, spelled
+    from charrnn.display.help_page import Row, Section
+
+    general = [each for name, each in options.items() if name in _GENERAL]
+    if is_whole:
+        return sections_of([*(each for name, each in options.items() if name not in _GENERAL), *general])
+    rows = []
+    for view in VIEWS:
+        name = spelled(options[view.flag.name]) if view.flag else "(no TEXT)" if view.needs == "run" else "(TEXT alone)"
+        own = [option.flag for option in view.options if option is not view.flag]
+        rows.append(Row(name, view.shows, f"with {', '.join(own)}" if own else ""))
+    everyday = [each for each in general if each.name in _EVERYDAY]
+    return [Section("Views, of which one is shown", rows), *sections_of(everyday)]
 
 
 _ALL = list(_parameters())
-inspect.__doc__ = f"{(inspect.__doc__ or '').rstrip()}\n{_examples()}\n    "
+_OUTPUT = tuple(one.option.name for one in FORMATS)
+_GENERAL = ("checkpoint", *(each.name for each in (*EVERY_TEXT, PALETTE)), *_OUTPUT, "device", "help_all", "help")
+_EVERYDAY = ("checkpoint", UNIT.name, LENGTH.name, SPLIT.name, *_OUTPUT)
+_VIEW_FLAGS = tuple(view.flag.name for view in VIEWS if view.flag)
+inspect.arrange = _arrange  # type: ignore[attr-defined]
+inspect.levels = {one.name: "advanced" for one in _ALL if one.name not in _EVERYDAY + _VIEW_FLAGS}  # type: ignore[attr-defined]
 inspect.__signature__ = Signature(_ALL)  # type: ignore[attr-defined]
 inspect.__annotations__ = {one.name: one.annotation for one in _ALL}

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 UNIT = Option(
     "--unit",
     list[str],
-    "Colour the text by this unit, such as L2.c17: layer from 1; h, c or a gate (ifgo, rzn); index from 0. May be "
-    "given several times.",
+    "Colour the text by this unit, such as L2.c17 (layer from 1; h, c or a gate; index from 0). May be given several "
+    "times.",
     short="-u",
     more={"show_default": "the units that vary most", "metavar": "UNIT"},
 )

@@ -50,6 +50,9 @@ def with_options(**choices: Mapping[str, str]) -> Callable[[Callable[..., None]]
         command.__doc__ = function.__doc__
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        command.levels = {  # type: ignore[attr-defined]
+            name: declared.level for cls, _ in groups.values() for name, declared in settings_of(cls).items()
+        }
         return command
 
     return command_of
@@ -66,9 +69,9 @@ def _parameters(cls: type[Record], choices: Mapping[str, Mapping[str, str]]) -> 
             text = f"{text.removesuffix('.')}: {', '.join(f'{word} ({meaning})' for word, meaning in words.items())}."
         option = typer.Option(
             *declared.flags,
-            help=text + _shown(declared, defaults[name]),
+            help=text,
             rich_help_panel=declared.panel,
-            show_default=False,
+            show_default=_shown(declared, defaults[name]),
             metavar=declared.metavar,
         )
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
@@ -78,13 +81,12 @@ def _parameters(cls: type[Record], choices: Mapping[str, Mapping[str, str]]) -> 
 
 def _shown(declared: Setting, default: Any) -> str:
     """The default as help shows it, so that what was asked for can be told from what was left open."""
-    shown = declared.shown
-    if shown is None and isinstance(default, bool):
+    if declared.shown is not None:
+        return declared.shown
+    if isinstance(default, bool):
         yes, _, no = declared.flags[0].partition("/")
-        shown = (yes if default else no).removeprefix("--")
-    elif shown is None and default is not None:
-        shown = str(default)
-    return rf" [dim]\[default: {shown}][/dim]" if shown else ""
+        return (yes if default else no).removeprefix("--")
+    return "" if default is None else str(default)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +94,7 @@ class Computing(Record):
     """Where a command computes."""
 
     device: DeviceName = setting("auto", one_of(DeviceName), "--device", panel="Run", level="everyday")
-    """Where to compute: auto takes an NVIDIA GPU where there is one that torch has kernels for."""
+    """Where to compute: cpu, cuda, mps, or auto, which is an NVIDIA GPU where torch has kernels for one."""
     # Far beyond any machine's cores, torch's thread pool crashes.
     threads: int | None = setting(None, whole(1, 1024), "--threads", panel="Run", shown="all cores")
     """CPU threads."""
@@ -116,6 +118,13 @@ READING_DEVICE = typer.Option(
 def _complete_runs(incomplete: str) -> list[str]:
     runs = sorted(str(path) for path in Path("checkpoints").glob("*") if path.is_dir())
     return [run for run in runs if run.startswith(incomplete)]
+
+
+def complete_texts(incomplete: str) -> list[str]:
+    """Returns what a shell offers for a text: corpora known by name, files and folders."""
+    from charrnn.cli.texts import complete
+
+    return complete(incomplete)
 
 
 def refuse_beside(why: str, given: Mapping[str, bool]) -> None:

@@ -157,5 +157,5 @@ VIEW = View(
     beyond=1,  # the character after the last one shown is guessed too
     check=_check,
     is_coloured=lambda _asked: True,
-    examples=(("held_out.txt --predictions", "what it expects after each character"),),
+    shows="What the model expects after each character, as a grid of guesses.",
 )

@@ -154,7 +154,7 @@ VIEW = View(
     options=(LABEL, LABEL_FILE, SEED),
     length=_LENGTH,
     alone=("--probe prints a table", (UNIT, UNITS)),
-    examples=(('held_out.txt --probe "upper case"', "how well the state as a whole tells a label"),),
+    shows="How well the state as a whole tells a label.",
 )
 FILE_VIEW = View(
     "Probe",
@@ -170,4 +170,5 @@ FILE_VIEW = View(
     needs="run",
     alone=("--probe-file prints a table", (UNIT, UNITS, FROM, LENGTH)),
     check=_check_file,
+    shows="How well the state at the end of each text of a file tells its label.",
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from charrnn.cli import steering
-from charrnn.cli.escapes import unescaped
+from charrnn.cli.escapes import as_expected, unescaped
 from charrnn.cli.options import CHECKPOINT, with_options
 from charrnn.cli.reading import read_prime
 from charrnn.errors import RecordingFailed, UsageError
@@ -39,8 +39,9 @@ class Prime(Record):
     prime_file: str | None = _text(None, TEXT, "--prime-file", level="everyday", metavar="FILE")
     """File with the text to go on from, - for standard input."""
     escapes: bool = _text(False, FLAG, "--escapes", "-e")
-    r"""Read \n, \t, \\ and \uXXXX in --prime and --stop as the characters they stand for."""
-    unknown: UnknownPolicy = _text("error", one_of(UnknownPolicy), "--unknown")
+    r"""Read every escape (\n, \t, \\, \uXXXX) in --prime and --stop exactly, where without this option \n and \t are a
+    line end and a tab unless the model's text has backslashes."""
+    unknown: UnknownPolicy = _text("error", one_of(UnknownPolicy), "--unknown", level="everyday")
     """What to do with characters of the prime that the model does not know: error, skip, or replace by the nearest."""
 
 
@@ -50,7 +51,7 @@ class Output(Record):
 
     count: int = _text(1, COUNT, "--count", level="everyday", shown=f"1, with --compare {steering.COUNT}")
     """Samples to write, each with its own random numbers."""
-    interactive: bool = _output(False, FLAG, "--interactive", "-i")
+    interactive: bool = _output(False, FLAG, "--interactive", "-i", level="everyday")
     """Write together with the model, which proposes characters and words, while you choose, type and undo."""
     color: bool = _output(False, FLAG, "--color")
     """Colour each character by how little the model expected it (on a terminal)."""
@@ -79,7 +80,7 @@ def sample(
     \b
     charrnn sample --prime "KING" --temperature 0.8 --length 500
     charrnn sample --prime "KING" --temperature 0.2,0.6,1
-    charrnn sample -c checkpoints/stdlib --prime "def " --stop "def " --count 3
+    charrnn sample -c checkpoints/stdlib --prime "def " --count 3
     echo "Once upon" | charrnn sample --prime-file - --unknown replace
     charrnn sample --prime "My " --interactive
     charrnn sample --clamp L2.c318=+1                   with a unit held; inspect --find finds some
@@ -91,9 +92,8 @@ def sample(
 
     if begin.prime is not None and begin.prime_file is not None:
         raise UsageError("--prime and --prime-file are both given", "give one of them")
-    prime = begin.prime or ""
     if begin.escapes:
-        prime = unescaped("--prime", prime)
+        begin = replace(begin, prime=None if begin.prime is None else unescaped("--prime", begin.prime))
         if "stop" in drawing:
             drawing["stop"] = unescaped("--stop", drawing["stop"])
     configs = [SamplingConfig(**{**drawing, **one}) for one in _temperatures(drawing.get("temperature"))]
@@ -109,6 +109,12 @@ def sample(
     steered.check_beside(texts_only, configs[0])
     loaded = checkpoints.load(find_checkpoint(checkpoint))
     held = steered.clamped(loaded)
+    prime = begin.prime or ""
+    if not begin.escapes:
+        prime = _as_expected("--prime", prime, loaded.vocabulary)
+        if configs[0].stop:
+            stop = _as_expected("--stop", configs[0].stop, loaded.vocabulary)
+            configs = [replace(config, stop=stop) for config in configs]
     ids = (
         loaded.vocabulary.encode(prime, begin.unknown)
         if begin.prime_file is None
@@ -133,6 +139,15 @@ def sample(
         _print_json(text, pieces, requests)
     else:
         _stream(text, pieces, requests, loaded.vocabulary, color=output.color)
+
+
+def _as_expected(option: str, text: str, vocabulary: Vocabulary) -> str:
+    from charrnn.display.safe import say
+
+    text, notice = as_expected(option, text, has_backslashes="\\" in vocabulary)
+    if notice is not None:
+        say(f"note: {notice}")
+    return text
 
 
 def _temperatures(text: str | None) -> list[dict[str, float]]:

@@ -120,5 +120,5 @@ VIEW = View(
     length=200_000,
     alone=("--select looks through all units", (UNIT, UNITS)),
     check=_check,
-    examples=(('held_out.txt --select \'"([^"]*)"\' --match', "which units are on there, and where else"),),
+    shows="Which units are on exactly where a pattern matches.",
 )

@@ -27,4 +27,4 @@ def _measure(subject: Subject, _asked: Given) -> Result:
     )
 
 
-VIEW = View("Text", None, _measure, needs="run", examples=(("", "what the newest run is, and how it learned"),))
+VIEW = View("Text", None, _measure, needs="run", shows="What a run is, how it learned, and the curve of its training.")

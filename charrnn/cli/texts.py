@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.usage import nearest
 from charrnn.display.progress import WorkDisplay
 from charrnn.errors import TextError, UsageError
 from charrnn.settings.config import DataConfig
@@ -58,11 +59,37 @@ def find(
                     "as_bytes": entry.as_bytes,
                 }
         else:
+            if argument not in ("", "-") and not os.path.lexists(argument):
+                raise TextError(f"there is no file or folder {argument}", _meant(argument))
             more, said = sources.find(argument, glob, config)
             found += more
             notices += said
         names.append(sources.title(argument))
     return Texts(found, "+".join(names[:3]) + ("+..." if len(names) > 3 else ""), notices, customary)
+
+
+def complete(incomplete: str) -> list[str]:
+    """Returns the corpora known by name and the files whose name begins so, for a shell's completion."""
+    folder, _ = os.path.split(incomplete)
+    names = [*([] if folder else catalogue.names()), *_beside(incomplete)]
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _beside(argument: str) -> list[str]:
+    """Returns the files and folders of the folder in which an argument would lie, as they would be typed."""
+    folder, _ = os.path.split(argument)
+    try:
+        with os.scandir(folder or ".") as entries:
+            return sorted(os.path.join(folder, entry.name) for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _meant(argument: str) -> str:
+    """Returns the hint for a name of nothing: what it is most like, or where names are listed."""
+    near = nearest(argument, [*catalogue.names(), *_beside(argument)])
+    listing = "charrnn train --help lists the corpora known by name"
+    return f"did you mean {near}? {listing}" if near else f"check the spelling, or name a corpus: {listing}"
 
 
 def load(texts: Texts, config: DataConfig, validation: Sequence[Source] = (), *, quiet: bool = False) -> Corpus:

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cells.names import CELLS
-from charrnn.cli.options import Computing, with_options
-from charrnn.settings.checks import FLAG, PATH, TEXT
+from charrnn.cli.options import Computing, complete_texts, with_options
+from charrnn.settings.checks import FLAG, PATH, TEXT, one_of
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.fields import setting
 from charrnn.settings.presets import PresetName
@@ -24,6 +24,9 @@ from charrnn.settings.run import RunConfig
 class Launch(Computing):
     """Where a run reads and writes, and how it begins; nothing of this is kept in a checkpoint."""
 
+    preset: PresetName | None = setting(None, one_of(PresetName), "--preset", panel="Model")
+    """A published recipe, as far as there are options for it, or best (our own), which other options override and
+    --dry-run explains, with how it departs from the paper."""
     out: Path | None = setting(
         None, PATH, "--out", panel="Run", level="everyday", shown="checkpoints/<corpus>", metavar="DIR"
     )
@@ -45,21 +48,13 @@ def train(
     corpus: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders, - for standard input, or a corpus known by name: stdlib (the source of your Python's "
-            "standard library), tinyshakespeare, warandpeace, enwik8, text8.",
+            help="Files, folders, - for standard input, or a corpus known by name: stdlib (your Python's own source "
+            "code), tinyshakespeare, warandpeace, enwik8, text8.",
             metavar="CORPUS...",
             show_default=False,
+            autocompletion=complete_texts,
         ),
     ],
-    preset: Annotated[
-        PresetName | None,
-        typer.Option(
-            "--preset",
-            help="A published recipe, as far as there are options for it, or best (our own), which --dry-run shows "
-            "with how it departs from the paper, and which options that are given override.",
-            rich_help_panel="Model",
-        ),
-    ] = None,
     *,
     model: Annotated[dict[str, Any], ModelConfig],
     budget: Annotated[dict[str, Any], Budget],
@@ -73,7 +68,7 @@ def train(
     \b
     charrnn train corpus.txt
     charrnn train stdlib --minutes 2
-    charrnn train books/ --cell gru --layers 3 --hidden 512 --dropout 0.2 --epochs 20
+    charrnn train books/ --cell gru --layers 3 --hidden 512 --epochs 20
     zcat corpus.gz | charrnn train - --out checkpoints/mine
     """
     from charrnn.cli.training import carry_out
@@ -81,8 +76,8 @@ def train(
 
     asked = Budget(**budget) if budget else None
     request = TrainRequest(model=model, data=data, training=training, run=run, budget=asked)
-    if preset is not None:
-        request = with_preset(request, preset)
+    if launch.preset is not None:
+        request = with_preset(request, launch.preset)
     request.check()  # bad values are found before any text is read
     signal = carry_out(request, corpus, launch)
     if signal is not None:

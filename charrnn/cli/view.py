@@ -99,8 +99,8 @@ class View:
     """Raises UsageError for values and combinations that make no sense, before anything is read."""
     is_coloured: Callable[[Given], bool] = lambda _asked: False
     """Returns whether the view draws with the colours of --palette."""
-    examples: tuple[tuple[str, str], ...] = ()
-    """Examples for the help page: the command to type, and what it shows."""
+    shows: str = ""
+    """A sentence for the help page that says what the view shows."""
 
     @property
     def called(self) -> str:

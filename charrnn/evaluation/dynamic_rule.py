@@ -20,7 +20,7 @@ _rule = partial(setting, panel="Dynamic evaluation")
 class DynamicRule(Record):
     """One of the two rules, with its rates."""
 
-    name: RuleName = _rule("rms", one_of(RuleName), "--dynamic", shown="")
+    name: RuleName = _rule("rms", one_of(RuleName), "--dynamic", level="everyday", shown="")
     """Score also in one stream while the weights learn from each segment once it is scored (Krause et al. 2018), by the
     rule rms (each weight's gradient is divided by its root mean square on training text) or sgd (it is not), and report
     that beside the static score, with the checkpoint left as it is."""

@@ -31,7 +31,8 @@ from charrnn.settings.checks import (
 from charrnn.settings.conflicts import check_frozen, check_initial, check_schedule, check_wiring
 from charrnn.settings.fields import Record, setting, switch
 
-CHOSEN = "chosen by corpus, machine and budget"
+CHOSEN = "automatic"
+"""How help shows the default of what follows the corpus, the machine and the budget."""
 
 _model = partial(setting, panel="Model")
 _cell = partial(setting, panel="The cell in other ways")
@@ -54,11 +55,10 @@ class ModelConfig(Record):
     """Recurrent layers stacked on each other."""
     hidden_size: int = _model(320, SIZE, "--hidden", level="everyday", shown=CHOSEN)
     """Units in each recurrent layer."""
-    embedding_size: int = _model(64, SIZE, "--embedding", level="everyday", shown=CHOSEN)
+    embedding_size: int = _model(64, SIZE, "--embedding", shown=CHOSEN)
     """Size of the vector that stands for a character."""
     dropout: float = _model(0.0, RATE, "--dropout", level="everyday", shown=CHOSEN)
-    """Share of a layer's outputs that is dropped on the way up (between layers and before the decoder), never in
-    time."""
+    """Share of each layer's outputs that is dropped in training."""
     forget_bias: float = _model(1.0, number(), "--forget-bias")
     """Initial bias of the lstm's forget gate, which above 0 lets the cell start out remembering."""
     init: choices.InitName = _model("uniform", one_of(choices.InitName), "--init")
@@ -136,7 +136,7 @@ class DataConfig(Record):
     """How the corpus becomes a stream of characters, and which part of it is held out."""
 
     validation_fraction: float = _data(
-        0.1, number(0.0, 0.9), "--validation-fraction", level="everyday", shown="0.1, at most 250,000 characters"
+        0.1, number(0.0, 0.9), "--validation-fraction", shown="0.1, at most 250,000 characters"
     )
     """Share of the corpus held out for validation, taken from its end (before the test part)."""
     test_fraction: float = _data(0.0, number(0.0, 0.9), "--test-fraction")
@@ -164,8 +164,7 @@ class TrainingConfig(Record):
     batch_size: int = _training(16, SIZE, "--batch", level="everyday", shown=CHOSEN)
     """Parallel lanes of text read at once."""
     bptt: int = _training(64, SIZE, "--bptt", level="everyday", shown=CHOSEN)
-    """Characters in a window, which is how far gradients flow back, while the state itself is carried on without
-    end."""
+    """Characters in a window, which is how far gradients flow back (the state itself is carried on)."""
     random_bptt: bool = _training_switch(False, "--random-bptt")
     """Draw each window's length anew, about --bptt, in one step of twenty about half of it, with a learning rate that
     goes with the length."""
@@ -190,7 +189,7 @@ class TrainingConfig(Record):
     """Decay of the second moment of adamw, schedule-free and rmsprop."""
     weight_decay: float = _training(0.01, AT_LEAST_0, "--weight-decay")
     """Decay of the weight matrices at each step, times the learning rate (decoupled in adamw; biases are spared)."""
-    clip_norm: float = _training(1.0, AT_LEAST_0, "--clip", level="everyday")
+    clip_norm: float = _training(1.0, AT_LEAST_0, "--clip")
     """Global norm that larger gradients are scaled down to (0 turns clipping off)."""
     clip_loss: choices.ClipLossName = _training("mean", one_of(choices.ClipLossName), "--clip-loss")
     """Loss whose gradient --clip is about: the mean over a window's characters, or, as some papers have it, their sum

@@ -22,13 +22,13 @@ class RunConfig(Record):
     """Steps between validations, by default for up to about twenty over the budget, more at first, and fewer where they
     would take more than a thirteenth of a budget in minutes, or score more than one character for six trained on."""
     sample_every: int | None = _run(None, whole(0), "--sample-every", level="everyday", metavar="STEPS")
-    """Steps between samples, 0 for none, by default for about twenty over the budget, more at first."""
+    """Steps between samples (0 for none), by default for about twenty of them, more at first."""
     sample_length: int = _run(300, COUNT, "--sample-length")
     """Characters in a sample printed in training."""
     sample_temperature: float = _run(0.8, AT_LEAST_0, "--sample-temperature")
     """Temperature of the samples printed in training."""
     prime: str = _run("", TEXT, "--prime", level="everyday")
-    """Text the samples begin with (by default they begin as a line of the corpus does)."""
+    """Text the samples begin with, by default the beginning of a line."""
     log_every: int = _run(50, COUNT, "--log-every", metavar="STEPS")
     """Steps between lines of metrics.jsonl."""
     save_every: float = _run(60.0, AT_LEAST_0, "--save-every", metavar="SECONDS")

@@ -21,9 +21,11 @@ from charrnn.text.vocabulary import describe_character
 # instead of being returned to the system: pieces of megabytes take twice as long.
 _PIECE = 1 << 16
 
-REMEDY = (
-    "--encoding names another encoding (latin-1, utf-16, ...), --encoding-errors replace puts U+FFFD, "
-    "--bytes models bytes"
+REMEDIES = (
+    "--encoding names another encoding (latin-1, utf-16, ...)",
+    "--encoding-errors replace puts U+FFFD",
+    "--bytes models bytes",
+    "or save it as UTF-8",
 )
 """The advice given with the error about a text that is not in the expected encoding."""
 
@@ -92,9 +94,9 @@ def _transcoded(chunks: Iterator[bytes], source: Source, config: DataConfig) -> 
             raise _bad_byte(source, config) from error
         except UnicodeEncodeError as error:  # utf-7 and unicode_escape can spell it
             half = describe_character(error.object[error.start])
-            raise TextError(f"{source.name} holds {half}, half of a UTF-16 pair", REMEDY) from error
+            raise TextError(f"{source.name} holds {half}, half of a UTF-16 pair", *REMEDIES) from error
         except UnicodeError as error:  # UTF-16 without a BOM it can trust, and the like
-            raise TextError(f"{source.name} is not {config.encoding}: {error}", REMEDY) from error
+            raise TextError(f"{source.name} is not {config.encoding}: {error}", *REMEDIES) from error
 
 
 def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -127,7 +129,9 @@ def _decoded(raw: bytes, source: Source, config: DataConfig) -> str:
         raise TextError(
             f"{source.name} holds NUL characters: it looks like a binary file"
             + (" or UTF-16" if config.encoding == "utf-8" else ""),
-            "--encoding utf-16 if it is that; --bytes models any file byte by byte",
+            "--encoding utf-16 if it is that",
+            "--bytes models any file byte by byte",
+            "or name a file of text",
         )
     return text
 
@@ -149,7 +153,7 @@ def _bad_byte(source: Source, config: DataConfig) -> TextError:
             looks_like_utf16 = start in (b"\xff\xfe", b"\xfe\xff") or (offset == 0 and byte in (0xFE, 0xFF))
             return TextError(
                 f"{source.name} is not {config.encoding}: byte 0x{byte:02x} at offset {offset:,}, line {line:,}",
-                "it looks like UTF-16: --encoding utf-16" if looks_like_utf16 else REMEDY,
+                *(("it looks like UTF-16: --encoding utf-16", REMEDIES[-1]) if looks_like_utf16 else REMEDIES),
             )
         position += len(chunk)
         line += chunk.count(b"\n")

@@ -146,7 +146,10 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
     if not texts:
         raise TextError(
             f"there is no {config.encoding} text in the folder {argument}",
-            "--encoding names another encoding, --glob chooses files by name, --bytes takes any file",
+            "--encoding names another encoding",
+            "--glob chooses files by name",
+            "--bytes takes any file",
+            "or name a folder of texts",
         )
     left_out = len(found) - len(texts)
     said = f"{argument}: left out {left_out} of {len(found)} files that are not {config.encoding} text"

@@ -224,8 +224,10 @@ def unknown_characters_error(counts: dict[str, int], vocabulary: Vocabulary) -> 
     more = f", and {len(counts) - 10} more" if len(counts) > 10 else ""
     pairs = [(character, vocabulary.nearest(character)) for character in list(counts)[:10]]
     near = [f"{_shown(character)} -> {_shown(nearest)}" for character, nearest in pairs if nearest][:3]
-    replace = f", --unknown replace takes a near character ({', '.join(near)})" if near else ""
+    replace = f"--unknown replace takes a near character ({', '.join(near)})" if near else "no known character is near"
     return TextError(
         "the model's vocabulary lacks " + ", ".join(named) + more,
-        "--unknown skip leaves them out" + (replace or "; no known character is near"),
+        "--unknown skip leaves them out",
+        replace,
+        "or write the text without them",
     )

@@ -5,37 +5,24 @@ python -m tests.kit.readme_options      rewrites them in README.md; a test holds
 
 from __future__ import annotations
 
-import functools
 import re
 from pathlib import Path
-from typing import Any
 
-import typer.main
-
-from charrnn.cli.app import make_app
+from tests.kit.command import commands
 
 README = Path(__file__).parents[2] / "README.md"
 _TABLE = re.compile(r"<!-- options (\w+) -->\n.*?<!-- end -->", re.DOTALL)
-
-
-@functools.cache
-def commands() -> dict[str, Any]:
-    """Every command by its name, with its parameters."""
-    group: Any = typer.main.get_command(make_app())
-    return {name: group.get_command(None, name) for name in group.list_commands(None)}
 
 
 def table(command: str) -> str:
     """A Markdown table of the options of one command, in the order of its help."""
     rows = ["| option | meaning | default |", "| --- | --- | --- |"]
     for parameter in commands()[command].params:
-        if parameter.param_type_name != "option":
+        if parameter.param_type_name != "option" or parameter.name == "help_all":
             continue
         flags = ", ".join(f"`{flag}`" for flag in (*parameter.opts, *parameter.secondary_opts))
         text, default = parameter.help, ""
-        if match := re.search(r" \[dim\]\\\[default: (.*)\]\[/dim\]$", text):
-            text, default = text[: match.start()], match[1]
-        elif isinstance(parameter.show_default, str):
+        if isinstance(parameter.show_default, str):
             default = parameter.show_default
         elif parameter.default not in (None, False):
             default = str(parameter.default)

@@ -23,10 +23,11 @@ def tiny(
     cell: str = "lstm",
     layers: int = 2,
     as_bytes: bool = False,
+    characters: str = CHARACTERS,
 ) -> Checkpoint:
-    """What a run on a text of `CHARACTERS` (or of bytes) might have saved; of hidden size 4, with embeddings of 3."""
+    """What a run on a text of `characters` (or of bytes) might have saved; of hidden size 4, with embeddings of 3."""
     model = ModelConfig(cell=cell, num_layers=layers, hidden_size=4, embedding_size=3)  # type: ignore[arg-type]
-    vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(CHARACTERS)
+    vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(characters)
     random = np.random.default_rng(7)
     shapes = parameter_shapes(model, len(vocabulary))
     is_last = kind == "last"

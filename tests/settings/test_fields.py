@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from charrnn.cli.command import Command
 from charrnn.cli.options import with_options
 from charrnn.errors import UsageError
 from charrnn.settings.checks import FLAG, Check, number, one_of, text, whole
@@ -98,7 +99,7 @@ def test_a_command_is_made_of_settings() -> None:
         got.append((what, printing, more))
 
     app = typer.Typer()
-    app.command()(command)
+    app.command(cls=Command)(command)
     run = CliRunner().invoke
     assert run(app, ["page", "--hue", "blue", "--no-glossy", "--to", "a/b", "--top-k", "3"]).exit_code == 0
     assert got == [("page", _Printing(hue="blue", glossy=False, folder=Path("a/b")), {"top_k": 3})]
@@ -107,11 +108,11 @@ def test_a_command_is_made_of_settings() -> None:
     refused = run(app, ["page", "-x", "10"]).exception
     assert isinstance(refused, UsageError)
     assert (refused.message, refused.hint) == ("--copies is 10", "it must be a whole number from 1 to 9")
-    shown = " ".join(run(app, ["--help"], env={"COLUMNS": "200"}).output.split())
+    shown = " ".join(run(app, ["--help-all"], env={"COLUMNS": "200"}).output.split())
     for words in (
         "How often it is printed. [default: one]",
         "Print on glossy paper. [default: glossy]",
-        "Where it goes. │",
+        "Where it goes.",
         "Colour of the paper: blue (as the sea), green (as grass). [default: red]",
     ):
         assert words in shown

@@ -176,8 +176,10 @@ def test_error_lists_every_unknown_character() -> None:
         "the model's vocabulary lacks 'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE (3 times), '\\x1b' U+001B, "
         "'’' U+2019 RIGHT SINGLE QUOTATION MARK, '\\u202e' U+202E RIGHT-TO-LEFT OVERRIDE"
     )
-    assert raised.value.hint == (
-        "--unknown skip leaves them out, --unknown replace takes a near character ('é' -> 'e', '’' -> \"'\")"
+    assert raised.value.hints == (
+        "--unknown skip leaves them out",
+        "--unknown replace takes a near character ('é' -> 'e', '’' -> \"'\")",
+        "or write the text without them",
     )
 
 
@@ -186,7 +188,7 @@ def test_error_names_ten_and_counts_the_rest() -> None:
     error = unknown_characters_error(dict.fromkeys("αβγδεζηθικλμν", 1), Vocabulary.of("abc"))
     assert error.message.count("U+03") == 10
     assert error.message.endswith("U+03BA GREEK SMALL LETTER KAPPA, and 3 more")
-    assert error.hint == "--unknown skip leaves them out; no known character is near"
+    assert error.hints[:2] == ("--unknown skip leaves them out", "no known character is near")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_replace_takes_the_nearest(known: str, text: str, replaced: str) -> None
 def test_hint_shows_three_replacements() -> None:
     """Those without a near character are passed over."""
     error = unknown_characters_error(dict.fromkeys("李ÀÉ王ÎÕÜ", 1), Vocabulary.of("aeiou"))
-    assert str(error.hint).endswith("('À' -> 'a', 'É' -> 'e', 'Î' -> 'i')")
+    assert error.hints[1].endswith("('À' -> 'a', 'É' -> 'e', 'Î' -> 'i')")
 
 
 def test_replace_drops_nothing() -> None:
