@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli import ablate, card, find, gates, heat, horizon, predictions, probe, select, summary
+from charrnn.cli import ablate, card, find, gates, heat, horizon, predictions, probe, runs, select, summary
 from charrnn.cli.inspect_options import EVERY_TEXT, LENGTH, SPLIT, UNIT
-from charrnn.cli.options import CHECKPOINT, READING_DEVICE, refuse_beside
+from charrnn.cli.options import CHECKPOINTS, READING_DEVICE, refuse_beside
 from charrnn.cli.output import FORMATS, PALETTE, check_files, give_out
 from charrnn.cli.view import Given, Option, View
 from charrnn.errors import UsageError
@@ -35,9 +35,10 @@ VIEWS = (
 )
 
 TEXT = typer.Argument(
-    help="A file, - for standard input, or a corpus known by name. Without it: a summary of the checkpoint.",
+    help="A text (a file, - for standard input, or a corpus known by name), a run's folder or several, or a folder of "
+    "runs, which are listed. Without a text: what the run is, and how it learned.",
     show_default=False,
-    metavar="[TEXT]",
+    metavar="[TEXT | RUN...]",
 )
 
 
@@ -46,13 +47,17 @@ def inspect(**values: Any) -> None:
 
     \b
     """
-    asked = Given(values)
+    named = runs.recognise(values["text"] or [], values["checkpoint"] or [])
+    asked = Given(values | {"text": named.text, "checkpoint": named.run})
+    if runs.show(named, asked, list(_panels())):
+        return
     view = _chosen(asked)
     _check(view, asked)
     import numpy as np
 
     from charrnn.checkpoints import checkpoint as checkpoints
     from charrnn.checkpoints.folder import find_checkpoint
+    from charrnn.cli.chosen import say_chosen
     from charrnn.cli.reading import Subject
     from charrnn.display.progress import WorkDisplay
 
@@ -61,9 +66,10 @@ def inspect(**values: Any) -> None:
     most = None if length is None else length + view.beyond
     # What is too large to compute with is said in a sentence, without numpy's warning.
     with WorkDisplay() as work, np.errstate(over="ignore", invalid="ignore"):
-        subject = Subject(
-            checkpoints.load(path), path, asked.text or "", asked.start, most, asked.split, asked.unknown, work
-        )
+        loaded = checkpoints.load(path)
+        if asked.checkpoint is None:
+            say_chosen(path, loaded)
+        subject = Subject(loaded, path, asked.text or "", asked.start, most, asked.split, asked.unknown, work)
         result = view.measure(subject, asked)
     if callable(result):
         result()
@@ -121,19 +127,24 @@ def _usual_lengths() -> str:
 
 def _parameters() -> Iterator[Parameter]:
     """Yields the parameters from which Typer makes the options, in the order of the help page."""
-    yield Parameter("text", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, TEXT])
-    yield Parameter("checkpoint", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, CHECKPOINT])
-    panels = dict.fromkeys(EVERY_TEXT, "Text")
+    texts, checkpoints = Annotated[list[str] | None, TEXT], Annotated[list[Path] | None, CHECKPOINTS]
+    yield Parameter("text", Parameter.KEYWORD_ONLY, default=None, annotation=texts)
+    yield Parameter("checkpoint", Parameter.KEYWORD_ONLY, default=None, annotation=checkpoints)
+    for option, panel in _panels().items():
+        yield _parameter(option, panel)
+    yield Parameter("device", Parameter.KEYWORD_ONLY, default="cpu", annotation=Annotated[DeviceName, READING_DEVICE])
+
+
+def _panels() -> dict[Option, str]:
+    """Returns every option with the panel of the help page in which it stands."""
+    panels = dict.fromkeys(runs.OPTIONS, "Runs") | dict.fromkeys(EVERY_TEXT, "Text")
     panels |= dict.fromkeys([*(one.option for one in FORMATS), PALETTE], "Output")
     for view in VIEWS:
         for option in (view.flag, *view.options):
             if option is not None:
                 panels.setdefault(option, view.panel)
     # An option that is the flag of another view stands in the panel of that other view.
-    panels |= {view.flag: view.panel for view in VIEWS if view.flag}
-    for option, panel in panels.items():
-        yield _parameter(option, panel)
-    yield Parameter("device", Parameter.KEYWORD_ONLY, default="cpu", annotation=Annotated[DeviceName, READING_DEVICE])
+    return panels | {view.flag: view.panel for view in VIEWS if view.flag}
 
 
 def _parameter(option: Option, panel: str) -> Parameter:
@@ -146,7 +157,8 @@ def _parameter(option: Option, panel: str) -> Parameter:
 
 
 def _examples() -> str:
-    shown = [(f"charrnn inspect {typed}".rstrip(), seen) for view in VIEWS for typed, seen in view.examples]
+    examples = (*runs.EXAMPLES, *(example for view in VIEWS for example in view.examples))
+    shown = [(f"charrnn inspect {typed}".rstrip(), seen) for typed, seen in examples]
     return "\n".join(f"    {typed:<50}  {seen}".rstrip() for typed, seen in shown)
 
 
