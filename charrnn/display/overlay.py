@@ -110,7 +110,7 @@ class Followed:
         else:
             yield self._single(self.runs[0])
         if any(run.state == "running" for run in self.runs):
-            yield Text("drawn anew as it trains; q ends", "dim")
+            yield Text("drawn anew during training; q ends", "dim")
 
     def _single(self, run: Standing) -> RenderableType:
         curves, best = run.curves, run.curves.best
