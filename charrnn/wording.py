@@ -21,3 +21,13 @@ def an(name: str) -> str:
     word = name.lower()
     has_vowel = word.startswith(_SPELLED) or (word[:1] in tuple("aeiou") and not word.startswith(_WITH_YOU))
     return f"{'an' if has_vowel else 'a'} {name}"
+
+
+def ago(seconds: float) -> str:
+    """Returns how long ago something was, in whole units, such as "4 minutes ago"."""
+    if seconds < 1:
+        return "just now"
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= length:
+            return f"{count(int(seconds // length), unit)} ago"
+    return f"{count(int(seconds), 'second')} ago"

@@ -56,6 +56,16 @@ class Run:
         return self.folder / SAMPLES
 
     @property
+    def lock(self) -> Path:
+        """Returns the path of the file that a training process keeps locked."""
+        return self.folder / _LOCK
+
+    @property
+    def mark(self) -> Path:
+        """Returns the path of the file that stands in a folder of a run that was set aside."""
+        return self.folder / _MARK
+
+    @property
     def aside(self) -> Path:
         """Returns the folder in which `--fresh` keeps the previous run until this one has a validated checkpoint."""
         folder = self.folder if self.folder.name not in ("", "..") else Path(os.path.abspath(self.folder))

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from charrnn.cli import dynamic
+from charrnn.cli import dynamic, versus
 from charrnn.cli import ngrams as counting
-from charrnn.cli.options import CHECKPOINT, Computing, complete_texts, with_options
+from charrnn.cli.options import CHECKPOINTS, Computing, complete_texts, with_options
 from charrnn.errors import UsageError, WeightsTooLarge
 from charrnn.settings.checks import COUNT, FLAG, TEXT, one_of, whole
 from charrnn.settings.choices import DecodeErrors, SplitName, UnknownPolicy
@@ -78,7 +78,7 @@ def evaluate(
             autocompletion=complete_texts,
         ),
     ],
-    checkpoint: Annotated[Path | None, CHECKPOINT] = None,
+    checkpoint: Annotated[list[Path] | None, CHECKPOINTS] = None,
     *,
     options: Scoring,
     rule: Annotated[dict[str, Any], dynamic.DynamicRule],
@@ -90,6 +90,7 @@ def evaluate(
     \b
     charrnn eval held_out.txt
     charrnn eval tinyshakespeare --split validation -c checkpoints/tinyshakespeare --json
+    charrnn eval held_out.txt -c checkpoints/a -c checkpoints/b     which of two models is better
     charrnn eval corpus.txt --split test --dynamic rms --tune
     charrnn eval corpus.txt --split test --ngrams 9     beside what counting achieves
     """
@@ -98,6 +99,7 @@ def evaluate(
     from charrnn.checkpoints import checkpoint as checkpoints
     from charrnn.checkpoints.folder import find_checkpoint
     from charrnn.cli import texts as text_arguments
+    from charrnn.cli.chosen import say_chosen
     from charrnn.display.progress import WorkDisplay
     from charrnn.display.safe import say
     from charrnn.text.corpus import Corpus
@@ -107,10 +109,25 @@ def evaluate(
         raise UsageError("--context is for --protocol windowed", "add --protocol windowed, or leave --context out")
     counting.check(longest=options.ngrams, split=options.split, is_streamed=not is_windowed)
     asked = dynamic.Adaptation.of(rule, adapting, protocol=options.protocol)
-    loaded = checkpoints.load(find_checkpoint(checkpoint))
-    text_arguments.check_split(options.split, loaded)
+    if options.glob is None:  # before another run is looked for than the one named by mistake
+        text_arguments.refuse_runs(text)
+    names = [str(path) for path in checkpoint or []]
+    are_several = len(names) > 1
+    if are_several:
+        beyond = {"--ngrams": options.ngrams is not None, "--dynamic, --tune or --temperature": not asked.is_plain}
+        versus.check(checkpoint or [], beyond)
+    paths = [find_checkpoint(path) for path in checkpoint] if checkpoint else [find_checkpoint(None)]
+    every = [checkpoints.load(path) for path in paths]
+    loaded = every[0]
+    if not names:
+        say_chosen(paths[0], loaded)
+    for one in every:
+        text_arguments.check_split(options.split, one)
     decoding: dict[str, Any] = {"encoding": options.encoding, "encoding_errors": options.encoding_errors}
-    data = replace(loaded.data, **{name: value for name, value in decoding.items() if value is not None})
+    decoding = {name: value for name, value in decoding.items() if value is not None}
+    if are_several:
+        versus.check_reading(names, every, set(decoding))
+    data = replace(loaded.data, **decoding)
 
     def read(*arguments: str) -> Corpus:
         with WorkDisplay() as bar:
@@ -126,7 +143,10 @@ def evaluate(
     from charrnn.evaluation.report import ForeignText, Static, static_figures
     from charrnn.network.device import choose_device, out_of_memory_explained, passed_over, prepare
 
-    foreign = ForeignText.of(corpus, loaded, options.split, options.unknown)
+    foreigns = [ForeignText.of(corpus, one, options.split, options.unknown) for one in every]
+    foreign = foreigns[0]
+    if are_several:
+        versus.check_same(names, foreigns)
     chosen = choose_device(work.device)
     context = (options.context or _DEFAULT_CONTEXT) if is_windowed else None
     how = Static(device=chosen, window=work.window, lanes=work.lanes, context=context)
@@ -134,7 +154,9 @@ def evaluate(
         say(f"note: {not_taken}")
     prepare(chosen, work.threads)
     with out_of_memory_explained("fewer --lanes or a smaller --window need less"), WorkDisplay() as bar:
-        if asked.is_plain:
+        if are_several:
+            compared = versus.score(every, foreigns, names, how, bar)
+        elif asked.is_plain:
             result = static_figures(how.model(loaded), foreign, how, bar)
         else:
             from charrnn.evaluation.compare import compare
@@ -144,6 +166,9 @@ def evaluate(
 
             plan = dynamic.plan(asked, ids_of(training), ids_of(tuning))
             result = compare(loaded, foreign, plan, how, progress=bar, tried=dynamic.say_trial)
+    if are_several:
+        versus.show(names, *compared, as_json=work.as_json)
+        return
     if not math.isfinite(result["nats_per_character"]):
         raise WeightsTooLarge("the score is")
     if options.ngrams is not None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli import ablate, card, find, gates, heat, horizon, predictions, probe, select, summary
+from charrnn.cli import ablate, card, find, gates, heat, horizon, predictions, probe, runs, select, summary
 from charrnn.cli.inspect_options import EVERY_TEXT, LENGTH, SPLIT, UNIT
-from charrnn.cli.options import CHECKPOINT, READING_DEVICE, complete_texts, refuse_beside
+from charrnn.cli.options import CHECKPOINTS, READING_DEVICE, complete_texts, refuse_beside
 from charrnn.cli.output import FORMATS, PALETTE, check_files, give_out
 from charrnn.cli.view import Given, Option, View
 from charrnn.errors import UsageError
@@ -38,9 +38,10 @@ VIEWS = (
 )
 
 TEXT = typer.Argument(
-    help="A file, - for standard input, or a corpus known by name. Without it: a summary of the checkpoint.",
+    help="A text (a file, - for standard input, or a corpus known by name), runs, or a folder of runs. Without any: "
+    "the newest run.",
     show_default=False,
-    metavar="[TEXT]",
+    metavar="[TEXT | RUN...]",
     autocompletion=complete_texts,
 )
 
@@ -50,16 +51,21 @@ def inspect(**values: Any) -> None:
 
     \b
     charrnn inspect                            the newest run and its curve
+    charrnn inspect checkpoints/               all runs, as a table
     charrnn inspect held_out.txt --find        units that know something
     charrnn inspect held_out.txt --unit UNIT   the text coloured by one of them
     """
-    asked = Given(values)
+    named = runs.recognise(values["text"] or [], values["checkpoint"] or [])
+    asked = Given(values | {"text": named.text, "checkpoint": named.run})
+    if runs.show(named, asked, list(_panels())):
+        return
     view = _chosen(asked)
     _check(view, asked)
     import numpy as np
 
     from charrnn.checkpoints import checkpoint as checkpoints
     from charrnn.checkpoints.folder import find_checkpoint
+    from charrnn.cli.chosen import say_chosen
     from charrnn.cli.reading import Subject
     from charrnn.display.progress import WorkDisplay
 
@@ -68,9 +74,10 @@ def inspect(**values: Any) -> None:
     most = None if length is None else length + view.beyond
     # What is too large to compute with is said in a sentence, without numpy's warning.
     with WorkDisplay() as work, np.errstate(over="ignore", invalid="ignore"):
-        subject = Subject(
-            checkpoints.load(path), path, asked.text or "", asked.start, most, asked.split, asked.unknown, work
-        )
+        loaded = checkpoints.load(path)
+        if asked.checkpoint is None:
+            say_chosen(path, loaded)
+        subject = Subject(loaded, path, asked.text or "", asked.start, most, asked.split, asked.unknown, work)
         result = view.measure(subject, asked)
     if callable(result):
         result()
@@ -128,19 +135,24 @@ def _usual_lengths() -> str:
 
 def _parameters() -> Iterator[Parameter]:
     """Yields the parameters from which Typer makes the options, in the order of the help page."""
-    yield Parameter("text", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, TEXT])
-    yield Parameter("checkpoint", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, CHECKPOINT])
-    panels = dict.fromkeys(EVERY_TEXT, "Text")
+    texts, checkpoints = Annotated[list[str] | None, TEXT], Annotated[list[Path] | None, CHECKPOINTS]
+    yield Parameter("text", Parameter.KEYWORD_ONLY, default=None, annotation=texts)
+    yield Parameter("checkpoint", Parameter.KEYWORD_ONLY, default=None, annotation=checkpoints)
+    for option, panel in _panels().items():
+        yield _parameter(option, panel)
+    yield Parameter("device", Parameter.KEYWORD_ONLY, default="cpu", annotation=Annotated[DeviceName, READING_DEVICE])
+
+
+def _panels() -> dict[Option, str]:
+    """Returns every option with the panel of the help page in which it stands."""
+    panels = dict.fromkeys(runs.OPTIONS, "Runs") | dict.fromkeys(EVERY_TEXT, "Text")
     panels |= dict.fromkeys([*(one.option for one in FORMATS), PALETTE], "Output")
     for view in VIEWS:
         for option in (view.flag, *view.options):
             if option is not None:
                 panels.setdefault(option, view.panel)
     # An option that is the flag of another view stands in the panel of that other view.
-    panels |= {view.flag: view.panel for view in VIEWS if view.flag}
-    for option, panel in panels.items():
-        yield _parameter(option, panel)
-    yield Parameter("device", Parameter.KEYWORD_ONLY, default="cpu", annotation=Annotated[DeviceName, READING_DEVICE])
+    return panels | {view.flag: view.panel for view in VIEWS if view.flag}
 
 
 def _parameter(option: Option, panel: str) -> Parameter:
@@ -160,7 +172,10 @@ def _arrange(options: Mapping[str, Any], is_whole: bool) -> list[Section]:
     general = [each for name, each in options.items() if name in _GENERAL]
     if is_whole:
         return sections_of([*(each for name, each in options.items() if name not in _GENERAL), *general])
-    rows = []
+    rows = [
+        Row("RUN RUN ...", "The learning curves of several runs in one chart.", f"with {runs.FOLLOW.flag}"),
+        Row("checkpoints/", "All runs of a folder, as a table.", f"with {runs.SORT.flag}"),
+    ]
     for view in VIEWS:
         name = spelled(options[view.flag.name]) if view.flag else "(no TEXT)" if view.needs == "run" else "(TEXT alone)"
         own = [option.flag for option in view.options if option is not view.flag]
@@ -171,10 +186,11 @@ def _arrange(options: Mapping[str, Any], is_whole: bool) -> list[Section]:
 
 _ALL = list(_parameters())
 _OUTPUT = tuple(one.option.name for one in FORMATS)
+_RUNS = tuple(each.name for each in runs.OPTIONS)
 _GENERAL = ("checkpoint", *(each.name for each in (*EVERY_TEXT, PALETTE)), *_OUTPUT, "device", "help_all", "help")
-_EVERYDAY = ("checkpoint", UNIT.name, LENGTH.name, SPLIT.name, *_OUTPUT)
+_EVERYDAY = ("checkpoint", UNIT.name, LENGTH.name, *_OUTPUT)
 _VIEW_FLAGS = tuple(view.flag.name for view in VIEWS if view.flag)
 inspect.arrange = _arrange  # type: ignore[attr-defined]
-inspect.levels = {one.name: "advanced" for one in _ALL if one.name not in _EVERYDAY + _VIEW_FLAGS}  # type: ignore[attr-defined]
+inspect.levels = {one.name: "advanced" for one in _ALL if one.name not in _EVERYDAY + _VIEW_FLAGS + _RUNS}  # type: ignore[attr-defined]
 inspect.__signature__ = Signature(_ALL)  # type: ignore[attr-defined]
 inspect.__annotations__ = {one.name: one.annotation for one in _ALL}

@@ -108,6 +108,15 @@ CHECKPOINT = typer.Option(
     rich_help_panel="Model",
     autocompletion=lambda incomplete: _complete_runs(incomplete),
 )
+CHECKPOINTS = typer.Option(
+    "--checkpoint",
+    "-c",
+    help="A checkpoint file or a run's folder; several are compared. By default the newest run under checkpoints/.",
+    metavar="PATH",
+    rich_help_panel="Model",
+    show_default=False,
+    autocompletion=lambda incomplete: _complete_runs(incomplete),
+)
 READING_DEVICE = typer.Option(
     "--device",
     help="Where to compute: the CPU, which auto takes too; one character after the other is read there.",

@@ -100,15 +100,19 @@ def print_pieces(pieces: Iterable[object]) -> None:
         console.print(piece, crop=False)
 
 
-def _write_page(result: Result, file: Path) -> None:
-    from charrnn.display.report import page
-
-    whole = page(result.heading, result.sections(True))
+def write_page(file: Path, page: str) -> None:
+    """Writes a page to a file in one step, and prints a notice that it did."""
 
     def write(temporary: Path) -> None:
-        temporary.write_text(whole, "utf-8")
+        temporary.write_text(page, "utf-8")
 
     _write_file(file, write)
+
+
+def _write_result(result: Result, file: Path) -> None:
+    from charrnn.display.report import page
+
+    write_page(file, page(result.heading, result.sections(True)))
 
 
 def _write_file(file: Path, write: Callable[[Path], None]) -> None:
@@ -135,7 +139,7 @@ FORMATS = (
     ),
     Format(
         Option("--html", Path, "Write the picture as one self-contained page.", more={"metavar": "FILE"}),
-        _write_page,
+        _write_result,
     ),
     Format(
         Option(

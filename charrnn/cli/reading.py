@@ -169,10 +169,12 @@ def read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids
     """Returns the ids of a file: of its bytes as they are, or of its UTF-8 text with line ends as in training."""
     import os
 
+    from charrnn.cli.texts import refuse_runs
     from charrnn.settings.config import DataConfig
     from charrnn.text.decoding import read_text
     from charrnn.text.sources import find, release
 
+    refuse_runs([argument])
     if os.path.isdir(argument):
         raise TextError(f"--prime-file {argument} is a folder", "name a file")
     found, _ = find(argument)

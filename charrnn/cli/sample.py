@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from charrnn.cli import steering
+from charrnn.cli.chosen import say_chosen
 from charrnn.cli.escapes import as_expected, unescaped
 from charrnn.cli.options import CHECKPOINT, with_options
 from charrnn.cli.reading import read_prime
@@ -107,7 +108,10 @@ def sample(
         "--repeat-until-stop without --stop": _is_endless(configs[0]),
     }
     steered.check_beside(texts_only, configs[0])
-    loaded = checkpoints.load(find_checkpoint(checkpoint))
+    path = find_checkpoint(checkpoint)
+    loaded = checkpoints.load(path)
+    if checkpoint is None:
+        say_chosen(path, loaded)
     held = steered.clamped(loaded)
     prime = begin.prime or ""
     if not begin.escapes:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.checkpoints.runs import is_checkpoint, is_run
 from charrnn.cli.usage import nearest
 from charrnn.display.progress import WorkDisplay
 from charrnn.errors import TextError, UsageError
@@ -43,6 +45,8 @@ def find(
     """
     if arguments.count("-") > 1:
         raise UsageError("standard input (-) is named twice", "it can be read only once")
+    if glob is None:
+        refuse_runs(arguments)
     found: list[Source] = []
     notices: list[str] = []
     customary: dict[str, Any] = {}
@@ -90,6 +94,14 @@ def _meant(argument: str) -> str:
     near = nearest(argument, [*catalogue.names(), *_beside(argument)])
     listing = "charrnn train --help lists the corpora known by name"
     return f"did you mean {near}? {listing}" if near else f"check the spelling, or name a corpus: {listing}"
+
+
+def refuse_runs(arguments: Sequence[str]) -> None:
+    """Raises TextError for the first argument that names a run or a checkpoint instead of a text."""
+    for argument in arguments:
+        what = "a run" if is_run(Path(argument)) else "a checkpoint" if is_checkpoint(Path(argument)) else None
+        if what is not None:
+            raise TextError(f"{argument} is {what}, not a text", f"-c {argument} names the model; name a text as well")
 
 
 def load(texts: Texts, config: DataConfig, validation: Sequence[Source] = (), *, quiet: bool = False) -> Corpus:

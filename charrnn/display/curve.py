@@ -20,6 +20,24 @@ class Line:
     name: str
     colour: str
     points: Sequence[tuple[float, float]]
+    dashes: tuple[int, ...] = ()
+    """How many dots are drawn, left out, drawn and so on, over and over; an empty tuple draws all of them."""
+
+    def draws(self, place: int) -> bool:
+        """Returns whether the dot at a place along the curve is drawn."""
+        left = place % sum(self.dashes) if self.dashes else -1
+        for number, length in enumerate(self.dashes):
+            if left < length:
+                return number % 2 == 0
+            left -= length
+        return True
+
+    @property
+    def sample(self) -> Text:
+        """The beginning of a level curve as it is drawn, four cells long."""
+        row = _DOTS[2]
+        bits = [sum(row[column] for column in (0, 1) if self.draws(2 * cell + column)) for cell in range(4)]
+        return Text("".join(chr(_BLANK + each) for each in bits), self.colour)
 
 
 def axis_label(value: float) -> str:
@@ -32,13 +50,22 @@ class Chart:
     """A renderable chart: curves that share a pair of axes; x may be logarithmic (it must then be positive)."""
 
     def __init__(
-        self, lines: Sequence[Line], *, x_label: str, y_label: str, height: int = 12, log_x: bool = False
+        self,
+        lines: Sequence[Line],
+        *,
+        x_label: str,
+        y_label: str,
+        height: int = 12,
+        log_x: bool = False,
+        is_named: bool = True,
     ) -> None:
         self.lines = [line for line in lines if line.points]
         self.x_label = x_label
         self.y_label = y_label
         self.height = height
         self.log_x = log_x
+        self.is_named = is_named
+        """Whether the names of the curves stand above them on a terminal."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if not self.lines:
@@ -52,7 +79,7 @@ class Chart:
             for column, row in self._dots(line, width, (x_low, x_high), (y_low, y_high)):
                 bits, _ = cells[row // 4][column // 2]
                 cells[row // 4][column // 2] = (bits | _DOTS[row % 4][column % 2], line.colour)
-        yield Text(f"{self.y_label:>8} ") + self._names()
+        yield Text(f"{self.y_label:>8} ") + (self._names() if self.is_named else Text())
         for number, row_of_cells in enumerate(cells):
             at_edge = {0: axis_label(y_high), self.height - 1: axis_label(y_low)}.get(number, " " * 8)
             text = Text(at_edge + "\u2502", no_wrap=True)
@@ -83,7 +110,8 @@ class Chart:
         return text
 
     def _dots(self, line: Line, width: int, xs: tuple[float, float], ys: tuple[float, float]) -> list[tuple[int, int]]:
-        """Returns the dots of the curve, with the gaps between its points filled by straight lines."""
+        """Returns the dots of the curve, with the gaps between its points filled by straight lines, without those that
+        its dashes leave out."""
         columns, rows = 2 * width - 1, 4 * self.height - 1
         scale = math.log if self.log_x else float
         left, right = scale(xs[0]), scale(xs[1])
@@ -94,10 +122,11 @@ class Chart:
             return across * columns, down * rows
 
         placed = [place(x, y) for x, y in line.points]
-        dots = {(round(column), round(row)) for column, row in placed}
+        # A dict keeps the dots in their order along the curve, each once.
+        dots = dict.fromkeys((round(column), round(row)) for column, row in placed[:1])
         for (x0, y0), (x1, y1) in zip(placed, placed[1:], strict=False):
             steps = max(1, math.ceil(max(abs(x1 - x0), abs(y1 - y0))))  # at most one dot each
             for step in range(steps + 1):
                 share = step / steps
-                dots.add((round(x0 + (x1 - x0) * share), round(y0 + (y1 - y0) * share)))
-        return sorted(dots)
+                dots[round(x0 + (x1 - x0) * share), round(y0 + (y1 - y0) * share)] = None
+        return [dot for place, dot in enumerate(dots) if line.draws(place)]

@@ -14,6 +14,7 @@ from rich.text import Text
 from charrnn.cells.parameters import is_statistic
 from charrnn.cells.registry import describe
 from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.checkpoints.curves import Curves, curves_of, is_number
 from charrnn.display.curve import Chart, Line
 from charrnn.display.safe import visible
 from charrnn.settings.fields import variants
@@ -69,14 +70,12 @@ def summary(path: str, checkpoint: Checkpoint, metrics: Sequence[Mapping[str, An
     for name, value in rows.items():
         table.add_row(name, Text(visible(value, kept="")))
     yield table
-    yield from _curve(progress)
+    yield from _curves(curves_of(metrics, progress))
     yield from _gradients(metrics)
 
 
-def _curve(progress: dict[str, Any]) -> Iterator[RenderableType]:
-    history = progress["history"]
-    train = [(step, nats / math.log(2)) for step, nats, _ in history if nats is not None]
-    validation = [(step, nats / math.log(2)) for step, _, nats in history if nats is not None]
+def _curves(curves: Curves) -> Iterator[RenderableType]:
+    train, validation = ([(point.step, point.bpc) for point in each] for each in (curves.train, curves.validation))
     if len(validation) + len(train) > 1:
         yield Chart(
             [Line("train", "blue", train), Line("validation", "yellow", validation)],
@@ -91,19 +90,15 @@ def _gradients(metrics: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]
     These numbers help to choose --clip (Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063, section 3.2).
     """
     told = [line for line in metrics if isinstance(line, Mapping)]  # other programs may have changed the file
-    lines = [line for line in told if _is_number(line.get("gradient_norm")) and _is_number(line.get("step"))]
+    lines = [line for line in told if is_number(line.get("gradient_norm")) and is_number(line.get("step"))]
     if len(lines) < 2:
         return
     norms = [(line["step"], line["gradient_norm"]) for line in lines]
     chart = Chart([Line("gradient norm", "magenta", norms)], x_label="steps", y_label="norm", height=6)
-    rates = [line["clip_rate"] for line in lines if _is_number(line.get("clip_rate"))]
+    rates = [line["clip_rate"] for line in lines if is_number(line.get("clip_rate"))]
     late = rates[-max(1, len(rates) // 10) :]
     yield (
         Group(chart, Text(f"clipped: {mean(rates):.1%} of the steps, {mean(late):.1%} of the last tenth", style="dim"))
         if rates
         else chart
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

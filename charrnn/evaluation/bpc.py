@@ -65,16 +65,18 @@ def score(
     context: int | None = None,
     temperature: float = 1.0,
     proceed: Proceed = lambda _done: None,
+    losses: npt.NDArray[np.float32] | None = None,
 ) -> TextScore:
     """Scores `ids[1:]`, each given all ids before it; or with `context`, in contexts of that many characters.
 
     `window` characters of each of `lanes` lanes are read at a time. Logits are divided by `temperature`. `proceed` is
-    called after each window with the number of characters scored so far. Raises ValueError where `ids` or `context` has
-    fewer than two characters.
+    called after each window with the number of characters scored so far. The nats of each character of `ids[1:]` are
+    written into `losses`, where that is given; those of characters that are not scored are left as they are. Raises
+    ValueError where `ids` or `context` has fewer than two characters.
     """
     if len(ids) < 2 or (context is not None and context < 2):
         raise ValueError("there is nothing to score: a text or a context has fewer than two characters")
-    reader = _Reader(model, ids, window, temperature, proceed)
+    reader = _Reader(model, ids, window, temperature, proceed, losses)
     with reading(model):
         return reader.streamed(lanes) if context is None else reader.windowed(lanes or _MOST_LANES, context)
 
@@ -111,6 +113,7 @@ class _Reader:
     window: int
     temperature: float
     proceed: Proceed
+    losses: npt.NDArray[np.float32] | None = None
     done: int = 0
 
     def streamed(self, lanes: int | None) -> TextScore:
@@ -164,7 +167,10 @@ class _Reader:
             is_text = places < len(self.ids) - 1
             places = np.minimum(places, len(self.ids) - 2)
             logits, state = self.model(self._take(places), state)
-            nats += (exact_losses(logits, self._take(places + 1), self.temperature) * is_text).sum(0)
+            exact = exact_losses(logits, self._take(places + 1), self.temperature) * is_text
+            nats += exact.sum(0)
+            if self.losses is not None:
+                self.losses[places[is_text]] = exact[is_text]
             self.done += int(is_text.sum())
             self.proceed(min(self.done, len(self.ids) - 1))
         return nats, state

@@ -119,12 +119,17 @@ class Static:
         return model.to(self.device)
 
     def score(
-        self, model: CharacterModel, ids: Ids, temperature: float = 1.0, proceed: Proceed = lambda _done: None
+        self,
+        model: CharacterModel,
+        ids: Ids,
+        temperature: float = 1.0,
+        proceed: Proceed = lambda _done: None,
+        losses: npt.NDArray[np.float32] | None = None,
     ) -> TextScore:
-        """Returns the static score of `ids[1:]` at a temperature."""
+        """Returns the static score of `ids[1:]` at a temperature; see `bpc.score` for `losses`."""
         return score(
             model, ids, window=self.window, lanes=self.lanes, context=self.context, temperature=temperature,
-            proceed=proceed,
+            proceed=proceed, losses=losses,
         )  # fmt: skip
 
 
@@ -134,11 +139,15 @@ def static_figures(
     how: Static,
     progress: Progress = lambda *_: None,
     temperature: float = 1.0,
+    losses: npt.NDArray[np.float32] | None = None,
 ) -> dict[str, Any]:
-    """Returns the figures of `text`, scored by a model at a temperature, ready for JSON."""
+    """Returns the figures of `text`, scored by a model at a temperature, ready for JSON.
+
+    `bpc.score` tells what `losses` are for.
+    """
     result, total = TextScore(0.0, 0), len(text.ids) - 1
     if total > 0:
-        result = how.score(model, text.ids, temperature, lambda done: progress("scoring", done, total))
+        result = how.score(model, text.ids, temperature, lambda done: progress("scoring", done, total), losses)
     return figures(result, text, how.context)
 
 

@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from charrnn.display.chart_svg import as_svg
 from charrnn.display.curve import Chart, Line
 from charrnn.display.palette import glyph
 from charrnn.display.webpage import escape, frame
@@ -38,7 +39,6 @@ from charrnn.network.model import CharacterModel
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.optimizers.updater import Updater
 from tests.benchmarks.memory_tasks import TASKS, Task
-from tests.kit.chart_svg import as_svg
 
 LENGTHS = (200, 500)
 LEARNT = 0.05

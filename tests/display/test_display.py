@@ -23,6 +23,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from charrnn.display import palette, progress, safe
+from charrnn.display.chart_svg import as_svg
 from charrnn.display.curve import Chart, Line
 from charrnn.display.heat import Picture
 from charrnn.display.palette import KARPATHY, PALETTES, SAFE, Palette, Ramp, diverging, glyph, is_dark, mixed
@@ -31,7 +32,6 @@ from charrnn.display.report import page as page_of
 from charrnn.display.safe import say, visible, visible_character, write
 from charrnn.display.summary import parameters_by_part, summary
 from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
-from tests.kit.chart_svg import as_svg
 from tests.kit.nasty import ANY_TEXT, ESC, NASTY, is_dangerous
 from tests.kit.tiny import tiny
 

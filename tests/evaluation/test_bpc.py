@@ -53,6 +53,23 @@ def test_scoring_equals_the_definition(cell: str) -> None:
     assert result.nats == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize(("lanes", "context"), [(1, None), (3, None), (2, 50)])
+def test_the_losses_of_single_characters_stand_at_their_places(lanes: int, context: int | None) -> None:
+    """-ln p of each character by the unbroken stream, or by that of its context, whose first is left as it was."""
+    model, ids = _model(scale=2.0), _ids(3200)
+    found = np.full(3199, -1.0, np.float32)
+    result = score(model, ids, window=70, lanes=lanes, context=context, losses=found)
+    for start in range(0, 3200, context or 3200):
+        text = torch.from_numpy(ids[start : start + (context or 3200)].astype(np.int64))
+        with torch.no_grad():
+            logits, _ = model(text[:-1, None], model.zero_state(1))
+        expected = -log_softmax(logits[:, 0].double(), dim=-1)[torch.arange(len(text) - 1), text[1:]].numpy()
+        np.testing.assert_allclose(found[start : start + len(text) - 1], expected, atol=1e-5)
+    is_scored = found >= 0
+    assert is_scored.sum() == result.characters
+    assert found[is_scored].sum(dtype=np.float64) == pytest.approx(result.nats, rel=1e-6)
+
+
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_windows_change_nothing(lanes: int) -> None:
     """Windows of 1, 7, 64 and 1000 characters give the same number to 1e-6."""

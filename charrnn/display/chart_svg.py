@@ -1,4 +1,4 @@
-"""A line chart as SVG, for the pages of benchmarks."""
+"""A line chart as SVG, for pages."""
 
 from __future__ import annotations
 

@@ -1,0 +1,177 @@
+"""The runs in a folder and where each stands, told by the headers of its checkpoints and by its metrics.
+
+No array is read, so that many large runs are listed in less than a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from charrnn.checkpoints.checkpoint import read_metadata
+from charrnn.checkpoints.curves import Curves, curves_of, is_number
+from charrnn.checkpoints.folder import BEST, LAST, METRICS, Run, read_metrics
+from charrnn.errors import CheckpointError
+
+State = Literal["running", "finished", "stopped", "damaged"]
+_DATED = re.compile(r".+\.\d{4}-\d{2}-\d{2}-\d{6}(-\d+)?")
+"""The names of folders of runs that `train --fresh` has set aside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What is known of a run without reading its weights."""
+
+    folder: Path
+    state: State
+    """A damaged run is one whose checkpoints are all damaged, or the one to go on from is."""
+    is_aside: bool
+    """Whether `train --fresh` has set the run aside."""
+    bytes: int
+    """The size of the files in the folder."""
+    changed: float
+    """The time when the run last wrote a checkpoint or metrics, in seconds since 1970."""
+    problem: str | None = None
+    """What is damaged, in a sentence."""
+    corpus: str | None = None
+    model: Mapping[str, Any] | None = None
+    """The model's settings by name."""
+    step: int | None = None
+    characters: float | None = None
+    seconds: float | None = None
+    best_nats: float | None = None
+    best_step: int | None = None
+    curves: Curves = Curves()
+
+    @property
+    def name(self) -> str:
+        """The folder's name, also where its path ends without one."""
+        return self.folder.name if self.folder.name not in ("", "..") else Path(os.path.abspath(self.folder)).name
+
+
+def is_run(path: Path) -> bool:
+    """Returns whether a path is the folder of a run."""
+    # os.path's questions have an answer for every name; Path's raise an OSError for one that is too long.
+    return any(os.path.isfile(path / name) for name in (BEST, LAST))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Returns whether a path is that of a checkpoint file, by its name."""
+    return path.suffix == ".safetensors" and os.path.isfile(path)
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """Returns the runs that lie directly in a folder, by name; the folder may be missing."""
+    with contextlib.suppress(OSError):
+        return sorted(path for path in folder.iterdir() if path.name[0] != "." and is_run(path))
+    return []
+
+
+def is_training(folder: Path) -> bool:
+    """Returns whether a process is training in the folder of a run; where files cannot be locked, False."""
+    with contextlib.suppress(OSError, ImportError):
+        import fcntl
+
+        with open(Run(folder).lock) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
+
+
+def standing(folder: Path) -> Standing:
+    """Returns where a run stands. A damaged file is told of in `problem`; none raises an error."""
+    is_running = is_training(folder)  # asked first: what a run that has ended wrote last is then seen
+    found, problems = _headers(folder)
+    last, best = found.get(LAST), found.get(BEST)
+    known = last or best
+    is_aside = Run(folder).mark.exists() or _DATED.fullmatch(folder.name) is not None
+    size, changed = _on_disk(folder)
+    common: dict[str, Any] = {
+        "folder": folder, "is_aside": is_aside, "bytes": size, "changed": changed,
+        "problem": "; ".join(problems) or None,
+    }  # fmt: skip
+    if known is None:
+        return Standing(state="running" if is_running else "damaged", **common)
+    progress, records = known["progress"], read_metrics(folder / METRICS)
+    curves = curves_of(records, progress)
+    newest = max(
+        (record for record in records if isinstance(record, Mapping) and _is_later(record, progress)),
+        key=lambda record: record["step"],
+        default=progress,
+    )
+    best_nats, best_step = progress["best_nats"], progress["best_step"]
+    if curves.best is not None and (best_nats is None or curves.best.nats < best_nats):
+        best_nats, best_step = curves.best.nats, curves.best.step
+    state: State = "stopped"
+    if is_running:
+        state = "running"
+    elif LAST not in found and (folder / LAST).exists():
+        state = "damaged"
+    elif last is not None and _is_finished(progress, last["training"]):
+        state = "finished"
+    return Standing(
+        state=state, corpus=known["corpus"]["name"], model=known["model"], step=newest["step"],
+        characters=newest["characters"], seconds=newest["seconds"], best_nats=best_nats, best_step=best_step,
+        curves=curves, **common,
+    )  # fmt: skip
+
+
+def _headers(folder: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Returns the metadata of the checkpoints that can be read, by file name, and what is wrong with the others."""
+    found: dict[str, dict[str, Any]] = {}
+    problems = []
+    for name in (LAST, BEST):
+        if os.path.isfile(folder / name):
+            try:
+                found[name] = read_metadata(folder / name)
+            except CheckpointError as error:
+                problems.append(error.message)
+    return found, problems
+
+
+def _is_later(record: Mapping[str, Any], progress: Mapping[str, Any]) -> bool:
+    """Returns whether a line of metrics tells of a later moment than the checkpoint."""
+    places = (record.get(name) for name in ("step", "characters", "seconds"))
+    return all(map(is_number, places)) and record["step"] > progress["step"]
+
+
+def _is_finished(progress: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
+    """Returns whether a run has used its budget or its patience, and has been validated since.
+
+    `training/pace.py` decides this for a run that goes on, where the text is known; here it is read off what the
+    checkpoint remembers. What is missing or odd counts as not finished.
+    """
+    with contextlib.suppress(KeyError, TypeError, AttributeError):
+        counters, budget, patience = training["counters"], training["budget"], training["run"]["patience"]
+        if counters["validated_step"] != counters["step"]:
+            return False
+        if patience is not None and counters["without_gain"] >= patience:
+            return True
+        if budget["steps"] is not None:
+            return bool(counters["step"] >= budget["steps"])
+        if budget["epochs"] is not None:
+            return bool(progress["epoch"] >= budget["epochs"] - 1e-6)  # the epoch is rounded to six decimals
+        seconds = budget["minutes"] * 60
+        return bool(counters["seconds"] >= max(seconds - counters["validation_cost"], 0.5 * seconds))
+    return False
+
+
+def _on_disk(folder: Path) -> tuple[int, float]:
+    """Returns the size of the folder's files in bytes, and the time of the run's last change."""
+    size, changed = 0, 0.0
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            with contextlib.suppress(OSError):
+                if entry.is_file():
+                    found = entry.stat()
+                    size += found.st_size
+                    if entry.name in (BEST, LAST, METRICS):
+                        changed = max(changed, found.st_mtime)
+    return size, changed
