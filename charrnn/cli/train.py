@@ -13,7 +13,7 @@ import typer
 
 from charrnn.cells.names import CELLS
 from charrnn.cli.options import Computing, with_options
-from charrnn.settings.checks import FLAG, PATH, TEXT
+from charrnn.settings.checks import FLAG, NAME, PATH, TEXT
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.fields import setting
 from charrnn.settings.presets import PresetName
@@ -24,14 +24,19 @@ from charrnn.settings.run import RunConfig
 class Launch(Computing):
     """Where a run reads and writes, and how it begins; nothing of this is kept in a checkpoint."""
 
+    name: str | None = setting(None, NAME, "--name", panel="Run", level="everyday", metavar="NAME")
+    """The run's name, short for --out checkpoints/NAME."""
     out: Path | None = setting(
         None, PATH, "--out", panel="Run", level="everyday", shown="checkpoints/<corpus>", metavar="DIR"
     )
     """The run's folder."""
+    config: Path | None = setting(None, PATH, "--config", panel="Run", metavar="FILE")
+    """A TOML file of settings under the names of the options, or the config.json of a run, whose settings hold where
+    the command line says nothing else."""
     dry_run: bool = setting(False, FLAG, "--dry-run", panel="Run")
     """Say what would be done, and with which settings, and stop."""
     fresh: bool = setting(False, FLAG, "--fresh", panel="Run", level="everyday")
-    """Start over, with a run in the folder kept aside until the new one has its first validated checkpoint."""
+    """Start over, and keep a run that is in the folder under a dated name beside it."""
     quiet: bool = setting(False, FLAG, "--quiet", "-q", panel="Run", level="everyday")
     """Print nothing but errors."""
     validation: str | None = setting(None, TEXT, "--validation", panel="Data", level="everyday", metavar="FILE")
@@ -43,14 +48,14 @@ class Launch(Computing):
 @with_options(cell={name: entry.help for name, entry in CELLS.items()})
 def train(
     corpus: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Files, folders, - for standard input, or a corpus known by name: stdlib (the source of your Python's "
-            "standard library), tinyshakespeare, warandpeace, enwik8, text8.",
+            "standard library), tinyshakespeare, warandpeace, enwik8, text8; or the folder of a run that is to go on.",
             metavar="CORPUS...",
             show_default=False,
         ),
-    ],
+    ] = None,
     preset: Annotated[
         PresetName | None,
         typer.Option(
@@ -65,7 +70,7 @@ def train(
     budget: Annotated[dict[str, Any], Budget],
     training: Annotated[dict[str, Any], TrainingConfig],
     data: Annotated[dict[str, Any], DataConfig],
-    launch: Launch,
+    launch: Annotated[dict[str, Any], Launch],
     run: Annotated[dict[str, Any], RunConfig],
 ) -> None:
     """Train a model on a text. The same command again resumes where the run stopped.
@@ -74,16 +79,15 @@ def train(
     charrnn train corpus.txt
     charrnn train stdlib --minutes 2
     charrnn train books/ --cell gru --layers 3 --hidden 512 --dropout 0.2 --epochs 20
-    zcat corpus.gz | charrnn train - --out checkpoints/mine
+    zcat corpus.gz | charrnn train - --name mine
+    charrnn train checkpoints/mine --minutes 30
     """
+    from charrnn.cli.request import Said, make_order
     from charrnn.cli.training import carry_out
-    from charrnn.training.plan import TrainRequest, with_preset
 
-    asked = Budget(**budget) if budget else None
-    request = TrainRequest(model=model, data=data, training=training, run=run, budget=asked)
-    if preset is not None:
-        request = with_preset(request, preset)
-    request.check()  # bad values are found before any text is read
-    signal = carry_out(request, corpus, launch)
+    settings = {"budget": budget, "model": model, "data": data, "training": training, "run": run, "launch": launch}
+    order = make_order(Said(corpus or [], preset, settings))
+    order.request.check()  # bad values are found before any text is read
+    signal = carry_out(order.request, order.corpus, order.launch, order.notices)
     if signal is not None:
         raise typer.Exit(128 + signal)

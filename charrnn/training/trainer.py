@@ -277,7 +277,6 @@ class Trainer:
             weights = self._snapshot()
             if self._world.is_first:
                 checkpoints.save(self._run.best, weights)
-                self._run.forget_aside()
         return Saved(self._run.best, self._counters.step)
 
     def _save_last(self) -> Saved:
