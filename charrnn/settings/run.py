@@ -33,6 +33,9 @@ class RunConfig(Record):
     """Steps between lines of metrics.jsonl."""
     save_every: float = _run(60.0, AT_LEAST_0, "--save-every", metavar="SECONDS")
     """Seconds between saves of last.safetensors (each validation saves too)."""
+    keep_every: int | None = _run(None, COUNT, "--keep-every", metavar="STEPS")
+    """Steps between checkpoints that are kept along the way beside best and last, such as step-00001000.safetensors,
+    with the weights that are validated and sampled."""
     patience: int | None = _run(None, COUNT, "--patience")
     """Validations in a row without a new best that stop the run."""
     accumulate: int = _run(1, SIZE, "--accumulate", metavar="PARTS")

@@ -524,7 +524,7 @@ _VALUES: dict[str, dict[str, list[str]]] = {
     "train text.txt": {
         **dict.fromkeys(
             ("--layers", "--hidden", "--embedding", "--batch", "--bptt", "--steps", "--validate-every", "--log-every",
-             "--sample-length", "--patience", "--average-after", "--accumulate", "--threads"),
+             "--sample-length", "--patience", "--average-after", "--accumulate", "--threads", "--keep-every"),
             _NOT_POSITIVE_INTEGERS,
         ),
         **dict.fromkeys(("--sample-every", "--warmup"), _NOT_COUNTS),

@@ -134,6 +134,9 @@ def test_of_several_processes_the_first_sets_aside(tmp_path: Path) -> None:
             assert result.status == 0, result.err
     (aside,) = tmp_path.glob("run.*")
     assert (_step(aside), _step(tmp_path / "run")) == (2, 1)
-    for result in run_ranks(["train", "run", "--steps", "3"], 2, tmp_path):
+    for result in run_ranks(["train", "run", "--steps", "4", "--keep-every", "2"], 2, tmp_path):
         assert result.status == 0, result.err
-    assert _step(tmp_path / "run") == 3
+    assert _step(tmp_path / "run") == 4
+    assert [path.name for path in sorted((tmp_path / "run").glob("step-*"))] == [
+        "step-00000002.safetensors", "step-00000004.safetensors",
+    ]  # fmt: skip
