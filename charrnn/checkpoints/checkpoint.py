@@ -43,12 +43,12 @@ _FORMAT_KEY = "charrnn.format"
 _DIGEST_KEY = "charrnn.sha256"
 _WRAPPED_KEYS = {"format", _FORMAT_KEY, _METADATA_KEY, _DIGEST_KEY}
 _MODEL_PREFIX = "model."
-Kind = Literal["best", "last"]
+Kind = Literal["best", "last", "step"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """The contents of a checkpoint file. The kind `best` holds weights only, `last` everything needed to resume."""
+    """The contents of a checkpoint file. `last` holds all that a resume needs, `best` and `step` weights only."""
 
     kind: Kind
     model: ModelConfig
@@ -262,7 +262,7 @@ the others."""
 
 def _check_records(path: Path, metadata: dict[str, Any]) -> None:
     if metadata["kind"] not in get_args(Kind):
-        raise damaged(path, f"it is neither best nor last but {metadata['kind']!a}")
+        raise damaged(path, f"its kind is {metadata['kind']!a}, which none has")
     for group, types in _RECORDS.items():
         record = metadata[group]
         if not isinstance(record, dict):

@@ -1,32 +1,43 @@
 """The directory of a run: which files it holds, and how they are kept consistent with the checkpoint.
 
-best.safetensors    weights of the best validation
-last.safetensors    everything needed to resume
-metrics.jsonl       one object a line; cut back on resume to where the checkpoint was taken
-samples.txt         what the model wrote as it learned; cut back likewise
+config.json                   the settings and where the text lies, for people and for `train FOLDER`
+best.safetensors              weights of the best validation
+last.safetensors              everything needed to resume
+step-00001000.safetensors     weights at a step, which --keep-every keeps
+metrics.jsonl                 one object a line; cut back on resume to where the checkpoint was taken
+samples.txt                   what the model wrote as it learned; cut back likewise
+
+`train --fresh` gives the whole folder NAME of a run another name by one rename: NAME.2026-11-28T114500, with the local
+date and time, and with -2, -3 and so on behind it where that name is taken. Nothing here ever removes such a folder.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import json
 import os
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.files import TEMPORARY_SUFFIX, explained, make_folder
+from charrnn.files import TEMPORARY_SUFFIX, explained, make_folder, sync_folder
 
 RUNS = Path("checkpoints")
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
+CONFIG = "config.json"
+_KEPT = re.compile(r"step-\d{8,}\.safetensors")
 _LOCK = ".lock"
-_MARK = ".set-aside"
-_FILES = (LAST, METRICS, SAMPLES, BEST)
+_FILES = (CONFIG, LAST, METRICS, SAMPLES, BEST)
+_ASIDE = re.compile(r".+\.\d{4}-\d{2}-\d{2}T\d{6}(-\d+)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,77 +72,116 @@ class Run:
         return self.folder / _LOCK
 
     @property
-    def mark(self) -> Path:
-        """Returns the path of the file that stands in a folder of a run that was set aside."""
-        return self.folder / _MARK
+    def config(self) -> Path:
+        """Returns the path of the settings, written for people and for `train FOLDER`."""
+        return self.folder / CONFIG
+
+    def kept(self, step: int) -> Path:
+        """Returns the path of the weights that `--keep-every` keeps at a step."""
+        return self.folder / f"step-{step:08}.safetensors"
 
     @property
-    def aside(self) -> Path:
-        """Returns the folder in which `--fresh` keeps the previous run until this one has a validated checkpoint."""
-        folder = self.folder if self.folder.name not in ("", "..") else Path(os.path.abspath(self.folder))
-        return folder.parent / f"{folder.name}.previous"
+    def is_there(self) -> bool:
+        """Whether the folder holds anything of a run."""
+        if any(os.path.lexists(self.folder / name) for name in _FILES):
+            return True
+        return any(_is_own(path) for path in self.folder.glob("step-*.safetensors"))
 
-    def set_aside(self) -> None:
-        """Moves the files of the run in this folder to `aside`, and no other files of the folder.
+    def other_files(self) -> list[Path]:
+        """Returns the files and folders beside those of the run, without hidden ones."""
+        found = sorted(self.folder.iterdir()) if os.path.isdir(self.folder) else []
+        return [path for path in found if not path.name.startswith(".") and not _is_own(path)]
 
-        They replace a run set aside earlier, unless they hold no validated checkpoint: then the earlier run is kept.
-        Raises UsageError where `aside` exists and is not a run that was set aside.
-        """
-        present = [name for name in _FILES if (self.folder / name).exists()]
-        if not present:
+    def check_can_be_set_aside(self, needed: Iterable[Path] = ()) -> None:
+        """Raises UsageError where the folder holds more than a run: what is `needed`, other runs, or where one is."""
+        if not self.is_there:
             return
-        mark = self.aside / _MARK
-        with explained(self.aside, "setting the run before aside to"):
-            if not mark.exists():
-                if os.path.isfile(self.aside) or (self.aside.exists() and any(self.aside.iterdir())):
-                    raise UsageError(
-                        f"the run before cannot be set aside: {self.aside} is in the way", "move or rename that"
-                    )
-                self.aside.mkdir(exist_ok=True)
-                mark.touch()
-            elif not self.best.exists():
-                for name in present:
-                    (self.folder / name).unlink()
-                return
-            for name in _FILES:
-                if name in present:
-                    os.replace(self.folder / name, self.aside / name)
-                else:
-                    (self.aside / name).unlink(missing_ok=True)
+        folder = Path(os.path.realpath(self.folder))
+        held = (path for path in needed if Path(os.path.realpath(path)).is_relative_to(folder))
+        if Path(os.path.realpath(os.curdir)).is_relative_to(folder):
+            reason = "is the folder that you are in, or holds it"
+        elif (text := next(held, None)) is not None:
+            reason = f"holds the text {text}"
+        elif other := next((path for path in self.other_files() if Run(path).last.exists()), None):
+            reason = f"holds another run, {other.name}"
+        else:
+            return
+        raise UsageError(
+            f"--fresh would give the folder {self.folder} another name, and it {reason}",
+            "choose another --out, or move the files of the run there away yourself",
+        )
 
-    def forget_aside(self) -> None:
-        """Removes the run that was set aside, and only what `set_aside` put there."""
-        if (self.aside / _MARK).exists():
-            with contextlib.suppress(OSError):
-                for name in (*_FILES, _MARK):
-                    (self.aside / name).unlink(missing_ok=True)
-                self.aside.rmdir()
+    def set_aside(self) -> Path | None:
+        """Gives the folder, with the run in it, a dated name beside it, by one rename; returns that name.
+
+        The run is whole under the one name or the other, whenever this process is killed. None is returned, and nothing
+        done, where the folder holds no run. The lock that this process has on the folder goes with it, so a new folder
+        must be locked anew.
+        """
+        if not self.is_there:
+            return None
+        # Of "." and the like only the whole path has a name.
+        folder = self.folder if self.folder.name not in ("", "..") else Path(os.path.abspath(self.folder))
+        dated = f"{folder.name}.{time.strftime('%Y-%m-%dT%H%M%S')}"
+        with explained(folder, "setting the run aside in"):
+            for number in itertools.count(1):
+                aside = folder.parent / (dated if number == 1 else f"{dated}-{number}")
+                if os.path.lexists(aside):
+                    continue
+                try:
+                    os.rename(folder, aside)
+                except OSError as error:
+                    # The name was taken in this very moment. What a rename could take the place of is an empty folder.
+                    if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and os.path.lexists(aside):
+                        continue
+                    raise
+                break
+            sync_folder(folder.parent)
+        return aside
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Creates the directory and locks it against a second training process. Raises UsageError if one has it."""
-        make_folder(self.folder)
-        lock = self.folder / _LOCK
-        with explained(lock):
-            file = open(lock, "a")  # noqa: SIM115 - closed by the with below
-        with file:
+        with contextlib.ExitStack() as held:
+            self._make()
             if os.name == "posix":
-                import fcntl
-
-                with explained(lock, "locking"):
-                    try:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    except BlockingIOError as error:
-                        raise UsageError(
-                            f"another process is training in {self.folder}",
-                            "wait for it, or choose another --out",
-                        ) from error
+                while not self._lock(held):  # the folder has got another name meanwhile
+                    self._make()
             self._sweep()
             yield
 
+    def _make(self) -> None:
+        if not os.path.isdir(self.folder):
+            make_folder(self.folder)
+            with explained(self.folder, "creating"):
+                sync_folder(self.folder.parent)
+
+    def _lock(self, held: contextlib.ExitStack) -> bool:
+        """Locks the folder until `held` is closed; False where another one has taken its place since it was opened."""
+        import fcntl
+
+        lock = self.folder / _LOCK
+        try:
+            with explained(lock):
+                file = held.enter_context(open(lock, "a"))  # noqa: SIM115 - closed with `held`
+        except UsageError as error:
+            if isinstance(error.__cause__, FileNotFoundError) and not self.folder.exists():
+                return False
+            raise
+        with explained(lock, "locking"):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    f"another process is training in {self.folder}", "wait for it, or choose another --out"
+                ) from error
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(file.fileno()), os.stat(lock))
+        return False
+
     def _sweep(self) -> None:
         """Removes temporary files of an earlier process that was killed while saving."""
-        for name in (BEST, LAST):
+        for name in (BEST, LAST, CONFIG, "step-*.safetensors"):
             for leftover in self.folder.glob(f".{name}.*{TEMPORARY_SUFFIX}"):
                 with explained(leftover, "removing"):
                     leftover.unlink(missing_ok=True)
@@ -163,6 +213,29 @@ class Run:
                     os.truncate(file, length)
 
 
+def _is_own(path: Path) -> bool:
+    return path.name in _FILES or _KEPT.fullmatch(path.name) is not None
+
+
+def is_set_aside(path: Path) -> bool:
+    """Whether a run's folder has the dated name that `train --fresh` gives to what it keeps.
+
+    >>> is_set_aside(Path("checkpoints/emma.2026-11-28T114500-2")), is_set_aside(Path("checkpoints/emma"))
+    (True, False)
+    """
+    return _ASIDE.fullmatch(path.name) is not None
+
+
+def folder_size(path: Path) -> int:
+    """Returns the bytes of all files in a folder and the folders in it; what cannot be looked at counts nothing."""
+    total = 0
+    for parent, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_size
+    return total
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Returns the lines of a metrics.jsonl; a torn last line is left out."""
     lines = []
@@ -191,13 +264,14 @@ def find_checkpoint(path: Path | None) -> Path:
 
 
 def _newest_run() -> Path:
-    found: list[tuple[float, Path]] = []
+    found: list[tuple[bool, float, Path]] = []
     for file in (file for name in (BEST, LAST) for file in RUNS.glob(f"*/{name}")):
         with contextlib.suppress(OSError):  # moved away meanwhile
-            found.append((file.stat().st_mtime, file.parent))
+            # A run that was set aside is meant only where there is no other.
+            found.append((not is_set_aside(file.parent), file.stat().st_mtime, file.parent))
     if not found:
         raise CheckpointError(
             f"there is no run under {RUNS}{os.sep}",
             "charrnn train makes one; -c names a checkpoint or a run's folder",
         )
-    return max(found)[1]
+    return max(found)[2]

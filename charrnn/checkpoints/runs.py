@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,10 @@ from typing import Any, Literal
 
 from charrnn.checkpoints.checkpoint import read_metadata
 from charrnn.checkpoints.curves import Curves, curves_of, is_number
-from charrnn.checkpoints.folder import BEST, LAST, METRICS, Run, read_metrics
+from charrnn.checkpoints.folder import BEST, LAST, METRICS, Run, is_set_aside, read_metrics
 from charrnn.errors import CheckpointError
 
 State = Literal["running", "finished", "stopped", "damaged"]
-_DATED = re.compile(r".+\.\d{4}-\d{2}-\d{2}-\d{6}(-\d+)?")
-"""The names of folders of runs that `train --fresh` has set aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +88,7 @@ def standing(folder: Path) -> Standing:
     found, problems = _headers(folder)
     last, best = found.get(LAST), found.get(BEST)
     known = last or best
-    is_aside = Run(folder).mark.exists() or _DATED.fullmatch(folder.name) is not None
+    is_aside = is_set_aside(folder)
     size, changed = _on_disk(folder)
     common: dict[str, Any] = {
         "folder": folder, "is_aside": is_aside, "bytes": size, "changed": changed,

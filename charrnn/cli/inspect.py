@@ -186,11 +186,10 @@ def _arrange(options: Mapping[str, Any], is_whole: bool) -> list[Section]:
 
 _ALL = list(_parameters())
 _OUTPUT = tuple(one.option.name for one in FORMATS)
-_RUNS = tuple(each.name for each in runs.OPTIONS)
 _GENERAL = ("checkpoint", *(each.name for each in (*EVERY_TEXT, PALETTE)), *_OUTPUT, "device", "help_all", "help")
 _EVERYDAY = ("checkpoint", UNIT.name, LENGTH.name, *_OUTPUT)
 _VIEW_FLAGS = tuple(view.flag.name for view in VIEWS if view.flag)
 inspect.arrange = _arrange  # type: ignore[attr-defined]
-inspect.levels = {one.name: "advanced" for one in _ALL if one.name not in _EVERYDAY + _VIEW_FLAGS + _RUNS}  # type: ignore[attr-defined]
+inspect.levels = {one.name: "advanced" for one in _ALL if one.name not in _EVERYDAY + _VIEW_FLAGS}  # type: ignore[attr-defined]
 inspect.__signature__ = Signature(_ALL)  # type: ignore[attr-defined]
 inspect.__annotations__ = {one.name: one.annotation for one in _ALL}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
@@ -125,7 +124,9 @@ READING_DEVICE = typer.Option(
 
 
 def _complete_runs(incomplete: str) -> list[str]:
-    runs = sorted(str(path) for path in Path("checkpoints").glob("*") if path.is_dir())
+    from charrnn.checkpoints.folder import RUNS, is_set_aside
+
+    runs = sorted(str(path) for path in RUNS.glob("*") if path.is_dir() and not is_set_aside(path))
     return [run for run in runs if run.startswith(incomplete)]
 
 

@@ -13,7 +13,7 @@ import typer
 
 from charrnn.cells.names import CELLS
 from charrnn.cli.options import Computing, complete_texts, with_options
-from charrnn.settings.checks import FLAG, PATH, TEXT, one_of
+from charrnn.settings.checks import FLAG, NAME, PATH, TEXT
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.fields import setting
 from charrnn.settings.presets import PresetName
@@ -24,17 +24,19 @@ from charrnn.settings.run import RunConfig
 class Launch(Computing):
     """Where a run reads and writes, and how it begins; nothing of this is kept in a checkpoint."""
 
-    preset: PresetName | None = setting(None, one_of(PresetName), "--preset", panel="Model")
-    """A published recipe, as far as there are options for it, or best (our own), which other options override and
-    --dry-run explains, with how it departs from the paper."""
+    name: str | None = setting(None, NAME, "--name", panel="Run", level="everyday", metavar="NAME")
+    """The run's name, short for --out checkpoints/NAME."""
     out: Path | None = setting(
         None, PATH, "--out", panel="Run", level="everyday", shown="checkpoints/<corpus>", metavar="DIR"
     )
     """The run's folder."""
+    config: Path | None = setting(None, PATH, "--config", panel="Run", metavar="FILE")
+    """A TOML file of settings under the names of the options, or the config.json of a run, whose settings hold where
+    the command line says nothing else."""
     dry_run: bool = setting(False, FLAG, "--dry-run", panel="Run")
     """Say what would be done, and with which settings, and stop."""
     fresh: bool = setting(False, FLAG, "--fresh", panel="Run", level="everyday")
-    """Start over, with a run in the folder kept aside until the new one has its first validated checkpoint."""
+    """Start over, and keep a run that is in the folder under a dated name beside it."""
     quiet: bool = setting(False, FLAG, "--quiet", "-q", panel="Run", level="everyday")
     """Print nothing but errors."""
     validation: str | None = setting(None, TEXT, "--validation", panel="Data", level="everyday", metavar="FILE")
@@ -46,21 +48,30 @@ class Launch(Computing):
 @with_options(cell={name: entry.help for name, entry in CELLS.items()})
 def train(
     corpus: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            help="Files, folders, - for standard input, or a corpus known by name: stdlib (your Python's own source "
-            "code), tinyshakespeare, warandpeace, enwik8, text8.",
+            help="Files, folders, - for standard input, a corpus known by name (stdlib, which is your Python's own "
+            "source, tinyshakespeare, warandpeace, enwik8, text8), or a run's folder, to go on with it.",
             metavar="CORPUS...",
             show_default=False,
             autocompletion=complete_texts,
         ),
-    ],
+    ] = None,
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(
+            "--preset",
+            help="A published recipe, as far as there are options for it, or best (our own), which other options "
+            "override and --dry-run explains, with how it departs from the paper.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     *,
     model: Annotated[dict[str, Any], ModelConfig],
     budget: Annotated[dict[str, Any], Budget],
     training: Annotated[dict[str, Any], TrainingConfig],
     data: Annotated[dict[str, Any], DataConfig],
-    launch: Launch,
+    launch: Annotated[dict[str, Any], Launch],
     run: Annotated[dict[str, Any], RunConfig],
 ) -> None:
     """Train a model on a text. The same command again resumes where the run stopped.
@@ -69,16 +80,18 @@ def train(
     charrnn train corpus.txt
     charrnn train stdlib --minutes 2
     charrnn train books/ --cell gru --layers 3 --hidden 512 --epochs 20
-    zcat corpus.gz | charrnn train - --out checkpoints/mine
+    zcat corpus.gz | charrnn train - --name mine
+    charrnn train checkpoints/mine --minutes 30
     """
+    from charrnn.cli.request import Said, make_order
     from charrnn.cli.training import carry_out
-    from charrnn.training.plan import TrainRequest, with_preset
 
-    asked = Budget(**budget) if budget else None
-    request = TrainRequest(model=model, data=data, training=training, run=run, budget=asked)
-    if launch.preset is not None:
-        request = with_preset(request, launch.preset)
-    request.check()  # bad values are found before any text is read
-    signal = carry_out(request, corpus, launch)
+    settings = {"budget": budget, "model": model, "data": data, "training": training, "run": run, "launch": launch}
+    order = make_order(Said(corpus or [], preset, settings))
+    order.request.check()  # bad values are found before any text is read
+    signal = carry_out(order.request, order.corpus, order.launch, order.notices)
     if signal is not None:
         raise typer.Exit(128 + signal)
+
+
+train.levels |= {"preset": "advanced"}  # type: ignore[attr-defined]

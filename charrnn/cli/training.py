@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.checkpoints.folder import RUNS, Run
+from charrnn.checkpoints.config_file import Origin, write_config
+from charrnn.checkpoints.folder import RUNS, Run, folder_size
 from charrnn.cli import texts as text_arguments
+from charrnn.cli.going_on import origin_of, refusal
+from charrnn.cli.request import GROUPS
 from charrnn.cli.signals import StopOnSignal
 from charrnn.cli.without_graphs import goes_on, without_graphs
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
@@ -24,8 +28,9 @@ from charrnn.events import Finished
 from charrnn.network import torchrun
 from charrnn.settings.config import DataConfig
 from charrnn.settings.conflicts import check_together
+from charrnn.settings.settings_file import values_of
 from charrnn.text.corpus import Corpus
-from charrnn.training.plan import Plan, TrainRequest, plan_resume, plan_start
+from charrnn.training.plan import OtherSettings, Plan, TrainRequest, plan_resume, plan_start
 
 if TYPE_CHECKING:
     import torch
@@ -37,8 +42,11 @@ _REPEATED = 2.0
 """Seconds in which a signal may come again by way of torchrun, which passes on what the terminal has sent to all."""
 
 
-def carry_out(request: TrainRequest, arguments: list[str], launch: Launch) -> int | None:
-    """Finds the text, decides what to do, does it. Gives the number of the signal that ended the run, if one did."""
+def carry_out(request: TrainRequest, arguments: list[str], launch: Launch, notices: Sequence[str] = ()) -> int | None:
+    """Finds the text, decides what to do, does it, after showing `notices`.
+
+    Returns the number of the signal that ended the run, if one did.
+    """
     # One process prints, and writes, for all; what another process has begun is not begun again.
     launch = replace(launch, quiet=launch.quiet or torchrun.rank() > 0, fresh=launch.fresh and not goes_on())
     is_one_of_several = torchrun.world_size() > 1
@@ -46,6 +54,7 @@ def carry_out(request: TrainRequest, arguments: list[str], launch: Launch) -> in
     try:
         with contextlib.ExitStack() as stack:
             display = stack.enter_context(TrainingDisplay(quiet=launch.quiet))
+            display.note(*notices)
             if is_one_of_several:
                 _join(arguments, launch, stack)
             prepared = _read(request, arguments, launch, display)
@@ -76,6 +85,10 @@ class _Prepared:
     request: TrainRequest
     run: Run
     corpus: Corpus
+    arguments: list[str]
+    launch: Launch
+    origin: Origin
+    """Where the text lies, as the run's folder records it."""
 
     def plan(self, device: torch.device, world: World, *, fresh: bool) -> tuple[Plan, checkpoints.Checkpoint | None]:
         """What to do in the run's folder, and the checkpoint to go on from, if the run goes on."""
@@ -85,7 +98,10 @@ class _Prepared:
         run = self.run
         if not fresh and run.last.exists():
             resume = checkpoints.load(run.last, with_state=True)
-            return plan_resume(self.request, resume, self.corpus.sha256), resume
+            try:
+                return plan_resume(self.request, resume, self.corpus.sha256), resume
+            except OtherSettings as other:
+                raise refusal(other, run, self.request, self.arguments, self.launch) from other
         if not fresh and run.best.exists():
             raise CheckpointError(
                 f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
@@ -94,6 +110,15 @@ class _Prepared:
         precision = choose_precision(self.request.training.get("precision", "auto"), device)
         machine = describe_machine(device, precision, processes=world.size)
         return plan_start(self.request, len(self.corpus) - self.corpus.separate_validation, machine), None
+
+    def record(self, plan: Plan) -> None:
+        """Writes into the run's folder with which settings and on which text it runs, where that is not said there."""
+        launch = {name: getattr(self.launch, name) for name in ("device", "threads")}
+        settings = {name: value for name, value in launch.items() if value is not None}
+        for group in GROUPS:
+            if group != "launch":
+                settings |= values_of(getattr(plan, group))
+        write_config(self.run.config, self.origin, settings)
 
 
 def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: TrainingDisplay) -> _Prepared:
@@ -104,11 +129,15 @@ def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: 
             look = partial(text_arguments.find, glob=launch.glob, report=work, config=DataConfig(**request.data))
             texts, held_out = look(arguments), look(named)
         display.note(*texts.notices, *held_out.notices)
+        run = Run(launch.out or RUNS / texts.name)
+        if launch.fresh:
+            run.check_can_be_set_aside(source.path for source in (*texts.sources, *held_out.sources))
+        origin = origin_of(arguments, launch)
         separate = {"validation_fraction": 0.0} if named else {}
         request = replace(request, data={**separate, **texts.customary, **request.data})
         corpus = text_arguments.load(texts, DataConfig(**request.data), held_out.sources, quiet=launch.quiet)
         corpus.check_size()  # before torch is loaded
-    return _Prepared(request, Run(launch.out or RUNS / texts.name), corpus)
+    return _Prepared(request, run, corpus, arguments, launch, origin)
 
 
 @contextlib.contextmanager
@@ -147,7 +176,9 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         check_together(plan.model, plan.training, parts=world.size * plan.run.accumulate)
         display.note(*plan.notices, *describe(plan, corpus, run, device, resume, world))
         return None
-    with run.locked() if world.is_first else contextlib.nullcontext():
+    with contextlib.ExitStack() as held:
+        if world.is_first:
+            held.enter_context(run.locked())
         plan, resume = prepared.plan(device, world, fresh=fresh)
         _check_same_start(world, prepared, plan, device, resume)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
@@ -155,15 +186,25 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
             display.note(f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over")
             display.show(trainer.outcome())
             return None
-        if world.is_first and fresh and (run.last.exists() or run.best.exists()):
-            run.set_aside()  # only now that nothing can be wrong with the new one
-            display.note(f"the run before is kept in {run.aside} until this one has a validated checkpoint")
+        if world.is_first:
+            # Only now can nothing be wrong with the new run.
+            if fresh and (aside := run.set_aside()) is not None:
+                display.note(_kept(aside))
+                held.enter_context(run.locked())  # the folder is a new one
+            prepared.record(plan)
         display.note(*describe(plan, corpus, run, device, resume, world))
         for event in trainer.run():
             display.show(event)
             if isinstance(event, Finished):
                 return event.signal
     raise AssertionError("a run ends with Finished")
+
+
+def _kept(aside: Path) -> str:
+    """Says where the run before is kept, and how large it is."""
+    size = folder_size(aside)
+    said = f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+    return f"the run before is kept in {aside} ({said}) until you remove that folder"
 
 
 def _check_same_start(

@@ -91,3 +91,9 @@ FLAG = Check(bool, lambda value: isinstance(value, bool), "true or false")
 TEXT = text("a text")
 SOME_TEXT = Check(str, lambda value: isinstance(value, str) and value != "", "at least one character")
 PATH = Check(Path, lambda value: isinstance(value, Path), "a path")
+NAME = Check(
+    str,
+    lambda value: isinstance(value, str) and value.strip(". ") != "" and not set(value) & set("/\\\0"),
+    "the name of a folder, without / and other than . and ..",
+)
+"""One part of a path, such as `emma`."""

@@ -31,7 +31,7 @@ from charrnn.settings.checks import (
 from charrnn.settings.conflicts import check_frozen, check_initial, check_schedule, check_wiring
 from charrnn.settings.fields import Record, setting, switch
 
-CHOSEN = "automatic"
+CHOSEN = "auto"
 """How help shows the default of what follows the corpus, the machine and the budget."""
 
 _model = partial(setting, panel="Model")

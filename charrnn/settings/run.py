@@ -22,17 +22,20 @@ class RunConfig(Record):
     """Steps between validations, by default for up to about twenty over the budget, more at first, and fewer where they
     would take more than a thirteenth of a budget in minutes, or score more than one character for six trained on."""
     sample_every: int | None = _run(None, whole(0), "--sample-every", level="everyday", metavar="STEPS")
-    """Steps between samples (0 for none), by default for about twenty of them, more at first."""
+    """Steps between samples (0 for none), by default for about twenty of them."""
     sample_length: int = _run(300, COUNT, "--sample-length")
     """Characters in a sample printed in training."""
     sample_temperature: float = _run(0.8, AT_LEAST_0, "--sample-temperature")
     """Temperature of the samples printed in training."""
     prime: str = _run("", TEXT, "--prime", level="everyday")
-    """Text the samples begin with, by default the beginning of a line."""
+    """Text the samples begin with, by default a new line."""
     log_every: int = _run(50, COUNT, "--log-every", metavar="STEPS")
     """Steps between lines of metrics.jsonl."""
     save_every: float = _run(60.0, AT_LEAST_0, "--save-every", metavar="SECONDS")
     """Seconds between saves of last.safetensors (each validation saves too)."""
+    keep_every: int | None = _run(None, COUNT, "--keep-every", metavar="STEPS")
+    """Steps between checkpoints that are kept along the way beside best and last, such as step-00001000.safetensors,
+    with the weights that are validated and sampled."""
     patience: int | None = _run(None, COUNT, "--patience")
     """Validations in a row without a new best that stop the run."""
     accumulate: int = _run(1, SIZE, "--accumulate", metavar="PARTS")

@@ -97,6 +97,12 @@ def find(name: str, report: Report | None = None) -> list[Source] | None:
     return None if entry is None else [fetch(entry, download_folder(), report)]
 
 
+def is_known(name: str) -> bool:
+    """Whether `find` knows the name; nothing is downloaded."""
+    named = os.environ.get("CHARRNN_CORPORA")
+    return name in names() or bool(named and _in_folder(Path(named), name))
+
+
 def _in_folder(folder: Path, name: str) -> Source | None:
     if "/" in name or "\\" in name or name in ("", ".", "..", "-"):
         return None

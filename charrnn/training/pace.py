@@ -54,6 +54,8 @@ class Counters:
     """One list for each validation: step, training nats, validation nats."""
     position: int = 0
     """Characters that each lane has read."""
+    kept_step: int = 0
+    """The last step whose weights --keep-every has kept."""
     averaging_since: int | None = None
     """The step after which the plain mean of the weights began."""
 
@@ -170,6 +172,11 @@ class Pace:
         if counters.validated_step == counters.step:
             return True
         return self._interval_is_over(counters, counters.sampled_step, counters.sampled_seconds)
+
+    def keep_is_due(self, counters: Counters) -> bool:
+        """Whether the weights of this step are to be kept, and are not yet."""
+        every, step = self.run.keep_every, counters.step
+        return every is not None and step % every == 0 and step > counters.kept_step
 
     def _interval_is_over(self, counters: Counters, step: int, seconds: float) -> bool:
         """Whether an event that last happened at `step`, after `seconds`, is due again."""

@@ -5,6 +5,7 @@ It starts, resumes, goes on with a larger budget, or refuses and shows the diffe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import starmap
 from typing import Any, Self
@@ -112,6 +113,21 @@ class Plan:
         )
 
 
+class OtherSettings(UsageError):
+    """A run that is there was made with other settings, or of another text, than are asked for."""
+
+    def __init__(self, differences: list[str], before: Plan, *, is_other_text: bool, reads_otherwise: bool) -> None:
+        super().__init__(
+            "the run in this folder was made with other settings: " + "; ".join(differences),
+            "repeat them to go on, choose another --out, or start over with --fresh",
+        )
+        self.before = before
+        """The plan of the run that is there."""
+        self.is_other_text = is_other_text
+        self.reads_otherwise = reads_otherwise
+        """Whether settings differ that decide what is read from a text."""
+
+
 def plan_start(request: TrainRequest, characters: int, machine: Machine = REFERENCE) -> Plan:
     """Returns the plan of a new run on `machine`; `characters` count the corpus without separate held-out text."""
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
@@ -142,22 +158,20 @@ def plan_resume(request: TrainRequest, checkpoint: Checkpoint, corpus_sha256: st
 
     Raises UsageError where the request differs in anything that decides what is learned, or in the corpus.
     """
-    try:
-        before = Plan.from_checkpoint(checkpoint)
-    except (KeyError, TypeError, UsageError) as error:
-        raise CheckpointError(
-            f"the run's last checkpoint lacks its settings ({error})", "start over with --fresh"
-        ) from error
+    before = plan_of(checkpoint)
     differences = _differences(request, before)
-    if corpus_sha256 != checkpoint.corpus["sha256"]:
+    is_other_text = corpus_sha256 != checkpoint.corpus["sha256"]
+    if is_other_text:
         differences.insert(
             0,
             f"corpus: {checkpoint.corpus['name']} {checkpoint.corpus['sha256'][:12]} -> {corpus_sha256[:12]}",
         )
     if differences:
-        raise UsageError(
-            "the run in this folder was made with other settings: " + "; ".join(differences),
-            "repeat them to go on, choose another --out, or start over with --fresh",
+        raise OtherSettings(
+            differences,
+            before,
+            is_other_text=is_other_text,
+            reads_otherwise=bool(_differences(request, before, ("data",))),
         )
     return replace(
         before,
@@ -166,19 +180,29 @@ def plan_resume(request: TrainRequest, checkpoint: Checkpoint, corpus_sha256: st
     )
 
 
+def plan_of(checkpoint: Checkpoint) -> Plan:
+    """Returns the plan of the run that `checkpoint` (with its state) belongs to. Raises CheckpointError without one."""
+    try:
+        return Plan.from_checkpoint(checkpoint)
+    except (KeyError, TypeError, UsageError) as error:
+        raise CheckpointError(
+            f"the run's last checkpoint lacks its settings ({error})", "start over with --fresh"
+        ) from error
+
+
 def _with_changes(resolved: Any, asked: dict[str, Any]) -> Any:
     """Returns the configuration with those requested settings that may change when a run is resumed."""
     may_change = {name for name, declared in settings_of(type(resolved)).items() if declared.may_change}
     return replace(resolved, **{name: value for name, value in asked.items() if name in may_change})
 
 
-def _differences(request: TrainRequest, before: Plan) -> list[str]:
+def _differences(request: TrainRequest, before: Plan, groups: Sequence[str] = _GROUPS) -> list[str]:
     """Returns the settings that differ from those of the run, as `--hidden 64 -> 128`.
 
     A setting left open both times does not differ, nor does one given now with the value that was chosen then.
     """
     found = []
-    for group in _GROUPS:
+    for group in groups:
         asked, then = getattr(request, group), before.requested.get(group, {})
         resolved = getattr(before, group)
         for name in dict.fromkeys([*then, *asked]):

@@ -108,6 +108,9 @@ class Trainer:
             self._look()
             while True:
                 try:
+                    # Before a validation, which a signal may put off: so what is kept never depends on signals.
+                    if self._pace.keep_is_due(self._counters):
+                        yield self._keep()
                     if self._pace.validation_is_due(self._counters):
                         yield from self._validate()
                         self._look()
@@ -271,13 +274,23 @@ class Trainer:
         self._look()
         return snapshot(self._plan, self._corpus, self._parts, self._counters, self._learner, place=self._place())
 
+    def _keep(self) -> Saved:
+        """Writes the weights of this step, those that would be validated now, to a file of their own."""
+        self._means()  # which raises where the last steps were bad
+        with self._learner.averaged():
+            weights = self._snapshot()
+            path = self._run.kept(self._counters.step)
+            if self._world.is_first:
+                checkpoints.save(path, replace(weights, kind="step"))
+        self._counters.kept_step = self._counters.step
+        return Saved(path, self._counters.step)
+
     def _save_best(self) -> Saved:
         """Writes best.safetensors: the weights that were validated."""
         with self._learner.averaged():
             weights = self._snapshot()
             if self._world.is_first:
                 checkpoints.save(self._run.best, weights)
-                self._run.forget_aside()
         return Saved(self._run.best, self._counters.step)
 
     def _save_last(self) -> Saved:

@@ -1,14 +1,16 @@
-"""A run's folder: what is kept aside, what is removed, who may work in it, and which checkpoint is meant."""
+"""A run's folder: what is set aside, what is removed, who may work in it, and which checkpoint is meant."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from charrnn.checkpoints.folder import Run, find_checkpoint, read_metrics
+from charrnn.checkpoints.folder import Run, find_checkpoint, folder_size, is_set_aside, read_metrics
 from charrnn.errors import CheckpointError, UsageError
 
 NAMES = ("best.safetensors", "last.safetensors", "metrics.jsonl", "samples.txt")
@@ -25,83 +27,107 @@ def _contents(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.iterdir() if path.is_file() and path.name[0] != "."}
 
 
-def test_a_run_is_set_aside_and_forgotten() -> None:
-    """It is whole in the folder beside it until the new one is worth keeping; then it is gone."""
+def test_a_run_is_set_aside_whole_under_a_dated_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With whatever else lies in its folder, by one rename, which is synced."""
     run = _fill(Path("run"), "old")
-    run.set_aside()
-    assert _contents(run.folder) == {}
-    assert run.aside == Path("run.previous")
-    assert _contents(run.aside) == dict.fromkeys(NAMES, "old")
-    run.forget_aside()
-    assert not run.aside.exists()
+    (run.folder / "notes.txt").write_text("mine")
+    (run.folder / "step-00000010.safetensors").write_text("old")
+    before, renamed, synced = _contents(run.folder), [], []
+    rename = os.rename
+    monkeypatch.setattr(os, "rename", lambda *names: (renamed.append(names), rename(*names)))
+    monkeypatch.setattr("charrnn.checkpoints.folder.sync_folder", synced.append)
+    aside = run.set_aside()
+    assert aside is not None
+    assert re.fullmatch(r"run\.\d{4}-\d\d-\d\dT\d{6}", str(aside))
+    assert (renamed, synced) == ([(Path("run"), aside)], [Path()])
+    assert not run.folder.exists()
+    assert _contents(aside) == before
+    assert folder_size(aside) == sum(map(len, before.values()))
 
 
-def test_only_the_runs_own_files_are_moved_and_removed() -> None:
-    """`--out .` beside one's texts, or notes in a run's folder: nothing else is touched."""
-    run = _fill(Path("run"), "old")
-    (run.folder / "corpus.txt").write_text("my only copy")
-    run.set_aside()
-    assert _contents(run.folder) == {"corpus.txt": "my only copy"}
-    (run.aside / "notes.txt").write_text("mine too")
-    run.forget_aside()
-    assert _contents(run.aside) == {"notes.txt": "mine too"}
+def test_what_has_the_dated_name_already_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs, files, links to nowhere and empty folders: a number makes the name another one."""
+    monkeypatch.setattr("charrnn.checkpoints.folder.time.strftime", lambda _form: "2026-11-28T114500")
+    for number in range(3):
+        _fill(Path("run"), str(number))
+        Run(Path("run")).set_aside()
+    Path("run.2026-11-28T114500-4").write_text("a file")
+    Path("run.2026-11-28T114500-5").symlink_to("nowhere")
+    Path("run.2026-11-28T114500-6").mkdir()
+    _fill(Path("run"), "last")
+    assert Run(Path("run")).set_aside() == Path("run.2026-11-28T114500-7")
+    for number, name in enumerate(("", "-2", "-3")):
+        assert _contents(Path(f"run.2026-11-28T114500{name}")) == dict.fromkeys(NAMES, str(number))
+    assert Path("run.2026-11-28T114500-4").read_text() == "a file"
+    assert list(Path("run.2026-11-28T114500-6").iterdir()) == []
+    assert all(is_set_aside(path) for path in Path().iterdir())
 
 
-def test_a_folder_that_happens_to_have_the_name_is_never_removed() -> None:
-    """Not by a run that ends well beside it, and not to make room."""
-    run = _fill(Path("run"), "old")
-    (stranger := Path("run.previous")).mkdir()
-    (stranger / "thesis.tex").write_text("years of work")
-    run.forget_aside()
-    with pytest.raises(UsageError, match=r"run\.previous is in the way"):
-        run.set_aside()
-    assert (stranger / "thesis.tex").read_text() == "years of work"
-    assert _contents(run.folder) == dict.fromkeys(NAMES, "old")
+@pytest.mark.parametrize(
+    "name", ["run", "run.previous", "run.2026-11-28", "run.2026-11-28T1145", ".2026-11-28T114500", "2026-11-28T114500"]
+)
+def test_other_names_are_not_of_runs_set_aside(name: str) -> None:
+    """Though they look alike."""
+    assert not is_set_aside(Path("checkpoints", name))
 
 
-def test_a_file_of_the_name_is_in_the_way() -> None:
-    """And stays."""
-    run = _fill(Path("run"), "old")
-    Path("run.previous").write_text("a file")
-    with pytest.raises(UsageError, match="in the way"):
-        run.set_aside()
-    assert Path("run.previous").read_text() == "a file"
-
-
-def test_starting_over_twice_keeps_the_run_that_was_validated() -> None:
-    """A new run that was stopped before its first validation does not cost the good one that was set aside for it."""
-    run = _fill(Path("run"), "good")
-    run.set_aside()
-    _fill(run.folder, "unvalidated", ("last.safetensors", "metrics.jsonl"))
-    run.set_aside()
-    assert _contents(run.folder) == {}
-    assert _contents(run.aside) == dict.fromkeys(NAMES, "good")
-
-
-def test_starting_over_twice_keeps_the_later_of_two_validated_runs() -> None:
-    """It takes the other's place, with no file of the other left among its own."""
-    run = _fill(Path("run"), "first")
-    run.set_aside()
-    _fill(run.folder, "second", NAMES[:3])
-    run.set_aside()
-    assert _contents(run.aside) == dict.fromkeys(NAMES[:3], "second")
-
-
-def test_a_folder_without_a_run_is_left_as_it_is() -> None:
+@pytest.mark.parametrize("folder", ["run", "missing"])
+def test_a_folder_without_a_run_is_left_as_it_is(folder: str) -> None:
     """There is nothing to set aside."""
     Path("run").mkdir()
-    Run(Path("run")).set_aside()
-    assert not Path("run.previous").exists()
+    Path("run/notes.txt").write_text("mine")
+    assert Run(Path(folder)).set_aside() is None
+    assert [str(path) for path in Path().iterdir()] == ["run"]
 
 
-@pytest.mark.parametrize("folder", [".", "../here"])
-def test_the_folder_one_stands_in_has_a_place_beside_it(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where its path ends without a name."""
-    Path("here").mkdir()
-    monkeypatch.chdir("here")
-    run = _fill(Path(folder), "old")
-    run.set_aside()
-    assert _contents(Path("../here.previous")) == dict.fromkeys(NAMES, "old")
+def test_what_must_not_move_is_refused_before_anything_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder one stands in, or one around it, the text itself, and other runs."""
+    run = _fill(Path("here/run"), "old")
+    (run.folder / "text.txt").write_text("my only copy")
+    run.check_can_be_set_aside([Path("other.txt")])
+    Path("link.txt").symlink_to("here/run/text.txt")
+    for text in ("here/run/text.txt", "link.txt"):
+        with pytest.raises(UsageError, match=rf"holds the text {text}"):
+            run.check_can_be_set_aside([Path(text)])
+    _fill(Path("here"), "old")
+    with pytest.raises(UsageError, match="holds another run, run"):
+        Run(Path("here")).check_can_be_set_aside()
+    monkeypatch.chdir("here/run")
+    for folder in (".", "..", "../run", "../../here"):
+        with pytest.raises(UsageError, match="is the folder that you are in, or holds it"):
+            Run(Path(folder)).check_can_be_set_aside()
+
+
+def test_the_lock_of_a_folder_that_was_renamed_meanwhile_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process set the run aside between opening the lock and locking it: the new folder is locked."""
+    fcntl = pytest.importorskip("fcntl")
+    run, flock, calls = _fill(Path("run"), "old"), fcntl.flock, []
+
+    def late(file: Any, how: int) -> None:
+        calls.append(file)
+        if len(calls) == 1:
+            run.set_aside()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with run.locked():
+        assert len(calls) == 2
+        assert os.path.samestat(os.fstat(calls[1].fileno()), os.stat("run/.lock"))
+        with pytest.raises(UsageError, match="another process is training in run"), run.locked():
+            pass
+
+
+def test_a_folder_is_locked_anew_after_it_was_set_aside() -> None:
+    """The lock that went away with the old folder is kept too, so that nobody trains there meanwhile."""
+    pytest.importorskip("fcntl")
+    run = _fill(Path("run"), "old")
+    with run.locked():
+        aside = run.set_aside()
+        assert aside is not None
+        with run.locked():
+            for folder in (run.folder, aside):
+                with pytest.raises(UsageError, match="another process is training"), Run(folder).locked():
+                    pass
 
 
 def test_an_error_inside_the_lock_is_not_about_the_lock() -> None:
@@ -111,11 +137,13 @@ def test_an_error_inside_the_lock_is_not_about_the_lock() -> None:
 
 
 def test_what_a_killed_save_left_is_swept_and_nothing_else() -> None:
-    """Only temporary files of the two checkpoints."""
+    """Only temporary files of checkpoints and settings."""
     folder = Path("run")
     folder.mkdir()
     (folder / ".last.safetensors.abc123.tmp").write_text("half")
     (folder / ".best.safetensors.abc123.tmp").write_text("half")
+    (folder / ".step-00000010.safetensors.abc123.tmp").write_text("half")
+    (folder / ".config.json.abc123.tmp").write_text("half")
     (folder / ".mine.tmp").write_text("mine")
     with Run(folder).locked():
         assert sorted(path.name for path in folder.iterdir()) == [".lock", ".mine.tmp"]
@@ -139,6 +167,18 @@ def test_a_checkpoint_is_found_by_file_folder_and_age() -> None:
     for number, newest in enumerate(["one", "two", "one"]):
         os.utime(f"checkpoints/{newest}/last.safetensors", (now + number, now + number))
         assert find_checkpoint(None).parent.name == newest
+
+
+def test_a_run_that_was_set_aside_is_the_newest_only_where_it_is_alone() -> None:
+    """Though it was written last."""
+    _fill(Path("checkpoints/one"), "x")
+    _fill(Path("checkpoints/one.2026-11-28T114500"), "x")
+    os.utime("checkpoints/one/best.safetensors", (0, 0))
+    os.utime("checkpoints/one/last.safetensors", (0, 0))
+    assert find_checkpoint(None).parent.name == "one"
+    Run(Path("checkpoints/one")).best.unlink()
+    Run(Path("checkpoints/one")).last.unlink()
+    assert find_checkpoint(None).parent.name == "one.2026-11-28T114500"
 
 
 def test_a_dead_link_among_the_runs_is_passed_over() -> None:

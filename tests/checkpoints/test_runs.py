@@ -176,13 +176,13 @@ def test_damage_is_told_and_stops_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "is_aside"),
-    [("a.2026-11-28-114500", True), ("a.2026-11-28-114500-2", True), ("a", False), ("a.2026", False)],
+    [("a.2026-11-28T114500", True), ("a.2026-11-28T114500-2", True), ("a", False), ("a.2026", False)],
 )
 def test_a_run_that_was_set_aside_is_known_by_its_date(name: str, is_aside: bool) -> None:
     assert standing(make_run(name, [2.0])).is_aside is is_aside
 
 
-def test_a_run_that_was_set_aside_is_known_by_its_mark() -> None:
-    run = Run(make_run("a", [2.0]))
-    run.set_aside()
-    assert standing(run.aside).is_aside
+def test_a_run_that_train_sets_aside_is_known() -> None:
+    aside = Run(make_run("a", [2.0])).set_aside()
+    assert aside is not None
+    assert standing(aside).is_aside

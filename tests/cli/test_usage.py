@@ -38,8 +38,9 @@ from tests.kit.tiny import arrays_of, forge, tiny
         ("train text.txt --quiet=3", "--quiet takes no value", "give --quiet alone"),
         (
             "train",
-            "charrnn train needs CORPUS...",
-            "name a file, a folder or a corpus, such as charrnn train tinyshakespeare",
+            "charrnn train needs a text",
+            "name a file, a folder or a corpus, such as charrnn train tinyshakespeare; "
+            "or name the folder of a run that is to go on",
         ),
         (
             "sample KING",

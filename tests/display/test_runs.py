@@ -32,7 +32,7 @@ RUN = Standing(
 OTHER = replace(
     RUN, folder=Path("checkpoints/b"), state="stopped", curves=Curves((Point(9, 5e5, 1.9), Point(18, 1e6, 1.8)), ())
 )
-OLD = replace(RUN, folder=Path("checkpoints/shakespeare.2026-11-28-114500"), is_aside=True, bytes=12_000)
+OLD = replace(RUN, folder=Path("checkpoints/shakespeare.2026-11-28T114500"), is_aside=True, bytes=12_000)
 BROKEN = Standing(
     folder=Path("checkpoints/odd"), state="damaged", is_aside=False, bytes=7, changed=0.0, problem="odd is damaged"
 )
@@ -56,7 +56,7 @@ def test_the_table_tells_of_each_run() -> None:
         "",
         "Set aside by --fresh, 12.0 kB in all; charrnn deletes none of it:",
         "name                           best bpc    age     size",
-        "shakespeare.2026-11-28-114500    2.2214  4 min  12.0 kB",
+        "shakespeare.2026-11-28T114500    2.2214  4 min  12.0 kB",
         "",
         "odd is damaged",
         "",
@@ -90,7 +90,7 @@ def test_a_narrow_table_has_fewer_columns_and_whole_numbers(width: int, heading:
 def test_what_is_set_aside_keeps_its_size_where_it_is_narrow() -> None:
     """At 40 columns."""
     lines = _shown(*table_of([OLD], 1240.0), width=40)
-    assert "shakespeare.2026-11-28-114500 12.0 kB" in lines
+    assert "shakespeare.2026-11-28T114500 12.0 kB" in lines
 
 
 def test_nothing_is_left_out_in_a_pipe() -> None:

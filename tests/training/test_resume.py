@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
 from charrnn.training.plan import TrainRequest, plan_resume
 from charrnn.training.trainer import Trainer
+from tests.kit.command import Command
 from tests.kit.forked import Job, run
 from tests.kit.runs_compared import assert_same_run, metrics, tensors
 from tests.kit.text import make_text
@@ -114,6 +116,56 @@ def test_what_is_watched_does_not_change_what_is_learned(corpus: Corpus, tmp_pat
     assert {key: value for key, value in ours.items() if key != "tally"} == {
         key: value for key, value in theirs.items() if key != "tally"
     }
+
+
+def _kept(folder: Path) -> dict[str, dict[str, bytes]]:
+    return {path.name: tensors(path) for path in sorted(folder.glob("step-*"))}
+
+
+def test_what_is_kept_along_the_way_is_neither_repeated_nor_missed(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the run is stopped; with the numbers of a run that keeps nothing, and each what best would have been."""
+    request = replace(REQUEST, run={**REQUEST.run, "keep_every": 5})
+    train(tmp_path / "plain", corpus)
+    train(tmp_path / "whole", corpus, request)
+    assert_same_run(tmp_path / "whole", tmp_path / "plain")
+    whole = _kept(tmp_path / "whole")
+    assert list(whole) == [f"step-000000{step:02}.safetensors" for step in (5, 10, 15, 20)]
+    saved = checkpoints.load(tmp_path / "whole" / "step-00000015.safetensors", with_state=True)
+    assert (saved.kind, saved.progress["step"], saved.state) == ("step", 15, {})
+    written: list[str] = []
+    save = checkpoints.save
+    monkeypatch.setattr(checkpoints, "save", lambda path, what: (written.append(path.name), save(path, what)))
+    for k in (4, 5, 9, 10, 20):
+        written.clear()
+        folder = tmp_path / f"stopped-after-{k}"
+        train(folder, corpus, request, stop_after=k)
+        train(folder, corpus, request)
+        assert [name for name in written if name.startswith("step-")] == list(whole)
+        assert _kept(folder) == whole
+        assert_same_run(folder, tmp_path / "whole")
+
+
+def test_what_is_kept_are_the_weights_that_would_be_validated(corpus: Corpus, tmp_path: Path) -> None:
+    """The averaged ones: those of best, where the best validation is of that step."""
+    best = train(tmp_path / "run", corpus, replace(REQUEST, run={**REQUEST.run, "keep_every": 7})).best_step
+    assert best in (7, 14, 20)
+    train(tmp_path / "again", corpus, replace(REQUEST, run={**REQUEST.run, "keep_every": best}))
+    kept = tensors(tmp_path / "again" / f"step-{best:08}.safetensors")
+    assert kept == tensors(tmp_path / "again" / "best.safetensors")
+    assert kept != {name: tensors(tmp_path / "again" / "last.safetensors")[name] for name in kept}
+
+
+def test_what_is_kept_can_be_sampled_and_inspected(command: Command, text_file: Callable[..., Path]) -> None:
+    """By its file, which describes itself; a run's folder still means its best, and what is kept stays with --quiet."""
+    words = ["train", str(text_file()), "--hidden", "4", "--steps", "6", "--keep-every", "3", "--out", "run", "--quiet"]
+    assert command(*words).status == 0
+    for step in (3, 6):
+        kept = f"run/step-{step:08}.safetensors"
+        assert command("sample", "-c", kept, "-n", "9").status == 0
+        assert json.loads(command("inspect", "-c", kept, "--json").out)["progress"]["step"] == step
+    assert sorted(path.name for path in Path("run").glob("step-*")) == ["step-00000003.safetensors", Path(kept).name]
 
 
 def test_a_budget_in_epochs_resumes_exactly(corpus: Corpus, tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Whole commands that go on with a run, for errors that say how: each can be pasted into a shell as it is, but for
+words in capitals, which stand for a text that only the user knows."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.checkpoints.config_file import Origin, read_origin
+from charrnn.checkpoints.folder import Run
+from charrnn.errors import UsageError
+from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
+from charrnn.settings.run import RunConfig
+from charrnn.settings.settings_file import typed
+from charrnn.training.plan import OtherSettings, Plan, TrainRequest, plan_of
+
+if TYPE_CHECKING:
+    from charrnn.cli.train import Launch
+
+
+def origin_of(arguments: list[str], launch: Launch) -> Origin:
+    """Returns where the texts that are named lie, for config.json: files and folders with their absolute paths."""
+    validation = None if launch.validation is None else _lasting(launch.validation)
+    return Origin([_lasting(word) for word in arguments], validation, launch.glob)
+
+
+def _lasting(word: str) -> str:
+    return os.path.abspath(word) if word != "-" and os.path.lexists(word) else word
+
+
+def refusal(other: OtherSettings, run: Run, request: TrainRequest, arguments: list[str], launch: Launch) -> UsageError:
+    """Returns the error for a run that was made with other settings or of another text, with the command that goes
+    on."""
+    ways = "choose another --out, start over with --fresh, or "
+    given = Origin(arguments, launch.validation, launch.glob)
+    if not other.is_other_text:
+        command = whole_command(other.before, request, given, run, launch)
+        return UsageError(other.message, f"{ways}go on with the run as it is: {command}")
+    recorded = read_origin(run.config)
+    if recorded is None:
+        command = whole_command(other.before, request, Origin(["TEXT"]), run, launch)
+        return UsageError(other.message, f"{ways}name its own text in the place of TEXT: {command}")
+    if recorded == origin_of(arguments, launch) and not other.reads_otherwise:
+        where = ", ".join(recorded.texts)
+        return UsageError(
+            f"{other.message}: the text in {where} has changed since",
+            f"{ways}name the text as it was in the place of NEWPATH: {command_with_text(run, 'NEWPATH')}",
+        )
+    command = whole_command(other.before, request, recorded, run, launch)
+    text = ", with its text on standard input" if "-" in recorded.texts else ""
+    return UsageError(other.message, f"{ways}go on with the run as it is{text}: {command}")
+
+
+def command_with_text(run: Run, text: str, moved: str | None = None) -> str:
+    """Returns the command that goes on with a run whose config.json is there and whose text is `text` now; where one of
+    its texts has `moved`, the others stay as they are."""
+    origin = read_origin(run.config) or Origin([])
+    words = [text] if moved is None else []
+    if moved in origin.corpus:
+        words = [text if word == moved else word for word in origin.corpus]
+    if moved is not None and moved == origin.validation:
+        words += ["--validation", text]
+    return shlex.join(["charrnn", "train", *words, "--config", str(run.config), "--out", str(run.folder)])
+
+
+def command_without_config(run: Run) -> str:
+    """Returns the command that goes on with a run whose config.json is missing; the text is called TEXT in it.
+
+    Raises CheckpointError where the run's last checkpoint cannot be read.
+    """
+    before = plan_of(checkpoints.load(run.last, with_state=True))
+    return whole_command(before, TrainRequest(), Origin(["TEXT"]), run)
+
+
+def whole_command(before: Plan, request: TrainRequest, origin: Origin, run: Run, launch: Launch | None = None) -> str:
+    """Returns the command that goes on with a run, with every setting that was given when it began, and with what is
+    asked for now and may change."""
+    words = [f"./{word}" if word.startswith("-") and word != "-" else word for word in origin.corpus]
+    for flag, value in (("--validation", origin.validation), ("--glob", origin.glob)):
+        if value is not None:
+            words += [f"{flag}={value}"] if value.startswith("-") and value != "-" else [flag, value]
+    words += ["--out", str(run.folder)]
+    then = before.requested
+    words += typed(ModelConfig, then.get("model", {}))
+    words += typed(DataConfig, then.get("data", {}))
+    words += typed(TrainingConfig, then.get("training", {}))
+    words += typed(RunConfig, _with_changes(then.get("run", {}), request.run))
+    words += typed(Budget, (request.budget or before.budget).to_dict())
+    if launch is not None:
+        words += [] if launch.device == "auto" else ["--device", launch.device]
+        words += [] if launch.threads is None else ["--threads", str(launch.threads)]
+    return shlex.join(["charrnn", "train", *words])
+
+
+def _with_changes(then: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    defaults = {each.name: each.default for each in fields(RunConfig)}
+    return {name: value for name, value in {**then, **now}.items() if name in then or value != defaults[name]}
