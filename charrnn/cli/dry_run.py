@@ -13,6 +13,7 @@ from charrnn.cells.registry import describe as describe_cell
 from charrnn.cells.registry import has_kernel, is_plain_in_training, make_cell, plain_cells
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
+from charrnn.cli.uncompiled import missed_in_training
 from charrnn.network.cudnn import IMAGINED, explain
 from charrnn.network.device import describe_gpu, describe_machine, measured_speed
 from charrnn.network.precision import choose_precision
@@ -101,6 +102,8 @@ def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
             "characters: their share is smaller with a larger --batch or --bptt"
         )
     if is_plain_in_training(model):
+        if device.type == "cpu" and (missed := missed_in_training()) is not None:
+            yield missed
         return
     which = describe_cell(model)
     if has_kernel(model):

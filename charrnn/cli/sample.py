@@ -23,6 +23,7 @@ from charrnn.settings.config import SamplingConfig
 from charrnn.settings.fields import Record, setting
 
 if TYPE_CHECKING:
+    from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.sampling.sampler import SampledPiece, SampleRequest
     from charrnn.text.vocabulary import Vocabulary
 
@@ -137,6 +138,8 @@ def sample(
         run(engine, loaded.vocabulary, ids.tolist(), configs[0], unknown=begin.unknown)
         return
     requests = [SampleRequest(config, number) for config in configs for number in range(output.count)]
+    if output.device != "cuda":
+        _say_what_is_missed(held, sum(request.config.length for request in requests))
     text = loaded.vocabulary.decode(ids.tolist())
     pieces = _begun(_in_order(write(engine, loaded.vocabulary, ids, requests), len(requests)))
     if output.as_json:
@@ -152,6 +155,14 @@ def _as_expected(option: str, text: str, vocabulary: Vocabulary) -> str:
     if notice is not None:
         say(f"note: {notice}")
     return text
+
+
+def _say_what_is_missed(loaded: Checkpoint, characters: int) -> None:
+    from charrnn.cli.uncompiled import missed_in_sampling
+    from charrnn.display.safe import say
+
+    if (missed := missed_in_sampling(loaded.model, len(loaded.vocabulary), characters)) is not None:
+        say(f"note: {missed}")
 
 
 def _temperatures(text: str | None) -> list[dict[str, float]]:

@@ -20,10 +20,11 @@ from charrnn.settings.config import ModelConfig
 
 def has_compiled_step(config: ModelConfig) -> bool:
     """Whether compiled code can step such a model here."""
-    return _is_plain_stack(config) and find_library() is not None
+    return could_be_compiled(config) and find_library() is not None
 
 
-def _is_plain_stack(config: ModelConfig) -> bool:
+def could_be_compiled(config: ModelConfig) -> bool:
+    """Whether there is compiled code that steps such a model, be it here or not."""
     return is_plain(config) and config.skip == "none"
 
 
@@ -50,4 +51,4 @@ def make_engine(
         else:
             hint = f"install charrnn where there is a C compiler (gcc or clang), or {hint}"
         raise UsageError(f"--weights is {weights!r}, and {missing}", hint)
-    return (InPlaceNetwork if _is_plain_stack(config) else Network)(config, parameters)
+    return (InPlaceNetwork if could_be_compiled(config) else Network)(config, parameters)

@@ -8,28 +8,65 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+_ENDING = EXTENSION_SUFFIXES[-1]
+""".so, or .pyd on Windows: what all the suffixes end in, and the plain ending that `build.py` gives our libraries."""
+
+
+class Search(NamedTuple):
+    """What became of looking for a library."""
+
+    library: ctypes.CDLL | None
+    outdated: Path | None = None
+    """A file that is built from the sources of another version of the package, where no library was found."""
+    unusable: Path | None = None
+    """A file that does not load here, where no library was found."""
+    is_off: bool = False
+    """Whether CHARRNN_COMPILED=0 turned it off."""
+
+
+def search(stem: Path, version_function: str, version: int) -> Search:
+    """Returns the first of the stem's candidates that loads and whose `version_function` gives `version`."""
+    if os.environ.get("CHARRNN_COMPILED") == "0":
+        return Search(None, is_off=True)
+    outdated: Path | None = None
+    unusable: Path | None = None
+    for path in candidates(stem):
+        try:
+            found = ctypes.CDLL(str(path)) if _is_whole(path) else None
+        except OSError:
+            found = None
+        if found is None:
+            unusable = unusable or path
+        elif _version(found, version_function) == version:
+            return Search(found)
+        else:
+            outdated = outdated or path
+    return Search(None, outdated, unusable)
 
 
 def load(stem: Path, version_function: str, version: int) -> ctypes.CDLL | None:
-    """Returns the first of the stem's candidates that loads and whose `version_function` gives `version`.
+    """Returns the library that `search` finds.
 
     Returns None where there is none (not built, damaged, of another machine, left over from another version of the
     package), or where CHARRNN_COMPILED=0 turns it off.
     """
-    if os.environ.get("CHARRNN_COMPILED") == "0":
+    return search(stem, version_function, version).library
+
+
+def absence(found: Search) -> tuple[str, str] | None:
+    """Says in words why there is no library, and what brings it; None where there is one, or it is off on purpose."""
+    if found.library is not None or found.is_off:
         return None
-    for path in candidates(stem):
-        try:
-            found = ctypes.CDLL(str(path))
-            is_ours = getattr(found, version_function)() == version
-        except (OSError, AttributeError):
-            continue
-        if is_ours:
-            return found
-    return None
+    if found.outdated is not None:
+        return f"{found.outdated.name} was built by another version of charrnn", "install charrnn again"
+    if found.unusable is not None:
+        return f"{found.unusable.name} is damaged, or was built for another machine", "install charrnn again"
+    return "charrnn was installed without its compiled code", "install gcc or clang, then charrnn again"
 
 
 def fields(kind: type[Any], names: str) -> list[tuple[str, type[Any]]]:
@@ -38,9 +75,33 @@ def fields(kind: type[Any], names: str) -> list[tuple[str, type[Any]]]:
 
 
 def candidates(stem: Path) -> list[Path]:
-    """Returns the files that may be the library `stem`: those with this Python's suffixes, then other Pythons' by
-    name."""
-    own = [stem.with_name(stem.name + suffix) for suffix in EXTENSION_SUFFIXES]
-    ending = EXTENSION_SUFFIXES[-1]  # .so, or .pyd on Windows: what all the suffixes end in
-    others = sorted(stem.parent.glob(f"{stem.name}.*{ending}"))
-    return [path for path in dict.fromkeys([*own, *others]) if path.is_file()]
+    """Returns the files that may be the library `stem`: the plain name, then those with a suffix of some Python."""
+    others = sorted(stem.parent.glob(f"{stem.name}.*{_ENDING}"))
+    return [path for path in [stem.with_name(stem.name + _ENDING), *others] if path.is_file()]
+
+
+def _version(library: ctypes.CDLL, function: str) -> int | None:
+    try:
+        return int(getattr(library, function)())
+    except AttributeError:
+        return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a library in the ELF format reaches to the end of which its header speaks.
+
+    Linux maps a library that was cut short, or whose end was never written, as if it were whole; whoever touches what
+    is missing is ended by a signal, while it loads or later. The loaders of other formats look for themselves.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+        if head[:5] != b"\x7fELF\x02" or len(head) < 64:
+            return True
+        order = "<" if head[5] == 1 else ">"
+        (table,) = struct.unpack_from(f"{order}Q", head, 0x28)
+        size, count = struct.unpack_from(f"{order}2H", head, 0x3A)
+        if count == 0:
+            return True
+        file.seek(table + size * (count - 1))
+        last = file.read(size)
+    return len(last) == size and any(last)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.native.loader import fields, load
+from charrnn.native.loader import absence, fields, load, search
 
 VERSION = 2
 SCRATCH, GROUP, LINE, MOST_LANES = 128, 64, 64, 64
+STEM = Path(__file__).with_name("_step")
 
 
 class Matrix(ctypes.Structure):
@@ -64,7 +65,12 @@ class Job(ctypes.Structure):
 def find_library() -> ctypes.CDLL | None:
     """Returns the compiled step, or None where the package was installed without it (or CHARRNN_COMPILED=0 turns it
     off)."""
-    return load(Path(__file__).with_name("_step"), "charrnn_version", VERSION)
+    return load(STEM, "charrnn_version", VERSION)
+
+
+def why_absent() -> tuple[str, str] | None:
+    """Returns why the compiled step is not there, and what brings it; None where it is there, or is off on purpose."""
+    return absence(search(STEM, "charrnn_version", VERSION))
 
 
 @functools.cache

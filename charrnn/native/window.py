@@ -14,9 +14,10 @@ from ctypes import c_float, c_int32, c_int64, c_uint, c_void_p
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from charrnn.native.loader import fields, load
+from charrnn.native.loader import absence, fields, load, search
 
 VERSION = 3
+STEM = Path(__file__).with_name("_recurrence")
 
 
 class WindowLayout(NamedTuple):
@@ -87,9 +88,28 @@ class Library(NamedTuple):
 def find_library() -> Library | None:
     """Returns the compiled recurrence and update; None where they were not built, cannot run here, where torch has not
     been loaded, whose OpenMP library they run in, or where CHARRNN_COMPILED=0 turns them off."""
-    found = load(Path(__file__).with_name("_recurrence"), "charrnn_recurrence_version", VERSION)
-    if found is None:
+    found, openmp = load(STEM, "charrnn_recurrence_version", VERSION), _openmp()
+    if found is None or openmp is None:
         return None
+    return Library(
+        ctypes.cast(found.charrnn_window_forward, c_void_p),
+        ctypes.cast(found.charrnn_window_backward, c_void_p),
+        ctypes.cast(found.charrnn_update, c_void_p),
+        int(found.charrnn_best_recurrence()),
+        bool(found.charrnn_has_narrow()),
+        *openmp,
+    )
+
+
+def why_absent() -> tuple[str, str] | None:
+    """Returns why the compiled recurrence is not there, and what brings it; None where it is there, is off on purpose,
+    or could not run beside this torch."""
+    return absence(search(STEM, "charrnn_recurrence_version", VERSION)) if _openmp() else None
+
+
+def _openmp() -> tuple[Any, int, int] | None:
+    """Returns GNU's functions that begin a parallel region, and that give its thread's number and its threads; the last
+    two as addresses. None where torch has not been loaded, or has another OpenMP."""
     try:
         openmp = ctypes.CDLL(None)  # torch loads its dependencies for all to see
         parallel, thread, threads = openmp.GOMP_parallel, openmp.omp_get_thread_num, openmp.omp_get_num_threads
@@ -97,13 +117,4 @@ def find_library() -> Library | None:
         return None
     parallel.argtypes = [c_void_p, c_void_p, c_uint, c_uint]
     parallel.restype = None
-    return Library(
-        ctypes.cast(found.charrnn_window_forward, c_void_p),
-        ctypes.cast(found.charrnn_window_backward, c_void_p),
-        ctypes.cast(found.charrnn_update, c_void_p),
-        int(found.charrnn_best_recurrence()),
-        bool(found.charrnn_has_narrow()),
-        parallel,
-        ctypes.cast(thread, c_void_p).value or 0,
-        ctypes.cast(threads, c_void_p).value or 0,
-    )
+    return parallel, ctypes.cast(thread, c_void_p).value or 0, ctypes.cast(threads, c_void_p).value or 0

@@ -37,6 +37,7 @@ from charrnn.inference.inplace import InPlaceNetwork
 from charrnn.inference.make_engine import has_compiled_step, make_engine
 from charrnn.inference.reference import Network
 from charrnn.native import step as library
+from charrnn.native.loader import candidates
 from charrnn.network.model import CharacterModel
 from charrnn.network.stepper import TorchStepper
 from charrnn.settings.config import DataConfig, ModelConfig, SamplingConfig
@@ -954,7 +955,7 @@ def test_a_library_that_is_not_ours_is_not_used(what: str, tmp_path: Path, monke
     elif what == "version":
         monkeypatch.setattr(library, "VERSION", -1)
     if what != "version":
-        monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+        monkeypatch.setattr(library, "STEM", tmp_path / "_step")
     _numpy_serves()
 
 
@@ -965,9 +966,6 @@ def test_a_library_that_is_ours_is_found_behind_one_that_is_not(
 ) -> None:
     """The names an extension may have are tried in turn."""
     (tmp_path / ("_step" + EXTENSION_SUFFIXES[0])).write_bytes(b"garbage")
-    (ours,) = [
-        path for suffix in EXTENSION_SUFFIXES if (path := Path(library.__file__).with_name("_step" + suffix)).exists()
-    ]
-    shutil.copy(ours, tmp_path / ("_step" + EXTENSION_SUFFIXES[-1]))
-    monkeypatch.setattr(library, "__file__", str(tmp_path / "library.py"))
+    shutil.copy(candidates(library.STEM)[0], tmp_path / ("_step" + EXTENSION_SUFFIXES[-1]))
+    monkeypatch.setattr(library, "STEM", tmp_path / "_step")
     assert isinstance(make_engine(*model("lstm", (2, 3, 5, 17)), weights="int8"), CompiledNetwork)

@@ -1,18 +1,20 @@
-"""How a compiled library is found: whichever Python it was built for, and never one that is damaged or outdated."""
+"""How a compiled library is found: whichever Python it was built with, and never one that is damaged or outdated."""
 
 from __future__ import annotations
 
 import ctypes
 import shutil
+import subprocess
+import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
 
 from charrnn.native import step as library
-from charrnn.native.loader import candidates, load
+from charrnn.native.loader import absence, candidates, load, search
 
-BUILT = candidates(Path(library.__file__).with_name("_step"))
+BUILT = candidates(library.STEM)
 FOREIGN = "_step.cpython-399-somewhere.so"
 
 needs_library = pytest.mark.skipif(not BUILT, reason="no compiled library was built")
@@ -49,14 +51,61 @@ def test_what_does_not_load_is_passed_over(tmp_path: Path) -> None:
     assert Path(found._name) == tmp_path / FOREIGN
 
 
-def test_this_pythons_library_comes_first(tmp_path: Path) -> None:
+def test_the_library_without_a_python_in_its_name_comes_first(tmp_path: Path) -> None:
     """Then the others by name; files of another stem or ending are none of ours."""
-    own = [f"_step{suffix}" for suffix in EXTENSION_SUFFIXES]
-    others = ["_step.cpython-301-x.so", "_step.cpython-302-x.so"]
-    for name in [*others, *own, "_step2.so", "_steps.cpython-301-x.so", "_step.c", "_step.so.old", "step.so"]:
+    ending = EXTENSION_SUFFIXES[-1]
+    others = [f"_step.cpython-301-x{ending}", f"_step.cpython-302-x{ending}"]
+    for name in [
+        *others,
+        f"_step{ending}",
+        f"_step2{ending}",
+        f"_steps.a{ending}",
+        "_step.c",
+        "_step.so.old",
+        "step.so",
+    ]:
         (tmp_path / name).touch()
-    assert [path.name for path in candidates(tmp_path / "_step")] == [*own, *others]
+    assert [path.name for path in candidates(tmp_path / "_step")] == [f"_step{ending}", *others]
     assert candidates(tmp_path / "_recurrence") == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the format is that of Linux")
+@pytest.mark.parametrize("damage", ["page", "quarter", "end", "byte", "zeros", "machine"])
+@needs_library
+def test_a_damaged_library_ends_no_process(tmp_path: Path, damage: str) -> None:
+    """Cut short, its end never written, or of another processor: it is passed over. Linux would map the first three,
+    and end the process with SIGBUS."""
+    content = bytearray(BUILT[0].read_bytes())
+    if damage == "zeros":
+        content[-6000:] = bytes(6000)
+    elif damage == "machine":
+        content[18:20] = (243).to_bytes(2, "little")  # RISC-V
+    else:
+        del content[{"page": 4096, "quarter": len(content) // 4, "end": -64, "byte": -1}[damage] :]
+    (tmp_path / f"_step{EXTENSION_SUFFIXES[-1]}").write_bytes(content)
+    code = (
+        "import sys; from pathlib import Path; from charrnn.native.loader import absence, search\n"
+        "print(*absence(search(Path(sys.argv[1]), 'charrnn_version', int(sys.argv[2]))), sep='; ')"
+    )
+    run = [sys.executable, "-c", code, str(tmp_path / "_step"), str(library.VERSION)]
+    done = subprocess.run(run, capture_output=True, text=True, check=False, timeout=60, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done
+    assert done.stdout == "_step.so is damaged, or was built for another machine; install charrnn again\n"
+
+
+@needs_library
+def test_why_a_library_is_absent_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not built, built from other sources; and nothing is said where it is there or turned off."""
+
+    def why(version: int) -> tuple[str, str] | None:
+        return absence(search(tmp_path / "_step", "charrnn_version", version))
+
+    assert why(1) == ("charrnn was installed without its compiled code", "install gcc or clang, then charrnn again")
+    shutil.copy(BUILT[0], tmp_path / FOREIGN)
+    assert why(-1) == (f"{FOREIGN} was built by another version of charrnn", "install charrnn again")
+    assert why(library.VERSION) is None
+    monkeypatch.setenv("CHARRNN_COMPILED", "0")
+    assert why(-1) is None
 
 
 def test_the_switch_turns_every_library_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
