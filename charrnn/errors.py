@@ -16,6 +16,10 @@ class CharrnnError(Exception):
         self.message = message
         self.hint = hint
 
+    def __str__(self) -> str:
+        """Returns the message and, on a line of its own, the hint: what a traceback or a notebook shows."""
+        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
 
 class UsageError(CharrnnError):
     """An option or argument has a value that cannot be used."""

@@ -145,8 +145,9 @@ def plan_resume(request: TrainRequest, checkpoint: Checkpoint, corpus_sha256: st
     try:
         before = Plan.from_checkpoint(checkpoint)
     except (KeyError, TypeError, UsageError) as error:
+        reason = error.message if isinstance(error, UsageError) else error
         raise CheckpointError(
-            f"the run's last checkpoint lacks its settings ({error})", "start over with --fresh"
+            f"the run's last checkpoint lacks its settings ({reason})", "start over with --fresh"
         ) from error
     differences = _differences(request, before)
     if corpus_sha256 != checkpoint.corpus["sha256"]:
