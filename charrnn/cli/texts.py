@@ -1,68 +1,22 @@
-"""From the words on the command line to a corpus: files, folders, standard input, names of the catalogue."""
+"""From the words on the command line to a corpus, with a bar where it takes long."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from charrnn.display.progress import WorkDisplay
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import TextError
 from charrnn.settings.config import DataConfig
-from charrnn.text import catalogue, corpus, sources
+from charrnn.text import corpus, sources
 from charrnn.text.corpus import Corpus
+from charrnn.text.finding import Texts, find
 from charrnn.text.sources import Source
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
 
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """The files that were named, and what goes with them."""
-
-    sources: list[Source]
-    name: str
-    notices: list[str]
-    customary: dict[str, Any]
-    """Data settings that are customary for a corpus of the catalogue."""
-
-
-def find(
-    arguments: Sequence[str],
-    *,
-    glob: str | None,
-    report: Callable[[str, int, int], None],
-    config: DataConfig | None = None,
-) -> Texts:
-    """Finds the files that `arguments` name, in their order. A path that exists wins over a name.
-
-    `config` tells what counts as text in a folder: the encoding, or bytes of any kind.
-    """
-    if arguments.count("-") > 1:
-        raise UsageError("standard input (-) is named twice", "it can be read only once")
-    found: list[Source] = []
-    notices: list[str] = []
-    customary: dict[str, Any] = {}
-    names: list[str] = []
-    for argument in arguments:
-        known = None if argument == "-" or os.path.lexists(argument) else catalogue.find(argument, report)
-        if known is not None:
-            found += known
-            entry = catalogue.entries().get(argument)
-            if entry is not None and len(arguments) == 1:
-                customary = {
-                    "validation_fraction": entry.validation_fraction,
-                    "test_fraction": entry.test_fraction,
-                    "as_bytes": entry.as_bytes,
-                }
-        else:
-            more, said = sources.find(argument, glob, config)
-            found += more
-            notices += said
-        names.append(sources.title(argument))
-    return Texts(found, "+".join(names[:3]) + ("+..." if len(names) > 3 else ""), notices, customary)
+__all__ = ["Texts", "check_split", "find", "load"]
 
 
 def load(texts: Texts, config: DataConfig, validation: Sequence[Source] = (), *, quiet: bool = False) -> Corpus:

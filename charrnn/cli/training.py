@@ -19,13 +19,13 @@ from charrnn.cli import texts as text_arguments
 from charrnn.cli.signals import StopOnSignal
 from charrnn.cli.without_graphs import goes_on, without_graphs
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
-from charrnn.errors import CheckpointError, RecordingFailed, UsageError
+from charrnn.errors import RecordingFailed, UsageError
 from charrnn.events import Finished
 from charrnn.network import torchrun
 from charrnn.settings.config import DataConfig
 from charrnn.settings.conflicts import check_together
 from charrnn.text.corpus import Corpus
-from charrnn.training.plan import Plan, TrainRequest, plan_resume, plan_start
+from charrnn.training.plan import Plan, TrainRequest
 
 if TYPE_CHECKING:
     import torch
@@ -79,21 +79,9 @@ class _Prepared:
 
     def plan(self, device: torch.device, world: World, *, fresh: bool) -> tuple[Plan, checkpoints.Checkpoint | None]:
         """What to do in the run's folder, and the checkpoint to go on from, if the run goes on."""
-        from charrnn.network.device import describe_machine
-        from charrnn.network.precision import choose_precision
+        from charrnn.training.beginning import begin
 
-        run = self.run
-        if not fresh and run.last.exists():
-            resume = checkpoints.load(run.last, with_state=True)
-            return plan_resume(self.request, resume, self.corpus.sha256), resume
-        if not fresh and run.best.exists():
-            raise CheckpointError(
-                f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
-                "start over with --fresh, or choose another --out",
-            )
-        precision = choose_precision(self.request.training.get("precision", "auto"), device)
-        machine = describe_machine(device, precision, processes=world.size)
-        return plan_start(self.request, len(self.corpus) - self.corpus.separate_validation, machine), None
+        return begin(self.request, self.run, self.corpus, device, fresh=fresh, processes=world.size)
 
 
 def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: TrainingDisplay) -> _Prepared:
