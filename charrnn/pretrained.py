@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -28,25 +28,25 @@ from charrnn.cells.registry import describe
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import BEST, find_checkpoint
-from charrnn.display.notebook import table
-from charrnn.display.safe import visible
 from charrnn.errors import CheckpointError, TextError, UsageError
 from charrnn.evaluation.score import TextScore
 from charrnn.inference.distribution import Doubles, log_probabilities
 from charrnn.inference.engine import Engine, RecordingEngine
 from charrnn.inference.make_engine import make_engine
-from charrnn.metrics import Curve, curve
 from charrnn.neurons.clamping import clamp as hold
 from charrnn.neurons.clamping import parse_clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.record import losses_of
-from charrnn.recording import Recording, recording
 from charrnn.sampling.sampler import SampleRequest, write
 from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
 from charrnn.settings.config import ModelConfig, SamplingConfig
 from charrnn.settings.keywords import SAMPLING, errors_in_python, with_settings
 from charrnn.settings.typed import SamplingSettings
 from charrnn.text.vocabulary import Ids, Vocabulary
+
+if TYPE_CHECKING:
+    from charrnn.metrics import Curve
+    from charrnn.recording import Recording
 
 _BLOCK = 4096
 
@@ -156,6 +156,8 @@ class Pretrained:
         return "" if path is None else str(path.parent if path.name == BEST else path)
 
     def __repr__(self) -> str:
+        from charrnn.display.safe import visible  # here and below: what is drawn seldom is loaded when it is drawn
+
         config, bpc = self.config, self.best_bpc
         parts = [
             f"{describe(config)} {config.num_layers} x {config.hidden_size} on {self.checkpoint.corpus['name']}",
@@ -166,6 +168,8 @@ class Pretrained:
 
     def _repr_html_(self) -> str:
         """Returns a small table for a notebook."""
+        from charrnn.display.notebook import table
+
         config, progress, corpus, bpc = self.config, self.checkpoint.progress, self.checkpoint.corpus, self.best_bpc
         rows = {
             "model": f"{describe(config)}, {config.num_layers} x {config.hidden_size}, "
@@ -284,6 +288,8 @@ class Pretrained:
         The memory it takes is 4 bytes for each unit and character: 4 T L H for the h of L layers with H units. Raises
         UsageError for units that the model does not have, and on a GPU.
         """
+        from charrnn.recording import recording
+
         if not isinstance(self.engine, RecordingEngine):
             raise UsageError("units are recorded on a CPU only", 'load the model with device="cpu"')
         ids = self._read(text, unknown)
@@ -292,6 +298,8 @@ class Pretrained:
 
     def curve(self) -> Curve:
         """Returns the metrics of the run that the model comes from; see `charrnn.curve`."""
+        from charrnn.metrics import curve
+
         if self.path is None:
             raise CheckpointError("the model was not loaded from a run's folder", "name it: charrnn.curve(folder)")
         return curve(self.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -93,5 +94,6 @@ def test_a_notebook_sees_a_table_and_the_text_in_colour() -> None:
     assert [float(value) for value, _ in spans] == pytest.approx(recording["L2.c1"][3:40].tolist(), abs=6e-4)
     assert "".join(character for _, character in spans) == TEXT[3:40].replace("\n", "\u21b5")
     for markup in (page, drawn):
+        ElementTree.fromstring(f"<page>{markup}</page>")
         assert not re.search(r"https?:|<script|<link|src=", markup)
         assert "max-width:600px" in markup

@@ -9,7 +9,6 @@ turned into the names of keywords.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 import inspect
 import re
@@ -174,6 +173,8 @@ def with_settings(
 
 def _nearest(wrong: str, names: list[str]) -> str | None:
     """Returns the keyword that was probably meant: it may have been called as on the command line, or misspelled."""
+    import difflib
+
     options = {option.lstrip("-").replace("-", "_"): name for option, (name, _) in _options().items() if name in names}
     meant = {**options, **{name: name for name in names}}
     near = [wrong] if wrong in meant else difflib.get_close_matches(wrong, meant, 1)
