@@ -12,6 +12,7 @@ import pytest
 import charrnn
 from charrnn.checkpoints.checkpoint import save
 from charrnn.errors import TextError, UsageError
+from charrnn.inference.engine import Engine
 from charrnn.neurons.record import kinds, record
 from charrnn.pretrained import Pretrained
 from tests.kit.tiny import tiny
@@ -70,6 +71,12 @@ def test_only_what_was_asked_for_is_kept() -> None:
         model.record(TEXT, units=[])
     with pytest.raises(TextError, match="nothing to read"):
         model.record("")
+
+
+def test_an_engine_that_cannot_tell_is_refused() -> None:
+    """Such as a GPU's; the message says how to load the model."""
+    with pytest.raises(UsageError, match='on a CPU only\nload the model with device="cpu"'):
+        Pretrained(tiny(), Engine).record("a")  # type: ignore[arg-type]
 
 
 def test_bytes_are_recorded_one_by_one() -> None:

@@ -70,6 +70,18 @@ def test_a_string_trains_as_its_file_does(text_file: Callable[..., Path]) -> Non
     assert not list(Path(os.environ["CHARRNN_CACHE"]).glob("*.tmp"))
 
 
+def test_several_files_with_a_text_to_validate_on(command: Command, text_file: Callable[..., Path]) -> None:
+    """The arguments mean what they mean to the command, and so does the place where the run goes by default."""
+    one, two, held_out = text_file(900, "one.txt"), text_file(900, "two.txt", 1), text_file(400, "held.txt", 2)
+    words = ["train", str(one), str(two), "--validation", str(held_out), "--steps", "4", "--quiet"]
+    assert command(*words, "--out", "theirs", *OPTIONS).status == 0
+    training = charrnn.train([one, str(two)], validation=held_out, steps=4, threads=1, **SMALL)
+    events = list(training)
+    assert training.out == Path("checkpoints/one+two")
+    assert_same_run(training.out, Path("theirs"))
+    assert any(isinstance(event, Validated) for event in events)
+
+
 def test_the_same_call_goes_on_where_it_was_left(text_file: Callable[..., Path]) -> None:
     """After a loop that was left early, as after Ctrl-C: together the run that was never left."""
     corpus = text_file(3000)

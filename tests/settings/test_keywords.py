@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any, get_type_hints
 import pytest
 
 import charrnn
+import charrnn.settings.keywords
 from charrnn.errors import UsageError
 from charrnn.pretrained import Pretrained
 from charrnn.settings.config import SamplingConfig
@@ -85,6 +87,7 @@ def test_a_name_that_is_like_no_other_has_no_suggestion() -> None:
 
 def test_errors_speak_of_keywords() -> None:
     """Options become keywords, with their values where these are values; what is no option of ours stays."""
+    assert doctest.testmod(charrnn.settings.keywords).failed == 0
     assert in_python("--lr is 0; a smaller --clip; --hidden 64 -> 128") == (
         "learning_rate is 0; a smaller clip_norm; hidden_size=64 -> 128"
     )

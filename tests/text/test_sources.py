@@ -22,7 +22,7 @@ from charrnn.cli import texts
 from charrnn.errors import ResourceError, TextError, UsageError
 from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
-from charrnn.text import sources
+from charrnn.text import finding, sources
 from charrnn.text.sources import Source, find, release, title
 from tests.kit.full_disk import no_file_above
 from tests.kit.packing import PACK, zipped
@@ -50,9 +50,10 @@ def _give_stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
 
 def test_examples_in_docstrings() -> None:
     """What the docstrings show is what happens."""
-    result = doctest.testmod(sources)
-    assert result.attempted >= 1
-    assert result.failed == 0
+    for module in (sources, finding):
+        result = doctest.testmod(module)
+        assert result.attempted >= 1
+        assert result.failed == 0
 
 
 @pytest.mark.parametrize("suffix", [*PACK, ".GZ"])
