@@ -1,24 +1,46 @@
-"""charrnn: character-level language modelling with recurrent networks, from the command line and from Python.
+"""Character-level language modelling with recurrent networks, from Python as from the command line.
 
-`load` returns a trained model and `sample` a text written by one (`charrnn/pretrained.py`). Both are imported on first
-use, since Python runs this file before any other of the package.
+    import charrnn
+
+    for event in charrnn.train("corpus.txt", minutes=2):      # what `charrnn train` does
+        print(event)
+    model = charrnn.load("checkpoints/corpus")
+    print(model.sample("Once", length=200))                   # `charrnn sample`
+    print(model.score("a text").bits_per_character)           # `charrnn eval`
+    memories = model.record("a text").c                       # `charrnn inspect`: numpy arrays
+
+`load` returns a trained model, `sample` writes a text in one call, `train` trains and yields events (the classes of
+`charrnn.events`), and `curve` returns the metrics of a run. What goes wrong and can be mended raises a `CharrnnError`,
+whose text says what to do. `charrnn help python` shows the manual's page.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from charrnn.errors import CharrnnError
 from charrnn.version import __version__
 
 if TYPE_CHECKING:
+    from charrnn.metrics import curve
     from charrnn.pretrained import load, sample
+    from charrnn.runs import train
 
-__all__ = ["__version__", "load", "sample"]
+__all__ = ["CharrnnError", "__version__", "curve", "load", "sample", "train"]
+
+# Python runs this file before any other of the package: what needs numpy is imported on first use.
+_MODULES = {"curve": "metrics", "load": "pretrained", "sample": "pretrained", "train": "runs"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("load", "sample"):
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from charrnn import pretrained
+    from importlib import import_module
 
-    return getattr(pretrained, name)
+    found = getattr(import_module(f"charrnn.{_MODULES[name]}"), name)
+    globals()[name] = found  # once it is here, this function is not asked again
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

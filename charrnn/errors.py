@@ -24,6 +24,10 @@ class CharrnnError(Exception):
         """All hints as one sentence, or None where there are none."""
         return "; ".join(self.hints) or None
 
+    def __str__(self) -> str:
+        """Returns the message and, on a line of its own, the hint: what a traceback or a notebook shows."""
+        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
 
 class UsageError(CharrnnError):
     """An option or argument has a value that cannot be used."""

@@ -118,10 +118,67 @@ def test_writing_goes_on_until_the_stop_text(model: Pretrained) -> None:
 
 
 def test_the_package_itself_has_what_it_says() -> None:
-    """`load` and `sample` come when they are asked for; anything else is missing as from any module."""
-    assert charrnn.load.__module__ == charrnn.sample.__module__ == "charrnn.pretrained"
+    """What `dir` shows comes when it is asked for; anything else is missing as from any module."""
+    assert dir(charrnn) == sorted(["CharrnnError", "__version__", "curve", "load", "sample", "train"])
+    for _ in range(2):
+        assert charrnn.load.__module__ == charrnn.sample.__module__ == "charrnn.pretrained"
+        assert charrnn.curve.__module__ == "charrnn.metrics"
+        assert charrnn.train.__module__ == "charrnn.runs"
+        assert all(callable(getattr(charrnn, name)) for name in dir(charrnn) if name != "__version__")
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         charrnn.lode  # noqa: B018
+
+
+def test_importing_loads_nothing_heavy_and_help_no_torch() -> None:
+    """Neither numpy for `import charrnn` and `dir`, nor torch for the whole help, which tells of every setting."""
+    code = (
+        "import sys, charrnn\n"
+        "dir(charrnn)\n"
+        "heavy = {'numpy', 'torch', 'rich', 'typer'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "help(charrnn)\n"
+        "heavy = {'torch', 'rich', 'typer'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for words in ("VERSION\n    0.", "load(path: ", "sample(prime: ", "train(corpus: ", "hidden_size\n", "top_p\n"):
+        assert words in result.stdout
+
+
+def test_a_model_says_what_it_is(model: Pretrained) -> None:
+    """On a line that tells cell, size, corpus, best score and folder; in a notebook as a small table."""
+    assert repr(model) == "<charrnn lstm 2 x 4 on ring, 2.525 bpc, checkpoints/one>"
+    page = model._repr_html_()
+    for words in ("lstm, 2 x 4, embedding 3", "2.5247 bpc at step 20", "1,234 characters, 10 different", "<table"):
+        assert words in page
+    assert f"{sum(array.size for array in model.checkpoint.parameters.values()):,}" in page
+    assert repr(model.score("abc")).startswith("<score of 2 characters: ")
+
+
+def test_a_name_from_a_checkpoint_drives_neither_terminal_nor_page() -> None:
+    """A corpus may be called anything."""
+    RUN.parent.mkdir(parents=True)
+    evil = tiny()
+    save(RUN, replace(evil, corpus={**evil.corpus, "name": "\x1b[2J<script>\n"}))
+    model = charrnn.load(RUN)
+    assert repr(model).isprintable()
+    assert "<script>" not in model._repr_html_()
+    assert "\x1b" not in model._repr_html_()
+
+
+def test_what_comes_next_and_what_it_costs_as_arrays(model: Pretrained) -> None:
+    """Row by row the distribution that `step` gives; the mean surprisal is the score."""
+    text = TEXT[:40]
+    probabilities, bits = model.probabilities(text), model.surprisal(text)
+    assert probabilities.shape == (40, 10)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    for place in (0, 7, 39):
+        np.testing.assert_allclose(np.log(probabilities[place]), model.step(text[: place + 1])[0], atol=1e-4)
+    assert np.isnan(bits[0])
+    assert bits[1:].mean() == pytest.approx(model.score(text).bits_per_character, abs=1e-6)
+    places = [model.vocabulary.characters.index(character) for character in text]
+    np.testing.assert_allclose(bits[1:], -np.log2(probabilities[np.arange(39), places[1:]]), atol=1e-4)
 
 
 def test_what_cannot_be_is_refused(model: Pretrained) -> None:
@@ -134,7 +191,7 @@ def test_what_cannot_be_is_refused(model: Pretrained) -> None:
             model.score(text)
     with pytest.raises(TextError, match="nothing to read"):
         model.step("")
-    with pytest.raises(UsageError, match="--top-p"):
+    with pytest.raises(UsageError, match="top_p is 0\nit must be a number above 0 and at most 1"):
         model.sample(top_p=0)
     with pytest.raises(UsageError, match="int8"):
         charrnn.load(RUN, device="cuda", weights="int8")

@@ -1,35 +1,24 @@
-"""From the words on the command line to a corpus: files, folders, standard input, names of the catalogue."""
+"""From the words on the command line to a corpus, with a bar where it takes long."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charrnn.checkpoints.runs import is_checkpoint, is_run
 from charrnn.cli.usage import nearest
 from charrnn.display.progress import WorkDisplay
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import TextError
 from charrnn.settings.config import DataConfig
-from charrnn.text import catalogue, corpus, sources
+from charrnn.text import catalogue, corpus, finding, sources
 from charrnn.text.corpus import Corpus
+from charrnn.text.finding import Texts
 from charrnn.text.sources import Source
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """The files that were named, and what goes with them."""
-
-    sources: list[Source]
-    name: str
-    notices: list[str]
-    customary: dict[str, Any]
-    """Data settings that are customary for a corpus of the catalogue."""
 
 
 def find(
@@ -39,37 +28,16 @@ def find(
     report: Callable[[str, int, int], None],
     config: DataConfig | None = None,
 ) -> Texts:
-    """Finds the files that `arguments` name, in their order. A path that exists wins over a name.
+    """Finds the files that `arguments` name, as `finding.find` does.
 
-    `config` tells what counts as text in a folder: the encoding, or bytes of any kind.
+    Raises TextError for an argument that names a run, and for one that names nothing, with what it may be meant for.
     """
-    if arguments.count("-") > 1:
-        raise UsageError("standard input (-) is named twice", "it can be read only once")
     if glob is None:
         refuse_runs(arguments)
-    found: list[Source] = []
-    notices: list[str] = []
-    customary: dict[str, Any] = {}
-    names: list[str] = []
     for argument in arguments:
-        known = None if argument == "-" or os.path.lexists(argument) else catalogue.find(argument, report)
-        if known is not None:
-            found += known
-            entry = catalogue.entries().get(argument)
-            if entry is not None and len(arguments) == 1:
-                customary = {
-                    "validation_fraction": entry.validation_fraction,
-                    "test_fraction": entry.test_fraction,
-                    "as_bytes": entry.as_bytes,
-                }
-        else:
-            if argument not in ("", "-") and not os.path.lexists(argument):
-                raise TextError(f"there is no file or folder {argument}", _meant(argument))
-            more, said = sources.find(argument, glob, config)
-            found += more
-            notices += said
-        names.append(sources.title(argument))
-    return Texts(found, "+".join(names[:3]) + ("+..." if len(names) > 3 else ""), notices, customary)
+        if argument not in ("", "-") and not os.path.lexists(argument) and not catalogue.is_known(argument):
+            raise TextError(f"there is no file or folder {argument}", _meant(argument))
+    return finding.find(arguments, glob=glob, report=report, config=config)
 
 
 def complete(incomplete: str) -> list[str]:

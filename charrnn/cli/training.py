@@ -23,14 +23,14 @@ from charrnn.cli.request import GROUPS
 from charrnn.cli.signals import StopOnSignal
 from charrnn.cli.without_graphs import goes_on, without_graphs
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
-from charrnn.errors import CheckpointError, RecordingFailed, UsageError
+from charrnn.errors import RecordingFailed, UsageError
 from charrnn.events import Finished
 from charrnn.network import torchrun
 from charrnn.settings.config import DataConfig
 from charrnn.settings.conflicts import check_together
 from charrnn.settings.settings_file import values_of
 from charrnn.text.corpus import Corpus
-from charrnn.training.plan import OtherSettings, Plan, TrainRequest, plan_resume, plan_start
+from charrnn.training.plan import OtherSettings, Plan, TrainRequest
 
 if TYPE_CHECKING:
     import torch
@@ -92,24 +92,12 @@ class _Prepared:
 
     def plan(self, device: torch.device, world: World, *, fresh: bool) -> tuple[Plan, checkpoints.Checkpoint | None]:
         """What to do in the run's folder, and the checkpoint to go on from, if the run goes on."""
-        from charrnn.network.device import describe_machine
-        from charrnn.network.precision import choose_precision
+        from charrnn.training.beginning import begin
 
-        run = self.run
-        if not fresh and run.last.exists():
-            resume = checkpoints.load(run.last, with_state=True)
-            try:
-                return plan_resume(self.request, resume, self.corpus.sha256), resume
-            except OtherSettings as other:
-                raise refusal(other, run, self.request, self.arguments, self.launch) from other
-        if not fresh and run.best.exists():
-            raise CheckpointError(
-                f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
-                "start over with --fresh, or choose another --out",
-            )
-        precision = choose_precision(self.request.training.get("precision", "auto"), device)
-        machine = describe_machine(device, precision, processes=world.size)
-        return plan_start(self.request, len(self.corpus) - self.corpus.separate_validation, machine), None
+        try:
+            return begin(self.request, self.run, self.corpus, device, fresh=fresh, processes=world.size)
+        except OtherSettings as other:
+            raise refusal(other, self.run, self.request, self.arguments, self.launch) from other
 
     def record(self, plan: Plan) -> None:
         """Writes into the run's folder with which settings and on which text it runs, where that is not said there."""

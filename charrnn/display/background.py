@@ -1,4 +1,4 @@
-"""Styles for readable text on a coloured background, for rich and for a style sheet."""
+"""Rich's styles for readable text on a coloured background."""
 
 from __future__ import annotations
 
@@ -18,13 +18,3 @@ def style_on(colour: Colour, *, bold: bool | None = None, underline: bool | None
     """Returns rich's style of white or black text on a background."""
     ink = (255, 255, 255) if is_dark(colour) else (0, 0, 0)
     return Style(color=Color.from_rgb(*ink), bgcolor=Color.from_rgb(*colour), bold=bold, underline=underline)
-
-
-def css_on(colour: Colour) -> str:
-    """Returns the CSS rules for white or black text on a background."""
-    return f"background:{css(colour)};color:{'#fff' if is_dark(colour) else '#000'}"
-
-
-def css(colour: Colour) -> str:
-    """Returns a colour in the notation of CSS."""
-    return f"#{bytes(colour).hex()}"

@@ -18,7 +18,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.style import Style
 from rich.text import Text
 
-from charrnn.display.background import css_on, has_colour, style_on
+from charrnn.display.background import has_colour, style_on
+from charrnn.display.css import css_on
 from charrnn.display.palette import SAFE, Palette, glyph, mixed
 from charrnn.display.safe import symbol, visible
 from charrnn.display.webpage import escape, legend

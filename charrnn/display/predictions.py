@@ -20,7 +20,8 @@ from rich.style import Style
 from rich.text import Text
 
 from charrnn.display import safe
-from charrnn.display.background import css_on, has_colour, style_on
+from charrnn.display.background import has_colour, style_on
+from charrnn.display.css import css_on
 from charrnn.display.palette import SAFE, Palette, Ramp, glyph, mixed
 from charrnn.display.webpage import legend
 

@@ -10,7 +10,8 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from charrnn.display.background import css, has_colour, style_on
+from charrnn.display.background import has_colour, style_on
+from charrnn.display.css import css
 from charrnn.display.palette import diverging, is_dark
 from charrnn.display.report import Columns, Prose, Row, Section
 from charrnn.display.safe import symbol, visible

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 
-from charrnn.display.background import css
+from charrnn.display.css import css
 from charrnn.display.palette import Ramp
 from charrnn.display.safe import visible
 

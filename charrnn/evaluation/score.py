@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from charrnn.wording import count
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class TextScore:
     """Nats summed over the scored characters, and how many these are."""
 
@@ -22,3 +24,6 @@ class TextScore:
     def bits_per_character(self) -> float:
         """The mean loss in bits, known as bpc."""
         return self.nats / (self.characters * math.log(2))
+
+    def __repr__(self) -> str:
+        return f"<score of {count(self.characters, 'character')}: {self.bits_per_character:.4f} bits per character>"

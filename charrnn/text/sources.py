@@ -11,6 +11,7 @@ import codecs
 import fnmatch
 import gzip
 import hashlib
+import io
 import lzma
 import os
 import stat
@@ -251,6 +252,20 @@ def _spool(stream: IO[bytes], name: str) -> Source:
             while chunk := _read_some(stream, name):
                 file.write(chunk)
     return Source(Path(temporary), name, is_temporary=True)
+
+
+def of_text(text: str, name: str, config: DataConfig) -> Source:
+    """Returns a source that holds `text`, in a temporary file, which `release` or the program's end removes.
+
+    Raises TextError where the encoding of `config` lacks one of its characters.
+    """
+    encoding = "utf-8" if config.as_bytes else config.encoding
+    incremental_decoder(config)  # which knows whether there is such an encoding
+    try:
+        return _spool(io.BytesIO(text.encode(encoding)), name)
+    except UnicodeEncodeError as error:
+        character = ascii(text[error.start])
+        raise TextError(f"the text holds {character}, which {encoding} cannot encode", "leave it out") from error
 
 
 def _read_some(stream: IO[bytes], name: str) -> bytes:

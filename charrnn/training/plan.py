@@ -185,8 +185,9 @@ def plan_of(checkpoint: Checkpoint) -> Plan:
     try:
         return Plan.from_checkpoint(checkpoint)
     except (KeyError, TypeError, UsageError) as error:
+        reason = error.message if isinstance(error, UsageError) else error
         raise CheckpointError(
-            f"the run's last checkpoint lacks its settings ({error})", "start over with --fresh"
+            f"the run's last checkpoint lacks its settings ({reason})", "start over with --fresh"
         ) from error
 
 

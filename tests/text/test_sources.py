@@ -22,7 +22,7 @@ from charrnn.cli import texts
 from charrnn.errors import ResourceError, TextError, UsageError
 from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
-from charrnn.text import sources
+from charrnn.text import finding, sources
 from charrnn.text.sources import Source, find, release, title
 from tests.kit.full_disk import no_file_above
 from tests.kit.packing import PACK, zipped
@@ -50,9 +50,10 @@ def _give_stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
 
 def test_examples_in_docstrings() -> None:
     """What the docstrings show is what happens."""
-    result = doctest.testmod(sources)
-    assert result.attempted >= 1
-    assert result.failed == 0
+    for module in (sources, finding):
+        result = doctest.testmod(module)
+        assert result.attempted >= 1
+        assert result.failed == 0
 
 
 @pytest.mark.parametrize("suffix", [*PACK, ".GZ"])
@@ -371,17 +372,18 @@ def test_no_room_for_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_standard_input_is_gone_when_the_program_ends() -> None:
     """Also where another argument fails, so that nobody comes to release it."""
+    Path("empty").mkdir()
     program = (
         "from charrnn.cli import texts\n"
         "from charrnn.files import cache_folder\n"
         "try:\n"
-        "    texts.find(['-', 'missing.txt'], glob=None, report=lambda *_: None)\n"
+        "    texts.find(['-', 'empty'], glob=None, report=lambda *_: None)\n"
         "finally:\n"
         "    print(len(list(cache_folder().iterdir())))\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], input=b"text", capture_output=True, check=False)
     assert ended.stdout == b"1\n"
-    assert b"there is no file or folder missing.txt" in ended.stderr
+    assert b"there is no utf-8 text in the folder empty" in ended.stderr
     assert list(cache_folder().iterdir()) == []
 
 
