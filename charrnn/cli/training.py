@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from charrnn.cells.names import enumerated
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.folder import RUNS, Run
 from charrnn.cli import texts as text_arguments
@@ -26,6 +27,7 @@ from charrnn.settings.config import DataConfig
 from charrnn.settings.conflicts import check_together
 from charrnn.text.corpus import Corpus
 from charrnn.training.plan import Plan, TrainRequest, plan_resume, plan_start
+from charrnn.wording import count
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 _REPEATED = 2.0
 """Seconds in which a signal may come again by way of torchrun, which passes on what the terminal has sent to all."""
 
+_NAMED = 3
+
 
 def carry_out(request: TrainRequest, arguments: list[str], launch: Launch) -> int | None:
     """Finds the text, decides what to do, does it. Gives the number of the signal that ended the run, if one did."""
@@ -45,7 +49,10 @@ def carry_out(request: TrainRequest, arguments: list[str], launch: Launch) -> in
     stop: StopOnSignal | None = None
     try:
         with contextlib.ExitStack() as stack:
-            display = stack.enter_context(TrainingDisplay(quiet=launch.quiet))
+            display = stack.enter_context(
+                TrainingDisplay(quiet=launch.quiet, whole_samples="sample_length" in request.run)
+            )
+            display.tell(f"reading {_named(arguments)} ...")  # before anything that takes long
             if is_one_of_several:
                 _join(arguments, launch, stack)
             prepared = _read(request, arguments, launch, display)
@@ -55,6 +62,14 @@ def carry_out(request: TrainRequest, arguments: list[str], launch: Launch) -> in
         if stop is not None and (signal := stop()) is not None:
             return signal
         without_graphs(failed, quiet=launch.quiet)
+
+
+def _named(arguments: list[str]) -> str:
+    """Names what is read; of many files the first ones."""
+    names = ["standard input" if argument == "-" else argument or "''" for argument in arguments]
+    shown = names if len(names) <= _NAMED else names[:_NAMED]
+    more = len(names) - len(shown)
+    return enumerated([*shown, *([count(more, "other")] if more else [])], "and")
 
 
 def _join(arguments: list[str], launch: Launch, stack: contextlib.ExitStack) -> None:
@@ -128,7 +143,8 @@ def _one_process_of_a_machine_first() -> Iterator[None]:
 
 
 def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: StopOnSignal) -> int | None:
-    from charrnn.cli.dry_run import describe
+    from charrnn.cli.afterwards import farewell
+    from charrnn.cli.dry_run import describe, expect, watch_over
     from charrnn.network.device import choose_device, passed_over, prepare
     from charrnn.network.precision import choose_precision
     from charrnn.training.distributed import check_parts, local_device, world_from_environment
@@ -143,9 +159,10 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
     choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
     if launch.dry_run:
         plan, resume = prepared.plan(device, world, fresh=fresh)
+        forecast = expect(plan, corpus, device, world) if resume is None else None
         check_parts(plan.training.batch_size, world.size, plan.run.accumulate)
         check_together(plan.model, plan.training, parts=world.size * plan.run.accumulate)
-        display.note(*plan.notices, *describe(plan, corpus, run, device, resume, world))
+        display.note(*plan.notices, *describe(plan, corpus, run, device, resume, world, forecast))
         return None
     with run.locked() if world.is_first else contextlib.nullcontext():
         plan, resume = prepared.plan(device, world, fresh=fresh)
@@ -153,15 +170,20 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
         if resume is not None and trainer.is_finished:
             display.note(f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over")
-            display.show(trainer.outcome())
+            display.show(outcome := trainer.outcome())
+            farewell(display, outcome, plan, run, corpus, fresh=False)
             return None
         if world.is_first and fresh and (run.last.exists() or run.best.exists()):
             run.set_aside()  # only now that nothing can be wrong with the new one
             display.note(f"the run before is kept in {run.aside} until this one has a validated checkpoint")
-        display.note(*describe(plan, corpus, run, device, resume, world))
+        forecast = expect(plan, corpus, device, world) if resume is None else None
+        display.note(*describe(plan, corpus, run, device, resume, world, forecast))
+        watch = watch_over(forecast, device, world)
         for event in trainer.run():
             display.show(event)
+            display.note(*watch(event))
             if isinstance(event, Finished):
+                farewell(display, event, plan, run, corpus, fresh=launch.fresh)
                 return event.signal
     raise AssertionError("a run ends with Finished")
 

@@ -13,6 +13,8 @@ import sys
 import unicodedata
 from typing import IO
 
+from charrnn.display.wrap import columns, wrapped
+
 LINE_END, TAB, SPACE = "\u21b5", "\u2192", "\u2423"
 _KEPT = "\n\t"
 # Format characters that join or shape letters in scripts and emoji; they move nothing.
@@ -66,7 +68,11 @@ def write(text: str, stream: IO[str]) -> None:
 
 
 def say(text: str) -> None:
-    """Writes one line to stderr, always made visible. Errors of a stderr that cannot be written to are ignored."""
+    """Writes one line to stderr, always made visible, and broken between words where a terminal is narrower.
+
+    Errors of a stderr that cannot be written to are ignored.
+    """
     with contextlib.suppress(OSError, ValueError):
-        write(visible(text, kept="\t") + "\n", sys.stderr)
+        lines = wrapped(visible(text, kept="\t"), columns(sys.stderr), hanging="  ")
+        write("\n".join(lines) + "\n", sys.stderr)
         sys.stderr.flush()

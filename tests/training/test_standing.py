@@ -84,6 +84,7 @@ def test_the_end_by_hand() -> None:
         best_step=30,
         skipped=2,
         signal=None,
+        epoch=0.84,
     )
     nothing = finished(Counters(), _pace(), skipped=0, signal=None)
     assert (nothing.validation_nats, nothing.best_nats, nothing.characters) == (None, None, 0)
