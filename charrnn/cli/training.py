@@ -169,7 +169,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         _check_same_start(world, prepared, plan, device, resume)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
         if resume is not None and trainer.is_finished:
-            display.note(f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over")
+            display.note(f"this run is finished: a larger budget than {plan.budget} goes on, and --fresh starts over")
             display.show(outcome := trainer.outcome())
             farewell(display, outcome, plan, run, corpus, fresh=False)
             return None

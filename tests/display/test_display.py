@@ -27,9 +27,9 @@ from charrnn.display.curve import Chart, Line
 from charrnn.display.heat import Picture
 from charrnn.display.palette import KARPATHY, PALETTES, SAFE, Palette, Ramp, diverging, glyph, is_dark, mixed
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
-from charrnn.display.status import duration
 from charrnn.display.report import page as page_of
 from charrnn.display.safe import say, visible, visible_character, write
+from charrnn.display.status import duration
 from charrnn.display.summary import parameters_by_part, summary
 from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
 from tests.kit.chart_svg import as_svg
