@@ -125,7 +125,8 @@ def plan_start(request: TrainRequest, characters: int, machine: Machine = REFERE
     if fitted != training:
         notices.append(
             f"the training part has only {count(characters, 'character')}, so a step reads "
-            f"{count(fitted.batch_size, 'lane')} of {fitted.bptt} instead of {training.batch_size} of {training.bptt}"
+            f"{count(fitted.batch_size, 'lane')} of {count(fitted.bptt, 'character')} "
+            f"instead of {training.batch_size} of {training.bptt}"
         )
     return Plan(
         model=recipe.model,

@@ -138,7 +138,7 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_exactly(folder: P
     """The last of two gets SIGTERM after step 9: both save, exit with 143, and go on bit for bit."""
     interrupted = ("tests.kit.interrupt", "SIGTERM", "9", "1")
     said = _together(folder, "--out", "cut", module=interrupted, status=128 + signal.SIGTERM)
-    assert "stopped by a signal, saved after 9 steps" in said
+    assert "stopped by SIGTERM and saved after 9 steps" in said
     assert "exact resume at step 9" in _together(folder, "--out", "cut")
     assert_same_run(folder / "cut", runs / "together")
 
