@@ -46,7 +46,7 @@ class Validated:
     characters: int
     seconds: float
     train_nats: float | None
-    """Mean training loss since the previous validation; None where no step was made since."""
+    """Mean training loss since the previous validation or sample; None where no step was made since."""
     validation_nats: float
     is_best: bool
 
@@ -57,6 +57,14 @@ class Sampled:
 
     step: int
     text: str
+    characters: int = 0
+    """Characters trained on so far."""
+    fraction: float = 1.0
+    """Share of the budget used, 0 to 1."""
+    train_nats: float | None = None
+    """Mean training loss since the previous validation or sample; None where no step was made since."""
+    primed: int = 0
+    """How many characters at its beginning were given, not written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,16 @@ class RolledBack:
 
 
 @dataclass(frozen=True, slots=True)
+class Trend:
+    """Where the validations of a run were going at its end (`training/trend.py` has the rule)."""
+
+    kind: Literal["falling", "flat", "stopped"]
+    fall_nats: float
+    """By how much validation fell over the last quarter of the steps."""
+    best_step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The last event of a run. `signal` is the number of the signal that ended it, if one did."""
 
@@ -90,6 +108,9 @@ class Finished:
     skipped: int = 0
     """Steps whose gradient overflowed the range of fp16 and that changed nothing."""
     signal: int | None = None
+    epoch: float = 0.0
+    trend: Trend | None = None
+    """None where too few validations were made to tell."""
 
 
 Event = Notice | Progress | Validated | Sampled | Saved | RolledBack | Finished

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 _SPELLED = ("lstm", "rnn", "mlstm")
 """Names whose letters are read aloud one by one, the first of which begins with a vowel: an l-s-t-m, an r-n-n."""
 _WITH_YOU = ("urnn", "uni", "use")
@@ -31,3 +33,32 @@ def ago(seconds: float) -> str:
         if seconds >= length:
             return f"{count(int(seconds // length), unit)} ago"
     return f"{count(int(seconds), 'second')} ago"
+
+
+def figure(number: float, digits: int = 2) -> str:
+    """Returns a number with so many significant digits and no exponent, such as "0.00005", "1.4" or "12,000".
+
+    Numbers that are not finite are given as `nan` and `inf`.
+    """
+    if not math.isfinite(number) or not number:
+        return f"{number:g}"
+    rounded = float(f"{number:.{digits}g}")
+    decimals = digits - 1 - math.floor(math.log10(abs(rounded)))
+    text = f"{rounded:,.{max(0, decimals)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def rounded(number: float) -> str:
+    """Returns a large number in words that can be read at a glance, such as "1.2 million", "31,000" or "800"."""
+    for size, name in ((1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:.2g} {name}" if number < 99.5 * size else f"{number / size:,.0f} {name}"
+    return figure(number)
+
+
+def epochs(number: float) -> str:
+    """Returns passes over a text with their noun, such as "1 epoch", "0.27 epochs" or "less than 0.01 epochs"."""
+    said = figure(number)
+    if number < 0.01:
+        return "less than 0.01 epochs"
+    return f"{said} {'epoch' if said == '1' else 'epochs'}"

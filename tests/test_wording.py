@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from charrnn.wording import ago, an, count
+from charrnn.wording import ago, an, count, epochs, figure, rounded
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,24 @@ def test_an_article_goes_with_the_sound_of_a_name(said: str) -> None:
 )
 def test_how_long_ago_is_said_in_whole_units(seconds: float, said: str) -> None:
     assert ago(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("number", "digits", "said"),
+    [
+        (5e-05, 2, "0.00005"), (0.27, 2, "0.27"), (1.0, 2, "1"), (13.4, 2, "13"), (1234.5, 2, "1,200"),
+        (0.0996, 2, "0.1"), (99.6, 2, "100"), (0.0, 2, "0"), (1e6, 15, "1,000,000"), (0.3, 15, "0.3"),
+        (1234567, 15, "1,234,567"), (math.inf, 2, "inf"), (math.nan, 2, "nan"), (-0.25, 2, "-0.25"),
+    ],
+)  # fmt: skip
+def test_a_figure_has_no_exponent(number: float, digits: int, said: str) -> None:
+    assert figure(number, digits) == said
+
+
+def test_large_numbers_and_epochs_in_words() -> None:
+    assert [rounded(number) for number in (1234567, 99.7e6, 31000, 800, 2.5e9)] == [
+        "1.2 million", "100 million", "31,000", "800", "2.5 billion",
+    ]  # fmt: skip
+    assert [epochs(number) for number in (1.0, 1.04, 0.27, 13.4, 5e-05)] == [
+        "1 epoch", "1 epoch", "0.27 epochs", "13 epochs", "less than 0.01 epochs",
+    ]  # fmt: skip

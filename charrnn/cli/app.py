@@ -134,7 +134,7 @@ def _explained(flags: Callable[[], Set[str]] = frozenset) -> Iterator[None]:
 
 def _fail(error: CharrnnError, flags: Set[str] = frozenset()) -> NoReturn:
     """Says what is wrong and what to do about it, and ends the command with the error's status."""
-    from charrnn.display.safe import say
+    from charrnn.display.notice import say
 
     # A message may quote a file name or a character of the text: it never drives the terminal.
     # Of several processes that fail alike, the first need not say which it is.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def say_chosen(path: Path, loaded: Checkpoint) -> None:
     """Says in one line on stderr which checkpoint is read: its run, its step, and how long ago it was written."""
-    from charrnn.display.safe import say
+    from charrnn.display.notice import say
     from charrnn.wording import ago
 
     try:

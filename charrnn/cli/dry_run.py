@@ -20,11 +20,14 @@ from charrnn.network.precision import choose_precision
 from charrnn.network.speed import Machine, expected_characters
 from charrnn.settings.fields import variants
 from charrnn.text.corpus import Corpus
+from charrnn.training.contention import Contention
 from charrnn.training.distributed import World
 from charrnn.training.estimates import training_memory
 from charrnn.training.optimizers.registry import find_optimizer
 from charrnn.training.plan import Plan
 from charrnn.training.recipe import EPOCHS_ON_GPU
+from charrnn.training.watch import Forecast, Watch
+from charrnn.wording import an, count, epochs, figure, rounded
 
 # What a whole run, with its updates, validations and samples, keeps of the speed of a large matrix product.
 _KEPT = {"bf16": 0.42, "fp32": 0.6}
@@ -34,55 +37,55 @@ _TOO_OFTEN = 4 * EPOCHS_ON_GPU
 
 
 def describe(
-    plan: Plan, corpus: Corpus, run: Run, device: torch.device, resume: Checkpoint | None, world: World
+    plan: Plan,
+    corpus: Corpus,
+    run: Run,
+    device: torch.device,
+    resume: Checkpoint | None,
+    world: World,
+    forecast: Forecast | None,
 ) -> Iterator[str]:
     """Yields what is trained on what, for how long, and where it goes; what to expect; and how to change it."""
     model, training, vocabulary = plan.model, plan.training, len(corpus.vocabulary)
-    count = sum(prod(shape) for name, shape in parameter_shapes(model, vocabulary).items() if is_trained(name))
-    precision = choose_precision(training.precision, device)
+    weights = sum(prod(shape) for name, shape in parameter_shapes(model, vocabulary).items() if is_trained(name))
     said = f" {named}" if (named := variants(model)) else ""
-    window = f"{'about ' if training.random_bptt else ''}{training.bptt}{_pieces(plan, world)}"
     yield (
-        f"{describe_cell(model)} {model.num_layers} x {model.hidden_size}{said} ({count:,} parameters) "
-        f"on {corpus.name} ({len(corpus):,} characters, {vocabulary} different), {training.batch_size} lanes x "
-        f"{window}, {plan.budget} on {device.type} -> {run.folder}"
+        f"the model is {an(describe_cell(model))} of {count(model.num_layers, 'layer')} with "
+        f"{count(model.hidden_size, 'unit')}{' each' if model.num_layers > 1 else ''}{said} "
+        f"({count(weights, 'parameter')})"
     )
+    yield f"the text is {corpus.name} ({count(len(corpus), 'character')}, {vocabulary:,} different)"
+    yield f"the run trains for {plan.budget} on {device.type} and is kept in {run.folder}"
     if resume is not None:
         return
+    precision = choose_precision(training.precision, device)
     size = max(1, len(corpus.split(plan.data).train))
-    characters = None
-    if plan.budget.minutes is None:
-        steps = plan.budget.steps
-        characters = plan.budget.amount * size if steps is None else steps * training.batch_size * training.bptt
-    elif device.type == "cpu":
-        machine = Machine(_KEPT[precision] * measured_speed(precision) * world.size)
-        characters = expected_characters(model, vocabulary, machine, plan.budget.minutes * 60)
-    elif device.type == "cuda":
-        machine = describe_machine(device, precision, processes=world.size)
-        lanes = {"lanes": training.batch_size, "accumulate": plan.run.accumulate}
-        characters = expected_characters(model, vocabulary, machine, plan.budget.minutes * 60, **lanes)
-    expected = ""
-    if characters is not None:
-        expected = f"about {_rounded(characters)} characters ({float(f'{characters / size:.2g}'):g} epochs), "
+    read = ""
+    if forecast is not None:
+        read = f"read about {rounded(forecast.characters)} characters ({epochs(forecast.characters / size)}), and to "
     parts = world.size * plan.run.accumulate
     kept = find_optimizer(training.optimizer).kept
     memory = training_memory(model, training, vocabulary, kept=kept, precision=precision, parts=parts)
+    threads = f" with {count(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
+    yield f"it is expected to {read}need {_size(memory)} of memory, in {precision}{threads}"
+    window = f"{'about ' if training.random_bptt else ''}{count(training.bptt, 'character')}{_pieces(plan, world)}"
     frozen = "" if training.freeze == "none" else f", --freeze {training.freeze}"
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     yield (
-        f"{expected}{_rounded(memory)} bytes for the model in training, "
-        f"{precision}{threads}; dropout {model.dropout:g}, {training.optimizer}, learning rate "
-        f"{training.learning_rate:g} ({training.decay} decay){frozen}; "
-        "change it with --hidden, --layers, --dropout, --lr, ..."
+        f"a step reads {count(training.batch_size, 'lane')} x {window}; dropout {model.dropout:g}, "
+        f"{training.optimizer}, learning rate {figure(training.learning_rate, 6)} ({training.decay} decay){frozen}"
     )
+    yield "to change that, use --hidden, --layers, --dropout, --lr, --batch, --bptt and others"
     yield from _off_the_fast_path(plan, device)
     if make_cell(model).keeps_all and training.state_reset < _OFTEN:
         yield (
             f"nothing bounds the state of this cell, {describe_cell(model)}, and it is carried on from window to "
             "window: --state-reset 1 begins each from zero"
         )
-    if characters is not None and device.type == "cuda" and characters > _TOO_OFTEN * size:
-        yield f"that is the same text over and over: --epochs {EPOCHS_ON_GPU:g} is done sooner, and often ends lower"
+    if forecast is not None and device.type == "cuda" and forecast.characters > _TOO_OFTEN * size:
+        yield (
+            f"the run reads the same text over and over: --epochs {EPOCHS_ON_GPU:g} is done sooner, and often ends "
+            "lower"
+        )
     if device.type == "cuda":
         gpu = describe_gpu(device)
         if gpu is IMAGINED:
@@ -91,15 +94,47 @@ def describe(
             yield from explain(model, training.batch_size, precision, gpu, parts=parts)
 
 
+def expect(plan: Plan, corpus: Corpus, device: torch.device, world: World) -> Forecast | None:
+    """Returns how much the run is expected to read; None where nothing is known of the device's speed.
+
+    On a CPU this measures the speed of matrix products for a few hundredths of a second.
+    """
+    model, training, vocabulary = plan.model, plan.training, len(corpus.vocabulary)
+    size = max(1, len(corpus.split(plan.data).train))
+    if plan.budget.minutes is None:
+        steps = plan.budget.steps
+        characters = plan.budget.amount * size if steps is None else steps * training.batch_size * training.bptt
+        return Forecast(characters, size, plan.budget)
+    precision = choose_precision(training.precision, device)
+    if device.type == "cpu":
+        machine = Machine(_KEPT[precision] * measured_speed(precision) * world.size)
+        return Forecast(expected_characters(model, vocabulary, machine, plan.budget.minutes * 60), size, plan.budget)
+    if device.type != "cuda":
+        return None
+    machine = describe_machine(device, precision, processes=world.size)
+    lanes = {"lanes": training.batch_size, "accumulate": plan.run.accumulate}
+    return Forecast(
+        expected_characters(model, vocabulary, machine, plan.budget.minutes * 60, **lanes), size, plan.budget
+    )
+
+
+def watch_over(forecast: Forecast | None, device: torch.device, world: World) -> Watch:
+    """Returns what corrects the forecast of a run with a budget in minutes, and looks at the cores it computes on."""
+    if forecast is not None and forecast.budget.minutes is None:
+        forecast = None
+    is_alone_on_cpu = device.type == "cpu" and world.is_alone  # several processes are programs to each other
+    return Watch(forecast, Contention(torch.get_num_threads()) if is_alone_on_cpu else None)
+
+
 def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
     """Says so where a layer is not what compiled code or cuDNN knows, or not all it does."""
     model = plan.model
     if plan.training.random_bptt and device.type == "cuda":
-        yield "off the fast path: steps over windows of random length are not recorded as one CUDA graph"
+        yield "steps over windows of random length are not recorded as one CUDA graph, which is slower"
     if model.orthogonal:
         yield (
-            "orthogonal matrices are made anew for every window, in time that does not depend on its lanes and "
-            "characters: their share is smaller with a larger --batch or --bptt"
+            "orthogonal matrices are computed again for every window, in a time that does not depend on its size: "
+            "a larger --batch or --bptt makes their share smaller"
         )
     if is_plain_in_training(model):
         if device.type == "cpu" and (missed := missed_in_training()) is not None:
@@ -108,13 +143,14 @@ def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
     which = describe_cell(model)
     if has_kernel(model):
         if device.type == "cpu":
-            yield f"off the fast path: {which} runs in torch's own kernel, slower than charrnn's compiled recurrence"
+            yield f"{which} is off the fast path: torch's own kernel is slower than charrnn's compiled recurrence"
         return
     known = enumerated([cell.name for cell in plain_cells() if cell.compiled], "and")
     fast = "cuDNN's kernels know" if device.type == "cuda" else "the compiled recurrence knows"
     yield (
-        f"off the fast path: {fast} plain {known} layers only; {which} is run step by step"
+        f"{which} is off the fast path and is run step by step"
         + ("" if device.type == "cuda" else ", at about half the speed or less")
+        + f": {fast} plain {known} layers only"
     )
 
 
@@ -124,13 +160,13 @@ def _pieces(plan: Plan, world: World) -> str:
     return processes + (f" in {plan.run.accumulate} parts" if plan.run.accumulate > 1 else "")
 
 
-def _rounded(number: float) -> str:
-    """Returns a number in words that can be read at a glance, such as `1.2 million`.
+def _size(number: float) -> str:
+    """Returns a number of bytes in the unit that reads best.
 
-    >>> _rounded(1234567), _rounded(99.7e6), _rounded(31000), _rounded(800)
-    ('1.2 million', '100 million', '31,000', '800')
+    >>> _size(56_000_000), _size(2_700_000), _size(1.25e9), _size(5000)
+    ('56 MB', '2.7 MB', '1.3 GB', '5 kB')
     """
-    for size, name in ((1e9, "billion"), (1e6, "million")):
+    for size, unit in ((1e9, "GB"), (1e6, "MB")):
         if number >= size:
-            return f"{number / size:.2g} {name}" if number < 99.5 * size else f"{number / size:,.0f} {name}"
-    return f"{float(f'{number:.2g}'):,.0f}"
+            return f"{figure(number / size)} {unit}"
+    return f"{figure(number / 1e3)} kB"

@@ -160,7 +160,7 @@ def say_trial(which: str, trial: Trial) -> None:
     """Reports one trial of the search on stderr."""
     import math
 
-    from charrnn.display.safe import say
+    from charrnn.display.notice import say
 
     settings = " ".join(f"{_flag(name)} {value:g}" for name, value in trial.settings.items())
     bits = trial.nats_per_character / math.log(2)

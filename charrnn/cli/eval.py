@@ -100,8 +100,8 @@ def evaluate(
     from charrnn.checkpoints.folder import find_checkpoint
     from charrnn.cli import texts as text_arguments
     from charrnn.cli.chosen import say_chosen
+    from charrnn.display.notice import say
     from charrnn.display.progress import WorkDisplay
-    from charrnn.display.safe import say
     from charrnn.text.corpus import Corpus
 
     is_windowed = options.protocol == "windowed"

@@ -27,7 +27,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
     from charrnn.cli import texts as text_arguments
     from charrnn.cli.reading import read_part
     from charrnn.display.gates import pieces
-    from charrnn.display.safe import say
+    from charrnn.display.notice import say
     from charrnn.neurons.gates import gate_kinds
     from charrnn.text.sources import release
 

@@ -20,7 +20,7 @@ _ALONE = "{flag} says how to measure {views}"
 def _measure(subject: Subject, asked: Given) -> Result:
     from charrnn.cli.reading import ids_of
     from charrnn.display.horizon import pieces
-    from charrnn.display.safe import say
+    from charrnn.display.notice import say
     from charrnn.neurons.horizon import longest_distance, measure
 
     ids = ids_of(subject.first(asked.read or max(_READ, 8 * (asked.distance or 0))), subject.loaded.vocabulary)

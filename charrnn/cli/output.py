@@ -116,7 +116,7 @@ def _write_result(result: Result, file: Path) -> None:
 
 
 def _write_file(file: Path, write: Callable[[Path], None]) -> None:
-    from charrnn.display.safe import say
+    from charrnn.display.notice import say
     from charrnn.files import replace_durably
 
     replace_durably(file, write)

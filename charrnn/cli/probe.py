@@ -47,7 +47,7 @@ def _check_file(asked: Given) -> None:
 
 def _measure_file(subject: Subject, asked: Given) -> Result:
     """Probes the state at the end of each text of a file for the text's label."""
-    from charrnn.display.safe import say
+    from charrnn.display.notice import say
     from charrnn.neurons.probe import most_places, probe_texts
     from charrnn.text.labelled import read_labelled
 

@@ -149,7 +149,7 @@ def sample(
 
 
 def _as_expected(option: str, text: str, vocabulary: Vocabulary) -> str:
-    from charrnn.display.safe import say
+    from charrnn.display.notice import say
 
     text, notice = as_expected(option, text, has_backslashes="\\" in vocabulary)
     if notice is not None:
@@ -159,7 +159,7 @@ def _as_expected(option: str, text: str, vocabulary: Vocabulary) -> str:
 
 def _say_what_is_missed(loaded: Checkpoint, characters: int) -> None:
     from charrnn.cli.uncompiled import missed_in_sampling
-    from charrnn.display.safe import say
+    from charrnn.display.notice import say
 
     if (missed := missed_in_sampling(loaded.model, len(loaded.vocabulary), characters)) is not None:
         say(f"note: {missed}")

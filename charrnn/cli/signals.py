@@ -12,6 +12,8 @@ from typing import Any, Self
 
 import typer
 
+from charrnn.display.notice import say
+
 _POLITE = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -50,7 +52,8 @@ class StopOnSignal:
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             # After a hang-up there may be no terminal left to write to.
             again = " (Ctrl-C again stops at once, without saving)" if number == signal.SIGINT else ""
-            print(f"\nfinishing this step and saving{again}", file=sys.stderr, flush=True)
+            print(file=sys.stderr)  # what a terminal shows of Ctrl-C, or a bar, stands in this line
+            say(f"finishing this step and saving{again}")
 
 
 @contextlib.contextmanager

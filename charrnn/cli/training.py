@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charrnn.cells.names import enumerated
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.config_file import Origin, write_config
 from charrnn.checkpoints.folder import RUNS, Run, folder_size
@@ -28,9 +29,11 @@ from charrnn.events import Finished
 from charrnn.network import torchrun
 from charrnn.settings.config import DataConfig
 from charrnn.settings.conflicts import check_together
+from charrnn.settings.run import RunConfig
 from charrnn.settings.settings_file import values_of
 from charrnn.text.corpus import Corpus
 from charrnn.training.plan import OtherSettings, Plan, TrainRequest
+from charrnn.wording import count
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 
 _REPEATED = 2.0
 """Seconds in which a signal may come again by way of torchrun, which passes on what the terminal has sent to all."""
+
+_NAMED = 3
 
 
 def carry_out(request: TrainRequest, arguments: list[str], launch: Launch, notices: Sequence[str] = ()) -> int | None:
@@ -53,7 +58,10 @@ def carry_out(request: TrainRequest, arguments: list[str], launch: Launch, notic
     stop: StopOnSignal | None = None
     try:
         with contextlib.ExitStack() as stack:
-            display = stack.enter_context(TrainingDisplay(quiet=launch.quiet))
+            display = stack.enter_context(
+                TrainingDisplay(quiet=launch.quiet, whole_samples=_asks_for_whole_samples(request))
+            )
+            display.tell(f"reading {_named(arguments)} ...")  # before anything that takes long
             display.note(*notices)
             if is_one_of_several:
                 _join(arguments, launch, stack)
@@ -64,6 +72,14 @@ def carry_out(request: TrainRequest, arguments: list[str], launch: Launch, notic
         if stop is not None and (signal := stop()) is not None:
             return signal
         without_graphs(failed, quiet=launch.quiet)
+
+
+def _named(arguments: list[str]) -> str:
+    """Names what is read; of many files the first ones."""
+    names = ["standard input" if argument == "-" else argument or "''" for argument in arguments]
+    shown = names if len(names) <= _NAMED else names[:_NAMED]
+    more = len(names) - len(shown)
+    return enumerated([*shown, *([count(more, "other")] if more else [])], "and")
 
 
 def _join(arguments: list[str], launch: Launch, stack: contextlib.ExitStack) -> None:
@@ -109,6 +125,12 @@ class _Prepared:
         write_config(self.run.config, self.origin, settings)
 
 
+def _asks_for_whole_samples(request: TrainRequest) -> bool:
+    """Returns whether samples are to be shown whole: the user has given a length, which a resumed run remembers."""
+    usual = next(each.default for each in fields(RunConfig) if each.name == "sample_length")
+    return bool(request.run.get("sample_length", usual) != usual)
+
+
 def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: TrainingDisplay) -> _Prepared:
     """Reads and encodes the text."""
     with _one_process_of_a_machine_first():
@@ -145,7 +167,8 @@ def _one_process_of_a_machine_first() -> Iterator[None]:
 
 
 def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: StopOnSignal) -> int | None:
-    from charrnn.cli.dry_run import describe
+    from charrnn.cli.afterwards import farewell
+    from charrnn.cli.dry_run import describe, expect, watch_over
     from charrnn.network.device import choose_device, passed_over, prepare
     from charrnn.network.precision import choose_precision
     from charrnn.training.distributed import check_parts, local_device, world_from_environment
@@ -160,9 +183,10 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
     choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
     if launch.dry_run:
         plan, resume = prepared.plan(device, world, fresh=fresh)
+        forecast = expect(plan, corpus, device, world) if resume is None else None
         check_parts(plan.training.batch_size, world.size, plan.run.accumulate)
         check_together(plan.model, plan.training, parts=world.size * plan.run.accumulate)
-        display.note(*plan.notices, *describe(plan, corpus, run, device, resume, world))
+        display.note(*plan.notices, *describe(plan, corpus, run, device, resume, world, forecast))
         return None
     with contextlib.ExitStack() as held:
         if world.is_first:
@@ -171,8 +195,9 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         _check_same_start(world, prepared, plan, device, resume)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
         if resume is not None and trainer.is_finished:
-            display.note(f"this run is finished; a larger budget than {plan.budget} goes on, --fresh starts over")
-            display.show(trainer.outcome())
+            display.note(f"this run is finished: a larger budget than {plan.budget} goes on, and --fresh starts over")
+            display.show(outcome := trainer.outcome())
+            farewell(display, outcome, plan, run, corpus, fresh=False)
             return None
         if world.is_first:
             # Only now can nothing be wrong with the new run.
@@ -180,10 +205,14 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
                 display.note(_kept(aside))
                 held.enter_context(run.locked())  # the folder is a new one
             prepared.record(plan)
-        display.note(*describe(plan, corpus, run, device, resume, world))
+        forecast = expect(plan, corpus, device, world) if resume is None else None
+        display.note(*describe(plan, corpus, run, device, resume, world, forecast))
+        watch = watch_over(forecast, device, world)
         for event in trainer.run():
             display.show(event)
+            display.note(*watch(event))
             if isinstance(event, Finished):
+                farewell(display, event, plan, run, corpus, fresh=launch.fresh)
                 return event.signal
     raise AssertionError("a run ends with Finished")
 

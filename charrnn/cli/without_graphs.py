@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import charrnn
-from charrnn.display.safe import say
+from charrnn.display.notice import say
 from charrnn.errors import RecordingFailed
 from charrnn.text.sources import set_back
 

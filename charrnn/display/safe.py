@@ -8,9 +8,6 @@ itself, what follows is harmless text.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import unicodedata
 from typing import IO
 
@@ -64,19 +61,3 @@ def write(text: str, stream: IO[str]) -> None:
     except UnicodeEncodeError:  # the terminal is not UTF-8, or the text has a lone surrogate
         encoding = getattr(stream, "encoding", None) or "ascii"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
-def say(text: str, *, is_dim: bool = False) -> None:
-    """Writes one line to stderr, always made visible, and dim on a terminal if it is only said in passing.
-
-    Errors of a stderr that cannot be written to are ignored.
-    """
-    with contextlib.suppress(OSError, ValueError):
-        line = visible(text, kept="\t")
-        if is_dim and sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
-            sys.stderr.write("\x1b[2m")
-            write(line, sys.stderr)
-            sys.stderr.write("\x1b[22m\n")
-        else:
-            write(line + "\n", sys.stderr)
-        sys.stderr.flush()

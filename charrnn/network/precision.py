@@ -43,7 +43,7 @@ def choose_precision(name: PrecisionName, device: torch.device) -> Precision:
         return offered[-1]
     if name not in offered:
         raise UsageError(
-            f"--precision is {name}, and this {device.type} has none (it needs {_NEEDS[name]})",
+            f"--precision is {name}, but this {device.type} cannot compute in it (it needs {_NEEDS[name]})",
             f"use --precision {offered[-1]}, or leave it out",
         )
     return name

@@ -30,6 +30,7 @@ from charrnn.settings.checks import (
 )
 from charrnn.settings.conflicts import check_frozen, check_initial, check_schedule, check_wiring
 from charrnn.settings.fields import Record, setting, switch
+from charrnn.wording import figure
 
 CHOSEN = "auto"
 """How help shows the default of what follows the corpus, the machine and the budget."""
@@ -278,7 +279,7 @@ class Budget(Record):
         return amount
 
     def __str__(self) -> str:
-        return f"{self.amount:g} {self.unit if self.amount != 1 else self.unit[:-1]}"
+        return f"{figure(self.amount, digits=15)} {self.unit if self.amount != 1 else self.unit[:-1]}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,6 +28,7 @@ from charrnn.settings.config import DataConfig
 from charrnn.text.decoding import Progress, TextPiece, is_strict_utf8, pieces_of
 from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids, Vocabulary
+from charrnn.wording import count
 
 MINIMUM_CHARACTERS = 200
 _FORMAT = 1
@@ -70,7 +71,7 @@ class Corpus:
         length = len(self.ids) - self.separate_validation
         if length < MINIMUM_CHARACTERS:
             raise TextError(
-                f"the corpus has {length} characters; training needs at least {MINIMUM_CHARACTERS}",
+                f"the corpus has {count(length, 'character')}; training needs at least {MINIMUM_CHARACTERS}",
                 "give a longer text: about 100,000 characters begin to be worth while, a million is good",
             )
         if len(self.vocabulary) < 2:

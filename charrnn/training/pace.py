@@ -17,9 +17,12 @@ from charrnn.settings.config import Budget, TrainingConfig
 from charrnn.settings.run import RunConfig
 from charrnn.training.lanes import Ring
 from charrnn.training.schedule import averaging_begins
+from charrnn.training.trend import trend_of
 
 _VALIDATIONS = 20
 _FIRST_SHARE = 0.01
+# Of the samples between rare validations.
+_FIRST_SAMPLED, _LONGEST_SAMPLED = 0.02, 0.1
 # What a trained character costs in scored ones, until a validation has shown it (beside bf16 less: scoring is in fp32).
 _TRAINING_OVER_SCORING = 3
 # Between two validations, under any budget, so many characters are trained on for each one scored.
@@ -92,7 +95,7 @@ def check_trigger(training: TrainingConfig, run: RunConfig, held_out: int) -> No
         return
     if not held_out:
         raise UsageError(
-            "--average-after waits for validations without a new best, and nothing is held out to validate on",
+            "--average-after waits for validations without a new best, but nothing is held out to validate on",
             "give --average-from, or a --validation-fraction above 0",
         )
     if run.patience is not None and run.patience <= training.average_after:
@@ -164,31 +167,44 @@ class Pace:
         return self._interval_is_over(counters, counters.validated_step, counters.validated_seconds)
 
     def sample_is_due(self, counters: Counters) -> bool:
-        """Whether to sample: as `sample_every` says, else with each validation, and between rare validations."""
+        """Whether to sample: as `sample_every` says, else with each validation, and between rare validations.
+
+        Between them, samples are due at 2, 4, 8 and 16 % of the budget and then every 10 %.
+        """
         if counters.step == counters.sampled_step:
             return False
         if self.run.sample_every is not None:
             return self.run.sample_every > 0 and counters.step % self.run.sample_every == 0
         if counters.validated_step == counters.step:
             return True
-        return self._interval_is_over(counters, counters.sampled_step, counters.sampled_seconds)
+        if self.fraction(counters) > 1.0 - _LONGEST_SAMPLED:  # one comes with the last validation
+            return False
+        return self._interval_is_over(
+            counters, counters.sampled_step, counters.sampled_seconds, shares=(_FIRST_SAMPLED, _LONGEST_SAMPLED)
+        )
 
     def keep_is_due(self, counters: Counters) -> bool:
         """Whether the weights of this step are to be kept, and are not yet."""
         every, step = self.run.keep_every, counters.step
         return every is not None and step % every == 0 and step > counters.kept_step
 
-    def _interval_is_over(self, counters: Counters, step: int, seconds: float) -> bool:
+    def _interval_is_over(
+        self,
+        counters: Counters,
+        step: int,
+        seconds: float,
+        shares: tuple[float, float] = (_FIRST_SHARE, 1 / _VALIDATIONS),
+    ) -> bool:
         """Whether an event that last happened at `step`, after `seconds`, is due again."""
         if self.total_steps is not None:
-            return counters.step - step >= _interval(step, self.total_steps)
+            return counters.step - step >= _interval(step, self.total_steps, *shares)
         assert self.budget.minutes is not None
-        return counters.seconds - seconds >= _interval(seconds, self.budget.minutes * 60)
+        return counters.seconds - seconds >= _interval(seconds, self.budget.minutes * 60, *shares)
 
 
-def _interval(last: float, total: float) -> float:
-    """Returns the distance to the next event: that of the last one from the start, within 1 to 5 % of the total."""
-    return min(total / _VALIDATIONS, max(total * _FIRST_SHARE, last))
+def _interval(last: float, total: float, shortest: float, longest: float) -> float:
+    """Returns the distance to the next event: that of the last one from the start, within two shares of the total."""
+    return min(total * longest, max(total * shortest, last))
 
 
 def place(counters: Counters, ring: Ring) -> dict[str, Any]:
@@ -232,4 +248,6 @@ def finished(counters: Counters, pace: Pace, *, skipped: int, signal: int | None
         best_step=counters.best_step,
         skipped=skipped,
         signal=signal,
+        epoch=pace.ring.epoch(counters.position),
+        trend=trend_of(counters.history),
     )

@@ -27,6 +27,7 @@ from charrnn.training.recipe import (
     fit_to_corpus,
     validation_share,
 )
+from charrnn.wording import count
 
 _GROUPS = ("model", "data", "training", "run")
 
@@ -67,7 +68,7 @@ def with_preset(request: TrainRequest, name: PresetName) -> TrainRequest:
     return replace(
         merged,
         notices=(
-            f"preset {name}, {preset.source}: {' '.join(settings)}",
+            f"preset {name} ({preset.source}) stands for {' '.join(settings)}",
             *([f"preset {name} departs from the paper: {preset.departs}"] if preset.departs else []),
         ),
     )
@@ -139,8 +140,9 @@ def plan_start(request: TrainRequest, characters: int, machine: Machine = REFERE
     notices = []
     if fitted != training:
         notices.append(
-            f"the training part has only {characters:,} characters: {fitted.batch_size} lanes instead of "
-            f"{training.batch_size}, windows of {fitted.bptt} instead of {training.bptt}"
+            f"the training part has only {count(characters, 'character')}, so a step reads "
+            f"{count(fitted.batch_size, 'lane')} of {count(fitted.bptt, 'character')} "
+            f"instead of {training.batch_size} of {training.bptt}"
         )
     return Plan(
         model=recipe.model,

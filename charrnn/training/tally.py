@@ -90,6 +90,25 @@ class StepSums:
         self.steps, self.windows = int(steps), windows
 
 
+class Recent:
+    """The mean loss since it was last asked for, for showing only."""
+
+    def __init__(self, tally: StepSums) -> None:
+        self._tally = tally
+        self._nats = self._windows = 0.0
+
+    def mean(self, world: World = ALONE) -> float | None:
+        """Returns the nats of a character; None where no step was made. This waits for the device, and all ranks."""
+        nats, windows = self._tally.means(world)["nats"] * self._tally.windows, self._tally.windows
+        mean = (nats - self._nats) / (windows - self._windows) if windows > self._windows else None
+        self._nats, self._windows = nats, windows
+        return mean
+
+    def forget(self) -> None:
+        """Begins anew with sums that are cleared now."""
+        self._nats = self._windows = 0.0
+
+
 def tally_arrays(tallies: Sequence[StepSums], world: World) -> dict[str, npt.NDArray[np.float64]]:
     """Returns the sums as a checkpoint keeps them; every rank has to call this."""
     return {_TALLY: np.stack([tally.to_numpy(world) for tally in tallies])}

@@ -27,6 +27,7 @@ from charrnn.network import device as devices
 from charrnn.sampling.sampler import sample
 from charrnn.settings.config import SamplingConfig
 from charrnn.text.corpus import Corpus
+from charrnn.training.above import TRAIN_ABOVE, explains_train
 from charrnn.training.distributed import ALONE, World, check_parts
 from charrnn.training.feed import make_feed
 from charrnn.training.lanes import Ring
@@ -35,7 +36,7 @@ from charrnn.training.pace import Counters, Pace, check_trigger, finished, place
 from charrnn.training.plan import Plan
 from charrnn.training.schedule import averaging_share, learning_rate, spare_characters, window_length
 from charrnn.training.snapshot import environment, snapshot
-from charrnn.training.tally import StepSums, load_tallies, tally_arrays
+from charrnn.training.tally import Recent, StepSums, load_tallies, tally_arrays
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _MOST_ROLLBACKS = 10
@@ -81,6 +82,7 @@ class Trainer:
             )
             self._feed = make_feed(self._ring, world.lanes(lanes), device)
         self._tally, self._since_validation = self._tallies = StepSums(device), StepSums(device)
+        self._recent = Recent(self._since_validation)
         self._learner.connect(self._feed, self._tallies)
         self._anew = [] if resume is None else self._restore(resume)
         self._started = time.monotonic() - self._counters.seconds
@@ -111,12 +113,15 @@ class Trainer:
                     # Before a validation, which a signal may put off: so what is kept never depends on signals.
                     if self._pace.keep_is_due(self._counters):
                         yield self._keep()
-                    if self._pace.validation_is_due(self._counters):
+                    if is_validated := self._pace.validation_is_due(self._counters):
                         yield from self._validate()
+                        is_validated = self._counters.validated_step == self._counters.step
                         self._look()
                     if self._pace.sample_is_due(self._counters):
                         yield self._sample()
                         self._look()
+                    if is_validated and explains_train(self._plan.model, self._counters.history):
+                        yield Notice(TRAIN_ABOVE)
                     if self._signal is not None or self._pace.is_over(self._counters):
                         break
                     self._step()
@@ -135,12 +140,17 @@ class Trainer:
         else:
             now = environment(self._plan, self._learner)
             changes = devices.differences(self._resume.environment, now)
-            kind = "approximate resume: " + ", ".join(changes) if changes else "exact resume"
-            yield Notice("; ".join((f"{kind} at step {self._counters.step:,}", *self._anew)))
+            step = f"at step {self._counters.step:,}"
+            kind = f"exact resume {step}: the run goes on from there"
+            if changes:
+                kind = f"approximate resume: {', '.join(changes)} {step}"
+            yield Notice("; ".join((kind, *self._anew)))
             # The checkpoint's arrays lie in a memory map; let go of it before the file is replaced.
             self._resume = None
         if not len(self._parts.validation):
-            yield Notice("nothing is held out: best.safetensors is the latest checkpoint, not the best")
+            yield Notice(
+                "nothing is held out to validate on, so best.safetensors is the latest checkpoint, not the best"
+            )
 
     def _step(self) -> None:
         """Makes one update of the weights."""
@@ -205,12 +215,14 @@ class Trainer:
                 raise self._divergence(nats, math.nan)
         is_best = counters.take(train_nats, nats)
         if counters.trigger(self._plan.training, self._pace.fraction(counters)):
-            yield Notice(f"from step {counters.step:,} on the weights are averaged")
+            yield Notice(f"the weights are averaged from step {counters.step:,} on")
+        recent_nats = self._recent.mean(self._world)
         self._since_validation.clear()
+        self._recent.forget()
         bpc = None if nats is None else nats / math.log(2)
         self._append_metrics(train_nats=train_nats, validation_nats=nats, validation_bpc=bpc)
         if nats is not None:
-            yield Validated(**self._place(), train_nats=train_nats, validation_nats=nats, is_best=is_best)
+            yield Validated(**self._place(), train_nats=recent_nats, validation_nats=nats, is_best=is_best)
         if is_best:
             yield self._save_best()
         self._look()
@@ -241,7 +253,14 @@ class Trainer:
         if self._world.is_first:
             assert text is not None
             self._run.append_sample(f"step {counters.step}, epoch {self._place()['epoch']:.2f}", text)
-        return Sampled(counters.step, text or "")
+        return Sampled(
+            counters.step,
+            text or "",
+            characters=self._place()["characters"],
+            fraction=self._pace.fraction(counters),
+            train_nats=self._recent.mean(self._world),
+            primed=len(self._plan.run.prime),
+        )
 
     def _write(self) -> str | None:
         """Returns a sample of text; None where the weights are not finite."""

@@ -45,7 +45,7 @@ def _message(result: Result) -> str:
     """The one message that stderr holds, on one line."""
     assert "Traceback" not in result.err
     assert not re.search(r"[^\n -~\u00a0-\U0010ffff]", result.err), "a control character"
-    lines = [line for line in result.err.split("\n") if line and not line.startswith(("note: ", "run "))]
+    lines = [line for line in result.err.split("\n") if line and not line.startswith(("note: ", "run ", "reading "))]
     assert re.fullmatch(r"error: [^\n]+(\n hint: [^\n]+)?", "\n".join(lines))
     return " ".join(lines)
 
@@ -370,9 +370,10 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(command: Command) ->
     result = command("train", "text.txt", "--out", "new", "--minutes", "3", "--hidden", "80", "--dry-run")
     assert (result.status, result.out) == (0, "")
     said = [line for line in result.err.splitlines() if line.startswith("note: ")]
-    assert "lstm 1 x 80" in result.err
-    assert "3 minutes on cpu -> new" in result.err
-    assert re.search(r"about [\d,.]+( million)? characters \([\d.e+]+ epochs\), [\d,.]+( million)? bytes", said[-1])
+    assert "8 lanes of 61 characters instead of 16 of 64" in said[0]
+    assert "the model is an lstm of 1 layer with 80 units" in said[1]
+    assert "trains for 3 minutes on cpu and is kept in new" in said[3]
+    assert re.search(r"about [\d,.]+( million)? characters \([\d,.]+ epochs\), and to need [\d.]+ [kMG]B of", said[4])
     assert "--dropout" in said[-1]
     assert not Path("new").exists()
     command("train", "text.txt", "--out", "new", "--steps", "2", "--hidden", "8", "--quiet")
@@ -399,15 +400,15 @@ def _plan_for_a_gpu(command: Command, *arguments: str) -> list[str]:
     result = command("train", "long.txt", "--device", "cuda", "--dry-run", "--steps", "1", *arguments)
     assert (result.status, result.out) == (0, ""), result.err
     assert not Path("checkpoints/long").exists()
-    return [line.removeprefix("note: ") for line in result.err.splitlines()]
+    return [line.removeprefix("note: ") for line in result.err.splitlines() if line.startswith("note: ")]
 
 
 @pytest.mark.usefixtures("without_gpu")
 def test_a_dry_run_for_a_gpu_that_is_not_here(command: Command) -> None:
     """What it holds for is said, and which kernel the defaults get there; to train it takes a GPU all the same."""
-    start, expected, *_, gpu, kernel = _plan_for_a_gpu(command)
-    assert "1 step on cuda -> checkpoints/long" in start
-    assert ", fp16; " in expected
+    _, _, start, expected, *_, gpu, kernel = _plan_for_a_gpu(command)
+    assert "for 1 step on cuda and is kept in checkpoints/long" in start
+    assert expected.endswith(" of memory, in fp16")
     assert gpu == "torch sees no NVIDIA GPU here: what follows holds for an H200-class GPU"
     assert re.match(r"layers? 1( to \d)?: cuDNN's persistent kernel expected \(", kernel)
     _check(command("train", "long.txt", "--device", "cuda", "--steps", "1"), USAGE, "--device is cuda", "no NVIDIA GPU")

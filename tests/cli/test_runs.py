@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.checkpoints.folder import Run
-from charrnn.display.safe import say
+from charrnn.display.notice import say
 from tests.kit.command import Command
 from tests.kit.run_folders import make_run, metrics, write_metrics
 

@@ -22,14 +22,16 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from charrnn.display import palette, progress, safe
+from charrnn.display import palette, safe, status
 from charrnn.display.chart_svg import as_svg
 from charrnn.display.curve import Chart, Line
 from charrnn.display.heat import Picture
+from charrnn.display.notice import say
 from charrnn.display.palette import KARPATHY, PALETTES, SAFE, Palette, Ramp, diverging, glyph, is_dark, mixed
-from charrnn.display.progress import TrainingDisplay, WorkDisplay, duration
+from charrnn.display.progress import TrainingDisplay, WorkDisplay
 from charrnn.display.report import page as page_of
-from charrnn.display.safe import say, visible, visible_character, write
+from charrnn.display.safe import visible, visible_character, write
+from charrnn.display.status import duration
 from charrnn.display.summary import parameters_by_part, summary
 from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
 from tests.kit.nasty import ANY_TEXT, ESC, NASTY, is_dangerous
@@ -119,7 +121,7 @@ def test_a_said_line_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch
     say("into nothing")
 
 
-@pytest.mark.parametrize("module", [safe, progress])
+@pytest.mark.parametrize("module", [safe, status])
 def test_examples_in_the_documentation_are_true(module: Any) -> None:
     """The doctests of the rooms tested here."""
     results = doctest.testmod(module)
@@ -498,7 +500,7 @@ _EVENTS: list[Event] = [
     _progress(51, seconds_left=math.inf, train_nats=math.nan),
     Validated(60, 0.5, 100, 11.0, math.log(2) * 2.5, math.log(2) * 2.25, True),
     Validated(70, 0.6, 110, 12.0, None, math.log(2) * 2.25, False),
-    Sampled(70, "once upon " + NASTY),
+    Sampled(70, "once upon " + NASTY, 110),
     Saved(Path("last.safetensors"), 70),
     RolledBack(80, 70, 0.5),
     _FINISHED,
@@ -515,16 +517,17 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     """Product on stdout, the rest on stderr; samples exactly as they were written; progress once in a while."""
     out, err = StringIO(), StringIO()
     _shown(_EVENTS, out, err)
-    first, second, *sample = out.getvalue().split("\n")
-    assert first.startswith("\u2500\u2500 step 60 \u00b7 epoch 0.50 \u00b7 train 2.500 \u00b7 validation 2.250 bpc")
-    assert "best so far \u2500" in first
-    assert second.startswith("\u2500\u2500 step 70 \u00b7 epoch 0.60 \u00b7 validation 2.250 bpc \u2500")
-    assert "\n".join(sample) == "once upon " + NASTY + "\n\n"
+    heading, first, second, *sample = out.getvalue().split("\n")
+    assert heading == "     step     characters  train bpc  validation bpc"
+    assert first == "       60            100      2.500           2.250  best"
+    assert second == "       70            110          -           2.250"
+    assert "\n".join(sample) == "  | once upon " + NASTY.replace("\n", "\n  | ") + "\n\n"
     assert err.getvalue().split("\n") == [
         "note: exact resume",
-        " 25% step 50 \u00b7 12,346 chars/s \u00b7 3.000 bpc \u00b7 lr 0.004 \u00b7 |g| 0.50 \u00b7 30 s left",
-        "note: diverged at step 80; back at step 70 with 0.5 times the learning rate",
-        "finished after 1,000 steps, 50,000 characters, 1 min 05 s; best validation 2.0000 bpc (1.3863 nats) "
+        " 25% \u00b7 step 50 \u00b7 12,346 characters/s \u00b7 train 3.000 bpc \u00b7 learning rate 0.004 \u00b7 "
+        "gradient 0.50 \u00b7 30 s left",
+        "note: training diverged at step 80; it goes on from step 70 with 0.5 times the learning rate",
+        "finished after 1,000 steps, 50,000 characters and 1 min 05 s; best validation 2.0000 bpc (1.3863 nats) "
         "at step 900",
         "",
     ]
@@ -534,12 +537,13 @@ def test_on_a_terminal_a_sample_is_made_visible_and_the_bar_goes() -> None:
     """The bar stands on stderr, is redrawn around other lines, and is wiped at the end."""
     out, err = Terminal(), Terminal()
     _shown(_EVENTS, out, err)
-    assert visible("once upon " + NASTY) in out.getvalue()
+    shown = visible("once upon " + NASTY).expandtabs(4).split()
+    assert out.getvalue().replace("\n  |", "").split()[-len(shown) :] == shown
     assert not any(is_dangerous(character) for character in out.getvalue() if character not in "\n\t")
     assert " 25%|" in err.getvalue()
-    assert "12,346 chars/s" in err.getvalue()
+    assert "12,346 characters/s" in err.getvalue()
     assert ESC not in err.getvalue().replace(f"{ESC}[A", "")
-    after = err.getvalue().rsplit("chars/s", 1)[1]
+    after = err.getvalue().rsplit("characters/s", 1)[1]
     assert "finished after 1,000 steps" in after
     assert re.search(r"\r *\r", after)
 
@@ -549,7 +553,7 @@ def test_the_end_says_why(reason: Any) -> None:
     """Budget, patience, signal; without a validation there is no best to name."""
     err = StringIO()
     _shown([Finished(reason, 3, 9, 1.0, None, None, 0)], StringIO(), err)
-    words = {"budget": "finished", "patience": "no more gain", "signal": "by a signal, saved"}
+    words = {"budget": "finished", "patience": "no longer improved", "signal": "by a signal and saved"}
     assert words[reason] in err.getvalue()
     assert "best" not in err.getvalue()
 

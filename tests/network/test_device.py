@@ -246,7 +246,7 @@ def test_train_and_eval_say_that_they_pass_over_a_gpu(
     status, _, said = command(*words)
     assert status == 0, said
     assert said.count("note: the GPU is not used, since torch") == 1
-    assert " on cpu ->" in said
+    assert " on cpu and is kept in" in said
     assert "GPU is not used" not in command(*words, "--device", "cpu", "--fresh")[2]
     if not more:
         status, _, said = command("eval", str(text_file(900)))

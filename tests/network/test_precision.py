@@ -42,7 +42,10 @@ def test_a_cpu_has_bf16_where_its_library_has(library: Any, auto: str, monkeypat
     else:
         with pytest.raises(UsageError) as caught:
             choose_precision("bf16", CPU)
-        assert caught.value.message == "--precision is bf16, and this cpu has none (it needs a CPU with AVX512-BF16)"
+        assert (
+            caught.value.message
+            == "--precision is bf16, but this cpu cannot compute in it (it needs a CPU with AVX512-BF16)"
+        )
         assert caught.value.hint == "use --precision fp32, or leave it out"
 
 
@@ -69,7 +72,7 @@ def test_a_gpu_has_what_its_generation_has(
         if name in offered:
             assert choose_precision(name, CUDA) == name
         else:
-            with pytest.raises(UsageError, match=f"--precision is {name}, and this cuda has none"):
+            with pytest.raises(UsageError, match=f"--precision is {name}, but this cuda cannot compute in it"):
                 choose_precision(name, CUDA)
 
 
@@ -88,7 +91,9 @@ def test_what_a_device_lacks_is_refused(name: PrecisionName, device: torch.devic
     """With what it needs, and what there is instead."""
     with pytest.raises(UsageError) as caught:
         choose_precision(name, device)
-    assert caught.value.message == f"--precision is {name}, and this {device.type} has none (it needs {needs})"
+    assert (
+        caught.value.message == f"--precision is {name}, but this {device.type} cannot compute in it (it needs {needs})"
+    )
     assert caught.value.hint == f"use --precision {choose_precision('auto', device)}, or leave it out"
 
 

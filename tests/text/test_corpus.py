@@ -29,6 +29,7 @@ from charrnn.text.corpus import Corpus, load
 from charrnn.text.decoding import read_beginning, read_text
 from charrnn.text.sources import Source
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.wording import count
 from tests.kit.full_disk import no_file_above
 from tests.kit.packing import PACK
 from tests.kit.text import make_text
@@ -724,7 +725,7 @@ def test_too_small_a_text_says_how_much_is_needed(tmp_path: Path, text: str) -> 
     with pytest.raises(TextError) as raised:
         corpus.split(DataConfig())
     assert raised.value.exit_status == 3
-    assert raised.value.message == f"the corpus has {length} characters; training needs at least 200"
+    assert raised.value.message == f"the corpus has {count(length, 'character')}; training needs at least 200"
     assert "100,000" in str(raised.value.hint)
 
 

@@ -44,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("CHARRNN_CACHE", str(tmp_path_factory.mktemp("cache")))
         _alone(folder, "--out", "alone")
         said = _together(folder, "--out", "together")
-    assert "5 lanes x 30 by 2 processes" in said
+    assert "5 lanes x 30 characters by 2 processes" in said
     assert said.count("finished after 20 steps") == 1
     return folder
 
@@ -138,7 +138,7 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_exactly(folder: P
     """The last of two gets SIGTERM after step 9: both save, exit with 143, and go on bit for bit."""
     interrupted = ("tests.kit.interrupt", "SIGTERM", "9", "1")
     said = _together(folder, "--out", "cut", module=interrupted, status=128 + signal.SIGTERM)
-    assert "stopped by a signal, saved after 9 steps" in said
+    assert "stopped by SIGTERM and saved after 9 steps" in said
     assert "exact resume at step 9" in _together(folder, "--out", "cut")
     assert_same_run(folder / "cut", runs / "together")
 
@@ -163,7 +163,7 @@ def test_a_run_that_diverges_ends_in_all_processes(folder: Path) -> None:
     assert "process 1: error: training diverged at step" in ends[1].err
     ends = run_ranks([*WORDS, *wild, "--out", "tamed", "--on-divergence", "rollback"], 2, folder)
     assert [ended.status for ended in ends] == [5, 5], ends
-    assert ends[0].err.count("note: diverged at step") == 10
+    assert ends[0].err.count("note: training diverged at step") == 10
 
 
 def test_torchrun_starts_the_command(folder: Path) -> None:

@@ -268,7 +268,7 @@ def test_a_run_that_was_begun_on_a_gpu_goes_on_here(corpus: Corpus, tmp_path: Pa
     plan = plan_resume(REQUEST, resume, corpus.sha256)
     trainer = Trainer(run, corpus, plan, device=torch.device("cpu"), resume=resume)
     events = list(trainer.run())
-    (notice,) = [event.text for event in events if isinstance(event, Notice)]
+    notice, *_ = [event.text for event in events if isinstance(event, Notice)]
     assert notice.startswith("approximate resume: device cuda -> cpu, ")
     assert "precision fp16 -> " in notice
     assert notice.endswith(

@@ -13,7 +13,7 @@ import torch
 
 from charrnn.cli import signals
 from charrnn.cli.signals import StopOnSignal
-from charrnn.events import Finished, Progress
+from charrnn.events import Finished, Progress, Trend
 from charrnn.settings.config import Budget
 from charrnn.settings.run import RunConfig
 from charrnn.training.distributed import ALONE, World
@@ -84,6 +84,8 @@ def test_the_end_by_hand() -> None:
         best_step=30,
         skipped=2,
         signal=None,
+        epoch=0.84,
+        trend=Trend("flat", -0.125, 30),
     )
     nothing = finished(Counters(), _pace(), skipped=0, signal=None)
     assert (nothing.validation_nats, nothing.best_nats, nothing.characters) == (None, None, 0)
