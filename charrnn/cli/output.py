@@ -103,8 +103,16 @@ def print_pieces(pieces: Iterable[object]) -> None:
 def _write_page(result: Result, file: Path) -> None:
     from charrnn.display.report import page
 
-    whole = page(result.heading, result.sections(True))
+    _write_text(file, page(result.heading, result.sections(True)))
 
+
+def _write_picture(result: Result, file: Path) -> None:
+    from charrnn.display.vector import picture
+
+    _write_text(file, picture(result.heading, result.sections(False)))
+
+
+def _write_text(file: Path, whole: str) -> None:
     def write(temporary: Path) -> None:
         temporary.write_text(whole, "utf-8")
 
@@ -136,6 +144,10 @@ FORMATS = (
     Format(
         Option("--html", Path, "Write the picture as one self-contained page.", more={"metavar": "FILE"}),
         _write_page,
+    ),
+    Format(
+        Option("--svg", Path, "Write what a terminal would show as a picture, in colour.", more={"metavar": "FILE"}),
+        _write_picture,
     ),
     Format(
         Option(
