@@ -59,11 +59,10 @@ def guide(
     """
     if topic is not None and (topic := topic.lower()) not in topics():
         raise _unknown(topic)
-    page = read(topic or INDEX)
     if sys.stdout.isatty():
-        _show(page)
+        _show(topic)
     else:
-        sys.stdout.write(page)
+        sys.stdout.write(read(topic or INDEX))
 
 
 def _completed(incomplete: str) -> Iterator[tuple[str, str]]:
@@ -82,14 +81,14 @@ def _unknown(topic: str) -> UsageError:
     return UsageError(f"there is no topic {topic!r}", f"did you mean {near[0]!r}? {every}" if near else every)
 
 
-def _show(page: str) -> None:
-    """Draws a page on the terminal."""
+def _show(topic: str | None) -> None:
+    """Draws a page, or the list of topics, on the terminal."""
     from rich.console import Console
 
-    from charrnn.display.guide import STYLES, drawn
+    from charrnn.display.guide import STYLES, drawn, drawn_index
 
     console = Console(highlight=False, markup=False, emoji=False, theme=STYLES)
-    text = drawn(page, console)
+    text = drawn(read(topic), console) if topic else drawn_index(topics(), console)
     if text.count("\n") < console.height or not _page(text):
         sys.stdout.write(text)
 

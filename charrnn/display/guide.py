@@ -8,7 +8,7 @@ that it can still be copied; a table that does not fit becomes a list of its row
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from rich.cells import cell_len, chop_cells
@@ -22,7 +22,9 @@ from rich.theme import Theme
 from charrnn.display.safe import visible
 
 _LINK = re.compile(r"\[([^]]+)\]\(([\w-]+)\.md(?:#[\w-]*)?\)")
-_WORD = re.compile(r"""(?:"[^"]*"|'[^']*'|\S)+""")
+_WORD = r"""(?:"[^"]*"|'[^']*'|\S)+"""
+_WORDS = re.compile(rf"-[\w-]+ (?!-){_WORD}|{_WORD}")
+"""A word of a command, or an option with the value that may follow it."""
 _PADDING = re.compile(r"(?: |\x1b\[[\d;]*m)+$")
 _INDENT = "  "
 _GAP = 2
@@ -62,6 +64,17 @@ def drawn(page: str, console: Console) -> str:
     return "\n".join(lines) + "\n"
 
 
+def drawn_index(topics: Mapping[str, str], console: Console) -> str:
+    """Returns the list of topics, each with its line, as text for a terminal like that of the console."""
+    table = Table.grid(padding=(0, _GAP, 0, 0))
+    for topic, line in topics.items():
+        table.add_row(Text(topic, "guide.command"), Text(line.replace("`", "")))
+    with console.capture() as captured:
+        console.print(Text.assemble(("charrnn help TOPIC", "guide.command"), " shows a page of the manual:"))
+        console.print(table)
+    return captured.get()
+
+
 def _reset(match: re.Match[str]) -> str:
     return "\x1b[0m" if "\x1b" in match[0] else ""
 
@@ -69,10 +82,10 @@ def _reset(match: re.Match[str]) -> str:
 def wrapped_command(line: str, width: int) -> list[str]:
     """Returns a shell command as lines of at most `width` columns, all but the last of which end in a backslash.
 
-    Lines break between words, never inside quotes; a single word that is wider than a line stays whole.
+    Lines break between words, never inside quotes nor between an option and its value, as long as these fit.
     """
     lines: list[str] = []
-    words = [line[match.start() : match.end()] for match in _WORD.finditer(line)]
+    words = [line[match.start() : match.end()] for match in _WORDS.finditer(line)]
     for word in words:
         # Two columns are kept for the backslash that may follow.
         if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width - 2:
@@ -86,18 +99,25 @@ class _Code(CodeBlock):
     """A block of code: commands stand out, and lines that are too long are broken."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = options.max_width - len(_INDENT)
-        for line in str(self.text).rstrip("\n").split("\n"):
+        lines = str(self.text).rstrip("\n").split("\n")
+        # What a terminal of this width had printed keeps its form without the indent.
+        indent = _INDENT if max(map(cell_len, lines)) + len(_INDENT) <= options.max_width else ""
+        for line in lines:
             is_command = self.lexer_name == "console" and line.startswith("$ ")
-            if cell_len(line) <= width:
-                pieces = [line]
-            elif is_command:
-                pieces = wrapped_command(line, width)
-            else:
-                pieces = chop_cells(line, width)
-            for piece in pieces:
+            for piece in _broken(line, options.max_width - len(indent), is_command):
                 style = "guide.command" if is_command else ""
-                yield Text(_INDENT + piece, style=style, no_wrap=True, overflow="ignore")
+                yield Text(indent + piece, style=style, no_wrap=True, overflow="ignore")
+
+
+def _broken(line: str, width: int, is_command: bool) -> list[str]:
+    """Returns a line of code as lines of at most `width` columns, broken between words unless it is a table's."""
+    if cell_len(line) <= width:
+        return [line]
+    if is_command:
+        return wrapped_command(line, width)
+    if "  " in line.strip():
+        return chop_cells(line, width)
+    return [each.plain.rstrip() for each in Text(line).wrap(Console(width=width), width, overflow="fold")]
 
 
 class _Table(TableElement):

@@ -56,7 +56,10 @@ def _entry(option: Any) -> str:
     elif option.default not in (None, False):
         default = str(option.default)
     line = f"- {flags}: {_escape(text)}" + (f" Default: {_escape(default)}." if default else "")
-    return textwrap.fill(line, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    # A line that began with a lone dash would begin an entry of a list.
+    line = line.replace(" - ", "\0- ")
+    filled = textwrap.fill(line, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return filled.replace("\0", " ")
 
 
 def _escape(text: str) -> str:
