@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from charrnn.settings import config
 from charrnn.settings.fields import help_of, settings_of
 from charrnn.settings.run import RunConfig
 from charrnn.text.catalogue import names
-from tests.kit.readme_options import commands, table, with_tables
+from tests.kit.guide_options import commands, pages
 from tests.kit.tiny import tiny
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = commands()
 CONFIGURATIONS = [
     config.ModelConfig,
@@ -96,36 +94,11 @@ def test_looking_inside_and_steering_need_no_torch(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def _options() -> Iterator[tuple[str, str]]:
-    for name, command in COMMANDS.items():
-        for parameter in command.params:
-            if parameter.param_type_name == "option":
-                for flag in (*parameter.opts, *parameter.secondary_opts):
-                    if flag.startswith("--") and flag not in ("--help", "--help-all"):
-                        yield name, flag
-
-
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_two_options_of_a_command_share_a_name(command: str) -> None:
     """Of several classes of settings that one command takes, too."""
     flags = [flag for each in COMMANDS[command].params for flag in (*each.opts, *each.secondary_opts)]
     assert len(flags) == len(set(flags))
-
-
-def test_every_option_is_in_the_readme() -> None:
-    """The option tables of the README are what the command line itself says, word for word."""
-    assert with_tables(README) == README, "run: python -m tests.kit.readme_options"
-    for command, flag in _options():
-        assert f"`{flag}`" in table(command)
-
-
-def test_the_readme_mentions_no_option_that_is_gone() -> None:
-    """Outside the tables too, and not counting other programs' options and those of the benchmarks."""
-    known = {flag for _, flag in _options()} | {"--help", "--help-all", "--version", "--install-completion"}
-    known |= {"--nproc-per-node", "--nnodes", "--rdzv-endpoint", "--rdzv-backend"}  # torchrun's
-    ours = re.sub(r"`python -m tests\.benchmarks[^`]*`", "", README)
-    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", ours))
-    assert mentioned <= known, mentioned - known
 
 
 @pytest.mark.parametrize("cls", CONFIGURATIONS, ids=lambda cls: cls.__name__)
@@ -181,11 +154,10 @@ def _parameters(command: str) -> dict[str, Any]:
     return {parameter.name: parameter for parameter in COMMANDS[command].params}
 
 
-def test_the_names_of_the_catalogue_are_in_help_and_readme() -> None:
+def test_the_names_of_the_catalogue_are_in_help() -> None:
     """A corpus that can be had by name can be found by reading."""
     for name in names():
         assert name in _parameters("train")["corpus"].help
-        assert f"`{name}`" in README
 
 
 def test_no_pickle_anywhere() -> None:
@@ -194,22 +166,11 @@ def test_no_pickle_anywhere() -> None:
         assert not re.search(r"import pickle|torch\.(load|save)\(", path.read_text("utf-8")), path
 
 
-def test_links_of_the_readme_lead_somewhere() -> None:
-    """To a file of the project, or to a heading of its own."""
-    targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
-    headings = {
-        "#" + heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ ([\w ]+)$", README, re.MULTILINE)
-    }
-    assert {"corpora/EXPERIMENTS.md", "#what-the-neurons-know"} <= set(targets)
-    for target in targets:
-        assert target in headings or (ROOT / target).is_file(), target
-
-
-def test_the_programs_of_the_readme_say_what_is_compiled() -> None:
+def test_the_programs_of_the_manual_say_what_is_compiled() -> None:
     """Each line of Python that it shows finds the library that this installation has."""
     from charrnn.native.step import find_library
 
-    programs = re.findall(r'`python -c "([^`]*)"`', README)
+    programs = re.findall(r'`python -c "([^`]*)"`', "".join(pages().values()))
     assert len(programs) == 2
     for program in programs:
         result = _python(program, cwd=ROOT)

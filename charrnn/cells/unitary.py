@@ -31,7 +31,7 @@ from charrnn.errors import UsageError
 from charrnn.settings.config import ModelConfig
 
 _TINY = 1e-12
-# A step has hardly a product, and takes about as long as one of so many numbers, however wide it is (README).
+# A step has hardly a product, and takes about as long as one of so many numbers, however wide it is (results-cells.md).
 _WORK = 330_000
 
 

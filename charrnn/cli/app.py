@@ -32,6 +32,7 @@ _COMMANDS = {
     "sample": ("sample", "Write text with a trained model."),
     "eval": ("evaluate", "Tell how many bits a character of a text costs a model."),
     "inspect": ("inspect", "See what a model is and what its units respond to."),
+    "help": ("guide", "Read the manual, page by page."),
 }
 """Name, which is also the module's -> the function there, and a line of help."""
 

@@ -187,7 +187,7 @@ def _arrange(options: Mapping[str, Any], is_whole: bool) -> list[Section]:
 _ALL = list(_parameters())
 _OUTPUT = tuple(one.option.name for one in FORMATS)
 _GENERAL = ("checkpoint", *(each.name for each in (*EVERY_TEXT, PALETTE)), *_OUTPUT, "device", "help_all", "help")
-_EVERYDAY = ("checkpoint", UNIT.name, LENGTH.name, *_OUTPUT)
+_EVERYDAY = ("checkpoint", UNIT.name, LENGTH.name, "json", "html", "svg")
 _VIEW_FLAGS = tuple(view.flag.name for view in VIEWS if view.flag)
 inspect.arrange = _arrange  # type: ignore[attr-defined]
 inspect.levels = {one.name: "advanced" for one in _ALL if one.name not in _EVERYDAY + _VIEW_FLAGS}  # type: ignore[attr-defined]

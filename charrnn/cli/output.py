@@ -101,7 +101,7 @@ def print_pieces(pieces: Iterable[object]) -> None:
 
 
 def write_page(file: Path, page: str) -> None:
-    """Writes a page to a file in one step, and prints a notice that it did."""
+    """Writes a page or a picture to a file in one step, and prints a notice that it did."""
 
     def write(temporary: Path) -> None:
         temporary.write_text(page, "utf-8")
@@ -113,6 +113,12 @@ def _write_result(result: Result, file: Path) -> None:
     from charrnn.display.report import page
 
     write_page(file, page(result.heading, result.sections(True)))
+
+
+def _write_picture(result: Result, file: Path) -> None:
+    from charrnn.display.vector import picture
+
+    write_page(file, picture(result.heading, result.sections(False)))
 
 
 def _write_file(file: Path, write: Callable[[Path], None]) -> None:
@@ -140,6 +146,10 @@ FORMATS = (
     Format(
         Option("--html", Path, "Write the picture as one self-contained page.", more={"metavar": "FILE"}),
         _write_result,
+    ),
+    Format(
+        Option("--svg", Path, "Write what a terminal would show as a picture, in colour.", more={"metavar": "FILE"}),
+        _write_picture,
     ),
     Format(
         Option(

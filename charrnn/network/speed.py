@@ -29,7 +29,7 @@ _PACE = {
 }
 # The same benchmark: forward, the small kernel of a layer too wide for it backward takes about so long for each lane.
 _WIDE_SMALL = 1e-6
-# A cell that no kernel knows: measured on a CPU (README), estimated from the number of launches on a GPU.
+# A cell that no kernel knows: measured on a CPU (results-cells.md), estimated from the number of launches on a GPU.
 _LOOPED = 0.5
 _LOOPED_STEP = 1.5e-4
 

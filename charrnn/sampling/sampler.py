@@ -56,7 +56,7 @@ def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> 
     """Returns the ids that the model reads before it writes: a line end, and then the prime.
 
     In training a model has hardly seen beginnings of texts, and the first characters of a prime after the zero state
-    lead some models astray (corpora/EXPERIMENTS.md). After a line end, the prime is the beginning of a line, which is
+    lead some models astray (guide/experiments.md). After a line end, the prime is the beginning of a line, which is
     common.
     """
     start = vocabulary.lookup("\n")[:1] if "\n" in vocabulary else np.zeros(0 if len(ids) else 1)

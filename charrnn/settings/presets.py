@@ -125,7 +125,7 @@ PRESETS: dict[PresetName, Preset] = {
         "embedding begins N(0, 1), not in +-0.2",
     ),
     "best": Preset(
-        source="charrnn's own, for a text of some millions of characters; measured on War and Peace (README)",
+        source="charrnn's own, for a text of some millions of characters; measured on War and Peace (help results)",
         model={"cell": "lstm", "num_layers": 2, "hidden_size": 512, "embedding_size": 64, "dropout": 0.3},
         training={
             "batch_size": 16, "bptt": 128, "state_reset": 0.01, "optimizer": "muon", "cautious": True,

@@ -1,7 +1,7 @@
 """Defaults by corpus, device and budget: what a run uses for each setting the user left open.
 
 Pure functions of a few numbers, so that the same command on the same machine always chooses the same. The choices come
-from measurements (`corpora/EXPERIMENTS.md`) and from the expected speeds of `network/speed.py`.
+from measurements (`guide/experiments.md`) and from the expected speeds of `network/speed.py`.
 """
 
 from __future__ import annotations

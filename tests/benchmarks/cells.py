@@ -1,4 +1,4 @@
-"""How fast each kind of cell trains, beside the plain lstm: the table of the family in the README.
+"""How fast each kind of cell trains, beside the plain lstm: the table of the family in the manual.
 
     python -m tests.benchmarks.cells [--json] [--layers 1] [--hidden 256] [--steps 12] [--rounds 3] [--precision fp32]
 

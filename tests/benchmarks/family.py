@@ -1,4 +1,4 @@
-"""What each member of the family learns in equal time: the table of losses in the README.
+"""What each member of the family learns in equal time: the manual's page results-cells.
 
     python -m tests.benchmarks.family --corpus tinyshakespeare.txt --record family.jsonl [--characters 4e6]
     python -m tests.benchmarks.family --record family.jsonl --markdown

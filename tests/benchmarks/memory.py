@@ -6,7 +6,7 @@
 `memory_tasks.py` says what is read and asked. Each network is one layer of charrnn's own cells, from its own initial
 weights and the zero state, with a linear read-out, trained on sequences drawn anew for every step by charrnn's own
 optimizers; all have about as many parameters. `MODELS` holds their settings, of which small trials decided
-(EXPERIMENTS.md). A run ends after its steps, or its seconds where those are given, or once it is learnt: its mean loss
+(experiments.md). A run ends after its steps, or its seconds where those are given, or once it is learnt: its mean loss
 over a hundredth of its steps is below a twentieth of what can be had without memory.
 
 One line of JSON a run goes to --record as soon as it is known; runs that stand there are not made again. The table and

@@ -1,4 +1,4 @@
-"""The README's commands for the points of the lectures: every one of them does what it says on a small text."""
+"""The manual's commands for the points of the lectures: every one of them does what it says on a small text."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-SECTION = README.split("\n## The lectures", 1)[1].split("\n## ", 1)[0]
+PAGE = (Path(__file__).parents[2] / "charrnn/guide/cells.md").read_text("utf-8")
+SECTION = PAGE.split("\n## The lectures", 1)[1].split("\n## ", 1)[0]
 COMMANDS = re.findall(r"\| `charrnn ([^`]+)` \|$", SECTION, re.MULTILINE)
 TRAINED = [command for command in COMMANDS if command.startswith("train ")]
 OTHERS = [command for command in COMMANDS if not command.startswith("train ")]
@@ -24,7 +24,7 @@ SHORT = {
 
 @pytest.fixture
 def text(text_file: Callable[..., Path]) -> Path:
-    """A small text, under the name that the README gives it."""
+    """A small text, under the name that the manual gives it."""
     Path("text.txt").write_bytes(text_file(3000).read_bytes())
     return Path("text.txt")
 

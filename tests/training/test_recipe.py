@@ -37,7 +37,7 @@ H200 = Machine(4e14, IMAGINED, "fp16")
 def test_choices_are_those_that_the_experiments_found(
     characters: int, minutes: float, hidden_size: int, dropout: float
 ) -> None:
-    """On the machine they ran on; README and experiments name them."""
+    """On the machine they ran on; the manual's pages results and experiments name them."""
     model = choose(characters, Budget(minutes=minutes), REFERENCE).model
     assert (model.num_layers, model.hidden_size, model.dropout) == (1, hidden_size, dropout)
 

@@ -5,7 +5,7 @@
 
 The momentum of a matrix, a step ahead (Nesterov's), is replaced by the nearest (semi-)orthogonal matrix, found by a few
 steps of a Newton-Schulz iteration. The scale makes a learning rate mean the same as Adam's (Liu et al. 2025, arXiv
-2502.16982, eq. 4). Here the iteration is cheaper than it was published, at no loss that was seen (EXPERIMENTS.md): it
+2502.16982, eq. 4). Here the iteration is cheaper than it was published, at no loss that was seen (experiments.md): it
 has three steps, acts on a quarter of a gate at a time, and its direction serves for two updates.
 
 Shape letters: N blocks, R rows, C columns of each.
@@ -76,7 +76,7 @@ def direction_of(ahead: Tensor, gates: int, *, is_narrow: bool) -> Tensor:
 
 
 def _number_of_blocks(shape: torch.Size, gates: int) -> int:
-    """Each gate's block is cut into four where it is not narrow: as good, at a fifth of the cost (EXPERIMENTS.md)."""
+    """Each gate's block is cut into four where it is not narrow: as good, at a fifth of the cost (experiments.md)."""
     rows, columns = shape[0] // gates, shape[1]
     return gates * (_PARTS if columns >= rows and rows % _PARTS == 0 else 1)
 

@@ -1,0 +1,100 @@
+"""The commands that a document shows in its `console` blocks, and how each is run in small.
+
+A line that begins with `$ ` is a command; the others are what it prints. `UNIT` in a command stands for a unit that
+`inspect --find` printed. A comment before a block tells what else is to be known of its commands:
+
+<!-- shown, not run: REASON -->     they need a terminal; only their options are checked
+<!-- refused: REASON -->            they end with an error
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, field
+from typing import Literal
+
+_BLOCK = re.compile(r"(?:<!-- (shown, not run|refused): .+ -->\n)?^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PIPE = re.compile(r"((?:echo|cat) .+) \| (charrnn .+)")
+UNIT = "L1.c1"
+
+TRAINING = ("--batch 4", "--bptt 20", "--threads 1", "--layers 1", "--hidden 6")
+SMALL = {
+    "train": (*TRAINING, "--steps 3", "--sample-length 20"),
+    "sample": ("--length 20",),
+    "eval": ("--threads 1",),
+    "inspect": (),
+}
+"""The options that a command gets in the place of what is written, or besides it."""
+WITH = {"--horizon": "--distance 20 --lanes 9 --read 600", "--compare": "--length 40 --count 4"}
+"""What is added besides, where an option asks for more work than a tiny text needs."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command as a document shows it."""
+
+    line: str
+    words: list[str] = field(default_factory=list)
+    """The words after `charrnn`."""
+    before: str = ""
+    """What is piped into it."""
+    mark: Literal["", "shown, not run", "refused"] = ""
+
+
+def shown_commands(page: str) -> list[Shown]:
+    """The commands of a document, in order. Raises ValueError for one that is no charrnn command, piped into or not."""
+    found = []
+    for mark, block in _BLOCK.findall(page):
+        for line in re.findall(r"^\$ (.+)$", block, re.MULTILINE):
+            before, command = match.groups() if (match := _PIPE.fullmatch(line)) else ("", line)
+            program, *words = shlex.split(command)
+            if program != "charrnn" or {"|", ">", "&&", ";"} & set(words):
+                raise ValueError(f"no command that can be run here: {line}")
+            found.append(Shown(line, [word.replace("UNIT", UNIT) for word in words], before, mark))
+    return found
+
+
+def in_small(words: list[str]) -> list[str]:
+    """The command with tiny settings: three steps of a tiny network, and twenty characters."""
+    command, *given = words
+    if "--dry-run" in given:
+        return words
+    if command == "train":
+        given = _without(given, "--minutes", "--epochs")
+    kept = list(given)
+    for option in (*SMALL.get(command, ()), *(more for asked, more in WITH.items() if asked in given)):
+        for flag, value in zip(option.split()[::2], option.split()[1::2], strict=True):
+            if flag in kept and flag in ("--layers", "--hidden"):
+                # Another size stays another size, since a run in the same folder is refused for it.
+                place = kept.index(flag) + 1
+                kept[place] = str(min(int(kept[place]), 4 + int(kept[place]) // 64))
+            elif flag in kept:
+                kept[kept.index(flag) + 1] = value
+            else:
+                kept += [flag, value]
+    return [command, *kept]
+
+
+def _without(words: list[str], *flags: str) -> list[str]:
+    kept = list(words)
+    for flag in flags:
+        if flag in kept:
+            place = kept.index(flag)
+            del kept[place : place + 2]
+    return kept
+
+
+def play(lines: int = 150) -> str:
+    """A text that has what the manual's commands look for: speakers, quotes, brackets, numbers, long lines."""
+    words = "the king said to his men that a storm would come and none of them should sail".split()
+    found = ["To be, or not to be, The prince"]
+    for number in range(lines):
+        start = number * 7 % len(words)
+        many = 4 + number * number % 11
+        line = " ".join((words * 3)[start : start + many])
+        kind = number % 6
+        if kind == 0:
+            found.append(("ROMEO:", "JULIET:", "First Citizen:")[number // 6 % 3])
+        found.append((f'"{line}," he said.', f"{line} ({number})", line.capitalize(), f"{line};", line, "")[kind])
+    return "\n".join(found) + "\n"
