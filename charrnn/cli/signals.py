@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Self
 
@@ -69,3 +69,17 @@ def leaving_on_signals() -> Iterator[None]:
     finally:
         for number in heeded:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def calling_on_resize(call: Callable[[], None]) -> Iterator[None]:
+    """A context in which `call` is called, in the main thread, whenever the terminal's window has changed its size."""
+    number = getattr(signal, "SIGWINCH", None)
+    if number is None:
+        yield
+        return
+    before = signal.signal(number, lambda _number, _frame: call())
+    try:
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL if before is None else before)
