@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from charrnn.display.background import css, has_colour, style_on
-from charrnn.display.palette import diverging, is_dark
+from charrnn.display.palette import SAFE, diverging, is_dark
 from charrnn.display.report import Columns, Prose, Row, Section
 from charrnn.display.safe import symbol, visible
 from charrnn.neurons.select import Match, Selection, UnitChoice
@@ -62,7 +62,8 @@ class Marked:
         closing = "".join(_fitting(after, width - cell_len(opening + middle)))
         yield Text(self.heading)
         if has_colour(console):
-            yield Text.assemble(opening, (middle, style_on(_COLOUR)), closing, no_wrap=True, overflow="ignore")
+            marked = middle, style_on(console, SAFE.text, 1.0)
+            yield Text.assemble(opening, marked, closing, no_wrap=True, overflow="ignore")
         else:
             yield Text(opening + middle + closing, no_wrap=True, overflow="ignore")
             yield Text(" " * cell_len(opening) + "^" * cell_len(middle), no_wrap=True, overflow="ignore")

@@ -8,9 +8,10 @@ a dark colour scheme.
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 from charrnn.display.background import css
-from charrnn.display.palette import Ramp
+from charrnn.display.palette import Colour
 from charrnn.display.safe import visible
 
 _STYLE = """
@@ -38,7 +39,7 @@ def frame(heading: str, body: str, style: str = "") -> str:
     )
 
 
-def legend(low: str, high: str, colours: Ramp) -> str:
+def legend(low: str, high: str, colours: Sequence[Colour]) -> str:
     """Returns a legend: a line with the ends of a range and its colours, which follow each other at equal distances."""
     stops = ", ".join(map(css, colours))
     return f'<div>{low}<span class="legend" style="background:linear-gradient(90deg, {stops})"></span>{high}</div>\n'
