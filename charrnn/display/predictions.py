@@ -125,8 +125,8 @@ class Grid:
         if self.scale is not None:
             yield Text(self.scale.title)
             yield _ramp(self.scale.low, self.scale.high, self.palette.above, console)
-        mark = "underlined" if has_colour(console) else f"after a {_MARK}"
-        yield Text(f"below each character the guesses for the next; {mark}: the one that came")
+        mark = "is underlined" if has_colour(console) else f"has a {_MARK} before it"
+        yield Text(f"Guesses for the next character stand below each; what came {mark}.")
         yield _ramp(0, 1, self.palette.guesses, console)
 
     def _labels(self, column: Column) -> list[str]:
@@ -180,8 +180,8 @@ class Grid:
             ramp = legend(f"{self.scale.low:g}", f"{self.scale.high:g}", self.palette.above.anchors)
             above = f"<h2>{html.escape(self.scale.title)}</h2>\n{ramp}"
         return (
-            f"{above}<p>Below each character: guesses for the next, the likeliest on top; framed and underlined: the "
-            f"one that came.</p>\n{legend('0', '1', self.palette.guesses.anchors)}"
+            f"{above}<p>Guesses for the next character stand below each, the likeliest on top; what came is framed "
+            f"and underlined.</p>\n{legend('0', '1', self.palette.guesses.anchors)}"
             '<div class="grid">\n' + "\n".join(map(self._column, self.columns)) + "\n</div>"
         )
 
