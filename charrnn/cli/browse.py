@@ -134,7 +134,7 @@ class Tour:
         fitting = whole.fitting(width, room)
         self._shown = max(1, fitting)
         about = f"unit {self._unit + 1} of the {len(units)} best: {told(effect, finding)}" + (
-            "" if label.is_graded else "; underlined: it holds"
+            "" if label.is_graded else "; underlined where it holds"
         )
         return Scene(
             heading=f"label {self._label + 1} of {len(findings)}, from character {self._begin:,}",

@@ -105,4 +105,5 @@ def _bits(cost: Cost) -> str:
 
 
 def _short(bits: float) -> str:
-    return "" if math.isnan(bits) else short(bits, "+")
+    # What rounds to zero has no minus.
+    return "" if math.isnan(bits) else short(bits if abs(bits) >= 0.0005 else 0.0, "+")

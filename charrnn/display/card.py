@@ -42,7 +42,8 @@ def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette
 def _distribution(card: Card, low: float, high: float) -> str:
     most = max(1, int(card.counts.max()))
     # Every bin that is not empty gets a visible bar, so that rare extremes are not missed.
-    bars = "".join(RAMP[0 if not count else max(1, round(count / most * 8))] for count in card.counts.tolist())
+    bars = "".join(RAMP[0 if not times else max(1, round(times / most * 8))] for times in card.counts.tolist())
+    bars = bars.replace(" ", "\xa0")  # a page would draw several spaces as one
     if card.values.min() == card.values.max():
         memory = "It never moves."
     elif card.memory is None:

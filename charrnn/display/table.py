@@ -132,7 +132,7 @@ tr.dim td { opacity: .7; }
                     lines[-1] += _BETWEEN_PAIRS + pair
                 else:
                     lines.append(pair)
-            yield Padding(Text("\n".join(lines), row.weight), (0, 0, 0, 2))
+            yield Padding(Text("\n".join(lines), row.weight), (0, 0, 0, 2), expand=False)
 
     def _is_words(self, place: int) -> bool:
         return place in self.words or place - len(self.names) in self.words

@@ -15,6 +15,8 @@ from rich.console import Console
 
 from charrnn.checkpoints.checkpoint import save
 from charrnn.cli import inspect, output
+from charrnn.display.background import style_on
+from charrnn.display.palette import SAFE, mixed
 from charrnn.display.report import Prose, notebook_html, page, spaced
 from charrnn.display.table import Columns, Row
 from tests.kit.command import Command
@@ -152,5 +154,7 @@ def test_a_notebook_shows_every_colour(sections: Any) -> None:
     assert shown.count('<span style="background:#') == len(picture.text)
     colours = set(re.findall(r'<span style="background:(#[0-9a-f]{6});', shown))
     assert len(colours) > 40, "more than a ramp of few colours has"
+    console = Console(force_jupyter=True, file=io.StringIO())
+    assert style_on(console, SAFE.text, 0.3).bgcolor.triplet == mixed(SAFE.text, 0.3)  # type: ignore[union-attr]
     assert "body {" not in shown
     assert "<html" not in shown
