@@ -35,7 +35,8 @@ def pieces(memory: Memory, *, on_page: bool) -> list[Section]:
 def _sentences(memory: Memory) -> list[str]:
     measured = (
         f"{count(memory.lanes, 'lane')} began at random places in {count(memory.characters, 'character')}, with 1 to "
-        f"{memory.distance:,} characters of context; with all context a character costs {memory.full_bits:.4f} bits."
+        f"{count(memory.distance, 'character')} of context; with all context a character costs "
+        f"{memory.full_bits:.4f} bits."
     )
     return [measured, _horizon(memory), *_gains(memory)]
 
