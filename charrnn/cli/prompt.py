@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
-from charrnn.cli.signals import calling_on_resize
+from charrnn.cli.signals import calling_on_resize, waking_now_and_then
 from charrnn.display.safe import write
 
 _PROMPT = "> "
@@ -51,7 +51,7 @@ class Prompt:
     def _edited(self) -> str:
         self._is_reading = True
         try:
-            with _stdout_to_stderr():
+            with _stdout_to_stderr(), waking_now_and_then() if self._library else contextlib.nullcontext():
                 return input(_PROMPT) + "\n"
         except EOFError:
             return ""
@@ -72,12 +72,20 @@ class Prompt:
     def _resized(self) -> None:
         """Tells readline the window's new size, and draws everything anew if a line is being typed."""
         assert self._library is not None
-        with contextlib.suppress(OSError):
-            size = os.get_terminal_size(_STDERR)
+        drawn: os.terminal_size | None = None
+        while drawn != (size := _terminal_size()):  # which may change again while it draws
+            drawn = size
             self._library.rl_set_screen_size(size.lines, size.columns)
-        if self._is_reading:
-            self._redraw()
-            self._library.rl_forced_update_display()
+            if self._is_reading:
+                self._redraw()
+                self._library.rl_forced_update_display()
+
+
+def _terminal_size() -> os.terminal_size:
+    try:
+        return os.get_terminal_size(_STDERR)
+    except OSError:  # a terminal that hung up
+        return os.terminal_size((80, 24))
 
 
 def _readline() -> Any:

@@ -83,3 +83,18 @@ def calling_on_resize(call: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(number, signal.SIG_DFL if before is None else before)
+
+
+@contextlib.contextmanager
+def waking_now_and_then() -> Iterator[None]:
+    """A context in which a timer interrupts C code that waits, four times a second, so that Python handles signals.
+
+    A signal that comes just before a library begins to wait would otherwise be handled only when the waiting ends.
+    """
+    before = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.25, 0.25)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
