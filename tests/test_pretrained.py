@@ -295,7 +295,7 @@ def test_colours_are_for_terminals() -> None:
     plain = _sample(*options)
     assert "\x1b" not in plain
     shown = _on_a_terminal(*options)
-    assert re.search("\x1b\\[30;48;2;230;97;1m", shown), "no character surprised by eight bits"
+    assert re.search("\x1b\\[38;2;0;0;0;48;2;230;97;1m", shown), "no character surprised by eight bits"
     assert re.sub("\x1b\\[[0-9;]*m", "", shown).replace("\r\n", "\n") == plain
     assert "\x1b" not in _on_a_terminal(*options, NO_COLOR="1")
 

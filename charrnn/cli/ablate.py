@@ -49,7 +49,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
     ablations = measure(subject, dict.fromkeys(units, labels), start=subject.start)
 
     def sections(_on_page: bool) -> list[Section]:
-        return [*(piece for one in ablations for piece in ablation_pieces(one, subject.names_of_ids)), meaning()]
+        return [*(piece for one in ablations for piece in ablation_pieces(one, subject.names_of_ids)), *meaning()]
 
     return Result(
         subject,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -133,7 +134,7 @@ class Tour:
         fitting = whole.fitting(width, room)
         self._shown = max(1, fitting)
         about = f"unit {self._unit + 1} of the {len(units)} best: {told(effect, finding)}" + (
-            "" if label.is_graded else "; underlined: it holds"
+            "" if label.is_graded else "; underlined where it holds"
         )
         return Scene(
             heading=f"label {self._label + 1} of {len(findings)}, from character {self._begin:,}",
@@ -166,24 +167,40 @@ def show(tour: Tour) -> None:
 
 
 def _follow(tour: Tour, console: Console, stdin: int) -> None:
-    import select
-
     from rich.control import Control
 
+    from charrnn.cli.signals import calling_on_resize
     from charrnn.display.background import has_colour
 
-    size, goes_on = None, True
-    while goes_on:
-        if size != console.size:
-            size = console.size
-        scene = tour.scene(size.width, size.height, has_colour=has_colour(console))
-        console.control(Control.home())
-        console.print(scene, end="", height=size.height, soft_wrap=False)
-        while not select.select([stdin], [], [], 0.3)[0]:
-            if console.size != size:
-                break
-        else:
-            goes_on = all(tour.press(key) for key in keys_of(os.read(stdin, 64)))
+    waking, wake = os.pipe()
+    os.set_blocking(wake, False)
+
+    def resized() -> None:
+        with contextlib.suppress(BlockingIOError):  # full of earlier news
+            os.write(wake, b"r")
+
+    try:
+        with calling_on_resize(resized):
+            goes_on = True
+            while goes_on:
+                size = console.size
+                scene = tour.scene(size.width, size.height, has_colour=has_colour(console))
+                console.control(Control.home())
+                console.print(scene, end="", height=size.height, soft_wrap=False)
+                goes_on = all(tour.press(key) for key in _next_keys(stdin, waking))
+    finally:
+        os.close(waking)
+        os.close(wake)
+
+
+def _next_keys(stdin: int, waking: int) -> list[str]:
+    """Waits for keys, which it returns, or until the window's size has changed, when it returns none."""
+    import select
+
+    ready, _, _ = select.select([stdin, waking], [], [])
+    if waking in ready:
+        os.read(waking, 4096)
+    return keys_of(os.read(stdin, 64)) if stdin in ready else []
 
 
 def keys_of(read: bytes) -> list[str]:

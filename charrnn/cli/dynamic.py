@@ -17,6 +17,7 @@ from charrnn.evaluation.dynamic_rule import DEFAULTS, DynamicRule
 from charrnn.settings.checks import ABOVE_0, FLAG, TEXT, whole
 from charrnn.settings.choices import SplitName
 from charrnn.settings.fields import Record, setting, settings_of
+from charrnn.wording import count
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
@@ -144,7 +145,7 @@ def plan(asked: Adaptation, training: Ids | None, tuning: Ids | None) -> Compari
 
     if training is not None and asked.rule is not None and len(training) <= asked.rule.segment:
         raise TextError(
-            f"the training text has {len(training)} characters, and --segment is {asked.rule.segment}",
+            f"the training text has {count(len(training), 'character')}, and --segment is {asked.rule.segment}",
             "name a longer text with --statistics",
         )
     if tuning is not None:
@@ -177,7 +178,7 @@ def show(result: dict[str, Any], tuned_on: int | None) -> None:
         gain = static["bits_per_character"] - dynamic["bits_per_character"]
         less = "less" if gain >= 0 else "more"
         print(f"dynamic ({dynamic['rule']}): {figures(dynamic)}, {abs(gain):.4f} bits {less}")
-        tuned = "" if tuned_on is None else f", tuned on {tuned_on:,} characters"
+        tuned = "" if tuned_on is None else f", tuned on {count(tuned_on, 'character')}"
         print("with " + " ".join(f"{_flag(name)} {dynamic[name]:g}" for name in named) + tuned)
 
 

@@ -18,6 +18,7 @@ from charrnn.errors import UsageError, WeightsTooLarge
 from charrnn.settings.checks import COUNT, FLAG, TEXT, one_of, whole
 from charrnn.settings.choices import DecodeErrors, SplitName, UnknownPolicy
 from charrnn.settings.fields import Record, setting
+from charrnn.wording import count
 
 _DEFAULT_CONTEXT = 256
 _text = partial(setting, panel="Text")
@@ -184,9 +185,9 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     print(f"{result['bits_per_byte']:.4f} bits per byte, perplexity {result['perplexity']:.4f}")
     unknown = result["unknown_characters"]
     charged = f", of which {unknown:,} unknown and charged 20.1 bits each" if unknown else ""
-    print(f"over {result['characters']:,} characters, {result['bytes']:,} bytes{charged}")
+    print(f"over {count(result['characters'], 'character')}, {count(result['bytes'], 'byte')}{charged}")
     if result["protocol"] == "windowed":
-        print(f"in {result['windows']:,} windows of {result['context']:,}, each from the zero state")
+        print(f"in {count(result['windows'], 'window')} of {result['context']:,}, each from the zero state")
     if "ngrams" in result:
         counting.show(result)
     if "static" in result:

@@ -44,7 +44,7 @@ def _measure(subject: Subject, asked: Given) -> Result | Callable[[], None]:
     def sections(on_page: bool) -> list[Section]:
         said: list[Section] = [*pieces(atlas, characters), *(costs.use_pieces(ablations) if ablations else ())]
         if asked.ablate and not ablations:
-            said.append(Prose("Nothing was found, so that no unit was held; --unit names one."))
+            said.append(Prose("Nothing was found, so no unit was held. Name one with --unit."))
         return [*said, *(_passages(subject, atlas, labels, second, asked) if on_page else ())]
 
     held = {"ablations": ablate.numbers(ablations, subject)} if asked.ablate else {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli.inspect_options import FROM, LENGTH, SEED, UNIT, UNITS
 from charrnn.cli.output import columns, rounded
 from charrnn.cli.view import Given, Option, Result, View
+from charrnn.wording import count
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
@@ -26,7 +27,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
     ids = ids_of(subject.first(asked.read or max(_READ, 8 * (asked.distance or 0))), subject.loaded.vocabulary)
     wanted, longest = asked.distance or _DISTANCE, longest_distance(len(ids))
     if wanted > longest:
-        say(f"note: contexts of at most {longest:,} characters, a quarter of the {len(ids):,} that were read")
+        say(f"note: contexts have at most {count(longest, 'character')}, a quarter of the {len(ids):,} that were read")
     memory = measure(
         subject.engine,
         ids,

@@ -1,14 +1,12 @@
 """`charrnn sample --interactive`: a person and a model write a text together.
 
 Menus, prompts and notices go to stderr; the text goes to stdout when the session ends, however it ends. Commands are
-plain lines, so the terminal stays in its usual mode, and a script can be piped in.
+plain lines, so a script can be piped in.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +16,9 @@ from typing import Any
 import numpy.typing as npt
 import typer
 
+from charrnn.cli.prompt import Prompt
 from charrnn.cli.signals import StopOnSignal, leaving_on_signals
+from charrnn.cli.typed import joint, understood, unescaped
 from charrnn.display.menu import Menu
 from charrnn.display.safe import write
 from charrnn.errors import CharrnnError, CheckpointError, UsageError
@@ -28,24 +28,29 @@ from charrnn.sampling.cowriting import Session
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.settings.config import SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.wording import count
 
 _TAIL = 2000  # characters at the end of the text that a menu may show
 _WELCOME = [
-    "1 takes the first word, c1 the first character, +TEXT is your own,",
-    "Enter lets the model write a word, u undoes, ? shows the rest.",
+    "Type a line and press Enter to add it to the text.",
+    "Enter alone lets the model write a word. A number takes that word of the menu, c1 takes the first character.",
+    "u undoes, r redoes, q ends, ? shows all commands.",
 ]
 _KEYS = [
-    ("1, 2, ...", "take that word"),
-    ("c1, c2, ...", "take that character"),
-    ("+TEXT", r"write TEXT, exactly as it stands; \n is a line end, \t a tab, \\ a backslash"),
-    ("Enter", "the model writes a word"),
-    ("l", "the model writes to the end of the line"),
-    ("g 200", "the model writes 200 characters (Ctrl-C stops it)"),
-    ("u, u 3", "take back the last change, the last three"),
-    ("t 0.5", "temperature of what the model writes (the menu is always at 1)"),
-    ("s FILE", "save the text; s! FILE writes over a file"),
+    ("TEXT", "add your own text, joined by a space where two words would run together"),
+    ("+TEXT", r"add it exactly as it stands (+q adds q); \n is a line end, \t a tab, \\ a backslash"),
+    ("1, 2, ...", "take that word of the menu"),
+    ("c1, c2, ...", "take that character of the menu"),
+    ("Enter", "let the model write a word"),
+    ("l", "let the model write to the end of the line"),
+    ("g 200", "let the model write 200 characters (Ctrl-C stops it)"),
+    ("u, u 3", "undo the last change, the last three"),
+    ("r, r 3", "redo what was undone"),
+    ("t 0.5", "set the temperature of what the model writes (the menu is always at 1)"),
+    ("p 0.9", "set top-p of what the model writes (p 1 turns it off)"),
+    ("s FILE", "save the text; s! FILE replaces a file"),
     ("m", "show the menu again"),
-    ("q", "end, and print the text; so do Ctrl-D and Ctrl-C"),
+    ("q", "end and print the text; so do Ctrl-D and Ctrl-C"),
 ]
 
 
@@ -65,8 +70,6 @@ def run(
     Once the session has begun, its text is written to stdout in every case.
     """
     session = Session(engine, vocabulary, prime_ids, config, unknown=unknown)
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # what is no UTF-8 gets a message, not a traceback
     try:
         with leaving_on_signals():
             _Conversation(session, Menu(sys.stderr)).hold()
@@ -93,21 +96,20 @@ class _Conversation:
         for line in _WELCOME:
             self._menu.say(line)
         self._show_menu()
-        watched = sys.stdin is not None and sys.stdin.isatty()
-        try:
-            while True:
-                self._menu.ask()
-                line = _read_line()
-                if not watched:
-                    self._menu.say(line.rstrip("\n"))
-                if line.strip() == "q" or not line:
-                    break
-                self._answer(line.removesuffix("\n"))
-                if not line.endswith("\n"):
-                    break
-        finally:
-            if watched:
-                self._menu.say("")  # after Ctrl-D or ^C, what follows begins on a line of its own
+        with Prompt(self._redraw) as prompt:
+            try:
+                while True:
+                    line = prompt.read()
+                    if not prompt.is_watched:
+                        self._menu.say(line.rstrip("\n"))
+                    if line.strip() == "q" or not line:
+                        break
+                    self._answer(line.removesuffix("\n"))
+                    if not line.endswith("\n"):
+                        break
+            finally:
+                if prompt.is_watched:
+                    self._menu.say("")  # after Ctrl-D or ^C, what follows begins on a line of its own
 
     def _answer(self, line: str) -> None:
         try:
@@ -120,44 +122,46 @@ class _Conversation:
                 self._menu.say(f" hint: {error.hint}")
 
     def _obey(self, line: str) -> None:
-        session = self._session
-        if line.startswith("+"):
-            self._add(line[1:])
-            return
-        name, _, argument = line.strip().partition(" ")
-        argument = argument.strip()
-        match name, argument:
-            case "", "":
+        session, typed = self._session, understood(line)
+        match typed.name:
+            case "text" | "exact":
+                self._add(typed.argument, is_joined=typed.name == "text")
+            case "pick":
+                self._take(typed.argument)
+            case "":
                 self._draw(session.write_word(), is_long=False)
-            case "l", "":
+            case "l":
                 self._draw(session.write_line())
-            case "g", _:
-                self._draw(session.write(_whole("g", argument)))
-            case "u", _:
-                self._undo(_whole("u", argument or "1"))
-            case "t", _:
-                self._temperature(argument)
-            case "s" | "s!", _:
-                self._save(argument, over=name == "s!")
-            case "m", "":
+            case "g":
+                self._draw(session.write(_whole("g", typed.argument)))
+            case "u":
+                self._move(session.undo(times := _whole("u", typed.argument or "1")), times, "undone")
+            case "r":
+                self._move(session.redo(times := _whole("r", typed.argument or "1")), times, "redone")
+            case "t" | "p":
+                self._set(typed.name, typed.argument)
+            case "s" | "s!":
+                self._save(typed.argument, over=typed.name == "s!")
+            case "m":
                 self._show_menu()
-            case "?", "":
+            case "?":
                 self._menu.keys(_KEYS)
-            case _:
-                self._take(line.strip())
 
     def _take(self, key: str) -> None:
-        picked = re.fullmatch(r"(c?)([0-9]{1,9})", key)
-        if picked is None:
-            raise UsageError(f"{_quoted(key)} is no command", "text of your own begins with +; ? shows the commands")
-        before = len(self._session)
-        self._session.take("character" if picked[1] else "word", int(picked[2]))
+        before, number = len(self._session), int(key.removeprefix("c"))
+        try:
+            self._session.take("character" if key.startswith("c") else "word", number)
+        except UsageError as error:
+            raise UsageError(error.message, f"{error.hint}; +{key} writes {key} itself") from error
         self._show_menu(before)
 
-    def _add(self, text: str) -> None:
-        before = len(self._session)
-        if not self._session.add(_unescaped(text)):
-            raise UsageError("that adds nothing", "type the text right behind the +")
+    def _add(self, text: str, *, is_joined: bool) -> None:
+        before, text = len(self._session), unescaped(text)
+        if is_joined and " " in self._session.vocabulary:
+            text = joint(self._tail(), text) + text
+        if not self._session.add(text):
+            hint = "type the text right behind the +" if not text else "the model knows none of these characters"
+            raise UsageError("that adds nothing", hint)
         self._show_menu(before)
 
     def _draw(self, pieces: Iterator[str], *, is_long: bool = True) -> None:
@@ -178,23 +182,23 @@ class _Conversation:
         if number is not None and number != signal.SIGINT:
             raise typer.Exit(128 + number)
         if number is not None:
-            self._menu.say(f"stopped after {len(self._session) - before:,} {self._units}; u takes them back")
+            self._menu.say(f"stopped after {self._counted(len(self._session) - before)}; u undoes them")
         self._show_menu(before, has_shown_text=is_long)
 
-    def _undo(self, times: int) -> None:
-        done = self._session.undo(times)
-        if done < times:
-            self._menu.say(f"took back {done}, and there is no more")
+    def _move(self, done: int, asked: int, how: str) -> None:
+        """Shows the text after `done` of the `asked` changes were undone or redone."""
+        if done < asked:
+            self._menu.say(f"{count(done, 'change')} {how}, and there are no more")
         self._show_menu()
 
-    def _temperature(self, argument: str) -> None:
-        if argument:
-            try:
-                temperature = float(argument)
-            except ValueError:
-                raise UsageError(f"t needs a number, not {_quoted(argument)}", "for example t 0.5") from None
-            self._session.set_temperature(temperature)
-        self._menu.say(f"temperature {self._session.config.temperature:g}")
+    def _set(self, name: str, argument: str) -> None:
+        """Sets the temperature or top-p if a number is given, and says which both are."""
+        if argument and name == "t":
+            self._session.set_temperature(float(argument))
+        elif argument:
+            self._session.set_top_p(float(argument))
+        config = self._session.config
+        self._menu.say(f"temperature {config.temperature:g}, top-p {'off' if config.top_p is None else config.top_p}")
 
     def _save(self, argument: str, *, over: bool) -> None:
         if not argument or "\0" in argument:
@@ -209,15 +213,19 @@ class _Conversation:
                 raise UsageError(f"{path} exists already", f"s! {path} writes over it")
         content = self._session.encoded()
         replace_durably(path, lambda temporary: temporary.write_bytes(content))
-        self._menu.say(f"saved {len(self._session):,} {self._units} to {path}")
+        self._menu.say(f"saved {self._counted(len(self._session))} to {path}")
 
-    @property
-    def _units(self) -> str:
-        return "bytes" if self._session.vocabulary.kind == "bytes" else "characters"
+    def _counted(self, number: int) -> str:
+        return count(number, "byte" if self._session.vocabulary.kind == "bytes" else "character")
 
     def _tail(self) -> str:
         end = len(self._session)
         return self._session.text_between(max(0, end - _TAIL), end)
+
+    def _redraw(self) -> None:
+        """Draws the text and the menu anew, for a window of another size."""
+        self._menu.clear()
+        self._show_menu()
 
     def _show_menu(self, before: int | None = None, *, has_shown_text: bool = False) -> None:
         """Shows the end of the text, with what has come since `before` set off, and what may come next."""
@@ -230,37 +238,10 @@ class _Conversation:
         pairs = [[(one.text, one.probability) for one in kind] for kind in (choices.words, choices.characters)]
         self._menu.proposals(*pairs)
         if not choices.words_are_exact:
-            self._menu.say("the search for words was cut short: likelier ones may be missing")
-
-
-def _read_line() -> str:
-    """Reads the next line, with its end if it has one; returns nothing at the end of input."""
-    if sys.stdin is None:
-        return ""
-    try:
-        return sys.stdin.readline()
-    except OSError:  # a terminal that hung up
-        return ""
+            self._menu.say("The search for words was cut short, so that likelier ones may be missing.")
 
 
 def _whole(name: str, argument: str) -> int:
-    if not re.fullmatch("[0-9]{1,12}", argument):
-        given = f", not {_quoted(argument)}" if argument else ""
-        raise UsageError(f"{name} needs a whole number{given}", f"for example {name} 3")
+    if not argument:
+        raise UsageError(f"{name} needs a whole number", f"for example {name} 3; +{name} writes {name} itself")
     return int(argument)
-
-
-def _unescaped(text: str) -> str:
-    def character(match: re.Match[str]) -> str:
-        try:
-            return {"n": "\n", "t": "\t", "\\": "\\"}[match[1]]
-        except KeyError:
-            raise UsageError(
-                f"the text holds {match[0]}", r"known are \n, \t and \\ for the backslash itself"
-            ) from None
-
-    return re.sub(r"\\(.|$)", character, text)
-
-
-def _quoted(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:39] + "\u2026")

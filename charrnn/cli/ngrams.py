@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import UsageError
+from charrnn.wording import count
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
@@ -46,7 +47,8 @@ def score(corpus: Corpus, loaded: Checkpoint, split: Any, unknown: UnknownPolicy
 def show(result: dict[str, Any]) -> None:
     """Prints the best of the n-gram models that were scored."""
     best = min(result["ngrams"], key=lambda one: float(one["nats_per_character"]))
-    which = f"{best['context']} characters of context, the best of 0 to {result['ngrams'][-1]['context']}"
+    length = count(best["context"], "character")
+    which = f"{length} of context, the best of 0 to {result['ngrams'][-1]['context']}"
     print(f"n-grams: {figures(best)} with {which}")
 
 

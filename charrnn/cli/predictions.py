@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.view import Given, Option, Result, View
 from charrnn.errors import UsageError
+from charrnn.wording import count
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
@@ -50,8 +51,8 @@ def _measure(subject: Subject, asked: Given) -> Result:
     def sections(_on_page: bool) -> list[Section]:
         scale = Scale(title(unit, subject.loaded.model), *limits(unit.kind, subject.loaded.model)) if unit else None
         are_charged = asked.unknown == "error" or vocabulary.kind == "bytes" or not tally.characters
-        sentence = _sentence(tally, number) + ("" if are_charged else ", unknown ones not charged")
-        return [Grid(columns, scale, vocabulary.kind == "bytes", asked.colours), Prose(sentence, wraps=False)]
+        sentence = _sentence(tally, number) + ("" if are_charged else "; those it does not know are not counted")
+        return [Grid(columns, scale, vocabulary.kind == "bytes", asked.colours), Prose(f"{sentence}.")]
 
     return Result(
         subject,
@@ -84,11 +85,12 @@ def _bits(tally: GuessTally) -> float | None:
 def _sentence(tally: GuessTally, guesses: int) -> str:
     bits = _bits(tally)
     if bits is None:
-        return "no character follows, so there is nothing to compare the guesses with"
+        return "No character follows, so there is nothing to compare the guesses with"
     first, among = (f"{100 * hits / tally.characters:.1f} %" for hits in (tally.first, tally.among))
+    some = f"One of the first {guesses} was right for {among}.\n" if guesses > 1 else ""
     return (
-        f"guessed first {first}, among the {guesses} likeliest {among}; {bits:.4f} bits per character over "
-        f"{tally.characters:,} characters"
+        f"The first guess was right for {first} of {count(tally.characters, 'character')}.\n{some}"
+        f"A character cost the model {bits:.4f} bits"
     )
 
 

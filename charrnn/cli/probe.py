@@ -54,7 +54,7 @@ def _measure_file(subject: Subject, asked: Given) -> Result:
     file, loaded, seed = asked.probe_file, subject.loaded, asked.seed or 0
     labelled = read_labelled(file, loaded.vocabulary, asked.unknown, most_places(loaded.model), seed)
     if len(labelled.texts) < labelled.lines:
-        say(f"note: {len(labelled.texts):,} of the {labelled.lines:,} texts, drawn by --seed")
+        say(f"note: {len(labelled.texts):,} of the {labelled.lines:,} texts were taken, drawn by --seed")
     return _result(
         subject,
         probe_texts(

@@ -11,6 +11,7 @@ from charrnn.cli.inspect_options import own_labels
 from charrnn.cli.view import Given
 from charrnn.errors import TextError, UsageError
 from charrnn.settings.choices import SplitName, UnknownPolicy
+from charrnn.wording import count
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
@@ -71,7 +72,9 @@ class Subject:
     def check_start(self, characters: int) -> None:
         """Raises UsageError where a text of `characters` characters ends before `start`."""
         if characters <= self.start:
-            raise UsageError(f"--from is {self.start:,}, but the text has {characters:,} characters", "start earlier")
+            raise UsageError(
+                f"--from is {self.start:,}, but the text has {count(characters, 'character')}", "start earlier"
+            )
 
     @cached_property
     def ids(self) -> Any:
@@ -87,7 +90,7 @@ class Subject:
         """Raises TextError where there are too few characters to measure; `much` is the number that would be enough."""
         if self.characters < _SHORTEST:
             raise TextError(
-                f"the text has {self.characters:,} characters, too few {purpose}",
+                f"the text has {count(self.characters, 'character')}, too few {purpose}",
                 f"give {_SHORTEST} or more; {much:,} say much",
             )
 

@@ -298,6 +298,6 @@ def _coloured(vocabulary: Vocabulary) -> Callable[[SampledPiece], None]:
                 under_way = 0.0
         if piece.is_last and (rest := decode.finish()):
             characters.append((rest, under_way))
-        console.print(coloured(characters), end="")
+        console.print(coloured(characters, console), end="")
 
     return show

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Self
 
@@ -72,3 +72,32 @@ def leaving_on_signals() -> Iterator[None]:
     finally:
         for number in heeded:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def calling_on_resize(call: Callable[[], None]) -> Iterator[None]:
+    """A context in which `call` is called, in the main thread, whenever the terminal's window has changed its size."""
+    number = getattr(signal, "SIGWINCH", None)
+    if number is None:
+        yield
+        return
+    before = signal.signal(number, lambda _number, _frame: call())
+    try:
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL if before is None else before)
+
+
+@contextlib.contextmanager
+def waking_now_and_then() -> Iterator[None]:
+    """A context in which a timer interrupts C code that waits, four times a second, so that Python handles signals.
+
+    A signal that comes just before a library begins to wait would otherwise be handled only when the waiting ends.
+    """
+    before = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.25, 0.25)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -144,8 +144,8 @@ def show(
         print(json.dumps({"models": models, "differences": compared}))
         return
     from charrnn.cli.output import print_pieces
-    from charrnn.display.report import Columns, Row
     from charrnn.display.safe import visible
+    from charrnn.display.table import Columns, Row
 
     shown = [visible(name, kept="") for name in names]
     rows = [

@@ -6,18 +6,22 @@ import math
 from collections.abc import Iterator, Sequence
 
 from charrnn.display.find import short
-from charrnn.display.report import Columns, Prose, Row
+from charrnn.display.report import Prose
+from charrnn.display.table import Columns, Row
 from charrnn.neurons.ablate import Ablation, Cost, Use
+from charrnn.wording import count
 
-USED, NOT_SHOWN = "encoded, and used", "encoded, not shown to be used"
 _MOST_ROWS = 12
 _COLUMNS = ("ends", "95 %", "inside", "elsewhere", "other units", "verdict")
 _MEANING = (
-    "Bits that a character costs more while the unit is held at its mean: the characters that end the label (the "
-    "closing quote, the line feed), with a 95 % interval; those inside it; all others. other units: the most that "
-    "holding another of the same layer and kind costs at the ends (inside, where these are too few). used: more at the "
-    "ends than elsewhere, beyond chance over all questions asked, and more than the other units do; used inside: only "
-    "there; too few: fewer than 20 ends, or in fewer than ten of fifty stretches of the text."
+    "The numbers are bits that a character costs more while the unit is held at its mean. The column ends has the "
+    "characters that end the label (the closing quote, the line feed), with a 95 % interval; inside has those within "
+    "it, and elsewhere all others.",
+    "The column other units has the most that holding another unit of the same layer and kind costs at the ends "
+    "(inside, where the ends are too few).",
+    "The verdict is used where the ends cost more than elsewhere, beyond chance over all questions asked, and more "
+    "than with the other units. It is used inside where only the inside does, and too few where there are fewer than "
+    "20 ends, or ends in fewer than ten of fifty stretches of the text.",
 )
 
 
@@ -28,12 +32,14 @@ def use_pieces(ablations: Sequence[Ablation]) -> Iterator[Prose | Columns]:
         ("label", "unit", *_COLUMNS),
         [Row((use.label, str(one.unit), *_row(use)), "bold" if use.is_used else "") for one, use in rows],
     )
-    yield meaning()
+    yield from meaning()
     used = sum(use.is_used for _, use in rows)
     few = sum(use.verdict == "too few" for _, use in rows)
+    other = len(rows) - used - few
     yield Prose(
-        f"{used} of {len(rows)} {USED}; {len(rows) - used - few} {NOT_SHOWN}"
-        + (f"; {few} with too few ends to tell." if few else ".")
+        f"Of {count(len(rows), 'label')} that units tell, {used} {_is(used)} encoded and used; "
+        f"{other} {_is(other)} encoded, but not shown to be used"
+        + (f"; {few} {'has' if few == 1 else 'have'} too few ends to tell." if few else ".")
     )
 
 
@@ -42,8 +48,8 @@ def ablation_pieces(one: Ablation, characters: Sequence[str]) -> Iterator[Prose 
     overall = one.overall
     yield Prose(f"{one.unit} held at its mean, {one.held_at:+.3f}", is_heading=True)
     yield Prose(
-        f"{_bits(overall)} bits per character over {overall.characters:,} characters (95 %: {_short(overall.low)} to "
-        f"{_short(overall.high)}). " + _dearest(one, characters)
+        f"This changes the cost of a character by {_bits(overall)} bits, over {count(overall.characters, 'character')} "
+        f"(95 %: {_short(overall.low)} to {_short(overall.high)}). " + _dearest(one, characters)
     )
     shown = sorted(one.uses, key=lambda use: -use.margin)[:_MOST_ROWS]
     if not shown:
@@ -53,23 +59,28 @@ def ablation_pieces(one: Ablation, characters: Sequence[str]) -> Iterator[Prose 
     yield Columns(("label", *_COLUMNS), rows)
     if len(one.uses) > len(shown):
         rest = [use.label for use in one.uses if use.is_used and use not in shown]
-        more = f"; of them used: {', '.join(rest)}" if rest else ", none of them used"
-        yield Prose(f"{len(one.uses) - len(shown)} more labels cost less there{more}.")
+        more = f"; of them the model uses {', '.join(rest)}" if rest else ", and the model uses none of them"
+        left = len(one.uses) - len(shown)
+        yield Prose(f"{count(left, 'more label')} {'costs' if left == 1 else 'cost'} less there{more}.")
 
 
 def _dearest(one: Ablation, characters: Sequence[str]) -> str:
     if not one.dearest:
-        return "No character costs more."
+        return "No character costs more while the unit is held."
     total = sum(bits * count for _, bits, count in one.dearest)
     shares = (
         f"{named(characters[id_])} {_short(bits)} ({bits * count / total:.0%})" for id_, bits, count in one.dearest
     )
-    return "The dearest, with their shares of what these cost: " + ", ".join(shares) + "."
+    return "The cost of these characters rises most, each with its share of their total: " + ", ".join(shares) + "."
 
 
-def meaning() -> Prose:
-    """Returns the explanation of the tables' columns."""
-    return Prose(_MEANING)
+def meaning() -> Iterator[Prose]:
+    """Yields the explanation of the tables' columns, a paragraph each."""
+    yield from map(Prose, _MEANING)
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def named(character: str) -> str:
@@ -94,4 +105,5 @@ def _bits(cost: Cost) -> str:
 
 
 def _short(bits: float) -> str:
-    return "" if math.isnan(bits) else short(bits, "+")
+    # What rounds to zero has no minus.
+    return "" if math.isnan(bits) else short(bits if abs(bits) >= 0.0005 else 0.0, "+")

@@ -8,20 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from charrnn.display.find import ESSENTIAL
 from charrnn.display.heat import Picture
 from charrnn.display.safe import visible
+from charrnn.display.table import bare_table
 
-KEYS = "up/down label   left/right unit   space/b passage   n where the label changes   q end"
-_LEAST = 4
-"""The smallest number of rows of the list."""
-_WIDE, _FEW = 78, (0, 1, 2, -1)
-"""The terminal's width from which on all columns of the list are shown, and those shown on narrower ones: the label,
-the unit, the effect, the verdict."""
+KEYS = (
+    "q end   \u2191\u2193 label   \u2190\u2192 unit   space next passage   b back   n where the label changes",
+    "q end   \u2191\u2193 label   \u2190\u2192 unit   space/b passage   n next change",
+    "q end  \u2191\u2193 label  \u2190\u2192 unit  space/b/n text",
+    "q end",
+)
+"""The keys and what they do, from the longest form to the shortest; the widest that fits is shown."""
+_LEAST, _LOW = 4, 12
+"""The smallest number of rows of the list, and the number of a screen's rows below which it may be one or two fewer."""
+_WIDE = 78
+"""The terminal's width from which on all columns of the list are shown, not only the essential ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +55,21 @@ class Scene:
         plain = options.update(height=None)
         lines = console.render_lines(_line(self.heading, "bold", width), plain, pad=False)
         lines += console.render_lines(_table(self, first, shown, width), plain, pad=False)[: shown + 1]
-        lines += [[], *console.render_lines(_line(self.about, "bold", width), plain, pad=False)]
+        if height >= _LOW:
+            lines.append([])
+        lines += [*console.render_lines(_line(self.about, "bold", width), plain, pad=False)]
         lines += console.render_lines(self.passage, plain, pad=False)
         lines = lines[: height - 1] + [[]] * max(0, height - 1 - len(lines))
-        lines += console.render_lines(_line(KEYS, "dim", width), plain, pad=False)[:1]
+        lines += console.render_lines(_line(keys_for(width), "dim", width), plain, pad=False)[:1]
         for number, line in enumerate(lines):
             yield from Segment.adjust_line_length(line, width)  # padded, to cover what stood there before
             if number < len(lines) - 1:
                 yield Segment.line()
+
+
+def keys_for(width: int) -> str:
+    """Returns the line of keys for a screen of `width` columns; the key that ends is on every screen."""
+    return next((form for form in KEYS if cell_len(form) <= width), KEYS[-1])
 
 
 def room_for_passage(width: int, height: int, rows: int, *, has_colour: bool) -> int:
@@ -62,29 +77,43 @@ def room_for_passage(width: int, height: int, rows: int, *, has_colour: bool) ->
     left = height - list_height(height, rows) - 6  # heading, column names, empty line, unit, legend, keys
     if width < 60:
         left -= 1  # the legend needs two lines
+    if height < _LOW:
+        left += 1  # there is no empty line
     return max(1, left if has_colour else left // 2)
 
 
 def list_height(height: int, rows: int) -> int:
     """Returns how many rows of the list are shown."""
-    return min(rows, max(_LEAST, (height - 6) // 3))
+    least = _LEAST if height >= _LOW else max(1, min(_LEAST, height - 7))
+    return min(rows, max(least, (height - 6) // 3))
 
 
 def _line(text: str, style: str, width: int) -> Text:
-    line = Text(visible(text, kept=""), style, no_wrap=True, overflow="ellipsis")
-    line.truncate(width)
-    return line
+    return Text(_shortened(visible(text, kept=""), width), style, no_wrap=True)
+
+
+def _shortened(text: str, width: int) -> str:
+    """Returns a text that fits into `width`: where it is too long, its first words and an ellipsis."""
+    if cell_len(text) <= width:
+        return text
+    words = text.split(" ")
+    fitting = next((n for n in range(len(words) - 1, 0, -1) if cell_len(" ".join(words[:n])) <= width - 2), 0)
+    return " ".join(words[:fitting]) + " \u2026" if fitting else set_cell_size(text, width - 1) + "\u2026"
 
 
 def _table(scene: Scene, first: int, shown: int, width: int) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", width=width)
-    shown_columns = range(len(scene.names)) if width >= _WIDE else _FEW
-    for place in shown_columns:
-        name = scene.names[place]
+    table = bare_table(width=width)
+    shown_columns = range(len(scene.names)) if width >= _WIDE else ESSENTIAL
+    cells_of = {place: (scene.names[place], *(row[place] for row in scene.rows)) for place in shown_columns}
+    rooms = [max(map(cell_len, cells)) for cells in cells_of.values()]
+    rooms[0] = max(1, width - sum(rooms[1:]) - len(rooms) + 1)  # labels alone are ever shortened
+    for place, room in zip(shown_columns, rooms, strict=True):
         is_words = place in (0, -1, len(scene.names) - 1)
-        table.add_column(name, justify="left" if is_words else "right", no_wrap=True, overflow="ellipsis")
+        table.add_column(scene.names[place], justify="left" if is_words else "right", no_wrap=True, width=room)
     for number in range(first, first + shown):
         style = "reverse" if number == scene.chosen else "bold" if scene.found[number] else "dim"
         row = scene.rows[number]
-        table.add_row(*(Text(visible(row[place], kept="")) for place in shown_columns), style=style)  # no markup
+        shown_cells = (visible(row[place], kept="") for place in shown_columns)
+        cells = [Text(_shortened(cell, room)) for cell, room in zip(shown_cells, rooms, strict=True)]  # no markup
+        table.add_row(*cells, style=style)
     return table

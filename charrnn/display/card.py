@@ -8,10 +8,12 @@ from charrnn.display.ablate import ablation_pieces, meaning, named
 from charrnn.display.find import RHO, is_low, telling
 from charrnn.display.heat import Picture
 from charrnn.display.palette import RAMP, SAFE, Palette
-from charrnn.display.report import Columns, Prose, Row, Section
+from charrnn.display.report import Prose, Section
 from charrnn.display.safe import symbol
+from charrnn.display.table import Columns, Row
 from charrnn.neurons.card import READ, Card, Moved
 from charrnn.neurons.find import CONTEXT
+from charrnn.wording import count
 
 _BEFORE, _AFTER = 40, 16
 _PASSAGE = 400
@@ -30,7 +32,7 @@ def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette
         yield Prose("What its gates do", is_heading=True)
         yield Columns(("gate", "mean", "near its low end", "near its high end"), rows, words=(0,))
     yield from ablation_pieces(card.ablation, characters)
-    yield meaning()
+    yield from meaning()
     begin = max(card.start, card.highest[0] - _PASSAGE // 2)
     end = min(begin + _PASSAGE, card.start + len(card.values))
     values = card.values[begin - card.start : end - card.start].tolist()
@@ -40,16 +42,18 @@ def pieces(card: Card, text: str, characters: Sequence[str], title: str, palette
 def _distribution(card: Card, low: float, high: float) -> str:
     most = max(1, int(card.counts.max()))
     # Every bin that is not empty gets a visible bar, so that rare extremes are not missed.
-    bars = "".join(RAMP[0 if not count else max(1, round(count / most * 8))] for count in card.counts.tolist())
+    bars = "".join(RAMP[0 if not times else max(1, round(times / most * 8))] for times in card.counts.tolist())
+    bars = bars.replace(" ", "\xa0")  # a page would draw several spaces as one
     if card.values.min() == card.values.max():
         memory = "It never moves."
     elif card.memory is None:
         memory = "Its autocorrelation does not fall below 1/e within 2,000 characters."
     else:
-        memory = f"Its autocorrelation falls below 1/e after {card.memory:,} character{'s' * (card.memory != 1)}."
+        memory = f"Its autocorrelation falls below 1/e after {count(card.memory, 'character')}."
     return (
-        f"{low:+g} |{bars}| {high:+g}, over {len(card.values):,} characters: mean {card.values.mean():+.3f}, 5 % below "
-        f"{card.held_low:+.3f}, 5 % above {card.held_high:+.3f}. {memory}"
+        f"{low:+g} |{bars}| {high:+g}\nThis is how often it has which value over "
+        f"{count(len(card.values), 'character')}. Its mean is {card.values.mean():+.3f}; 5 % of its values lie below "
+        f"{card.held_low:+.3f} and 5 % above {card.held_high:+.3f}. {memory}"
     )
 
 
@@ -61,8 +65,9 @@ def _labels(card: Card) -> Iterator[Section]:
     rows = [Row((told.label + (" (low)" if is_low(told) else ""), *telling(told))) for told in card.told]
     yield Columns(("label", "tells", "95 %", f"last {CONTEXT}"), rows, words=(0,))
     yield Prose(
-        f"tells: AUC, or {RHO} for degrees, on the half of the text that did not choose these labels; (low): it is "
-        f"low where the label holds. last {CONTEXT}: what the last {CONTEXT} characters tell."
+        f"The column tells has its AUC (for degrees, {RHO}) on the half of the text that did not choose these labels. "
+        f"A label with (low) is one where it is low. The column last {CONTEXT} has what the last {CONTEXT} characters "
+        "tell."
     )
 
 
@@ -80,15 +85,16 @@ def _contexts(card: Card, text: str) -> Iterator[Section]:
 
 def _characters(card: Card, characters: Sequence[str]) -> Iterator[Section]:
     yield Prose("What it does", is_heading=True)
-    for verb, moved in (("likelier", card.promoted), ("less likely", card.demoted)):
+    for how, moved in (("likelier", card.promoted), ("less likely", card.demoted)):
         if moved:
-            yield Prose(f"{verb} when it is high: " + ", ".join(_change(one, characters) for one in moved))
+            changes = ", ".join(_change(one, characters) for one in moved)
+            yield Prose(f"When it is high, these characters are {how}: {changes}.")
     if not card.promoted and not card.demoted:
         yield Prose("Held high or low, it moves no character's probability to speak of.")
         return
     yield Prose(
-        f"Mean probability over the first {min(READ, len(card.values)):,} characters, with the unit held at "
-        f"{card.held_low:+.3f} and at {card.held_high:+.3f}."
+        f"These are mean probabilities over the first {count(min(READ, len(card.values)), 'character')}, with the "
+        f"unit held at {card.held_low:+.3f} and at {card.held_high:+.3f}."
     )
 
 

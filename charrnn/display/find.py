@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from charrnn.display.report import Columns, Prose, Row
+from charrnn.display.report import Prose
+from charrnn.display.table import Columns, Row
 from charrnn.neurons.card import Told
 from charrnn.neurons.find import CONTEXT, Atlas, Finding
+from charrnn.wording import count
 
 RHO = "\u03c1"
 
@@ -18,11 +20,13 @@ def pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
         Row(cells_of(finding), "bold" if finding.is_found else "" if finding.is_discovery else "dim")
         for finding in atlas.findings
     ]
-    yield Columns(NAMES, rows)
+    yield Columns(NAMES, rows, essential=ESSENTIAL)
     yield from map(Prose, _words(atlas, characters))
 
 
 NAMES = ("label", "unit", "tells", "95 %", f"last {CONTEXT}", "new net", "verdict")
+ESSENTIAL = (0, 1, 2, -1)
+"""The columns that a narrow terminal shows: the label, the unit, what it tells, the verdict."""
 
 
 def cells_of(finding: Finding) -> tuple[str, ...]:
@@ -77,21 +81,32 @@ def _alone(effect: float, found: Finding | Told) -> str:
 
 def _words(atlas: Atlas, characters: int) -> Iterator[str]:
     yield (
-        f"tells: AUC, or {RHO} (Spearman's) for degrees, of the unit on the half of the text that did not choose it; "
-        f"- before a unit: low where the label holds. last {CONTEXT}: what the last {CONTEXT} characters tell; new "
-        "net: what the same search finds in an untrained model. Verdicts other than found: characters or new net "
-        "(tell as much), chance, weak (too little or too unsure)."
+        f"The column tells has the AUC of the unit (for degrees, Spearman's {RHO}) on the half of the text that did "
+        "not choose it, with its 95 % interval. A minus before a unit means that it is low where the label holds."
+    )
+    yield (
+        f"The column last {CONTEXT} has what the last {CONTEXT} characters tell, and new net what the same search "
+        "finds in an untrained model."
+    )
+    yield (
+        "The verdict is found, or says why not: characters or new net (they tell as much), chance, or weak (too "
+        "little or too unsure)."
     )
     found = sum(finding.is_found for finding in atlas.findings)
     yield (
-        f"{found} of {len(atlas.findings)} labels found, over {characters:,} characters; of units that beat chance no "
-        "more than one in twenty is expected to do so by luck."
+        f"{found} of {count(len(atlas.findings), 'label')} {'was' if found == 1 else 'were'} found over "
+        f"{count(characters, 'character')}. Of the units that beat chance, no more than one in twenty is expected to "
+        "do so by luck."
     )
     rest = atlas.units - atlas.strong
     yield (
-        f"{atlas.strong:,} of {atlas.units:,} units tell some label with an AUC of 0.9 or |rho| of 0.8, "
-        f"{atlas.beyond_characters:,} of them better than the last {CONTEXT} characters do; "
-        f"{rest:,} ({rest / max(atlas.units, 1):.0%}) answer to none of these labels."
+        f"Of {count(atlas.units, 'unit')}, {atlas.strong:,} {_verb(atlas.strong, 'tell')} some label with an AUC of "
+        f"0.9 or a |{RHO}| of 0.8, {atlas.beyond_characters:,} of them better than the last {CONTEXT} characters do; "
+        f"{rest:,} ({rest / max(atlas.units, 1):.0%}) {_verb(rest, 'answer')} to none of these labels."
     )
     if atlas.too_rare:
-        yield f"too rare in this text to say: {', '.join(atlas.too_rare)}"
+        yield f"These labels are too rare in this text to say anything: {', '.join(atlas.too_rare)}."
+
+
+def _verb(number: int, verb: str) -> str:
+    return verb + "s" * (number == 1)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from charrnn.display.report import Columns, Prose, Row
+from charrnn.display.report import Prose
 from charrnn.display.scatter import Scatter, Scatters
+from charrnn.display.table import Columns, Row
 from charrnn.neurons.gates import LEFT, MOSTLY, RIGHT, GateSaturation, Saturation
+from charrnn.wording import count
 
 _COLUMNS = ("gate", "units", "mean right", "mean left", f"right > {MOSTLY:.0%}", f"left > {MOSTLY:.0%}")
 
 
 def pieces(found: Saturation, *, on_page: bool) -> Iterator[Scatters | Columns | Prose]:
     """Yields plots, a table and sentences; on a page each layer's sentence stands above its plots."""
-    table = Columns(_COLUMNS, [Row(_row(gate)) for gate in found.gates], words=(0,), gap=2)
+    table = Columns(_COLUMNS, [Row(_row(gate)) for gate in found.gates], words=(0,))
     layers = _layers(found)
     yield Prose(_caption(found))
     for layer in layers:
@@ -33,8 +35,9 @@ def _layers(found: Saturation) -> list[list[GateSaturation]]:
 
 def _caption(found: Saturation) -> str:
     return (
-        f"Over {found.characters:,} characters, the fraction of the time each gate is right-saturated "
-        f"(above {RIGHT:g}; across) and left-saturated (below {LEFT:g}; up). A dot is one unit or several."
+        f"The plots show, over {count(found.characters, 'character')}, what fraction of the time each gate is "
+        f"right-saturated (above {RIGHT:g}, across) and left-saturated (below {LEFT:g}, up). A dot is one unit or "
+        "several."
     )
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.style import Style
 from rich.text import Text
 
 from charrnn.display.background import has_colour, style_on
@@ -23,8 +22,6 @@ from charrnn.display.css import css_on
 from charrnn.display.palette import SAFE, Palette, glyph, mixed
 from charrnn.display.safe import symbol, visible
 from charrnn.display.webpage import escape, legend
-
-_MARK = Style(underline=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +44,13 @@ class Picture:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         is_coloured = has_colour(console)
-        yield from self._legend(is_coloured, options.max_width)
+        yield from self._legend(console, options.max_width)
         place = 0
         for line in self._lines(options.max_width):
             marked = self.marked[place : place + len(line)] or [False] * len(line)
             text = Text(end="\n", no_wrap=True, overflow="ignore")
             for (shown, share), is_marked in zip(line, marked, strict=True):
-                text.append(shown, self._colour(share, is_coloured) + (_MARK if is_marked else Style()))
+                text.append(shown, style_on(console, self.palette.text, share, underline=is_marked or None))
             yield text
             if not is_coloured:
                 bars = "".join(glyph(share) * cell_len(shown) for shown, share in line)
@@ -73,13 +70,10 @@ class Picture:
     def _share(self, value: float) -> float:
         return (value - self.low) / (self.high - self.low)
 
-    def _colour(self, share: float, is_coloured: bool) -> Style:
-        return style_on(mixed(self.palette.text, share)) if is_coloured else Style()
-
-    def _legend(self, is_coloured: bool, width: int) -> Iterator[Text]:
+    def _legend(self, console: Console, width: int) -> Iterator[Text]:
         ramp = Text(f"{self.low:+g} ", no_wrap=True)
         for share in (place / 16 for place in range(17)):
-            ramp.append(" " if is_coloured else glyph(share), self._colour(share, is_coloured))
+            ramp.append(" " if has_colour(console) else glyph(share), style_on(console, self.palette.text, share))
         ramp.append(f" {self.high:+g}")
         title = Text(visible(self.title))
         if title.cell_len + 3 + ramp.cell_len <= width:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from charrnn.display.curve import Chart, Line
-from charrnn.display.report import Columns, Prose, Row, Section
+from charrnn.display.report import Prose, Section
+from charrnn.display.table import Columns, Row
 from charrnn.display.webpage import escape
+from charrnn.wording import count
 
 if TYPE_CHECKING:
     from charrnn.neurons.horizon import Bin, Memory
@@ -25,15 +27,16 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 400, 240, 40, 20, 20, 34
 
 def pieces(memory: Memory, *, on_page: bool) -> list[Section]:
     """Returns the table, the curve and the sentences that sum them up; on a page in reverse order."""
-    table = Columns(_HEADINGS, [Row(_cells(row)) for row in memory.bins], words=(), gap=2)
+    table = Columns(_HEADINGS, [Row(_cells(row)) for row in memory.bins], words=())
     shown: list[Section] = [table, Curve(memory), Prose("\n".join(_sentences(memory)))]
     return shown[::-1] if on_page else shown
 
 
 def _sentences(memory: Memory) -> list[str]:
     measured = (
-        f"{memory.lanes:,} lanes from random places in {memory.characters:,} characters, 1 to {memory.distance:,} "
-        f"characters of context; with all context {memory.full_bits:.4f} bits per character."
+        f"{count(memory.lanes, 'lane')} began at random places in {count(memory.characters, 'character')}, with 1 to "
+        f"{count(memory.distance, 'character')} of context; with all context a character costs "
+        f"{memory.full_bits:.4f} bits."
     )
     return [measured, _horizon(memory), *_gains(memory)]
 
@@ -55,9 +58,10 @@ def _gains(memory: Memory) -> Iterator[str]:
         return
     where = [(percent, memory.gained_at(percent / 100)) for percent in (90, 99)]
     parts = [
-        f"{percent} % " + (f"not within {memory.distance:,}" if d is None else f"at {d:,}") for percent, d in where
+        f"{percent} % is " + (f"not reached within {memory.distance:,}" if d is None else f"reached at {d:,}")
+        for percent, d in where
     ]
-    yield f"Of the gain over one character of context ({memory.bins[0].excess:.2f} bits): {', '.join(parts)}."
+    yield f"Of the gain over one character of context ({memory.bins[0].excess:.2f} bits), {' and '.join(parts)}."
 
 
 def _cells(row: Bin) -> tuple[str, str, str, str]:

@@ -138,9 +138,11 @@ class Menu:
         else:
             self._write(text + "\n")
 
-    def ask(self) -> None:
-        """Shows the prompt."""
-        self._write("> ")
+    def clear(self) -> None:
+        """Clears the screen of a terminal that can do that; what has scrolled away stays."""
+        with self._console.capture() as captured:
+            self._console.clear()
+        self._write(captured.get())
 
     def _rows(self, text: str, new: int) -> list[Text]:
         """Returns the last rows of `text`, broken at the terminal's width."""

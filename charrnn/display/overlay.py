@@ -13,9 +13,9 @@ from charrnn.checkpoints.curves import Point
 from charrnn.checkpoints.runs import Standing
 from charrnn.display.chart_svg import as_svg
 from charrnn.display.curve import Chart, Line
-from charrnn.display.report import Columns, Row
 from charrnn.display.runs import shortened
 from charrnn.display.safe import visible
+from charrnn.display.table import Columns, Row
 
 # Colours that people with any common kind of colour vision can tell apart (Okabe & Ito 2008), each of them dark enough
 # for a white background and bright enough for a black one.

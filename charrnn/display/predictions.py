@@ -114,21 +114,21 @@ class Grid:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         is_coloured = has_colour(console)
-        yield from self._legend(is_coloured)
+        yield from self._legend(console)
         for band in self._bands(options.max_width, 0 if is_coloured else 2):
             yield Text("")
-            for row in self._rows(band, is_coloured):
+            for row in self._rows(band, console):
                 if not is_coloured:
                     row.rstrip()
                 yield row
 
-    def _legend(self, is_coloured: bool) -> Iterator[Text]:
+    def _legend(self, console: Console) -> Iterator[Text]:
         if self.scale is not None:
             yield Text(self.scale.title)
-            yield _ramp(self.scale.low, self.scale.high, self.palette.above, is_coloured)
-        mark = "underlined" if is_coloured else f"after a {_MARK}"
-        yield Text(f"below each character the guesses for the next; {mark}: the one that came")
-        yield _ramp(0, 1, self.palette.guesses, is_coloured)
+            yield _ramp(self.scale.low, self.scale.high, self.palette.above, console)
+        mark = "is underlined" if has_colour(console) else f"has a {_MARK} before it"
+        yield Text(f"Guesses for the next character stand below each; what came {mark}.")
+        yield _ramp(0, 1, self.palette.guesses, console)
 
     def _labels(self, column: Column) -> list[str]:
         below = [guess_symbol(character, is_byte=self.is_bytes) for character, _ in column.guesses]
@@ -150,13 +150,14 @@ class Grid:
         if band:
             yield band
 
-    def _rows(self, band: list[tuple[Column, list[str], int]], is_coloured: bool) -> Iterator[Text]:
+    def _rows(self, band: list[tuple[Column, list[str], int]], console: Console) -> Iterator[Text]:
+        is_coloured = has_colour(console)
         for row in range(max(len(labels) for _, labels, _ in band)):
             line = Text(end="\n", no_wrap=True, overflow="ignore")
             for column, labels, wide in band:
                 share, is_hit = self._share(column, row), row > 0 and column.hit == row - 1
                 if is_coloured:
-                    line.append(_padded(labels[row], wide), self._style(row, share, is_hit))
+                    line.append(_padded(labels[row], wide), self._style(console, row, share, is_hit))
                 else:
                     bar = " " if share is None else glyph(share)
                     line.append(_padded((_MARK if is_hit else " ") + labels[row] + bar, wide))
@@ -167,21 +168,21 @@ class Grid:
             return column.guesses[row - 1][1]
         return None if self.scale is None or column.value is None else self.scale.share(column.value)
 
-    def _style(self, row: int, share: float | None, is_hit: bool) -> Style:
+    def _style(self, console: Console, row: int, share: float | None, is_hit: bool) -> Style:
         if share is None:
             return Style(bold=True)
         ramp = self.palette.guesses if row else self.palette.above
-        return style_on(mixed(ramp, share), bold=is_hit or not row, underline=is_hit)
+        return style_on(console, ramp, share, bold=is_hit or not row, underline=is_hit)
 
     def html(self) -> str:
         """Returns the grid below its legend; columns wrap wherever the window ends."""
         above = ""
         if self.scale is not None:
-            ramp = legend(f"{self.scale.low:g}", f"{self.scale.high:g}", self.palette.above)
+            ramp = legend(f"{self.scale.low:g}", f"{self.scale.high:g}", self.palette.above.anchors)
             above = f"<h2>{html.escape(self.scale.title)}</h2>\n{ramp}"
         return (
-            f"{above}<p>Below each character: guesses for the next, the likeliest on top; framed and underlined: the "
-            f"one that came.</p>\n{legend('0', '1', self.palette.guesses)}"
+            f"{above}<p>Guesses for the next character stand below each, the likeliest on top; what came is framed "
+            f"and underlined.</p>\n{legend('0', '1', self.palette.guesses.anchors)}"
             '<div class="grid">\n' + "\n".join(map(self._column, self.columns)) + "\n</div>"
         )
 
@@ -204,8 +205,8 @@ def _padded(text: str, wide: int) -> str:
     return text + " " * (wide - cell_len(text))
 
 
-def _ramp(low: float, high: float, colours: Ramp, is_coloured: bool) -> Text:
+def _ramp(low: float, high: float, colours: Ramp, console: Console) -> Text:
     ramp = Text(f"{low:g} ", no_wrap=True, overflow="ignore")
     for share in (place / (_STEPS - 1) for place in range(_STEPS)):
-        ramp.append(" " if is_coloured else glyph(share), style_on(mixed(colours, share)) if is_coloured else None)
+        ramp.append(" " if has_colour(console) else glyph(share), style_on(console, colours, share))
     return ramp.append(f" {high:g}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from charrnn.display.report import Columns, Prose, Row
+from charrnn.display.report import Prose
 from charrnn.display.safe import visible
+from charrnn.display.table import Columns, Row
 from charrnn.neurons.probe import Probe, ProbeScore
 
 _HEADINGS = ("accuracy", "95 %", "AUC", "features")
@@ -18,7 +19,8 @@ def pieces(found: Probe, asked: str, kind: str) -> Iterator[Prose | Columns]:
     """
     training, validation, test = found.parts
     yield Prose(
-        f"{_one_line(asked)}: learned on {training:,} {kind}, C chosen on {validation:,}, accuracy on {test:,} others"
+        f"{_one_line(asked)}: the probe was trained on {training:,} {kind}, its C was chosen on {validation:,}, and "
+        f"its accuracy is that on {test:,} others."
     )
     rows = [
         Row(("the state", *_cells(found.score, f" of {found.units:,}")), "bold"),
@@ -53,20 +55,24 @@ def _sentences(found: Probe) -> Iterator[str]:
             for one in found.heaviest
         )
         towards = "" if len(found.classes) > 2 else f" towards {_one_line(found.classes[1])}"
-        yield f"Heaviest units, by weight{towards} for one standard deviation: {listed}."
+        yield f"The units with the largest weights{towards}, for one standard deviation, are {listed}."
     else:
         yield "No unit has a weight: whatever the state knows of this did not help on the validation part."
     yield (
-        f"The state against the best of the others, {found.best_baseline}: {_points(found.difference)} points "
-        f"(95 %: {_points(found.low)} to {_points(found.high)}). {_verdict(found)}."
+        f"The accuracy of the state is {_points(found.difference).lstrip('+-')} points "
+        f"{'below' if found.difference < 0 else 'above'} the best of the others, {found.best_baseline} (95 %: "
+        f"{_points(found.low)} to {_points(found.high)}). {_verdict(found)}."
     )
     if len(found.classes) > 2:
-        yield f"{len(found.classes)} classes, one against the rest each; AUC and features are over all of them."
+        yield (
+            f"There are {len(found.classes)} classes, and each is told from the rest; AUC and features are over all of "
+            "them."
+        )
 
 
 def _verdict(found: Probe) -> str:
     if found.low > 0:
-        return "It knows more than they tell"
+        return "The state knows more than they tell"
     if found.high < 0:
-        return "It tells less than they do"
+        return "The state tells less than they do"
     return "That is no more than chance may give"

@@ -12,16 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
-from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.style import Style
 from rich.text import Text
 
+from charrnn.display.background import mark_style
 from charrnn.display.safe import visible
 
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row, then column, of one cell
 _BLANK = 0x2800
-_POINT = Style(color=Color.from_rgb(230, 97, 1))
 _NARROW, _WIDE, _GAP = 20, 40, 3  # the least and largest width of a plot without its axis, and the gap, in columns
 _AXIS = 2
 _SIDE, _MARGIN = 200, 24  # sizes in an SVG: the square, and the room for labels on its left and below
@@ -65,7 +64,7 @@ class Scatters:
         for first in range(0, len(self.plots), beside):
             if first:
                 yield Text("")
-            drawn = [_lines(plot, width) for plot in self.plots[first : first + beside]]
+            drawn = [_lines(plot, width, mark_style(console)) for plot in self.plots[first : first + beside]]
             for pieces in zip(*drawn, strict=True):
                 line = Text(" " * _GAP).join(pieces)
                 line.no_wrap, line.overflow = True, "crop"
@@ -77,7 +76,7 @@ class Scatters:
         return '<div class="scatters">\n' + "\n".join(map(_svg, self.plots)) + "\n</div>"
 
 
-def _lines(plot: Scatter, width: int) -> list[Text]:
+def _lines(plot: Scatter, width: int, point: Style) -> list[Text]:
     """Returns a plot with its axes; `width` columns and half as many rows make a square on most terminals."""
     height = width // 2
     cells = [[0] * width for _ in range(height)]
@@ -90,7 +89,7 @@ def _lines(plot: Scatter, width: int) -> list[Text]:
         line = Text({0: "1\u2524", height - 1: "0\u2524"}.get(number, " \u2502"))
         for column, bits in enumerate(row_of_cells):
             if bits:
-                line.append(chr(_BLANK + bits), _POINT)
+                line.append(chr(_BLANK + bits), point)
             else:
                 is_crossed = column == 2 * number  # x + y = 1, beyond which there can be no points
                 line.append("\u2572" if is_crossed else " ", "dim" if is_crossed else None)

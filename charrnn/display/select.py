@@ -12,10 +12,12 @@ from rich.text import Text
 
 from charrnn.display.background import has_colour, style_on
 from charrnn.display.css import css
-from charrnn.display.palette import diverging, is_dark
-from charrnn.display.report import Columns, Prose, Row, Section
+from charrnn.display.palette import SAFE, diverging, is_dark
+from charrnn.display.report import Prose, Section
 from charrnn.display.safe import symbol, visible
+from charrnn.display.table import Columns, Row
 from charrnn.neurons.select import Match, Selection, UnitChoice
+from charrnn.wording import count
 
 _COLUMNS = ("unit", "on in", "fits", "elsewhere", "lift", "runs that fit")
 _SURROUNDINGS = 40
@@ -30,13 +32,13 @@ def pieces(found: Selection, text: str, pattern: str, start: int) -> Iterator[Se
     """Yields the table of units, the meaning of its columns, and the matches; `found` is the selection that `pattern`
     made in `text` from `start` on."""
     yield Prose(
-        f"{visible(pattern, kept='')} selects {found.spans:,} spans in {len(text) - start:,} characters. On the first "
-        f"half of them units were chosen from {found.units:,} (threshold {found.threshold:g}); this is what they do in "
-        "the second half:"
+        f"{visible(pattern, kept='')} selects {count(found.spans, 'span')} in "
+        f"{count(len(text) - start, 'character')}. Units were chosen from {found.units:,} on the first half of the "
+        f"spans (threshold {found.threshold:g}); this is what they do in the second half:"
     )
     if found.choices:
         rows = [Row(_row(choice), "" if choice in found.together else "dim") for choice in found.choices]
-        yield Columns(_COLUMNS, rows, words=(), gap=2)
+        yield Columns(_COLUMNS, rows, words=())
     yield Prose(_words(found))
     if found.matches is not None:
         yield Prose(_matched(found))
@@ -63,7 +65,8 @@ class Marked:
         closing = "".join(_fitting(after, width - cell_len(opening + middle)))
         yield Text(self.heading)
         if has_colour(console):
-            yield Text.assemble(opening, (middle, style_on(_COLOUR)), closing, no_wrap=True, overflow="ignore")
+            marked = middle, style_on(console, SAFE.text, 1.0)
+            yield Text.assemble(opening, marked, closing, no_wrap=True, overflow="ignore")
         else:
             yield Text(opening + middle + closing, no_wrap=True, overflow="ignore")
             yield Text(" " * cell_len(opening) + "^" * cell_len(middle), no_wrap=True, overflow="ignore")
@@ -126,9 +129,10 @@ def _words(found: Selection) -> str:
             "--threshold, or a pattern whose spans begin or end elsewhere, may find some."
         )
     return (
-        "on in: spans in which the unit is on throughout; fits: where it is also off just before and just after, "
-        "within a character. elsewhere: of spans as long, placed at random elsewhere, the part it fits; lift: how many "
-        "times as often it fits those selected. runs that fit: of the times it is on. - before a unit: low."
+        "The column on in has the spans in which the unit is on throughout, and fits those where it is also off just "
+        "before and just after, within a character. Elsewhere is the part it fits of spans as long that are placed at "
+        "random, and lift how many times as often it fits those selected. Runs that fit are those of the times it is "
+        "on. A minus before a unit means that it is on where it is low."
     )
 
 
@@ -143,9 +147,9 @@ def _matched(found: Selection) -> str:
 
 
 def _heading(match: Match, found: Selection) -> str:
-    others = "no other fits" if not match.others else f"{match.others:,} other{'s' * (match.others > 1)}"
-    length = match.end - match.start
+    others = "no other fits" if not match.others else count(match.others, "other")
     return (
-        f"{match.start:,}: {length:,} character{'s' * (length > 1)}, {match.shared} of {len(found.together)} units, "
+        f"{match.start:,}: {count(match.end - match.start, 'character')}, {match.shared} of "
+        f"{count(len(found.together), 'unit')}, "
         f"{others}, overlap {match.overlap:.2f}"
     )

@@ -5,30 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from charrnn.display.ablate import named
-from charrnn.display.report import Columns, Prose, Row
+from charrnn.display.report import Prose
+from charrnn.display.table import Columns, Row
 from charrnn.neurons.steering import Change, Steered
+from charrnn.wording import count
 
 
 def pieces(found: Steered, held: str, length: int, bits: tuple[float, float]) -> Iterator[Prose | Columns]:
     """Yields the table and its explanation; `bits` are the free model's bits per character on free and held texts."""
     yield Prose(
-        f"{held} against the free model, {found.pairs} pairs of texts of {length:,} characters", is_heading=True
+        f"{held} against the free model, {count(found.pairs, 'pair')} of texts of {count(length, 'character')}",
+        is_heading=True,
     )
     rows = [Row(_cells(change), "bold" if change.is_change else "dim") for change in found.changes]
     yield Columns(("label", "free", "held", "change", "95 %"), rows, words=(0,))
     changed = ", ".join(
         f"{named(character)} {before:.1%} to {after:.1%}" for character, before, after in found.characters
     )
-    yield Prose(f"Characters: {changed}.")
+    yield Prose(f"The shares of these characters changed most: {changed}.")
     yield Prose(
-        f"By the free model a character costs {bits[0]:.3f} bits in its own texts, {bits[1]:.3f} in those with the "
-        "units held."
+        f"To the free model a character costs {bits[0]:.3f} bits in its own texts and {bits[1]:.3f} bits in those "
+        "with the units held."
     )
     sure = sum(change.is_change for change in found.changes)
     yield Prose(
-        f"Share of the characters where a label holds, for degrees the mean; both texts of a pair are drawn with the "
-        f"same random numbers. {sure} of {len(found.changes)} labels changed beyond chance (bold), all taken together."
-        + ("" if found.can_tell else " So few pairs cannot show that of any: give more with --count.")
+        "The columns free and held have the share of the characters where a label holds, or the mean of a degree. Both "
+        f"texts of a pair are drawn with the same random numbers. {sure} of {count(len(found.changes), 'label')} "
+        "changed beyond chance, all taken together (bold)."
+        + ("" if found.can_tell else " So few pairs cannot show that of any label; give more with --count.")
     )
 
 

@@ -8,30 +8,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from rich.color import Color
+from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from charrnn.display.palette import diverging, is_dark
+from charrnn.display.background import style_on
+from charrnn.display.palette import SAFE
 from charrnn.display.safe import visible
 
 _MOST_BITS = 8.0
 
 
-def style(bits: float) -> Style:
-    """Returns how a character looks whose surprisal, -log2 of its probability, is `bits`.
+def style(console: Console, bits: float) -> Style:
+    """Returns how a character looks on a console whose surprisal, -log2 of its probability, is `bits`.
 
     Below one bit (an even bet) it has no background.
     """
-    if bits < 1:
-        return Style()
-    colour = diverging(0.5 + min(bits, _MOST_BITS) / _MOST_BITS / 2)
-    return Style(color="white" if is_dark(colour) else "black", bgcolor=Color.from_rgb(*colour))
+    return Style() if bits < 1 else style_on(console, SAFE.guesses, bits / _MOST_BITS)
 
 
-def coloured(characters: Iterable[tuple[str, float]]) -> Text:
+def coloured(characters: Iterable[tuple[str, float]], console: Console) -> Text:
     """Returns characters, given with their log-probabilities (nats), as text that is safe on a terminal."""
     text = Text()
     for character, log_probability in characters:
-        text.append(visible(character), style(-log_probability / math.log(2)))
+        text.append(visible(character), style(console, -log_probability / math.log(2)))
     return text

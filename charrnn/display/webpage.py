@@ -8,16 +8,19 @@ a dark colour scheme.
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 from charrnn.display.css import css
-from charrnn.display.palette import Ramp
+from charrnn.display.palette import Colour
 from charrnn.display.safe import visible
 
-_STYLE = """
+_PAGE_STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; }
+""".strip()
+_STYLE = """
 h1, p { overflow-wrap: anywhere; }
-h2 { font: 600 1rem ui-monospace, monospace; margin: 2rem 0 .25rem; }
+h2 { font: 600 1rem ui-monospace, monospace; margin: 2rem 0 .25rem; overflow-wrap: anywhere; }
 pre { font: 15px/1.6 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; margin: .5rem 0; }
 .legend { height: .8rem; width: 16rem; max-width: 60vw; display: inline-block; margin: 0 .5rem; }
 .m { text-decoration: underline 2px; }
@@ -27,7 +30,7 @@ pre { font: 15px/1.6 ui-monospace, monospace; white-space: pre-wrap; overflow-wr
 
 def frame(heading: str, body: str, style: str = "") -> str:
     """Returns a page around `body`, which is HTML; `style` adds CSS rules to those that every page has."""
-    rules = f"{_STYLE}\n{style}".rstrip()
+    rules = f"{_PAGE_STYLE}\n{_STYLE}\n{style}".rstrip()
     return (
         "<!DOCTYPE html>\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -38,7 +41,13 @@ def frame(heading: str, body: str, style: str = "") -> str:
     )
 
 
-def legend(low: str, high: str, colours: Ramp) -> str:
+def part(body: str, style: str = "") -> str:
+    """Returns `body`, which is HTML, as a part of another page; the rules hold within it alone (CSS nesting)."""
+    rules = f"{_STYLE}\n{style}".rstrip()
+    return f'<div class="charrnn">\n<style>\n.charrnn {{\n{rules}\n}}\n</style>\n{body}\n</div>\n'
+
+
+def legend(low: str, high: str, colours: Sequence[Colour]) -> str:
     """Returns a legend: a line with the ends of a range and its colours, which follow each other at equal distances."""
     stops = ", ".join(map(css, colours))
     return f'<div>{low}<span class="legend" style="background:linear-gradient(90deg, {stops})"></span>{high}</div>\n'

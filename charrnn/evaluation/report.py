@@ -24,6 +24,7 @@ from charrnn.network.model import CharacterModel
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids
+from charrnn.wording import count
 
 Split = Literal["all", "train", "validation", "test"]
 Progress = Callable[[str, int, int], object]
@@ -78,7 +79,8 @@ class ForeignText:
                         table[i], is_unknown[i] = theirs.lookup(nearest)[0], False
             ids = ids[~is_unknown[ids]]
         if len(ids) + unknown < 2:
-            raise TextError(f"there is nothing to score: the text has {len(ids) + unknown} characters", "it needs two")
+            there = count(len(ids) + unknown, "character")
+            raise TextError(f"there is nothing to score: the text has {there}", "it needs two")
         originals = ids
         if not np.array_equal(table, np.arange(len(table))):
             ids = table.astype(theirs.dtype)[ids]

@@ -35,6 +35,7 @@ from charrnn.errors import TextError
 from charrnn.inference.distribution import generator, log_probabilities
 from charrnn.inference.engine import Doubles, Engine
 from charrnn.neurons.record import Report, check_finite, losses_of, silent
+from charrnn.wording import count
 
 Places = npt.NDArray[np.int64]
 
@@ -116,7 +117,7 @@ def longest_distance(length: int) -> int:
     """
     if length < _PART:
         raise TextError(
-            f"the text has {length} characters, too few for two lanes",
+            f"the text has {count(length, 'character')}, too few for two lanes",
             f"measuring memory needs {_PART}, and some thousands to mean something",
         )
     return length // _PART

@@ -33,6 +33,7 @@ from charrnn.neurons.record import Report, Unit, silent
 from charrnn.neurons.states import state_units, states_after, states_in
 from charrnn.neurons.statistics import Doubles, auc, effects, mean_interval
 from charrnn.settings.config import ModelConfig
+from charrnn.wording import count
 
 Ids = npt.NDArray[np.integer]
 Places = npt.NDArray[np.int64]
@@ -210,7 +211,8 @@ def probe_texts(
     if counts.min() < FEWEST:
         rarest = int(counts.argmin())
         raise TextError(
-            f"{counts[rarest]:,} texts have the label {names[rarest]!r}, too few to learn on some and test on others",
+            f"{count(counts[rarest], 'text')} {'has' if counts[rarest] == 1 else 'have'} the label {names[rarest]!r}, "
+            "too few to learn on some and test on others",
             f"give {FEWEST} or more of each label",
         )
     random = np.random.Generator(np.random.Philox(seed))

@@ -16,6 +16,7 @@ import numpy as np
 
 from charrnn.neurons.labels import labels_of
 from charrnn.neurons.statistics import flipped_p_value, resampled_means
+from charrnn.wording import count
 
 FEWEST = 4
 """The smallest number of pairs from which an interval is computed."""
@@ -58,7 +59,7 @@ def compare(free: Sequence[str], held: Sequence[str]) -> Steered:
     """Compares texts in pairs, without pairs that hold an empty text. Raises ValueError for fewer than `FEWEST`."""
     pairs = [pair for pair in zip(free, held, strict=True) if all(pair)]
     if len(pairs) < FEWEST:
-        raise ValueError(f"{len(pairs)} pairs of texts are too few to compare")
+        raise ValueError(f"there are too few texts to compare: {count(len(pairs), 'pair')}")
     labelled = [[labels_of(text) for text in pair] for pair in pairs]
     names = [(label.name, label.is_graded) for label in labelled[0][0]]
     means = np.array([[[label.values.mean() for label in labels] for labels in pair] for pair in labelled], np.float64)

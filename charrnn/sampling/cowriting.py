@@ -3,7 +3,8 @@
 After each change the session has the likeliest next characters and words, with the model's own probabilities
 (temperature 1, nothing cut); draws follow the settings. Each draw has a random stream of its own, made from the seed
 and the draw's number in the session; a draw that was taken back keeps its number. So the same actions give the same
-text, and drawing again after taking back gives something new. Taking back restores the exact earlier state and logits.
+text, and drawing again after taking back gives something new. Taking back restores the exact earlier state and logits,
+and redoing the exact later ones; a new change of the text ends what can be redone.
 
 Shape letters: B lanes (here one), V vocabulary.
 """
@@ -89,6 +90,8 @@ class Session:
         self.now = _Moment(len(self._ids), logits, state)
         """The end of the text, with the model's logits and state there."""
         self._before: list[_Moment] = []
+        self._after: list[_Moment] = []
+        """The moments that were taken back, the next to redo last; their ids still stand in `_ids` after the text's."""
         self._drawings = 0
         self._choices: tuple[_Moment, Proposals] | None = None
 
@@ -173,14 +176,33 @@ class Session:
         """
         if not self._before:
             raise UsageError("there is nothing to undo", "this is the text that the session began with")
-        times = min(times, len(self._before))
-        self.now = self._before[-times]
-        del self._before[-times:]
+        return self._go(self._before, self._after, times)
+
+    def redo(self, times: int = 1) -> int:
+        """Restores exactly what the last undos took back; returns how many changes, which may be fewer than `times`.
+
+        Raises UsageError where nothing was taken back since the text last changed.
+        """
+        if not self._after:
+            raise UsageError("there is nothing to redo", "only what was undone since the last change can come back")
+        return self._go(self._after, self._before, times)
+
+    def _go(self, there: list[_Moment], back: list[_Moment], times: int) -> int:
+        """Moves up to `times` moments along the text's history, and returns how many."""
+        times = min(times, len(there))
+        for _ in range(times):
+            back.append(self.now)
+            self.now = there.pop()
         return times
 
     def set_temperature(self, temperature: float) -> None:
         """Sets the temperature of all later draws. Raises UsageError where it is not a valid temperature."""
         self.config = replace(self.config, temperature=temperature)
+
+    def set_top_p(self, top_p: float) -> None:
+        """Sets top-p for all later draws; 1 turns it off. Raises UsageError where it is not above 0 and at most 1."""
+        checked = replace(self.config, top_p=top_p)
+        self.config = checked if top_p < 1 else replace(self.config, top_p=None)
 
     # What the model does. Each of these iterators makes one change of the text. A caller that stops iterating, or
     # changes the text otherwise in between, keeps what was written so far.
@@ -255,6 +277,7 @@ class Session:
         """Appends `ids` to the text. Everything written since `before` counts as one change."""
         require_finite(bool(np.isfinite(logits).all()))
         del self._ids[self.now.length :]
+        self._after.clear()
         self._ids += ids
         if not self._before or self._before[-1] is not before:
             self._before.append(before)

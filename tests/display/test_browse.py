@@ -25,7 +25,7 @@ from rich.console import Console
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.cli.browse import Tour, keys_of
 from charrnn.cli.reading import Subject
-from charrnn.display.browse import KEYS
+from charrnn.display.browse import KEYS, keys_for
 from charrnn.display.palette import SAFE, mixed
 from charrnn.inference.reference import Network
 from charrnn.neurons.find import Atlas, make_atlas, untrained_arrays
@@ -181,8 +181,14 @@ def test_colours_are_the_unit_s_values_and_marks_the_label(tour: Tour, made: Mad
     assert [bool(style.underline) for _, style in screen.passage] == (label.values[places] > 0).tolist()
 
 
+def _printed(tour: Tour, width: int, height: int) -> Console:
+    console = Console(width=width, height=height, file=io.StringIO(), color_system=None)
+    console.print(tour.scene(width, height, has_colour=False), end="", height=height)
+    return console
+
+
 @pytest.mark.parametrize("has_colour", [True, False])
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12), (200, 60), (100, 9)])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12), (40, 10), (200, 60), (100, 9), (24, 8)])
 def test_a_screen_is_full_and_no_more(tour: Tour, width: int, height: int, *, has_colour: bool) -> None:
     """Of any size: as many lines as it has, none wider, the keys at the foot, the chosen row among the shown ones."""
     for _ in range(9):
@@ -193,11 +199,33 @@ def test_a_screen_is_full_and_no_more(tour: Tour, width: int, height: int, *, ha
     lines = console.file.getvalue().split("\n")  # type: ignore[attr-defined]
     plain = [line.replace("\x1b[0m", "") for line in lines]
     assert len(lines) == height
-    assert "up/down" in plain[-1]
+    assert plain[-1].startswith("q end")
     if not has_colour:
         assert {len(line) for line in lines} == {width}
-        assert lines[-1].strip() == KEYS[:width].strip() or lines[-1].rstrip().endswith("…")
-        assert any(scene.rows[9][0][:8] in line for line in lines[1:])
+        assert lines[-1].rstrip() in KEYS, "whole, not cut"
+        assert scene.passage.text
+        assert any(line.startswith(scene.passage.text[:10].replace("\n", "↵")) for line in lines)
+        assert any(scene.rows[9][0].split()[0] in line for line in lines[1:]) or width < 40
+
+
+def test_a_narrow_screen_breaks_no_word_and_no_number(tour: Tour) -> None:
+    """Of the list and the lines around it: a label that is too long ends with an ellipsis after a whole word."""
+    wide, narrow = (
+        console.file.getvalue().split("\n")  # type: ignore[attr-defined]
+        for console in (_printed(tour, 200, 60), _printed(tour, 40, 24))
+    )
+    known = {word for line in wide for word in line.split()} | {"…"}
+    assert {word for line in narrow[:8] for word in line.split()} <= known
+    assert any("…" in line for line in narrow[:8])
+
+
+@pytest.mark.parametrize(("width", "form"), [(200, 0), (90, 0), (80, 1), (60, 1), (59, 2), (40, 2), (39, 3), (5, 3)])
+def test_every_screen_says_how_to_leave(width: int, form: int) -> None:
+    """With all keys from 40 columns on, in words as long as there is room for."""
+    assert keys_for(width) == KEYS[form]
+    assert len(KEYS[2]) <= 40
+    for keys in KEYS[:3]:
+        assert all(key in keys for key in ("q end", "↑↓ label", "←→ unit", "space", "b", "n"))
 
 
 @pytest.mark.parametrize(
@@ -230,8 +258,12 @@ def terminal(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int, lis
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 90, 0, 0))
     modes = termios.tcgetattr(theirs)
+    code = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+        "os.execv(sys.executable, [sys.executable, '-m', 'charrnn', *sys.argv[1:]])"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "charrnn", "inspect", "text.txt", "--find", "--browse"],
+        [sys.executable, "-c", code, "inspect", "text.txt", "--find", "--browse"],
         cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
     )  # fmt: skip
@@ -257,14 +289,15 @@ def _until(ours: int, wanted: str) -> str:
 def test_on_a_real_terminal(terminal: tuple[subprocess.Popen[bytes], int, list[object]]) -> None:
     """It fills another screen, follows keys and the window's size, and leaves the terminal as it was."""
     process, ours, (theirs, modes) = terminal
-    assert "\x1b[?1049h" in _until(ours, "label 1 of ")
-    _until(ours, "q end")
+    seen = _until(ours, keys_for(90))
+    assert "\x1b[?1049h" in seen
+    assert "label 1 of " in seen
     os.write(ours, b"\x1b[B")
     _until(ours, "label 2 of ")
     os.write(ours, b"l")
     _until(ours, "unit 2 of the 12 best")
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 14, 50, 0, 0))  # type: ignore[arg-type]
-    _until(ours, "label 2 of ")
+    assert "label 2 of " in _until(ours, keys_for(50))
     os.write(ours, b"q")
     assert "\x1b[?1049l" in _until(ours, "\x1b[?1049l")
     assert process.wait(30) == 0

@@ -20,14 +20,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.color import ColorSystem
 from rich.console import Console
 
 from charrnn.display import palette, safe, status
+from charrnn.display.background import style_on
 from charrnn.display.chart_svg import as_svg
 from charrnn.display.curve import Chart, Line
 from charrnn.display.heat import Picture
 from charrnn.display.notice import say
-from charrnn.display.palette import KARPATHY, PALETTES, SAFE, Palette, Ramp, diverging, glyph, is_dark, mixed
+from charrnn.display.palette import (
+    KARPATHY,
+    PALETTES,
+    SAFE,
+    Palette,
+    Ramp,
+    diverging,
+    glyph,
+    is_dark,
+    mixed,
+    of_cube,
+    step,
+)  # fmt: skip
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
 from charrnn.display.report import page as page_of
 from charrnn.display.safe import visible, visible_character, write
@@ -151,34 +165,121 @@ _RAMPS = [
 @pytest.mark.parametrize("ramp", _RAMPS)
 def test_every_ramp_runs_evenly_through_its_anchors(ramp: Ramp) -> None:
     """Each anchor in its place, between them what numpy interpolates, and the ends beyond the ends."""
-    places = np.linspace(0, 1, len(ramp))
-    assert [mixed(ramp, place) for place in (-1, *places, 2)] == [ramp[0], *ramp, ramp[-1]]
+    anchors = ramp.anchors
+    places = np.linspace(0, 1, len(anchors))
+    assert [mixed(ramp, place) for place in (-1, *places, 2)] == [anchors[0], *anchors, anchors[-1]]
     for share in np.linspace(0, 1, 101).tolist():
-        expected = [np.interp(share, places, channel) for channel in zip(*ramp, strict=True)]
+        expected = [np.interp(share, places, channel) for channel in zip(*anchors, strict=True)]
         np.testing.assert_allclose(mixed(ramp, share), expected, atol=0.5 + 1e-9)
 
 
 def test_values_meet_guesses_in_the_middle() -> None:
     """Of every palette the middle of a unit's values and an improbable guess are the same white."""
     for each in PALETTES.values():
-        assert each.text[1] == each.above[1] == each.guesses[0] == mixed(each.text, 0.5)
-        assert min(each.guesses[0]) >= 247
+        middle = each.text.anchors[1]
+        assert middle == each.above.anchors[1] == each.guesses.anchors[0] == mixed(each.text, 0.5)
+        assert min(middle) >= 247
+        for values, steps in ((each.text, each.guesses), (each.above, each.guesses)):
+            assert step(values.of_256, 0.5) == step(steps.of_256, 0) == 231
+            assert step(values.of_16, 0.5) == step(steps.of_16, 0) == 15
+
+
+def _luminance(colour: Sequence[int]) -> float:
+    """WCAG 2.2, relative luminance."""
+    channels = [c / 255 for c in colour]
+    red, green, blue = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _contrast(one: Sequence[int], other: Sequence[int]) -> float:
+    lighter, darker = sorted(map(_luminance, (one, other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+_XTERM = [
+    (0, 0, 0), (205, 0, 0), (0, 205, 0), (205, 205, 0), (0, 0, 238), (205, 0, 205), (0, 205, 205), (229, 229, 229),
+    (127, 127, 127), (255, 0, 0), (0, 255, 0), (255, 255, 0), (92, 92, 255), (255, 0, 255), (0, 255, 255),
+    (255, 255, 255),
+]  # fmt: skip
+"""The 16 colours as xterm has them, and as the text mode of a PC, with Windows and the Linux console, has them."""
+_PC = [
+    (0, 0, 0), (170, 0, 0), (0, 170, 0), (170, 85, 0), (0, 0, 170), (170, 0, 170), (0, 170, 170), (170, 170, 170),
+    (85, 85, 85), (255, 85, 85), (85, 255, 85), (255, 255, 85), (85, 85, 255), (255, 85, 255), (85, 255, 255),
+    (255, 255, 255),
+]  # fmt: skip
+
+
+def _cube(number: int) -> tuple[int, int, int]:
+    """A colour of xterm's 256, as its source computes it."""
+    digits = (number - 16) // 36, (number - 16) // 6 % 6, (number - 16) % 6
+    red, green, blue = (digit and 55 + 40 * digit for digit in digits)
+    return red, green, blue
+
+
+def _shown_colours(color_system: Any, ramp: Ramp, share: float) -> tuple[Any, Any]:
+    console = Console(file=StringIO(), force_terminal=True, color_system=color_system, legacy_windows=False)
+    style = style_on(console, ramp, share)
+    assert style.color is not None
+    assert style.bgcolor is not None
+    if color_system != "truecolor":  # what rich sends is what was chosen
+        for colour in (style.color, style.bgcolor):
+            assert colour.downgrade(ColorSystem[{"256": "EIGHT_BIT"}.get(color_system, "STANDARD")]) == colour
+    return style.color, style.bgcolor
 
 
 @pytest.mark.parametrize("ramp", _RAMPS)
-def test_ink_stands_out_from_every_background(ramp: Ramp) -> None:
+@pytest.mark.parametrize("color_system", ["truecolor", "256", "standard"])
+def test_ink_stands_out_from_every_background(color_system: str, ramp: Ramp) -> None:
     """Contrast of at least 4.5 to 1 (WCAG 2.2, 1.4.3) everywhere on the ramp, as that document defines it."""
+    for place in range(256):
+        ink, background = _shown_colours(color_system, ramp, place / 255)
+        if color_system == "truecolor":
+            assert _contrast(ink.triplet, background.triplet) >= 4.5
+            assert is_dark(tuple(background.triplet)) == (ink.triplet == (255, 255, 255))
+        elif color_system == "256":
+            assert _contrast(_cube(ink.number), _cube(background.number)) >= 4.5
+        else:
+            assert all(_contrast(table[ink.number], table[background.number]) >= 4.5 for table in (_XTERM, _PC))
 
-    def luminance(colour: tuple[int, int, int]) -> float:
-        channels = [c / 255 for c in colour]
-        red, green, blue = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    for step in range(256):
-        background = mixed(ramp, step / 255)
-        ink = 1.0 if is_dark(background) else 0.0
-        lighter, darker = sorted((luminance(background), ink), reverse=True)
-        assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+@pytest.mark.parametrize("ramp", _RAMPS)
+def test_steps_of_few_colours_fall_in_lightness_from_the_middle(ramp: Ramp) -> None:
+    """Each step is a colour of its own, clearly darker than the one nearer to white, on terminals of either kind."""
+    assert [of_cube(number) for number in ramp.of_256] == [_cube(number) for number in ramp.of_256]
+    for steps, tables in ((ramp.of_256, [{n: _cube(n) for n in ramp.of_256}]), (ramp.of_16, [_XTERM, _PC])):
+        white = steps.index(231 if steps is ramp.of_256 else 15)
+        assert white in (0, len(steps) // 2)
+        assert len(set(steps)) == len(steps)
+        assert all(white == 0 or len(steps) == 2 * white + 1 for _ in steps)
+        for table in tables:
+            for side in (steps[white:], steps[white::-1]):
+                light = [_luminance(table[number]) ** (1 / 3) for number in side]
+                assert all(brighter - darker > 0.005 for brighter, darker in pairwise(light)), (side, light)
+
+
+def _as_seen(colour: Sequence[int], kind: str) -> Any:
+    """A colour as a person without red or green cones sees it, in linear RGB (Viénot, Brettel & Mollon 1999)."""
+    shares = np.array(colour) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    red_green = {"protan": (0.11238, 0.88762, 0.004), "deutan": (0.29275, 0.70725, -0.02234)}[kind]
+    mixed_, blue = red_green[0] * linear[0] + red_green[1] * linear[1], red_green[2] * (linear[0] - linear[1])
+    return np.array([mixed_, mixed_, blue + linear[2]])
+
+
+@pytest.mark.parametrize("kind", ["protan", "deutan"])
+def test_low_and_high_differ_for_every_kind_of_colour_vision(kind: str) -> None:
+    """In the default palette, steps equally far from the middle differ by much in blue against yellow."""
+    ramp = SAFE.text
+    smooth = [[mixed(ramp, place / 8) for place in range(9)]]
+    for steps in (
+        *smooth,
+        [_cube(n) for n in ramp.of_256],
+        [_XTERM[n] for n in ramp.of_16],
+        [_PC[n] for n in ramp.of_16],
+    ):
+        seen = [_as_seen(colour, kind) for colour in steps]
+        for low, high in zip(seen[: len(seen) // 2], seen[: len(seen) // 2 : -1], strict=True):
+            assert (low[2] - low[0]) - (high[2] - high[0]) > 0.12
 
 
 def test_glyphs_rise_with_the_value() -> None:

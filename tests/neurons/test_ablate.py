@@ -217,7 +217,7 @@ def test_find_and_ablate_name_the_planted_unit_and_its_price(inspect: Callable[.
     """On the half that did not choose it: found, and used; in words and in numbers."""
     status, out, _ = inspect("text.txt", "--find", "--ablate")
     assert status == 0
-    assert "1 of 1 encoded, and used; 0 encoded, not shown to be used." in out
+    assert "Of 1 label that units tell, 1 is encoded and used; 0 are encoded" in out
     status, out, _ = inspect(
         "text.txt", "--find", "--ablate", "--json", "--html", "atlas.html", "--palette", "karpathy"
     )
@@ -229,7 +229,7 @@ def test_find_and_ablate_name_the_planted_unit_and_its_price(inspect: Callable[.
     assert use["ends"]["characters"] == TEXT[len(TEXT) // 2 :].count("”")
     assert one["dearest"][0]["character"] == "”"
     page = Path("atlas.html").read_text("utf-8")
-    assert "encoded, and used" in page
+    assert "encoded and used" in page
     passage = page[page.index(f"<h2>{one['unit']}") :]
     assert INSIDE in passage
     shown = "".join(re.findall(r"<span[^>]* title=[^>]*>(.)</span>", passage))
@@ -243,7 +243,7 @@ def test_ablate_a_unit_that_is_named(inspect: Callable[..., tuple[int, str, str]
     status, out, _ = inspect("text.txt", "--unit", unit, "--ablate", "--label", "bad=b.d", "--from", "100")
     assert status == 0
     assert f"{unit} held at its mean, " in out
-    assert "dearest, with their shares of what these cost: '”' +" in " ".join(out.split())
+    assert "rises most, each with its share of their total: '”' +" in " ".join(out.split())
     assert INSIDE in out
     status, out, _ = inspect("text.txt", "--unit", unit, "--ablate", "--label", "bad=b.d", "--json", "-n", "5000")
     (one,) = json.loads(out)["ablations"]

@@ -175,7 +175,7 @@ def test_a_memory_beyond_the_distance_is_not_reached() -> None:
     assert found.gained_at(0.9) is None
     said = _said(found)
     assert "The horizon is not reached within 14" in said
-    assert "90 % not within 14, 99 % not within 14" in said
+    assert "90 % is not reached within 14 and 99 % is not reached within 14" in said
 
 
 # Intervals.
@@ -331,10 +331,11 @@ def test_the_terminal_shows_table_curve_and_sentences() -> None:
     assert lines[4].split() == ["5-6", "2.0000", "+0.0000", "-0.0040", "to", "+0.0040"]
     assert any(line.startswith("   1.500\u2502") for line in lines)
     assert any(line.startswith("   0.000\u2502") for line in lines)
-    said = " ".join(lines)
-    assert "6 lanes from random places in 345 characters" in said
+    said = " ".join(" ".join(lines).split())
+    assert "6 lanes began at random places in 345 characters" in said
     assert "The horizon is 5:" in said
-    assert "Of the gain over one character of context (1.50 bits): 90 % at 3, 99 % at 5." in said
+    assert "Of the gain over one character of context (1.50 bits)," in said
+    assert " 90 % is reached at 3 and 99 % is reached at 5." in said
 
 
 @pytest.mark.parametrize("width", [24, 40, 80, 200])
@@ -420,8 +421,8 @@ def test_the_command_prints_what_the_library_measures(run: Callable[[str], tuple
 def test_the_command_says_what_it_cut_and_what_it_wrote(run: Callable[[str], tuple[str, str]]) -> None:
     """The distance to a quarter of what is read; the same command again prints and writes the same."""
     out, err = run("inspect text.txt -c text --horizon --read 100 --lanes 5")
-    assert err == "note: contexts of at most 25 characters, a quarter of the 100 that were read\n"
-    assert "5 lanes from random places in 100 characters, 1 to 25 characters" in " ".join(out.split())
+    assert err == "note: contexts have at most 25 characters, a quarter of the 100 that were read\n"
+    assert "5 lanes began at random places in 100 characters, with 1 to 25 characters" in " ".join(out.split())
     assert run("inspect text.txt -c text --horizon --read 100 --lanes 5")[0] == out
     out, err = run("inspect text.txt -c text --horizon --lanes 5 --distance 9 --html a.html")
     assert (out, err) == ("", "wrote a.html\n")

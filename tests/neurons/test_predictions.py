@@ -334,18 +334,21 @@ def test_the_evaluation_of_the_text_gives_the_same_number(inspect: Callable[...,
     model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
     model.load_arrays(checkpoint.parameters)
     scored = score(model, checkpoint.vocabulary.encode(TEXT))
-    assert f"; {scored.bits_per_character:.4f} bits per character over {len(TEXT) - 1} characters\n" in inspect()
+    assert f"of {len(TEXT) - 1} characters.\n" in inspect()
+    assert inspect().endswith(f"\nA character cost the model {scored.bits_per_character:.4f} bits.\n")
 
 
 def test_a_pipe_gets_the_grid(inspect: Callable[..., str]) -> None:
-    """Legend, bands of seven lines with the five guesses, and one line of numbers."""
+    """Legend, bands of seven lines with the five guesses, and three lines of numbers."""
     lines = inspect("-n", "20").split("\n")
     assert lines[2] == ""
     assert lines[3][1::3] == TEXT[:20].replace("\n", "↵")
     assert sum(line.count("*") for line in lines[4:9]) == json.loads(inspect("-n", "20", "--json"))["guessed_among"]
     assert re.fullmatch(
-        r"guessed first \d+\.\d %, among the 5 likeliest \d+\.\d %; \d\.\d{4} bits per character over 20 characters",
-        lines[-2],
+        r"The first guess was right for \d+\.\d % of 20 characters\.\n"
+        r"One of the first 5 was right for \d+\.\d %\.\n"
+        r"A character cost the model \d\.\d{4} bits\.\n",
+        "\n".join(lines[-4:]),
     )
 
 
@@ -383,7 +386,7 @@ def test_a_page_in_other_colours_is_written(inspect: Callable[..., str]) -> None
 def test_a_single_character_has_nothing_to_compare_with(inspect: Callable[..., str]) -> None:
     """But guesses all the same; the numbers are null."""
     Path("text.txt").write_text("a", "utf-8")
-    assert "no character follows" in inspect()
+    assert "No character follows" in inspect()
     body = json.loads(inspect("--json"))
     assert (body["scored"], body["bits_per_character"]) == (0, None)
     assert len(body["characters"][0]["guesses"]) == 5
@@ -392,7 +395,7 @@ def test_a_single_character_has_nothing_to_compare_with(inspect: Callable[..., s
 def test_characters_that_are_left_out_are_said_to_be(inspect: Callable[..., str]) -> None:
     """`eval` charges them; here they do not count."""
     Path("text.txt").write_text("abXcd", "utf-8")
-    assert inspect("--unknown", "skip").endswith("over 3 characters, unknown ones not charged\n")
+    assert inspect("--unknown", "skip").endswith(" bits; those it does not know are not counted.\n")
 
 
 @pytest.mark.parametrize(

@@ -281,16 +281,17 @@ def test_the_table_fits_and_nothing_in_it_drives_the_terminal() -> None:
     assert max(map(len, shown.splitlines())) <= 80
     assert "\x1b" not in shown
     assert "‮" not in shown
-    assert "100.0 % 90.0 % to 100.0 % 0.500 11 of 12,288" in shown
+    assert "100.0 %  90.0 % to 100.0 %  0.500  11 of 12,288" in shown
     flat = " ".join(shown.split())
-    assert "majority: +3.1 points (95 %: +1.0 to +5.0). It knows more than they tell." in flat
-    assert "towards yes for one standard deviation: L12.c1000 -12.35" in flat
+    assert "is 3.1 points above the best of the others, majority (95 %: +1.0 to +5.0)." in flat
+    assert "The state knows more than they tell." in flat
+    assert "towards yes, for one standard deviation, are L12.c1000 -12.35" in flat
     assert "no more than chance" in " ".join(_drawn(_found(low=0.0), "x").split())
-    assert "It tells less" in " ".join(_drawn(_found(low=-0.2, high=-0.1), "x").split())
+    assert "The state tells less" in " ".join(_drawn(_found(low=-0.2, high=-0.1), "x").split())
     assert "No unit has a weight" in _drawn(_found(heaviest=()), "x")
     many = tuple(Weight(Unit(1, "h", n), 1.0, "b\x07") for n in range(2))
     shown = _drawn(_found(classes=("a", "b\x07", "c"), heaviest=many), "x")
-    assert "L1.h0 +1.00 (b␇)" in shown
+    assert "L1.h0 +1.00 (b␇)" in " ".join(shown.split())
     assert "3 classes" in shown
 
 
@@ -326,7 +327,7 @@ def test_probe_from_the_command_line(inspect: Run) -> None:
     """A table; the numbers as JSON; an own label."""
     status, out, _ = inspect("text.txt", "--probe", "Vowel")
     assert status == 0
-    assert out.startswith("vowel: learned on 750 places")
+    assert out.startswith("vowel: the probe was trained on 750 places")
     assert "untrained model" in out
     numbers = json.loads(inspect("text.txt", "--probe", "Vowel", "--json", "-n", "1200", "--from", "200")[1])
     assert (numbers["label"], numbers["characters"], numbers["parts"]) == ("vowel", 1200, [600, 300, 300])
@@ -345,7 +346,7 @@ def test_probe_file_from_the_command_line(inspect: Run) -> None:
     assert status == 0
     assert out == inspect("--probe-file", "lines.tsv", "--seed", "0")[1]
     assert out != inspect("--probe-file", "lines.tsv", "--seed", "1")[1]
-    assert out.startswith("lines.tsv: learned on 46 texts")
+    assert out.startswith("lines.tsv: the probe was trained on 46 texts")
     numbers = json.loads(inspect("--probe-file", "lines.tsv", "--json")[1])
     assert (numbers["texts"], numbers["classes"]) == (90, ["bad", "good"])
     assert "character counts" in {score["name"] for score in numbers["baselines"]}

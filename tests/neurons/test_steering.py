@@ -160,7 +160,7 @@ def test_bits_are_those_of_the_free_model_after_the_prime(sample: Callable[..., 
         (["--compare", "--clamp", "L1.h1=1", "-t", "0"], 2, "all texts are one"),
         (["--compare", "--clamp", "L1.h1=1", "--top-k", "1"], 2, "all texts are one"),
         (["--compare", "--clamp", "L1.h1=1", "--repeat-until-stop"], 2, "without --stop does not go with it"),
-        (["--compare", "--clamp", "L1.h1=1", "--count", "3", "-n", "20"], 3, "3 pairs of texts are too few"),
+        (["--compare", "--clamp", "L1.h1=1", "--count", "3", "-n", "20"], 3, "too few texts to compare: 3 pairs"),
     ],
 )
 def test_what_steering_cannot_do_is_said(

@@ -36,6 +36,13 @@ from charrnn.text.vocabulary import Vocabulary
 from tests.kit.command import Command, Result
 from tests.kit.tiny import tiny
 
+try:
+    import readline
+
+    _READLINE = readline.__doc__ or ""
+except ImportError:
+    _READLINE = ""
+needs_readline = pytest.mark.skipif("GNU" not in _READLINE, reason="needs a Python with GNU readline")
 on_posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 ALPHABET = "\n 'ab."
 
@@ -216,6 +223,35 @@ def test_undo_restores_every_bit(kind: Callable[..., Any]) -> None:
         fresh.undo()
     assert "".join(session.write(90)) == "".join(fresh.write(90))
     assert _bits(session.now.state) == _bits(fresh.now.state)
+
+
+@pytest.mark.parametrize("kind", [make_engine, Network])
+def test_redo_restores_the_very_same_moments(kind: Callable[..., Any]) -> None:
+    """The state is the object it was before the undo, several times over; a new change of the text ends that."""
+    session = _session(engine=_engine(len(ALPHABET), kind=kind))
+    moments, texts = [session.now], [session.text]
+    for deed in (lambda: session.add("ab."), lambda: list(session.write(70)), lambda: session.take("word", 2)):
+        deed()
+        moments.append(session.now)
+        texts.append(session.text)
+    for _ in range(3):
+        assert session.undo(3) == 3
+        assert session.now is moments[0]
+        for moment, text in zip(moments[1:], texts[1:], strict=True):
+            assert session.redo() == 1
+            assert session.now is moment
+            assert session.text == text
+    assert session.undo(2) == 2
+    assert session.redo(9) == 2
+    assert session.now is moments[3]
+    with pytest.raises(UsageError, match="nothing to redo"):
+        session.redo()
+    session.undo(2)
+    session.add("b")
+    with pytest.raises(UsageError, match="nothing to redo"):
+        session.redo()
+    assert session.undo(9) == 2
+    assert session.now is moments[0]
 
 
 def test_several_changes_are_undone_at_once() -> None:
@@ -570,29 +606,23 @@ def test_own_text_is_taken_as_it_stands(converse: Command) -> None:
 
 
 ERRORS = {
-    "hello": ("'hello' is no command", "begins with +"),
-    "c": ("'c' is no command",),
-    "1 2": ("'1 2' is no command",),
-    "l 3": ("'l 3' is no command",),
-    "\x1b[2J": ("is no command",),
+    "hello": ("'l' U+006C", "'o' U+006F", "--unknown"),
+    "ab\x1b[2J": ("'\\x1b' U+001B",),
     "0": ("no word number 0", "1 to 10"),
-    "11": ("no word number 11", "1 to 10"),
-    "c11": ("no character number 11", "1 to 10"),
-    "9" * 30: ("is no command",),
+    "11": ("no word number 11", "1 to 10; +11 writes 11 itself"),
+    "c11": ("no character number 11", "1 to 10; +c11 writes c11 itself"),
+    "9" * 30: ("'9' U+0039 DIGIT NINE (30 times)",),
     "+": ("adds nothing",),
     "+xa\u00e9": ("'x' U+0078", "U+00E9 LATIN SMALL LETTER E WITH ACUTE", "--unknown"),
     "+a\\qb": ("\\q", "\\\\"),
     "+a\\": ("the text holds \\", "\\\\"),
-    "g": ("g needs a whole number", "g 3"),
+    "g": ("g needs a whole number", "g 3; +g writes g itself"),
     "g 0": ("cannot write 0 characters", "at least 1"),
-    "g -5": ("g needs a whole number, not '-5'",),
-    "g ten": ("g needs a whole number, not 'ten'",),
     "u": ("nothing to undo",),
-    "u x": ("u needs a whole number, not 'x'",),
-    "t hot": ("t needs a number, not 'hot'", "t 0.5"),
+    "r": ("nothing to redo",),
     "t -1": ("--temperature is -1.0", "at least 0"),
-    "t nan": ("--temperature is nan",),
-    "t inf": ("--temperature is inf",),
+    "p 0": ("--top-p is 0.0", "above 0"),
+    "p 1.5": ("--top-p is 1.5", "at most 1"),
     "s": ("no name", "s story.txt"),
     "s folder": ("folder is a folder", "story.txt"),
     "s! folder": ("folder is a folder",),
@@ -630,13 +660,43 @@ def test_unknown_characters_by_policy(converse: Command) -> None:
 
 
 def test_other_notices(converse: Command) -> None:
-    """Help, the temperature, and an undo that comes to the beginning."""
-    err = converse(["?", "t", "t 0.25", "t", "+ab", "u 5"])[2]
+    """Help, temperature and top-p, and an undo or a redo that comes to the end of what there is."""
+    err = converse(["?", "t", "p 0.9", "t 0.25", "p 1", "+ab", "u 5", "r 2"])[2]
     assert "+TEXT" in err
     assert "Ctrl-C" in err
-    assert err.count("temperature 0.8\n") == 1
-    assert err.count("temperature 0.25\n") == 2
-    assert "took back 1, and there is no more" in err
+    assert re.findall("^temperature .*", err, re.MULTILINE) == [
+        "temperature 0.8, top-p off", "temperature 0.8, top-p 0.9", "temperature 0.25, top-p 0.9",
+        "temperature 0.25, top-p off",
+    ]  # fmt: skip
+    assert "1 change undone, and there are no more" in err
+    assert "1 change redone, and there are no more" in err
+
+
+def test_a_line_that_is_no_command_is_text(converse: Command) -> None:
+    """A space joins words, and nothing else is changed; what looks like a command is written with a + before it."""
+    assert converse(["gah", "", "u"])[1] == PRIME + " gah\n"
+    assert converse(["gah bad", "a feed  ", "cab", "+ge", " ha"])[1] == PRIME + " gah bad a feed  cabge ha\n"
+    assert converse(["a b\\n", "ad"])[1] == PRIME + " a b\nad\n"
+    assert converse(["gah"], prime="")[1] == "gah\n"
+    assert converse(["+g", "+ a", "c h", "g e"])[1] == PRIME + "g a c h g e\n"
+    assert converse(["2 a"])[2].count("'2' U+0032") == 1
+
+
+def test_what_was_undone_can_be_redone(converse: Command) -> None:
+    """Several times, until the text changes otherwise."""
+    assert converse(["ga", "ha", "u 2", "r"])[1] == PRIME + " ga\n"
+    assert converse(["ga", "ha", "u", "u", "r 2"])[1] == PRIME + " ga ha\n"
+    status, out, err = converse(["ga", "ha", "u 2", "fa", "r"])
+    assert (status, out) == (0, PRIME + " fa\n")
+    assert "nothing to redo" in err
+
+
+def test_top_p_cuts_what_the_model_draws(converse: Command) -> None:
+    """Of a tiny share of the probability only the likeliest is left, as at a temperature of 0; p 1 turns it off."""
+    greedy = converse(["t 0", "g 30"])[1]
+    assert converse(["p 1e-9", "g 30"])[1] != greedy, "1e-9 is no number that anyone types"
+    assert converse(["p 0.000001", "g 30"])[1] == greedy
+    assert converse(["p .000001", "p 1", "g 30"])[1] == converse(["g 30"])[1] != greedy
 
 
 def test_saving(converse: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -719,22 +779,26 @@ def test_readers_that_are_gone() -> None:
 class _Conversation:
     """The command on a pseudo-terminal that is its controlling one, as a person's is."""
 
-    def __init__(self, *arguments: str, stdout: Any = None) -> None:
+    def __init__(self, *arguments: str, stdout: Any = None, readline: bool = True) -> None:
         import pty
         import termios
 
         self._ours, self._theirs = pty.openpty()
+        self.resize(24, 80)
         self._modes: Callable[[], list[Any]] = lambda: termios.tcgetattr(self._theirs)
         self._modes_before = self._modes()
         checkpoints.save(Path("tiny.safetensors"), tiny())
         code = (
             "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-            "os.execv(sys.executable, [sys.executable, '-m', 'charrnn', *sys.argv[1:]])"
+            "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
         )
+        module = ["-m", "charrnn"]
+        if not readline:
+            module = ["-c", "import sys; sys.modules['readline'] = None; from charrnn.cli.app import main; main()"]
         command = ["sample", "-c", "tiny.safetensors", "--interactive", "--prime", PRIME, *arguments]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, *command], stdin=self._theirs, stdout=stdout or self._theirs,
-            stderr=self._theirs, start_new_session=True, env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+            [sys.executable, "-c", code, *module, *command], stdin=self._theirs, stdout=stdout or self._theirs,
+            stderr=self._theirs, start_new_session=True, env={**os.environ, "TERM": "xterm", "INPUTRC": "/dev/null"},
         )  # fmt: skip
         self.received = ""
 
@@ -749,6 +813,15 @@ class _Conversation:
         assert time.monotonic() < limit, self.received
         if select.select([self._ours], [], [], 0.2)[0]:
             self.received += os.read(self._ours, 1 << 16).decode("utf-8", "replace")
+            self.received = re.sub("\x1b\\[[0-9;]*m", "", self.received)  # colours
+
+    def resize(self, lines: int, columns: int) -> None:
+        """Another size of the window."""
+        import fcntl
+        import struct
+        import termios
+
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def type(self, keys: str) -> None:
         """What a keyboard sends."""
@@ -793,11 +866,68 @@ def test_a_person_at_a_terminal(terminal: Callable[..., _Conversation]) -> None:
     talk.type("g 100000000\n")
     talk.see("(.|\n){3000}")
     talk.type("\x03")
-    talk.see(r"stopped after [\d,]+ characters; u takes them back(.|\n)*> $")
+    talk.see(r"stopped after [\d,]+ characters; u undoes them(.|\n)*> $")
     talk.type("u\n")
     talk.see("gah.*\u258c(.|\n)*> $")
-    talk.type("+ h")
-    talk.type("\x04\x04")  # the first hands over the line that was begun, the second ends the input
+    talk.type("h\n")
+    talk.see("gah h.*\u258c(.|\n)*> $")
+    talk.type("\x04")
+    status, rest = talk.leave()
+    assert status == 0
+    assert rest.endswith("\r\nab cd gah h\r\n")
+
+
+@on_posix
+@needs_readline
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_lines_can_be_edited_and_come_back(terminal: Callable[..., _Conversation], is_kept: bool) -> None:
+    """Ctrl-A and the arrows move, up recalls; prompts and echo go to the terminal, wherever stdout leads."""
+    with open("story.txt", "wb") as story:
+        talk = terminal(stdout=story if is_kept else None)
+    talk.see("> $")
+    talk.type("ah\x01g\n")
+    talk.see("ab cd .*gah.*\u258c(.|\n)*> $")
+    talk.type("\x1b[A\x1b[D\x7fe\n")  # the line again, one to the left, a for e
+    talk.see("gah .*geh.*\u258c(.|\n)*> $")
+    talk.type("u 9\x15\x1b[A\x1b[A\n")  # Ctrl-U takes the line away; the one before the last
+    talk.see("gah geh .*gah.*\u258c(.|\n)*> $")
+    talk.type("q\n")
+    status, rest = talk.leave()
+    assert status == 0
+    text = "ab cd gah geh gah"
+    assert (text in rest) != is_kept
+    assert Path("story.txt").read_text() == (text + "\n" if is_kept else "")
+
+
+@on_posix
+@needs_readline
+def test_another_size_of_the_window_redraws_at_once(terminal: Callable[..., _Conversation]) -> None:
+    """The menu in its new width, and below it the half-typed line with the cursor where it was."""
+    talk = terminal()
+    talk.see("> $")
+    talk.type("ah h\x01")
+    talk.see("ah h")
+    for columns in (50, 45, 40, 35, 30):  # as one drags it; the first may come while a key is being read
+        talk.resize(40, columns)
+        time.sleep(0.05)
+    talk.see("\x1b\\[2J(.|\n)*words(.|\n)*characters(.|\n)*> ah h")  # one below the other, since there is no room
+    talk.type("g\n")
+    talk.see("ab cd .*gah h.*\u258c(.|\n)*> $")
+    talk.resize(24, 80)
+    talk.see("ab cd gah h.*\u258c(.|\n)*words .*characters(.|\n)*> $")
+    talk.type("q\n")
+    assert talk.leave()[0] == 0
+
+
+@on_posix
+def test_a_python_without_readline_reads_plain_lines(terminal: Callable[..., _Conversation]) -> None:
+    """The terminal's own editing is left: it erases, and hands over a begun line at Ctrl-D."""
+    talk = terminal(readline=False)
+    talk.see("> $")
+    talk.type("gab\x7fh\n")
+    talk.see("gah.*\u258c(.|\n)*> $")
+    talk.resize(40, 60)
+    talk.type("h\x04\x04")
     status, rest = talk.leave()
     assert status == 0
     assert rest.endswith("\r\nab cd gah h\r\n")
