@@ -152,7 +152,7 @@ def show(
         Row((name, *(f"{each[key]:.4f}" for key in ("bits_per_character", "bits_per_byte", "perplexity"))))
         for name, each in zip(shown, figures, strict=True)
     ]
-    print_pieces([Columns(("model", "bpc", "bits/byte", "perplexity"), rows, (0,), gap=2)])
+    print_pieces([Columns(("model", "bpc", "bits/byte", "perplexity"), rows, (0,))])
     for name, one in zip(shown[1:], differences, strict=True):
         print(one.sentence(name, shown[0], figures[0]["characters"]))
     if unknown := figures[0]["unknown_characters"]:

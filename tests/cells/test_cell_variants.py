@@ -34,6 +34,7 @@ from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.record import Unit, record, title
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.learner import Learner
+from charrnn.wording import an
 from tests.benchmarks.cells import FAMILY, measure
 from tests.kit.command import Command
 
@@ -660,7 +661,7 @@ def test_every_option_of_the_family_says_what_it_is(
     assert done.status == 0
     shown = " ".join(done.err.split())
     config = ModelConfig(hidden_size=8, **FAMILY[options])
-    assert f"{describe(config)} 1 x 8 (" in shown
+    assert f"the model is {an(describe(config))} of 1 layer with 8 units" in shown
     assert ("off the fast path" in shown) == (not is_plain_in_training(config))
 
 

@@ -57,7 +57,7 @@ def test_nothing_is_set_aside_where_there_is_nothing_or_something_is_wrong(
     words = ["train", str(text_file()), *SMALL, "--steps", "1", "--name", "it"]
     result = command(*words, "--fresh")
     assert result.status == 0
-    assert "kept in" not in result.err
+    assert "until you remove" not in result.err
     before = _contents(Path("checkpoints/it"))
     Path("short.txt").write_text("ab")
     for wrong in ([*words, "--dry-run"], [*words, "--hidden", "0"], [*words, "--prime", "\u00e9"]):

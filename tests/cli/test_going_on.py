@@ -18,7 +18,7 @@ from charrnn.cli.request import GROUPS
 from charrnn.settings.fields import settings_of
 from charrnn.settings.settings_file import option_name
 from charrnn.version import __version__
-from tests.kit.command import Command, Result
+from tests.kit.command import Command, Result, overriding
 from tests.kit.runs_compared import assert_same_run
 from tests.kit.text import make_text
 
@@ -198,18 +198,13 @@ def test_a_refused_resume_prints_the_command_that_goes_on(command: Command) -> N
     """Pasted as it is, whatever has been given, on the same text or another, with what may change as asked now."""
     Path("text.txt").write_text(make_text(2000) + "\n-it's \u201cthe\u201d\n", "utf-8")
     Path("held out.txt").write_text(make_text(300, 3), "utf-8")
-    small = SMALL.copy()
-    for one in AWKWARD:
-        if (flag := one.partition("=")[0]) in small:
-            del small[small.index(flag) : small.index(flag) + 2]
-    words = ["train", "text.txt", *small, *AWKWARD, "--out", "my run"]
+    words = [*overriding(["train", "text.txt", *SMALL], [one.partition("=")[0] for one in AWKWARD])]
+    words = [*words[: -len(AWKWARD)], *AWKWARD, "--out", "my run"]
     result = command(*words, "--steps", "2")
     assert result.status == 0, result.err
     for steps, other in enumerate((["--layers", "2"], ["--newlines", "lf"], ["--seed", "2", "--sample-every", "0"]), 3):
-        asked = words.copy()
-        if other[-2] in asked:
-            del asked[asked.index(other[-2]) : asked.index(other[-2]) + 2]
-        line = _refused(command(*asked, *other, "--steps", str(steps)), 2, f"{other[0]} ", " -> ")
+        asked = overriding(words, [*other, "--steps", str(steps)])
+        line = _refused(command(*asked), 2, f"{other[0]} ", " -> ")
         assert _paste(command, line).status == 0
         assert _step("my run") == steps
     assert _config("my run")["sample-every"] == 0

@@ -18,7 +18,7 @@ from tests.kit.tiny import arrays_of, forge, tiny
     [
         ("trian text.txt", "there is no command trian", "did you mean charrnn train?"),
         ("text.txt", "there is no command text.txt", "to train on it: charrnn train text.txt"),
-        ("nothing", "there is no command nothing", "it must be one of train, sample, eval, inspect"),
+        ("nothing", "there is no command nothing", "it must be one of train, sample, eval, inspect, help"),
         ("train text.txt --learning-rate 1", "charrnn train has no option --learning-rate", "did you mean --lr?"),
         ("train text.txt --hidden-size 9", "charrnn train has no option --hidden-size", "did you mean --hidden?"),
         ("train text.txt --batch-size 9", "charrnn train has no option --batch-size", "did you mean --batch?"),
@@ -67,7 +67,8 @@ def test_what_is_wrong_and_what_was_meant(command: Command, words: str, message:
     Path("text.txt").write_text("text")
     result = command(*words.split())
     assert result.status == 2 or "no file" in message
-    assert result.err == f"error: {message}\n hint: {hint}\n"
+    said = [line for line in result.err.splitlines() if not line.startswith("reading ")]
+    assert said == [f"error: {message}", f" hint: {hint}"]
     assert result.out == ""
 
 

@@ -177,7 +177,7 @@ def test_the_page_has_the_chart_and_the_rows() -> None:
     looks = [(line.get("stroke"), line.get("stroke-dasharray")) for line in root.findall("{*}polyline")]
     assert looks[0][0] != looks[1][0]
     assert looks[0][1] != looks[1][1]
-    assert "<td>2.2214</td>" in html
+    assert ">2.2214</td>" in html
     assert page("Runs", [overlay]) == html
 
 

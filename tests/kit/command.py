@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 
@@ -51,3 +51,16 @@ def check_hints(result: Result, command: str) -> None:
                 of = word.split()[1] if word.split()[1] in flags() else of
             else:
                 assert word in flags()[of], f"charrnn {of} has no {word}, which its hint names: {hint}"
+
+
+def overriding(words: Sequence[str], more: Sequence[str]) -> list[str]:
+    """The words of a command with `more` at their end, where an option there takes the place of one among the words.
+
+    An option that is given twice is refused. In `words` each option has one value.
+    """
+    kept = list(words)
+    for flag in more:
+        if flag.startswith("--") and flag in kept:
+            place = kept.index(flag)
+            del kept[place : place + 2]
+    return [*kept, *more]

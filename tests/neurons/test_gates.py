@@ -356,12 +356,13 @@ def test_the_whole_text_counts_unless_a_length_is_given(inspect, options: str, b
 def test_pictures_on_the_terminal_and_in_a_file(inspect) -> None:
     """Without `--json`; the page is written whole, and what is said about it goes to stderr."""
     Path("text.txt").write_text(_text(30))
-    status, out, err = inspect("text.txt", "--gates", cell="gru")
-    assert (status, err) == (0, "")
+    status, out, chosen = inspect("text.txt", "--gates", cell="gru")
+    assert status == 0
+    assert re.fullmatch(r"run checkpoints/ring \(best at step 40, just now\)\n", chosen)
     assert "L2.z update gates" in out
     assert "Layer 2:" in out
     status, out, err = inspect("text.txt", "--gates", "--html", "page.html")
-    assert (status, out, err) == (0, "", "wrote page.html\n")
+    assert (status, out, err) == (0, "", f"{chosen}wrote page.html\n")
     assert "<title>ring: gates</title>" in Path("page.html").read_text("utf-8")
 
 

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.training import distributed
+from tests.kit.command import overriding
 from tests.kit.ranks import run_ranks
 from tests.kit.runs_compared import assert_same_run, metrics
 from tests.kit.text import make_text
@@ -50,14 +51,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _alone(folder: Path, *words: str, module: tuple[str, ...] = ("charrnn",), status: int = 0) -> str:
-    (ended,) = run_ranks([*module[1:], *WORDS, *words], 1, folder, module[:1])
+    (ended,) = run_ranks([*module[1:], *overriding(WORDS, words)], 1, folder, module[:1])
     assert ended.status == status, ended.err
     return ended.err
 
 
 def _together(folder: Path, *words: str, module: tuple[str, ...] = ("charrnn",), status: int = 0) -> str:
     """What the first of two processes says on stderr; the other one is silent."""
-    first, second = run_ranks([*module[1:], *WORDS, *words], 2, folder, module[:1])
+    first, second = run_ranks([*module[1:], *overriding(WORDS, words)], 2, folder, module[:1])
     assert (first.status, second.status) == (status, status), first.err + second.err
     assert second.out == ""
     assert second.err == ""
@@ -157,11 +158,11 @@ def test_a_run_goes_on_in_another_number_of_processes(folder: Path, runs: Path) 
 def test_a_run_that_diverges_ends_in_all_processes(folder: Path) -> None:
     """Each exits with 5 and says so, the second with its number; with a rollback they go on together."""
     wild = ["--lr", "1e38", "--clip", "0", "--warmup", "0", "--decay", "constant", "--optimizer", "adamw"]
-    ends = run_ranks([*WORDS, *wild, "--out", "wild"], 2, folder)
+    ends = run_ranks(overriding(WORDS, [*wild, "--out", "wild"]), 2, folder)
     assert [ended.status for ended in ends] == [5, 5], ends
     assert ends[0].err.count("error: training diverged at step") == 1
     assert "process 1: error: training diverged at step" in ends[1].err
-    ends = run_ranks([*WORDS, *wild, "--out", "tamed", "--on-divergence", "rollback"], 2, folder)
+    ends = run_ranks(overriding(WORDS, [*wild, "--out", "tamed", "--on-divergence", "rollback"]), 2, folder)
     assert [ended.status for ended in ends] == [5, 5], ends
     assert ends[0].err.count("note: training diverged at step") == 10
 
