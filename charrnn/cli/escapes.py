@@ -33,10 +33,13 @@ def unescaped(option: str, text: str) -> str:
     return _ESCAPE.sub(character, text)
 
 
-def as_expected(option: str, text: str, *, has_backslashes: bool) -> tuple[str, str | None]:
+def as_expected(
+    option: str, text: str, *, has_backslashes: bool, exact: str | None = "--escapes"
+) -> tuple[str, str | None]:
     r"""`text` with \n as a line end and \t as a tab, unless the model's own text has backslashes, and a notice or None.
 
-    Then the two characters are taken as they stand, and the notice says so.
+    Then the two characters are taken as they stand, and the notice says so, and that the option `exact` reads them
+    otherwise where the command has one.
 
     >>> as_expected("--prime", r"KING:\n", has_backslashes=False)
     ('KING:\n', None)
@@ -47,7 +50,5 @@ def as_expected(option: str, text: str, *, has_backslashes: bool) -> tuple[str, 
     if not has_backslashes:
         return _USUAL.sub(lambda match: _NAMED[match[0][1]], text), None
     meaning = "a line end" if found[0] == r"\n" else "a tab"
-    return text, (
-        f"{found[0]} in {option} is taken as a backslash and a letter, which the model's text has; "
-        f"with --escapes it is {meaning}"
-    )
+    notice = f"{found[0]} in {option} is taken as a backslash and a letter, since the text has backslashes"
+    return text, f"{notice}; with {exact} it is {meaning}" if exact else notice

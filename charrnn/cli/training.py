@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charrnn.cells.names import enumerated
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.config_file import Origin, write_config
 from charrnn.checkpoints.folder import RUNS, Run, folder_size
 from charrnn.cli import texts as text_arguments
+from charrnn.cli.escapes import as_expected
 from charrnn.cli.going_on import origin_of, refusal
 from charrnn.cli.request import GROUPS
 from charrnn.cli.signals import StopOnSignal
@@ -125,6 +126,15 @@ class _Prepared:
         write_config(self.run.config, self.origin, settings)
 
 
+def _with_prime(run: dict[str, Any], corpus: Corpus, display: TrainingDisplay) -> dict[str, Any]:
+    """Returns the settings of the run with the prime as `sample` would read it."""
+    if "prime" not in run:
+        return run
+    prime, notice = as_expected("--prime", run["prime"], has_backslashes="\\" in corpus.vocabulary, exact=None)
+    display.note(*([notice] if notice else []))
+    return {**run, "prime": prime}
+
+
 def _asks_for_whole_samples(request: TrainRequest) -> bool:
     """Returns whether samples are to be shown whole: the user has given a length, which a resumed run remembers."""
     usual = next(each.default for each in fields(RunConfig) if each.name == "sample_length")
@@ -147,6 +157,7 @@ def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: 
         request = replace(request, data={**separate, **texts.customary, **request.data})
         corpus = text_arguments.load(texts, DataConfig(**request.data), held_out.sources, quiet=launch.quiet)
         corpus.check_size()  # before torch is loaded
+        request = replace(request, run=_with_prime(request.run, corpus, display))
     return _Prepared(request, run, corpus, arguments, launch, origin)
 
 

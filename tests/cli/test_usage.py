@@ -109,7 +109,7 @@ def test_with_backslashes_in_the_models_text_they_stand_as_they_are(command: Com
     result = command(*_run(r"a\nb"))
     assert result.out.startswith(r"a\nb")
     assert result.err == (
-        r"note: \n in --prime is taken as a backslash and a letter, which the model's text has; "
+        r"note: \n in --prime is taken as a backslash and a letter, since the text has backslashes; "
         "with --escapes it is a line end\n"
     )
     exact = command(*_run(r"a\nb", "-e"))
@@ -122,6 +122,16 @@ def test_a_stop_text_is_read_by_the_same_rule(command: Command) -> None:
     _write_model("\n")
     result = command("sample", "-c", "model.safetensors", "--length", "50", "--stop", r"\n")
     assert result.out == "\n"
+
+
+@pytest.mark.parametrize(("more", "prime"), [("", "ab\ncd\te"), ("\\", r"ab\ncd\te")])
+def test_samples_of_training_begin_by_the_same_rule(command: Command, more: str, prime: str) -> None:
+    Path("text.txt").write_text("abcden\tt\n" * 200 + more * 9)
+    words = "train text.txt --hidden 4 --steps 2 --threads 1 --sample-every 2 --sample-length 3 --prime".split()
+    result = command(*words, r"ab\ncd\te")
+    assert result.status == 0
+    assert prime in Path("checkpoints/text/samples.txt").read_text()
+    assert ("since the text has backslashes" in result.err) == bool(more)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="bash's completion")
