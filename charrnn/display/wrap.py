@@ -47,7 +47,7 @@ def wrapped(text: str, width: int | None, *, hanging: str = "", is_torn: bool = 
         return [text]
     lines, line = [], ""
     for word in _words(text, max(1, width - len(hanging)) if is_torn else None):
-        if line.strip() and cells(line) + cells(word.rstrip()) > width:
+        if line and cells(line) + cells(word.rstrip()) > width:
             lines.append(line.rstrip())
             line = hanging + word.lstrip()
         else:

@@ -62,3 +62,11 @@ def test_the_width_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = StringIO()
     closed.close()
     assert columns(closed) is None
+
+
+@pytest.mark.parametrize("spaces", [0, 5, 17, 18, 19, 20, 21, 39, 40, 41])
+def test_a_deep_indentation_does_not_make_a_line_too_wide(spaces: int) -> None:
+    """As in a sample of source code, which a model may indent as it likes."""
+    lines = wrapped(" " * spaces + "word another", 20, is_torn=True)
+    assert max(map(len, lines)) <= 20
+    assert " ".join(lines).split() == ["word", "another"]
