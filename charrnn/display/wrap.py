@@ -57,10 +57,11 @@ def wrapped(text: str, width: int | None, *, hanging: str = "", is_torn: bool = 
 
 def _words(text: str, widest: int | None) -> Iterator[str]:
     """Yields words, each with the spaces before it; those above `widest` cells in pieces, where that is given."""
-    for word in re.findall(r"\s*\S+", text):
-        if widest is None or cells(word) <= widest:
-            yield word
+    for spaces, word in re.findall(r"(\s*)(\S+)", text):
+        if widest is None or cells(spaces + word) <= widest:
+            yield spaces + word
             continue
+        yield spaces
         piece = ""
         for character in word:
             if cells(piece + character) > widest:
