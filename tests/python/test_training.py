@@ -92,7 +92,7 @@ def test_the_same_call_goes_on_where_it_was_left(text_file: Callable[..., Path])
     step = checkpoints.load(Path("parts/last.safetensors")).progress["step"]
     assert 5 <= step < 10
     events = list(charrnn.train(corpus, out="parts", steps=20, **SMALL, **WRITTEN))
-    assert Notice(f"exact resume at step {step}") in events
+    assert Notice(f"exact resume at step {step}: the run goes on from there") in events
     assert_same_run(Path("whole"), Path("parts"))
     again = list(charrnn.train(corpus, out="parts", steps=20, **SMALL, **WRITTEN))
     assert [type(event) for event in again] == [Notice, Finished]

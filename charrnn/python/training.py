@@ -21,9 +21,9 @@ from charrnn.display.notebook import table
 from charrnn.display.safe import visible
 from charrnn.errors import UsageError
 from charrnn.events import Event, Finished, Progress
-from charrnn.metrics import Curve, read_curve
 from charrnn.network import torchrun
-from charrnn.order import Order, Stop, events_of
+from charrnn.python.metrics import Curve, read_curve
+from charrnn.python.order import Order, Stop, events_of
 from charrnn.settings.choices import DeviceName
 from charrnn.settings.config import Budget
 from charrnn.settings.fields import settings_of
@@ -34,7 +34,7 @@ from charrnn.text.finding import title_of
 from charrnn.training.plan import TrainRequest, with_preset
 
 if TYPE_CHECKING:
-    from charrnn.pretrained import Pretrained
+    from charrnn.python.pretrained import Pretrained
 
 Argument = str | os.PathLike[str]
 _GROUPS = dict(zip(("model", "data", "training", "budget", "run"), TRAINING, strict=True))
@@ -85,7 +85,7 @@ class Training(Iterator[Event]):
 
     def model(self) -> Pretrained:
         """Returns the run's best model so far, or the latest where nothing has been validated. Reads it anew."""
-        from charrnn.pretrained import load
+        from charrnn.python.pretrained import load
 
         return load(self.out)
 
