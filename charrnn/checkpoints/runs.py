@@ -63,6 +63,11 @@ def is_checkpoint(path: Path) -> bool:
     return path.suffix == ".safetensors" and os.path.isfile(path)
 
 
+def run_named(path: Path) -> str | None:
+    """Returns what a path names where a text belongs: "a run" or "a checkpoint"; None where it is neither."""
+    return "a run" if is_run(path) else "a checkpoint" if is_checkpoint(path) else None
+
+
 def runs_in(folder: Path) -> list[Path]:
     """Returns the runs that lie directly in a folder, by name; the folder may be missing."""
     with contextlib.suppress(OSError):
