@@ -22,14 +22,14 @@ from charrnn.errors import CharrnnError
 from charrnn.version import __version__
 
 if TYPE_CHECKING:
-    from charrnn.metrics import curve
-    from charrnn.pretrained import load, sample
-    from charrnn.runs import train
+    from charrnn.python.metrics import curve
+    from charrnn.python.pretrained import load, sample
+    from charrnn.python.training import train
 
 __all__ = ["CharrnnError", "__version__", "curve", "load", "sample", "train"]
 
 # Python runs this file before any other of the package: what needs numpy is imported on first use.
-_MODULES = {"curve": "metrics", "load": "pretrained", "sample": "pretrained", "train": "runs"}
+_MODULES = {"curve": "metrics", "load": "pretrained", "sample": "pretrained", "train": "training"}
 
 
 def __getattr__(name: str) -> Any:
@@ -37,7 +37,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    found = getattr(import_module(f"charrnn.{_MODULES[name]}"), name)
+    found = getattr(import_module(f"charrnn.python.{_MODULES[name]}"), name)
     globals()[name] = found  # once it is here, this function is not asked again
     return found
 

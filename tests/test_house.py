@@ -14,10 +14,10 @@ import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.cli.help_page import default_of
-from charrnn.cli.train import Launch
 from charrnn.errors import UsageError
 from charrnn.settings import config
 from charrnn.settings.fields import help_of, settings_of
+from charrnn.settings.launch import Launch
 from charrnn.settings.run import RunConfig
 from charrnn.text.catalogue import names
 from tests.kit.guide_options import commands, pages

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from charrnn.checkpoints.metrics import Entry, is_number, is_report, is_validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,26 +39,24 @@ class Curves:
         return min(self.validation, key=lambda point: point.nats, default=None)
 
 
-def curves_of(records: Iterable[object], progress: Mapping[str, Any]) -> Curves:
+def curves_of(lines: Sequence[Entry], progress: Mapping[str, Any]) -> Curves:
     """Returns the curves of a run from the lines of its metrics, or without any from a checkpoint's `progress`.
 
-    Lines that are not as this program writes them are left out.
+    A loss that is no number has no point.
     """
     train: list[Point] = []
     validation: list[Point] = []
     each = _characters_per_step(progress)
-    is_followed = False  # whether a line of training has come since the last validation
-    for record in sorted(filter(_is_placed, records), key=lambda record: record["step"]):  # type: ignore[index]
-        assert isinstance(record, Mapping)
-        step, nats = record["step"], record.get("train_nats")
-        characters = record.get("characters", step * each)
-        if is_number(record.get("validation_nats")):
-            validation.append(Point(step, characters, record["validation_nats"]))
-        # A validation's line has the mean over all steps since the one before: the lines between tell it more finely.
-        is_between = "learning_rate" in record
-        if nats is not None and is_number(nats) and (is_between or not is_followed):
+    is_followed = False  # whether a report of training has come since the last validation
+    for line in lines:
+        step, nats = line["step"], line.get("train_nats")
+        characters = line.get("characters", step * each)
+        if is_validation(line) and is_number(line["validation_nats"]):
+            validation.append(Point(step, characters, line["validation_nats"]))
+        # A validation's line has the mean over all steps since the one before: the reports between tell it more finely.
+        if nats is not None and is_number(nats) and (is_report(line) or not is_followed):
             train.append(Point(step, characters, nats))
-        is_followed = is_between
+        is_followed = is_report(line)
     return Curves(train, validation) if train or validation else _remembered(progress)
 
 
@@ -72,13 +72,3 @@ def _remembered(progress: Mapping[str, Any]) -> Curves:
 
 def _characters_per_step(progress: Mapping[str, Any]) -> float:
     return float(progress["characters"] / max(progress["step"], 1))
-
-
-def _is_placed(record: object) -> bool:
-    """Returns whether a line of metrics says where in the run it was written."""
-    return isinstance(record, Mapping) and is_number(record.get("step")) and is_number(record.get("characters", 0.0))
-
-
-def is_number(value: object) -> bool:
-    """Returns whether a value from a file is a finite number; no counter or loss is as large as the bound."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e18

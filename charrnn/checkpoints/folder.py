@@ -236,16 +236,6 @@ def folder_size(path: Path) -> int:
     return total
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Returns the lines of a metrics.jsonl; a torn last line is left out."""
-    lines = []
-    with contextlib.suppress(OSError):
-        for line in path.read_bytes().splitlines():
-            with contextlib.suppress(ValueError):
-                lines.append(json.loads(line))
-    return lines
-
-
 def find_checkpoint(path: Path | None) -> Path:
     """Returns the checkpoint file that `--checkpoint` means: a file, a run's best (or last), or the newest run's.
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from charrnn.checkpoints.checkpoint import read_metadata
-from charrnn.checkpoints.curves import Curves, curves_of, is_number
-from charrnn.checkpoints.folder import BEST, LAST, METRICS, Run, is_set_aside, read_metrics
+from charrnn.checkpoints.curves import Curves, curves_of
+from charrnn.checkpoints.folder import BEST, LAST, METRICS, Run, is_set_aside
+from charrnn.checkpoints.metrics import Entry, is_number, read_metrics
 from charrnn.errors import CheckpointError
 
 State = Literal["running", "finished", "stopped", "damaged"]
@@ -62,6 +63,11 @@ def is_checkpoint(path: Path) -> bool:
     return path.suffix == ".safetensors" and os.path.isfile(path)
 
 
+def run_named(path: Path) -> str | None:
+    """Returns what a path names where a text belongs: "a run" or "a checkpoint"; None where it is neither."""
+    return "a run" if is_run(path) else "a checkpoint" if is_checkpoint(path) else None
+
+
 def runs_in(folder: Path) -> list[Path]:
     """Returns the runs that lie directly in a folder, by name; the folder may be missing."""
     with contextlib.suppress(OSError):
@@ -96,11 +102,11 @@ def standing(folder: Path) -> Standing:
     }  # fmt: skip
     if known is None:
         return Standing(state="running" if is_running else "damaged", **common)
-    progress, records = known["progress"], read_metrics(folder / METRICS)
-    curves = curves_of(records, progress)
+    progress, lines = known["progress"], read_metrics(folder / METRICS)
+    curves = curves_of(lines, progress)
     newest = max(
-        (record for record in records if isinstance(record, Mapping) and _is_later(record, progress)),
-        key=lambda record: record["step"],
+        (line for line in lines if _is_later(line, progress)),
+        key=lambda line: line["step"],
         default=progress,
     )
     best_nats, best_step = progress["best_nats"], progress["best_step"]
@@ -133,10 +139,10 @@ def _headers(folder: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
     return found, problems
 
 
-def _is_later(record: Mapping[str, Any], progress: Mapping[str, Any]) -> bool:
+def _is_later(line: Entry, progress: Mapping[str, Any]) -> bool:
     """Returns whether a line of metrics tells of a later moment than the checkpoint."""
-    places = (record.get(name) for name in ("step", "characters", "seconds"))
-    return all(map(is_number, places)) and record["step"] > progress["step"]
+    places = (line.get(name) for name in ("step", "characters", "seconds"))
+    return all(map(is_number, places)) and line["step"] > progress["step"]
 
 
 def _is_finished(progress: Mapping[str, Any], training: Mapping[str, Any]) -> bool:

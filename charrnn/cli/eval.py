@@ -13,11 +13,12 @@ import typer
 
 from charrnn.cli import dynamic, versus
 from charrnn.cli import ngrams as counting
-from charrnn.cli.options import CHECKPOINTS, Computing, complete_texts, with_options
+from charrnn.cli.options import CHECKPOINTS, complete_texts, with_options
 from charrnn.errors import UsageError, WeightsTooLarge
 from charrnn.settings.checks import COUNT, FLAG, TEXT, one_of, whole
 from charrnn.settings.choices import DecodeErrors, SplitName, UnknownPolicy
 from charrnn.settings.fields import Record, setting
+from charrnn.settings.launch import Computing
 from charrnn.wording import count
 
 _DEFAULT_CONTEXT = 256

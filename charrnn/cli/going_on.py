@@ -3,32 +3,20 @@ words in capitals, which stand for a text that only the user knows."""
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.config_file import Origin, read_origin
 from charrnn.checkpoints.folder import Run
 from charrnn.errors import UsageError
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
+from charrnn.settings.launch import Launch
 from charrnn.settings.run import RunConfig
 from charrnn.settings.settings_file import typed
 from charrnn.training.plan import OtherSettings, Plan, TrainRequest, plan_of
-
-if TYPE_CHECKING:
-    from charrnn.cli.train import Launch
-
-
-def origin_of(arguments: list[str], launch: Launch) -> Origin:
-    """Returns where the texts that are named lie, for config.json: files and folders with their absolute paths."""
-    validation = None if launch.validation is None else _lasting(launch.validation)
-    return Origin([_lasting(word) for word in arguments], validation, launch.glob)
-
-
-def _lasting(word: str) -> str:
-    return os.path.abspath(word) if word != "-" and os.path.lexists(word) else word
+from charrnn.training.request import Ways, origin_of
 
 
 def refusal(other: OtherSettings, run: Run, request: TrainRequest, arguments: list[str], launch: Launch) -> UsageError:
@@ -98,3 +86,10 @@ def whole_command(before: Plan, request: TrainRequest, origin: Origin, run: Run,
 def _with_changes(then: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     defaults = {each.name: each.default for each in fields(RunConfig)}
     return {name: value for name, value in {**then, **now}.items() if name in then or value != defaults[name]}
+
+
+WAYS = Ways(
+    command_with_text,
+    command_without_config,
+    lambda run: f"to begin another run with these settings, give --config {run.config} in the place of the folder",
+)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Annotated, Any, Literal, get_args
 
 import typer
 
 from charrnn.errors import UsageError
-from charrnn.settings.checks import one_of, whole
-from charrnn.settings.choices import DeviceName
-from charrnn.settings.fields import Record, Setting, help_of, setting, settings_of
+from charrnn.settings.fields import Record, Setting, help_of, settings_of
 
 
 def with_options(**choices: Mapping[str, str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -86,17 +84,6 @@ def _shown(declared: Setting, default: Any) -> str:
         yes, _, no = declared.flags[0].partition("/")
         return (yes if default else no).removeprefix("--")
     return "" if default is None else str(default)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Computing(Record):
-    """Where a command computes."""
-
-    device: DeviceName = setting("auto", one_of(DeviceName), "--device", panel="Run", level="everyday")
-    """Where to compute: cpu, cuda, mps, or auto, which is an NVIDIA GPU where torch has kernels for one."""
-    # Far beyond any machine's cores, torch's thread pool crashes.
-    threads: int | None = setting(None, whole(1, 1024), "--threads", panel="Run", shown="all cores")
-    """CPU threads."""
 
 
 CHECKPOINT = typer.Option(

@@ -89,7 +89,7 @@ def sample(
     """
     from charrnn.checkpoints import checkpoint as checkpoints
     from charrnn.checkpoints.folder import find_checkpoint
-    from charrnn.pretrained import open_engine
+    from charrnn.network.open_engine import open_engine
     from charrnn.sampling.sampler import SampleRequest, write
 
     if begin.prime is not None and begin.prime_file is not None:

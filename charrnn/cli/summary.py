@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def _measure(subject: Subject, _asked: Given) -> Result:
     from charrnn.checkpoints.curves import curves_of
-    from charrnn.checkpoints.folder import METRICS, read_metrics
+    from charrnn.checkpoints.folder import METRICS
+    from charrnn.checkpoints.metrics import read_metrics
     from charrnn.display.summary import parameters_by_part, summary
 
     loaded, path = subject.loaded, subject.path

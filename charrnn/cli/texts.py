@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.checkpoints.runs import is_checkpoint, is_run
+from charrnn.checkpoints.runs import run_named
 from charrnn.cli.usage import nearest
 from charrnn.display.progress import WorkDisplay
 from charrnn.errors import TextError
@@ -67,8 +67,7 @@ def _meant(argument: str) -> str:
 def refuse_runs(arguments: Sequence[str]) -> None:
     """Raises TextError for the first argument that names a run or a checkpoint instead of a text."""
     for argument in arguments:
-        what = "a run" if is_run(Path(argument)) else "a checkpoint" if is_checkpoint(Path(argument)) else None
-        if what is not None:
+        if (what := run_named(Path(argument))) is not None:
             raise TextError(f"{argument} is {what}, not a text", f"-c {argument} names the model; name a text as well")
 
 

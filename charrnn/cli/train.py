@@ -5,44 +5,16 @@ Imports nothing heavy: this is read for `--help` too. What becomes of a request 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from charrnn.cells.names import CELLS
-from charrnn.cli.options import Computing, complete_texts, with_options
-from charrnn.settings.checks import FLAG, NAME, PATH, TEXT
+from charrnn.cli.options import complete_texts, with_options
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
-from charrnn.settings.fields import setting
+from charrnn.settings.launch import Launch
 from charrnn.settings.presets import PresetName
 from charrnn.settings.run import RunConfig
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Launch(Computing):
-    """Where a run reads and writes, and how it begins; nothing of this is kept in a checkpoint."""
-
-    name: str | None = setting(None, NAME, "--name", panel="Run", level="everyday", metavar="NAME")
-    """The run's name, short for --out checkpoints/NAME."""
-    out: Path | None = setting(
-        None, PATH, "--out", panel="Run", level="everyday", shown="checkpoints/<corpus>", metavar="DIR"
-    )
-    """The run's folder."""
-    config: Path | None = setting(None, PATH, "--config", panel="Run", metavar="FILE")
-    """A TOML file of settings under the names of the options, or the config.json of a run, whose settings hold where
-    the command line says nothing else."""
-    dry_run: bool = setting(False, FLAG, "--dry-run", panel="Run")
-    """Say what would be done, and with which settings, and stop."""
-    fresh: bool = setting(False, FLAG, "--fresh", panel="Run", level="everyday")
-    """Start over, and keep a run that is in the folder under a dated name beside it."""
-    quiet: bool = setting(False, FLAG, "--quiet", "-q", panel="Run", level="everyday")
-    """Print nothing but errors."""
-    validation: str | None = setting(None, TEXT, "--validation", panel="Data", level="everyday", metavar="FILE")
-    """A file or folder to validate on, instead of a part of the corpus."""
-    glob: str | None = setting(None, TEXT, "--glob", panel="Data", metavar="PATTERN")
-    """Which files of a folder to read, by name, such as '*.py'."""
 
 
 @with_options(cell={name: entry.help for name, entry in CELLS.items()})
@@ -83,8 +55,9 @@ def train(
     zcat corpus.gz | charrnn train - --name mine
     charrnn train checkpoints/mine --minutes 30
     """
-    from charrnn.cli.request import Said, make_order
+    from charrnn.cli.request import make_order
     from charrnn.cli.training import carry_out
+    from charrnn.training.request import Said
 
     settings = {"budget": budget, "model": model, "data": data, "training": training, "run": run, "launch": launch}
     order = make_order(Said(corpus or [], preset, settings))

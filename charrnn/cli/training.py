@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cells.names import enumerated
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.checkpoints.config_file import Origin, write_config
+from charrnn.checkpoints.config_file import Origin
 from charrnn.checkpoints.folder import RUNS, Run, folder_size
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.escapes import as_expected
-from charrnn.cli.going_on import origin_of, refusal
-from charrnn.cli.request import GROUPS
+from charrnn.cli.going_on import refusal
 from charrnn.cli.signals import StopOnSignal
 from charrnn.cli.without_graphs import goes_on, without_graphs
 from charrnn.display.progress import TrainingDisplay, WorkDisplay
@@ -30,16 +29,16 @@ from charrnn.events import Finished
 from charrnn.network import torchrun
 from charrnn.settings.config import DataConfig
 from charrnn.settings.conflicts import check_together
+from charrnn.settings.launch import Launch
 from charrnn.settings.run import RunConfig
-from charrnn.settings.settings_file import values_of
 from charrnn.text.corpus import Corpus
 from charrnn.training.plan import OtherSettings, Plan, TrainRequest
+from charrnn.training.request import origin_of
 from charrnn.wording import count
 
 if TYPE_CHECKING:
     import torch
 
-    from charrnn.cli.train import Launch
     from charrnn.training.distributed import World
 
 _REPEATED = 2.0
@@ -116,15 +115,6 @@ class _Prepared:
         except OtherSettings as other:
             raise refusal(other, self.run, self.request, self.arguments, self.launch) from other
 
-    def record(self, plan: Plan) -> None:
-        """Writes into the run's folder with which settings and on which text it runs, where that is not said there."""
-        launch = {name: getattr(self.launch, name) for name in ("device", "threads")}
-        settings = {name: value for name, value in launch.items() if value is not None}
-        for group in GROUPS:
-            if group != "launch":
-                settings |= values_of(getattr(plan, group))
-        write_config(self.run.config, self.origin, settings)
-
 
 def _with_prime(run: dict[str, Any], corpus: Corpus, display: TrainingDisplay) -> dict[str, Any]:
     """Returns the settings of the run with the prime as `sample` would read it."""
@@ -182,6 +172,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
     from charrnn.cli.dry_run import describe, expect, watch_over
     from charrnn.network.device import choose_device, passed_over, prepare
     from charrnn.network.precision import choose_precision
+    from charrnn.training.beginning import record
     from charrnn.training.distributed import check_parts, local_device, world_from_environment
     from charrnn.training.trainer import Trainer
 
@@ -215,7 +206,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
             if fresh and (aside := run.set_aside()) is not None:
                 display.note(_kept(aside))
                 held.enter_context(run.locked())  # the folder is a new one
-            prepared.record(plan)
+            record(run, plan, prepared.origin, launch)
         forecast = expect(plan, corpus, device, world) if resume is None else None
         display.note(*describe(plan, corpus, run, device, resume, world, forecast))
         watch = watch_over(forecast, device, world)

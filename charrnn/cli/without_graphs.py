@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-import charrnn
 from charrnn.display.notice import say
 from charrnn.errors import RecordingFailed
 from charrnn.text.sources import set_back
@@ -31,7 +30,7 @@ def without_graphs(failed: RecordingFailed, *, quiet: bool = False) -> NoReturn:
     if not quiet:
         say(f"the GPU's work cannot be recorded as a CUDA graph ({failed.reason}): a new process goes on without")
     # The package that runs now, and no other one that happens to lie in this folder.
-    path = os.pathsep.join(filter(None, (str(Path(charrnn.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "CHARRNN_GRAPHS": "0", _ANEW: "1", "PYTHONPATH": path}
     words = [sys.executable, "-P", "-m", "charrnn", *sys.argv[1:]]
     sys.stdout.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean as mean
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,7 +13,8 @@ from rich.text import Text
 from charrnn.cells.parameters import is_statistic
 from charrnn.cells.registry import describe
 from charrnn.checkpoints.checkpoint import Checkpoint
-from charrnn.checkpoints.curves import Curves, curves_of, is_number
+from charrnn.checkpoints.curves import Curves, curves_of
+from charrnn.checkpoints.metrics import Entry, is_number
 from charrnn.display.curve import Chart, Line
 from charrnn.display.safe import visible
 from charrnn.settings.fields import variants
@@ -45,7 +45,7 @@ def _bpc(nats: float | None) -> str:
     return "-" if nats is None else f"{nats / math.log(2):.4f} bpc ({nats:.4f} nats)"
 
 
-def summary(path: str, checkpoint: Checkpoint, metrics: Sequence[Mapping[str, Any]] = ()) -> Iterator[RenderableType]:
+def summary(path: str, checkpoint: Checkpoint, metrics: Sequence[Entry] = ()) -> Iterator[RenderableType]:
     """Yields the summary from top to bottom; `metrics` are the lines of metrics.jsonl, where the run has that file."""
     model, progress, corpus = checkpoint.model, checkpoint.progress, checkpoint.corpus
     shapes = {name: array.shape for name, array in checkpoint.parameters.items()}
@@ -84,13 +84,12 @@ def _curves(curves: Curves) -> Iterator[RenderableType]:
         )
 
 
-def _gradients(metrics: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+def _gradients(metrics: Sequence[Entry]) -> Iterator[RenderableType]:
     """Yields the gradient's norm before clipping, averaged over the steps of each line, and how often it was clipped.
 
     These numbers help to choose --clip (Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063, section 3.2).
     """
-    told = [line for line in metrics if isinstance(line, Mapping)]  # other programs may have changed the file
-    lines = [line for line in told if is_number(line.get("gradient_norm")) and is_number(line.get("step"))]
+    lines = [line for line in metrics if is_number(line.get("gradient_norm"))]
     if len(lines) < 2:
         return
     norms = [(line["step"], line["gradient_norm"]) for line in lines]

@@ -119,14 +119,17 @@ class Record:
         return f"{flag} {f'{value:g}' if isinstance(value, float) else value}"
 
 
+_SHOWN_ELSEWHERE = ("cell", "num_layers", "hidden_size", "embedding_size", "dropout")
+
+
 def variants(model: Record) -> str:
     """Every setting in the help's panel of the model, beside its sizes, that is not the default: `--tie --skip sum`.
 
-    The sizes are everyday settings and are shown elsewhere, as is the cell (`cells.registry.describe`).
+    The sizes are shown elsewhere, as is the cell (`cells.registry.describe`).
     """
     return " ".join(
         model.spelled(each.name, value)
         for each in fields(model)  # type: ignore[arg-type]
-        if (declared := each.metadata["setting"]).panel == "Model" and declared.level == "advanced"
+        if each.metadata["setting"].panel == "Model" and each.name not in _SHOWN_ELSEWHERE
         if (value := getattr(model, each.name)) != each.default
     )

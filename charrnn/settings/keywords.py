@@ -31,9 +31,9 @@ TRAINING = (ModelConfig, DataConfig, TrainingConfig, Budget, RunConfig)
 """The classes whose settings training takes, with no name in two of them."""
 
 _BESIDE = {
-    "--out": "out", "--validation": "validation", "--glob": "glob", "--device": "device", "--threads": "threads",
-    "--unknown": "unknown", "--weights": "weights", "--clamp": "clamp", "--preset": "preset", "--unit": "units",
-    "--checkpoint": "path", "-c": "path",
+    "--out": "out", "--name": "name", "--validation": "validation", "--glob": "glob", "--device": "device",
+    "--threads": "threads", "--unknown": "unknown", "--weights": "weights", "--clamp": "clamp", "--preset": "preset",
+    "--unit": "units", "--checkpoint": "path", "-c": "path",
 }  # fmt: skip
 """Options that are no fields of the classes here -> keyword."""
 _WORDS = {"unknown": choices.UnknownPolicy, "device": choices.DeviceName, "weights": choices.WeightsName}

@@ -9,12 +9,16 @@ import torch
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.checkpoints.config_file import Origin, write_config
 from charrnn.checkpoints.folder import Run
 from charrnn.errors import CheckpointError
 from charrnn.network.device import describe_machine
 from charrnn.network.precision import choose_precision
+from charrnn.settings.launch import Launch
+from charrnn.settings.settings_file import values_of
 from charrnn.text.corpus import Corpus
 from charrnn.training.plan import Plan, TrainRequest, plan_resume, plan_start
+from charrnn.training.request import GROUPS
 
 
 def begin(
@@ -35,3 +39,17 @@ def begin(
     precision = choose_precision(request.training.get("precision", "auto"), device)
     machine = describe_machine(device, precision, processes=processes)
     return plan_start(request, len(corpus) - corpus.separate_validation, machine), None
+
+
+def record(run: Run, plan: Plan, origin: Origin, launch: Launch) -> None:
+    """Writes into the run's folder with which settings and on which text it runs, where that is not said there.
+
+    Raises UsageError where a config.json is there that is not a run's, and that or ResourceError where none can be
+    written.
+    """
+    computing = {"device": launch.device, "threads": launch.threads}
+    settings = {name: value for name, value in computing.items() if value is not None}
+    for group in GROUPS:
+        if group != "launch":
+            settings |= values_of(getattr(plan, group))
+    write_config(run.config, origin, settings)

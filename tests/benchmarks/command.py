@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.checkpoints.folder import BEST, METRICS, read_metrics
+from charrnn.checkpoints.folder import BEST, METRICS
+from charrnn.checkpoints.metrics import read_metrics
 
 ROOT = Path(__file__).parents[2]
 

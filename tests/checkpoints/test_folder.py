@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from charrnn.checkpoints.folder import Run, find_checkpoint, folder_size, is_set_aside, read_metrics
+from charrnn.checkpoints.folder import Run, find_checkpoint, folder_size, is_set_aside
+from charrnn.checkpoints.metrics import read_metrics
 from charrnn.errors import CheckpointError, UsageError
 
 NAMES = ("best.safetensors", "last.safetensors", "metrics.jsonl", "samples.txt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.curves import curves_of
 from charrnn.checkpoints.folder import Run
+from charrnn.checkpoints.metrics import read_metrics
 from charrnn.checkpoints.runs import is_checkpoint, is_run, runs_in, standing
 from charrnn.errors import CheckpointError
 from tests.kit.command import Command
@@ -44,18 +46,19 @@ def test_the_mean_beside_a_validation_counts_where_nothing_finer_is_recorded() -
 def test_lines_that_are_none_are_left_out() -> None:
     """What other programs and a power cut make of a file; a line without characters is placed by its step."""
     odd = [
-        "torn", None, 7, [], {}, {"step": "x", "train_nats": 1.0}, {"step": True, "train_nats": 1.0},
+        "a word", None, 7, [], {}, {"step": "x", "train_nats": 1.0}, {"step": True, "train_nats": 1.0},
         {"step": 3, "train_nats": math.nan}, {"step": 4, "train_nats": math.inf}, {"step": 5, "train_nats": "low"},
         {"step": 6, "characters": "many", "train_nats": 1.0}, {"step": math.inf, "train_nats": 1.0},
         {"step": 9, "train_nats": 1.5},
     ]  # fmt: skip
-    curves = curves_of(odd, PROGRESS)
+    Path("metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in odd) + "[" * 9999 + '\n{"step": 1')
+    curves = curves_of(read_metrics(Path("metrics.jsonl")), PROGRESS)
     assert [(point.step, point.characters, point.nats) for point in curves.train] == [(9, 360.0, 1.5)]
     assert not curves.validation
 
 
-@pytest.mark.parametrize("records", [[], ["torn"], [{"step": 5, "gradient_norm": 1.0}]])
-def test_a_checkpoint_remembers_where_metrics_are_gone(records: list[object]) -> None:
+@pytest.mark.parametrize("records", [[], [{"step": 5, "gradient_norm": 1.0}]])
+def test_a_checkpoint_remembers_where_metrics_are_gone(records: list[dict[str, Any]]) -> None:
     """Steps become characters in proportion."""
     curves = curves_of(records, PROGRESS)
     assert [(point.step, point.characters, point.nats) for point in curves.validation] == [

@@ -14,9 +14,9 @@ import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.folder import Run
-from charrnn.cli.request import GROUPS
 from charrnn.settings.fields import settings_of
 from charrnn.settings.settings_file import option_name
+from charrnn.training.request import GROUPS
 from charrnn.version import __version__
 from tests.kit.command import Command, Result, overriding
 from tests.kit.runs_compared import assert_same_run

@@ -16,8 +16,8 @@ from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import save
 from charrnn.checkpoints.folder import Run
 from charrnn.cli import training, without_graphs
-from charrnn.cli.train import Launch
 from charrnn.errors import RecordingFailed
+from charrnn.settings.launch import Launch
 from charrnn.text import sources
 from charrnn.training.plan import TrainRequest
 from tests.kit.command import Command, Result

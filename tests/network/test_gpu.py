@@ -29,9 +29,9 @@ from charrnn.network.cudnn import expected
 from charrnn.network.device import describe_gpu, describe_machine
 from charrnn.network.layers import KernelLayer
 from charrnn.network.model import CharacterModel
+from charrnn.network.open_engine import open_engine
 from charrnn.network.precision import LossScale, choose_precision
 from charrnn.network.stepper import TorchStepper
-from charrnn.pretrained import open_engine
 from charrnn.sampling.sampler import SampleRequest, sample, write
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, SamplingConfig, TrainingConfig
 from charrnn.text import corpus as corpora

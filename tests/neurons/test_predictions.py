@@ -31,7 +31,7 @@ from charrnn.inference.make_engine import make_engine
 from charrnn.inference.reference import Network
 from charrnn.neurons.predictions import Guesses, GuessTally, guess
 from charrnn.neurons.record import Unit, record
-from charrnn.pretrained import load
+from charrnn.python.pretrained import load
 from tests.kit.command import Command
 from tests.kit.nasty import ANY_TEXT, NASTY, is_dangerous
 from tests.kit.tiny import CHARACTERS, tiny

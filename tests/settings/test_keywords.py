@@ -17,7 +17,7 @@ import pytest
 import charrnn
 import charrnn.settings.keywords
 from charrnn.errors import UsageError
-from charrnn.pretrained import Pretrained
+from charrnn.python.pretrained import Pretrained
 from charrnn.settings.config import SamplingConfig
 from charrnn.settings.fields import settings_of
 from charrnn.settings.keywords import SAMPLING, TRAINING, errors_in_python, in_python, keywords

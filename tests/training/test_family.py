@@ -14,8 +14,8 @@ import torch
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.inference.make_engine import make_engine
+from charrnn.network.open_engine import open_engine
 from charrnn.network.stepper import TorchStepper
-from charrnn.pretrained import open_engine
 from charrnn.settings.config import DataConfig, ModelConfig
 from charrnn.settings.fields import help_of, variants
 from charrnn.text import corpus as corpora

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.checkpoints.folder import METRICS, find_checkpoint, read_metrics
+from charrnn.checkpoints.folder import METRICS, find_checkpoint
+from charrnn.checkpoints.metrics import Entry, is_number, is_report, is_validation, read_metrics
 from charrnn.display.notebook import Line, chart, table
 from charrnn.display.safe import visible
 from charrnn.errors import CheckpointError
@@ -20,6 +21,8 @@ from charrnn.settings.keywords import errors_in_python
 from charrnn.wording import count
 
 Column = npt.NDArray[np.float64]
+_LARGEST = 1e300
+"""A gradient's norm may be any number that a float64 holds."""
 _EVERY = ("step", "epoch", "characters", "seconds", "train_nats")
 _TRAINING = (*_EVERY, "learning_rate", "gradient_norm", "clip_rate", "skipped_steps", "characters_per_second")
 _VALIDATION = (*_EVERY, "validation_nats", "validation_bpc")
@@ -83,18 +86,13 @@ def curve(run: str | os.PathLike[str] | None = None) -> Curve:
 
 def read_curve(folder: Path) -> Curve:
     """Returns the metrics in a run's folder, which are empty where it has none yet."""
-    lines = [line for line in read_metrics(folder / METRICS) if isinstance(line, dict) and _is_number(line.get("step"))]
-    validations = [line for line in lines if "validation_nats" in line]
-    reports = [line for line in lines if "learning_rate" in line]
+    lines = read_metrics(folder / METRICS)
+    reports, validations = list(filter(is_report, lines)), list(filter(is_validation, lines))
     return Curve(folder, _columns(reports, _TRAINING), _columns(validations, _VALIDATION))
 
 
-def _columns(lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Column]:
+def _columns(lines: Sequence[Entry], names: Sequence[str]) -> dict[str, Column]:
     def number(value: Any) -> float:
-        return float(value) if _is_number(value) else math.nan
+        return float(value) if is_number(value, _LARGEST) else math.nan
 
     return {name: np.array([number(line.get(name)) for line in lines], np.float64) for name in names}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

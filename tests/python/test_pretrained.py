@@ -21,7 +21,8 @@ from charrnn.checkpoints.checkpoint import Checkpoint, save
 from charrnn.errors import CheckpointError, TextError, UsageError
 from charrnn.evaluation import bpc
 from charrnn.network.model import CharacterModel
-from charrnn.pretrained import Pretrained, open_engine
+from charrnn.network.open_engine import open_engine
+from charrnn.python.pretrained import Pretrained
 from charrnn.settings.config import ModelConfig
 from tests.kit.tiny import tiny
 
@@ -121,9 +122,9 @@ def test_the_package_itself_has_what_it_says() -> None:
     """What `dir` shows comes when it is asked for; anything else is missing as from any module."""
     assert dir(charrnn) == sorted(["CharrnnError", "__version__", "curve", "load", "sample", "train"])
     for _ in range(2):
-        assert charrnn.load.__module__ == charrnn.sample.__module__ == "charrnn.pretrained"
-        assert charrnn.curve.__module__ == "charrnn.metrics"
-        assert charrnn.train.__module__ == "charrnn.runs"
+        assert charrnn.load.__module__ == charrnn.sample.__module__ == "charrnn.python.pretrained"
+        assert charrnn.curve.__module__ == "charrnn.python.metrics"
+        assert charrnn.train.__module__ == "charrnn.python.training"
         assert all(callable(getattr(charrnn, name)) for name in dir(charrnn) if name != "__version__")
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         charrnn.lode  # noqa: B018

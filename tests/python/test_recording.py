@@ -14,7 +14,7 @@ from charrnn.checkpoints.checkpoint import save
 from charrnn.errors import TextError, UsageError
 from charrnn.inference.engine import Engine
 from charrnn.neurons.record import kinds, record
-from charrnn.pretrained import Pretrained
+from charrnn.python.pretrained import Pretrained
 from tests.kit.tiny import tiny
 
 TEXT = "abc def\ngh ab ba cab\n" * 20

@@ -21,23 +21,22 @@ from charrnn.display.notebook import table
 from charrnn.display.safe import visible
 from charrnn.errors import UsageError
 from charrnn.events import Event, Finished, Progress
-from charrnn.metrics import Curve, read_curve
 from charrnn.network import torchrun
-from charrnn.order import Order, Stop, events_of
+from charrnn.python.going_on import WAYS
+from charrnn.python.metrics import Curve, read_curve
+from charrnn.python.order import GivenText, Stop, events_of
 from charrnn.settings.choices import DeviceName
-from charrnn.settings.config import Budget
 from charrnn.settings.fields import settings_of
 from charrnn.settings.keywords import TRAINING, errors_in_python, with_settings
 from charrnn.settings.presets import PresetName
 from charrnn.settings.typed import TrainingSettings
 from charrnn.text.finding import title_of
-from charrnn.training.plan import TrainRequest, with_preset
+from charrnn.training.request import GROUPS, Order, Said, check_place, settle
 
 if TYPE_CHECKING:
-    from charrnn.pretrained import Pretrained
+    from charrnn.python.pretrained import Pretrained
 
 Argument = str | os.PathLike[str]
-_GROUPS = dict(zip(("model", "data", "training", "budget", "run"), TRAINING, strict=True))
 
 
 class Training(Iterator[Event]):
@@ -46,13 +45,13 @@ class Training(Iterator[Event]):
     In a `with` statement the run is saved at the end of the block, however it is left.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, out: Path, given: GivenText | None = None) -> None:
         self._stop = Stop()
-        self._events = events_of(order, self._stop)
+        self._events = events_of(order, out, given, self._stop)
         self._turn = threading.Lock()  # held while the run advances
         weakref.finalize(self, _leave, self._events)  # also where the program ends: a save needs a whole interpreter
         self._progress: Progress | None = None
-        self.out = order.out
+        self.out = out
         """The run's folder."""
         self.finished: Finished | None = None
         """The last event, once there is one."""
@@ -85,7 +84,7 @@ class Training(Iterator[Event]):
 
     def model(self) -> Pretrained:
         """Returns the run's best model so far, or the latest where nothing has been validated. Reads it anew."""
-        from charrnn.pretrained import load
+        from charrnn.python.pretrained import load
 
         return load(self.out)
 
@@ -136,16 +135,18 @@ def train(
     The run advances only while its events are taken; they are the classes of `charrnn.events`, and the last is
     `Finished`. The rules are those of the command: where the folder holds the same run, it is resumed (or given a
     larger budget), another run is refused, and settings that are left open are chosen by corpus, machine and budget.
+    Both write the same config.json, so the command goes on with a run from here, and a call with one of the command.
     Leaving the loop early, `Training.close` and Ctrl-C save the run, which the same call resumes.
 
     corpus
-        A file, a folder or the name of a known corpus (such as "stdlib" or "tinyshakespeare"), or several of them.
+        A file, a folder or the name of a known corpus (such as "stdlib" or "tinyshakespeare"), or several of them; or
+        a run's folder, to go on with it on its own text and with its settings.
     text
         The text itself, instead of `corpus`.
     out
-        The run's folder, by default checkpoints/ and the run's name.
+        The run's folder, where it does not lie under checkpoints/.
     name
-        The run's name, by default the corpus's, or "text".
+        The name of the run's folder under checkpoints/, by default the corpus's, or "text".
     preset
         A published recipe, as far as there are settings for it, or "best" (our own); settings that are given win.
     validation
@@ -157,33 +158,36 @@ def train(
     threads
         CPU threads; by default all cores.
     fresh
-        Start over; a run in the folder is kept aside until the new one has its first validated checkpoint.
+        Start over; a run in the folder is kept, under a dated name beside it.
 
     This prints nothing. torch computes with flushed denormals, and with `threads`, in the whole process from then on.
-    A budget is one of `epochs`, `steps` and `minutes`. Settings that are wrong raise UsageError at once; iterating
+    A budget is one of `epochs`, `steps` and `minutes`. Settings that are wrong raise UsageError at once, and so does a
+    run's folder that cannot go on (or TextError or CheckpointError, where its text or its files are missing); iterating
     raises TextError for a text that cannot be read, CheckpointError for a damaged run, DivergenceError where loss or
     gradient are not finite, and ResourceError where memory or disk run out.
     """
-    given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
-    said: dict[str, Any] = {
-        group: {key: given[key] for key in settings_of(cls) if key in given} for group, cls in _GROUPS.items()
+    said: dict[str, dict[str, Any]] = {
+        group: {key: settings[key] for key in settings_of(cls) if settings.get(key) is not None}  # type: ignore[literal-required]
+        for group, cls in GROUPS.items()
+        if group != "launch"
     }
-    budget = said.pop("budget")
-    request = TrainRequest(**said, budget=Budget(**budget) if budget else None)
-    if preset is not None:
-        request = with_preset(request, preset)
-    request.check()
     words = _words(corpus, text)
     held_out = None if validation is None else os.fspath(validation)
     if "-" in (*words, held_out):
         raise UsageError("standard input (-) is for the command line", "read it: text=sys.stdin.read()")
+    place = {"name": name, "out": None if out is None else Path(out), "validation": held_out, "glob": glob}
+    launch = {key: value for key, value in {**place, "threads": threads}.items() if value is not None}
+    # A run that goes on keeps its device where this call leaves it open.
+    launch |= ({} if device == "auto" else {"device": device}) | ({"fresh": fresh} if fresh else {})
+    check_place(launch)
+    asked = Said(words, preset, said).with_preset()
+    order = settle(asked, words if text is None else ["-"], launch, WAYS)
+    order.request.check()
     if torchrun.world_size() > 1:
         raise UsageError("several processes train together by the command line only", "torchrun -m charrnn train ...")
-    called = name or (title_of(words) if text is None else "text")
-    if not called.strip(".") or Path(called).name != called:
-        raise UsageError(f"name is {called!r}", "it must be a name for a folder under checkpoints; out takes a path")
-    folder = RUNS / called if out is None else Path(out)
-    return Training(Order(request, words, text, held_out, glob, folder, called, device, threads, fresh))
+    given = None if text is None else GivenText(text, name or "text")
+    folder = order.launch.out or RUNS / (title_of(words) if given is None else given.name)
+    return Training(order, folder, given)
 
 
 def _words(corpus: Argument | Sequence[Argument] | None, text: str | None) -> list[str]:

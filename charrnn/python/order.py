@@ -14,34 +14,29 @@ from pathlib import Path
 from types import FrameType
 
 from charrnn.checkpoints.folder import Run
-from charrnn.errors import UsageError
+from charrnn.checkpoints.runs import run_named
+from charrnn.errors import TextError, UsageError
 from charrnn.events import Event, Finished, Notice
-from charrnn.settings.choices import DeviceName
 from charrnn.settings.config import DataConfig
+from charrnn.settings.launch import Launch
 from charrnn.text import corpus as corpora
 from charrnn.text import sources
 from charrnn.text.corpus import Corpus
 from charrnn.text.finding import Texts, find
+from charrnn.text.sources import Source
 from charrnn.training.plan import TrainRequest
+from charrnn.training.request import Order, origin_of
 
 _open: set[Path] = set()
 """The folders of the runs that this program is training, or has left without closing them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What was asked for."""
+class GivenText:
+    """A text that was given as a string; the corpus of its order is - as if it came on standard input."""
 
-    request: TrainRequest
-    corpus: Sequence[str]
-    text: str | None
-    validation: str | None
-    glob: str | None
-    out: Path
+    text: str
     name: str
-    device: DeviceName
-    threads: int | None
-    fresh: bool
 
 
 class Stop:
@@ -80,12 +75,13 @@ class Stop:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def events_of(order: Order, stop: Stop) -> Generator[Event, None, None]:
-    """Yields the events of the run. Once it is to end early, all that is left to hear of is its end.
+def events_of(order: Order, folder: Path, given: GivenText | None, stop: Stop) -> Generator[Event, None, None]:
+    """Yields the events of the run in `folder`. Once it is to end early, all that is left to hear of is its end.
 
     Where it is closed, the run goes on to its end in silence, and after Ctrl-C KeyboardInterrupt is raised there.
     """
-    events = _run(order, stop)
+    run = Run(folder)
+    events = _run(order, given, run, stop)
     try:
         for event in events:
             if stop.signal is None or (isinstance(event, Finished) and not stop.is_interrupted):
@@ -98,34 +94,37 @@ def events_of(order: Order, stop: Stop) -> Generator[Event, None, None]:
             pass
         raise
     if stop.is_interrupted:
-        raise KeyboardInterrupt(f"the run in {order.out} is saved, and the same call resumes it")
+        raise KeyboardInterrupt(f"the run in {run.folder} is saved, and the same call resumes it")
 
 
-def _run(order: Order, stop: Stop) -> Generator[Event, None, None]:
+def _run(order: Order, given: GivenText | None, run: Run, stop: Stop) -> Generator[Event, None, None]:
     """Reads the text, decides in the run's folder, and trains."""
-    request, corpus, notices = _read(order)
-    yield from map(Notice, notices)
+    launch = order.launch
+    request, corpus, notices = _read(order, given, run)
+    origin = origin_of(order.corpus, launch)
+    yield from map(Notice, [*order.notices, *notices])
     from charrnn.network.device import choose_device, passed_over, prepare
     from charrnn.network.precision import choose_precision
-    from charrnn.training.beginning import begin
+    from charrnn.training.beginning import begin, record
     from charrnn.training.trainer import Trainer
 
-    run, device = Run(order.out), choose_device(order.device)
-    if (not_taken := passed_over(order.device)) is not None:
+    device = choose_device(launch.device)
+    if (not_taken := passed_over(launch.device)) is not None:
         yield Notice(not_taken)
-    prepare(device, order.threads)
+    prepare(device, launch.threads)
     choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
     with contextlib.ExitStack() as held:
         held.enter_context(_opened(run))
-        plan, resume = begin(request, run, corpus, device, fresh=order.fresh)
+        plan, resume = begin(request, run, corpus, device, fresh=launch.fresh)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
         if resume is not None and trainer.is_finished:
             yield Notice(f"this run is finished; a larger budget than {plan.budget} goes on, fresh=True starts over")
             yield trainer.outcome()
             return
-        if order.fresh and (aside := run.set_aside()) is not None:
+        if launch.fresh and (aside := run.set_aside()) is not None:
             yield Notice(f"the run before is kept in {aside} until you remove that folder")
             held.enter_context(run.locked())  # the folder is a new one
+        record(run, plan, origin, launch)
         stop.is_training = True
         yield from trainer.run()
 
@@ -147,26 +146,40 @@ def _opened(run: Run) -> Iterator[None]:
             _open.remove(folder)
 
 
-def _read(order: Order) -> tuple[TrainRequest, Corpus, Sequence[str]]:
-    """Reads and encodes the text. Returns the request with what is customary for it, the text, and notices."""
-    request = order.request
+def _read(order: Order, given: GivenText | None, run: Run) -> tuple[TrainRequest, Corpus, Sequence[str]]:
+    """Reads and encodes the text. Returns the request with what is customary for it, the text, and notices.
+
+    Raises UsageError where the run is to be set aside and cannot be.
+    """
+    request, launch = order.request, order.launch
     config = DataConfig(**request.data)
-
-    def look(words: Sequence[str]) -> Texts:
-        return find(words, glob=order.glob, report=lambda _doing, _done, _total: None, config=config)
-
-    if order.text is None:
-        texts = look(order.corpus)
-    else:
-        texts = Texts([sources.of_text(order.text, order.name, config)], order.name, [], {})
-    held_out = look([order.validation] if order.validation else [])
-    separate = {"validation_fraction": 0.0} if order.validation else {}
-    request = replace(request, data={**separate, **texts.customary, **request.data})
+    named = [launch.validation] if launch.validation else []
+    found: list[Source] = []
     try:
+        texts = _find(order.corpus, launch, config) if given is None else _given(given, config)
+        found += texts.sources
+        held_out = _find(named, launch, config)
+        found += held_out.sources
+        if launch.fresh:
+            run.check_can_be_set_aside(source.path for source in found)
+        separate = {"validation_fraction": 0.0} if named else {}
+        request = replace(request, data={**separate, **texts.customary, **request.data})
         corpus = corpora.load(
-            texts.sources, DataConfig(**request.data), name=order.name, validation_sources=held_out.sources
+            texts.sources, DataConfig(**request.data), name=texts.name, validation_sources=held_out.sources
         )
     finally:
-        sources.release([*texts.sources, *held_out.sources])
+        sources.release(found)
     corpus.check_size()  # before torch is loaded
     return request, corpus, [*texts.notices, *held_out.notices]
+
+
+def _find(words: Sequence[str], launch: Launch, config: DataConfig) -> Texts:
+    """Finds the files that are named. Raises TextError where a word names a run, a checkpoint or nothing."""
+    for word in words:
+        if launch.glob is None and (what := run_named(Path(word))) is not None:
+            raise TextError(f"{word} is {what}, not a text", "name a file or a folder of texts")
+    return find(words, glob=launch.glob, report=lambda _doing, _done, _total: None, config=config)
+
+
+def _given(given: GivenText, config: DataConfig) -> Texts:
+    return Texts([sources.of_text(given.text, given.name, config)], given.name, [], {})

@@ -32,7 +32,7 @@ from charrnn.errors import CheckpointError, TextError, UsageError
 from charrnn.evaluation.score import TextScore
 from charrnn.inference.distribution import Doubles, log_probabilities
 from charrnn.inference.engine import Engine, RecordingEngine
-from charrnn.inference.make_engine import make_engine
+from charrnn.network.open_engine import open_engine
 from charrnn.neurons.clamping import clamp as hold
 from charrnn.neurons.clamping import parse_clamp
 from charrnn.neurons.columns import with_own_columns
@@ -45,8 +45,8 @@ from charrnn.settings.typed import SamplingSettings
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
-    from charrnn.metrics import Curve
-    from charrnn.recording import Recording
+    from charrnn.python.metrics import Curve
+    from charrnn.python.recording import Recording
 
 _BLOCK = 4096
 
@@ -97,23 +97,6 @@ def sample(
     texts, `load` the model once and use `Pretrained.sample` or `Pretrained.samples`, which say more.
     """
     return load(checkpoint).sample(prime, **settings)
-
-
-def open_engine(
-    loaded: Checkpoint, *, device: DeviceName = "cpu", weights: WeightsName = "float32", threads: int | None = None
-) -> Engine:
-    """Returns an engine that runs the model on `device`; the one for a CPU needs no torch and starts at once."""
-    if device in ("cpu", "auto"):
-        engine: Engine = make_engine(loaded.model, loaded.parameters, weights=weights, threads=threads)
-        return engine
-    if weights != "float32":
-        raise UsageError(f"--weights is {weights!r} and --device {device}", "int8 weights are for --device cpu")
-    from charrnn.network.device import choose_device, prepare
-    from charrnn.network.stepper import TorchStepper
-
-    chosen = choose_device(device)
-    prepare(chosen, threads)
-    return TorchStepper(loaded, chosen)
 
 
 class Pretrained:
@@ -288,7 +271,7 @@ class Pretrained:
         The memory it takes is 4 bytes for each unit and character: 4 T L H for the h of L layers with H units. Raises
         UsageError for units that the model does not have, and on a GPU.
         """
-        from charrnn.recording import recording
+        from charrnn.python.recording import recording
 
         if not isinstance(self.engine, RecordingEngine):
             raise UsageError("units are recorded on a CPU only", 'load the model with device="cpu"')
@@ -298,7 +281,7 @@ class Pretrained:
 
     def curve(self) -> Curve:
         """Returns the metrics of the run that the model comes from; see `charrnn.curve`."""
-        from charrnn.metrics import curve
+        from charrnn.python.metrics import curve
 
         if self.path is None:
             raise CheckpointError("the model was not loaded from a run's folder", "name it: charrnn.curve(folder)")
