@@ -19,10 +19,24 @@ _LOOKED_AT = 20_000
 """Characters at the beginning of the text in which a common word is looked for, for a sample to begin with."""
 
 
-def farewell(display: TrainingDisplay, ended: Finished, plan: Plan, run: Run, corpus: Corpus, *, fresh: bool) -> None:
-    """Shows what the user can do with the run; nothing where it was stopped before its first checkpoint of weights."""
-    display.tell(*_outlook(ended, plan.budget, "without --fresh" if fresh else ""))
-    display.tell(f"the run is in {run.folder}" + ("; next:" if run.best.exists() else ""))
+def farewell(
+    display: TrainingDisplay, ended: Finished, plan: Plan, run: Run, corpus: Corpus, *, goes_on_alone: bool
+) -> None:
+    """Shows what the user can do with the run; its samples only once there is a checkpoint of weights.
+
+    `goes_on_alone` tells whether the run's folder is enough to go on with it: its text can be read again, by one
+    process.
+    """
+    display.tell(*_outlook(ended))
+    more = "" if ended.signal is not None else _longer(plan.budget)
+    is_worth_it = ended.signal is not None or _would_learn_more(ended)
+    if is_worth_it and not goes_on_alone:
+        display.tell(f"the same command {f'with {more} ' if more else ''}goes on")
+    display.tell(
+        f"the run is in {run.folder}; next:" if run.best.exists() or is_worth_it else f"the run is in {run.folder}"
+    )
+    if is_worth_it and goes_on_alone:
+        display.tell_command("charrnn", "train", str(run.folder), *more.split())
     if not run.best.exists():
         return
     prime = plan.run.prime if plan.run.prime.isprintable() else ""
@@ -31,20 +45,28 @@ def farewell(display: TrainingDisplay, ended: Finished, plan: Plan, run: Run, co
     display.tell_command("charrnn", "inspect", "-c", str(run.folder))
 
 
-def _outlook(ended: Finished, budget: Budget, changed: str) -> Iterator[str]:
-    """Yields a sentence on what more training would bring, or on how to go on after an interruption."""
-    if ended.signal is not None:
-        yield f"the same command {f'{changed} ' if changed else ''}goes on from here"
-        return
+def _longer(budget: Budget) -> str:
+    """Returns the option for twice the budget."""
+    return f"--{budget.unit} {figure(2 * budget.amount, 12).replace(',', '')}"
+
+
+def _would_learn_more(ended: Finished) -> bool:
+    if ended.trend is None:
+        return ended.best_nats is not None and ended.epoch < 1.0
+    return ended.trend.kind == "falling"
+
+
+def _outlook(ended: Finished) -> Iterator[str]:
+    """Yields a sentence on what more training would bring; none after an interruption."""
     trend = ended.trend
-    longer = f"--{budget.unit} {figure(2 * budget.amount, 12).replace(',', '')}"
-    again = f"the same command with {longer}{f' and {changed}' if changed else ''} goes on"
+    if ended.signal is not None:
+        return
     if trend is None:
-        if ended.best_nats is not None and ended.epoch < 1.0:
-            yield f"the run has not read its whole text once, so more training would help: {again}"
+        if _would_learn_more(ended):
+            yield "the run has not read its whole text once, so more training would help"
     elif trend.kind == "falling":
         by = f"by {bits(trend.fall_nats):.3f} bpc in the last quarter of the run"
-        yield f"validation was still falling ({by}), so more training would help: {again}"
+        yield f"validation was still falling ({by}), so more training would help"
     elif trend.kind == "flat":
         yield "validation hardly fell any more in the last quarter of the run: more training would help little"
     else:

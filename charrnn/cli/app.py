@@ -151,7 +151,7 @@ def _fail(error: CharrnnError, flags: Set[str] = frozenset()) -> NoReturn:
 def _is_possible(hint: str, flags: Set[str]) -> bool:
     """Returns whether a command with these options has all that a hint names, bar those of commands it names too."""
     own = re.sub(r"charrnn [a-z]+\b.*", "", hint)
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", own)) <= flags
+    return set(re.findall(r"(?<![\w-])(?:--[a-z][a-z0-9-]*|-[a-z]\b(?!-))", own)) <= flags
 
 
 def _settle(stream: IO[str]) -> None:

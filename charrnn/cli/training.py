@@ -190,6 +190,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         check_together(plan.model, plan.training, parts=world.size * plan.run.accumulate)
         display.note(*plan.notices, *describe(plan, corpus, run, device, resume, world, forecast))
         return None
+    goes_on_alone = world.is_alone and "-" not in (*prepared.arguments, launch.validation)
     with contextlib.ExitStack() as held:
         if world.is_first:
             held.enter_context(run.locked())
@@ -199,7 +200,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         if resume is not None and trainer.is_finished:
             display.note(f"this run is finished: a larger budget than {plan.budget} goes on, and --fresh starts over")
             display.show(outcome := trainer.outcome())
-            farewell(display, outcome, plan, run, corpus, fresh=False)
+            farewell(display, outcome, plan, run, corpus, goes_on_alone=goes_on_alone)
             return None
         if world.is_first:
             # Only now can nothing be wrong with the new run.
@@ -214,7 +215,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
             display.show(event)
             display.note(*watch(event))
             if isinstance(event, Finished):
-                farewell(display, event, plan, run, corpus, fresh=launch.fresh)
+                farewell(display, event, plan, run, corpus, goes_on_alone=goes_on_alone)
                 return event.signal
     raise AssertionError("a run ends with Finished")
 

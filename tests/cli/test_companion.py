@@ -129,23 +129,26 @@ def test_the_commands_at_the_end_work(command: Command) -> None:
     assert "the run is in my runs/it's; next:" in ended.err
     lines = ended.err.splitlines()
     following = [shlex.split(line) for line in lines[lines.index("the run is in my runs/it's; next:") + 1 :]]
-    assert [words[:4] for words in following] == [
+    train, *others = following
+    assert train == ["charrnn", "train", "my runs/it's", "--steps", "80"]
+    assert [words[:4] for words in others] == [
         ["charrnn", verb, "-c", "my runs/it's"] for verb in ("sample", "inspect")
     ]
-    for words in following:
+    for words in others:
         assert command(*words[1:]).status == 0
-    assert re.search(r"^validation was still falling .*the same command with --steps 80 goes on$", ended.err, re.M)
-    again = command("train", "text.txt", *SMALL, "--steps", "80", "--out", "my runs/it's")
+    assert re.search(r"^validation was still falling .*, so more training would help$", ended.err, re.M)
+    again = command(*train[1:])
     assert "exact resume at step 40" in again.err
+    assert "finished after 80 steps" in again.err
     quiet = command("train", "text.txt", *SMALL, "--steps", "5", "--out", "q", "--quiet")
     assert quiet.out + quiet.err == ""
 
 
-def test_an_interruption_says_how_to_go_on() -> None:
-    """The same command goes on, but not with --fresh; before a first validation there is nothing to sample from."""
+def test_an_interruption_says_how_to_go_on(command: Command) -> None:
+    """By the run's folder, also after --fresh; before a first validation there is nothing to sample from."""
     script = Path(pseudoterminal.__file__).with_name("interrupt.py")
     environment = {**os.environ, "PYTHONPATH": str(Path(checkpoints.__file__).parents[2])}
-    for more, said in (([], "the same command goes on"), (["--fresh"], "the same command without --fresh goes on")):
+    for more in ([], ["--fresh"]):
         words = ["train", "text.txt", *SMALL, "--steps", "50", "--validate-every", "40", "--out", "r", *more]
         ended = subprocess.run(
             [sys.executable, str(script), "SIGINT", "7", "0", *words],
@@ -153,7 +156,14 @@ def test_an_interruption_says_how_to_go_on() -> None:
         )  # fmt: skip
         assert ended.returncode == 130
         assert "stopped by Ctrl-C and saved after 7 steps" in ended.stderr
-        assert ended.stderr.endswith(f"{said} from here\nthe run is in r\n")
+        assert ended.stderr.endswith("the run is in r; next:\n  charrnn train r\n")
+    assert "exact resume at step 7" in command("train", "r").err
+
+
+def test_what_came_on_standard_input_must_come_again(command: Command) -> None:
+    text = Path("text.txt").read_bytes()
+    ended = command("train", "-", *SMALL, "--steps", "40", "--validate-every", "5", "--out", "r", stdin=text)
+    assert "the same command with --steps 80 goes on\nthe run is in r; next:\n  charrnn sample" in ended.err
 
 
 @pytest.mark.parametrize(("dropout", "times"), [("0.6", 1), ("0", 0)])
