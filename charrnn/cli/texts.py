@@ -68,7 +68,7 @@ def refuse_runs(arguments: Sequence[str]) -> None:
     """Raises TextError for the first argument that names a run or a checkpoint instead of a text."""
     for argument in arguments:
         if (what := run_named(Path(argument))) is not None:
-            raise TextError(f"{argument} is {what}, not a text", f"name a text, with -c {argument} for the model")
+            raise TextError(f"{argument} is {what}, not a text", "name a text", f"-c {argument} names the model")
 
 
 def load(texts: Texts, config: DataConfig, validation: Sequence[Source] = (), *, quiet: bool = False) -> Corpus:

@@ -251,7 +251,8 @@ def test_a_run_is_no_text(command: Command, words: str, named: str, what: str) -
     """To a command that needs one; nothing is read, and no other run looked for."""
     result = command(*words.format(named).split())
     assert (result.status, result.out) == (3, "")
-    assert f"error: {named} is {what}, not a text\n hint: -c {named} names the model" in result.err
+    more = "" if words.startswith("train") else f"; -c {named} names the model"
+    assert f"error: {named} is {what}, not a text\n hint: name a text{more}\n" in result.err
 
 
 class _Terminal(io.StringIO):
