@@ -48,9 +48,13 @@ def as_svg(chart: Chart) -> str:
         dashes = _DASHES[number % len(_DASHES)]
         stroke = f'fill="none" stroke="{colour}" stroke-width="1.8" stroke-dasharray="{dashes or "none"}"'
         points = " ".join(f"{across(x)},{down(y)}" for x, y in line.points)
+        curve = f'<polyline points="{points}" {stroke}><title>{escape(line.name)}</title></polyline>'
+        if len(line.points) == 1:  # a line of one point would not be seen
+            x, y = points.split(",")
+            curve = f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"><title>{escape(line.name)}</title></circle>'
         row = _TOP + _ROW * number
         parts += [
-            f'<polyline points="{points}" {stroke}><title>{escape(line.name)}</title></polyline>',
+            curve,
             f'<path d="M{right + 12} {row}h28" {stroke}/>',
             f'<text x="{right + 46}" y="{row + 4}" {small}>{escape(line.name)}</text>',
         ]

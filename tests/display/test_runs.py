@@ -194,3 +194,12 @@ def test_what_is_followed_fits_the_screen(runs: list[Standing], height: int) -> 
         lines = _shown(Followed(runs, height), width=width)[:-1]
         assert len(lines) <= height
         assert all(cell_len(line) <= width for line in lines)
+
+
+def test_a_run_of_one_validation_is_seen_on_a_page() -> None:
+    """As a dot, since a line of one point has no length."""
+    alone = Line("one", "blue", [(5.0, 2.0)])
+    picture = as_svg(Chart([alone], x_label="characters", y_label="bpc"))
+    (dot,) = ElementTree.fromstring(picture).findall("{*}circle")
+    assert dot.findtext("{*}title") == "one"
+    assert "<polyline" not in picture
