@@ -50,8 +50,8 @@ def as_svg(chart: Chart) -> str:
         points = " ".join(f"{across(x)},{down(y)}" for x, y in line.points)
         curve = f'<polyline points="{points}" {stroke}><title>{escape(line.name)}</title></polyline>'
         if len(line.points) == 1:  # a line of one point would not be seen
-            x, y = points.split(",")
-            curve = f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"><title>{escape(line.name)}</title></circle>'
+            (x, y), *_ = line.points
+            curve = f'<circle cx="{across(x)}" cy="{down(y)}" r="3" fill="{colour}"><title>{escape(line.name)}</title></circle>'
         row = _TOP + _ROW * number
         parts += [
             curve,
