@@ -5,6 +5,13 @@ The command line prints them. Programming errors are not among them; they keep t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+
+def in_one_line(hints: Iterable[str]) -> str:
+    """Returns hints as one line: "did you mean this? that is another way; so is this"."""
+    return "; ".join(hints).replace("?; ", "? ")
+
 
 class CharrnnError(Exception):
     """A foreseeable failure. `message` says what is wrong with which value, and each of `hints` one way to mend it.
@@ -22,7 +29,7 @@ class CharrnnError(Exception):
     @property
     def hint(self) -> str | None:
         """All hints as one sentence, or None where there are none."""
-        return "; ".join(self.hints) or None
+        return in_one_line(self.hints) or None
 
     def __str__(self) -> str:
         """Returns the message and, on a line of its own, the hint: what a traceback or a notebook shows."""

@@ -239,9 +239,13 @@ def folder_size(path: Path) -> int:
 def find_checkpoint(path: Path | None) -> Path:
     """Returns the checkpoint file that `--checkpoint` means: a file, a run's best (or last), or the newest run's.
 
+    A run under checkpoints/ can be named by its folder's name alone, as `train --name` does.
     Raises CheckpointError where there is none.
     """
-    path = _newest_run() if path is None else path
+    if path is None:
+        path = _newest_run()
+    elif not os.path.lexists(path) and len(path.parts) == 1 and os.path.isdir(RUNS / path):
+        path = RUNS / path
     # os.path's questions have an answer for every name; Path's raise an OSError for one that is too long.
     for name in (BEST, LAST):
         if os.path.isfile(path / name):
@@ -254,14 +258,15 @@ def find_checkpoint(path: Path | None) -> Path:
 
 
 def _newest_run() -> Path:
-    found: list[tuple[bool, float, Path]] = []
+    found: list[tuple[bool, bool, float, Path]] = []
     for file in (file for name in (BEST, LAST) for file in RUNS.glob(f"*/{name}")):
         with contextlib.suppress(OSError):  # moved away meanwhile
-            # A run that was set aside is meant only where there is no other.
-            found.append((not is_set_aside(file.parent), file.stat().st_mtime, file.parent))
+            # One that was set aside, or has just begun and knows nothing yet, is meant only where there is no other.
+            has_learned = (file.parent / BEST).exists()
+            found.append((not is_set_aside(file.parent), has_learned, file.stat().st_mtime, file.parent))
     if not found:
         raise CheckpointError(
             f"there is no run under {RUNS}{os.sep}",
             "charrnn train makes one; -c names a checkpoint or a run's folder",
         )
-    return max(found)[2]
+    return max(found)[3]

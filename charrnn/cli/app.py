@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from charrnn.cli.command import Command
-from charrnn.errors import CharrnnError, ResourceError
+from charrnn.errors import CharrnnError, ResourceError, in_one_line
 from charrnn.version import __version__
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -144,7 +144,7 @@ def _fail(error: CharrnnError, flags: Set[str] = frozenset()) -> NoReturn:
     say(f"{who}error: {error.message}")
     hints = [hint for hint in error.hints if not flags or _is_possible(hint, flags)]
     if hints:
-        say(f"{who} hint: {'; '.join(hints)}")
+        say(f"{who} hint: {in_one_line(hints)}")
     raise typer.Exit(error.exit_status) from None
 
 

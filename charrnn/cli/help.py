@@ -25,6 +25,7 @@ FOLDER = Path(__file__).parents[1] / "guide"
 """The folder of the pages."""
 INDEX = "README"
 """The page that lists the others; under this name a repository shows it beside the folder's files."""
+_OPTIONS = re.compile(r"<!-- options \w+ -->.*?<!-- end -->", re.DOTALL)
 _ENTRY = re.compile(r"^- \[([\w-]+)\]\(\1\.md\): (.+)$", re.MULTILINE)
 
 
@@ -72,13 +73,24 @@ def _completed(incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def _unknown(topic: str) -> UsageError:
-    """Returns the error for a topic that does not exist, with the nearest one where there is one."""
+    """Returns the error for a topic that does not exist, with the nearest one, or the pages that speak of the word."""
     from difflib import get_close_matches
 
-    every = "`charrnn help` lists the topics"
-    near = get_close_matches(topic, topics(), n=1, cutoff=0.5)
-    near = near or [one for one in topics() if one.startswith(topic) or topic.startswith(one)][:1]
-    return UsageError(f"there is no topic {topic!r}", f"did you mean {near[0]!r}? {every}" if near else every)
+    hints = ["charrnn help lists the topics"]
+    near = [one for one in topics() if one.startswith(topic) or topic.startswith(one)][:1]
+    near = near or get_close_matches(topic, topics(), n=1, cutoff=0.7)
+    if near:
+        hints.insert(0, f"did you mean charrnn help {near[0]}?")
+    elif told := _pages_that_tell_of(topic):
+        hints.insert(0, f"these pages speak of it: {', '.join(told)}")
+    return UsageError(f"there is no topic {topic!r}", *hints)
+
+
+def _pages_that_tell_of(word: str, most: int = 3) -> list[str]:
+    """Returns the topics whose pages have a word most often, at most so many; lists of options do not count."""
+    pattern = re.compile(rf"\b{re.escape(word)}", re.IGNORECASE)
+    counts = {topic: len(pattern.findall(_OPTIONS.sub("", read(topic)))) for topic in topics()}
+    return [topic for topic in sorted(counts, key=lambda topic: -counts[topic]) if counts[topic]][:most]
 
 
 def _show(topic: str | None) -> None:

@@ -158,7 +158,10 @@ def _panels() -> dict[Option, str]:
 def _parameter(option: Option, panel: str) -> Parameter:
     more = {"show_default": _usual_lengths()} if option is LENGTH else {}
     info = typer.Option(
-        *filter(None, (option.flag, option.short)), help=option.help, rich_help_panel=panel, **{**option.more, **more}
+        *filter(None, (option.flag, option.short)),
+        help=option.help,
+        rich_help_panel=panel,
+        **{"case_sensitive": False, **option.more, **more},
     )
     kind = option.type | None if option.default is None else option.type
     return Parameter(option.name, Parameter.KEYWORD_ONLY, default=option.default, annotation=Annotated[kind, info])

@@ -70,6 +70,7 @@ def _parameters(cls: type[Record], choices: Mapping[str, Mapping[str, str]]) -> 
             rich_help_panel=declared.panel,
             show_default=_shown(declared, defaults[name]),
             metavar=declared.metavar,
+            case_sensitive=False,
         )
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
         found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
@@ -107,6 +108,7 @@ READING_DEVICE = typer.Option(
     "--device",
     help="Where to compute: the CPU, which auto takes too; one character after the other is read there.",
     rich_help_panel="Run",
+    case_sensitive=False,
 )
 
 

@@ -42,7 +42,7 @@ def make_order(said: Said) -> Order:
     if not corpus:
         raise UsageError(
             "charrnn train needs a text",
-            "name a file, a folder or a corpus, such as charrnn train tinyshakespeare",
+            "name a file, a folder or a corpus, such as charrnn train stdlib, or - for standard input",
             "or name the folder of a run that is to go on",
         )
     return settle(request, corpus, launch, WAYS)

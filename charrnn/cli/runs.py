@@ -16,6 +16,7 @@ from charrnn.cli.output import FORMATS, print_pieces, write_page
 from charrnn.cli.view import Given, Option
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.settings.choices import RunOrder
+from charrnn.wording import count
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.curves import Curves, Point
@@ -34,7 +35,7 @@ FOLLOW = Option(
     "Draw the curves of runs, the newest if none is named, and go on as they train, until they end, or q.",
 )
 OPTIONS = (SORT, FOLLOW)
-_OUTPUT = tuple(one.option for one in FORMATS if one.option.flag in ("--json", "--html"))
+_OUTPUT = tuple(one.option for one in FORMATS if one.option.flag in ("--json", "--html", "--svg"))
 _SCHEMA = 1
 """The version of the JSON that is printed here."""
 
@@ -89,7 +90,12 @@ def show(named: Named, asked: Given, options: Sequence[Option]) -> bool:
 
     `options` are all options of `inspect`; what cannot be used raises UsageError.
     """
-    is_one = named.folder is None and len(named.runs) < 2 and not asked.follow
+    is_picture = (
+        named.text is None
+        and (asked.html is not None or asked.svg is not None)
+        and not any(asked.gives(option) for option in options if option not in _OUTPUT)
+    )
+    is_one = named.folder is None and len(named.runs) < 2 and not asked.follow and not is_picture
     if is_one:
         if asked.gives(SORT):
             raise UsageError(SORT.alone, "name the folder, such as checkpoints/, or leave --sort out")
@@ -99,7 +105,7 @@ def show(named: Named, asked: Given, options: Sequence[Option]) -> bool:
     if named.folder is not None:
         allowed, why = (SORT, _OUTPUT[0]), f"{named.folder} is a folder of runs, which are listed"
     elif not asked.follow:
-        allowed, why = _OUTPUT, f"{len(named.runs)} runs are named, and their curves are compared"
+        allowed, why = _OUTPUT, f"the curves of {count(len(named.runs) or 1, 'run')} are drawn"
     for option in options:
         if asked.gives(option) and option not in allowed:
             raise UsageError(f"{why}: {option.flag} does not go with that", f"leave {option.flag} out, or name one run")
@@ -171,7 +177,7 @@ def _compare(named: Named, asked: Given) -> None:
     from charrnn.display.overlay import Overlay, names_of
     from charrnn.display.report import page
 
-    runs = list(map(standing, _folders(named.runs)))
+    runs = list(map(standing, _folders(named.runs or [_newest()])))
     for run in runs:
         if run.problem is not None and not (run.curves.train or run.curves.validation):
             raise CheckpointError(run.problem, "leave this run out, or train it again")
@@ -180,7 +186,11 @@ def _compare(named: Named, asked: Given) -> None:
         print(json.dumps({"schema": _SCHEMA, "runs": [_facts(run, now) | arrays_of(run.curves) for run in runs]}))
     if asked.html is not None:
         write_page(asked.html, page(f"Runs: {', '.join(names_of(runs))}", [Overlay(runs)]))
-    if not asked.json and asked.html is None:
+    if asked.svg is not None:
+        from charrnn.display.vector import picture
+
+        write_page(asked.svg, picture(f"Runs: {', '.join(names_of(runs))}", [Overlay(runs)]))
+    if not asked.json and asked.html is None and asked.svg is None:
         print_pieces([Overlay(runs)])
 
 

@@ -36,7 +36,7 @@ def find(
         refuse_runs(arguments)
     for argument in arguments:
         if argument not in ("", "-") and not os.path.lexists(argument) and not catalogue.is_known(argument):
-            raise TextError(f"there is no file or folder {argument}", _meant(argument))
+            raise TextError(f"there is no file or folder {argument}", *_meant(argument))
     return finding.find(arguments, glob=glob, report=report, config=config)
 
 
@@ -57,11 +57,11 @@ def _beside(argument: str) -> list[str]:
         return []
 
 
-def _meant(argument: str) -> str:
-    """Returns the hint for a name of nothing: what it is most like, or where names are listed."""
+def _meant(argument: str) -> Sequence[str]:
+    """Returns the hints for a name of nothing: what it is most like, and where names are listed."""
     near = nearest(argument, [*catalogue.names(), *_beside(argument)])
     listing = "charrnn train --help lists the corpora known by name"
-    return f"did you mean {near}? {listing}" if near else f"check the spelling, or name a corpus: {listing}"
+    return [f"did you mean {near}?" if near else "check the spelling, or name a corpus", listing]
 
 
 def refuse_runs(arguments: Sequence[str]) -> None:

@@ -14,6 +14,16 @@ from typing import Any
 
 from charrnn.errors import UsageError
 
+_RESUMING = ("--resume", "--continue", "--restart")
+_SYNONYMS = {
+    "time": "minutes",
+    "epoch": "epochs",
+    "units": "hidden",
+    "size": "hidden",
+    "model": "cell",
+    "seconds": "minutes",
+}
+"""What an option might be called, and is not; it counts where the command has the other."""
 _KINDS = {"int": "a whole number", "int range": "a whole number", "float": "a number", "float range": "a number"}
 
 
@@ -54,7 +64,12 @@ def _no_such_option(typed: str, ctx: Any) -> UsageError:
     # A setting goes by its whole name too: --learning-rate is meant for --lr.
     meant = {f"--{each.name.replace('_', '-')}": each.opts[0] for each in _options(ctx)} | names
     bare = {name.lstrip("-"): name for name in meant}
-    if near := nearest(typed.lstrip("-"), bare):
+    word = typed.lstrip("-")
+    if typed in _RESUMING and "--fresh" in names:
+        hint = "a run is resumed by the same command, or by its folder: charrnn train checkpoints/NAME"
+    elif len(begun := [name for name in bare if len(word) > 1 and name.startswith(word)]) == 1:
+        hint = f"did you mean {meant[bare[begun[0]]]}?"
+    elif near := _SYNONYMS.get(word) if f"--{_SYNONYMS.get(word)}" in names else nearest(word, bare):
         hint = f"did you mean {meant[bare[near]]}?"
     elif "--help-all" in names:
         hint = f"{ctx.command_path} --help-all lists the options"
@@ -79,7 +94,7 @@ def _missing(error: Any) -> UsageError:
         return UsageError(f"{param.opts[0]} is missing", _how(error.ctx))
     return UsageError(
         f"{path} needs {param.metavar or param.name.upper()}",
-        f"name a file, a folder or a corpus, such as {path} tinyshakespeare",
+        f"name a file, a folder or a corpus, such as {path} stdlib, or - for standard input",
     )
 
 

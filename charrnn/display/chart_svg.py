@@ -51,7 +51,8 @@ def as_svg(chart: Chart) -> str:
         curve = f'<polyline points="{points}" {stroke}><title>{escape(line.name)}</title></polyline>'
         if len(line.points) == 1:  # a line of one point would not be seen
             (x, y), *_ = line.points
-            curve = f'<circle cx="{across(x)}" cy="{down(y)}" r="3" fill="{colour}"><title>{escape(line.name)}</title></circle>'
+            dot = f'cx="{across(x)}" cy="{down(y)}" r="3" fill="{colour}"'
+            curve = f"<circle {dot}><title>{escape(line.name)}</title></circle>"
         row = _TOP + _ROW * number
         parts += [
             curve,

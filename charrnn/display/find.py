@@ -82,7 +82,8 @@ def _alone(effect: float, found: Finding | Told) -> str:
 def _words(atlas: Atlas, characters: int) -> Iterator[str]:
     yield (
         f"The column tells has the AUC of the unit (for degrees, Spearman's {RHO}) on the half of the text that did "
-        "not choose it, with its 95 % interval. A minus before a unit means that it is low where the label holds."
+        "not choose it, with its 95 % interval. A minus before a unit means that it is low where the label holds, and "
+        f"one before {RHO} that the unit falls as the degree grows."
     )
     yield (
         f"The column last {CONTEXT} has what the last {CONTEXT} characters tell, and new net what the same search "
@@ -100,8 +101,9 @@ def _words(atlas: Atlas, characters: int) -> Iterator[str]:
     )
     rest = atlas.units - atlas.strong
     yield (
-        f"Of {count(atlas.units, 'unit')}, {atlas.strong:,} {_verb(atlas.strong, 'tell')} some label with an AUC of "
-        f"0.9 or a |{RHO}| of 0.8, {atlas.beyond_characters:,} of them better than the last {CONTEXT} characters do; "
+        f"Of {count(atlas.units, 'signal')} (states and gates), {atlas.strong:,} {_verb(atlas.strong, 'tell')} "
+        f"some label with an AUC of 0.9 or a |{RHO}| of 0.8, {atlas.beyond_characters:,} of them better than the last "
+        f"{CONTEXT} characters do; "
         f"{rest:,} ({rest / max(atlas.units, 1):.0%}) {_verb(rest, 'answer')} to none of these labels."
     )
     if atlas.too_rare:

@@ -21,6 +21,7 @@ from rich.theme import Theme
 
 from charrnn.display.safe import visible
 
+_ADDRESS = re.compile(r"<(https?://[^>\s]+)>")
 _LINK = re.compile(r"\[([^]]+)\]\(([\w-]+)\.md(?:#[\w-]*)?\)")
 _WORD = r"""(?:"[^"]*"|'[^']*'|\S)+"""
 _WORDS = re.compile(rf"-[\w-]+ (?!-){_WORD}|{_WORD}")
@@ -52,7 +53,7 @@ def linked(page: str) -> str:
         shown = f"`charrnn help {match[2]}`"
         return shown if match[1] == match[2] else f"{match[1]} ({shown})"
 
-    return _LINK.sub(command, page)
+    return _ADDRESS.sub(r"\1", _LINK.sub(command, page))
 
 
 def drawn(page: str, console: Console) -> str:

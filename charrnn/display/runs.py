@@ -127,7 +127,7 @@ def table_of(runs: Sequence[Standing], now: float, *, is_whole: bool = False) ->
         total = size_of(sum(run.bytes for run in aside))
         cells = [_cells(run, now) for run in aside]
         yield Group(
-            Text(f"Set aside by --fresh, {total} in all; charrnn deletes none of it:", "dim"),
+            Text(f"Set aside by --fresh, {total} in all; charrnn deletes none of it, rm -r does:", "dim"),
             Table([{name: row[name] for name in _ASIDE} for row in cells], ("age", "best bpc"), is_whole),
         )
     problems = [Text(visible(run.problem, kept=""), "dim") for run in runs if run.problem is not None]

@@ -84,8 +84,9 @@ def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
     """Returns the unit called `name` in a model of this shape. Raises UsageError where there is no such unit."""
     match = re.fullmatch(r"L([0-9]{1,6})\.([a-z])([0-9]{1,9})", name)
     if not match:
+        meant = f"did you mean L1.{name}?" if re.fullmatch("[a-z][0-9]{1,9}", name) else None
         raise UsageError(
-            f"{option} is {name!r}", "units are named like L1.h0 or L2.c17: layer from 1, kind, index from 0"
+            f"{option} is {name!r}", meant, "units are named like L1.h0 or L2.c17: layer from 1, kind, index from 0"
         )
     unit = Unit(int(match[1]), match[2], int(match[3]))
     if not 1 <= unit.layer <= config.num_layers:

@@ -212,6 +212,6 @@ def _differences(request: TrainRequest, before: Plan, groups: Sequence[str] = _G
             declared = settings_of(type(resolved))[name]
             same_as_chosen = name in asked and asked[name] == getattr(resolved, name)
             if not declared.may_change and asked.get(name) != then.get(name) and not same_as_chosen:
-                shown = asked.get(name, "left open")
+                shown = asked.get(name, "not given")
                 found.append(f"{declared.flag} {then.get(name, getattr(resolved, name))} -> {shown}")
     return found

@@ -158,12 +158,14 @@ def test_lines_of_metrics_survive_a_torn_one() -> None:
 
 
 def test_a_checkpoint_is_found_by_file_folder_and_age() -> None:
-    """A file is meant as it is; of a folder its best, or else its last; without a word the newest run."""
+    """A file is meant as it is; of a folder its best, or else its last; without a word the newest run with a best."""
     _fill(Path("checkpoints/one"), "x")
     _fill(Path("checkpoints/two"), "x", NAMES[1:])
+    assert find_checkpoint(None) == Path("checkpoints/one/best.safetensors")
     assert find_checkpoint(Path("checkpoints/one/last.safetensors")) == Path("checkpoints/one/last.safetensors")
     assert find_checkpoint(Path("checkpoints/one")) == Path("checkpoints/one/best.safetensors")
     assert find_checkpoint(Path("checkpoints/two")) == Path("checkpoints/two/last.safetensors")
+    _fill(Path("checkpoints/two"), "x")
     now = time.time()
     for number, newest in enumerate(["one", "two", "one"]):
         os.utime(f"checkpoints/{newest}/last.safetensors", (now + number, now + number))

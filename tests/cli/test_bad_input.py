@@ -288,7 +288,7 @@ _CASES: dict[str, Case] = {
     "colours of gates": Case("inspect text.txt --gates --palette safe", USAGE, ("--gates draws", "leave --pal")),
     "colours of a horizon": Case("inspect text.txt --horizon --palette safe", USAGE, "--horizon draws neither"),
     "colours of what is found": Case("inspect text.txt --find --palette safe", USAGE, "--find draws neither"),
-    "a page of no text": Case("inspect --html page.html", USAGE, "needs a text"),
+    "a page of a view of no text": Case("inspect --find --html page.html", USAGE, "needs a text"),
     "a text that is missing": Case("inspect no.txt", TEXT, "no file or folder no.txt"),
     "a text of nothing": Case("inspect empty", TEXT, "nothing to read in empty", _write("empty", b"")),
     "a text of strangers": Case("inspect greek", TEXT, "U+03B1", _write("greek", "\u03b1\u03b2\u03b3".encode())),
@@ -770,7 +770,7 @@ def test_a_run_of_other_settings_is_not_resumed(command: Command) -> None:
         (["--newlines", "lf"], "--newlines keep -> lf"),
     ):
         _check(command(*same, *more), USAGE, said, "--fresh", "--out")
-    _check(command("train", "text.txt", "--steps", "4"), USAGE, "--hidden 4 -> left open")
+    _check(command("train", "text.txt", "--steps", "4"), USAGE, "--hidden 4 -> not given")
 
 
 @pytest.mark.usefixtures("beside")

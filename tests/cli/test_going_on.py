@@ -219,7 +219,7 @@ def test_a_refused_resume_of_a_preset_prints_the_command_that_goes_on(command: C
     """All that the preset stands for, once another one is given."""
     words = ["train", "text.txt", *SMALL, "--out", "run", "--steps"]
     assert command(*words, "2", "--preset", "zoneout").status == 0
-    line = _refused(command(*words, "3", "--preset", "mlstm"), 2, "--zoneout 0.05 -> left open")
+    line = _refused(command(*words, "3", "--preset", "mlstm"), 2, "--zoneout 0.05 -> not given")
     assert "--zoneout 0.05" in line
     assert _paste(command, line).status == 0
     assert _step("run") == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -39,14 +40,20 @@ def test_a_pipe_gets_the_markdown_as_it_stands(command: Command, topic: str) -> 
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("trian", "train"), ("resme", "resume"), ("exper", "experiments"), ("units", "units-and-bits"), ("x", None)],
+    [("trian", "train"), ("resme", "resume"), ("exper", "experiments"), ("units", "units-and-bits"), ("zzz", None)],
 )
 def test_an_unknown_topic_is_a_mistake_with_the_nearest_one(command: Command, typed: str, meant: str | None) -> None:
     """It ends with the status of a usage error, on stderr."""
     status, out, err = command("help", typed)
     assert (status, out) == (2, "")
     assert f"error: there is no topic '{typed}'\n" in err
-    assert f" hint: {f'did you mean {meant!r}? ' if meant else ''}`charrnn help` lists the topics\n" in err
+    assert f" hint: {f'did you mean charrnn help {meant}? ' if meant else ''}charrnn help lists the topics\n" in err
+
+
+def test_a_word_that_is_no_topic_is_looked_for_in_the_pages(command: Command) -> None:
+    """Those that speak of it most are named."""
+    err = command("help", "temperature").err
+    assert re.search(r"^ hint: these pages speak of it: sample, [\w-]+, [\w-]+; charrnn help lists", err, re.MULTILINE)
 
 
 @pytest.mark.parametrize("words", ["help", "help train", "help trian"])

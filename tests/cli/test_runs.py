@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -181,7 +182,7 @@ def test_several_runs_on_a_page_and_as_numbers(command: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        ("checkpoints/a checkpoints/b text.txt", 2, "2 runs are named, and their curves are compared: the text"),
+        ("checkpoints/a checkpoints/b text.txt", 2, "the curves of 2 runs are drawn: the text"),
         ("checkpoints/a checkpoints/b --find", 2, "--find does not go with that"),
         ("checkpoints/a checkpoints/b --npz a.npz", 2, "--npz does not go with that"),
         ("checkpoints/a checkpoints/b --sort best", 2, "--sort does not go with that"),
@@ -365,3 +366,14 @@ def test_a_terminal_sees_the_curve_grow(ends: str) -> None:
     process.stderr.close()
     os.close(ours)
     os.close(theirs)
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize("words", [[], ["checkpoints/a"], ["checkpoints/a", "checkpoints/b"], ["-c", "checkpoints/a"]])
+def test_curves_are_written_as_a_picture_and_as_a_page(command: Command, words: list[str]) -> None:
+    """Of one run or several; of the newest where none is named."""
+    result = command("inspect", *words, "--svg", "a.svg", "--html", "a.html")
+    assert (result.status, result.out) == (0, "")
+    root = ElementTree.parse("a.svg").getroot()
+    assert root.tag.endswith("svg")
+    assert "Runs: a" in Path("a.html").read_text("utf-8")

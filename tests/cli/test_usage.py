@@ -23,6 +23,13 @@ from tests.kit.tiny import arrays_of, forge, tiny
         ("train text.txt --hidden-size 9", "charrnn train has no option --hidden-size", "did you mean --hidden?"),
         ("train text.txt --batch-size 9", "charrnn train has no option --batch-size", "did you mean --batch?"),
         ("sample --lenght 3", "charrnn sample has no option --lenght", "did you mean --length?"),
+        ("sample --temp 2", "charrnn sample has no option --temp", "did you mean --temperature?"),
+        ("train text.txt --time 2", "charrnn train has no option --time", "did you mean --minutes?"),
+        (
+            "train text.txt --resume",
+            "charrnn train has no option --resume",
+            "a run is resumed by the same command, or by its folder: charrnn train checkpoints/NAME",
+        ),
         ("sample -z", "charrnn sample has no option -z", "charrnn sample --help-all lists the options"),
         ("--cell lstm train", "charrnn has no option --cell", "the options of a command stand after its name"),
         ("train text.txt --layers two", "--layers is 'two'", "it must be a whole number"),
@@ -39,7 +46,7 @@ from tests.kit.tiny import arrays_of, forge, tiny
         (
             "train",
             "charrnn train needs a text",
-            "name a file, a folder or a corpus, such as charrnn train tinyshakespeare; "
+            "name a file, a folder or a corpus, such as charrnn train stdlib, or - for standard input; "
             "or name the folder of a run that is to go on",
         ),
         (
@@ -160,3 +167,19 @@ def test_a_shell_completes_names_runs_and_choices(typed: str, offered: list[str]
     code = "import sys; sys.argv = ['charrnn']; from charrnn.cli.app import main; main()"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == offered, done.stderr
+
+
+def test_a_choice_may_be_typed_in_capitals(command: Command) -> None:
+    Path("text.txt").write_text("some text\n" * 99)
+    result = command("train", "text.txt", "--cell", "GRU", "--hidden", "4", "--steps", "1", "--dry-run")
+    assert "the model is a gru" in result.err
+
+
+def test_a_run_is_named_as_it_was_trained(command: Command) -> None:
+    """By --name, without its folder; a file of that name here wins."""
+    saved = tiny()
+    Path("checkpoints/emma").mkdir(parents=True)
+    Path("checkpoints/emma/best.safetensors").write_bytes(forge(saved.metadata(), arrays_of(saved)))
+    assert command("sample", "-c", "emma", "-n", "1").status == 0
+    Path("emma").write_bytes(b"something else")
+    assert command("sample", "-c", "emma", "-n", "1").status == 4

@@ -486,11 +486,11 @@ def test_a_falling_line_is_drawn_from_corner_to_corner_of_an_svg_too() -> None:
     """Higher stands further up; the text of a name is text."""
     lines = [Line("<b>", "#010203", [(0, 4.0), (100, 1.0)]), Line("flat", "blue", [(50, 2.5)])]
     root = ElementTree.fromstring(as_svg(Chart(lines, x_label="steps", y_label="bpc")))
-    falling, flat = root.findall("{*}polyline")
+    (falling,), (flat,) = root.findall("{*}polyline"), root.findall("{*}circle")
     (x0, y0), (x1, y1) = (map(float, point.split(",")) for point in str(falling.get("points")).split())
     assert x0 < x1
     assert y0 < y1
-    assert flat.get("points") == f"{(x0 + x1) / 2:.1f},{(y0 + y1) / 2:.1f}"
+    assert (flat.get("cx"), flat.get("cy")) == (f"{(x0 + x1) / 2:.1f}", f"{(y0 + y1) / 2:.1f}")
     assert falling.get("stroke") == "#010203"
     assert falling.findtext("{*}title") == "<b>"
     assert {"0", "100", "4.000", "1.000", "steps", "bpc", "<b>"} <= {text.text for text in root.findall("{*}text")}

@@ -54,7 +54,7 @@ def test_the_table_tells_of_each_run() -> None:
         "shakespeare  tinyshakespeare  lstm 2x128       6.97M      1.0    2.2214   4 min  finished  4.95 MB",
         "odd          -                -                    -        -         -  20 min  damaged       7 B",
         "",
-        "Set aside by --fresh, 12.0 kB in all; charrnn deletes none of it:",
+        "Set aside by --fresh, 12.0 kB in all; charrnn deletes none of it, rm -r does:",
         "name                           best bpc    age     size",
         "shakespeare.2026-11-28T114500    2.2214  4 min  12.0 kB",
         "",

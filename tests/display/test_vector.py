@@ -79,9 +79,9 @@ def test_what_a_text_holds_is_shown_and_not_obeyed(hostile: str) -> None:
 
 
 def test_where_it_cannot_be_written_it_says_so(command: Command, text_file: Callable[..., Path]) -> None:
-    """It needs a text, as the other files do, and a file of its own."""
+    """A view needs a text, as for other files, and a file of its own."""
     file = text_file(900)
     status, _, err = command("inspect", str(file), "--svg", "a", "--html", "a")
     assert (status, "name two files" in err) == (2, True)
-    status, _, err = command("inspect", "--svg", "a.svg")
-    assert (status, "--svg needs a text" in err) == (2, True)
+    status, _, err = command("inspect", "--find", "--svg", "a.svg")
+    assert (status, "needs a text" in err) == (2, True)

@@ -94,4 +94,4 @@ def test_a_preset_trains_resumes_and_refuses_another(text_file: Callable[..., Pa
     assert (status, "exact resume at step 3" in said) == (0, True)
     status, said = run("--steps", "6")
     assert status == 2
-    assert "--weight-drop 0.5 -> left open" in said
+    assert "--weight-drop 0.5 -> not given" in said

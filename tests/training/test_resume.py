@@ -211,7 +211,7 @@ def test_a_larger_budget_goes_on_and_a_finished_run_is_finished(corpus: Corpus, 
         (replace(REQUEST, model={**REQUEST.model, "hidden_size": 7}), "--hidden 6 -> 7"),
         (replace(REQUEST, training={**REQUEST.training, "seed": 4}), "--seed 3 -> 4"),
         (replace(REQUEST, data={"newlines": "lf"}), "--newlines keep -> lf"),
-        (replace(REQUEST, model={"dropout": 0.4}), "--layers 2 -> left open"),
+        (replace(REQUEST, model={"dropout": 0.4}), "--layers 2 -> not given"),
     ],
 )
 def test_other_settings_are_refused_by_name(corpus: Corpus, tmp_path: Path, changed: TrainRequest, named: str) -> None:
