@@ -75,6 +75,7 @@ def describe(
         f"{training.optimizer}, learning rate {figure(training.learning_rate, 6)} ({training.decay} decay){frozen}"
     )
     yield "to change that, use --hidden, --layers, --dropout, --lr, --batch, --bptt and others"
+    yield "bpc is bits per character: the fewer, the better (charrnn help units-and-bits)"
     yield from _off_the_fast_path(plan, device)
     if make_cell(model).keeps_all and training.state_reset < _OFTEN:
         yield (

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,10 @@ from charrnn.settings.choices import DecodeErrors, SplitName, UnknownPolicy
 from charrnn.settings.fields import Record, setting
 from charrnn.settings.launch import Computing
 from charrnn.wording import count
+
+if TYPE_CHECKING:
+    from charrnn.checkpoints.checkpoint import Checkpoint
+    from charrnn.text.corpus import Corpus
 
 _DEFAULT_CONTEXT = 256
 _text = partial(setting, panel="Text")
@@ -69,6 +73,19 @@ class Work(Computing):
     """Print JSON."""
 
 
+def _about_text(corpus: Corpus, loaded: Checkpoint, split: SplitName) -> str | None:
+    """Returns what to know about a score on text that the model was trained on, or on a part of another text."""
+    is_own = corpus.sha256 == loaded.corpus["sha256"]
+    if is_own and split in ("all", "train"):
+        return (
+            "the model was trained on this text, which makes the score too good: --split validation scores the part "
+            "that was held out"
+        )
+    if not is_own and split != "all":
+        return f"this is not the run's own text: its {split} part is cut where the run would have cut it"
+    return None
+
+
 @with_options()
 def evaluate(
     text: Annotated[
@@ -104,7 +121,6 @@ def evaluate(
     from charrnn.cli.chosen import say_chosen
     from charrnn.display.notice import say
     from charrnn.display.progress import WorkDisplay
-    from charrnn.text.corpus import Corpus
 
     is_windowed = options.protocol == "windowed"
     if options.context is not None and not is_windowed:
@@ -139,6 +155,10 @@ def evaluate(
         return text_arguments.load(texts, data)
 
     corpus = read(*text)
+    for one in every:
+        if (notice := _about_text(corpus, one, options.split)) is not None:
+            say(f"note: {notice}")
+            break
     training, tuning = dynamic.find_parts(asked, dynamic.Part(corpus, options.split), loaded, read)
 
     # Only now torch: what can be wrong with the checkpoint and the text has been said at once.

@@ -89,6 +89,7 @@ def sample(
     """
     from charrnn.checkpoints import checkpoint as checkpoints
     from charrnn.checkpoints.folder import find_checkpoint
+    from charrnn.display.notice import say
     from charrnn.network.open_engine import open_engine
     from charrnn.sampling.sampler import SampleRequest, write
 
@@ -137,6 +138,9 @@ def sample(
 
         run(engine, loaded.vocabulary, ids.tolist(), configs[0], unknown=begin.unknown)
         return
+    if "seed" not in drawing and not output.as_json and sys.stderr.isatty() and configs[0].temperature > 0:
+        seed = configs[0].seed
+        say(f"seed {seed}, which writes the same text again; --seed {seed + 1} writes another", is_dim=True)
     requests = [SampleRequest(config, number) for config in configs for number in range(output.count)]
     if output.device != "cuda":
         _say_what_is_missed(held, sum(request.config.length for request in requests))

@@ -47,7 +47,7 @@ def axis_label(value: float) -> str:
 
 
 class Chart:
-    """A renderable chart: curves that share a pair of axes; x may be logarithmic (it must then be positive)."""
+    """A renderable chart: curves that share a pair of axes; x and y may be logarithmic (and must then be positive)."""
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Chart:
         y_label: str,
         height: int = 12,
         log_x: bool = False,
+        log_y: bool = False,
         is_named: bool = True,
     ) -> None:
         self.lines = [line for line in lines if line.points]
@@ -64,6 +65,7 @@ class Chart:
         self.y_label = y_label
         self.height = height
         self.log_x = log_x
+        self.log_y = log_y
         self.is_named = is_named
         """Whether the names of the curves stand above them on a terminal."""
 
@@ -113,12 +115,12 @@ class Chart:
         """Returns the dots of the curve, with the gaps between its points filled by straight lines, without those that
         its dashes leave out."""
         columns, rows = 2 * width - 1, 4 * self.height - 1
-        scale = math.log if self.log_x else float
-        left, right = scale(xs[0]), scale(xs[1])
+        scale, scale_y = (math.log if is_log else float for is_log in (self.log_x, self.log_y))
+        left, right, bottom, top = scale(xs[0]), scale(xs[1]), scale_y(ys[0]), scale_y(ys[1])
 
         def place(x: float, y: float) -> tuple[float, float]:
             across = (scale(x) - left) / (right - left) if right > left else 0.5
-            down = (ys[1] - y) / (ys[1] - ys[0]) if ys[1] > ys[0] else 0.5
+            down = (top - scale_y(y)) / (top - bottom) if top > bottom else 0.5
             return across * columns, down * rows
 
         placed = [place(x, y) for x, y in line.points]

@@ -20,6 +20,9 @@ from charrnn.display.safe import visible
 from charrnn.settings.fields import variants
 from charrnn.text.vocabulary import Vocabulary
 
+_WIDE = 50
+"""How many times the smallest norm of a gradient the largest is from which on their logarithms are drawn."""
+
 
 def parameters_by_part(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Returns the number of parameters of the embedding, each layer and the decoder, without running statistics."""
@@ -93,7 +96,10 @@ def _gradients(metrics: Sequence[Entry]) -> Iterator[RenderableType]:
     if len(lines) < 2:
         return
     norms = [(line["step"], line["gradient_norm"]) for line in lines]
-    chart = Chart([Line("gradient norm", "magenta", norms)], x_label="steps", y_label="norm", height=6)
+    low, high = min(norm for _, norm in norms), max(norm for _, norm in norms)
+    is_log = 0 < low < high / _WIDE  # else one explosion would press all the rest to the floor
+    name = "gradient norm, by its logarithm" if is_log else "gradient norm"
+    chart = Chart([Line(name, "magenta", norms)], x_label="steps", y_label="norm", height=6, log_y=is_log)
     rates = [line["clip_rate"] for line in lines if is_number(line.get("clip_rate"))]
     late = rates[-max(1, len(rates) // 10) :]
     yield (

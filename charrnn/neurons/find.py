@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,7 @@ def make_atlas(
 ) -> Atlas:
     """Returns the best of `engine`'s units, and of `untrained`'s, for every label of the text whose ids are `ids`.
 
-    Characters before `start` are read but not measured. `report` is told how many characters both models have read.
+    Characters before `start` are read but not measured. `report` is told what is being done, and how far it is.
     """
     random = np.random.Generator(np.random.Philox(seed))
     units = units_of(engine.config, kinds(engine.config))
@@ -154,15 +155,18 @@ def make_atlas(
         nothing = np.zeros((len(units), 0))
         return Atlas([], too_rare, len(units), 0, 0, Scores(units, [], nothing, nothing))
     to_read = len(ids) + 2 * min(_BEGINNING, half)
-    trained = _survey(engine, ids, asked, places, [(0, len(ids))], lambda done: report("reading", done, to_read))
+    rank = partial(report, "ranking units")
+    trained = _survey(engine, ids, asked, places, [(0, len(ids))], lambda done: report("reading", done, to_read), rank)
     # For an untrained model, the beginnings of both halves are enough text.
     spans = [(begin, begin + min(_BEGINNING, half)) for begin in (start, second)]
     begun = [chosen[chosen < end] for chosen, (_, end) in zip(places, spans, strict=True)]
-    novice = _survey(untrained, ids, asked, begun, spans, lambda done: report("reading", len(ids) + done, to_read))
+    beyond = len(ids)
+    novice = _survey(untrained, ids, asked, begun, spans, lambda done: report("reading", beyond + done, to_read), rank)
     known = from_characters(ids, slice(start, second), asked, places[1])
     chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
     findings, shifts = [], max(_SHIFTS, int(np.ceil(len(asked) / _FALSE)))
     for number, label in enumerate(asked):
+        report("comparing with chance", number, len(asked))
         unit = chosen[number]
         effect = float(np.nan_to_num(trained.second[unit, number]))
         null = _shifted(trained.keys[unit], label, second, places[1], random, shifts)
@@ -200,8 +204,12 @@ def _survey(
     places: Sequence[npt.NDArray[np.int64]],
     spans: Sequence[tuple[int, int]],
     report: Callable[[int], None],
+    ranking: Callable[[int, int], None],
 ) -> _Survey:
-    """Reads `spans` of the text, each from the zero state, and samples the activations at `places` of both halves."""
+    """Reads `spans` of the text, each from the zero state, and samples the activations at `places` of both halves.
+
+    `report` is told how many characters have been read, `ranking` then how many units have been ranked, of how many.
+    """
     parts, H = parts_of(engine.config, kinds(engine.config)), engine.config.hidden_size
     taken = [np.zeros((len(parts) * H, len(chosen)), np.uint16) for chosen in places]
     done = 0
@@ -220,11 +228,14 @@ def _survey(
                         ).T
             start = stop
     is_graded = np.array([label.is_graded for label in labels])
-    halves = []
+    halves: list[npt.NDArray[np.float64]] = []
     for keys, chosen in zip(taken, places, strict=True):
         answers = np.stack([label.values[chosen] for label in labels])
-        pieces = (keys[begin : begin + _CHUNK] for begin in range(0, len(keys), _CHUNK))
-        halves.append(np.concatenate([effects(piece, answers, is_graded) for piece in pieces]))
+        found = []
+        for begin in range(0, len(keys), _CHUNK):
+            ranking(len(halves) * len(keys) + begin, len(places) * len(keys))
+            found.append(effects(keys[begin : begin + _CHUNK], answers, is_graded))
+        halves.append(np.concatenate(found))
     return _Survey(taken[1], halves[0], halves[1])
 
 
