@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.command import Command
-from tests.kit.guide_commands import Shown, in_small, play, shown_commands
+from tests.kit.guide_commands import Shown, in_small, named_runs, play, run_of, shown_commands
 from tests.kit.guide_options import commands, pages
 
 README = Path(__file__).parents[2] / "README.md"
@@ -21,7 +21,7 @@ WITH_COMMANDS = [file for file, found in SHOWN.items() if found]
 EVERY = [(file, one) for file, found in SHOWN.items() for one in found]
 WITH_PROGRAMS = [file for file, page in DOCUMENTS.items() if "\n```python\n" in page and file.stem != "python"]
 """The page about Python is one program, which has a test of its own."""
-TEXTS = ("text", "held_out", "corpus", "tinyshakespeare", "warandpeace", "stdlib")
+TEXTS = ("text", "emma", "held_out", "corpus", "tinyshakespeare", "warandpeace", "stdlib")
 
 
 Prepare = Callable[[list[Shown]], None]
@@ -35,13 +35,10 @@ def prepare(command: Command, monkeypatch: pytest.MonkeyPatch) -> Prepare:
         for name in TEXTS:
             Path(f"{name}.txt").write_text(play(), "utf-8")
         monkeypatch.setenv("CHARRNN_CORPORA", str(Path.cwd()))
-        named = {word for one in shown for word in one.words if word.startswith("checkpoints/")}
-        trained = {Path(one.words[1]).stem for one in shown if one.words[0] == "train" and "--out" not in one.words}
-        outs = {one.words[one.words.index("--out") + 1] for one in shown if "--out" in one.words}
-        for run in sorted({"checkpoints/tinyshakespeare", *named} - outs):
-            if Path(run).name not in trained:
-                small = in_small(["train", "text.txt", "--quiet", "--layers", "2"])
-                assert command(*small, "--out", run).status == 0
+        made = {run for one in shown if (run := run_of(one.words))}
+        for run in sorted({"checkpoints/tinyshakespeare", *named_runs(shown)} - made):
+            small = in_small(["train", "text.txt", "--quiet", "--layers", "2"])
+            assert command(*small, "--out", run).status == 0
 
     return make
 
@@ -50,6 +47,8 @@ def prepare(command: Command, monkeypatch: pytest.MonkeyPatch) -> Prepare:
 def test_the_commands_of_a_page_run(file: Path, prepare: Prepare, command: Command) -> None:
     """One after the other, as they stand but for tiny settings; those that are marked so are refused."""
     prepare(SHOWN[file])
+    for settings in re.findall(r"^```toml\n(.*?)^```", DOCUMENTS[file], re.MULTILINE | re.DOTALL):
+        Path("my.toml").write_text(settings, "utf-8")
     for shown in SHOWN[file]:
         if shown.mark == "shown, not run":
             continue
@@ -90,4 +89,5 @@ def test_the_programs_of_a_page_run(file: Path, prepare: Prepare, command: Comma
         if shown.mark != "shown, not run" and "--npz" in shown.words:
             assert command(*in_small(shown.words)).status == 0
     for program in re.findall(r"^```python\n(.*?)^```", DOCUMENTS[file], re.MULTILINE | re.DOTALL):
-        subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+        small = program.replace("minutes=2", "steps=3, hidden_size=6")
+        subprocess.run([sys.executable, "-c", small], check=True, timeout=120)

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 _BLOCK = re.compile(r"(?:<!-- (shown, not run|refused): .+ -->\n)?^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -26,8 +28,16 @@ SMALL = {
     "inspect": (),
 }
 """The options that a command gets in the place of what is written, or besides it."""
-WITH = {"--horizon": "--distance 20 --lanes 9 --read 600", "--compare": "--length 40 --count 4"}
-"""What is added besides, where an option asks for more work than a tiny text needs."""
+WITH = {
+    "--horizon": "--distance 20 --lanes 9 --read 600",
+    "--compare": "--length 40 --count 4",
+    "--from": "--from 400",
+    "--select": "--split all",
+    "--probe": "--split all",
+}
+"""What is added or put in the place of what is written, where an option asks for more work or text than is there."""
+_EVERY = ("1000", "1")
+"""After how many steps `--keep-every` keeps a checkpoint, in a document and in small."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +67,13 @@ def shown_commands(page: str) -> list[Shown]:
 
 def in_small(words: list[str]) -> list[str]:
     """The command with tiny settings: three steps of a tiny network, and twenty characters."""
-    command, *given = words
+    command, *given = (word.replace(f"step-{_EVERY[0]:>08}", f"step-{_EVERY[1]:>08}") for word in words)
     if "--dry-run" in given:
         return words
     if command == "train":
         given = _without(given, "--minutes", "--epochs")
+        if "--keep-every" in given:
+            given[given.index("--keep-every") + 1] = _EVERY[1]
     kept = list(given)
     for option in (*SMALL.get(command, ()), *(more for asked, more in WITH.items() if asked in given)):
         for flag, value in zip(option.split()[::2], option.split()[1::2], strict=True):
@@ -74,6 +86,23 @@ def in_small(words: list[str]) -> list[str]:
             else:
                 kept += [flag, value]
     return [command, *kept]
+
+
+def run_of(words: list[str]) -> str:
+    """Returns the folder of the run that a command trains; nothing for another command, or one that goes on."""
+    command, *given = words
+    if command != "train" or "--dry-run" in given:
+        return ""
+    for flag, folder in (("--out", ""), ("--name", "checkpoints/")):
+        if flag in given:
+            return folder + given[given.index(flag) + 1]
+    return "" if "checkpoints" in Path(given[0]).parts else f"checkpoints/{Path(given[0]).stem}"
+
+
+def named_runs(shown: Iterable[Shown]) -> set[str]:
+    """Returns the folders of the runs that commands name, also those of files in them; not `checkpoints/` itself."""
+    paths = (Path(word) for one in shown for word in one.words if word.startswith("checkpoints/"))
+    return {"/".join(path.parts[:2]) for path in paths if len(path.parts) > 1}
 
 
 def _without(words: list[str], *flags: str) -> list[str]:
