@@ -482,6 +482,19 @@ def test_a_logarithmic_axis_has_equal_room_for_every_power_of_ten() -> None:
     assert lines[-1] == " " * 9 + "1         10        100 1,000 d"
 
 
+def test_a_curve_by_its_logarithm_falls_in_a_straight_line() -> None:
+    """Of a power of ten each: what one explosion would press to the floor is seen."""
+    points = [(float(place), 10.0 ** (3 - place)) for place in range(4)]
+    by_logarithm = Chart([Line("norm", "red", points)], x_label="steps", y_label="norm", height=6, log_y=True)
+    straight = Chart([Line("norm", "red", [(x, 3 - x) for x, _ in points])], x_label="steps", y_label="norm", height=6)
+    drawn = []
+    for chart in (by_logarithm, straight):
+        console = Console(width=40, file=StringIO(), color_system=None)
+        console.print(chart)
+        drawn.append([line[9:] for line in console.file.getvalue().splitlines()[1:7]])  # type: ignore[attr-defined]
+    assert drawn[0] == drawn[1]
+
+
 def test_a_falling_line_is_drawn_from_corner_to_corner_of_an_svg_too() -> None:
     """Higher stands further up; the text of a name is text."""
     lines = [Line("<b>", "#010203", [(0, 4.0), (100, 1.0)]), Line("flat", "blue", [(50, 2.5)])]
