@@ -28,7 +28,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 _COMMANDS = {
-    "train": ("train", "Train a model on a text, or go on with a run where it stopped."),
+    "train": ("train", "Train a model on a text, or go on with a run."),
     "sample": ("sample", "Write text with a trained model."),
     "eval": ("evaluate", "Tell how many bits a character of a text costs a model."),
     "inspect": ("inspect", "See what a model is and what its units respond to."),
@@ -64,7 +64,7 @@ class _Group(TyperGroup):
         from charrnn.display.help_page import Page, Row, Section, draw
 
         about, _, examples = (self.help or "").partition("\b\n")
-        parameters: list[Any] = self.get_params(ctx)
+        parameters: list[Any] = [each for each in self.get_params(ctx) if each.name != "show_completion"]
         options = [Row(", ".join(sorted(each.opts, key=len)), each.help) for each in parameters]
         page = Page(
             usage=f"{ctx.command_path} [OPTIONS] COMMAND ...",

@@ -35,6 +35,13 @@ def test_no_line_is_wider_than_the_terminal_and_no_word_is_cut(
     assert "\u2026" not in page
 
 
+def test_the_first_page_fits_a_small_window(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 24 rows, of which one is the next prompt's."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in ([], ["--help"]):
+        assert len(command(*words).out.splitlines()) < 24
+
+
 @pytest.mark.parametrize("name", list(commands()))
 def test_the_everyday_page_fits_sixty_lines(command: Command, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("COLUMNS", "80")
