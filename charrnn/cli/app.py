@@ -177,7 +177,7 @@ def charrnn(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """Character-level language modelling with recurrent networks: train on any text, sample, evaluate, inspect.
+    """Character-level language modelling with recurrent networks.
 
     \b
     charrnn train corpus.txt            learn from a text, with samples as it learns
