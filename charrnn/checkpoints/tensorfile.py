@@ -31,9 +31,13 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
-def damaged(path: Path, reason: str) -> CheckpointError:
+class Damaged(CheckpointError):
+    """A checkpoint is not as it was written."""
+
+
+def damaged(path: Path, reason: str) -> Damaged:
     # A reason may quote the file, and a damaged file may hold a name of a million letters.
-    return CheckpointError(f"{path} is damaged: {reason[:200]}", "use another checkpoint of the run, or train again")
+    return Damaged(f"{path} is damaged: {reason[:200]}", "use another checkpoint of the run, or train again")
 
 
 def foreign(path: Path, reason: str) -> CheckpointError:

@@ -12,7 +12,7 @@ from charrnn.display.progress import TrainingDisplay
 from charrnn.events import Finished
 from charrnn.settings.config import Budget
 from charrnn.text.corpus import Corpus
-from charrnn.training.plan import Plan
+from charrnn.training.plan import Plan, used
 from charrnn.wording import figure
 
 _LOOKED_AT = 20_000
@@ -28,7 +28,7 @@ def farewell(
     process.
     """
     display.tell(*_outlook(ended))
-    more = "" if ended.signal is not None else _longer(plan.budget)
+    more = "" if ended.signal is not None else _longer(used(plan.budget, ended))
     is_worth_it = ended.signal is not None or _would_learn_more(ended)
     if is_worth_it and not goes_on_alone:
         display.tell(f"the same command {f'with {more} ' if more else ''}goes on")

@@ -7,7 +7,6 @@ import shlex
 from dataclasses import fields
 from typing import Any
 
-from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.config_file import Origin, read_origin
 from charrnn.checkpoints.folder import Run
 from charrnn.errors import UsageError
@@ -16,7 +15,7 @@ from charrnn.settings.launch import Launch
 from charrnn.settings.run import RunConfig
 from charrnn.settings.settings_file import typed
 from charrnn.training.plan import OtherSettings, Plan, TrainRequest, plan_of
-from charrnn.training.request import Ways, origin_of
+from charrnn.training.request import Order, Ways, origin_of, read_last
 
 
 def refusal(other: OtherSettings, run: Run, request: TrainRequest, arguments: list[str], launch: Launch) -> UsageError:
@@ -35,23 +34,54 @@ def refusal(other: OtherSettings, run: Run, request: TrainRequest, arguments: li
         where = ", ".join(recorded.texts)
         return UsageError(
             f"{other.message}: the text in {where} has changed since",
-            f"{ways}name the text as it was in the place of NEWPATH: {command_with_text(run, 'NEWPATH')}",
+            f"{ways}name the text as it was in the place of NEWPATH: "
+            + command_with_text(run, "NEWPATH", None, Order(_changed(request, other.before), [], launch)),
         )
     command = whole_command(other.before, request, recorded, run, launch)
     text = ", with its text on standard input" if "-" in recorded.texts else ""
     return UsageError(other.message, f"{ways}go on with the run as it is{text}: {command}")
 
 
-def command_with_text(run: Run, text: str, moved: str | None = None) -> str:
+def _changed(request: TrainRequest, before: Plan) -> TrainRequest:
+    """Returns what is asked for and differs from the run, and may."""
+    run = {name: value for name, value in request.run.items() if value != getattr(before.run, name)}
+    return TrainRequest(run=run, budget=None if request.budget == before.budget else request.budget)
+
+
+def command_with_text(run: Run, text: str, moved: str | None, asked: Order) -> str:
     """Returns the command that goes on with a run whose config.json is there and whose text is `text` now; where one of
-    its texts has `moved`, the others stay as they are."""
+    its texts has `moved`, the others stay as they are. What is `asked` for besides stands at its end."""
     origin = read_origin(run.config) or Origin([])
     words = [text] if moved is None else []
     if moved in origin.corpus:
         words = [text if word == moved else word for word in origin.corpus]
     if moved is not None and moved == origin.validation:
         words += ["--validation", text]
-    return shlex.join(["charrnn", "train", *words, "--config", str(run.config), "--out", str(run.folder)])
+    words += ["--config", str(run.config), "--out", str(run.folder)]
+    return shlex.join(["charrnn", "train", *words, *_asked(asked)])
+
+
+def command_by_folder(run: Run, asked: Order) -> str:
+    """Returns the command that goes on with a run by its folder."""
+    return shlex.join(["charrnn", "train", str(run.folder), *_asked(asked)])
+
+
+def _asked(asked: Order) -> list[str]:
+    """Returns the settings that a command gives, but for its texts and its place."""
+    request = asked.request
+    words = typed(Budget, request.budget.to_dict()) if request.budget else []
+    for record_type, values in (
+        (ModelConfig, request.model), (DataConfig, request.data), (TrainingConfig, request.training),
+        (RunConfig, request.run),
+    ):  # fmt: skip
+        words += typed(record_type, values)
+    words += ["--fresh"] if asked.launch.fresh else []
+    return words + _computing(asked.launch)
+
+
+def _computing(launch: Launch) -> list[str]:
+    words = [] if launch.device == "auto" else ["--device", launch.device]
+    return words + ([] if launch.threads is None else ["--threads", str(launch.threads)])
 
 
 def command_without_config(run: Run) -> str:
@@ -59,7 +89,7 @@ def command_without_config(run: Run) -> str:
 
     Raises CheckpointError where the run's last checkpoint cannot be read.
     """
-    before = plan_of(checkpoints.load(run.last, with_state=True))
+    before = plan_of(read_last(run))
     return whole_command(before, TrainRequest(), Origin(["TEXT"]), run)
 
 
@@ -78,8 +108,7 @@ def whole_command(before: Plan, request: TrainRequest, origin: Origin, run: Run,
     words += typed(RunConfig, _with_changes(then.get("run", {}), request.run))
     words += typed(Budget, (request.budget or before.budget).to_dict())
     if launch is not None:
-        words += [] if launch.device == "auto" else ["--device", launch.device]
-        words += [] if launch.threads is None else ["--threads", str(launch.threads)]
+        words += _computing(launch)
     return shlex.join(["charrnn", "train", *words])
 
 
@@ -91,5 +120,6 @@ def _with_changes(then: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
 WAYS = Ways(
     command_with_text,
     command_without_config,
+    command_by_folder,
     lambda run: f"to begin another run with these settings, give --config {run.config} in the place of the folder",
 )

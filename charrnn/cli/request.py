@@ -15,10 +15,9 @@ from charrnn.checkpoints.config_file import is_config
 from charrnn.checkpoints.folder import Run
 from charrnn.cli.going_on import WAYS
 from charrnn.errors import UsageError
-from charrnn.settings.settings_file import read_settings
 from charrnn.text import catalogue
 from charrnn.training.plan import with_preset
-from charrnn.training.request import GROUPS, NOT_IN_A_FILE, OF_THE_PLACE, Order, Said, check_place, over, settle
+from charrnn.training.request import OF_THE_PLACE, Order, Said, check_place, over, read_file, settle
 
 
 def make_order(said: Said) -> Order:
@@ -58,7 +57,7 @@ def _read_file(path: Path) -> Said:
     """Reads the file of --config; of a run's folder its config.json."""
     if os.path.isdir(path) and is_config(Run(path).config):
         path = Run(path).config
-    written = read_settings(path, GROUPS, NOT_IN_A_FILE)
+    written = read_file(path)
     settings = dict(written.settings)
     launch = settings["launch"] = dict(settings["launch"])
     if "validation" in launch:

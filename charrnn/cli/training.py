@@ -32,8 +32,8 @@ from charrnn.settings.conflicts import check_together
 from charrnn.settings.launch import Launch
 from charrnn.settings.run import RunConfig
 from charrnn.text.corpus import Corpus
-from charrnn.training.plan import OtherSettings, Plan, TrainRequest
-from charrnn.training.request import origin_of
+from charrnn.training.plan import OtherSettings, Plan, TrainRequest, used
+from charrnn.training.request import computing_as_before, origin_of
 from charrnn.wording import count
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def carry_out(request: TrainRequest, arguments: list[str], launch: Launch, notic
                 _join(arguments, launch, stack)
             prepared = _read(request, arguments, launch, display)
             stop = stack.enter_context(StopOnSignal(quiet=launch.quiet, deaf=_REPEATED if is_one_of_several else 0.0))
-            return _run(prepared, launch, display, stop)
+            return _run(prepared, prepared.launch, display, stop)
     except RecordingFailed as failed:  # at a first step, and before it the run has been saved
         if stop is not None and (signal := stop()) is not None:
             return signal
@@ -148,6 +148,8 @@ def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: 
         corpus = text_arguments.load(texts, DataConfig(**request.data), held_out.sources, quiet=launch.quiet)
         corpus.check_size()  # before torch is loaded
         request = replace(request, run=_with_prime(request.run, corpus, display))
+    if torchrun.world_size() == 1:  # several processes have chosen their devices before they read
+        launch = computing_as_before(launch, run)
     return _Prepared(request, run, corpus, arguments, launch, origin)
 
 
@@ -198,8 +200,9 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         _check_same_start(world, prepared, plan, device, resume)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
         if resume is not None and trainer.is_finished:
-            display.note(f"this run is finished: a larger budget than {plan.budget} goes on, and --fresh starts over")
-            display.show(outcome := trainer.outcome())
+            done = used(plan.budget, outcome := trainer.outcome())
+            display.note(f"this run is finished: a larger budget than {done} goes on, and --fresh starts over")
+            display.show(outcome)
             farewell(display, outcome, plan, run, corpus, goes_on_alone=goes_on_alone)
             return None
         if world.is_first:

@@ -78,6 +78,8 @@ def curve(run: str | os.PathLike[str] | None = None) -> Curve:
     written is left out, as is what is no number. Raises CheckpointError where there is no run.
     """
     path = find_checkpoint(None) if run is None else Path(run)
+    if not os.path.exists(path):
+        raise CheckpointError(f"there is no run {path}", "name the folder of a run")
     folder = path if path.is_dir() else path.parent
     if not (folder / METRICS).is_file():
         raise CheckpointError(f"there is no {METRICS} in {folder}", "name the folder of a run")

@@ -24,8 +24,8 @@ from charrnn.text import sources
 from charrnn.text.corpus import Corpus
 from charrnn.text.finding import Texts, find
 from charrnn.text.sources import Source
-from charrnn.training.plan import TrainRequest
-from charrnn.training.request import Order, origin_of
+from charrnn.training.plan import TrainRequest, used
+from charrnn.training.request import Order, computing_as_before, origin_of
 
 _open: set[Path] = set()
 """The folders of the runs that this program is training, or has left without closing them."""
@@ -99,7 +99,7 @@ def events_of(order: Order, folder: Path, given: GivenText | None, stop: Stop) -
 
 def _run(order: Order, given: GivenText | None, run: Run, stop: Stop) -> Generator[Event, None, None]:
     """Reads the text, decides in the run's folder, and trains."""
-    launch = order.launch
+    launch = computing_as_before(order.launch, run)
     request, corpus, notices = _read(order, given, run)
     origin = origin_of(order.corpus, launch)
     yield from map(Notice, [*order.notices, *notices])
@@ -118,8 +118,9 @@ def _run(order: Order, given: GivenText | None, run: Run, stop: Stop) -> Generat
         plan, resume = begin(request, run, corpus, device, fresh=launch.fresh)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
         if resume is not None and trainer.is_finished:
-            yield Notice(f"this run is finished; a larger budget than {plan.budget} goes on, fresh=True starts over")
-            yield trainer.outcome()
+            done = used(plan.budget, outcome := trainer.outcome())
+            yield Notice(f"this run is finished; a larger budget than {done} goes on, fresh=True starts over")
+            yield outcome
             return
         if launch.fresh and (aside := run.set_aside()) is not None:
             yield Notice(f"the run before is kept in {aside} until you remove that folder")

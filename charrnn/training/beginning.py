@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 
-from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.config_file import Origin, write_config
 from charrnn.checkpoints.folder import Run
@@ -18,7 +17,7 @@ from charrnn.settings.launch import Launch
 from charrnn.settings.settings_file import values_of
 from charrnn.text.corpus import Corpus
 from charrnn.training.plan import Plan, TrainRequest, plan_resume, plan_start
-from charrnn.training.request import GROUPS
+from charrnn.training.request import GROUPS, read_last
 
 
 def begin(
@@ -29,7 +28,7 @@ def begin(
     Raises UsageError where the folder holds another run, CheckpointError where a run cannot be gone on with.
     """
     if not fresh and run.last.exists():
-        resume = checkpoints.load(run.last, with_state=True)
+        resume = read_last(run)
         return plan_resume(request, resume, corpus.sha256), resume
     if not fresh and run.best.exists():
         raise CheckpointError(

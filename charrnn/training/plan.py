@@ -13,6 +13,7 @@ from typing import Any, Self
 from charrnn.cells import registry
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError, UsageError
+from charrnn.events import Finished
 from charrnn.network.speed import REFERENCE, Machine
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.conflicts import check_together
@@ -27,9 +28,11 @@ from charrnn.training.recipe import (
     fit_to_corpus,
     validation_share,
 )
-from charrnn.wording import count
+from charrnn.wording import count, figure
 
 _GROUPS = ("model", "data", "training", "run")
+_FOLLOWING = {"model": completed, "training": completed_training}
+"""How settings that are left open follow from those that are given, by group."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,6 +196,33 @@ def plan_of(checkpoint: Checkpoint) -> Plan:
         ) from error
 
 
+def other_course(before: Budget, plan: Plan) -> str | None:
+    """Returns how a run that has had the budget `before` differs from one that had the plan's from its beginning.
+
+    What falls or is averaged over the budget follows another course under another budget; None where nothing does.
+    """
+    budget, training = plan.budget, plan.training
+    if training.decay != "constant" and training.final_learning_rate != 1.0:
+        what = "the learning rate follows another course"
+    elif training.average or training.average_from is not None:
+        what = "the weights are averaged over other steps"
+    else:
+        what = ""
+    if budget == before or not what:
+        return None
+    was = figure(before.amount, digits=15) if before.unit == budget.unit else str(before)
+    return f"the budget is now {budget} instead of {was}, so {what} than in one run of {budget}"
+
+
+def used(budget: Budget, ended: Finished) -> Budget:
+    """Returns the budget that a run has used: its own, or what was done before under a larger one."""
+    if budget.unit == "steps":
+        return Budget(steps=max(int(budget.amount), ended.step))
+    done = ended.epoch if budget.unit == "epochs" else ended.seconds / 60
+    # A run ends with a whole step and a validation: what it did more than its budget in these is of no interest.
+    return Budget.from_dict({budget.unit: max(budget.amount, float(f"{done:.3g}"))})
+
+
 def _with_changes(resolved: Any, asked: dict[str, Any]) -> Any:
     """Returns the configuration with those requested settings that may change when a run is resumed."""
     may_change = {name for name, declared in settings_of(type(resolved)).items() if declared.may_change}
@@ -202,16 +232,20 @@ def _with_changes(resolved: Any, asked: dict[str, Any]) -> Any:
 def _differences(request: TrainRequest, before: Plan, groups: Sequence[str] = _GROUPS) -> list[str]:
     """Returns the settings that differ from those of the run, as `--hidden 64 -> 128`.
 
-    A setting left open both times does not differ, nor does one given now with the value that was chosen then.
+    A setting left open both times does not differ, nor does one given now with the value that was chosen then, nor one
+    left out now that was given then with the value that it has by itself on every text and machine.
     """
     found = []
     for group in groups:
         asked, then = getattr(request, group), before.requested.get(group, {})
         resolved = getattr(before, group)
+        by_itself = type(resolved)(**_FOLLOWING.get(group, dict)(asked)).to_dict()
         for name in dict.fromkeys([*then, *asked]):
             declared = settings_of(type(resolved))[name]
             same_as_chosen = name in asked and asked[name] == getattr(resolved, name)
-            if not declared.may_change and asked.get(name) != then.get(name) and not same_as_chosen:
+            is_left_out = name not in asked and declared.shown is None and then[name] == by_itself[name]
+            same = same_as_chosen or is_left_out or asked.get(name) == then.get(name)
+            if not declared.may_change and not same:
                 shown = asked.get(name, "not given")
                 found.append(f"{declared.flag} {then.get(name, getattr(resolved, name))} -> {shown}")
     return found

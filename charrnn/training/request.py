@@ -11,9 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from charrnn.cells.names import NAMES
+from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.config_file import Origin, is_config, read_origin
 from charrnn.checkpoints.folder import RUNS, Run
+from charrnn.checkpoints.runs import is_checkpoint
+from charrnn.checkpoints.tensorfile import Damaged
 from charrnn.errors import CheckpointError, TextError, UsageError
+from charrnn.settings.checks import require
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.fields import Record
 from charrnn.settings.launch import Launch
@@ -75,9 +81,12 @@ class Order:
 class Ways:
     """How a user goes on with a run, for the hints of errors: a command for a shell, or a call in Python."""
 
-    with_text: Callable[[Run, str, str | None], str]
-    """For a run with a config.json, what its text is now, and the one text that this takes the place of, if not all."""
+    with_text: Callable[[Run, str, str | None, Order], str]
+    """For a run with a config.json, what its text is now, the one text that this takes the place of, if not all, and
+    what is asked for besides."""
     without_config: Callable[[Run], str]
+    by_folder: Callable[[Run, Order], str]
+    """By the run's folder alone, with what is asked for besides."""
     begin_another: Callable[[Run], str]
     """How another run begins, as a sentence of a hint."""
 
@@ -89,6 +98,8 @@ def settle(request: TrainRequest, corpus: list[str], launch: Mapping[str, Any], 
     """
     run = next((Run(Path(word)) for word in corpus if _is_run(word)), None)
     if run is None:
+        if "glob" not in launch:
+            _refuse_checkpoints(Order(request, corpus, Launch(**launch)), ways)
         return Order(request, corpus, _placed(launch))
     if len(corpus) > 1:
         raise UsageError(
@@ -96,7 +107,7 @@ def settle(request: TrainRequest, corpus: list[str], launch: Mapping[str, Any], 
             f"name the folder alone, or leave it out and add --out {run.folder}",
         )
     _refuse_place(launch, run, ways)
-    origin, before = _read_run(run, ways)
+    origin, before = _read_run(run, ways, Order(request, corpus, Launch(**launch)))
     launch = {**before.settings["launch"], **_origin_settings(origin), **launch, "out": run.folder}
     return Order(over(request, before.request()), origin.corpus, Launch(**launch), _notices(run))
 
@@ -152,7 +163,57 @@ def _refuse_place(launch: Mapping[str, Any], run: Run, ways: Ways) -> None:
             )
 
 
-def _read_run(run: Run, ways: Ways) -> tuple[Origin, Said]:
+def _refuse_checkpoints(asked: Order, ways: Ways) -> None:
+    """Raises TextError for a file of a run in the place of a text, where the run can go on by its folder."""
+    for word in asked.corpus:
+        run = Run(Path(word).parent)
+        if is_checkpoint(Path(word)) and run.last.exists():
+            raise TextError(
+                f"{word} is a checkpoint, not a text",
+                f"name a text, or the folder of the run to go on with it: {ways.by_folder(run, asked)}",
+            )
+
+
+def read_file(path: Path) -> Written:
+    """Reads a file of settings, or a run's config.json. Raises UsageError with the file's name for what is wrong."""
+    written = read_settings(path, GROUPS, NOT_IN_A_FILE)
+    budgets, model = written.settings["budget"], written.settings["model"]
+    if len(budgets) > 1:
+        raise UsageError(
+            f"more than one budget stands in {path}: {', '.join(budgets)}", "leave one of epochs, steps and minutes"
+        )
+    if "cell" in model:
+        name = model["cell"].lower()  # as on the command line
+        require(name in NAMES, f"cell in {path}", model["cell"], "one of " + ", ".join(NAMES))
+        model["cell"] = name
+    return written
+
+
+def read_last(run: Run) -> Checkpoint:
+    """Reads the checkpoint that training goes on from. Raises CheckpointError where that cannot be read."""
+    try:
+        return checkpoints.load(run.last, with_state=True)
+    except Damaged as error:
+        error.hints = (
+            f"training goes on only from {run.last.name}; start over with --fresh, which keeps this run under a "
+            "dated name",
+        )
+        raise
+
+
+def computing_as_before(launch: Launch, run: Run) -> Launch:
+    """Returns `launch` with the device and the threads of the run that goes on in its folder, where none are given."""
+    if launch.fresh or not os.path.exists(run.last):  # which answers for a name that is too long, too
+        return launch
+    try:
+        before = read_file(run.config).settings["launch"]
+    except UsageError:  # it is missing, or another program's: the run goes on without it
+        return launch
+    device = before.get("device", launch.device) if launch.device == "auto" else launch.device
+    return replace(launch, device=device, threads=launch.threads or before.get("threads"))
+
+
+def _read_run(run: Run, ways: Ways, asked: Order) -> tuple[Origin, Said]:
     """Returns where the text of a run lies, and its settings. Raises an error that says how the run can go on."""
     if run.best.exists() and not run.last.exists() and not run.config.exists():
         raise CheckpointError(
@@ -164,24 +225,25 @@ def _read_run(run: Run, ways: Ways) -> tuple[Origin, Said]:
             f"{run.folder} holds no {run.config.name}, which says where the text of the run lies",
             f"name the text in the place of TEXT: {ways.without_config(run)}",
         )
-    written: Written = read_settings(run.config, GROUPS, NOT_IN_A_FILE)
+    written = read_file(run.config)
     origin = read_origin(run.config)
     if origin is None:
         raise CheckpointError(
             f"{run.config} does not say where the text of the run lies",
-            f"name the text in the place of TEXT: {ways.with_text(run, 'TEXT', None)}",
+            f"name the text in the place of TEXT: {ways.with_text(run, 'TEXT', None, asked)}",
         )
     if "-" in origin.texts:
         raise UsageError(
             f"the text of the run in {run.folder} came on standard input, or from Python as a string, "
             "and cannot be found again",
-            f"give it once more: {ways.with_text(run, '-', None)}",
+            f"give it once more: {ways.with_text(run, '-', None, asked)}",
         )
     for path in origin.texts:
         if os.path.isabs(path) and not os.path.lexists(path):
             raise TextError(
                 f"the text of the run in {run.folder} is not there any more: {path}",
-                f"if it lies elsewhere now, name it in the place of NEWPATH: {ways.with_text(run, 'NEWPATH', path)}",
+                "if it lies elsewhere now, name it in the place of NEWPATH: "
+                + ways.with_text(run, "NEWPATH", path, asked),
             )
     return origin, Said(origin.corpus, None, written.settings)
 

@@ -25,7 +25,7 @@ from charrnn.events import Event, Finished, Notice, RolledBack, Sampled, Saved, 
 from charrnn.inference.make_engine import make_engine
 from charrnn.network import device as devices
 from charrnn.sampling.sampler import sample
-from charrnn.settings.config import SamplingConfig
+from charrnn.settings.config import Budget, SamplingConfig
 from charrnn.text.corpus import Corpus
 from charrnn.training.above import TRAIN_ABOVE, explains_train
 from charrnn.training.distributed import ALONE, World, check_parts
@@ -33,7 +33,7 @@ from charrnn.training.feed import make_feed
 from charrnn.training.lanes import Ring
 from charrnn.training.learner import Learner, NotFinite
 from charrnn.training.pace import Counters, Pace, check_trigger, finished, place, progress_of
-from charrnn.training.plan import Plan
+from charrnn.training.plan import Plan, other_course
 from charrnn.training.schedule import averaging_share, learning_rate, spare_characters, window_length
 from charrnn.training.snapshot import environment, snapshot
 from charrnn.training.tally import Recent, StepSums, load_tallies, tally_arrays
@@ -140,10 +140,11 @@ class Trainer:
         else:
             now = environment(self._plan, self._learner)
             changes = devices.differences(self._resume.environment, now)
-            step = f"at step {self._counters.step:,}"
-            kind = f"exact resume {step}: the run goes on from there"
+            step, before = f"at step {self._counters.step:,}", Budget.from_dict(self._resume.training["budget"])
+            other = other_course(before, self._plan) if self._counters.step else None
+            kind = f"exact resume {step}: {other or 'the run goes on from there'}"
             if changes:
-                kind = f"approximate resume: {', '.join(changes)} {step}"
+                kind = f"approximate resume: {', '.join(changes)} {step}" + (f"; {other}" if other else "")
             yield Notice("; ".join((kind, *self._anew)))
             # The checkpoint's arrays lie in a memory map; let go of it before the file is replaced.
             self._resume = None

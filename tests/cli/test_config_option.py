@@ -132,7 +132,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "no TOML": ("hidden: 4", ("a.toml is not TOML", "line 1", "such as: hidden = 256")),
     "a word for a number": ("hidden = 'wide'", ("hidden in a.toml is 'wide'", "it must be a whole number")),
     "a number for a word": ("cell = 4", ("cell in a.toml is 4",)),
-    "a cell that does not exist": ("cell = 'elman'", ("--cell is 'elman'",)),
+    "a cell that does not exist": ("cell = 'elman'", ("cell in a.toml is 'elman'", "it must be one of lstm, gru")),
     "a fraction for a whole number": ("hidden = 4.5", ("hidden in a.toml is 4.5",)),
     "yes for a number": ("lr = true", ("lr in a.toml is True", "it must be a number above 0")),
     "a word for yes": ("cautious = 'no'", ("cautious in a.toml is 'no'", "true or false")),
@@ -145,7 +145,7 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "a date": ("hidden = 2026-11-28", ("hidden in a.toml is datetime.date(2026, 11, 28)",)),
     "a corpus that is none": ("corpus = 4", ("corpus in a.toml is 4", "a list of texts")),
     "a corpus of numbers": ("corpus = [4]", ("corpus in a.toml is [4]",)),
-    "two budgets": ("steps = 4\nminutes = 3", ("more than one budget was given: --steps, --minutes",)),
+    "two budgets": ("steps = 4\nminutes = 3", ("more than one budget stands in a.toml: steps, minutes",)),
     "two places": ("name = 'a'\nout = 'b'", ("--name a and --out b both name",)),
     "a name that is none": ("name = 'a/b'", ("name in a.toml is 'a/b'",)),
     "starting over": ("fresh = true", ("fresh stands in a.toml", "give it on the command line")),
@@ -154,6 +154,14 @@ BAD: dict[str, tuple[str, tuple[str, ...]]] = {
     "what does not go together": ("tie = true\nhidden = 4\nembedding = 5", ("--tie: the decoder reads 4 numbers",)),
     "nothing to read": ("", ("charrnn train needs a text",)),
 }
+
+
+def test_a_cell_may_be_written_in_capitals(command: Command) -> None:
+    """As on the command line; config.json has it in small letters, and the same file goes on with the run."""
+    Path("settings/my.toml").write_text(TOML + 'cell = "GRU"\n')
+    assert command("train", "--config", "settings/my.toml").status == 0
+    assert _config("settings/run")["cell"] == "gru"
+    assert command("train", "--config", "settings/my.toml", "--cell", "GRU", "--steps", "3").status == 0
 
 
 @pytest.mark.parametrize("kind", BAD)

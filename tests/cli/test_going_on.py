@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
@@ -235,7 +236,7 @@ def test_a_text_that_has_moved_is_named_and_can_be_given(command: Command) -> No
         Path(name).rename(f"new {name}")
         result = command("train", "run", "--steps", str(steps))
         line = _refused(result, 3, f"the text of the run in run is not there any more: {Path.cwd() / name}", "NEWPATH")
-        assert _paste(command, line.replace("NEWPATH", f"'new {name}'") + f" --steps {steps}").status == 0
+        assert _paste(command, line.replace("NEWPATH", f"'new {name}'")).status == 0
         assert _step("run") == steps
         assert command("train", "run", "--steps", str(steps)).status == 0
 
@@ -248,9 +249,10 @@ def test_a_text_that_has_changed_is_named(command: Command) -> None:
     with open("text.txt", "a") as file:
         file.write("more\n")
     for given in (["train", "run", "--steps", "3"], [*words, "3"]):
-        said = ("corpus: text ", f"the text in {Path.cwd() / 'text.txt'} has changed since", "--fresh", "NEWPATH")
+        changed = f"the text in {Path.cwd() / 'text.txt'} has changed since"
+        said = ("corpus: text ", changed, "--fresh", "NEWPATH", "--steps 3")
         line = _refused(command(*given), 2, *said)
-    assert _paste(command, line.replace("NEWPATH", "'as it was.txt'") + " --steps 3").status == 0
+    assert _paste(command, line.replace("NEWPATH", "'as it was.txt'")).status == 0
     assert _step("run") == 3
 
 
@@ -259,9 +261,11 @@ def test_standard_input_must_be_given_again(command: Command) -> None:
     text = Path("text.txt").read_bytes()
     assert command("train", "-", *SMALL, "--steps", "2", "--out", "run", stdin=text).status == 0
     assert _config("run")["corpus"] == ["-"]
-    line = _refused(command("train", "run", "--steps", "3"), 2, "came on standard input", "give it once more")
-    assert _paste(command, line + " --steps 3", stdin=text).status == 0
-    assert _step("run") == 3
+    words = ["--steps", "3", "--patience", "9", "--device", "cpu"]
+    line = _refused(command("train", "run", *words), 2, "came on standard input", "give it once more")
+    assert line.endswith("--steps 3 --patience 9 --device cpu")
+    assert _paste(command, line, stdin=text).status == 0
+    assert (_step("run"), _config("run")["patience"], _config("run")["threads"]) == (3, 9, 1)
 
 
 def test_a_run_without_its_config_json_says_the_whole_command(command: Command) -> None:
@@ -320,7 +324,7 @@ def test_a_folder_that_holds_the_best_alone_cannot_go_on(command: Command) -> No
         ('{"charrnn": "1", "corpus": []}', 2, "corpus in run/config.json is []"),
         ('{"charrnn": "1"}', 4, "run/config.json does not say where the text of the run lies"),
         ('{"charrnn": "1", "corpus": ["text.txt"], "hidden": "wide"}', 2, "hidden in run/config.json is 'wide'"),
-        ('{"charrnn": "1", "corpus": ["text.txt"], "steps": 1, "epochs": 2}', 2, "more than one budget"),
+        ('{"charrnn": "1", "corpus": ["text.txt"], "steps": 1, "epochs": 2}', 2, "budget stands in run/config.json"),
     ],
 )
 def test_a_config_json_that_was_spoiled(command: Command, config: str, status: int, said: str) -> None:
@@ -340,3 +344,133 @@ def test_a_name_that_is_not_unicode_comes_back(command: Command) -> None:
     assert command("train", name, *SMALL, "--steps", "2", "--out", "run").status == 0
     assert command("train", "run", "--steps", "3").status == 0
     assert _step("run") == 3
+
+
+def _notes(result: Result) -> list[str]:
+    assert result.status == 0, result.err
+    return re.findall(r"^note: (.*)$", result.err, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ([], "the learning rate follows another course"),
+        (["--decay", "constant"], "the weights are averaged over other steps"),
+        (["--decay", "constant", "--average", "0"], None),
+        (["--optimizer", "schedule-free"], None),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_another_budget_is_said_where_it_is_another_run(command: Command, more: list[str], what: str | None) -> None:
+    """Which it is wherever the rate falls or weights are averaged; the rest goes on as one run would."""
+    assert command("train", "text.txt", *SMALL, *more, "--steps", "4", "--out", "run").status == 0
+    assert command("train", "text.txt", *SMALL, *more, "--steps", "6", "--out", "whole").status == 0
+    now = "the budget is now 6 steps instead of 4"
+    how = "the run goes on from there" if what is None else f"{now}, so {what} than in one run of 6 steps"
+    assert f"exact resume at step 4: {how}" in _notes(command("train", "run", "--steps", "6"))
+    arrays = [checkpoints.load(Run(Path(each)).last, with_state=True) for each in ("run", "whole")]
+    same = all(np.array_equal(arrays[0].parameters[name], each) for name, each in arrays[1].parameters.items())
+    assert same == bool(more), "the rate alone changes what is learned"
+
+
+def test_another_budget_of_another_kind_on_other_threads(command: Command) -> None:
+    assert command("train", "text.txt", *SMALL, "--steps", "4", "--out", "run").status == 0
+    (said,) = [note for note in _notes(command("train", "run", "--epochs", "1", "--threads", "2")) if "resume" in note]
+    assert said == (
+        "approximate resume: threads 1 -> 2 at step 4; the budget is now 1 epoch instead of 4 steps, "
+        "so the learning rate follows another course than in one run of 1 epoch"
+    )
+
+
+def test_the_command_that_goes_on_computes_as_before(command: Command) -> None:
+    """The one that a refusal prints, and the one that began it, without threads and device; config.json keeps both."""
+    words = ["train", "text.txt", *[word for word in SMALL if word not in ("--threads", "1")], "--out", "run"]
+    assert command(*words, "--threads", "1", "--device", "cpu", "--steps", "2").status == 0
+    line = _refused(command(*words, "--layers", "2", "--steps", "3"), 2, "--layers 1 -> 2")
+    assert line.endswith("--device cpu --threads 1")
+    for steps, result in ((3, lambda: _paste(command, line)), (4, lambda: command(*words, "--steps", "4"))):
+        assert any(note.startswith(f"exact resume at step {steps - 1}") for note in _notes(result()))
+        config = _config("run")
+        assert (config["steps"], config["threads"], config["device"]) == (steps, 1, "cpu")
+    assert command(*words, "--steps", "5", "--threads", "2").status == 0
+    assert _config("run")["threads"] == 2
+    assert command(*words, "--steps", "5", "--fresh").status == 0
+    assert "threads" not in _config("run")
+
+
+@pytest.mark.parametrize(
+    ("first", "smaller", "used", "longer"),
+    [
+        (["--steps", "60"], ["--steps", "30"], "60 steps", "--steps 120"),
+        (["--steps", "60"], ["--epochs", "0.1"], "1.2 epochs", "--epochs 2.4"),
+        (["--epochs", "1"], ["--epochs", "0.5"], "1 epoch", "--epochs 2"),
+        (["--epochs", "1"], ["--epochs", "1"], "1 epoch", "--epochs 2"),
+    ],
+    ids=str,
+)
+def test_a_finished_run_is_told_by_what_it_has_done(
+    command: Command, first: list[str], smaller: list[str], used: str, longer: str
+) -> None:
+    """Not by a smaller budget that is asked for; what is proposed then makes steps."""
+    small = overriding(["train", "text.txt", *SMALL, *first, "--out", "run"], ["--validate-every", "10"])
+    assert command(*small).status == 0
+    before = _step("run")
+    result = command("train", "run", *smaller)
+    assert f"this run is finished: a larger budget than {used} goes on, and --fresh starts over" in _notes(result)
+    assert f"\n  charrnn train run {longer}\n" in result.err
+    assert _paste(command, f"charrnn train run {longer}").status == 0
+    assert _step("run") > 1.9 * before
+
+
+def test_a_checkpoint_in_the_place_of_a_text_is_told_from_a_run(command: Command) -> None:
+    """Where there is one to go on from, with the command that does so; where there is none, a text is asked for."""
+    assert command("train", "text.txt", *SMALL, "--keep-every", "1", "--steps", "2", "--out", "my run").status == 0
+    for name in ("best", "last", "step-00000001"):
+        result = command("train", f"my run/{name}.safetensors", "--steps", "3")
+        said = f"my run/{name}.safetensors is a checkpoint, not a text"
+        line = _refused(result, 3, said, "or the folder of the run to go on with it")
+        assert line == "charrnn train 'my run' --steps 3"
+    assert _paste(command, line).status == 0
+    assert _step("my run") == 3
+    Path("my run/last.safetensors").unlink()
+    _refused(command("train", "my run/best.safetensors"), 3, "is a checkpoint, not a text\n hint: name a text\n")
+
+
+def test_a_damaged_last_checkpoint_is_started_over(command: Command) -> None:
+    """No other one can be gone on with; the run is kept."""
+    words = ["train", "text.txt", *SMALL, "--steps", "2", "--out", "run"]
+    assert command(*words).status == 0
+    with open("run/last.safetensors", "r+b") as file:
+        file.seek(-3, os.SEEK_END)
+        file.write(b"abc")
+    hint = (
+        " hint: training goes on only from last.safetensors; start over with --fresh, "
+        "which keeps this run under a dated name\n"
+    )
+    for asked in (["train", "run"], words):
+        result = command(*asked)
+        assert result.status == 4
+        assert "error: run/last.safetensors is damaged: " in result.err
+        assert result.err.endswith(hint)
+    config = Path("run/config.json").read_bytes()
+    Path("run/config.json").unlink()
+    assert command("train", "run").err.endswith(hint)
+    Path("run/config.json").write_bytes(config)
+    assert command("train", "run", "--fresh").status == 0
+
+
+def test_plain_defaults_may_be_given_or_left_out(command: Command) -> None:
+    """Those that are the same on every text; what is chosen by text and budget is still told."""
+    words = ["train", "text.txt", *SMALL, "--out", "run", "--steps"]
+    plain = ["--cell", "lstm", "--seed", "1", "--no-tie", "--optimizer", "muon", "--encoding", "utf-8"]
+    assert command(*words, "2", *plain).status == 0
+    assert command(*words, "3").status == 0
+    assert command(*words, "4", *plain).status == 0
+    _refused(command(*words, "5", "--seed", "2"), 2, "settings: --seed 1 -> 2\n")
+    _refused(command(*overriding([*words, "5"], ["--hidden", "5"])), 2, "settings: --hidden 4 -> 5\n")
+    without = ["train", "text.txt", *SMALL[4:], "--out", "run", "--steps", "5"]
+    _refused(command(*without), 2, "settings: --hidden 4 -> not given; --embedding 3 -> not given\n")
+    other = ["train", "text.txt", *SMALL, "--out", "other", "--steps"]
+    assert command(*other, "2", "--decay", "linear").status == 0
+    more = ["--optimizer", "schedule-free"]
+    _refused(command(*other, "3", *more), 2, "--optimizer muon -> schedule-free", "--decay linear -> not given")

@@ -117,6 +117,10 @@ def test_a_string_must_be_given_again(command: Command) -> None:
     with pytest.raises(UsageError, match="as a string, and cannot be found again") as caught:
         charrnn.train("checkpoints/text")
     _train(_hint(caught.value).replace("steps=3", "steps=4"), TEXT=TEXT)
+    with pytest.raises(UsageError) as caught:
+        charrnn.train("checkpoints/text", steps=4, patience=9)
+    assert "steps=4" in _hint(caught.value)
+    assert "patience=9" in _hint(caught.value)
     assert _step("checkpoints/text") == 4
     list(charrnn.train(text=TEXT, name="whole", steps=4, **SMALL))
     assert _step("checkpoints/whole") == 4
@@ -131,7 +135,7 @@ def test_a_text_that_has_moved_is_named_and_can_be_given() -> None:
         shutil.move(name, f"{name}.moved")
         with pytest.raises(TextError, match=re.escape(f"is not there any more: {Path.cwd() / name}")) as caught:
             charrnn.train("run", steps=steps)
-        _train(_hint(caught.value).replace("NEWPATH", f"{name}.moved").replace(f"steps={steps - 1}", f"steps={steps}"))
+        _train(_hint(caught.value).replace("NEWPATH", f"{name}.moved"))
         assert _step("run") == steps
     Path("begun").mkdir()
     shutil.copy("run/config.json", "begun")
@@ -203,3 +207,31 @@ def test_a_checkpoint_is_no_text(place: str) -> None:
             with pytest.raises(TextError, match=re.escape(f"{named} is {what}, not a text")):
                 list(charrnn.train(**{"corpus": "text.txt", "out": "other", **SMALL, place: named}))
     assert not Path("other").exists()
+
+
+def test_a_checkpoint_names_the_call_that_goes_on() -> None:
+    """And one that is damaged what is left to do."""
+    list(charrnn.train("text.txt", out="run", steps=1, **SMALL))
+    with pytest.raises(TextError, match=r"run/best\.safetensors is a checkpoint, not a text") as caught:
+        charrnn.train("run/best.safetensors", steps=2)
+    assert _hint(caught.value) == "charrnn.train('run', steps=2)"
+    _train(_hint(caught.value))
+    with open("run/last.safetensors", "r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(CheckpointError, match=r"goes on only from last\.safetensors; start over with fresh=True"):
+        list(charrnn.train("run", steps=3))
+
+
+def test_another_budget_and_a_finished_run_are_told() -> None:
+    """And a call that leaves threads open keeps those of the run."""
+    list(charrnn.train("text.txt", out="run", steps=2, **SMALL))
+    settings = {name: value for name, value in SMALL.items() if name != "threads"}
+    notices = [each.text for each in charrnn.train("text.txt", out="run", steps=4, **settings) if type(each) is Notice]
+    said = (
+        "exact resume at step 2: the budget is now 4 steps instead of 2, "
+        "so the learning rate follows another course than in one run of 4 steps"
+    )
+    assert said in notices
+    assert _config("run")["threads"] == 1
+    notices = [each.text for each in charrnn.train("run", steps=3) if type(each) is Notice]
+    assert notices == ["this run is finished; a larger budget than 4 steps goes on, fresh=True starts over"]

@@ -270,6 +270,8 @@ def test_a_curve_is_what_the_file_says(tmp_path: Path) -> None:
     assert [len(each.attrib["points"].split()) for each in drawn.iter("polyline")] == [4, 2]
     with pytest.raises(CheckpointError, match=r"there is no metrics\.jsonl"):
         charrnn.curve(tmp_path.parent)
+    with pytest.raises(CheckpointError, match=f"^there is no run {tmp_path}/zzz\nname the folder of a run$"):
+        charrnn.curve(tmp_path / "zzz")
 
 
 def test_events_are_plain_values() -> None:
