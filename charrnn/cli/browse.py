@@ -37,6 +37,7 @@ _KEYS = {
     b"\x1b[A": "up", b"\x1bOA": "up", b"k": "up", b"\x1b[B": "down", b"\x1bOB": "down", b"j": "down",
     b"\x1b[D": "left", b"\x1bOD": "left", b"h": "left", b"\x1b[C": "right", b"\x1bOC": "right", b"l": "right",
     b" ": "forward", b"\x1b[6~": "forward", b"b": "back", b"\x1b[5~": "back", b"n": "next",
+    b"?": "keys",
     b"q": "end", b"\x1b": "end", b"\x04": "end",
 }  # fmt: skip
 
@@ -63,12 +64,16 @@ class Tour:
         self._labels = {label.name: label for label in labels}
         self._second, self._palette = second, palette
         self._label = self._unit = 0
+        self._shows_keys = False
         self._begin, self._shown = second, 1
         self._kept: dict[tuple[Any, int, int], Any] = {}
         self._go_to_change(second)
 
     def press(self, key: str) -> bool:
-        """Carries out the command of a key, and returns whether to go on."""
+        """Carries out the command of a key, and returns whether to go on. Each leaves the page of keys."""
+        if self._shows_keys or key == "keys":
+            self._shows_keys = not self._shows_keys
+            return True
         if key in ("up", "down"):
             step = 1 if key == "down" else -1
             self._label = min(max(0, self._label + step), len(self._atlas.findings) - 1)
@@ -144,6 +149,7 @@ class Tour:
             chosen=self._label,
             about=about,
             passage=whole.beginning(fitting),
+            shows_keys=self._shows_keys,
         )
 
 

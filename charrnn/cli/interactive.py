@@ -1,7 +1,7 @@
 """`charrnn sample --interactive`: a person and a model write a text together.
 
 Menus, prompts and notices go to stderr; the text goes to stdout when the session ends, however it ends. Commands are
-plain lines, so a script can be piped in.
+plain lines, so a script can be piped in. What is pasted with line ends in it is text, exactly as it stands.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import typer
 
 from charrnn.cli.prompt import Prompt
 from charrnn.cli.signals import StopOnSignal, leaving_on_signals
-from charrnn.cli.typed import joint, understood, unescaped
+from charrnn.cli.typed import Typed, is_near_command, joint, understood, unescaped
 from charrnn.display.menu import Menu
 from charrnn.display.safe import write
-from charrnn.errors import CharrnnError, CheckpointError, UsageError
+from charrnn.errors import CharrnnError, CheckpointError, TextError, UsageError
 from charrnn.files import explained, replace_durably
 from charrnn.inference.engine import Engine
 from charrnn.sampling.cowriting import Session
@@ -39,6 +39,7 @@ _WELCOME = [
 _KEYS = [
     ("TEXT", "add your own text, joined by a space where two words would run together"),
     ("+TEXT", r"add it exactly as it stands (+q adds q); \n is a line end, \t a tab, \\ a backslash"),
+    ("a paste", "a text of several lines is added as it stands, with its line ends"),
     ("1, 2, ...", "take that word of the menu"),
     ("c1, c2, ...", "take that character of the menu"),
     ("Enter", "let the model write a word"),
@@ -50,8 +51,10 @@ _KEYS = [
     ("p 0.9", "set top-p of what the model writes (p 1 turns it off)"),
     ("s FILE", "save the text; s! FILE replaces a file"),
     ("m", "show the menu again"),
-    ("q", "end and print the text; so do Ctrl-D and Ctrl-C"),
+    ("q", "end and print the text; so do Ctrl-D and Ctrl-C on an empty line"),
 ]
+_NEAR = "added as text; u takes it back, q quits"
+_SETTINGS = {"t": ("temperature", "t 0.5"), "p": ("top-p", "p 0.9")}
 
 
 def run(
@@ -81,7 +84,9 @@ def run(
 
 
 def _give(text: str) -> None:
-    write(text if text.endswith("\n") else text + "\n", sys.stdout)
+    """Writes the text to stdout: exactly as it is, but on a terminal with a line end, for the shell's prompt."""
+    needs_end = sys.stdout is not None and sys.stdout.isatty() and not text.endswith("\n")
+    write(text + "\n" if needs_end else text, sys.stdout)
     sys.stdout.flush()
 
 
@@ -102,9 +107,10 @@ class _Conversation:
                     line = prompt.read()
                     if not prompt.is_watched:
                         self._menu.say(line.rstrip("\n"))
-                    if line.strip() == "q" or not line:
+                    bare = line.removesuffix("\n")
+                    if not line or understood(bare) == Typed("q"):
                         break
-                    self._answer(line.removesuffix("\n"))
+                    self._answer(bare)
                     if not line.endswith("\n"):
                         break
             finally:
@@ -124,8 +130,14 @@ class _Conversation:
     def _obey(self, line: str) -> None:
         session, typed = self._session, understood(line)
         match typed.name:
-            case "text" | "exact":
-                self._add(typed.argument, is_joined=typed.name == "text")
+            case "text":
+                self._add(unescaped(typed.argument), is_joined=True)
+                if is_near_command(line):
+                    self._menu.say(_NEAR)
+            case "exact":
+                self._add(unescaped(typed.argument), is_joined=False)
+            case "paste":
+                self._add(typed.argument, is_joined=True)
             case "pick":
                 self._take(typed.argument)
             case "":
@@ -156,13 +168,25 @@ class _Conversation:
         self._show_menu(before)
 
     def _add(self, text: str, *, is_joined: bool) -> None:
-        before, text = len(self._session), unescaped(text)
+        before = len(self._session)
         if is_joined and " " in self._session.vocabulary:
             text = joint(self._tail(), text) + text
-        if not self._session.add(text):
+        try:
+            added = self._session.add(text)
+        except TextError as error:
+            raise TextError(error.message, *self._advice(text)) from error
+        if not added:
             hint = "type the text right behind the +" if not text else "the model knows none of these characters"
             raise UsageError("that adds nothing", hint)
         self._show_menu(before)
+
+    def _advice(self, text: str) -> list[str]:
+        """Returns what to do about characters of `text` that the model does not know."""
+        vocabulary = self._session.vocabulary
+        unknown = [character for character in dict.fromkeys(text) if character not in vocabulary]
+        pairs = [(character, near) for character in unknown if (near := vocabulary.nearest(character))][:3]
+        near = ", ".join(f"{near} for {character}" for character, near in pairs)
+        return ["nothing was added", "type it without them" + (f", or with near characters ({near})" if near else "")]
 
     def _draw(self, pieces: Iterator[str], *, is_long: bool = True) -> None:
         """Lets the model write until it is done or a signal comes; a long text shows as it comes."""
@@ -193,10 +217,13 @@ class _Conversation:
 
     def _set(self, name: str, argument: str) -> None:
         """Sets the temperature or top-p if a number is given, and says which both are."""
-        if argument and name == "t":
-            self._session.set_temperature(float(argument))
-        elif argument:
-            self._session.set_top_p(float(argument))
+        change = self._session.set_temperature if name == "t" else self._session.set_top_p
+        setting, example = _SETTINGS[name]
+        try:
+            if argument:
+                change(float(argument))
+        except UsageError as error:
+            raise UsageError(f"{setting} cannot be {argument}", f"{error.hint}, for example {example}") from error
         config = self._session.config
         self._menu.say(f"temperature {config.temperature:g}, top-p {'off' if config.top_p is None else config.top_p}")
 

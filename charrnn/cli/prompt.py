@@ -2,7 +2,8 @@
 
 Where Python has its module readline and both stdin and stderr are terminals, a line can be edited, earlier lines come
 back with the arrow keys, and a change of the window's size redraws the screen at once, the half-typed line included.
-Elsewhere (a pipe, Windows, a Python without readline) lines are read as they come.
+A terminal that brackets what is pasted hands it over as one line, with its line ends in it. Ctrl-C clears a half-typed
+line. Elsewhere (a pipe, Windows, a Python without readline) lines are read as they come.
 """
 
 from __future__ import annotations
@@ -45,10 +46,25 @@ class Prompt:
         self._resources.close()
 
     def read(self) -> str:
-        """Returns the next line, with its end if it has one, or nothing at the end of input."""
+        """Returns the next line, with its end if it has one, or nothing at the end of input.
+
+        What was pasted may hold further line ends. Raises KeyboardInterrupt on Ctrl-C, but where lines can be edited
+        only if the line is empty: a half-typed one is cleared.
+        """
         return self._plain() if self._readline is None else self._edited()
 
     def _edited(self) -> str:
+        while True:
+            try:
+                return self._edited_once()
+            except KeyboardInterrupt:
+                if not self._readline.get_line_buffer():
+                    raise
+            with contextlib.suppress(OSError, ValueError):
+                write("\n", sys.stderr)  # the next prompt stands on a line of its own
+                sys.stderr.flush()
+
+    def _edited_once(self) -> str:
         self._is_reading = True
         try:
             with _stdout_to_stderr(), waking_now_and_then() if self._library else contextlib.nullcontext():
@@ -96,14 +112,22 @@ def _readline() -> Any:
         # Python edits lines only where its stdin is the process' own.
         if (sys.stdin.fileno(), sys.stderr.fileno()) != (_STDIN, _STDERR):
             return None
-        return readline if os.isatty(_STDIN) and os.isatty(_STDERR) else None
+        if not (os.isatty(_STDIN) and os.isatty(_STDERR)):
+            return None
+        if not _is_libedit(readline) and os.environ.get("TERM", "dumb") != "dumb":
+            readline.parse_and_bind("set enable-bracketed-paste on")  # the default since version 8.1 only
+        return readline
     except (ImportError, AttributeError, OSError, ValueError):
         return None
 
 
+def _is_libedit(readline: Any) -> bool:
+    return "libedit" in (readline.__doc__ or "")
+
+
 def _library(readline: Any) -> Any:
     """Returns the C library behind the module, whose functions the module offers only in part, or None."""
-    if readline is None or "libedit" in (readline.__doc__ or ""):  # libedit has its own handling of sizes
+    if readline is None or _is_libedit(readline):  # which has its own handling of sizes
         return None
     try:
         library = ctypes.CDLL(getattr(readline, "__file__", None))

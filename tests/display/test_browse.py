@@ -209,14 +209,46 @@ def test_a_screen_is_full_and_no_more(tour: Tour, width: int, height: int, *, ha
 
 
 def test_a_narrow_screen_breaks_no_word_and_no_number(tour: Tour) -> None:
-    """Of the list and the lines around it: a label that is too long ends with an ellipsis after a whole word."""
+    """Of the list and the lines around it, where there is room for two words: an ellipsis stands after a whole word."""
     wide, narrow = (
         console.file.getvalue().split("\n")  # type: ignore[attr-defined]
         for console in (_printed(tour, 200, 60), _printed(tour, 40, 24))
     )
     known = {word for line in wide for word in line.split()} | {"…"}
-    assert {word for line in narrow[:8] for word in line.split()} <= known
-    assert any("…" in line for line in narrow[:8])
+    assert {word for line in narrow[:10] for word in line.split()} <= known
+    assert any("…" in line for line in narrow[:10])
+
+
+@pytest.mark.parametrize("width", [24, 30, 40, 50, 60, 80])
+def test_labels_that_begin_alike_can_be_told_apart(tour: Tour, width: int) -> None:
+    """Whole from 40 columns on, and cut within a word where there is no room for more than one."""
+    names = ["inside 'quotes'", 'inside "quotes"', "inside ‘quotes’", "inside “quotes”", "inside ( )", "inside [ ]"]
+    scene = tour.scene(width, 40, has_colour=False)
+    rows = [(name, "-L1.i2", *row[2:-1], "characters") for name, row in zip(names, scene.rows, strict=False)]
+    scene = replace(scene, rows=rows, found=[True] * len(rows), chosen=0)
+    console = Console(width=width, height=40, file=io.StringIO(), color_system=None)
+    console.print(scene, end="", height=40)
+    lines = console.file.getvalue().split("\n")[2 : 2 + len(names)]  # type: ignore[attr-defined]
+    shown = [line.partition("-L1")[0].strip() for line in lines]
+    assert len(set(shown)) == len(names)
+    if width >= 40:
+        assert shown == names
+
+
+def test_a_question_mark_shows_the_keys(tour: Tour) -> None:
+    """All of them, on a page that the next key leaves without doing anything else."""
+    before = _printed(tour, 80, 24).file.getvalue()  # type: ignore[attr-defined]
+    for key in ("keys", "end", "down"):
+        assert tour.press("keys")
+        for width, height in ((80, 24), (40, 8), (24, 8)):
+            lines = _printed(tour, width, height).file.getvalue().split("\n")  # type: ignore[attr-defined]
+            assert len(lines) == height
+            assert {len(line) for line in lines} == {width}
+            assert lines[-1].strip() == "? or q goes back"
+            assert [line.split()[0].strip(",") for line in lines[1:7]] == ["↑", "←", "space", "b", "n", "q"]
+            assert width < 40 or not any("…" in line for line in lines)
+        assert tour.press(key)
+        assert _printed(tour, 80, 24).file.getvalue() == before  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("width", "form"), [(200, 0), (90, 0), (80, 1), (60, 1), (59, 2), (40, 2), (39, 3), (5, 3)])
@@ -237,6 +269,7 @@ def test_every_screen_says_how_to_leave(width: int, form: int) -> None:
         (b"\x1b[5~b\x1b[6~n", ["back", "back", "forward", "next"]),
         (b"\x1b", ["end"]),
         (b"", ["end"]),
+        (b"?", ["keys"]),
         (b"xyz\xc3\xa4", []),
         (b"\x1b[15~", []),
     ],
@@ -298,6 +331,10 @@ def test_on_a_real_terminal(terminal: tuple[subprocess.Popen[bytes], int, list[o
     _until(ours, "unit 2 of the 12 best")
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 14, 50, 0, 0))  # type: ignore[arg-type]
     assert "label 2 of " in _until(ours, keys_for(50))
+    os.write(ours, b"?")
+    assert "where the label changes" in _until(ours, "? or q goes back")
+    os.write(ours, b"?")
+    _until(ours, keys_for(50))
     os.write(ours, b"q")
     assert "\x1b[?1049l" in _until(ours, "\x1b[?1049l")
     assert process.wait(30) == 0

@@ -563,7 +563,7 @@ def test_a_session_reproduces(converse: Command) -> None:
 
 
 def test_a_session_is_what_the_library_does(converse: Command) -> None:
-    """The command line adds nothing to the text but a last line end, and what was undone has never been."""
+    """The command line adds nothing to the text, not even a last line end, and what was undone has never been."""
     saved = tiny()
     session = Session(
         make_engine(saved.model, saved.parameters), saved.vocabulary, saved.vocabulary.encode(PRIME), SamplingConfig()
@@ -576,53 +576,51 @@ def test_a_session_is_what_the_library_does(converse: Command) -> None:
     session.set_temperature(1.3)
     list(session.write_line())
     session.take("character", 2)
-    text = session.text if session.text.endswith("\n") else session.text + "\n"
-    assert converse(SCRIPT[:8])[:2] == (0, text)
-    assert converse([*SCRIPT[:8], "u 99"])[:2] == (0, PRIME + "\n")
+    assert converse(SCRIPT[:8])[:2] == (0, session.text)
+    assert converse([*SCRIPT[:8], "u 99"])[:2] == (0, PRIME)
 
 
 def test_menus_are_on_stderr_and_show_what_can_be_picked(converse: Command) -> None:
     """The keys of the menu give what stands behind them; the text is on stdout alone."""
     _, out, err = converse(["m", "q"])
-    assert out == PRIME + "\n"
+    assert out == PRIME
     assert err.count(f"{PRIME}\u258c\n") == 2
     rows = re.findall(r"^ *(\d+) (\S+) +[0-9.]+% \S+ +c(\d+) (\S+)", err, re.MULTILINE)
     assert len(rows) >= 18
     signs = str.maketrans("\u2423\u21b5", " \n")
     for word_key, word, character_key, character in rows[:9]:
         for key, shown in ((word_key, word), (f"c{character_key}", character)):
-            text = PRIME + shown.translate(signs)
-            assert converse([key])[1] == text + ("" if text.endswith("\n") else "\n")
+            assert converse([key])[1] == PRIME + shown.translate(signs)
 
 
 def test_own_text_is_taken_as_it_stands(converse: Command) -> None:
     r"""Spaces before and after it, too; \n and \\ are what they mean; the last line counts without an end."""
-    assert converse([r"+  a \nb  "])[1] == PRIME + "  a \nb  \n"
-    assert converse(b"+ a\r\n+gh")[1] == PRIME + " agh\n"
+    assert converse([r"+  a \nb  "])[1] == PRIME + "  a \nb  "
+    assert converse(b"+ a\r\n+gh")[1] == PRIME + " agh"
     saved = tiny()
     vocabulary = Vocabulary.of("\n \\\t+abcdef")
     odd = replace(saved, vocabulary=type(vocabulary)(vocabulary.code_points[: len(saved.vocabulary)].tolist()))
-    assert converse([r"+\\a\tb++"], prime="", checkpoint=odd)[1] == "\\a\tb++\n"
+    assert converse([r"+\\a\tb++"], prime="", checkpoint=odd)[1] == "\\a\tb++"
 
 
 ERRORS = {
-    "hello": ("'l' U+006C", "'o' U+006F", "--unknown"),
+    "hello": ("'l' U+006C", "'o' U+006F", "nothing was added; type it without them"),
     "ab\x1b[2J": ("'\\x1b' U+001B",),
     "0": ("no word number 0", "1 to 10"),
     "11": ("no word number 11", "1 to 10; +11 writes 11 itself"),
     "c11": ("no character number 11", "1 to 10; +c11 writes c11 itself"),
     "9" * 30: ("'9' U+0039 DIGIT NINE (30 times)",),
     "+": ("adds nothing",),
-    "+xa\u00e9": ("'x' U+0078", "U+00E9 LATIN SMALL LETTER E WITH ACUTE", "--unknown"),
+    "+xa\u00e9": ("'x' U+0078", "U+00E9 LATIN SMALL LETTER E WITH ACUTE", "near characters (e for \u00e9)"),
     "+a\\qb": ("\\q", "\\\\"),
     "+a\\": ("the text holds \\", "\\\\"),
     "g": ("g needs a whole number", "g 3; +g writes g itself"),
     "g 0": ("cannot write 0 characters", "at least 1"),
     "u": ("nothing to undo",),
     "r": ("nothing to redo",),
-    "t -1": ("--temperature is -1.0", "at least 0"),
-    "p 0": ("--top-p is 0.0", "above 0"),
-    "p 1.5": ("--top-p is 1.5", "at most 1"),
+    "t -1": ("temperature cannot be -1", "at least 0, for example t 0.5"),
+    "p 0": ("top-p cannot be 0", "above 0 and at most 1, for example p 0.9"),
+    "p 1.5": ("top-p cannot be 1.5", "at most 1"),
     "s": ("no name", "s story.txt"),
     "s folder": ("folder is a folder", "story.txt"),
     "s! folder": ("folder is a folder",),
@@ -638,8 +636,9 @@ def test_a_mistake_gets_a_message_and_changes_nothing(converse: Command) -> None
     Path("folder").mkdir()
     Path("there").write_text("mine")
     status, out, err = converse([*ERRORS, "+ gh"])
-    assert (status, out) == (0, PRIME + " gh\n")
+    assert (status, out) == (0, PRIME + " gh")
     assert "Traceback" not in err
+    assert "--" not in err, "no option of the command line, which nobody has typed here"
     assert re.sub(r"[\n\t]", "", err).isprintable()
     answers = re.split(r"^> .*\n", err, flags=re.MULTILINE)[1:]
     assert len(answers) >= len(ERRORS)
@@ -652,10 +651,10 @@ def test_a_mistake_gets_a_message_and_changes_nothing(converse: Command) -> None
 
 def test_unknown_characters_by_policy(converse: Command) -> None:
     """As `--unknown` says; what is not even UTF-8 gets a message."""
-    assert converse(["+ Ah!x"], "--unknown", "skip")[1] == PRIME + " h\n"
-    assert converse(["+ Ah"], "--unknown", "replace")[1] == PRIME + " ah\n"
+    assert converse(["+ Ah!x"], "--unknown", "skip")[1] == PRIME + " h"
+    assert converse(["+ Ah"], "--unknown", "replace")[1] == PRIME + " ah"
     status, out, err = converse(b"+\xff\n+ gh\n")
-    assert (status, out) == (0, PRIME + " gh\n")
+    assert (status, out) == (0, PRIME + " gh")
     assert "U+DCFF" in err
 
 
@@ -674,20 +673,30 @@ def test_other_notices(converse: Command) -> None:
 
 def test_a_line_that_is_no_command_is_text(converse: Command) -> None:
     """A space joins words, and nothing else is changed; what looks like a command is written with a + before it."""
-    assert converse(["gah", "", "u"])[1] == PRIME + " gah\n"
-    assert converse(["gah bad", "a feed  ", "cab", "+ge", " ha"])[1] == PRIME + " gah bad a feed  cabge ha\n"
-    assert converse(["a b\\n", "ad"])[1] == PRIME + " a b\nad\n"
-    assert converse(["gah"], prime="")[1] == "gah\n"
-    assert converse(["+g", "+ a", "c h", "g e"])[1] == PRIME + "g a c h g e\n"
+    assert converse(["gah", "", "u"])[1] == PRIME + " gah"
+    assert converse(["gah bad", "a feed  ", "cab", "+ge", " ha"])[1] == PRIME + " gah bad a feed  cabge ha"
+    assert converse(["a b\\n", "ad"])[1] == PRIME + " a b\nad"
+    assert converse(["gah"], prime="")[1] == "gah"
+    assert converse(["+g", "+ a", "c h", "g e"])[1] == PRIME + "g a c h g e"
     assert converse(["2 a"])[2].count("'2' U+0032") == 1
+
+
+def test_a_line_that_nearly_is_a_command_says_so(converse: Command) -> None:
+    """It is text all the same; other text gets no such line."""
+    notice = "added as text; u takes it back, q quits\n"
+    status, out, err = converse(["g e", "H b", "g h a", "+g e", "G"], "--unknown", "skip")
+    assert (status, out) == (0, PRIME + " g e  b g h ag e ")
+    answers = re.split(r"^> .*\n", err, flags=re.MULTILINE)[1:]
+    assert [answer.endswith(notice) for answer in answers[:4]] == [True, False, False, False]
+    assert len(notice) <= 40
 
 
 def test_what_was_undone_can_be_redone(converse: Command) -> None:
     """Several times, until the text changes otherwise."""
-    assert converse(["ga", "ha", "u 2", "r"])[1] == PRIME + " ga\n"
-    assert converse(["ga", "ha", "u", "u", "r 2"])[1] == PRIME + " ga ha\n"
+    assert converse(["ga", "ha", "u 2", "r"])[1] == PRIME + " ga"
+    assert converse(["ga", "ha", "u", "u", "r 2"])[1] == PRIME + " ga ha"
     status, out, err = converse(["ga", "ha", "u 2", "fa", "r"])
-    assert (status, out) == (0, PRIME + " fa\n")
+    assert (status, out) == (0, PRIME + " fa")
     assert "nothing to redo" in err
 
 
@@ -769,7 +778,7 @@ def test_readers_that_are_gone() -> None:
     without_text = _spawn("--prime", PRIME, stdin=subprocess.PIPE, stdout=gone, stderr=subprocess.PIPE)
     os.close(gone)
     out, _ = without_menus.communicate(script, timeout=60)
-    assert (without_menus.returncode, out.decode()) == (0, PRIME + " gh\n")
+    assert (without_menus.returncode, out.decode()) == (0, PRIME + " gh")
     _, err = without_text.communicate(script, timeout=60)
     assert without_text.returncode == 0
     assert b"Traceback" not in err
@@ -779,7 +788,7 @@ def test_readers_that_are_gone() -> None:
 class _Conversation:
     """The command on a pseudo-terminal that is its controlling one, as a person's is."""
 
-    def __init__(self, *arguments: str, stdout: Any = None, readline: bool = True) -> None:
+    def __init__(self, *arguments: str, stdout: Any = None, readline: bool = True, inputrc: str = os.devnull) -> None:
         import pty
         import termios
 
@@ -798,7 +807,7 @@ class _Conversation:
         command = ["sample", "-c", "tiny.safetensors", "--interactive", "--prime", PRIME, *arguments]
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, *module, *command], stdin=self._theirs, stdout=stdout or self._theirs,
-            stderr=self._theirs, start_new_session=True, env={**os.environ, "TERM": "xterm", "INPUTRC": "/dev/null"},
+            stderr=self._theirs, start_new_session=True, env={**os.environ, "TERM": "xterm", "INPUTRC": inputrc},
         )  # fmt: skip
         self.received = ""
 
@@ -896,7 +905,7 @@ def test_lines_can_be_edited_and_come_back(terminal: Callable[..., _Conversation
     assert status == 0
     text = "ab cd gah geh gah"
     assert (text in rest) != is_kept
-    assert Path("story.txt").read_text() == (text + "\n" if is_kept else "")
+    assert Path("story.txt").read_text() == (text if is_kept else "")
 
 
 @on_posix
@@ -934,6 +943,47 @@ def test_a_python_without_readline_reads_plain_lines(terminal: Callable[..., _Co
 
 
 @on_posix
+@needs_readline
+def test_ctrl_c_clears_a_half_typed_line(terminal: Callable[..., _Conversation]) -> None:
+    """The session goes on, several times over; on an empty line Ctrl-C ends it."""
+    talk = terminal()
+    talk.see("> $")
+    for _ in range(2):
+        talk.type("+no such line")
+        talk.see("such line")
+        talk.type("\x03")
+        talk.see("\n(\x1b\\[\\?2004h)?> $")
+    talk.type("gah\n")
+    talk.see("ab cd .*gah.*\u258c(.|\n)*> $")
+    talk.type("\x03")
+    status, rest = talk.leave()
+    assert status == 130
+    assert rest.endswith("\nab cd gah\r\n")
+
+
+@on_posix
+@needs_readline
+def test_a_paste_is_text_as_it_stands(terminal: Callable[..., _Conversation]) -> None:
+    """With its line ends, which a terminal sends as returns: no command, no word of the model, one change."""
+    Path("inputrc").write_text("set enable-bracketed-paste off\n")  # as it is before readline 8.1
+    with open("story.txt", "wb") as story:
+        talk = terminal(stdout=story, inputrc="inputrc")
+    talk.see("\x1b\\[\\?2004h> $")
+    talk.type("\x1b[200~gah\r\r1\r  u\rq\r\x1b[201~")
+    talk.type("\x15\x1b[200~gah a\r\rbad\r  a\r\x1b[201~\n")
+    talk.see("gah a(.|\n)*\n  a\r\n\u258c(.|\n)*> $")
+    talk.type("u\n")
+    talk.see("ab cd\u258c(.|\n)*> $")
+    talk.type("r\n")
+    talk.see("\u258c(.|\n)*> $")
+    talk.type("\x1b[200~g\rh\r\r\x1b[201~\n")
+    talk.see("\u258c(.|\n)*> $")
+    talk.type("q\n")
+    assert talk.leave()[0] == 0
+    assert Path("story.txt").read_text() == "ab cd gah a\n\nbad\n  a\ng\nh\n\n"
+
+
+@on_posix
 def test_ctrl_c_at_the_prompt_keeps_the_text(terminal: Callable[..., _Conversation]) -> None:
     """Status 130, and the text is where it was to go."""
     with open("story.txt", "wb") as story:
@@ -941,11 +991,11 @@ def test_ctrl_c_at_the_prompt_keeps_the_text(terminal: Callable[..., _Conversati
     talk.see("> $")
     talk.type("+ gah\n")
     talk.see("gah.*\u258c(.|\n)*> $")
-    talk.type("+no such line\x03")
+    talk.type("\x03")
     status, rest = talk.leave()
     assert status == 130
     assert "Traceback" not in rest
-    assert Path("story.txt").read_text() == "ab cd gah\n"
+    assert Path("story.txt").read_text() == "ab cd gah"
 
 
 @on_posix
