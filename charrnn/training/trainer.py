@@ -22,10 +22,8 @@ from charrnn.checkpoints.folder import Run
 from charrnn.errors import CheckpointError, DivergenceError
 from charrnn.evaluation.bpc import Stopped, score
 from charrnn.events import Event, Finished, Notice, RolledBack, Sampled, Saved, Validated
-from charrnn.inference.make_engine import make_engine
 from charrnn.network import device as devices
-from charrnn.sampling.sampler import sample
-from charrnn.settings.config import Budget, SamplingConfig
+from charrnn.settings.config import Budget
 from charrnn.text.corpus import Corpus
 from charrnn.training.above import TRAIN_ABOVE, explains_train
 from charrnn.training.distributed import ALONE, World, check_parts
@@ -34,6 +32,7 @@ from charrnn.training.lanes import Ring
 from charrnn.training.learner import Learner, NotFinite
 from charrnn.training.pace import Counters, Pace, check_trigger, finished, place, progress_of
 from charrnn.training.plan import Plan, other_course
+from charrnn.training.samples import write_sample
 from charrnn.training.schedule import averaging_share, learning_rate, spare_characters, window_length
 from charrnn.training.snapshot import environment, snapshot
 from charrnn.training.tally import Recent, StepSums, load_tallies, tally_arrays
@@ -247,7 +246,10 @@ class Trainer:
 
     def _sample(self) -> Sampled:
         """Lets the model write a sample: numpy reads the weights without a copy, the training state is not touched."""
-        counters, text = self._counters, self._write() if self._world.is_first else ""
+        counters = self._counters
+        text: str | None = ""
+        if self._world.is_first:
+            text = write_sample(self._learner, self._plan, self._corpus.vocabulary, self._prime, counters.step)
         if self._world.first_says(text is None):
             raise self._divergence(math.nan, math.nan)
         counters.sampled_step, counters.sampled_seconds = counters.step, counters.seconds
@@ -262,20 +264,6 @@ class Trainer:
             train_nats=self._recent.mean(self._world),
             primed=len(self._plan.run.prime),
         )
-
-    def _write(self) -> str | None:
-        """Returns a sample of text; None where the weights are not finite."""
-        run = self._plan.run
-        config = SamplingConfig(
-            length=run.sample_length, temperature=run.sample_temperature, seed=self._plan.training.seed
-        )
-        try:
-            with self._learner.averaged():
-                engine = make_engine(self._plan.model, self._learner.model.numpy_arrays(), threads=1)
-                written = sample(engine, self._corpus.vocabulary, self._prime.tolist(), config, self._counters.step)
-                return run.prime + "".join(written)
-        except CheckpointError:
-            return None
 
     def _look(self) -> None:
         """Reads the clock and whether a signal has come; all ranks get the same answer, so that they act alike."""
