@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,10 +129,11 @@ def test_a_signal_that_came_meanwhile_is_heeded(monkeypatch: pytest.MonkeyPatch)
         os.kill(os.getpid(), signal.SIGTERM)
         raise RecordingFailed("why")
 
-    monkeypatch.setattr(training, "_read", lambda *_, **__: (None, None, None))
+    launch = Launch(device="cpu", quiet=True)
+    monkeypatch.setattr(training, "_read", lambda *_, **__: SimpleNamespace(launch=launch))
     monkeypatch.setattr(training, "_run", interrupted)
     monkeypatch.setattr(training, "without_graphs", lambda *_, **__: pytest.fail("it went on"))
-    ended = training.carry_out(TrainRequest(), ["a.txt"], Launch(device="cpu", quiet=True))
+    ended = training.carry_out(TrainRequest(), ["a.txt"], launch)
     assert ended == signal.SIGTERM
 
 

@@ -120,7 +120,7 @@ def test_the_command_line_knows_it(text_file: Callable[..., Path], command: Comm
     assert first in run("train", text, *options.split(), *sizes, "--dry-run")
     run("train", text, *options.split(), *sizes, "--quiet")
     assert len(run("sample", "-c", "run", "--length", "20", "--clamp", "L1.h2=0.5")) >= 20
-    assert json.loads(run("eval", text, "-c", "run", "--json"))["bits_per_character"] > 0
+    assert json.loads(command("eval", text, "-c", "run", "--json").out)["bits_per_character"] > 0
     shown = " ".join(run("inspect", "-c", "run").split())
     assert first.split(" --tie")[0] in shown
     run("inspect", text, "-c", "run", "--unit", "L1.h2")
