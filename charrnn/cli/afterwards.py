@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -46,8 +47,12 @@ def farewell(
 
 
 def _longer(budget: Budget) -> str:
-    """Returns the option for twice the budget."""
-    return f"--{budget.unit} {figure(2 * budget.amount, 12).replace(',', '')}"
+    """Returns the option for twice the budget, in minutes and epochs a number that is easy to type."""
+    amount = 2 * budget.amount
+    if budget.unit != "steps" and figure(amount, 2) != figure(amount, 12):
+        unit = 1.0 if amount >= 5 else 0.1
+        amount = math.ceil(amount / unit) * unit
+    return f"--{budget.unit} {figure(amount, 12).replace(',', '')}"
 
 
 def _would_learn_more(ended: Finished) -> bool:

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.cli.afterwards import _longer
 from charrnn.display.wrap import cells
+from charrnn.settings.config import Budget
 from tests.kit import pseudoterminal
 from tests.kit.command import Command
 
@@ -172,3 +174,18 @@ def test_train_above_validation_is_explained(command: Command, dropout: str, tim
     arguments = ("train", "text.txt", *SMALL, "--dropout", dropout, "--validate-every", "5", "--out", "r")
     said = "".join(command(*arguments, "--steps", steps).err for steps in ("40", "60"))
     assert said.count("note: train can be above validation, since dropout") == times
+
+
+@pytest.mark.parametrize(
+    ("budget", "longer"),
+    [
+        ({"minutes": 2.0}, "--minutes 4"),
+        ({"minutes": 3.46}, "--minutes 7"),
+        ({"minutes": 0.4}, "--minutes 0.8"),
+        ({"minutes": 1.03}, "--minutes 2.1"),
+        ({"epochs": 12.51}, "--epochs 26"),
+        ({"steps": 1234}, "--steps 2468"),
+    ],
+)
+def test_a_larger_budget_is_easy_to_type(budget: dict[str, float], longer: str) -> None:
+    assert _longer(Budget.from_dict(budget)) == longer
