@@ -173,7 +173,9 @@ class Run:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UsageError(
-                    f"another process is training in {self.folder}", "wait for it, or choose another --out"
+                    f"another process is training in {self.folder}",
+                    "wait for it, or choose another --out",
+                    "charrnn inspect --follow shows how it learns",
                 ) from error
         with contextlib.suppress(FileNotFoundError):
             return os.path.samestat(os.fstat(file.fileno()), os.stat(lock))
@@ -257,13 +259,24 @@ def find_checkpoint(path: Path | None) -> Path:
     return path
 
 
+def _has_learned(folder: Path) -> bool:
+    """Returns whether a run has made a step: it has been validated, or its last checkpoint says so."""
+    from charrnn.checkpoints.checkpoint import read_metadata
+
+    if (folder / BEST).exists():
+        return True
+    try:
+        return bool(read_metadata(folder / LAST)["progress"]["step"])
+    except (CheckpointError, KeyError, TypeError):
+        return False
+
+
 def _newest_run() -> Path:
     found: list[tuple[bool, bool, float, Path]] = []
     for file in (file for name in (BEST, LAST) for file in RUNS.glob(f"*/{name}")):
         with contextlib.suppress(OSError):  # moved away meanwhile
-            # One that was set aside, or has just begun and knows nothing yet, is meant only where there is no other.
-            has_learned = (file.parent / BEST).exists()
-            found.append((not is_set_aside(file.parent), has_learned, file.stat().st_mtime, file.parent))
+            # One that was set aside, or has made no step yet, is meant only where there is no other.
+            found.append((not is_set_aside(file.parent), _has_learned(file.parent), file.stat().st_mtime, file.parent))
     if not found:
         raise CheckpointError(
             f"there is no run under {RUNS}{os.sep}",

@@ -56,8 +56,9 @@ def _longer(budget: Budget) -> str:
 
 
 def _would_learn_more(ended: Finished) -> bool:
-    if ended.trend is None:
-        return ended.best_nats is not None and ended.epoch < 1.0
+    has_read_it = ended.best_nats is None or ended.epoch >= 1.0
+    if ended.trend is None or (ended.trend.kind == "flat" and not has_read_it):
+        return not has_read_it
     return ended.trend.kind == "falling"
 
 
@@ -66,7 +67,7 @@ def _outlook(ended: Finished) -> Iterator[str]:
     trend = ended.trend
     if ended.signal is not None:
         return
-    if trend is None:
+    if trend is None or (trend.kind == "flat" and ended.epoch < 1.0):
         if _would_learn_more(ended):
             yield "the run has not read its whole text once, so more training would help"
     elif trend.kind == "falling":

@@ -185,7 +185,7 @@ class _Conversation:
         vocabulary = self._session.vocabulary
         unknown = [character for character in dict.fromkeys(text) if character not in vocabulary]
         pairs = [(character, near) for character in unknown if (near := vocabulary.nearest(character))][:3]
-        near = ", ".join(f"{near} for {character}" for character, near in pairs)
+        near = ", ".join(f"{_shown(near)} for {_shown(character)}" for character, near in pairs)
         return ["nothing was added", "type it without them" + (f", or with near characters ({near})" if near else "")]
 
     def _draw(self, pieces: Iterator[str], *, is_long: bool = True) -> None:
@@ -272,3 +272,7 @@ def _whole(name: str, argument: str) -> int:
     if not argument:
         raise UsageError(f"{name} needs a whole number", f"for example {name} 3; +{name} writes {name} itself")
     return int(argument)
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() and not character.isspace() else ascii(character)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.checkpoints.runs import run_named
+from charrnn.checkpoints.folder import RUNS
+from charrnn.checkpoints.runs import run_named, runs_in
 from charrnn.cli.usage import nearest
 from charrnn.display.progress import WorkDisplay
 from charrnn.errors import TextError
@@ -60,6 +61,8 @@ def _beside(argument: str) -> list[str]:
 def _meant(argument: str) -> Sequence[str]:
     """Returns the hints for a name of nothing: what it is most like, and where names are listed."""
     near = nearest(argument, [*catalogue.names(), *_beside(argument)])
+    if os.path.isdir(RUNS / argument):
+        near = str(RUNS / argument)
     listing = "charrnn train --help lists the corpora known by name"
     return [f"did you mean {near}?" if near else "check the spelling, or name a corpus", listing]
 
@@ -67,7 +70,10 @@ def _meant(argument: str) -> Sequence[str]:
 def refuse_runs(arguments: Sequence[str]) -> None:
     """Raises TextError for the first argument that names a run or a checkpoint instead of a text."""
     for argument in arguments:
-        if (what := run_named(Path(argument))) is not None:
+        path = Path(argument)
+        if argument not in ("", "-") and run_named(path) is None and os.path.isdir(path) and runs_in(path):
+            raise TextError(f"{argument} is a folder of runs, not a text", "name a text")
+        if (what := run_named(path)) is not None:
             raise TextError(f"{argument} is {what}, not a text", "name a text", f"-c {argument} names the model")
 
 

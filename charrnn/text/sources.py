@@ -110,7 +110,7 @@ def _explained(name: str) -> Iterator[None]:
 
 def _remedy(error: OSError) -> str | None:
     if isinstance(error, FileNotFoundError):
-        return "check the spelling, or name a corpus of the catalogue (charrnn train --help lists them)"
+        return "check the spelling"
     if isinstance(error, PermissionError):
         return "ask for permission to read it, or copy it"
     return None

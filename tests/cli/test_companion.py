@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.cli.afterwards import _longer
+from charrnn.cli.afterwards import _longer, _outlook
 from charrnn.display.wrap import cells
+from charrnn.events import Finished, Trend
 from charrnn.settings.config import Budget
 from tests.kit import pseudoterminal
 from tests.kit.command import Command
@@ -189,3 +190,21 @@ def test_train_above_validation_is_explained(command: Command, dropout: str, tim
 )
 def test_a_larger_budget_is_easy_to_type(budget: dict[str, float], longer: str) -> None:
     assert _longer(Budget.from_dict(budget)) == longer
+
+
+@pytest.mark.parametrize(
+    ("epoch", "kind", "said"),
+    [
+        (0.2, "flat", "the run has not read its whole text once, so more training would help"),
+        (1.5, "flat", "validation hardly fell any more"),
+        (0.2, "falling", "validation was still falling"),
+        (0.2, "stopped", "validation stopped improving at step 7"),
+        (0.2, None, "the run has not read its whole text once"),
+        (1.5, None, None),
+    ],
+)
+def test_a_run_that_has_hardly_begun_is_not_called_done(epoch: float, kind: str | None, said: str | None) -> None:
+    trend = None if kind is None else Trend(kind, 0.02, 7)  # type: ignore[arg-type]
+    ended = Finished("budget", 9, 900, 1.0, 1.2, 1.2, 7, trend=trend, epoch=epoch)
+    told = list(_outlook(ended))
+    assert [line.startswith(said) for line in told if said] == ([True] if said else [])

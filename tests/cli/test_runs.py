@@ -256,6 +256,20 @@ def test_a_run_is_no_text(command: Command, words: str, named: str, what: str) -
     assert f"error: {named} is {what}, not a text\n hint: name a text{more}\n" in result.err
 
 
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize("words", ["train checkpoints", "eval checkpoints/", "train text.txt --validation checkpoints"])
+def test_a_folder_of_runs_is_no_text(command: Command, words: str) -> None:
+    """Its metrics and samples would be read as one."""
+    result = command(*words.split())
+    assert result.status == 3
+    assert "is a folder of runs, not a text" in result.err
+
+
+@pytest.mark.usefixtures("three")
+def test_a_run_that_is_named_without_its_folder_is_suggested(command: Command) -> None:
+    assert "hint: did you mean checkpoints/a?" in command("train", "a").err
+
+
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
