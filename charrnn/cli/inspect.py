@@ -115,7 +115,8 @@ def _check(view: View, asked: Given) -> None:
     if asked.device not in ("cpu", "auto"):
         raise UsageError(f"--device is {asked.device}", "inspect reads one character at a time and computes on the CPU")
     if asked.text is None and not (view.flag and view.needs == "run"):
-        files = [one.option for one in FORMATS if one.option.type is Path]
+        # What a terminal shows of a run can be a picture; pages and arrays are of texts, and of curves (`runs.py`).
+        files = [one.option for one in FORMATS if one.option.type is Path and (one.option.flag != "--svg" or view.flag)]
         needing = (UNIT, *files, SPLIT, *([view.flag] if view.flag else []))
         for option in needing:
             if asked.gives(option):

@@ -61,7 +61,7 @@ def recognise(arguments: Sequence[str], checkpoints: Sequence[Path]) -> Named:
 
     Raises UsageError where that is more than one text, or a folder of runs and something else.
     """
-    kinds = [(_kind_of(argument), argument) for argument in arguments]
+    kinds = [(_kind_of(argument), argument) for argument in map(_with_folder, arguments)]
     folders, texts = ([argument for kind, argument in kinds if kind == wanted] for wanted in ("folder", "text"))
     named = [*checkpoints, *(Path(argument) for kind, argument in kinds if kind == "run")]
     runs = list({os.path.realpath(run): run for run in named}.values())  # each once
@@ -70,6 +70,15 @@ def recognise(arguments: Sequence[str], checkpoints: Sequence[Path]) -> Named:
     if len(texts) > 1:
         raise UsageError(f"inspect reads one text, and {texts[0]} and {texts[1]} are two", "name one of them")
     return Named(runs, Path(folders[0]) if folders else None, texts[0] if texts else None)
+
+
+def _with_folder(argument: str) -> str:
+    """Returns the path of the run that is named as `train --name` names it, if it is one and nothing else here."""
+    from charrnn.checkpoints.folder import RUNS
+    from charrnn.checkpoints.runs import is_run
+
+    is_name = argument not in ("", "-") and not os.path.lexists(argument) and os.path.basename(argument) == argument
+    return str(RUNS / argument) if is_name and is_run(RUNS / argument) else argument
 
 
 def _kind_of(argument: str) -> str:
@@ -90,12 +99,10 @@ def show(named: Named, asked: Given, options: Sequence[Option]) -> bool:
 
     `options` are all options of `inspect`; what cannot be used raises UsageError.
     """
-    is_picture = (
-        named.text is None
-        and (asked.html is not None or asked.svg is not None)
-        and not any(asked.gives(option) for option in options if option not in _OUTPUT)
-    )
-    is_one = named.folder is None and len(named.runs) < 2 and not asked.follow and not is_picture
+    # A page of one run shows its curve; a picture of one is what the terminal shows of it, which is a view's affair.
+    is_page = named.text is None and asked.html is not None
+    is_page = is_page and not any(asked.gives(option) for option in options if option not in _OUTPUT)
+    is_one = named.folder is None and len(named.runs) < 2 and not asked.follow and not is_page
     if is_one:
         if asked.gives(SORT):
             raise UsageError(SORT.alone, "name the folder, such as checkpoints/, or leave --sort out")
@@ -108,7 +115,7 @@ def show(named: Named, asked: Given, options: Sequence[Option]) -> bool:
         allowed, why = _OUTPUT, f"the curves of {count(len(named.runs) or 1, 'run')} are drawn"
     for option in options:
         if asked.gives(option) and option not in allowed:
-            raise UsageError(f"{why}: {option.flag} does not go with that", f"leave {option.flag} out, or name one run")
+            raise UsageError(f"{why}: {option.flag} does not go with that", f"leave {option.flag} out, or name runs")
     if named.text is not None:
         raise UsageError(
             f"{why}: the text {named.text} does not go with that",

@@ -82,9 +82,13 @@ def kinds(config: ModelConfig) -> tuple[str, ...]:
 
 def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
     """Returns the unit called `name` in a model of this shape. Raises UsageError where there is no such unit."""
+    if option == "--unit":
+        name = name.removeprefix("-")  # which --find prints before a unit that is low where the label holds
     match = re.fullmatch(r"L([0-9]{1,6})\.([a-z])([0-9]{1,9})", name)
     if not match:
         meant = f"did you mean L1.{name}?" if re.fullmatch("[a-z][0-9]{1,9}", name) else None
+        if name.startswith("-L"):
+            meant = f"did you mean {name[1:]}? the minus says that the unit is low where the label holds"
         raise UsageError(
             f"{option} is {name!r}", meant, "units are named like L1.h0 or L2.c17: layer from 1, kind, index from 0"
         )

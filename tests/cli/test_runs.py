@@ -391,3 +391,20 @@ def test_curves_are_written_as_a_picture_and_as_a_page(command: Command, words: 
     root = ElementTree.parse("a.svg").getroot()
     assert root.tag.endswith("svg")
     assert "Runs: a" in Path("a.html").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("three")
+def test_a_picture_of_one_run_is_what_the_terminal_shows(command: Command) -> None:
+    """Its settings and all of its curves."""
+    assert command("inspect", "checkpoints/a", "--svg", "a.svg").status == 0
+    shown = " ".join("".join(text.itertext()) for text in ElementTree.parse("a.svg").getroot().iter())
+    assert "parameters" in shown
+    assert "vocabulary" in shown
+
+
+@pytest.mark.usefixtures("three")
+def test_inspect_takes_runs_by_their_names(command: Command) -> None:
+    assert command("inspect", "a", "--json").out == command("inspect", "checkpoints/a", "--json").out
+    assert command("inspect", "a", "b", "--json").status == 0
+    Path("a").write_text("a file of that name wins")
+    assert "unknown" in command("inspect", "a").err

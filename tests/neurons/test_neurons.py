@@ -92,3 +92,11 @@ def test_units_that_do_not_exist_are_refused(name: str, reason: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_unit(name, ModelConfig(num_layers=L, hidden_size=H))
     assert reason in f"{caught.value.message}; {caught.value.hint}"
+
+
+def test_a_unit_is_taken_as_find_prints_it() -> None:
+    """With the minus of one that is low where its label holds; where a unit is held, its sign would mislead."""
+    config = ModelConfig(hidden_size=5)
+    assert parse_unit("-L1.h2", config) == parse_unit("L1.h2", config)
+    with pytest.raises(UsageError, match=r"did you mean L1\.h2\? the minus says that the unit is low"):
+        parse_unit("-L1.h2", config, option="--clamp")
