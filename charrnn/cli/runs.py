@@ -73,11 +73,13 @@ def recognise(arguments: Sequence[str], checkpoints: Sequence[Path]) -> Named:
 
 
 def _with_folder(argument: str) -> str:
-    """Returns the path of the run that is named as `train --name` names it, if it is one and nothing else here."""
+    """Returns the path of the run that is named as `train --name` names it, if neither a file nor a corpus is meant."""
     from charrnn.checkpoints.folder import RUNS
     from charrnn.checkpoints.runs import is_run
+    from charrnn.text.catalogue import is_known
 
-    is_name = argument not in ("", "-") and not os.path.lexists(argument) and os.path.basename(argument) == argument
+    is_name = argument not in ("", "-") and os.path.basename(argument) == argument
+    is_name = is_name and not os.path.lexists(argument) and not is_known(argument)
     return str(RUNS / argument) if is_name and is_run(RUNS / argument) else argument
 
 

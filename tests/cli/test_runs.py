@@ -406,5 +406,7 @@ def test_a_picture_of_one_run_is_what_the_terminal_shows(command: Command) -> No
 def test_inspect_takes_runs_by_their_names(command: Command) -> None:
     assert command("inspect", "a", "--json").out == command("inspect", "checkpoints/a", "--json").out
     assert command("inspect", "a", "b", "--json").status == 0
+    Path("checkpoints/stdlib").symlink_to("a")  # as a run on the corpus is called, which is meant by the name
+    assert "needs a text" not in command("inspect", "stdlib", "--length", "5", "--unknown", "skip").err
     Path("a").write_text("a file of that name wins")
     assert "unknown" in command("inspect", "a").err
