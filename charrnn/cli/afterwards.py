@@ -33,10 +33,9 @@ def farewell(
     is_worth_it = ended.signal is not None or _would_learn_more(ended)
     if is_worth_it and not goes_on_alone:
         display.tell(f"the same command {f'with {more} ' if more else ''}goes on")
-    display.tell(
-        f"the run is in {run.folder}; next:" if run.best.exists() or is_worth_it else f"the run is in {run.folder}"
-    )
-    if is_worth_it and goes_on_alone:
+    goes_on = is_worth_it and goes_on_alone
+    display.tell(f"the run is in {run.folder}{'; next:' if goes_on or run.best.exists() else ''}")
+    if goes_on:
         display.tell_command("charrnn", "train", str(run.folder), *more.split())
     if not run.best.exists():
         return
@@ -55,11 +54,14 @@ def _longer(budget: Budget) -> str:
     return f"--{budget.unit} {figure(amount, 12).replace(',', '')}"
 
 
+def _has_hardly_begun(ended: Finished) -> bool:
+    """Returns whether part of the text has not been read at all, and validation tells nothing that matters more."""
+    is_told = ended.trend is not None and ended.trend.kind != "flat"
+    return ended.best_nats is not None and ended.epoch < 1.0 and not is_told
+
+
 def _would_learn_more(ended: Finished) -> bool:
-    has_read_it = ended.best_nats is None or ended.epoch >= 1.0
-    if ended.trend is None or (ended.trend.kind == "flat" and not has_read_it):
-        return not has_read_it
-    return ended.trend.kind == "falling"
+    return _has_hardly_begun(ended) or (ended.trend is not None and ended.trend.kind == "falling")
 
 
 def _outlook(ended: Finished) -> Iterator[str]:
@@ -67,9 +69,10 @@ def _outlook(ended: Finished) -> Iterator[str]:
     trend = ended.trend
     if ended.signal is not None:
         return
-    if trend is None or (trend.kind == "flat" and ended.epoch < 1.0):
-        if _would_learn_more(ended):
-            yield "the run has not read its whole text once, so more training would help"
+    if _has_hardly_begun(ended):
+        yield "the run has not read its whole text once, so more training would help"
+    elif trend is None:
+        return
     elif trend.kind == "falling":
         by = f"by {bits(trend.fall_nats):.3f} bpc in the last quarter of the run"
         yield f"validation was still falling ({by}), so more training would help"

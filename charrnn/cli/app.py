@@ -81,11 +81,8 @@ class _Group(TyperGroup):
     def _flags(self, ctx: Any) -> set[str]:
         """Returns the names of the options that the command in question has; all where that is not known."""
         command: Any = self.commands.get(ctx.invoked_subcommand)
-        return (
-            set()
-            if command is None
-            else {flag for each in command.params for flag in (*each.opts, *each.secondary_opts)}
-        )
+        parameters = [] if command is None else command.params
+        return {flag for each in parameters for flag in (*each.opts, *each.secondary_opts)}
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _explained():

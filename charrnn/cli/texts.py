@@ -68,13 +68,13 @@ def _meant(argument: str) -> Sequence[str]:
 
 
 def refuse_runs(arguments: Sequence[str]) -> None:
-    """Raises TextError for the first argument that names a run or a checkpoint instead of a text."""
+    """Raises TextError for the first argument that names a run, runs or a checkpoint instead of a text."""
     for argument in arguments:
         path = Path(argument)
-        if argument not in ("", "-") and run_named(path) is None and os.path.isdir(path) and runs_in(path):
-            raise TextError(f"{argument} is a folder of runs, not a text", "name a text")
         if (what := run_named(path)) is not None:
             raise TextError(f"{argument} is {what}, not a text", "name a text", f"-c {argument} names the model")
+        if argument not in ("", "-") and runs_in(path):
+            raise TextError(f"{argument} is a folder of runs, not a text", "name a text")
 
 
 def load(texts: Texts, config: DataConfig, validation: Sequence[Source] = (), *, quiet: bool = False) -> Corpus:

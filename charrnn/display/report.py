@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from charrnn.display.safe import visible
-from charrnn.display.webpage import escape, frame, part
+from charrnn.display.webpage import escape, frame
 
 
 class Section(Protocol):
@@ -59,13 +59,3 @@ def page(heading: str, pieces: Iterable[Section]) -> str:
     shown = list(pieces)
     rules = dict.fromkeys(piece.style for piece in shown if piece.style)
     return frame(heading, "\n".join(piece.html() for piece in shown), "\n".join(rules))
-
-
-def notebook_html(pieces: Iterable[Section]) -> str:
-    """Returns the sections as HTML for the cell of a notebook, which can show every colour.
-
-    Colours of text stand at the text itself, so that they last where a notebook takes style sheets away.
-    """
-    shown = list(pieces)
-    rules = dict.fromkeys(piece.style for piece in shown if piece.style)
-    return part("\n".join(piece.html() for piece in shown), "\n".join(rules))

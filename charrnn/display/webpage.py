@@ -41,12 +41,6 @@ def frame(heading: str, body: str, style: str = "") -> str:
     )
 
 
-def part(body: str, style: str = "") -> str:
-    """Returns `body`, which is HTML, as a part of another page; the rules hold within it alone (CSS nesting)."""
-    rules = f"{_STYLE}\n{style}".rstrip()
-    return f'<div class="charrnn">\n<style>\n.charrnn {{\n{rules}\n}}\n</style>\n{body}\n</div>\n'
-
-
 def legend(low: str, high: str, colours: Sequence[Colour]) -> str:
     """Returns a legend: a line with the ends of a range and its colours, which follow each other at equal distances."""
     stops = ", ".join(map(css, colours))

@@ -192,6 +192,19 @@ def test_a_larger_budget_is_easy_to_type(budget: dict[str, float], longer: str) 
     assert _longer(Budget.from_dict(budget)) == longer
 
 
+def test_where_nothing_can_follow_nothing_is_announced() -> None:
+    """A run on standard input that was interrupted before its first checkpoint of weights."""
+    script = Path(pseudoterminal.__file__).with_name("interrupt.py")
+    environment = {**os.environ, "PYTHONPATH": str(Path(checkpoints.__file__).parents[2])}
+    words = ["train", "-", *SMALL, "--steps", "50", "--validate-every", "40", "--out", "r"]
+    ended = subprocess.run(
+        [sys.executable, str(script), "SIGINT", "7", "0", *words],
+        input=Path("text.txt").read_bytes(), capture_output=True, check=False, env=environment,
+    )  # fmt: skip
+    assert ended.returncode == 130
+    assert ended.stderr.decode().endswith("the same command goes on\nthe run is in r\n")
+
+
 @pytest.mark.parametrize(
     ("epoch", "kind", "said"),
     [

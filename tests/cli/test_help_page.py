@@ -127,12 +127,10 @@ def test_a_page_is_drawn_as_it_was_drawn_by_hand() -> None:
 
 def test_what_belongs_to_an_option_stands_behind_it_where_it_fits() -> None:
     row = Row("--find", "What is known.", "with --label, --ablate")
-    at = {
-        width: [line.plain for line in lines(Page("x", "", sections=[Section("V", [row])]), width)]
-        for width in (60, 61)
-    }
-    narrow = [line.plain for line in lines(Page("x", "", sections=[Section("V", [row])]), 40)]
-    assert at[60][-1] == "  --find  What is known. with --label, --ablate"
+    wide, narrow = (
+        [line.plain for line in lines(Page("x", "", sections=[Section("V", [row])]), width)] for width in (60, 40)
+    )
+    assert wide[-1] == "  --find  What is known. with --label, --ablate"
     assert narrow[-2:] == ["      What is known.", "      with --label, --ablate"]
 
 

@@ -15,9 +15,7 @@ from rich.console import Console
 
 from charrnn.checkpoints.checkpoint import save
 from charrnn.cli import inspect, output
-from charrnn.display.background import style_on
-from charrnn.display.palette import SAFE, mixed
-from charrnn.display.report import Prose, notebook_html, page, spaced
+from charrnn.display.report import Prose, page, spaced
 from charrnn.display.table import Columns, Row
 from tests.kit.command import Command
 from tests.kit.tiny import tiny
@@ -143,18 +141,3 @@ def test_all_tables_of_a_page_are_alike_and_fit_a_narrow_window(sections: Any) -
     assert "@media (max-width: 36rem) {" in style
     assert "td + td::before { content: attr(data-name)" in style
     assert "overflow-x: auto" in style
-
-
-def test_a_notebook_shows_every_colour(sections: Any) -> None:
-    """The colours stand at the text itself, in red, green and blue; rules hold within the part alone."""
-    (picture, *_) = sections(VIEWS["text"])
-    shown = notebook_html([picture])
-    assert shown.startswith('<div class="charrnn">')
-    assert shown.rstrip().endswith("</div>")
-    assert shown.count('<span style="background:#') == len(picture.text)
-    colours = set(re.findall(r'<span style="background:(#[0-9a-f]{6});', shown))
-    assert len(colours) > 40, "more than a ramp of few colours has"
-    console = Console(force_jupyter=True, file=io.StringIO())
-    assert style_on(console, SAFE.text, 0.3).bgcolor.triplet == mixed(SAFE.text, 0.3)  # type: ignore[union-attr]
-    assert "body {" not in shown
-    assert "<html" not in shown
