@@ -102,10 +102,13 @@ def _keys() -> Iterator[Any]:
         import select
         import termios
         import tty
-
+    except ImportError:  # as on Windows
+        yield _wait
+        return
+    try:
         stdin = sys.stdin.fileno()
         before = termios.tcgetattr(stdin)
-    except (ImportError, OSError, ValueError, AttributeError, termios.error):  # no keyboard
+    except (OSError, ValueError, AttributeError, termios.error):  # no keyboard
         yield _wait
         return
 

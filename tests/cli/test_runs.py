@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 from charrnn.checkpoints.folder import Run
+from charrnn.cli import follow
 from charrnn.display.notice import say
 from tests.kit.command import Command
 from tests.kit.run_folders import make_run, metrics, write_metrics
@@ -410,3 +411,21 @@ def test_inspect_takes_runs_by_their_names(command: Command) -> None:
     assert "needs a text" not in command("inspect", "stdlib", "--length", "5", "--unknown", "skip").err
     Path("a").write_text("a file of that name wins")
     assert "unknown" in command("inspect", "a").err
+
+
+@pytest.mark.parametrize("missing", ["termios", "tty"])
+def test_following_needs_no_keys(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """On a system that cannot read single keys it waits, and the command ends with the run or by Ctrl-C."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    with follow._keys() as is_ended:
+        assert is_ended(0.0) is False
+
+
+def test_following_without_a_keyboard_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        with follow._keys() as is_ended:
+            assert is_ended(0.0) is False
+    monkeypatch.setattr(sys, "stdin", None)
+    with follow._keys() as is_ended:
+        assert is_ended(0.0) is False
