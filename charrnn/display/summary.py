@@ -19,6 +19,7 @@ from charrnn.display.curve import Chart, Line
 from charrnn.display.safe import visible
 from charrnn.settings.fields import variants
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.wording import count
 
 _WIDE = 50
 """How many times the smallest norm of a gradient the largest is from which on their logarithms are drawn."""
@@ -41,7 +42,7 @@ def _vocabulary_line(vocabulary: Vocabulary) -> str:
         return "all 256 byte values"
     shown = "".join(visible(character, kept="") for character in vocabulary.characters[:80])
     more = f" and {len(vocabulary) - 80:,} more" if len(vocabulary) > 80 else ""
-    return f"{len(vocabulary):,} characters: {shown}{more}"
+    return f"{count(len(vocabulary), 'character')}: {shown}{more}"
 
 
 def _bpc(nats: float | None) -> str:
@@ -63,10 +64,11 @@ def summary(path: str, checkpoint: Checkpoint, metrics: Sequence[Entry] = ()) ->
         f"dropout {model.dropout:g}" + (f", {said}" if (said := variants(model)) else ""),
         "parameters": f"{sum(counts.values()):,} ({by_part})",
         "vocabulary": _vocabulary_line(checkpoint.vocabulary),
-        "corpus": f"{corpus['name']}: {corpus['characters']:,} characters "
+        "corpus": f"{corpus['name']}: {count(corpus['characters'], 'character')} "
         f"(train {corpus['train']:,}, validation {corpus['validation']:,}, test {corpus['test']:,}), "
         f"sha256 {corpus['sha256'][:16]}",
-        "trained": f"step {progress['step']:,}, epoch {progress['epoch']:.2f}, {progress['characters']:,} characters, "
+        "trained": f"step {progress['step']:,}, epoch {progress['epoch']:.2f}, "
+        f"{count(progress['characters'], 'character')}, "
         f"{progress['seconds'] / 60:.1f} minutes",
         "best": f"{_bpc(progress['best_nats'])} at step {progress['best_step']:,}",
     }

@@ -20,6 +20,7 @@ from typing import Literal
 from charrnn.cells.registry import make_cell
 from charrnn.cells.wiring import input_sizes
 from charrnn.settings.config import ModelConfig
+from charrnn.wording import count
 
 Kernel = Literal["small", "persistent", "standard"]
 
@@ -118,7 +119,7 @@ def _wide(
     # Of the width that is advised, since not every width takes the same lanes.
     fitting = [number for number in range(8, _MOST_LANES + 1, 8) if _takes_lanes(mode, width, number, gpu)]
     if lanes % parts or lanes // parts not in fitting:
-        at_once = f"{lanes} lanes at once" if parts == 1 else f"{lanes} lanes in {parts} parts"
+        at_once = f"{count(lanes, 'lane')} at once" if parts == 1 else f"{count(lanes, 'lane')} in {parts} parts"
         wrong.append(f"{at_once} are not a number it is used for")
         advice.append(f"--batch {parts * min(fitting, key=lambda number: abs(parts * number - lanes))}")
     return ("standard" if wrong else "persistent"), ", ".join(wrong), " ".join(advice)

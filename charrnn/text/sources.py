@@ -30,6 +30,7 @@ from typing import IO, Any
 from charrnn.errors import TextError, UsageError
 from charrnn.files import cache_folder, explained, make_folder
 from charrnn.settings.config import DataConfig
+from charrnn.wording import count
 
 _CHUNK = 1 << 20
 _HEAD = 8192
@@ -153,7 +154,7 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
             "or name a folder of texts",
         )
     left_out = len(found) - len(texts)
-    said = f"{argument}: left out {left_out} of {len(found)} files that are not {config.encoding} text"
+    said = f"{argument}: left out {left_out} of {count(len(found), 'file')} that are not {config.encoding} text"
     return [Source(file, str(file)) for file in texts], [said] if left_out else []
 
 
