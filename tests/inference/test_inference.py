@@ -808,10 +808,10 @@ def test_engines_leave_nothing_behind() -> None:
 def _python(code: str) -> str:
     """What a fresh interpreter prints, on stderr too; it is ended when it hangs."""
     surroundings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    beginning = "import faulthandler; faulthandler.dump_traceback_later(50, exit=True)\n"
+    beginning = "import faulthandler; faulthandler.dump_traceback_later(200, exit=True)\n"
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", beginning + code],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=60, env=surroundings,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=210, env=surroundings,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout
     return result.stdout
