@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -37,6 +38,17 @@ class Job(NamedTuple):
     folder: Path
     environment: Mapping[str, str]
     given: str = ""
+    signal: int = 0
+    """A signal that the process gets `after` seconds, if it still runs then."""
+    after: float = 0.0
+
+
+class Signalled(NamedTuple):
+    """How a process ended that got a signal."""
+
+    result: Result
+    lasted: float | None
+    """The seconds from the signal to its end; None where it had ended before."""
 
 
 @functools.cache
@@ -58,6 +70,11 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 def run(jobs: Sequence[Job]) -> list[Result]:
     """Runs jobs side by side; gives how each ended, a signal as a negative status."""
+    return [signalled.result for signalled in run_signalled(jobs)]
+
+
+def run_signalled(jobs: Sequence[Job]) -> list[Signalled]:
+    """Runs jobs side by side, and sends each its signal; gives how each ended, a signal as a negative status."""
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
@@ -66,18 +83,21 @@ def run(jobs: Sequence[Job]) -> list[Result]:
         for file, job in zip(files, jobs, strict=True):
             file.with_suffix(".in").write_text(job.given, "utf-8")
         asked = [
-            {"words": list(job.words), "cwd": str(job.folder), "environment": dict(job.environment), "files": str(file)}
+            {
+                "words": list(job.words), "cwd": str(job.folder), "environment": dict(job.environment),
+                "files": str(file), "signal": job.signal, "after": job.after,
+            }
             for file, job in zip(files, jobs, strict=True)
-        ]
+        ]  # fmt: skip
         server.stdin.write(json.dumps(asked).encode() + b"\n")
         server.stdin.flush()
         if not select.select([server.stdout], [], [], MOST_SECONDS)[0]:
             _server.cache_clear()
             _end(server)
             raise TimeoutError(f"{jobs} take too long")
-        statuses = json.loads(server.stdout.readline())
+        ended = json.loads(server.stdout.readline())
         said = [[file.with_suffix(end).read_text("utf-8") for end in (".out", ".err")] for file in files]
-    return [Result(status, *texts) for status, texts in zip(statuses, said, strict=True)]
+    return [Signalled(Result(status, *texts), lasted) for (status, lasted), texts in zip(ended, said, strict=True)]
 
 
 def _serve(requests: IO[str]) -> None:
@@ -88,10 +108,29 @@ def _serve(requests: IO[str]) -> None:
     import charrnn.training.trainer  # noqa: F401
 
     for line in requests:
-        children = [_forked(job) for job in json.loads(line)]
-        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        sys.stdout.write(json.dumps(statuses) + "\n")
+        jobs = json.loads(line)
+        children = [_forked(job) for job in jobs]
+        sent = _send([(child, job["signal"], job["after"]) for child, job in zip(children, jobs, strict=True)])
+        ended = []
+        for child in children:
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            ended.append((status, time.monotonic() - sent[child] if child in sent else None))
+        sys.stdout.write(json.dumps(ended) + "\n")
         sys.stdout.flush()
+
+
+def _send(children: list[tuple[int, int, float]]) -> dict[int, float]:
+    """Sends each child its signal when its time has come; gives when, for those that still ran."""
+    began = time.monotonic()
+    sent: dict[int, float] = {}
+    for child, number, after in sorted(children, key=lambda each: each[2]):
+        if number:
+            time.sleep(max(0.0, began + after - time.monotonic()))
+            # A child that has ended stays until it is waited for: its number is not another's, but a signal is lost.
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                os.kill(child, number)
+                sent[child] = time.monotonic()
+    return sent
 
 
 def _forked(job: dict[str, Any]) -> int:
