@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import mmap
 import os
 import tempfile
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ResourceError, UsageError
+from charrnn.system_errors import Outcome, outcome_of, retried, told
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 TEMPORARY_SUFFIX = ".tmp"
 
 
@@ -30,40 +29,51 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def explained(path: Path, doing: str = "writing") -> Iterator[None]:
-    """Turns an OSError inside into a UsageError, or a ResourceError without room, that says what was done to `path`."""
+    """Turns an OSError inside into the error that `system_errors.py` tells, which says what was done to `path`: a
+    UsageError where the place is wrong, else a ResourceError."""
+    folder = os.path.dirname(os.path.abspath(path))
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in _NO_ROOM:
-            raise ResourceError(
-                f"no room left {doing} {path}: {reason}", "free some space; what was there before is untouched"
-            ) from error
+        if outcome_of(error, "going on" if folder in _written else "") is Outcome.RESOURCES:
+            raise ResourceError(*told(error, f"{doing} {path}")) from error
         hint = "check its name and its permissions" if "reading" in doing else "choose a place that can be written to"
-        raise UsageError(f"cannot go on {doing} {path}: {reason}", hint) from error
+        raise UsageError(f"cannot go on {doing} {path}: {error.strerror or error}", hint) from error
+    if doing == "writing":
+        _written.add(folder)
+
+
+_written: set[str] = set()
+"""Folders in which this process has written: where one of them is suddenly read-only, its disk fails."""
 
 
 def make_folder(path: Path) -> None:
     """Creates a folder and its parents; an existing one is fine. Raises UsageError or ResourceError."""
     with explained(path, "creating"):
-        path.mkdir(parents=True, exist_ok=True)
+        retried(path.mkdir, parents=True, exist_ok=True)
 
 
 def sync_folder(path: Path) -> None:
     """Syncs a folder to disk, so that renames inside it survive a power cut, where the system supports this."""
     if os.name != "posix":
         return
-    try:
+    with harmless("sync of a folder"):
         descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # a folder that may be written to, but not listed
-        return
+        try:
+            os.fsync(descriptor)
+        finally:
+            with harmless("close"):
+                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def harmless(call: str) -> Iterator[None]:
+    """Ends quietly at an error that is harmless by the table of `system_errors.py`, where `call` fails."""
     try:
-        os.fsync(descriptor)
-    except OSError as error:  # some network file systems cannot sync a folder
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+        yield
+    except OSError as error:
+        if outcome_of(error, call) is not Outcome.HARMLESS:
             raise
-    finally:
-        os.close(descriptor)
 
 
 def _umask() -> int:
@@ -91,16 +101,18 @@ def replace_durably(path: Path, write: Callable[[Path], object]) -> None:
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY_SUFFIX, dir=path.parent)
         temporary = Path(name)
         try:
-            os.close(handle)
+            with harmless("close"):
+                os.close(handle)
             write(temporary)
-            mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-            with open(temporary, "rb+") as file:
+            with harmless("close"), open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
-            temporary.chmod(mode)
-            os.replace(temporary, path)
+            with harmless("chmod"):
+                temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+            retried(os.replace, temporary, path)
             sync_folder(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            with harmless("removal of rubbish"):
+                retried(temporary.unlink, missing_ok=True)
 
 
 def release_pages(array: Any) -> None:
@@ -119,4 +131,5 @@ def release_pages(array: Any) -> None:
         return
     begin = array.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
     start = begin // mmap.PAGESIZE * mmap.PAGESIZE
-    base.madvise(mmap.MADV_DONTNEED, start, begin + array.nbytes - start)
+    with harmless("madvise"):
+        base.madvise(mmap.MADV_DONTNEED, start, begin + array.nbytes - start)

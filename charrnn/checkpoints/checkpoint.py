@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -31,9 +32,10 @@ from charrnn.checkpoints.tensorfile import (
     read_header,
     without_duplicates,
 )
-from charrnn.errors import CharrnnError, CheckpointError
+from charrnn.errors import CharrnnError, CheckpointError, ResourceError
 from charrnn.files import release_pages, replace_durably
 from charrnn.settings.config import DataConfig, ModelConfig
+from charrnn.system_errors import Outcome, outcome_of, told
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
 from charrnn.version import __version__
 
@@ -113,7 +115,7 @@ def _as_os_error(error: Exception) -> OSError:
     text = str(error)
     _, _, number = text.rpartition("os error ")
     digits = number.split(")")[0]
-    return OSError(int(digits), text) if digits.isdigit() else OSError(text)
+    return OSError(int(digits), os.strerror(int(digits))) if digits.isdigit() else OSError(text)
 
 
 def _digest(metadata: str, arrays: Mapping[str, NumpyArray]) -> str:
@@ -158,8 +160,12 @@ def _explained(path: Path) -> Iterator[None]:
         raise
     except CharrnnError as error:  # a configuration whose values are out of bounds
         raise damaged(path, error.message) from error
-    except (OSError, MemoryError) as error:
-        raise CheckpointError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        if outcome_of(error) is Outcome.RESOURCES:
+            raise ResourceError(*told(error, f"reading {path}")) from error
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise ResourceError(f"out of memory reading {path}", "close other programs, or use a smaller model") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise damaged(path, f"{type(error).__name__} {error}") from error
 

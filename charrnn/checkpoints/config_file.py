@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.errors import UsageError
+from charrnn.errors import ResourceError, UsageError
 from charrnn.files import replace_durably
 from charrnn.settings.settings_file import CORPUS, VERSION
+from charrnn.system_errors import Outcome, outcome_of, told
 from charrnn.version import __version__
 
 _LARGEST = 1 << 20
@@ -46,6 +47,8 @@ def write_config(path: Path, origin: Origin, settings: Mapping[str, Any]) -> Non
     except FileNotFoundError:
         before = b""
     except OSError as error:
+        if outcome_of(error) is Outcome.RESOURCES:
+            raise ResourceError(*told(error, f"reading {path}")) from error
         raise UsageError(f"cannot read {path}: {error.strerror}", "check its permissions") from error
     if before == content:
         return

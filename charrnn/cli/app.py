@@ -7,7 +7,6 @@ a mistyped option answer at once.
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import io
 import os
@@ -20,11 +19,11 @@ import typer
 from typer.core import TyperGroup
 
 from charrnn.cli.command import Command
-from charrnn.errors import CharrnnError, ResourceError, in_one_line
+from charrnn.errors import CharrnnError, ResourceError, UsageError, in_one_line
+from charrnn.system_errors import FULL, Outcome, outcome_of, told
 from charrnn.version import __version__
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 _COMMANDS = {
@@ -115,9 +114,9 @@ def _explained(flags: Callable[[], Set[str]] = frozenset) -> Iterator[None]:
             ResourceError("out of memory", "give the machine less to do: a smaller model, a shorter text, fewer lanes")
         )
     except OSError as system_error:
-        if system_error.errno not in _NO_ROOM:
+        if system_error.errno is None or os.environ.get("CHARRNN_TRACEBACK"):
             raise
-        _fail(ResourceError("no room left on the device that output goes to", "free some space"))
+        _fail(_as_error(system_error))
     except Exception as error:
         # Without a word on the command line Typer fails with the help page as its message, which has been printed.
         if not hasattr(error, "format_message") or type(error).__name__ == "NoArgsIsHelpError":
@@ -128,6 +127,16 @@ def _explained(flags: Callable[[], Set[str]] = frozenset) -> Iterator[None]:
     finally:
         _settle(sys.stdout)
         _settle(sys.stderr)
+
+
+def _as_error(error: OSError) -> CharrnnError:
+    """Returns the error for a failed call of the system of which nothing else has said what it was made for."""
+    if error.errno in FULL and error.filename is None:
+        return ResourceError("no room left on the device that output goes to", "free some space")
+    named = "the output" if error.filename is None else os.fsdecode(error.filename)
+    if outcome_of(error) is Outcome.RESOURCES:
+        return ResourceError(*told(error, f"with {named}"))
+    return UsageError(f"cannot go on with {named}: {error.strerror}", "check its name and its permissions")
 
 
 def _fail(error: CharrnnError, flags: Set[str] = frozenset()) -> NoReturn:

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from charrnn.errors import UsageError
+from charrnn.errors import ResourceError, UsageError
 from charrnn.settings.checks import FLAG
 from charrnn.settings.fields import Record, Setting, settings_of
 from charrnn.settings.presets import PresetName
+from charrnn.system_errors import Outcome, outcome_of, told
 from charrnn.wording import an
 
 CORPUS = "corpus"
@@ -134,6 +135,8 @@ def _text(path: Path) -> str:
         with open(path, "rb") as file:
             content = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and outcome_of(error) is Outcome.RESOURCES:
+            raise ResourceError(*told(error, f"reading the settings in {path}")) from error
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
             f"cannot read the settings in {path}: {reason}", "--config names a file of settings"

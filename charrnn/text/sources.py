@@ -27,9 +27,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from charrnn.errors import TextError, UsageError
+from charrnn.errors import CharrnnError, ResourceError, TextError, UsageError
 from charrnn.files import cache_folder, explained, make_folder
 from charrnn.settings.config import DataConfig
+from charrnn.system_errors import Outcome, outcome_of, told
 from charrnn.wording import count
 
 _CHUNK = 1 << 20
@@ -57,7 +58,7 @@ class Source:
         except OSError as error:
             if error.errno is None:  # bz2 reports damage without a number
                 raise TextError(f"{self.name} is damaged: {error}", "unpack it to see where it breaks") from error
-            raise TextError(f"cannot read {self.name}: {error.strerror}", _remedy(error)) from error
+            raise _unreadable(self.name, error) from error
 
     def digest(self) -> str:
         """Returns the sha256 of the file as it lies on disk (compressed or not)."""
@@ -102,11 +103,18 @@ def _open(path: Path) -> IO[bytes]:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Turns an OSError into a TextError that says which file could not be read."""
+    """Turns an OSError into an error that says which file could not be read."""
     try:
         yield
     except OSError as error:
-        raise TextError(f"cannot read {name}: {error.strerror}", _remedy(error)) from error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: OSError) -> CharrnnError:
+    """Returns the error for a file that could not be read: a TextError, unless the machine is to blame."""
+    if outcome_of(error) is Outcome.RESOURCES:
+        return ResourceError(*told(error, f"reading {name}"))
+    return TextError(f"cannot read {name}: {error.strerror}", _remedy(error))
 
 
 def _remedy(error: OSError) -> str | None:
@@ -168,7 +176,7 @@ def _is_pipe(path: Path) -> bool:
 
 def _walk(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
-        raise TextError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+        raise _unreadable(f"the folder {error.filename}", error) from error
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]

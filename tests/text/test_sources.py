@@ -345,7 +345,7 @@ def test_no_standard_input(monkeypatch: pytest.MonkeyPatch, stdin: io.StringIO |
 
 
 def test_standard_input_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reading error is the input's, not the cache's."""
+    """A reading error is the input's, not the cache's, and a failing device's, not the text's."""
 
     class Broken(io.RawIOBase):
         def readable(self) -> bool:
@@ -358,7 +358,7 @@ def test_standard_input_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
         buffer = Broken()
 
     monkeypatch.setattr(sys, "stdin", Stdin())
-    with pytest.raises(TextError, match="cannot read stdin: Input/output error"):
+    with pytest.raises(ResourceError, match="cannot go on reading stdin: Input/output error"):
         find("-")
 
 

@@ -1,0 +1,99 @@
+"""What a failed call of the operating system leads to: one table, by call and by the number of the error.
+
+Whoever turns an OSError into an error asks here whether the place is wrong, which the user mends by naming another, or
+whether the machine lacks something or its disk fails.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+from collections.abc import Callable
+from typing import NamedTuple, ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class Outcome(enum.Enum):
+    """What becomes of a command one of whose calls has failed."""
+
+    RETRIED = "the call is made again"
+    HARMLESS = "the command goes on without what the call was for"
+    WRONG_PLACE = "it ends with status 2; where a text could not be read with 3, where a checkpoint could not with 4"
+    RESOURCES = "it ends with status 6: the machine lacks something, or its disk fails; what was saved before is kept"
+
+
+class Row(NamedTuple):
+    """A line of the table. Without calls it is for every call, without numbers for every error."""
+
+    outcome: Outcome
+    calls: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) if hasattr(errno, "EDQUOT") else (errno.ENOSPC, errno.EFBIG)
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+_NO_MEMORY = (errno.ENOMEM, errno.ENOBUFS)
+_FAILING = tuple(getattr(errno, name) for name in ("EIO", "EREMOTEIO", "ESTALE", "ENOLCK") if hasattr(errno, name))
+# Some network file systems cannot sync a folder; and one that may be written to need not be one that may be opened.
+_CANNOT_SYNC = tuple({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EPERM})
+
+TABLE = (
+    # POSIX: a call was interrupted by a signal. Linux has closed the file all the same, and it may be another's by now.
+    Row(Outcome.HARMLESS, ("close",), (errno.EINTR,)),
+    Row(Outcome.RETRIED, (), (errno.EINTR,)),
+    Row(Outcome.HARMLESS, ("sync of a folder",), _CANNOT_SYNC),
+    # Who else may read a file, what memory may be given back, and rubbish that the next start removes.
+    Row(Outcome.HARMLESS, ("chmod", "madvise", "removal of rubbish")),
+    Row(Outcome.RESOURCES, (), (*FULL, *_TOO_MANY_FILES, *_NO_MEMORY, *_FAILING)),
+    # A disk on which this command has written already has become read-only, as Linux makes it when it fails; one on
+    # which it has not is a wrong place from the beginning.
+    Row(Outcome.RESOURCES, ("going on",), (errno.EROFS,)),
+    Row(Outcome.WRONG_PLACE),
+)
+"""The first line that fits counts. Calls are named where it matters which one failed."""
+
+
+def outcome_of(error: OSError, call: str = "") -> Outcome:
+    """Returns what `error` leads to, where `call` is one that the table names.
+
+    >>> outcome_of(OSError(errno.ENOSPC, "")).name, outcome_of(OSError(errno.EACCES, "")).name
+    ('RESOURCES', 'WRONG_PLACE')
+    """
+    for outcome, calls, numbers in TABLE:
+        if (not calls or call in calls) and (not numbers or error.errno in numbers):
+            return outcome
+    raise AssertionError("the last line fits all")
+
+
+def retried(call: Callable[_P, _R], *args: _P.args, **options: _P.kwargs) -> _R:
+    """Returns what `call` returns, made again as often as a signal interrupts it.
+
+    Python does this itself for calls that may block by their nature, as reading does (PEP 475); renaming, removing or
+    looking at a file can be interrupted too where the file lies on a network.
+    """
+    while True:
+        try:
+            return call(*args, **options)
+        except InterruptedError:
+            continue
+
+
+def told(error: OSError, doing: str) -> tuple[str, str]:
+    """Returns the message and the hint for an error that leads to RESOURCES; `doing` says what was being done.
+
+    >>> told(OSError(errno.EMFILE, "Too many open files"), "writing a.txt")[0]
+    'cannot go on writing a.txt: Too many open files'
+    """
+    reason = error.strerror or str(error)
+    if error.errno in FULL:
+        return f"no room left {doing}: {reason}", "free some space; what was there before is untouched"
+    if error.errno in _TOO_MANY_FILES:
+        return f"cannot go on {doing}: {reason}", "let a process open more files: ulimit -n 1024"
+    if error.errno in _NO_MEMORY:
+        return f"cannot go on {doing}: {reason}", "close other programs, or give the machine less to do"
+    return (
+        f"cannot go on {doing}: {reason}",
+        "look after that disk (the system's log says more); what was saved before is kept",
+    )
