@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import tempfile
@@ -47,6 +48,23 @@ _written: set[str] = set()
 """Folders in which this process has written: where one of them is suddenly read-only, its disk fails."""
 
 
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def is_there(path: Path | str) -> bool:
+    """Whether there is something under a name, be it a dangling link. Raises OSError where the system does not say:
+    what cannot be looked at must not be taken for missing, and be written over."""
+    try:
+        os.lstat(path)
+    except ValueError:  # a name that nothing can have
+        return False
+    except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return False
+        raise
+    return True
+
+
 def make_folder(path: Path) -> None:
     """Creates a folder and its parents; an existing one is fine. Raises UsageError or ResourceError."""
     with explained(path, "creating"):
@@ -62,8 +80,28 @@ def sync_folder(path: Path) -> None:
         try:
             os.fsync(descriptor)
         finally:
-            with harmless("close"):
+            with harmless("close without writing"):
                 os.close(descriptor)
+
+
+@contextlib.contextmanager
+def opened(path: Path | int, mode: str = "rb", *, is_written: bool | None = None, **options: Any) -> Iterator[Any]:
+    """Opens a file as `open` does, and closes it at the end, where only what `system_errors.py` tells is an error: with
+    what was not written to (such as a lock) nothing can be lost."""
+    stream = open(path, mode, **options)  # noqa: SIM115 - closed below
+    try:
+        yield stream
+    finally:
+        with harmless(
+            "close" if (stream.writable() if is_written is None else is_written) else "close without writing"
+        ):
+            stream.close()
+
+
+def write_content(path: Path, content: bytes) -> None:
+    """Writes a whole file anew."""
+    with opened(path, "wb") as file:
+        file.write(content)
 
 
 @contextlib.contextmanager
@@ -101,10 +139,10 @@ def replace_durably(path: Path, write: Callable[[Path], object]) -> None:
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY_SUFFIX, dir=path.parent)
         temporary = Path(name)
         try:
-            with harmless("close"):
+            with harmless("close without writing"):
                 os.close(handle)
             write(temporary)
-            with harmless("close"), open(temporary, "rb+") as file:
+            with opened(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             with harmless("chmod"):
                 temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import errno
+import os
 from collections.abc import Callable
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -40,12 +41,13 @@ _FAILING = tuple(getattr(errno, name) for name in ("EIO", "EREMOTEIO", "ESTALE",
 _CANNOT_SYNC = tuple({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EPERM})
 
 TABLE = (
-    # POSIX: a call was interrupted by a signal. Linux has closed the file all the same, and it may be another's by now.
+    # Who else may read a file, what memory may be given back, rubbish that the next start removes, and the end of what
+    # was only read or locked: nothing is lost with them.
+    Row(Outcome.HARMLESS, ("chmod", "madvise", "removal of rubbish", "close without writing")),
+    # A signal came during the call. Linux has closed a file all the same, and its number may be another's by now.
     Row(Outcome.HARMLESS, ("close",), (errno.EINTR,)),
     Row(Outcome.RETRIED, (), (errno.EINTR,)),
     Row(Outcome.HARMLESS, ("sync of a folder",), _CANNOT_SYNC),
-    # Who else may read a file, what memory may be given back, and rubbish that the next start removes.
-    Row(Outcome.HARMLESS, ("chmod", "madvise", "removal of rubbish")),
     Row(Outcome.RESOURCES, (), (*FULL, *_TOO_MANY_FILES, *_NO_MEMORY, *_FAILING)),
     # A disk on which this command has written already has become read-only, as Linux makes it when it fails; one on
     # which it has not is a wrong place from the beginning.
@@ -78,6 +80,24 @@ def retried(call: Callable[_P, _R], *args: _P.args, **options: _P.kwargs) -> _R:
             return call(*args, **options)
         except InterruptedError:
             continue
+
+
+def lacking(error: BaseException) -> str | None:
+    """Returns what the machine lacks to load a module, in a line; None where the error is another one.
+
+    The system's loader gives its reason for a library that it cannot load in words alone.
+
+    >>> lacking(ImportError("libtorch_cpu.so: failed to map segment from shared object"))
+    'libtorch_cpu.so: failed to map segment from shared object'
+    """
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError):
+        return str(error) if error.errno is not None and outcome_of(error) is Outcome.RESOURCES else None
+    text = str(error)
+    reasons = [os.strerror(number) for number in (*_TOO_MANY_FILES, *_NO_MEMORY, *_FAILING)]
+    is_lack = isinstance(error, ImportError) and any(reason in text for reason in (*reasons, "failed to map segment"))
+    return text if is_lack else None
 
 
 def told(error: OSError, doing: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ResourceError, UsageError
-from charrnn.files import replace_durably
+from charrnn.files import opened, replace_durably, write_content
 from charrnn.settings.settings_file import CORPUS, VERSION
 from charrnn.system_errors import Outcome, outcome_of, told
 from charrnn.version import __version__
@@ -43,7 +43,8 @@ def write_config(path: Path, origin: Origin, settings: Mapping[str, Any]) -> Non
     values = {name: value for name, value in {**entries, **settings}.items() if value is not None}
     content = _spelled(values)
     try:
-        before = path.read_bytes()
+        with opened(path) as file:
+            before = file.read()
     except FileNotFoundError:
         before = b""
     except OSError as error:
@@ -52,9 +53,9 @@ def write_config(path: Path, origin: Origin, settings: Mapping[str, Any]) -> Non
         raise UsageError(f"cannot read {path}: {error.strerror}", "check its permissions") from error
     if before == content:
         return
-    if before and not is_config(path):
+    if before and VERSION not in _parsed(before[:_LARGEST]):
         raise UsageError(f"{path} is there already and is not a run's", "choose another --out, or move that file away")
-    replace_durably(path, lambda temporary: temporary.write_bytes(content))
+    replace_durably(path, lambda temporary: write_content(temporary, content))
 
 
 def _spelled(values: Mapping[str, Any]) -> bytes:
@@ -82,8 +83,16 @@ def read_origin(path: Path) -> Origin | None:
 
 def _values(path: Path) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            values = json.loads(file.read(_LARGEST))
-    except (OSError, ValueError, RecursionError):
+        with opened(path) as file:
+            content = file.read(_LARGEST)
+    except (OSError, ValueError):
+        return {}
+    return _parsed(content)
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

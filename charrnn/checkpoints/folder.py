@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.files import TEMPORARY_SUFFIX, explained, make_folder, sync_folder
+from charrnn.files import TEMPORARY_SUFFIX, explained, is_there, make_folder, opened, sync_folder
+from charrnn.system_errors import retried
 
 RUNS = Path("checkpoints")
 BEST = "best.safetensors"
@@ -83,9 +84,10 @@ class Run:
     @property
     def is_there(self) -> bool:
         """Whether the folder holds anything of a run."""
-        if any(os.path.lexists(self.folder / name) for name in _FILES):
-            return True
-        return any(_is_own(path) for path in self.folder.glob("step-*.safetensors"))
+        with explained(self.folder, "looking for a run in"):
+            if any(is_there(self.folder / name) for name in _FILES):
+                return True
+            return any(_is_own(path) for path in self.folder.glob("step-*.safetensors"))
 
     def other_files(self) -> list[Path]:
         """Returns the files and folders beside those of the run, without hidden ones."""
@@ -126,10 +128,10 @@ class Run:
         with explained(folder, "setting the run aside in"):
             for number in itertools.count(1):
                 aside = folder.parent / (dated if number == 1 else f"{dated}-{number}")
-                if os.path.lexists(aside):
+                if is_there(aside):
                     continue
                 try:
-                    os.rename(folder, aside)
+                    retried(os.rename, folder, aside)
                 except OSError as error:
                     # The name was taken in this very moment. What a rename could take the place of is an empty folder.
                     if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and os.path.lexists(aside):
@@ -163,7 +165,7 @@ class Run:
         lock = self.folder / _LOCK
         try:
             with explained(lock):
-                file = held.enter_context(open(lock, "a"))  # noqa: SIM115 - closed with `held`
+                file = held.enter_context(opened(lock, "a", is_written=False))
         except UsageError as error:
             if isinstance(error.__cause__, FileNotFoundError) and not self.folder.exists():
                 return False
@@ -186,19 +188,19 @@ class Run:
         for name in (BEST, LAST, CONFIG, "step-*.safetensors"):
             for leftover in self.folder.glob(f".{name}.*{TEMPORARY_SUFFIX}"):
                 with explained(leftover, "removing"):
-                    leftover.unlink(missing_ok=True)
+                    retried(leftover.unlink, missing_ok=True)
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Adds one line to the metrics; keys whose value is None are left out."""
         present = {key: value for key, value in values.items() if value is not None}
-        with explained(self.metrics), open(self.metrics, "a", encoding="utf-8", newline="\n") as file:
+        with explained(self.metrics), opened(self.metrics, "a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(present) + "\n")
 
     def append_sample(self, heading: str, text: str) -> None:
         """Adds one sample under `heading` to the file of samples."""
         with (
             explained(self.samples),
-            open(self.samples, "a", encoding="utf-8", newline="", errors="surrogatepass") as file,
+            opened(self.samples, "a", encoding="utf-8", newline="", errors="surrogatepass") as file,
         ):
             file.write(f"=== {heading} ===\n{text}\n\n")
 
@@ -212,7 +214,7 @@ class Run:
             length = lengths.get(file.name, 0)
             if file.exists() and file.stat().st_size > length:
                 with explained(file):
-                    os.truncate(file, length)
+                    retried(os.truncate, file, length)
 
 
 def _is_own(path: Path) -> bool:

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import stat
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import CheckpointError
+from charrnn.files import opened
 
 NumpyArray = npt.NDArray[Any]
 
@@ -46,18 +48,19 @@ def foreign(path: Path, reason: str) -> CheckpointError:
     )
 
 
-def open_file(path: Path) -> IO[bytes]:
+def open_file(path: Path) -> AbstractContextManager[IO[bytes]]:
+    """Opens a file that may be a checkpoint, and closes it at the end of the context."""
     try:
         mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise CheckpointError(f"{path} is a folder, not a checkpoint file")
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for a writer
-            raise foreign(path, "it is not a file on a disk")
-        return open(path, "rb")
     except FileNotFoundError as error:
         raise CheckpointError(
             f"there is no checkpoint {path}", "charrnn train makes one; -c names a file or a run"
         ) from error
+    if stat.S_ISDIR(mode):
+        raise CheckpointError(f"{path} is a folder, not a checkpoint file")
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for a writer
+        raise foreign(path, "it is not a file on a disk")
+    return opened(path)
 
 
 def read_header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:

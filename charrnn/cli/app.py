@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from charrnn.cli.command import Command
 from charrnn.errors import CharrnnError, ResourceError, UsageError, in_one_line
-from charrnn.system_errors import FULL, Outcome, outcome_of, told
+from charrnn.system_errors import FULL, Outcome, lacking, outcome_of, told
 from charrnn.version import __version__
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -117,6 +117,12 @@ def _explained(flags: Callable[[], Set[str]] = frozenset) -> Iterator[None]:
         if system_error.errno is None or os.environ.get("CHARRNN_TRACEBACK"):
             raise
         _fail(_as_error(system_error))
+    except ImportError as import_error:
+        if (lack := lacking(_cause(import_error))) is None:
+            raise
+        _fail(
+            ResourceError(f"the program cannot be loaded: {lack}", "let it have more memory and files: ulimit -v, -n")
+        )
     except Exception as error:
         # Without a word on the command line Typer fails with the help page as its message, which has been printed.
         if not hasattr(error, "format_message") or type(error).__name__ == "NoArgsIsHelpError":
@@ -129,10 +135,17 @@ def _explained(flags: Callable[[], Set[str]] = frozenset) -> Iterator[None]:
         _settle(sys.stderr)
 
 
+def _cause(error: BaseException) -> BaseException:
+    """Returns what an error came from in the end: numpy explains at length why it might not have been loaded."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def _as_error(error: OSError) -> CharrnnError:
     """Returns the error for a failed call of the system of which nothing else has said what it was made for."""
     if error.errno in FULL and error.filename is None:
-        return ResourceError("no room left on the device that output goes to", "free some space")
+        return ResourceError(f"no room left on the device that output goes to: {error.strerror}", "free some space")
     named = "the output" if error.filename is None else os.fsdecode(error.filename)
     if outcome_of(error) is Outcome.RESOURCES:
         return ResourceError(*told(error, f"with {named}"))

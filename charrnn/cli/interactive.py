@@ -22,7 +22,7 @@ from charrnn.cli.typed import Typed, is_near_command, joint, understood, unescap
 from charrnn.display.menu import Menu
 from charrnn.display.safe import write
 from charrnn.errors import CharrnnError, CheckpointError, TextError, UsageError
-from charrnn.files import explained, replace_durably
+from charrnn.files import explained, replace_durably, write_content
 from charrnn.inference.engine import Engine
 from charrnn.sampling.cowriting import Session
 from charrnn.settings.choices import UnknownPolicy
@@ -239,7 +239,7 @@ class _Conversation:
             if path.exists() and not over:
                 raise UsageError(f"{path} exists already", f"s! {path} writes over it")
         content = self._session.encoded()
-        replace_durably(path, lambda temporary: temporary.write_bytes(content))
+        replace_durably(path, lambda temporary: write_content(temporary, content))
         self._menu.say(f"saved {self._counted(len(self._session))} to {path}")
 
     def _counted(self, number: int) -> str:

@@ -6,10 +6,13 @@ A new format is an `Option`, a function that writes it, and a line in `FORMATS`.
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import IO, Any
 
 from charrnn.cli.view import Given, Option, Result
 from charrnn.display.palette import PaletteName
@@ -63,13 +66,23 @@ def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
 
     import numpy as np
 
+    from charrnn.files import opened
+
     def write(temporary: Path) -> None:
-        with temporary.open("wb") as stream, zipfile.ZipFile(stream, "w") as archive:
+        with opened(temporary, "wb") as stream, zipfile.ZipFile(_written_once(stream), "w") as archive:
             for name, array in arrays.items():
                 with archive.open(zipfile.ZipInfo(f"{name}.npy", _OLDEST), "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
     _write_file(file, write)
+
+
+def _written_once(stream: IO[bytes]) -> Any:
+    """Returns a stream that an archive can be written to from its beginning to its end: a device such as /dev/null
+    says that it has a place to go back to, and has none."""
+    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        return stream
+    return SimpleNamespace(write=stream.write, flush=stream.flush)
 
 
 def columns(name: str, rows: Sequence[Mapping[str, Any]], dtype: Any = None) -> dict[str, Any]:
@@ -102,9 +115,10 @@ def print_pieces(pieces: Iterable[object]) -> None:
 
 def write_page(file: Path, page: str) -> None:
     """Writes a page or a picture to a file in one step, and prints a notice that it did."""
+    from charrnn.files import write_content
 
     def write(temporary: Path) -> None:
-        temporary.write_text(page, "utf-8")
+        write_content(temporary, page.encode())
 
     _write_file(file, write)
 

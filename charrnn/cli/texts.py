@@ -36,7 +36,7 @@ def find(
     if glob is None:
         refuse_runs(arguments)
     for argument in arguments:
-        if argument not in ("", "-") and not os.path.lexists(argument) and not catalogue.is_known(argument):
+        if argument not in ("", "-") and not sources.is_there(argument) and not catalogue.is_known(argument):
             raise TextError(f"there is no file or folder {argument}", *_meant(argument))
     return finding.find(arguments, glob=glob, report=report, config=config)
 

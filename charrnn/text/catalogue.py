@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from charrnn.errors import TextError
-from charrnn.files import cache_folder, explained, make_folder, replace_durably
+from charrnn.files import cache_folder, explained, harmless, make_folder, opened, replace_durably
+from charrnn.system_errors import retried
 from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
 
 STDLIB = "stdlib"
@@ -124,23 +125,29 @@ def fetch(entry: Entry, folder: Path, report: Report | None = None) -> Source:
     where the disk is full. In each case `folder` holds nothing new.
     """
     target = folder / entry.file
-    if target.is_file() and Source(target, str(target)).digest() == entry.sha256:
-        return Source(target, str(target))
     partial = cache_folder() / "partial" / f"{entry.sha256}.part"
+    if target.is_file() and Source(target, str(target)).digest() == entry.sha256:
+        _remove(partial)
+        return Source(target, str(target))
     make_folder(folder)
     make_folder(partial.parent)
-    with explained(partial, "downloading to"), open(partial, "ab") as file:
+    with explained(partial, "downloading to"), opened(partial, "ab") as file:
         _lock(file, entry)
         _download(file, entry, report)
     if Source(partial, str(partial)).digest() != entry.sha256:
-        partial.unlink(missing_ok=True)
+        _remove(partial)
         raise TextError(
             f"what {entry.url} sent is not {entry.name}: its sha256 is not {entry.sha256}",
             f"try again later, or put the file into a folder that CHARRNN_CORPORA names, as {entry.file}",
         )
     replace_durably(target, lambda temporary: shutil.copyfile(partial, temporary))
-    partial.unlink(missing_ok=True)
+    _remove(partial)
     return Source(target, str(target))
+
+
+def _remove(partial: Path) -> None:
+    with harmless("removal of rubbish"):  # the next time that the corpus is asked for
+        retried(partial.unlink, missing_ok=True)
 
 
 def _lock(file: IO[bytes], entry: Entry) -> None:

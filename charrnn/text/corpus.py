@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from charrnn.errors import TextError
-from charrnn.files import cache_folder, explained, make_folder, sync_folder
+from charrnn.files import cache_folder, explained, make_folder, opened, sync_folder
 from charrnn.settings.config import DataConfig
 from charrnn.text.decoding import Progress, TextPiece, is_strict_utf8, pieces_of
 from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
@@ -211,7 +211,7 @@ def _encode(
 def _synced(path: Path) -> Iterator[IO[bytes]]:
     """Opens a file for writing, and flushes it to disk at the end: a power cut must not leave an entry of the right
     size that is full of zeros."""
-    with open(path, "wb") as file:
+    with opened(path, "wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +40,7 @@ def find(
     notices: list[str] = []
     customary: dict[str, Any] = {}
     for argument in arguments:
-        known = None if argument == "-" or os.path.lexists(argument) else catalogue.find(argument, report)
+        known = None if argument == "-" or sources.is_there(argument) else catalogue.find(argument, report)
         if known is not None:
             found += known
             entry = catalogue.entries().get(argument)

@@ -64,9 +64,9 @@ def read_labelled(file: Path, vocabulary: Vocabulary, unknown: UnknownPolicy, mo
 
 def _lines(file: Path) -> Iterator[tuple[int, str, str]]:
     """Yields the number, the label and the text of each line that is not blank."""
-    from charrnn.files import explained
+    from charrnn.files import explained, opened
 
-    with explained(file, "reading"), file.open("rb") as stream:
+    with explained(file, "reading"), opened(file) as stream:
         for number, raw in enumerate(stream, start=1):
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")

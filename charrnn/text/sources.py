@@ -27,10 +27,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from charrnn import files as system_files
 from charrnn.errors import CharrnnError, ResourceError, TextError, UsageError
-from charrnn.files import cache_folder, explained, make_folder
+from charrnn.files import cache_folder, explained, harmless, make_folder, opened
 from charrnn.settings.config import DataConfig
-from charrnn.system_errors import Outcome, outcome_of, told
+from charrnn.system_errors import Outcome, outcome_of, retried, told
 from charrnn.wording import count
 
 _CHUNK = 1 << 20
@@ -49,8 +50,12 @@ class Source:
     def open(self) -> Iterator[IO[bytes]]:
         """Opens the (decompressed) bytes of the file. Raises TextError where it cannot be read or unpacked."""
         try:
-            with _open(self.path) as file:
+            file = _open(self.path)
+            try:
                 yield file
+            finally:
+                with harmless("close without writing"):
+                    file.close()
         except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
             raise TextError(
                 f"{self.name} is damaged or not what its ending says: {error}", "unpack it to see where it breaks"
@@ -62,8 +67,9 @@ class Source:
 
     def digest(self) -> str:
         """Returns the sha256 of the file as it lies on disk (compressed or not)."""
-        with _explained(self.name), open(self.path, "rb", buffering=0) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with _explained(self.name), opened(self.path, "rb", buffering=0) as file:
+            digest = hashlib.file_digest(file, "sha256")
+        return digest.hexdigest()
 
     def size(self) -> int:
         """Returns the number of bytes on disk."""
@@ -137,7 +143,7 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
     if argument == "-":
         return [_spool_standard_input()], []
     path = Path(argument)
-    if argument == "" or not os.path.lexists(path):
+    if argument == "" or not is_there(argument):
         raise TextError(f"there is no file or folder {argument or repr(argument)}", _remedy(FileNotFoundError()))
     if not os.path.isdir(path):
         if _is_pipe(path):
@@ -164,6 +170,12 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
     left_out = len(found) - len(texts)
     said = f"{argument}: left out {left_out} of {count(len(found), 'file')} that are not {config.encoding} text"
     return [Source(file, str(file)) for file in texts], [said] if left_out else []
+
+
+def is_there(argument: str) -> bool:
+    """Whether an argument is the name of a file or a folder. Raises TextError where it cannot be looked at."""
+    with _explained(argument):
+        return system_files.is_there(argument)
 
 
 def _is_pipe(path: Path) -> bool:
@@ -231,9 +243,11 @@ def _stand_in_for_standard_input(path: Path) -> None:
     disappears with the last process that has it open.
     """
     global _has_stand_in
-    file = os.open(path, os.O_RDONLY)
-    os.dup2(file, 0)
-    os.close(file)
+    with explained(path, "reading"):
+        file = os.open(path, os.O_RDONLY)
+        os.dup2(file, 0)
+    with harmless("close without writing"):
+        os.close(file)
     os.lseek(0, 0, os.SEEK_END)
     _has_stand_in = True
 
@@ -256,8 +270,8 @@ def _spool(stream: IO[bytes], name: str) -> Source:
     make_folder(folder)
     with explained(folder, f"copying {name} to"):
         handle, temporary = tempfile.mkstemp(dir=folder, prefix="stdin-", suffix=".tmp")
-        atexit.register(Path(temporary).unlink, missing_ok=True)
-        with open(handle, "wb") as file:
+        atexit.register(_remove, Path(temporary))
+        with opened(handle, "wb") as file:
             while chunk := _read_some(stream, name):
                 file.write(chunk)
     return Source(Path(temporary), name, is_temporary=True)
@@ -300,4 +314,9 @@ def release(sources: Sequence[Source]) -> None:
     """Removes the temporary files among the sources."""
     for source in sources:
         if source.is_temporary:
-            source.path.unlink(missing_ok=True)
+            _remove(source.path)
+
+
+def _remove(temporary: Path) -> None:
+    with harmless("removal of rubbish"):
+        retried(temporary.unlink, missing_ok=True)

@@ -19,6 +19,7 @@ from charrnn.checkpoints.folder import RUNS, Run
 from charrnn.checkpoints.runs import is_checkpoint
 from charrnn.checkpoints.tensorfile import Damaged
 from charrnn.errors import CheckpointError, TextError, UsageError
+from charrnn.files import explained, is_there
 from charrnn.settings.checks import require
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.fields import Record
@@ -203,8 +204,9 @@ def read_last(run: Run) -> Checkpoint:
 
 def computing_as_before(launch: Launch, run: Run) -> Launch:
     """Returns `launch` with the device and the threads of the run that goes on in its folder, where none are given."""
-    if launch.fresh or not os.path.exists(run.last):  # which answers for a name that is too long, too
-        return launch
+    with explained(run.last, "looking at"):
+        if launch.fresh or not is_there(run.last):
+            return launch
     try:
         before = read_file(run.config).settings["launch"]
     except UsageError:  # it is missing, or another program's: the run goes on without it

@@ -10,6 +10,7 @@ interpreter, sitecustomize and signals that come while modules are imported are 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import io
 import json
@@ -52,8 +53,10 @@ class Signalled(NamedTuple):
 
 
 @functools.cache
-def _server() -> subprocess.Popen[bytes]:
+def _server(preloaded: Path | None) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    if preloaded is not None:
+        environment["LD_PRELOAD"] = str(preloaded)
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.kit.forked"], cwd=ROOT, env=environment, stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, start_new_session=True,
@@ -64,18 +67,19 @@ def _server() -> subprocess.Popen[bytes]:
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """With all that it has forked."""
-    with server:
+    with server, contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
 
 
-def run(jobs: Sequence[Job]) -> list[Result]:
-    """Runs jobs side by side; gives how each ended, a signal as a negative status."""
-    return [signalled.result for signalled in run_signalled(jobs)]
+def run(jobs: Sequence[Job], preloaded: Path | None = None) -> list[Result]:
+    """Runs jobs side by side; gives how each ended, a signal as a negative status. All forks have the library
+    `preloaded`, in which no thread may run."""
+    return [signalled.result for signalled in run_signalled(jobs, preloaded)]
 
 
-def run_signalled(jobs: Sequence[Job]) -> list[Signalled]:
+def run_signalled(jobs: Sequence[Job], preloaded: Path | None = None) -> list[Signalled]:
     """Runs jobs side by side, and sends each its signal; gives how each ended, a signal as a negative status."""
-    server = _server()
+    server = _server(preloaded)
     assert server.stdin is not None
     assert server.stdout is not None
     with tempfile.TemporaryDirectory() as name:
