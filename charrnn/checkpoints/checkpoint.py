@@ -39,7 +39,7 @@ from charrnn.system_errors import Outcome, outcome_of, told
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
 from charrnn.version import __version__
 
-FORMAT = 2
+FORMAT = 3
 _METADATA_KEY = "charrnn"
 _FORMAT_KEY = "charrnn.format"
 _DIGEST_KEY = "charrnn.sha256"
@@ -98,7 +98,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         _METADATA_KEY: text,
         _DIGEST_KEY: _digest(text, contiguous),
     }
-    replace_durably(path, lambda temporary: _save_file(save_file, contiguous, temporary, metadata))
+    replace_durably(path, lambda temporary: _save_file(save_file, contiguous, temporary, metadata), follows_links=False)
 
 
 def _save_file(save_file: Any, arrays: dict[str, NumpyArray], path: Path, metadata: dict[str, str]) -> None:

@@ -55,7 +55,7 @@ def write_config(path: Path, origin: Origin, settings: Mapping[str, Any]) -> Non
         return
     if before and VERSION not in _parsed(before[:_LARGEST]):
         raise UsageError(f"{path} is there already and is not a run's", "choose another --out, or move that file away")
-    replace_durably(path, lambda temporary: write_content(temporary, content))
+    replace_durably(path, lambda temporary: write_content(temporary, content), follows_links=False)
 
 
 def _spelled(values: Mapping[str, Any]) -> bytes:
