@@ -117,10 +117,10 @@ class Run:
             return None
         # Of "." and the like only the whole path has a name.
         folder = self.folder if self.folder.name not in ("", "..") else Path(os.path.abspath(self.folder))
-        dated = f"{folder.name}.{time.strftime('%Y-%m-%dT%H%M%S')}"
+        date = time.strftime(".%Y-%m-%dT%H%M%S")
         with explained(folder, "setting the run aside in"):
             for number in itertools.count(1):
-                aside = folder.parent / (dated if number == 1 else f"{dated}-{number}")
+                aside = folder.parent / _with_ending(folder, date if number == 1 else f"{date}-{number}")
                 if is_there(aside):
                     continue
                 try:
@@ -166,6 +166,17 @@ class Run:
             if os.path.lexists(path) and not os.path.isfile(path):
                 what = f"is a link to {os.readlink(path)}, where no file is" if path.is_symlink() else "is not a file"
                 raise UsageError(f"{path} {what}", "move it away, or choose another --out")
+
+
+def _with_ending(folder: Path, ending: str) -> str:
+    """Returns a folder's name with an ending; of a name that would be too long then, the beginning."""
+    try:
+        longest = os.pathconf(folder.parent, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # it is not known
+        longest = 255
+    name = os.fsencode(folder.name)
+    room = longest - len(ending)
+    return (folder.name if len(name) <= room else name[:room].decode(errors="ignore")) + ending
 
 
 def _is_own(path: Path) -> bool:
