@@ -4,8 +4,10 @@ config.json                   the settings and where the text lies, for people a
 best.safetensors              weights of the best validation
 last.safetensors              everything needed to resume
 step-00001000.safetensors     weights at a step, which --keep-every keeps
-metrics.jsonl                 one object a line; cut back on resume to where the checkpoint was taken
-samples.txt                   what the model wrote as it learned; cut back likewise
+metrics.jsonl                 one object a line; `records.py` writes it, and cuts it back where a run goes on
+samples.txt                   what the model wrote as it learned; likewise
+.lock                         empty; who trains has it locked (`lock.py`)
+.charrnn-????????.tmp         a folder of what is being saved; what a killed process has left of it, the next removes
 
 `train --fresh` gives the whole folder NAME of a run another name by one rename: NAME.2026-11-28T114500, with the local
 date and time, and with -2, -3 and so on behind it where that name is taken. Nothing here ever removes such a folder.

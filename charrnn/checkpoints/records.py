@@ -65,8 +65,11 @@ class Records:
         """Takes up what is there already, where no checkpoint says what should be."""
         for name in self._digests:
             path = self._run.folder / name
-            with explained(path, "reading"):
-                self._take_up(name, _read(path))
+            with explained(path):
+                content = _read(path)
+                if _is_shared(path):
+                    _replace(path, content)
+            self._take_up(name, content)
 
     def go_on(self, training: Mapping[str, Any], step: int) -> list[str]:
         """Brings the files back to where a `last` checkpoint of `step` was saved, by its record `training`.
@@ -84,8 +87,10 @@ class Records:
                     problems.append(agreement.problem)
                     whole = _whole_lines(content, step) if name == METRICS else _whole_samples(content)
                     if whole != content or agreement.found > mark.bytes:
-                        replace_durably(path, lambda new, data=whole: write_content(new, data), follows_links=False)  # type: ignore[misc]
+                        _replace(path, whole)
                     content = whole
+                elif _is_shared(path):
+                    _replace(path, content)
                 elif agreement.found > mark.bytes:
                     with _opened(path, "rb+") as file:
                         file.truncate(mark.bytes)
@@ -171,6 +176,17 @@ def _read(path: Path) -> bytes:
         content: bytes = file.read()
         return content
     return b""
+
+
+def _is_shared(path: Path) -> bool:
+    """Returns whether a file has other names too, as in a copy by hard links, and is not to be written to."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.lstat(path).st_nlink > 1
+    return False
+
+
+def _replace(path: Path, content: bytes) -> None:
+    replace_durably(path, lambda new: write_content(new, content), follows_links=False)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ import numpy as np
 from charrnn.errors import TextError
 from charrnn.files import cache_folder, explained, make_folder, opened, sync_folder
 from charrnn.settings.config import DataConfig
+from charrnn.system_errors import retried
 from charrnn.text.decoding import Progress, TextPiece, is_strict_utf8, pieces_of
 from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids, Vocabulary
@@ -151,7 +152,7 @@ def _open(folder: Path, name: str) -> Corpus | None:
         if (folder / "ids.bin").stat().st_size != length * vocabulary.dtype.itemsize:
             return None
         ids: Ids = (
-            np.memmap(folder / "ids.bin", dtype=vocabulary.dtype, mode="r", shape=(length,))
+            retried(np.memmap, folder / "ids.bin", dtype=vocabulary.dtype, mode="r", shape=(length,))
             if length
             else np.zeros(0, vocabulary.dtype)
         )
@@ -180,7 +181,7 @@ def _encode(
     encode = _encoder(vocabulary)
     make_folder(folder.parent)
     with explained(folder, "encoding the corpus into"):
-        workplace = Path(tempfile.mkdtemp(prefix=".encoding-", dir=folder.parent))
+        workplace = Path(retried(tempfile.mkdtemp, prefix=".encoding-", dir=folder.parent))
         try:
             with _synced(workplace / "ids.bin") as file:
                 for piece in pieces_of(everything, config, progress("encoding")):
@@ -221,7 +222,7 @@ def _place(workplace: Path, folder: Path) -> None:
     """Renames a finished cache entry to its final place, unless a complete one is there already."""
     for _ in range(_ATTEMPTS):
         try:
-            workplace.rename(folder)
+            retried(workplace.rename, folder)
             sync_folder(folder.parent)
             return
         except OSError:

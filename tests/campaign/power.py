@@ -8,7 +8,7 @@ import random
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.config_file import is_config
@@ -53,6 +53,8 @@ class _Recorded:
     job: Job
     saved: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
     """For each checkpoint by its path the moments at which its name got other bytes, and those."""
+    loaded: dict[bytes, dict[str, Any]] = field(default_factory=dict)
+    """What each content of a checkpoint holds of the training, once it has been read."""
 
 
 @dataclass
@@ -153,14 +155,16 @@ def _wrong(recorded: _Recorded, folder: Path, cut: int) -> str | None:
             if isinstance(change, Returned) and change.path == path
         ]
         oldest = max((moment for moment, _ in versions if returns and moment < returns[-1]), default=-(10**9))
-        if file.read_bytes() not in [content for moment, content in versions if moment >= oldest]:
+        content = file.read_bytes()
+        if content not in [version for moment, version in versions if moment >= oldest]:
             return f"{path} is not the last one that was saved, nor a later one"
-        checkpoints.load(file, with_state=True)
+        if content not in recorded.loaded:
+            recorded.loaded[content] = checkpoints.load(file, with_state=True).training
     if not run.last.exists():
         return "a best and no last" if run.best.exists() else None
     if not is_config(run.config):
         return "there is no config.json"
-    training = checkpoints.load(run.last, with_state=True).training
+    training = recorded.loaded[run.last.read_bytes()]
     problems = [each.problem for each in agreements(run.folder, training) if each.problem]
     if problems:
         return problems[0]

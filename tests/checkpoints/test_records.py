@@ -151,6 +151,29 @@ def test_links_and_pipes_are_not_written_to(name: str) -> None:
         Records(RUN).go_on(training, 1)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+def test_a_copy_by_hard_links_stays_as_it_is() -> None:
+    """A run that goes on, and one that begins, write to files of their own."""
+    _, training = _written(2)
+    with open(RUN.metrics, "ab") as file:
+        file.write(b'{"step": 3}\n')
+    for number in (0, 1):
+        again = Records(RUN)
+        before = {path.name: path.read_bytes() for path in (RUN.metrics, RUN.samples)}
+        copy = Path(f"copy-{number}")
+        copy.mkdir()
+        for name in before:
+            os.link(RUN.folder / name, copy / name)
+        if number:
+            again.begin()
+        else:
+            again.go_on(training, 2)
+        again.add_metrics({"step": 4})
+        again.add_sample("4", "x")
+        assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+        assert [each.problem for each in agreements(RUN.folder, {FILES: again.marks()})] == [None, None]
+
+
 def test_both_are_on_the_disk_before_their_lengths_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each that was written to, and once the folder that they are new in; nothing where nothing was added."""
     happened: list[str] = []
