@@ -149,7 +149,8 @@ def replace_durably(path: Path, write: Callable[[Path], object], *, follows_link
     """
     with explained(path):
         if path.exists() and not path.is_file() and not path.is_dir():
-            write(path)
+            with _read_by_somebody(path):
+                write(path)
             return
         if follows_links:
             path = Path(os.path.realpath(path))
@@ -166,6 +167,20 @@ def replace_durably(path: Path, write: Callable[[Path], object], *, follows_link
             sync_folder(path.parent)
         finally:
             _remove_all(private)
+
+
+@contextlib.contextmanager
+def _read_by_somebody(path: Path) -> Iterator[None]:
+    """Keeps a named pipe open inside, which others would wait for a reader to open. Raises OSError without a reader."""
+    if not path.is_fifo():
+        yield
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        yield
+    finally:
+        with harmless("close without writing"):
+            os.close(descriptor)
 
 
 def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
