@@ -59,7 +59,8 @@ class Records:
         self._digests = {name: hashlib.sha256() for name in (METRICS, SAMPLES)}
         self._lengths = dict.fromkeys(self._digests, 0)
         self._unsynced: set[str] = set()
-        self._is_folder_synced = False
+        self._entered: set[str] = set()
+        """The files whose names are known to be on the disk."""
 
     def begin(self) -> None:
         """Takes up what is there already, where no checkpoint says what should be."""
@@ -114,10 +115,10 @@ class Records:
             # Who removes a file while the run goes on hears of it when the run is resumed.
             with explained(path), contextlib.suppress(FileNotFoundError), _opened(path, "rb+") as file:
                 os.fsync(file.fileno())
-        if self._unsynced and not self._is_folder_synced:  # the files may be new
+        if not self._unsynced <= self._entered:  # a file may be new
             with explained(self._run.folder):
                 sync_folder(self._run.folder)
-            self._is_folder_synced = True
+            self._entered |= self._unsynced
         self._unsynced.clear()
         return {
             name: {"bytes": self._lengths[name], "sha256": digest.hexdigest()} for name, digest in self._digests.items()
