@@ -5,7 +5,6 @@ Encodings matter here only to tell text files from other files.
 
 from __future__ import annotations
 
-import atexit
 import bz2
 import codecs
 import fnmatch
@@ -17,7 +16,6 @@ import os
 import stat
 import struct
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +26,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from charrnn.errors import TextError, UsageError
-from charrnn.files import cache_folder, explained, make_folder
+from charrnn.files import explained
 from charrnn.settings.config import DataConfig
+from charrnn.text import under_way
 from charrnn.wording import count
 
 _CHUNK = 1 << 20
@@ -244,15 +243,22 @@ def set_back() -> list[str]:
 
 def _spool(stream: IO[bytes], name: str) -> Source:
     """Copies a stream that can be read only once to a temporary file, which `release` or the program's end removes."""
-    folder = cache_folder()
-    make_folder(folder)
-    with explained(folder, f"copying {name} to"):
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix="stdin-", suffix=".tmp")
-        atexit.register(Path(temporary).unlink, missing_ok=True)
-        with open(handle, "wb") as file:
-            while chunk := _read_some(stream, name):
-                file.write(chunk)
-    return Source(Path(temporary), name, is_temporary=True)
+    with explained(under_way.shelves()[0], f"copying {name} to"):
+        work = under_way.begin()
+        try:
+            copy = work.folder / "stdin"
+            with open(copy, "wb") as file:
+                while chunk := _read_some(stream, name):
+                    file.write(chunk)
+        except BaseException:
+            work.remove()
+            raise
+    _copies[copy] = work
+    return Source(copy, name, is_temporary=True)
+
+
+_copies: dict[Path, under_way.Workplace] = {}
+"""Where each copy of a stream lies."""
 
 
 def of_text(text: str, name: str, config: DataConfig) -> Source:
@@ -293,3 +299,5 @@ def release(sources: Sequence[Source]) -> None:
     for source in sources:
         if source.is_temporary:
             source.path.unlink(missing_ok=True)
+            if (work := _copies.pop(source.path, None)) is not None:
+                work.remove()
