@@ -14,6 +14,7 @@ from torch.nn.functional import log_softmax
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import TextError
+from charrnn.evaluation import bpc
 from charrnn.evaluation.bpc import Stopped, default_lanes, score
 from charrnn.evaluation.report import NATS_PER_UNKNOWN, ForeignText, Static, static_figures
 from charrnn.inference.reference import Network
@@ -117,6 +118,20 @@ def test_a_short_text_has_one_lane() -> None:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("context", [None, 50])
+def test_a_large_vocabulary_is_read_in_smaller_windows(context: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more logits at a time than fit into memory, and the score is the same."""
+    model, ids = _model("lstm"), _ids(5000)
+    whole = score(model, ids, lanes=3, context=context)
+    most = []
+    model.register_forward_pre_hook(lambda _model, given: most.append(given[0].numel()))
+    for logits in (1, 400, 4000):
+        most.clear()
+        monkeypatch.setattr(bpc, "_MOST_LOGITS", logits)
+        assert score(model, ids, lanes=3, context=context).nats == pytest.approx(whole.nats, rel=1e-6)
+        assert max(most) <= max(3, logits // model.vocabulary_size)
+
+
 @pytest.mark.parametrize(("context", "lanes", "window"), [(2, None, 128), (17, 4, 5), (256, None, 128), (1000, 3, 64)])
 def test_windows_from_the_zero_state_by_a_plain_loop(cell: str, context: int, lanes: int | None, window: int) -> None:
     """Each window through the numpy network from its zero state, every character after the first of it scored."""
