@@ -53,7 +53,7 @@ class Workplace:
         descriptor, self._descriptor = self._descriptor, None
         if os.name == "nt":  # where nothing open can be removed
             os.close(descriptor)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.folder)
         if os.name != "nt":
             os.close(descriptor)
         atexit.unregister(self.remove)
@@ -107,10 +107,20 @@ def clear() -> None:
             for name in os.listdir(folder):
                 descriptor = _claimed(folder / name) if name.startswith(_PREFIX) else None
                 if descriptor is not None:
-                    shutil.rmtree(folder / name, ignore_errors=True)
+                    _remove(folder / name)
                     os.close(descriptor)
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+def _remove(work: Path) -> None:
+    """Removes a folder with all that can be removed in it, also what its owner took the permissions from."""
+    for parent, names, _ in os.walk(work):
+        for name in names:
+            if not os.path.islink(os.path.join(parent, name)):
+                with contextlib.suppress(OSError):
+                    os.chmod(os.path.join(parent, name), 0o700)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _is_ours(folder: Path) -> bool:

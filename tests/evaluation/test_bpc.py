@@ -118,20 +118,6 @@ def test_a_short_text_has_one_lane() -> None:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("context", [None, 50])
-def test_a_large_vocabulary_is_read_in_smaller_windows(context: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more logits at a time than fit into memory, and the score is the same."""
-    model, ids = _model("lstm"), _ids(5000)
-    whole = score(model, ids, lanes=3, context=context)
-    most = []
-    model.register_forward_pre_hook(lambda _model, given: most.append(given[0].numel()))
-    for logits in (1, 400, 4000):
-        most.clear()
-        monkeypatch.setattr(bpc, "_MOST_LOGITS", logits)
-        assert score(model, ids, lanes=3, context=context).nats == pytest.approx(whole.nats, rel=1e-6)
-        assert max(most) <= max(3, logits // model.vocabulary_size)
-
-
 @pytest.mark.parametrize(("context", "lanes", "window"), [(2, None, 128), (17, 4, 5), (256, None, 128), (1000, 3, 64)])
 def test_windows_from_the_zero_state_by_a_plain_loop(cell: str, context: int, lanes: int | None, window: int) -> None:
     """Each window through the numpy network from its zero state, every character after the first of it scored."""
@@ -148,6 +134,20 @@ def test_windows_from_the_zero_state_by_a_plain_loop(cell: str, context: int, la
     result = score(model, ids, context=context, lanes=lanes, window=window)
     assert result.characters == count == 523 - -(-523 // context)
     assert result.nats_per_character == pytest.approx(nats / count, abs=1e-6)
+
+
+@pytest.mark.parametrize("context", [None, 50])
+def test_a_large_vocabulary_is_read_in_smaller_windows(context: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more logits at a time than fit into memory, and the score is the same."""
+    model, ids = _model("lstm"), _ids(5000)
+    whole = score(model, ids, lanes=3, context=context)
+    most = []
+    model.register_forward_pre_hook(lambda _model, given: most.append(given[0].numel()))
+    for logits in (1, 400, 4000):
+        most.clear()
+        monkeypatch.setattr(bpc, "_MOST_LOGITS", logits)
+        assert score(model, ids, lanes=3, context=context).nats == pytest.approx(whole.nats, rel=1e-6)
+        assert max(most) <= max(3, logits // model.vocabulary_size)
 
 
 def test_one_window_is_the_stream() -> None:

@@ -82,6 +82,27 @@ def test_a_process_that_was_forked_off_removes_nothing() -> None:
     assert not work.folder.exists()
 
 
+@pytest.mark.parametrize("mode", [0, 0o500])
+def test_what_may_not_be_written_to_goes_too(mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is this user's own; but what a link in it leads to is not touched."""
+    theirs = Path("theirs")
+    theirs.mkdir(mode=0o711)
+    work = begin()
+    for name in ("a", "a/b"):
+        (work.folder / name).mkdir()
+    (work.folder / "a" / "b" / "file").write_bytes(b"x")
+    (work.folder / "link").symlink_to(theirs.absolute())
+    (work.folder / "a" / "b").chmod(mode)
+    (work.folder / "a").chmod(mode)
+    as_root, changed = os.geteuid() == 0, []
+    real = os.chmod
+    monkeypatch.setattr(os, "chmod", lambda path, mode: (changed.append(Path(path).name), real(path, mode)))
+    work.remove()
+    assert not work.folder.exists()
+    assert changed == ["a", "b"] or not as_root
+    assert theirs.stat().st_mode & 0o777 == 0o711
+
+
 def test_a_disk_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """One can work there, and nobody takes another's for abandoned."""
     fcntl = pytest.importorskip("fcntl")
