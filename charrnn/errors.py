@@ -73,6 +73,13 @@ class ResourceError(CharrnnError):
     exit_status = 6
 
 
+class TextLost(ResourceError):
+    """The encoded text that is being read has been damaged, or its disk fails.
+
+    Whoever has something to lose may save it first: what needed the text has changed nothing.
+    """
+
+
 class PeerError(CharrnnError):
     """Another process of the same run has ended."""
 

@@ -98,8 +98,13 @@ def sync_folder(path: Path) -> None:
         try:
             os.fsync(descriptor)
         finally:
-            with harmless("close without writing"):
-                os.close(descriptor)
+            let_go(descriptor)
+
+
+def let_go(descriptor: int) -> None:
+    """Closes what was not written to, or was synced: whatever a disk or a network says then, nothing is lost."""
+    with harmless("close without writing"):
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -166,7 +171,7 @@ def replace_durably(path: Path, write: Callable[[Path], object], *, follows_link
             retried(os.replace, temporary, path)
             sync_folder(path.parent)
         finally:
-            _remove_all(private)
+            remove_all(private)
 
 
 @contextlib.contextmanager
@@ -179,8 +184,7 @@ def _read_by_somebody(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with harmless("close without writing"):
-            os.close(descriptor)
+        let_go(descriptor)
 
 
 def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
@@ -195,10 +199,10 @@ def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
             with contextlib.suppress(OSError):
                 is_folder, changed = entry.is_dir(follow_symlinks=False), entry.stat(follow_symlinks=False).st_mtime
                 if is_folder and (not older_than or time.time() - changed > older_than):
-                    _remove_all(entry.path)
+                    remove_all(entry.path)
 
 
-def _remove_all(folder: Path | str) -> None:
+def remove_all(folder: Path | str) -> None:
     """Removes rubbish; what cannot be removed stays until the next start."""
     # An interruption of closing a folder within makes the library close it twice, and say so.
     with contextlib.suppress(OSError):

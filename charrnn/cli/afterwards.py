@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from charrnn.checkpoints.folder import Run
 from charrnn.display.blocks import bits
 from charrnn.display.progress import TrainingDisplay
+from charrnn.errors import TextLost
 from charrnn.events import Finished
 from charrnn.settings.config import Budget
 from charrnn.text.corpus import Corpus
@@ -87,6 +88,9 @@ def _outlook(ended: Finished) -> Iterator[str]:
 
 def _common_word(corpus: Corpus) -> str:
     """Returns the commonest word of three letters or more near the text's beginning; nothing where it has none."""
-    beginning = corpus.vocabulary.decode(corpus.ids[:_LOOKED_AT].tolist())
+    try:
+        beginning = corpus.vocabulary.decode(corpus.ids[:_LOOKED_AT].tolist())
+    except TextLost:  # the run is done, and need not fail for this
+        return ""
     words = Counter(re.findall(r"\b[A-Za-z]{3,}\b", beginning))
     return words.most_common(1)[0][0] if words else ""

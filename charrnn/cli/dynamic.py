@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.compare import Comparison
     from charrnn.evaluation.tuning import Trial
     from charrnn.text.corpus import Corpus
-    from charrnn.text.vocabulary import Ids
+    from charrnn.text.stored import TextIds
 
 _DEFAULT_TUNE_LENGTH = 40_000
 _option = partial(setting, None, panel="Dynamic evaluation")
@@ -139,7 +139,7 @@ def find_parts(
     return training, tuning
 
 
-def plan(asked: Adaptation, training: Ids | None, tuning: Ids | None) -> Comparison:
+def plan(asked: Adaptation, training: TextIds | None, tuning: TextIds | None) -> Comparison:
     """What is to be found out, with the texts for it. Raises TextError where one is too short."""
     from charrnn.evaluation.compare import Comparison
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from charrnn.checkpoints.folder import RUNS
 from charrnn.checkpoints.runs import run_named, runs_in
 from charrnn.cli.usage import nearest
+from charrnn.display.notice import say
 from charrnn.display.progress import WorkDisplay
 from charrnn.errors import TextError
 from charrnn.settings.config import DataConfig
@@ -77,11 +78,23 @@ def refuse_runs(arguments: Sequence[str]) -> None:
             raise TextError(f"{argument} is a folder of runs, not a text", "name a text")
 
 
-def load(texts: Texts, config: DataConfig, validation: Sequence[Source] = (), *, quiet: bool = False) -> Corpus:
-    """Encodes texts as a corpus, with a bar where it takes long, and removes their temporary files."""
+def load(
+    texts: Texts,
+    config: DataConfig,
+    validation: Sequence[Source] = (),
+    *,
+    quiet: bool = False,
+    note: Callable[[str], object] = lambda said: say(f"note: {said}"),
+) -> Corpus:
+    """Encodes texts as a corpus, with a bar where it takes long, and removes their temporary files.
+
+    `note` shows a notice.
+    """
     try:
         with WorkDisplay(quiet=quiet) as bar:
-            return corpus.load(texts.sources, config, name=texts.name, validation_sources=validation, report=bar)
+            return corpus.load(
+                texts.sources, config, name=texts.name, validation_sources=validation, report=bar, note=note
+            )
     finally:
         sources.release([*texts.sources, *validation])
 

@@ -145,7 +145,9 @@ def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: 
         origin = origin_of(arguments, launch)
         separate = {"validation_fraction": 0.0} if named else {}
         request = replace(request, data={**separate, **texts.customary, **request.data})
-        corpus = text_arguments.load(texts, DataConfig(**request.data), held_out.sources, quiet=launch.quiet)
+        corpus = text_arguments.load(
+            texts, DataConfig(**request.data), held_out.sources, quiet=launch.quiet, note=display.note
+        )
         corpus.check_size()  # before torch is loaded
         request = replace(request, run=_with_prime(request.run, corpus, display))
     if torchrun.world_size() == 1:  # several processes have chosen their devices before they read

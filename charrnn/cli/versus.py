@@ -83,10 +83,10 @@ def check_reading(names: Sequence[str], loaded: Sequence[Checkpoint], overridden
 
 def check_same(names: Sequence[str], texts: Sequence[ForeignText]) -> None:
     """Raises TextError where two models would not be scored on the same characters."""
-    import numpy as np
+    from charrnn.text.stored import are_equal
 
     for name, text in zip(names[1:], texts[1:], strict=True):
-        if text.unknown != texts[0].unknown or not np.array_equal(text.originals, texts[0].originals):
+        if text.unknown != texts[0].unknown or not are_equal(text.originals, texts[0].originals):
             raise TextError(
                 f"{names[0]} and {name} do not score the same characters: they leave out different ones that they do "
                 "not know, or their runs cut the text differently",

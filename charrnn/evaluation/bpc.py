@@ -30,6 +30,7 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.evaluation.score import TextScore
 from charrnn.network.layers import StackState, lanes_of
+from charrnn.text.stored import TextIds
 from charrnn.text.vocabulary import Ids
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 WARM_UP = 1024
 DEFAULT_WINDOW = 128
 _MOST_LANES = 64
+_MOST_LOGITS = 1 << 26
+"""Logits that are computed at a time; they take 20 bytes each. Only thousands of different characters reach it."""
 # The largest difference of outputs h that a warmed-up lane may have from the stream. Models that forget their initial
 # state differ by 1e-6, others by 1.
 _SAME_STATE = 1e-4
@@ -58,7 +61,7 @@ def default_lanes(characters: int) -> int:
 
 def score(
     model: CharacterModel,
-    ids: Ids,
+    ids: TextIds,
     *,
     window: int = DEFAULT_WINDOW,
     lanes: int | None = None,
@@ -109,7 +112,7 @@ class _Reader:
     """Runs lanes of a text through a model."""
 
     model: CharacterModel
-    ids: Ids
+    ids: TextIds
     window: int
     temperature: float
     proceed: Proceed
@@ -148,8 +151,9 @@ class _Reader:
         if len(starts) == 1:
             return state
         others = self.model.zero_state(len(starts) - 1)
-        for start in range(-WARM_UP, 0, self.window):
-            offsets = np.arange(start, min(start + self.window, 0))
+        window = self._window(len(starts) - 1)
+        for start in range(-WARM_UP, 0, window):
+            offsets = np.arange(start, min(start + window, 0))
             _, others = self.model(self._take(offsets[:, None] + starts[None, 1:]), others)
         return tuple(
             tuple(torch.cat(pair) for pair in zip(zero, warm, strict=True))
@@ -161,9 +165,9 @@ class _Reader:
     ) -> tuple[npt.NDArray[np.float64], StackState]:
         """Returns the nats (B,) of each lane's `length` characters (fewer where the text ends) and the state after
         them."""
-        nats = np.zeros(len(starts))
-        for start in range(0, length, self.window):
-            places = np.arange(start, min(start + self.window, length))[:, None] + starts[None, :]
+        nats, window = np.zeros(len(starts)), self._window(len(starts))
+        for start in range(0, length, window):
+            places = np.arange(start, min(start + window, length))[:, None] + starts[None, :]
             is_text = places < len(self.ids) - 1
             places = np.minimum(places, len(self.ids) - 2)
             logits, state = self.model(self._take(places), state)
@@ -175,8 +179,11 @@ class _Reader:
             self.proceed(min(self.done, len(self.ids) - 1))
         return nats, state
 
+    def _window(self, lanes: int) -> int:
+        """Returns how many characters of each lane are read at a time."""
+        return max(1, min(self.window, _MOST_LOGITS // (lanes * self.model.vocabulary_size)))
+
     def _take(self, places: npt.NDArray[np.int64]) -> torch.Tensor:
-        # Fancy indexing of a memory map reads only these places.
         return as_tensor(self.ids[places], self.model)
 
 

@@ -19,7 +19,7 @@ from charrnn.evaluation.dynamic_rule import DynamicRule
 from charrnn.evaluation.report import ForeignText, Progress, Static, figures, static_figures
 from charrnn.evaluation.score import TextScore
 from charrnn.evaluation.tuning import TEMPERATURES, Trial, ladders_of, search
-from charrnn.text.vocabulary import Ids
+from charrnn.text.stored import TextIds
 
 Tried = Callable[[str, Trial], None]
 """A function that is called after each trial of the search, with "static" or "dynamic" and the trial."""
@@ -39,9 +39,9 @@ class Comparison:
     """The temperature; None means what the search finds or, without a search, 1."""
     given: frozenset[str] = frozenset()
     """The fields of the rule that the search does not change."""
-    training: Ids | None = None
+    training: TextIds | None = None
     """The text whose gradients give the rms rule its statistics."""
-    tuning: Ids | None = None
+    tuning: TextIds | None = None
     """The text that the search scores; None means that there is no search."""
 
 

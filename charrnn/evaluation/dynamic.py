@@ -34,7 +34,7 @@ from charrnn.evaluation.dynamic_rule import DynamicRule
 from charrnn.evaluation.score import TextScore
 from charrnn.network.layers import StackState
 from charrnn.network.model import CharacterModel
-from charrnn.text.vocabulary import Ids
+from charrnn.text.stored import TextIds
 
 Arrays = list[Tensor]
 """A list with one tensor for each array of weights, of the same shape."""
@@ -77,7 +77,7 @@ def weights_of(model: CharacterModel) -> Arrays:
 
 def gradient_statistics(
     model: CharacterModel,
-    ids: Ids,
+    ids: TextIds,
     *,
     segment: int,
     lanes: int = STATISTICS_LANES,
@@ -122,7 +122,7 @@ def _statistics_size(length: int, segment: int, lanes: int, segments: int) -> tu
 
 def segment_losses(
     model: CharacterModel,
-    ids: Ids,
+    ids: TextIds,
     rule: DynamicRule,
     mean_squares: Sequence[Tensor] | None = None,
     *,
@@ -153,7 +153,7 @@ def segment_losses(
 
 def score_dynamic(
     model: CharacterModel,
-    ids: Ids,
+    ids: TextIds,
     rule: DynamicRule,
     mean_squares: Sequence[Tensor] | None = None,
     *,

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Ids = npt.NDArray[Any]
+from charrnn.text.stored import TextIds
+
 Numbers = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
@@ -44,8 +44,8 @@ class _Grams:
 
 
 def ngram_nats(
-    training: Ids,
-    text: Ids,
+    training: TextIds,
+    text: TextIds,
     vocabulary_size: int,
     longest: int,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
@@ -60,13 +60,13 @@ def ngram_nats(
 
 
 def _probabilities(
-    training: Ids, text: Ids, vocabulary_size: int, longest: int, progress: Callable[[int, int], None]
+    training: TextIds, text: TextIds, vocabulary_size: int, longest: int, progress: Callable[[int, int], None]
 ) -> list[Doubles]:
     """Returns the probability of each character of `text` but the first, for each length of the context."""
     training = training[-MOST_TRAINING:]
     if not len(training) or len(text) < 2:
         raise ValueError("there is nothing to count, or nothing to score")
-    x = np.concatenate((training, text)).astype(np.int64)
+    x = np.concatenate((training, np.asarray(text))).astype(np.int64)
     T, scored = len(training), np.arange(len(training) + 1, len(x))
     starts = np.array([0, T])  # the places that no character precedes
     below = np.full(len(scored), 1 / vocabulary_size)

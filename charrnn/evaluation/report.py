@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from charrnn.evaluation.score import TextScore
 from charrnn.network.model import CharacterModel
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.text.corpus import Corpus
+from charrnn.text.stored import TextIds, pieces
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids
 from charrnn.wording import count
 
@@ -41,12 +42,12 @@ NATS_PER_UNKNOWN = math.log(NUM_CODE_POINTS)
 class ForeignText:
     """A text in the model's ids, and what is known of its characters in the text's own vocabulary."""
 
-    ids: Ids
+    ids: TextIds
     bytes: int
     """The number of UTF-8 bytes of the scored characters: all but the first, unknown ones included."""
     unknown: int
     """The number of unknown characters after the first character."""
-    originals: Ids
+    originals: TextIds
     """The ids of the same characters in the text's own vocabulary."""
     lengths: npt.NDArray[np.int64]
     """The number of UTF-8 bytes of each character of the text's own vocabulary."""
@@ -77,13 +78,13 @@ class ForeignText:
                     nearest = theirs.nearest(ours.characters[i])
                     if nearest is not None:
                         table[i], is_unknown[i] = theirs.lookup(nearest)[0], False
-            ids = ids[~is_unknown[ids]]
+            ids = np.concatenate([piece[~is_unknown[piece]] for piece in pieces(ids, _PIECE)])
         if len(ids) + unknown < 2:
             there = count(len(ids) + unknown, "character")
             raise TextError(f"there is nothing to score: the text has {there}", "it needs two")
         originals = ids
         if not np.array_equal(table, np.arange(len(table))):
-            ids = table.astype(theirs.dtype)[ids]
+            ids = _translated(ids, table.astype(theirs.dtype))
         return cls(ids, num_bytes, unknown, originals, lengths, is_charged)
 
     def without_firsts(self, context: int) -> tuple[int, int]:
@@ -92,12 +93,21 @@ class ForeignText:
         return self.bytes - int(self.lengths[firsts].sum()), self.unknown - int(self.is_charged[firsts].sum())
 
 
-def _counts(ids: Ids, size: int) -> npt.NDArray[np.int64]:
+def _translated(ids: TextIds, table: npt.NDArray[Any]) -> Ids:
+    """Returns the ids that a table (V,) has in the places of `ids`, which are read a piece at a time."""
+    found, start = np.empty(len(ids), table.dtype), 0
+    for piece in pieces(ids, _PIECE):
+        found[start : start + len(piece)] = table[piece]
+        start += len(piece)
+    return cast("Ids", found)
+
+
+def _counts(ids: TextIds, size: int) -> npt.NDArray[np.int64]:
     """Returns how often each id occurs (V,); counts a piece at a time, since numpy makes eight bytes of each id that it
     counts."""
     counts = np.zeros(size, np.int64)
-    for start in range(0, len(ids), _PIECE):
-        counts += np.bincount(ids[start : start + _PIECE], minlength=size)
+    for piece in pieces(ids, _PIECE):
+        counts += np.bincount(piece, minlength=size)
     return counts
 
 
@@ -123,7 +133,7 @@ class Static:
     def score(
         self,
         model: CharacterModel,
-        ids: Ids,
+        ids: TextIds,
         temperature: float = 1.0,
         proceed: Proceed = lambda _done: None,
         losses: npt.NDArray[np.float32] | None = None,

@@ -157,6 +157,7 @@ def _read(order: Order, given: GivenText | None, run: Run) -> tuple[TrainRequest
     config = DataConfig(**request.data)
     named = [launch.validation] if launch.validation else []
     found: list[Source] = []
+    damaged: list[str] = []
     try:
         texts = _find(order.corpus, launch, config) if given is None else _given(given, config)
         found += texts.sources
@@ -167,12 +168,16 @@ def _read(order: Order, given: GivenText | None, run: Run) -> tuple[TrainRequest
         separate = {"validation_fraction": 0.0} if named else {}
         request = replace(request, data={**separate, **texts.customary, **request.data})
         corpus = corpora.load(
-            texts.sources, DataConfig(**request.data), name=texts.name, validation_sources=held_out.sources
+            texts.sources,
+            DataConfig(**request.data),
+            name=texts.name,
+            validation_sources=held_out.sources,
+            note=damaged.append,
         )
     finally:
         sources.release(found)
     corpus.check_size()  # before torch is loaded
-    return request, corpus, [*texts.notices, *held_out.notices]
+    return request, corpus, [*texts.notices, *held_out.notices, *damaged]
 
 
 def _find(words: Sequence[str], launch: Launch, config: DataConfig) -> Texts:

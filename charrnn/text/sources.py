@@ -5,7 +5,6 @@ Encodings matter here only to tell text files from other files.
 
 from __future__ import annotations
 
-import atexit
 import bz2
 import codecs
 import fnmatch
@@ -17,7 +16,6 @@ import os
 import stat
 import struct
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -29,9 +27,10 @@ from typing import IO, Any
 
 from charrnn import files as system_files
 from charrnn.errors import CharrnnError, ResourceError, TextError, UsageError
-from charrnn.files import cache_folder, explained, harmless, make_folder, opened
+from charrnn.files import explained, harmless, let_go, opened
 from charrnn.settings.config import DataConfig
 from charrnn.system_errors import Outcome, outcome_of, retried, told
+from charrnn.text import under_way
 from charrnn.wording import count
 
 _CHUNK = 1 << 20
@@ -246,8 +245,7 @@ def _stand_in_for_standard_input(path: Path) -> None:
     with explained(path, "reading"):
         file = os.open(path, os.O_RDONLY)
         os.dup2(file, 0)
-    with harmless("close without writing"):
-        os.close(file)
+    let_go(file)
     os.lseek(0, 0, os.SEEK_END)
     _has_stand_in = True
 
@@ -266,15 +264,22 @@ def set_back() -> list[str]:
 
 def _spool(stream: IO[bytes], name: str) -> Source:
     """Copies a stream that can be read only once to a temporary file, which `release` or the program's end removes."""
-    folder = cache_folder()
-    make_folder(folder)
-    with explained(folder, f"copying {name} to"):
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix="stdin-", suffix=".tmp")
-        atexit.register(_remove, Path(temporary))
-        with opened(handle, "wb") as file:
-            while chunk := _read_some(stream, name):
-                file.write(chunk)
-    return Source(Path(temporary), name, is_temporary=True)
+    with explained(under_way.shelves()[0], f"copying {name} to"):
+        work = under_way.begin()
+        try:
+            copy = work.folder / "stdin"
+            with opened(copy, "wb") as file:
+                while chunk := _read_some(stream, name):
+                    file.write(chunk)
+        except BaseException:
+            work.remove()
+            raise
+    _copies[copy] = work
+    return Source(copy, name, is_temporary=True)
+
+
+_copies: dict[Path, under_way.Workplace] = {}
+"""Where each copy of a stream lies."""
 
 
 def of_text(text: str, name: str, config: DataConfig) -> Source:
@@ -314,9 +319,7 @@ def release(sources: Sequence[Source]) -> None:
     """Removes the temporary files among the sources."""
     for source in sources:
         if source.is_temporary:
-            _remove(source.path)
-
-
-def _remove(temporary: Path) -> None:
-    with harmless("removal of rubbish"):
-        retried(temporary.unlink, missing_ok=True)
+            with harmless("removal of rubbish"):
+                retried(source.path.unlink, missing_ok=True)
+            if (work := _copies.pop(source.path, None)) is not None:
+                work.remove()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn.files import release_pages
+from charrnn.text.stored import pieces
 from charrnn.training.lanes import Ring
 
 _MOST_OF_FREE = 0.25
@@ -65,10 +65,11 @@ class ResidentFeed:
         # torch does little with unsigned numbers of two and four bytes; no vocabulary reaches the sign of the latter.
         signed = {2: np.int16, 4: np.int32}.get(ids.itemsize)
         self._ids = torch.empty(len(ids), dtype=_TENSORS[ids.itemsize], device=device)
-        for start in range(0, len(ids), _PIECE):  # so that a mapped text is never in the computer's memory as a whole
-            piece = np.array(ids[start : start + _PIECE])
-            self._ids[start : start + _PIECE] = torch.from_numpy(piece if signed is None else piece.view(signed))
-            release_pages(ids)
+        start = 0
+        for piece in pieces(ids, _PIECE):  # so that a large text is never in the computer's memory as a whole
+            own = np.array(piece)  # since torch warns of an array that cannot be written to
+            self._ids[start : start + len(own)] = torch.from_numpy(own if signed is None else own.view(signed))
+            start += len(own)
         self._mask = (1 << 8 * ids.itemsize) - 1
         starts = torch.tensor(ring.starts[lanes], dtype=torch.int64)
         most = torch.arange(ring.window + ring.spare + 1)

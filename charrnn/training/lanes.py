@@ -10,8 +10,6 @@ A lane's window follows its window before, so the recurrent state is carried fro
 After n / B characters lane 0 has come to where lane 1 began: one epoch, every character read once, none dropped,
 every step of the same shape. The single seam, from the last character of the text to its first, is all this costs.
 
-However large the text, only what the lanes have read lately counts as memory of the process, where the ids are mapped.
-
 Shape letters: T window, B lanes.
 """
 
@@ -23,18 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from charrnn.files import release_pages
-from charrnn.text.vocabulary import Ids
-
-_KEPT = 1 << 16
-"""Characters of each lane after which their pages are released."""
+from charrnn.text.stored import TextIds
 
 
 @dataclass(frozen=True, slots=True)
 class Ring:
     """The lanes over `ids`. A position is the number of characters each lane has read."""
 
-    ids: Ids
+    ids: TextIds
     lanes: int
     window: int
     spare: int = 0
@@ -61,9 +55,7 @@ class Ring:
     def window_at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> npt.NDArray[np.int64]:
         """What these lanes read at `position`, and one more character: (T + 1, lanes); T is `length` or `window`."""
         T = self.window if length is None else length
-        if position % _KEPT < self.window + self.spare:
-            release_pages(self.ids)
-        ids = np.asarray(self.ids)  # a slice of a memmap is another memmap, which takes three times as long to make
+        ids = self.ids
         size = len(ids)
         starts = self.starts[lanes]
         window = np.empty((T + 1, len(starts)), np.int64)
@@ -73,7 +65,7 @@ class Ring:
             if stop <= size:
                 window[:, lane] = ids[start:stop]
             else:  # over the seam, for a tiny text more than once
-                window[:, lane] = np.take(ids, np.arange(start, stop) % size)
+                window[:, lane] = ids[np.arange(start, stop) % size]
         return window
 
     def at(

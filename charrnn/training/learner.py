@@ -42,6 +42,12 @@ from charrnn.training.optimizers.updater import Updater
 from charrnn.training.step_mode import Way, choose_way
 from charrnn.training.tally import StepSums
 
+SMALLER = (
+    "--accumulate 2 (or more) splits each step without changing its result; a smaller --batch, --bptt or --hidden "
+    "needs less too; the last checkpoint is untouched"
+)
+"""What to do where a step needs more memory than there is."""
+
 _CARRY, _RANDOM, _AVERAGE, _SCALE, _STEPS = "carry.", "random.training", "average.", "loss_scale", "steps"
 _TINY = 1e-6  # keeps the clipping factor of a zero gradient finite, as in torch's clip_grad_norm_
 

@@ -20,7 +20,7 @@ from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
 from charrnn.checkpoints.records import FILES, Records
-from charrnn.errors import CheckpointError, DivergenceError
+from charrnn.errors import CheckpointError, DivergenceError, TextLost
 from charrnn.evaluation.bpc import Stopped, score
 from charrnn.events import Event, Finished, Notice, RolledBack, Sampled, Saved, Validated
 from charrnn.network import device as devices
@@ -30,7 +30,7 @@ from charrnn.training.beginning import resumed
 from charrnn.training.distributed import ALONE, World, check_parts
 from charrnn.training.feed import make_feed
 from charrnn.training.lanes import Ring
-from charrnn.training.learner import Learner, NotFinite
+from charrnn.training.learner import SMALLER, Learner, NotFinite
 from charrnn.training.pace import Counters, Pace, check_trigger, finished, place, progress_of
 from charrnn.training.plan import Plan
 from charrnn.training.samples import write_sample
@@ -40,10 +40,6 @@ from charrnn.training.tally import Recent, StepSums, load_tallies, tally_arrays
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _MOST_ROLLBACKS = 10
-_SMALLER = (
-    "--accumulate 2 (or more) splits each step without changing its result; a smaller --batch, --bptt or --hidden "
-    "needs less too; the last checkpoint is untouched"
-)
 
 StopSignal = Callable[[], int | None]
 """A function called after every step: returns the number of a signal that asks the run to end, or None."""
@@ -76,7 +72,7 @@ class Trainer:
         check_trigger(plan.training, plan.run, len(self._parts.validation))
         self._prime = corpus.vocabulary.encode(plan.run.prime)
         check_parts(lanes, world.size, accumulate)
-        with devices.out_of_memory_explained(_SMALLER, device):
+        with devices.out_of_memory_explained(SMALLER, device):
             self._learner = Learner(
                 plan.model, plan.training, len(corpus.vocabulary), device, accumulate=accumulate, world=world
             )
@@ -107,9 +103,9 @@ class Trainer:
         """Trains, yielding events; the last one is Finished.
 
         Raises DivergenceError where loss or gradient is not finite (before the weights are touched) and
-        ResourceError where memory or disk run out; what was saved before stays.
+        ResourceError where memory or disk run out, or the text is lost (TextLost); what was saved before stays.
         """
-        with devices.out_of_memory_explained(_SMALLER, self._device):
+        with devices.out_of_memory_explained(SMALLER, self._device):
             yield from self._begin()
             self._look()
             while True:
@@ -134,6 +130,10 @@ class Trainer:
                     yield from self._report()
                 except DivergenceError as error:
                     yield self._roll_back(error)
+                except TextLost:  # before a step or a validation has changed anything
+                    if self._world.is_alone:  # else the others are in the middle of it
+                        yield self._save_last()
+                    raise
             yield self._save_last()
             yield self.outcome(self._signal)
 

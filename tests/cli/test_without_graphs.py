@@ -67,7 +67,7 @@ def test_a_text_from_standard_input_is_read_again(text_file: Callable[..., Path]
     ours, theirs = (checkpoints.load(Run(Path(name)).last) for name in ("ours", "theirs"))
     assert ours.corpus["sha256"] == theirs.corpus["sha256"]
     assert_same_run(Path("ours"), Path("theirs"))
-    assert not list(Path(os.environ["CHARRNN_CACHE"]).rglob("stdin-*"))
+    assert not list(Path(os.environ["CHARRNN_CACHE"]).rglob("stdin*"))
 
 
 def test_a_run_that_is_started_over_is_started_over_once(text_file: Callable[..., Path], command: Command) -> None:

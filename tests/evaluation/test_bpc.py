@@ -14,6 +14,7 @@ from torch.nn.functional import log_softmax
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import TextError
+from charrnn.evaluation import bpc
 from charrnn.evaluation.bpc import Stopped, default_lanes, score
 from charrnn.evaluation.report import NATS_PER_UNKNOWN, ForeignText, Static, static_figures
 from charrnn.inference.reference import Network
@@ -133,6 +134,20 @@ def test_windows_from_the_zero_state_by_a_plain_loop(cell: str, context: int, la
     result = score(model, ids, context=context, lanes=lanes, window=window)
     assert result.characters == count == 523 - -(-523 // context)
     assert result.nats_per_character == pytest.approx(nats / count, abs=1e-6)
+
+
+@pytest.mark.parametrize("context", [None, 50])
+def test_a_large_vocabulary_is_read_in_smaller_windows(context: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more logits at a time than fit into memory, and the score is the same."""
+    model, ids = _model("lstm"), _ids(5000)
+    whole = score(model, ids, lanes=3, context=context)
+    most = []
+    model.register_forward_pre_hook(lambda _model, given: most.append(given[0].numel()))
+    for logits in (1, 400, 4000):
+        most.clear()
+        monkeypatch.setattr(bpc, "_MOST_LOGITS", logits)
+        assert score(model, ids, lanes=3, context=context).nats == pytest.approx(whole.nats, rel=1e-6)
+        assert max(most) <= max(3, logits // model.vocabulary_size)
 
 
 def test_one_window_is_the_stream() -> None:

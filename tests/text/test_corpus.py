@@ -24,10 +24,11 @@ from charrnn.errors import ResourceError, TextError, UsageError
 from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
 from charrnn.text import corpus as module
-from charrnn.text import decoding
+from charrnn.text import decoding, stored
 from charrnn.text.corpus import Corpus, load
 from charrnn.text.decoding import read_beginning, read_text
 from charrnn.text.sources import Source
+from charrnn.text.stored import StoredIds
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.wording import count
 from tests.kit.full_disk import no_file_above
@@ -293,17 +294,22 @@ def test_line_end_across_the_border_of_two_pieces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(251, "u1"), (257, "<u2"), (65_539, "<u4")])
-def test_ids_are_mapped_from_the_narrowest_type(tmp_path: Path, size: int, dtype: str) -> None:
-    """One, two or four bytes an id by the size of the vocabulary; in a file, not in memory, and not to be written."""
+@pytest.mark.parametrize("is_large", [False, True])
+def test_ids_are_of_the_narrowest_type(
+    tmp_path: Path, size: int, dtype: str, is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One, two or four bytes an id by the size of the vocabulary, in the file too; not to be written to."""
+    if is_large:
+        monkeypatch.setattr(stored, "IN_MEMORY", 100)
     text = "".join(chr(0x20000 + number) for number in range(size)) + chr(0x20000)
     corpus = load([_source(tmp_path, text.encode())], DataConfig(), name="text")
-    assert isinstance(corpus.ids, np.memmap)
     assert corpus.ids.dtype == np.dtype(dtype)
-    assert not corpus.ids.flags.writeable
+    if isinstance(corpus.ids, np.ndarray):
+        assert not corpus.ids.flags.writeable
+    assert isinstance(corpus.ids, StoredIds) == is_large
     assert corpus.ids[-2:].tolist() == [size - 1, 0]
-    file = Path(str(corpus.ids.filename))
-    assert file.is_relative_to(cache_folder())
-    assert file.stat().st_size == (size + 1) * np.dtype(dtype).itemsize
+    (entry,) = _entries()
+    assert (entry / "ids.bin").stat().st_size == (size + 1) * np.dtype(dtype).itemsize
 
 
 @pytest.mark.parametrize("others", ["é€", "".join(map(chr, range(0x4E00, 0x4E00 + 301)))])
@@ -390,8 +396,10 @@ def test_file_is_hashed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("others", ["", "é", "’—“", "ж" * 40, "王😀"])
-def test_memory_does_not_grow_with_the_text(tmp_path: Path, others: str) -> None:
+def test_memory_does_not_grow_with_the_text(tmp_path: Path, others: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 12 MB a few are held at a time, however many characters are not ASCII."""
+    monkeypatch.setattr(stored, "IN_MEMORY", 1 << 20)
+    monkeypatch.setattr(stored, "CAPACITY", 1 << 20)
     line = make_text(97) + others + "\n"
     source = _source(tmp_path, line.encode() * (12_000_000 // len(line.encode())))
     tracemalloc.start()
@@ -462,7 +470,7 @@ def _lose_ids(entry: Path) -> None:
 
 def _describe(text: str) -> Callable[[Path], None]:
     def damage(entry: Path) -> None:
-        (entry / "corpus.json").write_text(text)
+        (entry / "described").write_text(text)
 
     return damage
 
@@ -491,15 +499,19 @@ def test_torn_entry_is_made_again(tmp_path: Path, tear: Callable[[Path], None]) 
     load([source], DataConfig(), name="text")
     (entry,) = _entries()
     tear(entry)
-    _check(load([source], DataConfig(), name="text"), text)
+    said: list[str] = []
+    _check(load([source], DataConfig(), name="text", note=said.append), text)
     assert _entries() == [entry]
+    assert len(said) == 1
+    assert said[0].startswith(f"the encoded text in {entry} ")
+    assert said[0].endswith(": it is encoded anew")
 
 
 def test_entry_is_on_disk_before_it_is_in_place(tmp_path: Path, synced: list[int]) -> None:
     """A power cut must not leave an entry of the right size that holds zeros: ids, description, then the folder."""
     load([_source(tmp_path, make_text(349).encode())], DataConfig(), name="text")
     (entry,) = _entries()
-    assert synced == [349, (entry / "corpus.json").stat().st_size, -1]
+    assert synced == [349, (entry / "described").stat().st_size, -1]
 
 
 def test_encoder_that_comes_second_leaves_the_entry_of_the_first(tmp_path: Path) -> None:
@@ -513,7 +525,7 @@ def test_encoder_that_comes_second_leaves_the_entry_of_the_first(tmp_path: Path)
             others.append((load([source], DataConfig(), name="other"), _entries_inode()))
 
     def _entries_inode() -> int:
-        (entry,) = [path for path in _entries() if not path.name.startswith(".")]
+        (entry,) = [path for path in _entries() if path.name != "under-way"]
         return entry.stat().st_ino
 
     corpus = load([source], DataConfig(), name="mine", report=other_process)
@@ -531,11 +543,11 @@ def test_entry_that_another_process_takes_away(tmp_path: Path, monkeypatch: pyte
     real = module._encode
     made = []
 
-    def encode_and_lose(folder: Path, *rest: object) -> None:
-        real(folder, *rest)  # type: ignore[arg-type]
-        made.append(folder)
+    def encode_and_lose(key: str, *rest: object) -> None:
+        real(key, *rest)  # type: ignore[arg-type]
+        made.append(key)
         if len(made) == 1:
-            shutil.rmtree(folder)
+            shutil.rmtree(cache_folder() / "corpora" / key)
 
     monkeypatch.setattr(module, "_encode", encode_and_lose)
     _check(load([source], DataConfig(), name="text"), text)

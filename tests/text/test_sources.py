@@ -304,7 +304,7 @@ def test_standard_input_is_kept_until_released(monkeypatch: pytest.MonkeyPatch) 
     assert _read(found[0]) == content
     release(found)
     assert not found[0].path.exists()
-    assert list(cache_folder().iterdir()) == []
+    assert list((cache_folder() / "corpora").iterdir()) == []
 
 
 def test_release_spares_the_users_files(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_named_pipe_is_kept_as_standard_input_is(tmp_path: Path) -> None:
     assert _read(found[0]) == content
     assert found[0].name == str(pipe)
     release(found)
-    assert list(cache_folder().iterdir()) == []
+    assert list((cache_folder() / "corpora").iterdir()) == []
     assert pipe.exists()
 
 
@@ -379,12 +379,12 @@ def test_standard_input_is_gone_when_the_program_ends() -> None:
         "try:\n"
         "    texts.find(['-', 'empty'], glob=None, report=lambda *_: None)\n"
         "finally:\n"
-        "    print(len(list(cache_folder().iterdir())))\n"
+        "    print(len(list(cache_folder().glob('corpora/under-way/*'))))\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], input=b"text", capture_output=True, check=False)
     assert ended.stdout == b"1\n"
     assert b"there is no utf-8 text in the folder empty" in ended.stderr
-    assert list(cache_folder().iterdir()) == []
+    assert list((cache_folder() / "corpora").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from charrnn.text import stored
 from charrnn.training import feed as feeds
 from charrnn.training.feed import Feed, HostFeed, ResidentFeed, make_feed
 from charrnn.training.lanes import Ring
+from tests.kit.stored_ids import stored_ids
 
 CPU = torch.device("cpu")
 N, B, T = 101, 7, 5
@@ -63,16 +65,24 @@ def test_a_resident_text_is_copied_piece_by_piece(piece: int, monkeypatch: pytes
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
 @pytest.mark.parametrize("kind", ["host", "resident"])
-def test_a_mapped_text(kind: str, dtype: type[np.unsignedinteger], tmp_path: Path) -> None:
-    """Ids in a file, of which a part is read: that it cannot be written to is no matter, and it is not."""
+def test_a_stored_text(
+    kind: str, dtype: type[np.unsignedinteger], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids in a file, of which a part is read, a few blocks at a time."""
+    monkeypatch.setattr(stored, "CAPACITY", 64)
     ids = _ids(dtype)
-    content = np.concatenate([ids[:3], ids, ids[:4]]).tobytes()
-    (tmp_path / "ids.bin").write_bytes(content)
-    mapped = np.memmap(tmp_path / "ids.bin", dtype, mode="r")[3:-4]
-    ring = Ring(mapped, B, T)
+    held = stored_ids(tmp_path, np.concatenate([ids[:3], ids, ids[:4]]), 0x110000, block=16)
+    ring = Ring(held.part(3, 3 + N), B, T)
     lanes = slice(2, 5)
     _assert_same(_make(kind, ring, lanes), Ring(ids, B, T), lanes)
-    assert (tmp_path / "ids.bin").read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["host", "resident"])
+def test_a_text_that_cannot_be_written_to(kind: str) -> None:
+    """It need not be."""
+    ids = _ids(np.uint16)
+    ids.flags.writeable = False
+    _assert_same(_make(kind, Ring(ids, B, T), slice(2, 5)), Ring(ids, B, T), slice(2, 5))
 
 
 @pytest.mark.parametrize("kind", ["host", "resident"])
