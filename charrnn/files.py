@@ -19,6 +19,8 @@ from charrnn.system_errors import Outcome, outcome_of, retried, told
 
 _PRIVATE_PREFIX, _PRIVATE_SUFFIX = ".charrnn-", ".tmp"
 _PRIVATE = re.compile(r"\.charrnn-\w{8}\.tmp")
+_REMOVALS = 3
+"""How often a removal is tried: a signal may interrupt one."""
 _ABANDONED = 24 * 60 * 60.0
 """Seconds after which nobody writes in a private folder any more."""
 
@@ -204,9 +206,12 @@ def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
 
 def remove_all(folder: Path | str) -> None:
     """Removes rubbish; what cannot be removed stays until the next start."""
-    # An interruption of closing a folder within makes the library close it twice, and say so.
-    with contextlib.suppress(OSError):
-        shutil.rmtree(folder, ignore_errors=True)
+    for _ in range(_REMOVALS):
+        # An interruption of closing a folder within makes the library close it twice, and say so.
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            return
 
 
 def release_pages(array: Any) -> None:

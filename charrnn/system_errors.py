@@ -39,6 +39,7 @@ _NO_MEMORY = (errno.ENOMEM, errno.ENOBUFS)
 _FAILING = tuple(getattr(errno, name) for name in ("EIO", "EREMOTEIO", "ESTALE", "ENOLCK") if hasattr(errno, name))
 # Some network file systems cannot sync a folder; and one that may be written to need not be one that may be opened.
 _CANNOT_SYNC = tuple({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EPERM})
+_NO_LOCKS = tuple({errno.ENOLCK, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 TABLE = (
     # Who else may read a file, what memory may be given back, rubbish that the next start removes, and the end of what
@@ -48,6 +49,8 @@ TABLE = (
     Row(Outcome.HARMLESS, ("close",), (errno.EINTR,)),
     Row(Outcome.RETRIED, (), (errno.EINTR,)),
     Row(Outcome.HARMLESS, ("sync of a folder",), _CANNOT_SYNC),
+    # A disk without locks keeps nobody out.
+    Row(Outcome.HARMLESS, ("lock",), _NO_LOCKS),
     Row(Outcome.RESOURCES, (), (*FULL, *_TOO_MANY_FILES, *_NO_MEMORY, *_FAILING)),
     # A disk on which this command has written already has become read-only, as Linux makes it when it fails; one on
     # which it has not is a wrong place from the beginning.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import errno
+import io
 import itertools
 import os
 import stat
@@ -16,7 +18,17 @@ import pytest
 
 from charrnn import files
 from charrnn.errors import ResourceError, TextError, UsageError
-from charrnn.files import cache_folder, explained, make_folder, remove_leftovers, replace_durably, sync_folder
+from charrnn.files import (
+    cache_folder,
+    explained,
+    is_there,
+    make_folder,
+    opened,
+    remove_leftovers,
+    replace_durably,
+    sync_folder,
+    write_content,
+)  # fmt: skip
 from tests.kit.full_disk import no_file_above
 
 
@@ -156,6 +168,41 @@ def test_what_a_signal_interrupts_is_done_again(tmp_path: Path, monkeypatch: pyt
     replace_durably(tmp_path / "page", lambda temporary: temporary.write_bytes(b"new"))
     assert (tmp_path / "page").read_bytes() == b"new"
     assert [path.name for path in tmp_path.iterdir()] == ["page"]
+
+
+@pytest.mark.parametrize("number", [errno.EINTR, errno.EIO])
+def test_what_was_only_read_may_fail_to_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Its bytes are known by then. What was written may have been lost, unless a signal came: then it is closed."""
+    (tmp_path / "page").write_bytes(b"old")
+
+    class Failing(io.FileIO):
+        def close(self) -> None:
+            was_open = not self.closed
+            super().close()
+            if was_open:
+                raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("builtins.open", lambda path, mode: Failing(path, mode))
+    with opened(tmp_path / "page") as file:
+        content = file.read()
+    assert content == b"old"
+    with contextlib.ExitStack() as expected:
+        if number == errno.EIO:
+            expected.enter_context(pytest.raises(OSError, match=os.strerror(number)))
+        write_content(tmp_path / "page", b"new")
+    monkeypatch.undo()
+    assert (tmp_path / "page").read_bytes() == b"new"
+
+
+def test_what_cannot_be_looked_at_is_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is too long, or goes through a file, is that of nothing; a dangling link is something."""
+    (tmp_path / "link").symlink_to("nothing")
+    (tmp_path / "file").write_bytes(b"")
+    assert is_there(tmp_path / "link")
+    assert not any(is_there(tmp_path / name) for name in ("nothing", "x" * 300, "file/in", "nul\0"))
+    monkeypatch.setattr(os, "lstat", _failing(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        is_there(tmp_path / "file")
 
 
 def test_real_lack_of_room(tmp_path: Path) -> None:

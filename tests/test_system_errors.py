@@ -19,6 +19,8 @@ from charrnn.system_errors import Outcome, outcome_of, retried, told
         ("close", "EIO", Outcome.RESOURCES),
         ("sync of a folder", "EINVAL", Outcome.HARMLESS),
         ("sync of a folder", "EIO", Outcome.RESOURCES),
+        ("lock", "ENOLCK", Outcome.HARMLESS),
+        ("lock", "EACCES", Outcome.WRONG_PLACE),
         ("chmod", "EPERM", Outcome.HARMLESS),
         ("madvise", "EINVAL", Outcome.HARMLESS),
         ("", "ENOSPC", Outcome.RESOURCES),

@@ -115,7 +115,7 @@ class Described:
 
 def read(folder: Path) -> tuple[Described, TextIds] | None:
     """Returns the entry in a folder, checked as far as it is in memory; None where there is nothing, or nothing that
-    this user may read. Raises Damaged where the entry is not whole, and UsageError where no more files can be open."""
+    this user may read. Raises Damaged where the entry is not whole, ResourceError where no more files can be open."""
     try:
         return _read(folder)
     except OSError as error:

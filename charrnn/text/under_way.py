@@ -151,8 +151,11 @@ def _claimed(work: Path, *, is_new: bool = False) -> int | None:
             is_claimed = True
         except BlockingIOError:
             is_claimed = False
-        except OSError:
-            pass
+        except OSError as error:
+            # A folder of our own that is not locked would be taken for a killed process's.
+            if is_new and outcome_of(error, "lock") is not Outcome.HARMLESS:
+                let_go(descriptor)
+                raise
     # The one who had it before may have removed it between the opening and the lock.
     with contextlib.suppress(OSError):
         if is_claimed and os.path.samestat(os.fstat(descriptor), os.stat(work / _LOCK)):

@@ -195,11 +195,19 @@ def _statuses(trial: _Trial) -> set[int]:
         # Nothing is lost with the end of what was only read, or of what is opened again and synced.
         or (call.name == "close" and (is_folder or re.search(r"(\.lock|corpus\.txt|config\.json|\.tmp)$", call.path)))
         or (call.name == "close" and call.path.endswith((".safetensors", "/ids.bin")))
+        # Who made a folder that is there has synced its name.
+        or call.path.endswith("/..")
+        # Where one shelf of the cache refuses, the text has its place on another.
+        or (call.path.startswith("/cache/corpora") and number in (errno.EACCES, errno.EROFS))
         # Removing what was under way.
         or (call.name in ("open-r", "close") and re.search(r"/\.(charrnn|encoding)-\w+(\.tmp)?$", call.path))
         or call.name == "sendfile"  # the bytes are then copied one by one
     )
-    wrong = {2, 3 if call.path.endswith(".txt") else 2, 4 if call.path.endswith("safetensors") else 2}
+    wrong = (
+        {2, 3, 4}
+        if trial.mode == FROM_THEN_ON
+        else {2, 3 if call.path.endswith(".txt") else 2, 4 if call.path.endswith("safetensors") else 2}
+    )
     failed = {_LACK[number]} if number in _LACK else wrong | ({6} if number == errno.EROFS else set())
     return failed | ({0} if is_harmless or trial.mode == FROM_THEN_ON else set())
 

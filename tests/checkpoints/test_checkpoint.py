@@ -25,7 +25,7 @@ from safetensors.numpy import load_file, save_file
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint, load, save
 from charrnn.display.summary import summary
-from charrnn.errors import CheckpointError, UsageError
+from charrnn.errors import CheckpointError, ResourceError, UsageError
 from charrnn.files import release_pages
 from tests.kit.tiny import arrays_of, enclose, forge, tiny
 
@@ -702,3 +702,19 @@ def test_pages_that_are_given_back_are_read_again(tmp_path: Path) -> None:
             np.testing.assert_array_equal(array, saved.parameters[name])
     for other in (np.arange(5.0), np.zeros((0, 3)), saved.parameters["embedding"][1:, ::2]):
         release_pages(other)
+
+
+@pytest.mark.parametrize(("number", "status"), [(5, 6), (24, 6), (122, 6), (13, 2)])
+def test_an_error_of_the_library_that_writes_is_the_systems(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    """safetensors gives its number in words alone."""
+    from safetensors import SafetensorError
+
+    def fail(*_: Any) -> None:
+        raise SafetensorError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    with pytest.raises((ResourceError, UsageError), match=os.strerror(number)) as caught:
+        save(path, tiny())
+    assert caught.value.exit_status == status

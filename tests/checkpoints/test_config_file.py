@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from charrnn.checkpoints.config_file import Origin, is_config, read_origin, write_config
-from charrnn.errors import UsageError
+from charrnn.errors import ResourceError, UsageError
 
 PATH = Path("run/config.json")
 ORIGIN = Origin(["/a/text.txt"])
@@ -40,3 +42,18 @@ def test_what_is_no_config_is_not_written_over(content: str) -> None:
     with pytest.raises(UsageError, match=r"run/config\.json is there already and is not a run's"):
         write_config(PATH, ORIGIN, {})
     assert PATH.read_text() == content
+
+
+def test_a_disk_that_fails_is_not_another_programs_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be read is neither written over nor called another program's."""
+    write_config(PATH, ORIGIN, {})
+    before = PATH.read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as failing:
+        failing.setattr("charrnn.checkpoints.config_file.opened", fail)
+        with pytest.raises(ResourceError, match=r"reading run/config\.json: Input/output error"):
+            write_config(PATH, ORIGIN, {"hidden": 5})
+    assert PATH.read_bytes() == before

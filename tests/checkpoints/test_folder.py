@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from charrnn.checkpoints.folder import Run, find_checkpoint, folder_size, is_set_aside
 from charrnn.checkpoints.metrics import read_metrics
-from charrnn.errors import CheckpointError, UsageError
+from charrnn.errors import CheckpointError, ResourceError, UsageError
 
 NAMES = ("best.safetensors", "last.safetensors", "metrics.jsonl", "samples.txt")
 
@@ -47,7 +48,7 @@ def test_a_run_is_set_aside_whole_under_a_dated_name(monkeypatch: pytest.MonkeyP
 
 def test_what_has_the_dated_name_already_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs, files, links to nowhere and empty folders: a number makes the name another one."""
-    monkeypatch.setattr("charrnn.checkpoints.folder.time.strftime", lambda _form: "2026-11-28T114500")
+    monkeypatch.setattr("charrnn.checkpoints.folder.time.strftime", lambda form: form[:1] + "2026-11-28T114500")
     for number in range(3):
         _fill(Path("run"), str(number))
         Run(Path("run")).set_aside()
@@ -227,3 +228,18 @@ def test_a_dead_link_among_the_runs_is_passed_over() -> None:
 def test_a_name_that_no_system_takes_is_passed_on() -> None:
     """The reader of checkpoints says what is wrong with it."""
     assert find_checkpoint(Path("x" * 300)) == Path("x" * 300)
+
+
+def test_a_run_that_cannot_be_looked_at_is_not_taken_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that does not answer must not let `--fresh` write over what it has not set aside."""
+    run = _fill(Path("run"), "old")
+    before = _contents(Path("run"))
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "lstat", fail)
+        with pytest.raises(ResourceError, match="looking for a run in run: Input/output error"):
+            run.set_aside()
+    assert _contents(Path("run")) == before

@@ -163,6 +163,23 @@ def test_download(server: Server, entry: Entry, folder: Path) -> None:
     assert said[-1] == ("downloading tiny", 5003, 5003)
 
 
+def test_what_could_not_be_removed_goes_the_next_time(
+    server: Server, entry: Entry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The corpus is there all the same, and is not downloaded again."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "unlink", refuse)
+        assert fetch(entry, folder).path.read_bytes() == TEXT
+    assert len(_partials()) == 1
+    fetch(entry, folder)
+    assert _partials() == []
+    assert server.sent == [5003]
+
+
 def test_what_is_there_is_not_downloaded_again(server: Server, entry: Entry, folder: Path) -> None:
     """A file with the right checksum is enough; no network is needed."""
     (folder / "tiny.txt").write_bytes(TEXT)

@@ -395,7 +395,7 @@ def test_too_many_open_files_are_no_damage(monkeypatch: pytest.MonkeyPatch) -> N
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", refuse)
-        with pytest.raises(UsageError, match="Too many open files"):
+        with pytest.raises(ResourceError, match="Too many open files"):
             _load(TEXTS["sixty"])
     assert _entry() == entry
 
