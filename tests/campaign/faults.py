@@ -206,7 +206,7 @@ def _statuses(trial: _Trial) -> set[int]:
     wrong = (
         {2, 3, 4}
         if trial.mode == FROM_THEN_ON
-        else {2, 3 if call.path.endswith(".txt") else 2, 4 if call.path.endswith("safetensors") else 2}
+        else {2, 3 if call.path.endswith((".txt", "/stdin")) else 2, 4 if call.path.endswith("safetensors") else 2}
     )
     failed = {_LACK[number]} if number in _LACK else wrong | ({6} if number == errno.EROFS else set())
     return failed | ({0} if is_harmless or trial.mode == FROM_THEN_ON else set())
