@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 WARM_UP = 1024
 DEFAULT_WINDOW = 128
 _MOST_LANES = 64
+# Logits computed at a time: 256 MB, and twice as much in float64. Only with more than 8,192 characters, as of a text in
+# every script there is, is a window of 64 lanes cut for it.
+_MOST_LOGITS = 1 << 26
 # The largest difference of outputs h that a warmed-up lane may have from the stream. Models that forget their initial
 # state differ by 1e-6, others by 1.
 _SAME_STATE = 1e-4
@@ -148,8 +151,9 @@ class _Reader:
         if len(starts) == 1:
             return state
         others = self.model.zero_state(len(starts) - 1)
-        for start in range(-WARM_UP, 0, self.window):
-            offsets = np.arange(start, min(start + self.window, 0))
+        window = self.steps(len(starts) - 1)
+        for start in range(-WARM_UP, 0, window):
+            offsets = np.arange(start, min(start + window, 0))
             _, others = self.model(self._take(offsets[:, None] + starts[None, 1:]), others)
         return tuple(
             tuple(torch.cat(pair) for pair in zip(zero, warm, strict=True))
@@ -161,9 +165,9 @@ class _Reader:
     ) -> tuple[npt.NDArray[np.float64], StackState]:
         """Returns the nats (B,) of each lane's `length` characters (fewer where the text ends) and the state after
         them."""
-        nats = np.zeros(len(starts))
-        for start in range(0, length, self.window):
-            places = np.arange(start, min(start + self.window, length))[:, None] + starts[None, :]
+        nats, window = np.zeros(len(starts)), self.steps(len(starts))
+        for start in range(0, length, window):
+            places = np.arange(start, min(start + window, length))[:, None] + starts[None, :]
             is_text = places < len(self.ids) - 1
             places = np.minimum(places, len(self.ids) - 2)
             logits, state = self.model(self._take(places), state)
@@ -174,6 +178,10 @@ class _Reader:
             self.done += int(is_text.sum())
             self.proceed(min(self.done, len(self.ids) - 1))
         return nats, state
+
+    def steps(self, lanes: int) -> int:
+        """Returns how many characters of so many lanes are read at a time: the window, or as many as memory allows."""
+        return max(1, min(self.window, _MOST_LOGITS // (lanes * self.model.embedding.shape[0])))
 
     def _take(self, places: npt.NDArray[np.int64]) -> torch.Tensor:
         # Fancy indexing of a memory map reads only these places.

@@ -23,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 
 from charrnn.errors import TextError
-from charrnn.files import cache_folder, explained, make_folder, sync_folder
+from charrnn.files import cache_folder, explained, make_folder, require_room, sync_folder
 from charrnn.settings.config import DataConfig
 from charrnn.text.decoding import Progress, TextPiece, is_strict_utf8, pieces_of
 from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
@@ -179,6 +179,7 @@ def _encode(
     digest = hashlib.sha256()
     encode = _encoder(vocabulary)
     make_folder(folder.parent)
+    require_room(folder.parent, sum(counts) * vocabulary.dtype.itemsize, "encoding the corpus")
     with explained(folder, "encoding the corpus into"):
         workplace = Path(tempfile.mkdtemp(prefix=".encoding-", dir=folder.parent))
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import bz2
 import codecs
+import contextlib
 import fnmatch
 import gzip
 import hashlib
@@ -21,19 +22,19 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from charrnn.errors import TextError, UsageError
-from charrnn.files import cache_folder, explained, make_folder
+from charrnn.files import cache_folder, explained, is_device, make_folder, require_room
 from charrnn.settings.config import DataConfig
 from charrnn.wording import count
 
 _CHUNK = 1 << 20
 _HEAD = 8192
+_A_LOOK = 1 << 26  # bytes of a stream between two looks at the room that is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Source:
     name: str
     is_temporary: bool = False
 
-    @contextmanager
+    @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes]]:
         """Opens the (decompressed) bytes of the file. Raises TextError where it cannot be read or unpacked."""
         try:
@@ -100,7 +101,7 @@ def _open(path: Path) -> IO[bytes]:
     return opened
 
 
-@contextmanager
+@contextlib.contextmanager
 def _explained(name: str) -> Iterator[None]:
     """Turns an OSError into a TextError that says which file could not be read."""
     try:
@@ -126,6 +127,8 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
     where it does not exist or holds no text.
     """
     config = config or DataConfig()
+    if not config.as_bytes:
+        incremental_decoder(config)  # an encoding that is none is told before anything is read
     if argument == "-":
         return [_spool_standard_input()], []
     path = Path(argument)
@@ -136,6 +139,7 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
             _gone.append(argument)
             with Source(path, argument).open() as stream:
                 return [_spool(stream, argument)], []
+        refuse_device(path)
         return [Source(path, argument)], []
     found = sorted(_walk(path), key=lambda file: file.relative_to(path).parts)
     if glob is not None:
@@ -156,6 +160,15 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
     left_out = len(found) - len(texts)
     said = f"{argument}: left out {left_out} of {count(len(found), 'file')} that are not {config.encoding} text"
     return [Source(file, str(file)) for file in texts], [said] if left_out else []
+
+
+def refuse_device(path: Path) -> None:
+    """Raises TextError where a path is a device, which could be read for ever, such as /dev/zero or a terminal."""
+    if is_device(path):
+        raise TextError(
+            f"{path} is a device, not a file of text",
+            "name a file, or pipe as much of it as you want into the command, which reads standard input as -",
+        )
 
 
 def _is_pipe(path: Path) -> bool:
@@ -196,6 +209,8 @@ def incremental_decoder(config: DataConfig) -> codecs.IncrementalDecoder:
     """Returns a decoder for the bytes of a text file. Raises UsageError where the encoding is not known."""
     try:
         "".encode(config.encoding)  # unlike `codecs`, this knows rot13 and its like to be no encodings of text
+        if codecs.lookup(config.encoding).name == "punycode":
+            raise LookupError("it spells names of hosts, and Python cannot decode it in pieces")
         return codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
     except (LookupError, ValueError) as error:
         raise UsageError(f"--encoding is {config.encoding!r}", "name an encoding such as utf-8 or latin-1") from error
@@ -204,6 +219,9 @@ def incremental_decoder(config: DataConfig) -> codecs.IncrementalDecoder:
 def _spool_standard_input() -> Source:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("there is nothing on standard input", "pipe a text into the command, or name a file")
+    with contextlib.suppress(OSError, ValueError):  # it may stand for no file
+        if is_device(sys.stdin.fileno()):
+            raise TextError("standard input is a device, not a text", "pipe a text into the command, or name a file")
     source = _spool(sys.stdin.buffer, "stdin")
     try:
         is_ours = sys.platform != "win32" and sys.stdin.fileno() == 0
@@ -249,10 +267,26 @@ def _spool(stream: IO[bytes], name: str) -> Source:
     with explained(folder, f"copying {name} to"):
         handle, temporary = tempfile.mkstemp(dir=folder, prefix="stdin-", suffix=".tmp")
         atexit.register(Path(temporary).unlink, missing_ok=True)
-        with open(handle, "wb") as file:
-            while chunk := _read_some(stream, name):
-                file.write(chunk)
+        try:
+            with open(handle, "wb") as file:
+                _copy(stream, file, name, folder)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
     return Source(Path(temporary), name, is_temporary=True)
+
+
+def _copy(stream: IO[bytes], file: IO[bytes], name: str, folder: Path) -> None:
+    """Copies a stream to a file in `folder`. Raises ResourceError where the disk would not have room for its text."""
+    copied = looked_at = 0
+    while chunk := _read_some(stream, name):
+        file.write(chunk)
+        copied += len(chunk)
+        # A stream may never end. Its text is encoded next, which takes about half its size or more again: where that
+        # has no room, the copy stops before the disk is full.
+        if copied - looked_at >= _A_LOOK:
+            looked_at = copied
+            require_room(folder, copied // 2, f"encoding {name}, of which {copied:,} bytes have come so far,")
 
 
 def of_text(text: str, name: str, config: DataConfig) -> Source:
