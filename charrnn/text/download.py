@@ -78,13 +78,21 @@ def pieces(response: Any) -> Iterator[bytes]:
     raw, began, received = response.raw, time.monotonic(), 0
     # `read` would wait for the whole of a piece, and lose what has come of it where the connection breaks.
     read = raw.read1 if hasattr(raw, "read1") else raw.read
-    while piece := read(_PIECE, decode_content=True):
+    while piece := _next(read):
         yield piece
         received += len(piece)
         if (now := time.monotonic()) - began > _MINUTE:
             if received < _LEAST:
                 raise DownloadError("the server sends hardly anything")
             began, received = now, 0
+
+
+def _next(read: Any) -> bytes:
+    try:
+        piece: bytes = read(_PIECE, decode_content=True)
+    except ValueError as error:  # a piece that is said to have -5 bytes
+        raise DownloadError("the server sends what cannot be read") from error
+    return piece
 
 
 def _reason(error: Any) -> str:

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 40.0
+SECONDS = 30.0
 """How long a command may take; more is called a hang."""
 _ROOM = 1 << 30
 _PRELOADED = (
@@ -148,7 +148,7 @@ def _ended(job: dict[str, Any]) -> dict[str, Any]:
     os.close(stdin)
     said = _read([ours for ours, _ in ends], began + SECONDS)
     if said is None:
-        os.kill(child, signal.SIGKILL)
+        os.killpg(child, signal.SIGKILL)  # with what it has started
     _, status, used = os.wait4(child, 0)
     for each in helpers:  # a command that fails early reads no pipe
         os.kill(each, signal.SIGKILL)
@@ -230,6 +230,7 @@ def _command(job: dict[str, Any], stdin: int, out: int, err: int) -> None:
     """Becomes the command."""
     status = 1
     try:
+        os.setsid()
         for number, file in enumerate((stdin, out, err)):
             os.dup2(file, number)
         os.closerange(3, 64)

@@ -49,6 +49,9 @@ def form(random: Random, folder: Path, reading: Reading, most: int) -> Given:
         return Given(names=[name], text=None if suffix == ".zip" else text, pipes={name: made})
     if kind < 9:
         return _folder(random, folder, reading, one)
+    if kind == 19 and not suffix:
+        os.symlink(random.choice(["/dev/zero", "/dev/urandom"]), folder / name)
+        return Given(names=[name], text=None)
     (folder / name).write_bytes(made)
     if kind < 11:
         os.symlink(folder / name, folder / ("link" + suffix))

@@ -62,7 +62,7 @@ def trial(prepared: Prepared, seed: int, folder: Path) -> str | None:
         words=asked.words, folder=place, environment=environment, given=asked.given.given,
         is_piped=asked.given.is_piped, pipes=asked.given.pipes, has_terminal=has_terminal, changed=changed,
     ))  # fmt: skip
-    said = ended.complaint or _unsafe(ended, has_terminal=has_terminal) or _left(cache)
+    said = ended.complaint or unsafe(ended, has_terminal=has_terminal) or _left(cache)
     if said is None and ended.status not in asked.statuses:
         said = f"status {ended.status} instead of {asked.statuses}: {ended.err[-300:]!a}"
     if said is None and ended.status == 0:
@@ -85,7 +85,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def _unsafe(ended: Ended, *, has_terminal: bool) -> str | None:
+def unsafe(ended: Ended, *, has_terminal: bool) -> str | None:
     """Returns what was sent to a terminal that drives it."""
     if has_terminal:
         out = _DRAWN.sub(b"", ended.out).decode()
