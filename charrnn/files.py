@@ -8,6 +8,7 @@ import mmap
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -89,6 +90,36 @@ def make_folder(path: Path) -> None:
         for folder in reversed(missing):
             retried(folder.mkdir, exist_ok=True)
             sync_folder(folder.parent)
+
+
+def is_device(path: str | Path | int) -> bool:
+    """Returns whether a path, or an open file, is a device, which may give bytes for ever. The null device counts as
+    an empty file."""
+    try:
+        found = os.stat(path)
+        if stat.S_ISBLK(found.st_mode):
+            return True
+        return stat.S_ISCHR(found.st_mode) and found.st_rdev != os.stat(os.devnull).st_rdev
+    except (OSError, ValueError):
+        return False
+
+
+def require_room(folder: Path, needed: int, doing: str) -> None:
+    """Raises ResourceError where the disk of `folder` has no room for `needed` bytes: sooner than when it is full,
+    which would trouble every other program too. `doing` says what they are needed for, as in "encoding the corpus"."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return
+    if needed > free:
+        raise ResourceError(
+            f"{doing} needs {_size(needed)} in {folder}, and its disk has {_size(free)} left",
+            "free some space, or name a folder on another disk in CHARRNN_CACHE",
+        )
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
 
 
 def sync_folder(path: Path) -> None:

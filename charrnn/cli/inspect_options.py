@@ -68,9 +68,11 @@ def own_labels(asked: Given) -> dict[str, re.Pattern[str]]:
     """Returns the patterns of the user's labels by name: those of the options first, then those of the file."""
     from charrnn.files import explained
     from charrnn.neurons.labels import parse_label
+    from charrnn.text.sources import refuse_device
 
     lines, file = list(asked.label or []), asked.label_file
     if file is not None:
+        refuse_device(file)
         with explained(file, "reading the labels in"):
             raw = file.read_bytes()
         try:

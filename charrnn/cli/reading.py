@@ -150,7 +150,7 @@ def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length:
             release(texts.sources)
     if loaded.vocabulary.kind == "bytes":
         return read
-    return loaded.vocabulary.decode(loaded.vocabulary.encode(read, unknown).tolist())
+    return loaded.vocabulary.decode(loaded.vocabulary.encode(read, unknown))
 
 
 def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int | None = None) -> str:
@@ -165,7 +165,7 @@ def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int |
     ids = getattr(corpus.split(loaded.data), split)[:length]
     if corpus.vocabulary.kind == "bytes":
         return bytes(ids).decode("latin-1")
-    return corpus.vocabulary.decode(ids.tolist())
+    return corpus.vocabulary.decode(ids)
 
 
 def read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids:
@@ -174,7 +174,7 @@ def read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids
 
     from charrnn.cli.texts import refuse_runs
     from charrnn.settings.config import DataConfig
-    from charrnn.text.decoding import read_text
+    from charrnn.text.decoding import encoded
     from charrnn.text.sources import find, release
 
     refuse_runs([argument])
@@ -182,7 +182,7 @@ def read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids
         raise TextError(f"--prime-file {argument} is a folder", "name a file")
     found, _ = find(argument)
     try:
-        text = read_text(found[0], DataConfig(as_bytes=loaded.data.as_bytes, newlines=loaded.data.newlines))
+        config = DataConfig(as_bytes=loaded.data.as_bytes, newlines=loaded.data.newlines)
+        return encoded(found, config, loaded.vocabulary, unknown)
     finally:
         release(found)
-    return ids_of(text, loaded.vocabulary, unknown)

@@ -25,7 +25,7 @@ from charrnn.settings.fields import Record, setting
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.sampling.sampler import SampledPiece, SampleRequest
-    from charrnn.text.vocabulary import Vocabulary
+    from charrnn.text.vocabulary import Ids, Vocabulary
 
 _text = partial(setting, panel="Text")
 _output = partial(setting, panel="Output")
@@ -136,7 +136,7 @@ def sample(
     if output.interactive:
         from charrnn.cli.interactive import run
 
-        run(engine, loaded.vocabulary, ids.tolist(), configs[0], unknown=begin.unknown)
+        run(engine, loaded.vocabulary, ids, configs[0], unknown=begin.unknown)
         return
     if "seed" not in drawing and not output.as_json and sys.stderr.isatty() and configs[0].temperature > 0:
         seed = configs[0].seed
@@ -144,12 +144,11 @@ def sample(
     requests = [SampleRequest(config, number) for config in configs for number in range(output.count)]
     if output.device != "cuda":
         _say_what_is_missed(held, sum(request.config.length for request in requests))
-    text = loaded.vocabulary.decode(ids.tolist())
     pieces = _begun(_in_order(write(engine, loaded.vocabulary, ids, requests), len(requests)))
     if output.as_json:
-        _print_json(text, pieces, requests)
+        _print_json(loaded.vocabulary.decode(ids), pieces, requests)
     else:
-        _stream(text, pieces, requests, loaded.vocabulary, color=output.color)
+        _stream(ids, pieces, requests, loaded.vocabulary, color=output.color)
 
 
 def _as_expected(option: str, text: str, vocabulary: Vocabulary) -> str:
@@ -249,8 +248,9 @@ def _print_json(prime: str, pieces: Iterator[SampledPiece], requests: list[Sampl
 
 
 def _stream(
-    prime: str, pieces: Iterator[SampledPiece], requests: list[SampleRequest], vocabulary: Vocabulary, *, color: bool
+    prime: Ids, pieces: Iterator[SampledPiece], requests: list[SampleRequest], vocabulary: Vocabulary, *, color: bool
 ) -> None:
+    """Writes each sample as it comes, with the prime (ids) before it."""
     from charrnn.display.safe import write
 
     last = ""
@@ -260,8 +260,10 @@ def _stream(
                 _rule(requests, place, last)
             is_plain = not (color and sys.stdout.isatty())
             show = (lambda piece: write(piece.text, sys.stdout)) if is_plain else _coloured(vocabulary)
-            write(prime, sys.stdout)
-            last = prime
+            last = ""
+            for text in vocabulary.decode_pieces(prime):
+                write(text, sys.stdout)
+                last = text or last
             for piece in written:
                 show(piece)
                 sys.stdout.flush()

@@ -11,6 +11,7 @@ Shape letters: B lanes (here one), V vocabulary.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -84,7 +85,8 @@ class Session:
         """The sampling settings; their length and stop text are ignored here."""
         self._engine, self._unknown = engine, unknown
         self._word_characters = WordCharacters(vocabulary)
-        self._ids: list[int] = [int(id_) for id_ in prime_ids]
+        # Four bytes an id, where a list takes eight and more: a prime may be long.
+        self._ids = array("i", np.asarray(prime_ids, np.int32).tobytes())
         logits, state = read_prime(engine, vocabulary, prime_ids)
         require_finite(bool(np.isfinite(logits).all()))
         self.now = _Moment(len(self._ids), logits, state)
@@ -102,20 +104,22 @@ class Session:
     @property
     def ids(self) -> list[int]:
         """The ids of the text."""
-        return self._ids[: self.now.length]
+        return self._ids[: self.now.length].tolist()
 
     @property
     def text(self) -> str:
         """The text as characters; bytes that are not UTF-8 become U+FFFD."""
-        return self.vocabulary.decode(self.ids)
+        return self.text_between(0, self.now.length)
 
     def encoded(self) -> bytes:
         """Returns the text as a file holds it: UTF-8, or in byte mode the bytes themselves."""
-        return bytes(self.ids) if self.vocabulary.kind == "bytes" else self.text.encode("utf-8", "surrogatepass")
+        if self.vocabulary.kind == "bytes":
+            return np.asarray(self._ids[: self.now.length]).astype(np.uint8).tobytes()
+        return self.text.encode("utf-8", "surrogatepass")
 
     def text_between(self, start: int, end: int) -> str:
         """Returns the text of the ids from `start` to before `end`, both within the text."""
-        return self.vocabulary.decode(self._ids[start:end])
+        return self.vocabulary.decode(np.asarray(self._ids[start:end]))
 
     # What may come next.
 
@@ -278,7 +282,7 @@ class Session:
         require_finite(bool(np.isfinite(logits).all()))
         del self._ids[self.now.length :]
         self._after.clear()
-        self._ids += ids
+        self._ids.extend(ids)
         if not self._before or self._before[-1] is not before:
             self._before.append(before)
         self.now = _Moment(self.now.length + len(ids), logits, state)

@@ -65,13 +65,17 @@ def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> 
 
 def read_prime(engine: Engine, vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> tuple[Floats, Any]:
     """Returns logits (1, V) and state after the prime, read once from the zero state."""
-    return read_blocks(engine, prime_ids(vocabulary, ids), engine.zero_state(1))
+    # Only its beginning is put together with the line end: a prime may be as long as memory is large.
+    beginning = prime_ids(vocabulary, ids[:_BLOCK])
+    logits, state = engine.read(beginning[:_BLOCK], engine.zero_state(1))
+    read = _BLOCK - (len(beginning) - len(ids[:_BLOCK]))
+    return (logits, state) if read >= len(ids) else read_blocks(engine, ids[read:], state)
 
 
 def read_blocks(engine: Engine, ids: Sequence[int] | npt.NDArray[Any], state: Any) -> tuple[Floats, Any]:
     """Returns logits (1, V) and state after at least one id, read in pieces of bounded size."""
     for start in range(0, len(ids), _BLOCK):
-        logits, state = engine.read(ids[start : start + _BLOCK], state)
+        logits, state = engine.read(np.asarray(ids[start : start + _BLOCK], np.int32), state)
     return logits, state
 
 

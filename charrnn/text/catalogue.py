@@ -7,6 +7,7 @@ that nobody ever sees an incomplete corpus.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -19,11 +20,10 @@ from typing import IO, Any
 from charrnn.errors import TextError
 from charrnn.files import cache_folder, explained, harmless, make_folder, opened, replace_durably
 from charrnn.system_errors import retried
+from charrnn.text import download
 from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
 
 STDLIB = "stdlib"
-_TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of a body
-_PIECE = 1 << 16
 
 Report = Callable[[str, int, int], None]
 """A function that is told what is being done, the bytes done and the bytes in all."""
@@ -124,30 +124,43 @@ def fetch(entry: Entry, folder: Path, report: Report | None = None) -> Source:
     Raises TextError where there is no network, the connection breaks or the checksum is wrong, and ResourceError
     where the disk is full. In each case `folder` holds nothing new.
     """
-    target = folder / entry.file
-    partial = cache_folder() / "partial" / f"{entry.sha256}.part"
-    if target.is_file() and Source(target, str(target)).digest() == entry.sha256:
+    target, partial = folder / entry.file, cache_folder() / "partial" / f"{entry.sha256}.part"
+    if _is_right(target, entry):
         _remove(partial)
         return Source(target, str(target))
     make_folder(folder)
     make_folder(partial.parent)
-    with explained(partial, "downloading to"), opened(partial, "ab") as file:
+    # All is done through the open file, which is locked: its name may be removed by another process that is done.
+    with explained(partial, "downloading to"), opened(partial, "a+b") as file:
         _lock(file, entry)
-        _download(file, entry, report)
-    if Source(partial, str(partial)).digest() != entry.sha256:
-        _remove(partial)
+        is_right = _is_right(target, entry)  # by now, since another process has brought it
+        if not is_right:
+            _download(file, entry, report)
+            file.seek(0)
+            if is_right := hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256:
+                replace_durably(target, lambda temporary: _copy(file, temporary))
+    _remove(partial)
+    if not is_right:
         raise TextError(
             f"what {entry.url} sent is not {entry.name}: its sha256 is not {entry.sha256}",
             f"try again later, or put the file into a folder that CHARRNN_CORPORA names, as {entry.file}",
         )
-    replace_durably(target, lambda temporary: shutil.copyfile(partial, temporary))
-    _remove(partial)
     return Source(target, str(target))
 
 
 def _remove(partial: Path) -> None:
     with harmless("removal of rubbish"):  # the next time that the corpus is asked for
         retried(partial.unlink, missing_ok=True)
+
+
+def _is_right(target: Path, entry: Entry) -> bool:
+    return target.is_file() and Source(target, str(target)).digest() == entry.sha256
+
+
+def _copy(file: IO[bytes], target: Path) -> None:
+    file.seek(0)
+    with opened(target, "wb") as copy:
+        shutil.copyfileobj(file, copy)
 
 
 def _lock(file: IO[bytes], entry: Entry) -> None:
@@ -166,37 +179,28 @@ def _download(file: IO[bytes], entry: Entry, report: Report | None) -> None:
 
     A download that broke off is continued by an HTTP range request, if the server supports these.
     """
-    import requests
-
-    if file.tell() > entry.bytes:
+    if file.seek(0, os.SEEK_END) > entry.bytes:
         _empty(file)
     try:
         while (done := file.seek(0, os.SEEK_END)) < entry.bytes:
-            # A range of a compressed answer would count compressed bytes.
-            headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
-            with requests.get(entry.url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-                if done and response.status_code == requests.codes.requested_range_not_satisfiable:
-                    _empty(file)  # the server's file is shorter than ours
-                    continue
-                response.raise_for_status()
-                if done and response.status_code != requests.codes.partial_content:
-                    _empty(file)  # the server cannot continue: from the start
-                _receive(response, file, entry, report)
-                break
-    except requests.RequestException as error:
-        raise _failure(_reason(error), file.tell(), entry) from error
+            with download.ask(entry.url, done) as response:
+                if done and not download.goes_on(response, done):
+                    _empty(file)
+                    if response.status_code != download.OK:
+                        continue  # the server has not what we have the beginning of: from the start
+                for piece in download.pieces(response):
+                    # One byte beyond the end shows that the server sends something else, as the checksum will tell.
+                    file.write(piece[: entry.bytes + 1 - file.tell()])
+                    if (received := file.tell()) > entry.bytes:
+                        return
+                    if report:
+                        report(f"downloading {entry.name}", received, entry.bytes)
+            break
+    except download.DownloadError as error:
+        if file.tell() < entry.bytes:
+            raise _failure(str(error), file.tell(), entry) from error
     if (done := file.tell()) < entry.bytes:
         raise _failure(f"the connection ended after {done:,} of {entry.bytes:,} bytes", done, entry)
-
-
-def _receive(response: Any, file: IO[bytes], entry: Entry, report: Report | None) -> None:
-    for piece in response.iter_content(_PIECE):
-        file.write(piece)
-        done = file.tell()
-        if done > entry.bytes:
-            return  # the server sent something else: the checksum will not match
-        if report:
-            report(f"downloading {entry.name}", done, entry.bytes)
 
 
 def _failure(reason: str, done: int, entry: Entry) -> TextError:
@@ -211,21 +215,3 @@ def _failure(reason: str, done: int, entry: Entry) -> TextError:
 def _empty(file: IO[bytes]) -> None:
     file.seek(0)
     file.truncate()
-
-
-def _reason(error: Any) -> str:
-    """Returns the message of the server or the operating system, without the libraries' errors around it."""
-    import requests
-
-    if error.response is not None:
-        return f"the server answers {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.Timeout):
-        return "the server does not answer in time"
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno is not None and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-        return "the connection broke off"
-    return str(error)

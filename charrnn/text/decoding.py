@@ -9,17 +9,24 @@ from __future__ import annotations
 import codecs
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
+
+import numpy as np
 
 from charrnn.errors import TextError
+from charrnn.settings.choices import UnknownPolicy
 from charrnn.settings.config import DataConfig
 from charrnn.text.sources import Source, incremental_decoder
-from charrnn.text.vocabulary import describe_character
+from charrnn.text.vocabulary import Ids, Vocabulary, describe_character
 
 # A piece is small enough that its bytes, its text and its ids stay in a core's L2 cache, and that its memory is reused
 # instead of being returned to the system: pieces of megabytes take twice as long.
 _PIECE = 1 << 16
+
+# Codecs that take a mark off themselves: what stands after it is text, even if it looks like a second one.
+_WITHOUT_MARK = ("utf-8-sig", "utf-16", "utf-32")
 
 REMEDIES = (
     "--encoding names another encoding (latin-1, utf-16, ...)",
@@ -49,7 +56,9 @@ def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> 
     for place, source in enumerate(sources):
         chunks = _chunks(source, functools.partial(progress, place))
         if not config.as_bytes:
-            chunks = _without_mark(_cut(chunks) if is_strict_utf8(config) else _transcoded(chunks, source, config))
+            chunks = _cut(chunks) if is_strict_utf8(config) else _transcoded(chunks, source, config)
+            if codecs.lookup(config.encoding).name not in _WITHOUT_MARK:
+                chunks = _without_mark(chunks)
         if config.newlines == "lf":
             chunks = _with_lf(chunks)
         for raw in chunks:
@@ -160,9 +169,20 @@ def _bad_byte(source: Source, config: DataConfig) -> TextError:
     return TextError(f"{source.name} changed while it was being read", "run this again once it is complete")
 
 
-def read_text(source: Source, config: DataConfig) -> str:
-    """Returns the whole text of one source, decoded as `config` says (byte mode gives one character for each byte)."""
-    return "".join(_texts([source], config))
+def encoded(sources: Sequence[Source], config: DataConfig, vocabulary: Vocabulary, unknown: UnknownPolicy) -> Ids:
+    """Returns the ids of the whole text of the sources, decoded as `config` says, in `vocabulary`.
+
+    Memory holds little more than the ids. The sources are read twice: all unknown characters are told in one error.
+    """
+    if vocabulary.kind == "text":
+        missing = Counter[str]()
+        for text in _texts(sources, config):
+            missing.update(vocabulary.unknown(text))
+        vocabulary.check_unknown(missing, unknown)
+    read = bytearray()
+    for piece in pieces_of(list(sources), config, lambda _place, _done: None):
+        read += piece.raw if vocabulary.kind == "bytes" else vocabulary.encode(piece.text, unknown).tobytes()
+    return cast("Ids", np.frombuffer(read, vocabulary.dtype))
 
 
 def read_beginning(sources: Sequence[Source], config: DataConfig, length: int) -> str:

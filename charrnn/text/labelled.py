@@ -65,7 +65,9 @@ def read_labelled(file: Path, vocabulary: Vocabulary, unknown: UnknownPolicy, mo
 def _lines(file: Path) -> Iterator[tuple[int, str, str]]:
     """Yields the number, the label and the text of each line that is not blank."""
     from charrnn.files import explained, opened
+    from charrnn.text.sources import refuse_device
 
+    refuse_device(file)
     with explained(file, "reading"), opened(file) as stream:
         for number, raw in enumerate(stream, start=1):
             try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import fnmatch
 import gzip
 import hashlib
@@ -19,7 +20,6 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from charrnn import files as system_files
 from charrnn.errors import CharrnnError, ResourceError, TextError, UsageError
-from charrnn.files import explained, harmless, let_go, opened
+from charrnn.files import explained, harmless, is_device, let_go, opened, require_room
 from charrnn.settings.config import DataConfig
 from charrnn.system_errors import Outcome, outcome_of, retried, told
 from charrnn.text import under_way
@@ -35,6 +35,7 @@ from charrnn.wording import count
 
 _CHUNK = 1 << 20
 _HEAD = 8192
+_A_LOOK = 1 << 26  # bytes of a stream between two looks at the room that is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Source:
     name: str
     is_temporary: bool = False
 
-    @contextmanager
+    @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes]]:
         """Opens the (decompressed) bytes of the file. Raises TextError where it cannot be read or unpacked."""
         try:
@@ -106,7 +107,7 @@ def _open(path: Path) -> IO[bytes]:
     return opened
 
 
-@contextmanager
+@contextlib.contextmanager
 def _explained(name: str) -> Iterator[None]:
     """Turns an OSError into an error that says which file could not be read."""
     try:
@@ -139,6 +140,8 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
     where it does not exist or holds no text.
     """
     config = config or DataConfig()
+    if not config.as_bytes:
+        incremental_decoder(config)  # an encoding that is none is told before anything is read
     if argument == "-":
         return [_spool_standard_input()], []
     path = Path(argument)
@@ -149,6 +152,7 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
             _gone.append(argument)
             with Source(path, argument).open() as stream:
                 return [_spool(stream, argument)], []
+        refuse_device(path)
         return [Source(path, argument)], []
     found = sorted(_walk(path), key=lambda file: file.relative_to(path).parts)
     if glob is not None:
@@ -175,6 +179,15 @@ def is_there(argument: str) -> bool:
     """Whether an argument is the name of a file or a folder. Raises TextError where it cannot be looked at."""
     with _explained(argument):
         return system_files.is_there(argument)
+
+
+def refuse_device(path: Path) -> None:
+    """Raises TextError where a path is a device, which could be read for ever, such as /dev/zero or a terminal."""
+    if is_device(path):
+        raise TextError(
+            f"{path} is a device, not a file of text",
+            "name a file, or pipe as much of it as you want into the command, which reads standard input as -",
+        )
 
 
 def _is_pipe(path: Path) -> bool:
@@ -215,6 +228,8 @@ def incremental_decoder(config: DataConfig) -> codecs.IncrementalDecoder:
     """Returns a decoder for the bytes of a text file. Raises UsageError where the encoding is not known."""
     try:
         "".encode(config.encoding)  # unlike `codecs`, this knows rot13 and its like to be no encodings of text
+        if codecs.lookup(config.encoding).name == "punycode":
+            raise LookupError("it spells names of hosts, and Python cannot decode it in pieces")
         return codecs.getincrementaldecoder(config.encoding)(config.encoding_errors)
     except (LookupError, ValueError) as error:
         raise UsageError(f"--encoding is {config.encoding!r}", "name an encoding such as utf-8 or latin-1") from error
@@ -223,6 +238,9 @@ def incremental_decoder(config: DataConfig) -> codecs.IncrementalDecoder:
 def _spool_standard_input() -> Source:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("there is nothing on standard input", "pipe a text into the command, or name a file")
+    with contextlib.suppress(OSError, ValueError):  # it may stand for no file
+        if is_device(sys.stdin.fileno()):
+            raise TextError("standard input is a device, not a text", "pipe a text into the command, or name a file")
     source = _spool(sys.stdin.buffer, "stdin")
     try:
         is_ours = sys.platform != "win32" and sys.stdin.fileno() == 0
@@ -269,8 +287,7 @@ def _spool(stream: IO[bytes], name: str) -> Source:
         try:
             copy = work.folder / "stdin"
             with opened(copy, "wb") as file:
-                while chunk := _read_some(stream, name):
-                    file.write(chunk)
+                _copy(stream, file, name, work.folder)
         except BaseException:
             work.remove()
             raise
@@ -280,6 +297,19 @@ def _spool(stream: IO[bytes], name: str) -> Source:
 
 _copies: dict[Path, under_way.Workplace] = {}
 """Where each copy of a stream lies."""
+
+
+def _copy(stream: IO[bytes], file: IO[bytes], name: str, folder: Path) -> None:
+    """Copies a stream to a file in `folder`. Raises ResourceError where the disk would not have room for its text."""
+    copied = looked_at = 0
+    while chunk := _read_some(stream, name):
+        file.write(chunk)
+        copied += len(chunk)
+        # A stream may never end. Its text is encoded next, which takes about half its size or more again: where that
+        # has no room, the copy stops before the disk is full.
+        if copied - looked_at >= _A_LOOK:
+            looked_at = copied
+            require_room(folder, copied // 2, f"encoding {name}, of which {copied:,} bytes have come so far,")
 
 
 def of_text(text: str, name: str, config: DataConfig) -> Source:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import codecs
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ Kind = Literal["text", "bytes"]
 
 NUM_CODE_POINTS = 0x110000
 _UNKNOWN = np.uint32(0xFFFFFFFF)
+_PIECE = 1 << 16
 
 
 class Decoder(Protocol):
@@ -119,7 +120,8 @@ class Vocabulary:
         if (ids == _UNKNOWN).any():
             self.check_unknown(self.unknown(text), unknown)
             if unknown == "replace":
-                ids = self.lookup("".join(self.nearest(character) or "" for character in text))
+                near = {ord(character): self.nearest(character) or "" for character in self.unknown(text)}
+                ids = self.lookup(text.translate(near))
             ids = ids[ids != _UNKNOWN]
         return cast("Ids", ids.astype(self.dtype))
 
@@ -150,8 +152,20 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of `ids`; byte sequences that are not UTF-8 become U+FFFD."""
+        if isinstance(ids, np.ndarray):
+            return "".join(self.decode_pieces(ids))
         decode = self.decoder()
         return "".join(map(decode, ids)) + decode.finish()
+
+    def decode_pieces(self, ids: npt.NDArray[Any]) -> Iterator[str]:
+        """Yields the text of an array of ids (N,) in pieces, so that memory need not hold the whole of it."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        for start in range(0, len(ids), _PIECE):
+            some = ids[start : start + _PIECE]
+            if self.kind == "bytes":
+                yield decoder.decode(some.astype(np.uint8).tobytes(), final=start + _PIECE >= len(ids))
+            else:
+                yield self.code_points[some].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
     def decoder(self) -> Decoder:
         """Returns a function that decodes one id after the other, for streaming."""

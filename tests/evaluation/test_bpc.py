@@ -314,3 +314,21 @@ def test_a_text_is_read_in_eval_mode(was_training: bool) -> None:
     assert seen == {(False, False)}
     assert model.training is was_training
     assert model.stack.layers[0].kernel.training is was_training
+
+
+def test_many_characters_do_not_multiply_what_is_computed_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text of every character there is has a million of them: a window is cut for them, and the score is the same."""
+    model = CharacterModel(ModelConfig(num_layers=1, hidden_size=3, embedding_size=2), 17)
+    model.initialise(torch.Generator().manual_seed(1))
+    ids = np.random.default_rng(1).integers(0, 17, 5003).astype(np.uint8)
+    seen: list[int] = []
+    handle = model.register_forward_hook(lambda _model, _given, made: seen.append(made[0].numel()))
+    whole = score(model, ids, window=50, lanes=4)
+    assert max(seen) == 50 * 4 * 17
+    monkeypatch.setattr(bpc, "_MOST_LOGITS", 500)
+    seen.clear()
+    cut = score(model, ids, window=50, lanes=4)
+    handle.remove()
+    assert max(seen) == 7 * 4 * 17
+    assert cut.characters == whole.characters
+    assert cut.nats == pytest.approx(whole.nats, rel=1e-6)

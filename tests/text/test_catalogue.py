@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -24,7 +25,7 @@ from charrnn.cli import texts
 from charrnn.errors import CharrnnError, ResourceError, TextError, UsageError
 from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
-from charrnn.text import catalogue, corpus
+from charrnn.text import catalogue, corpus, download
 from charrnn.text.catalogue import Entry, download_folder, fetch, standard_library
 from charrnn.text.sources import Source, find
 from tests.kit.full_disk import no_file_above
@@ -62,6 +63,8 @@ class Server:
             status = 206 if start < len(self.content) else 416
         body = self.content[start:] if status in (200, 206) else b"no"
         handler.send_response(status)
+        if status == 206:
+            handler.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
         # What real servers do, unless they are told not to: then a range is one of the packed bytes.
         if "gzip" in handler.headers["Accept-Encoding"]:
             body = gzip.compress(self.content)[start:]
@@ -80,7 +83,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr(catalogue, "_PIECE", 97)  # so that of a small text much has come when it breaks off
+    monkeypatch.setattr(download, "_PIECE", 97)  # so that of a small text much has come when it breaks off
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -327,7 +330,7 @@ def test_connection_closed_without_an_answer(server: Server, entry: Entry, folde
 
 def test_server_that_keeps_silent(entry: Entry, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is accepted and never answered ends."""
-    monkeypatch.setattr(catalogue, "_TIMEOUT", (1, 0.05))
+    monkeypatch.setattr(download, "_TIMEOUT", (1, 0.05))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         error = _fails(replace(entry, url=f"http://127.0.0.1:{silent.getsockname()[1]}/"), folder)
     assert "the server does not answer in time" in error.message
@@ -352,12 +355,12 @@ def test_no_room_for_the_download(server: Server, entry: Entry, folder: Path) ->
 def test_no_room_in_the_folder(server: Server, entry: Entry, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A download that only could not be put in its place is not asked for again."""
 
-    def full(_source: object, target: Path) -> None:
-        Path(target).write_bytes(b"half")
+    def full(_source: object, target: IO[bytes]) -> None:
+        target.write(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfile", full)
+        patch.setattr(shutil, "copyfileobj", full)
         assert "no room left" in _fails(entry, folder, status=6).message
     assert fetch(entry, folder).path.read_bytes() == TEXT
     assert server.seen == [None]

@@ -26,7 +26,7 @@ from charrnn.settings.config import DataConfig
 from charrnn.text import corpus as module
 from charrnn.text import decoding, stored
 from charrnn.text.corpus import Corpus, load
-from charrnn.text.decoding import read_beginning, read_text
+from charrnn.text.decoding import read_beginning
 from charrnn.text.sources import Source
 from charrnn.text.stored import StoredIds
 from charrnn.text.vocabulary import Vocabulary
@@ -104,8 +104,10 @@ def test_ids_are_places_in_the_sorted_characters(texts: list[str], encoding: str
             _source(Path(folder), PACK[suffix](text.encode(encoding)), f"{number}.txt{suffix}")
             for number, text in enumerate(texts)
         ]
-        # Codecs that write a mark remove one of their own; the one removed here is what is left.
-        decoded = [text.encode(encoding).decode(encoding).removeprefix("\ufeff") for text in texts]
+        # Codecs that write a mark take it off themselves, and a second one behind it is text.
+        decoded = [text.encode(encoding).decode(encoding) for text in texts]
+        if encoding not in ("utf-8-sig", "utf-16", "utf-32"):
+            decoded = [text.removeprefix("\ufeff") for text in decoded]
         _check(load(sources, DataConfig(encoding=encoding), name="texts"), "".join(decoded))
 
 
@@ -775,7 +777,7 @@ def test_reading_follows_the_same_rules(texts: Sequence[str], length: int, piece
     with tempfile.TemporaryDirectory() as folder, _pieces_of(piece):
         sources = [_source(Path(folder), text.encode(), str(number)) for number, text in enumerate(texts)]
         plain = [text.removeprefix("\ufeff") for text in texts]
-        assert [read_text(source, DataConfig()) for source in sources] == plain
+        assert [read_beginning([source], DataConfig(), 1 << 20) for source in sources] == plain
         assert read_beginning(sources, DataConfig(), length) == "".join(plain)[:length]
         raw = "".join(texts).encode().decode("latin-1")
         assert read_beginning(sources, DataConfig(as_bytes=True), length) == raw[:length]

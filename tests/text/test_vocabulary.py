@@ -242,3 +242,15 @@ def test_descriptions_of_characters() -> None:
     assert describe_character("\n") == "'\\n' U+000A"
     assert describe_character("\U0001f600") == "'😀' U+1F600 GRINNING FACE"
     assert describe_character("\ue000") == "'\\ue000' U+E000"
+
+
+@given(ids=st.lists(st.integers(0, 255), max_size=60), piece=st.integers(1, 7))
+@settings(deadline=None)
+def test_arrays_decode_as_lists_do(ids: list[int], piece: int) -> None:
+    """In pieces of any size, of bytes that are not UTF-8 too, and of halves of pairs that only a forged file has."""
+    tables = (Vocabulary.of_bytes(), Vocabulary(range(256)), Vocabulary([*range(200), *range(0xD7F0, 0xD7F0 + 100)]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_PIECE", piece)
+        for vocabulary in tables:
+            pieces = list(vocabulary.decode_pieces(np.array(ids, np.uint16)))
+            assert "".join(pieces) == vocabulary.decode(ids) == vocabulary.decode(np.array(ids, np.uint16))
