@@ -55,7 +55,10 @@ def _described(entry: Path, pick: random.Random) -> None:
     """A description with the right digest, which says something wild."""
 
     def change(raw: bytearray) -> None:
-        content = json.loads(bytes(raw).partition(b"\n")[2])
+        try:
+            content = json.loads(bytes(raw).partition(b"\n")[2])
+        except ValueError:  # it is damaged already
+            return
         name = pick.choice(["key", "kind", "code_points", "characters", "block", "digests", "sha256"])
         value = pick.choice([each for each in WILD if each != content[name]])
         if name == "code_points" and isinstance(value, list) and len(value) == len(content[name]):
