@@ -167,12 +167,16 @@ def _opened(path: Path) -> tuple[int, int]:
 
 def _lost(folder: Path, file: File, reason: str) -> TextLost:
     """Takes an entry away that has proved damaged, so that the text is encoded anew; returns the error that says so."""
+    is_there = False
     with contextlib.suppress(OSError):
-        if os.path.samestat(file.inode(), os.stat(folder / IDS)):  # else another process has put a whole one there
-            _remove(folder)
+        is_there = os.path.samestat(
+            file.inode(), os.stat(folder / IDS)
+        )  # else another process has put a whole one there
     file.close()
+    if is_there:
+        _remove(folder)
     again = "give the same command again, and the text is encoded anew"
-    if os.path.lexists(folder / IDS):
+    if is_there and os.path.lexists(folder / IDS):
         again = f"remove {folder}, then give the same command again"
     return TextLost(
         f"the encoded text in {folder} {reason}", again,

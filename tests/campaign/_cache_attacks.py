@@ -55,11 +55,16 @@ def _described(entry: Path, pick: random.Random) -> None:
     """A description with the right digest, which says something wild."""
 
     def change(raw: bytearray) -> None:
-        content = json.loads(bytes(raw).partition(b"\n")[2])
+        try:
+            content = json.loads(bytes(raw).partition(b"\n")[2])
+        except ValueError:  # it is damaged already
+            return
+        if not isinstance(content, dict) or len(content) < 9 or not isinstance(content["code_points"], list):
+            return
         name = pick.choice(["key", "kind", "code_points", "characters", "block", "digests", "sha256"])
         value = pick.choice([each for each in WILD if each != content[name]])
-        if name == "code_points" and isinstance(value, list) and len(value) == len(content[name]):
-            value = value[:-1]
+        if name == "code_points" and isinstance(value, list):
+            value = value[: len(content[name]) - 1]  # as many, or more, might be the vocabulary of another text
         content[name] = value
         if pick.random() < 0.2:
             del content[name]
