@@ -193,7 +193,7 @@ def replace_durably(path: Path, write: Callable[[Path], object], *, follows_link
         if follows_links:
             path = Path(os.path.realpath(path))
         remove_leftovers(path.parent, older_than=_ABANDONED)
-        private = Path(retried(tempfile.mkdtemp, prefix=_PRIVATE_PREFIX, suffix=_PRIVATE_SUFFIX, dir=path.parent))
+        private, lock = _private_folder(path.parent)
         try:
             temporary = private / "file"
             write(temporary)
@@ -205,6 +205,8 @@ def replace_durably(path: Path, write: Callable[[Path], object], *, follows_link
             sync_folder(path.parent)
         finally:
             remove_all(private)
+            if lock is not None:
+                let_go(lock)
 
 
 @contextlib.contextmanager
@@ -220,10 +222,43 @@ def _read_by_somebody(path: Path) -> Iterator[None]:
         let_go(descriptor)
 
 
+def _private_folder(parent: Path) -> tuple[Path, int | None]:
+    """Makes a private folder and returns it with what keeps it locked, so that others see that its process is alive."""
+    while True:
+        private = Path(retried(tempfile.mkdtemp, prefix=_PRIVATE_PREFIX, suffix=_PRIVATE_SUFFIX, dir=parent))
+        try:
+            lock = _locked(private)
+        except BlockingIOError:  # it was taken for a leftover before it was locked
+            continue
+        if lock is None or os.path.isdir(private):
+            return private, lock
+        let_go(lock)
+
+
+def _locked(private: Path) -> int | None:
+    """Locks a folder and returns its descriptor; None where it cannot be locked. Raises BlockingIOError if it is."""
+    try:
+        import fcntl
+
+        descriptor = os.open(private, os.O_RDONLY | os.O_NOFOLLOW)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        let_go(descriptor)
+        raise
+    except OSError:
+        let_go(descriptor)
+        return None
+    return descriptor
+
+
 def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
     """Removes what killed processes were writing in a folder: private folders of `replace_durably`, by age in seconds.
 
-    Without an age, nobody else may be writing there. What cannot be removed stays.
+    One whose process is alive is left alone. Other machines do not see that it is: without an age, none of them may be
+    writing there. What cannot be removed stays.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -232,7 +267,10 @@ def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
             with contextlib.suppress(OSError):
                 is_folder, changed = entry.is_dir(follow_symlinks=False), entry.stat(follow_symlinks=False).st_mtime
                 if is_folder and (not older_than or time.time() - changed > older_than):
+                    lock = _locked(Path(entry.path))  # which raises an OSError where another process is there
                     remove_all(entry.path)
+                    if lock is not None:
+                        let_go(lock)
 
 
 def remove_all(folder: Path | str) -> None:

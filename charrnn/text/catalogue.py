@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from charrnn.errors import TextError
-from charrnn.files import cache_folder, explained, harmless, make_folder, opened, replace_durably
+from charrnn.files import cache_folder, explained, harmless, make_folder, opened, remove_leftovers, replace_durably
 from charrnn.system_errors import retried
 from charrnn.text import download
 from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
@@ -135,6 +135,7 @@ def fetch(entry: Entry, folder: Path, report: Report | None = None) -> Source:
         _lock(file, entry)
         is_right = _is_right(target, entry)  # by now, since another process has brought it
         if not is_right:
+            remove_leftovers(folder)
             _download(file, entry, report)
             file.seek(0)
             if is_right := hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256:
