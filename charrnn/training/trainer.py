@@ -145,7 +145,7 @@ class Trainer:
             if changes:
                 kind = f"approximate resume: {', '.join(changes)} {step}" + (f"; {other}" if other else "")
             yield Notice("; ".join((kind, *self._anew)))
-            # The checkpoint's arrays lie in a memory map; let go of it before the file is replaced.
+            # Its arrays have been copied.
             self._resume = None
         if not len(self._parts.validation):
             yield Notice(
