@@ -68,7 +68,7 @@ def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
     """Returns the metadata's text and its digest from the header's entry `__metadata__`."""
     if not isinstance(wrapped, dict) or FORMAT_KEY not in wrapped or METADATA_KEY not in wrapped:
         raise foreign(path, "it is a safetensors file of another program")
-    version = int(wrapped[FORMAT_KEY])
+    version = int(str(wrapped[FORMAT_KEY])[:9])
     if version != FORMAT:
         age, hint = ("a newer", "update charrnn") if version > FORMAT else ("an older", "train it again")
         raise CheckpointError(f"{path} was written by {age} charrnn (format {version}; this one reads {FORMAT})", hint)
@@ -98,6 +98,8 @@ def _read_data(path: Path, described: dict[str, Any], vocabulary: Vocabulary) ->
 
 
 _Number = (int, float)
+_MOST = 1 << 63
+"""No counter comes near it."""
 _RECORDS: dict[str, dict[str, Any]] = {
     "corpus": {
         "name": str, "sha256": str, "characters": int, "bytes": int, "train": int, "validation": int, "test": int,
@@ -113,7 +115,15 @@ _RECORDS: dict[str, dict[str, Any]] = {
 the others."""
 
 
+_KEYS = {"version", "kind", "model", "vocabulary", "data", *_RECORDS}
+
+
 def _check_records(path: Path, metadata: dict[str, Any]) -> None:
+    if metadata.keys() != _KEYS:
+        raise damaged(
+            path, f"its metadata lack {min(_KEYS - metadata.keys(), default='nothing')}, or hold more than that"
+        )
+    _check_value(path, "version", metadata["version"], str)
     if metadata["kind"] not in get_args(Kind):
         raise damaged(path, f"its kind is {metadata['kind']!a}, which none has")
     for group, types in _RECORDS.items():
@@ -123,18 +133,20 @@ def _check_records(path: Path, metadata: dict[str, Any]) -> None:
         for name, expected in types.items():
             _check_value(path, f"{group}.{name}", record[name], expected)
     for place, entry in enumerate(metadata["progress"]["history"]):
-        step, *nats = entry
-        _check_value(path, f"history[{place}]", step, int)
-        for value in nats:
-            _check_value(path, f"history[{place}]", value, (*_Number, type(None)))
-        if len(nats) != 2:
-            raise damaged(path, f"history[{place}] has {len(nats) + 1} values, not 3")
+        if not _is_validation(entry):
+            raise damaged(path, f"history[{place}] is {entry!a:.60}, not a step and two losses")
+
+
+def _is_validation(entry: Any) -> bool:
+    if type(entry) is not list or len(entry) != 3 or type(entry[0]) is not int:
+        return False
+    return all(value is None or (type(value) in _Number and abs(value) < _MOST) for value in entry)
 
 
 def _check_value(path: Path, name: str, value: Any, expected: Any) -> None:
     is_valid = isinstance(value, expected) and not isinstance(value, bool)
     if is_valid and isinstance(value, _Number):
-        is_valid = abs(value) < 1 << 63  # false for infinity; no counter here comes near the bound
+        is_valid = abs(value) < _MOST
     if not is_valid:
         raise damaged(path, f"{name} is {value!a}")
 
