@@ -6,7 +6,10 @@ import contextlib
 import errno
 import mmap
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,10 @@ from typing import Any
 from charrnn.errors import ResourceError, UsageError
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-TEMPORARY_SUFFIX = ".tmp"
+_PRIVATE_PREFIX, _PRIVATE_SUFFIX = ".charrnn-", ".tmp"
+_PRIVATE = re.compile(r"\.charrnn-\w{8}\.tmp")
+_ABANDONED = 24 * 60 * 60.0
+"""Seconds after which nobody writes in a private folder any more."""
 
 
 def cache_folder() -> Path:
@@ -44,9 +50,21 @@ def explained(path: Path, doing: str = "writing") -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Creates a folder and its parents; an existing one is fine. Raises UsageError or ResourceError."""
+    """Creates a folder and its parents durably; an existing one is fine. Raises UsageError or ResourceError."""
     with explained(path, "creating"):
-        path.mkdir(parents=True, exist_ok=True)
+        missing, there = [], path
+        while not os.path.lexists(there) and there != there.parent:
+            missing.append(there)
+            there = there.parent
+        if not missing:
+            path.mkdir(exist_ok=True)
+            return
+        # Who made the folder that is there may have been killed before its name was on the disk.
+        with contextlib.suppress(OSError):
+            sync_folder(there / os.pardir)
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
 
 
 def sync_folder(path: Path) -> None:
@@ -73,34 +91,50 @@ def _umask() -> int:
     return mask
 
 
-def replace_durably(path: Path, write: Callable[[Path], object]) -> None:
+def replace_durably(path: Path, write: Callable[[Path], object], *, follows_links: bool = True) -> None:
     """Writes a file by `write(temporary path)`, then replaces `path` by it in one step.
 
-    The temporary file lies in the same folder, is synced to disk before the rename, takes the permissions of the
-    file it replaces (or those that the umask leaves), and is removed on any failure. So `path` holds either all the old
-    bytes or all the new ones, whatever happens (Pillai et al., OSDI 2014: a rename without a sync is not crash-safe).
-    A link is followed. A device or a pipe (/dev/stdout) has no old bytes to keep and is written to directly.
+    The temporary file lies in a private folder beside `path`, with whatever else `write` leaves there, is synced to
+    disk before the rename, and takes the permissions of the file it replaces (or those that the umask leaves). The
+    folder is removed on any failure, and where a process was killed by `remove_leftovers`. So `path` holds either all
+    the old bytes or all the new ones, whatever happens (Pillai et al., OSDI 2014: a rename without a sync is not
+    crash-safe). A link is followed, or replaced by the file where `follows_links` is not set. A device or a pipe
+    (/dev/stdout) has no old bytes to keep and is written to directly.
     """
     with explained(path):
         if path.exists() and not path.is_file() and not path.is_dir():
             write(path)
             return
-        path = Path(os.path.realpath(path))
-        # A file name may have 255 bytes; the temporary name must not exceed that where the real one does not.
-        prefix = f".{path.name[:40]}."
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY_SUFFIX, dir=path.parent)
-        temporary = Path(name)
+        if follows_links:
+            path = Path(os.path.realpath(path))
+        remove_leftovers(path.parent, older_than=_ABANDONED)
+        private = Path(tempfile.mkdtemp(prefix=_PRIVATE_PREFIX, suffix=_PRIVATE_SUFFIX, dir=path.parent))
         try:
-            os.close(handle)
+            temporary = private / "file"
             write(temporary)
             mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
             with open(temporary, "rb+") as file:
+                temporary.chmod(mode)
                 os.fsync(file.fileno())
-            temporary.chmod(mode)
             os.replace(temporary, path)
             sync_folder(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            shutil.rmtree(private, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
+    """Removes what killed processes were writing in a folder: private folders of `replace_durably`, by age in seconds.
+
+    Without an age, nobody else may be writing there. What cannot be removed stays.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _PRIVATE.fullmatch(entry.name) is None:
+                continue
+            with contextlib.suppress(OSError):
+                is_folder, changed = entry.is_dir(follow_symlinks=False), entry.stat(follow_symlinks=False).st_mtime
+                if is_folder and (not older_than or time.time() - changed > older_than):
+                    shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def release_pages(array: Any) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from charrnn import files
 from charrnn.errors import ResourceError, TextError, UsageError
-from charrnn.files import cache_folder, explained, make_folder, replace_durably, sync_folder
+from charrnn.files import cache_folder, explained, make_folder, remove_leftovers, replace_durably, sync_folder
 from tests.kit.full_disk import no_file_above
 
 
@@ -36,17 +36,18 @@ def test_examples_in_docstrings() -> None:
 
 
 def test_replaces_and_leaves_nothing_beside(tmp_path: Path) -> None:
-    """The writer works in the same folder, on another name, while the old bytes are still in place."""
+    """The writer works in a folder of its own in the same folder, while the old bytes are still in place."""
     target = tmp_path / "page.html"
     target.write_bytes(b"old")
     seen = []
 
     def write(temporary: Path) -> None:
         temporary.write_bytes(b"newer")
-        seen.append((temporary.parent, temporary.name != target.name, target.read_bytes()))
+        (temporary.parent / "its own temporary file").write_bytes(b"")
+        seen.append((temporary.parent.parent, _mode(temporary.parent), target.read_bytes()))
 
     replace_durably(target, write)
-    assert seen == [(tmp_path, True, b"old")]
+    assert seen == [(tmp_path, 0o700, b"old")]
     assert target.read_bytes() == b"newer"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -156,6 +157,43 @@ def test_link_is_followed(tmp_path: Path) -> None:
     assert real.read_bytes() == b"new"
 
 
+def test_link_is_replaced_where_it_is_not_to_be_followed(tmp_path: Path) -> None:
+    """What it points at stays as it was, and so does the folder that lies in."""
+    real, link = tmp_path / "elsewhere" / "real", tmp_path / "link"
+    real.parent.mkdir()
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    replace_durably(link, lambda temporary: temporary.write_bytes(b"new"), follows_links=False)
+    assert not link.is_symlink()
+    assert link.read_bytes() == b"new"
+    assert real.read_bytes() == b"old"
+    assert sorted(tmp_path.rglob("*")) == [real.parent, real, link]
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    """After a day by whoever writes there, at once by whoever knows that nobody else does; links are not followed."""
+    for name in (".charrnn-abcd1234.tmp", ".charrnn-efgh5678.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".tmpX1y2Z3").write_bytes(b"half")
+    mine = {".charrnn-.tmp", ".charrnn-abcd1234.tmp.txt", "charrnn-abcd1234.tmp", ".mine-abcd1234.tmp"}
+    for name in mine:
+        (tmp_path / name).mkdir()
+    (tmp_path / ".charrnn-filefile.tmp").write_bytes(b"mine")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_bytes(b"kept")
+    (tmp_path / ".charrnn-linklink.tmp").symlink_to(outside)
+    mine |= {".charrnn-filefile.tmp", ".charrnn-linklink.tmp", "outside", "page"}
+    os.utime(tmp_path / ".charrnn-abcd1234.tmp", (1e9, 1e9))
+    os.utime(outside, (1e9, 1e9))
+    replace_durably(tmp_path / "page", lambda temporary: temporary.write_bytes(b"new"))
+    assert {path.name for path in tmp_path.iterdir()} == mine | {".charrnn-efgh5678.tmp"}
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == mine
+    assert (outside / "kept").read_bytes() == b"kept"
+    remove_leftovers(tmp_path / "nowhere")
+
+
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
 def test_pipe_is_written_to() -> None:
     """/dev/stdout and its like cannot be replaced: a rename would put a file in the place of the device."""
@@ -253,6 +291,27 @@ def test_make_folder_makes_parents_and_minds_no_folder_that_is_there(tmp_path: P
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UsageError, match=r"creating .*file"):
         make_folder(tmp_path / "file")
+
+
+def test_every_new_folder_is_on_the_disk_before_there_is_one_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the one that was there too, since who made it may have been killed before it was."""
+    happened: list[str] = []
+    mkdir = Path.mkdir
+
+    def make(path: Path, *words: object, **options: object) -> None:
+        happened.append(f"make {path.name}")
+        mkdir(path, *words, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", make)
+    monkeypatch.setattr(files, "sync_folder", lambda path: happened.append(f"sync {path.resolve().name}"))
+    there = tmp_path / "there"
+    there.mkdir()
+    make_folder(there / "a" / "b")
+    make_folder(there / "a" / "b")
+    synced_and_made = [f"sync {tmp_path.name}", "make a", "sync there", "make b", "sync a"]
+    assert happened == ["make there", *synced_and_made, "make b"]
 
 
 def test_explained_says_what_was_being_done(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         METADATA_KEY: text,
         DIGEST_KEY: digest_of(text, contiguous),
     }
-    replace_durably(path, lambda temporary: _save_file(save_file, contiguous, temporary, metadata))
+    replace_durably(path, lambda temporary: _save_file(save_file, contiguous, temporary, metadata), follows_links=False)
 
 
 def _save_file(save_file: Any, arrays: dict[str, NumpyArray], path: Path, metadata: dict[str, str]) -> None:

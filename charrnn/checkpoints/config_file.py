@@ -51,7 +51,7 @@ def write_config(path: Path, origin: Origin, settings: Mapping[str, Any]) -> Non
         return
     if before and not is_config(path):
         raise UsageError(f"{path} is there already and is not a run's", "choose another --out, or move that file away")
-    replace_durably(path, lambda temporary: temporary.write_bytes(content))
+    replace_durably(path, lambda temporary: temporary.write_bytes(content), follows_links=False)
 
 
 def _spelled(values: Mapping[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ from charrnn.settings.checks import WIDEST
 from charrnn.settings.config import DataConfig, ModelConfig
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
 
-FORMAT = 2
+FORMAT = 3
 METADATA_KEY = "charrnn"
 FORMAT_KEY = "charrnn.format"
 DIGEST_KEY = "charrnn.sha256"
@@ -68,7 +68,7 @@ def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
     """Returns the metadata's text and its digest from the header's entry `__metadata__`."""
     if not isinstance(wrapped, dict) or FORMAT_KEY not in wrapped or METADATA_KEY not in wrapped:
         raise foreign(path, "it is a safetensors file of another program")
-    version = int(str(wrapped[FORMAT_KEY])[:9])
+    version = int(str(wrapped[FORMAT_KEY])[:20])
     if version != FORMAT:
         age, hint = ("a newer", "update charrnn") if version > FORMAT else ("an older", "train it again")
         raise CheckpointError(f"{path} was written by {age} charrnn (format {version}; this one reads {FORMAT})", hint)

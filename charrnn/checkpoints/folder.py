@@ -16,17 +16,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import json
 import os
 import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from charrnn.checkpoints.lock import lock
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.files import TEMPORARY_SUFFIX, explained, make_folder, sync_folder
+from charrnn.files import explained, make_folder, remove_leftovers, sync_folder
 
 RUNS = Path("checkpoints")
 BEST = "best.safetensors"
@@ -35,7 +34,6 @@ METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
 CONFIG = "config.json"
 _KEPT = re.compile(r"step-\d{8,}\.safetensors")
-_LOCK = ".lock"
 _FILES = (CONFIG, LAST, METRICS, SAMPLES, BEST)
 _ASIDE = re.compile(r".+\.\d{4}-\d{2}-\d{2}T\d{6}(-\d+)?", re.DOTALL)
 
@@ -65,11 +63,6 @@ class Run:
     def samples(self) -> Path:
         """Returns the path of the samples that the model wrote during training."""
         return self.folder / SAMPLES
-
-    @property
-    def lock(self) -> Path:
-        """Returns the path of the file that a training process keeps locked."""
-        return self.folder / _LOCK
 
     @property
     def config(self) -> Path:
@@ -141,78 +134,36 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Creates the directory and locks it against a second training process. Raises UsageError if one has it."""
+        """Creates the directory, locks it against a second training process, and removes what a killed one left.
+
+        Raises UsageError if another process has it.
+        """
         with contextlib.ExitStack() as held:
-            self._make()
+            make_folder(self.folder)
             if os.name == "posix":
-                while not self._lock(held):  # the folder has got another name meanwhile
-                    self._make()
-            self._sweep()
+                while not lock(self.folder, held):  # the folder has got another name meanwhile
+                    make_folder(self.folder)
+            # Who made it may have been killed before its name was on the disk.
+            with explained(self.folder, "creating"):
+                sync_folder(self.folder / os.pardir)
+            remove_leftovers(self.folder)
             yield
 
-    def _make(self) -> None:
-        if not os.path.isdir(self.folder):
-            make_folder(self.folder)
-            with explained(self.folder, "creating"):
-                sync_folder(self.folder.parent)
+    def check_files(self) -> None:
+        """Raises UsageError where a name of the run's files is that of something else, so that nothing outside changes.
 
-    def _lock(self, held: contextlib.ExitStack) -> bool:
-        """Locks the folder until `held` is closed; False where another one has taken its place since it was opened."""
-        import fcntl
-
-        lock = self.folder / _LOCK
-        try:
-            with explained(lock):
-                file = held.enter_context(open(lock, "a"))  # noqa: SIM115 - closed with `held`
-        except UsageError as error:
-            if isinstance(error.__cause__, FileNotFoundError) and not self.folder.exists():
-                return False
-            raise
-        with explained(lock, "locking"):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+        A checkpoint or a config.json may be a link to a file: it is read, and then replaced by a file of its own.
+        """
+        for name in _FILES:
+            path = self.folder / name
+            if name in (METRICS, SAMPLES) and path.is_symlink():
                 raise UsageError(
-                    f"another process is training in {self.folder}",
-                    "wait for it, or choose another --out",
-                    "charrnn inspect --follow shows how it learns",
-                ) from error
-        with contextlib.suppress(FileNotFoundError):
-            return os.path.samestat(os.fstat(file.fileno()), os.stat(lock))
-        return False
-
-    def _sweep(self) -> None:
-        """Removes temporary files of an earlier process that was killed while saving."""
-        for name in (BEST, LAST, CONFIG, "step-*.safetensors"):
-            for leftover in self.folder.glob(f".{name}.*{TEMPORARY_SUFFIX}"):
-                with explained(leftover, "removing"):
-                    leftover.unlink(missing_ok=True)
-
-    def append_metrics(self, values: dict[str, Any]) -> None:
-        """Adds one line to the metrics; keys whose value is None are left out."""
-        present = {key: value for key, value in values.items() if value is not None}
-        with explained(self.metrics), open(self.metrics, "a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(present) + "\n")
-
-    def append_sample(self, heading: str, text: str) -> None:
-        """Adds one sample under `heading` to the file of samples."""
-        with (
-            explained(self.samples),
-            open(self.samples, "a", encoding="utf-8", newline="", errors="surrogatepass") as file,
-        ):
-            file.write(f"=== {heading} ===\n{text}\n\n")
-
-    def lengths(self) -> dict[str, int]:
-        """Returns the sizes in bytes of the metrics and the samples, by file name."""
-        return {file.name: file.stat().st_size if file.exists() else 0 for file in (self.metrics, self.samples)}
-
-    def cut_back(self, lengths: dict[str, int]) -> None:
-        """Shortens metrics and samples to `lengths` (bytes by file name), so that a resumed run repeats no line."""
-        for file in (self.metrics, self.samples):
-            length = lengths.get(file.name, 0)
-            if file.exists() and file.stat().st_size > length:
-                with explained(file):
-                    os.truncate(file, length)
+                    f"{path} is a link, and training writes only to files of the run's own folder",
+                    "put a copy of the file in the place of the link, or move the link away",
+                )
+            if os.path.lexists(path) and not os.path.isfile(path):
+                what = f"is a link to {os.readlink(path)}, where no file is" if path.is_symlink() else "is not a file"
+                raise UsageError(f"{path} {what}", "move it away, or choose another --out")
 
 
 def _is_own(path: Path) -> bool:

@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 Entry = Mapping[str, Any]
 """What one line says, by name; it always has a step."""
@@ -20,12 +20,17 @@ def read_metrics(path: Path) -> list[Entry]:
     """Returns the lines that say where in the run they were written, in the order of the steps; none without a file."""
     lines: list[Entry] = []
     with contextlib.suppress(OSError):
-        for line in path.read_bytes().splitlines():
-            with contextlib.suppress(ValueError, RecursionError):
-                values = json.loads(line)
-                if _is_placed(values):
-                    lines.append(values)
+        lines = [entry for line in path.read_bytes().splitlines() if (entry := entry_of(line)) is not None]
     return sorted(lines, key=lambda line: line["step"])
+
+
+def entry_of(line: bytes) -> Entry | None:
+    """Returns what a line says; None where a run would not have written it so."""
+    with contextlib.suppress(ValueError, RecursionError):
+        values = json.loads(line)
+        if _is_placed(values):
+            return cast(Entry, values)
+    return None
 
 
 def _is_placed(values: object) -> bool:

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from charrnn.checkpoints.checkpoint import read_metadata
 from charrnn.checkpoints.curves import Curves, curves_of
-from charrnn.checkpoints.folder import BEST, LAST, METRICS, Run, is_set_aside
+from charrnn.checkpoints.folder import BEST, LAST, METRICS, is_set_aside
+from charrnn.checkpoints.lock import is_training
 from charrnn.checkpoints.metrics import Entry, is_number, read_metrics
 from charrnn.errors import CheckpointError
 
@@ -73,19 +74,6 @@ def runs_in(folder: Path) -> list[Path]:
     with contextlib.suppress(OSError):
         return sorted(path for path in folder.iterdir() if path.name[0] != "." and is_run(path))
     return []
-
-
-def is_training(folder: Path) -> bool:
-    """Returns whether a process is training in the folder of a run; where files cannot be locked, False."""
-    with contextlib.suppress(OSError, ImportError):
-        import fcntl
-
-        with open(Run(folder).lock) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-    return False
 
 
 def standing(folder: Path) -> Standing:

@@ -127,6 +127,8 @@ def check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:
         shape = entry["shape"]
         if len(shape) > _MOST_DIMENSIONS or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
             raise damaged(path, f"{name!a} has an impossible shape")
+        if math.prod(n or 1 for n in shape) >= 1 << 59:  # which no library makes, though it holds nothing
+            raise damaged(path, f"{name!a} has an impossible shape")
         if begin != expected or end - begin != math.prod(shape) * DTYPES[entry["dtype"]].itemsize:
             raise damaged(path, f"{name!a} does not lie where its shape says")
         expected = end

@@ -31,7 +31,8 @@ def follow(folders: Sequence[Path]) -> None:
 
 def _looks(folders: Sequence[Path]) -> Iterator[list[Standing]]:
     """Yields where the runs stand, first at once and then whenever something was written; ends with the last run."""
-    from charrnn.checkpoints.runs import is_training, standing
+    from charrnn.checkpoints.lock import is_training
+    from charrnn.checkpoints.runs import standing
 
     seen: dict[Path, tuple[Any, Standing]] = {}
     is_going_on = True

@@ -201,6 +201,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
         if resume is not None and trainer.is_finished:
             done = used(plan.budget, outcome := trainer.outcome())
+            display.note(*trainer.mended)
             display.note(f"this run is finished: a larger budget than {done} goes on, and --fresh starts over")
             display.show(outcome)
             farewell(display, outcome, plan, run, corpus, goes_on_alone=goes_on_alone)

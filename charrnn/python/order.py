@@ -119,6 +119,7 @@ def _run(order: Order, given: GivenText | None, run: Run, stop: Stop) -> Generat
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
         if resume is not None and trainer.is_finished:
             done = used(plan.budget, outcome := trainer.outcome())
+            yield from map(Notice, trainer.mended)
             yield Notice(f"this run is finished; a larger budget than {done} goes on, fresh=True starts over")
             yield outcome
             return

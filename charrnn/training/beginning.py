@@ -1,4 +1,4 @@
-"""How a run begins: what is decided once its folder, its text and its device are known.
+"""How a run begins or goes on: what is decided once its folder, its text and its device are known.
 
 The command line and `charrnn.train` ask here, so that both start, resume and refuse alike.
 """
@@ -11,13 +11,16 @@ from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.config_file import Origin, write_config
 from charrnn.checkpoints.folder import Run
 from charrnn.errors import CheckpointError
-from charrnn.network.device import describe_machine
+from charrnn.network.device import describe_machine, differences
 from charrnn.network.precision import choose_precision
+from charrnn.settings.config import Budget
 from charrnn.settings.launch import Launch
 from charrnn.settings.settings_file import values_of
 from charrnn.text.corpus import Corpus
-from charrnn.training.plan import Plan, TrainRequest, plan_resume, plan_start
+from charrnn.training.learner import Learner
+from charrnn.training.plan import Plan, TrainRequest, other_course, plan_resume, plan_start
 from charrnn.training.request import GROUPS, read_last
+from charrnn.training.snapshot import environment
 
 
 def begin(
@@ -25,8 +28,11 @@ def begin(
 ) -> tuple[Plan, Checkpoint | None]:
     """Returns what to do in the run's folder, and the checkpoint to go on from, if the run goes on.
 
-    Raises UsageError where the folder holds another run, CheckpointError where a run cannot be gone on with.
+    Raises UsageError where the folder holds another run, or links in the place of files, and CheckpointError where a
+    run cannot be gone on with.
     """
+    if not fresh:
+        run.check_files()
     if not fresh and run.last.exists():
         resume = read_last(run)
         return plan_resume(request, resume, corpus.sha256), resume
@@ -38,6 +44,18 @@ def begin(
     precision = choose_precision(request.training.get("precision", "auto"), device)
     machine = describe_machine(device, precision, processes=processes)
     return plan_start(request, len(corpus) - corpus.separate_validation, machine), None
+
+
+def resumed(resume: Checkpoint, plan: Plan, learner: Learner, *, step: int, is_whole: bool) -> str:
+    """Says how a run goes on at a step, and whether exactly; its metrics and samples may be whole or not."""
+    changes = differences(resume.environment, environment(plan, learner))
+    other = other_course(Budget.from_dict(resume.training["budget"]), plan) if step else None
+    place = f"at step {step:,}"
+    if changes:
+        return f"approximate resume: {', '.join(changes)} {place}" + (f"; {other}" if other else "")
+    if not is_whole:
+        return f"exact resume of the training alone {place}" + (f"; {other}" if other else "")
+    return f"exact resume {place}: {other or 'the run goes on from there'}"
 
 
 def record(run: Run, plan: Plan, origin: Origin, launch: Launch) -> None:

@@ -19,22 +19,23 @@ import torch
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
+from charrnn.checkpoints.records import FILES, Records
 from charrnn.errors import CheckpointError, DivergenceError
 from charrnn.evaluation.bpc import Stopped, score
 from charrnn.events import Event, Finished, Notice, RolledBack, Sampled, Saved, Validated
 from charrnn.network import device as devices
-from charrnn.settings.config import Budget
 from charrnn.text.corpus import Corpus
 from charrnn.training.above import TRAIN_ABOVE, explains_train
+from charrnn.training.beginning import resumed
 from charrnn.training.distributed import ALONE, World, check_parts
 from charrnn.training.feed import make_feed
 from charrnn.training.lanes import Ring
 from charrnn.training.learner import Learner, NotFinite
 from charrnn.training.pace import Counters, Pace, check_trigger, finished, place, progress_of
-from charrnn.training.plan import Plan, other_course
+from charrnn.training.plan import Plan
 from charrnn.training.samples import write_sample
 from charrnn.training.schedule import averaging_share, learning_rate, spare_characters, window_length
-from charrnn.training.snapshot import environment, snapshot
+from charrnn.training.snapshot import snapshot
 from charrnn.training.tally import Recent, StepSums, load_tallies, tally_arrays
 
 _SECONDS_BETWEEN_REPORTS = 0.2
@@ -83,6 +84,9 @@ class Trainer:
         self._tally, self._since_validation = self._tallies = StepSums(device), StepSums(device)
         self._recent = Recent(self._since_validation)
         self._learner.connect(self._feed, self._tallies)
+        self._records = Records(run)
+        self.mended: list[str] = []
+        """What was wrong with the metrics and the samples of the run that goes on, a sentence each."""
         self._anew = [] if resume is None else self._restore(resume)
         self._started = time.monotonic() - self._counters.seconds
         self._saved_at = self._reported_at = self._counters.seconds
@@ -90,8 +94,9 @@ class Trainer:
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do, since the budget was used up or patience ended earlier."""
-        counters = self._counters
-        return self._pace.is_over(counters) and not self._pace.validation_is_due(counters)
+        counters, pace = self._counters, self._pace
+        # A run that was killed between its last validation and its end may lack the last sample.
+        return pace.is_over(counters) and not (pace.validation_is_due(counters) or pace.sample_is_due(counters))
 
     def outcome(self, signal: int | None = None) -> Finished:
         """Returns the run's last event, which says where the run stands."""
@@ -134,17 +139,13 @@ class Trainer:
         for notice in self._plan.notices:
             yield Notice(notice)
         if self._resume is None:
+            if self._world.is_first:
+                self._records.begin()
             # A full or read-only disk is found now, not after the first hour.
             yield self._save_last()
         else:
-            now = environment(self._plan, self._learner)
-            changes = devices.differences(self._resume.environment, now)
-            step, before = f"at step {self._counters.step:,}", Budget.from_dict(self._resume.training["budget"])
-            other = other_course(before, self._plan) if self._counters.step else None
-            kind = f"exact resume {step}: {other or 'the run goes on from there'}"
-            if changes:
-                kind = f"approximate resume: {', '.join(changes)} {step}" + (f"; {other}" if other else "")
-            yield Notice("; ".join((kind, *self._anew)))
+            said = resumed(self._resume, self._plan, self._learner, step=self._counters.step, is_whole=not self.mended)
+            yield Notice("; ".join((said, *self._anew, *self.mended)))
             # Its arrays have been copied.
             self._resume = None
         if not len(self._parts.validation):
@@ -255,7 +256,7 @@ class Trainer:
         counters.sampled_step, counters.sampled_seconds = counters.step, counters.seconds
         if self._world.is_first:
             assert text is not None
-            self._run.append_sample(f"step {counters.step}, epoch {self._place()['epoch']:.2f}", text)
+            self._records.add_sample(f"step {counters.step}, epoch {self._place()['epoch']:.2f}", text)
         return Sampled(
             counters.step,
             text or "",
@@ -273,7 +274,7 @@ class Trainer:
 
     def _append_metrics(self, **values: float | None) -> None:
         if self._world.is_first:
-            self._run.append_metrics({**self._place(), **values})
+            self._records.add_metrics({**self._place(), **values})
 
     def _place(self) -> dict[str, Any]:
         return place(self._counters, self._ring)
@@ -306,7 +307,7 @@ class Trainer:
         weights = self._snapshot()
         state = {**self._learner.state(), **tally_arrays(self._tallies, self._world)}
         if self._world.is_first:
-            settings = {**self._plan.to_dict(), "counters": self._counters.to_dict(), "lengths": self._run.lengths()}
+            settings = {**self._plan.to_dict(), "counters": self._counters.to_dict(), FILES: self._records.marks()}
             checkpoints.save(self._run.last, replace(weights, kind="last", training=settings, state=state))
         self._saved_at = self._counters.seconds
         return Saved(self._run.last, self._counters.step)
@@ -319,7 +320,7 @@ class Trainer:
             load_tallies(self._tallies, checkpoint.state, self._world)
             self._counters = Counters(**checkpoint.training["counters"])
             if self._world.is_first:
-                self._run.cut_back(checkpoint.training["lengths"])
+                self.mended = self._records.go_on(checkpoint.training, self._counters.step)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{self._run.last} cannot be resumed from: {error}", "start over with --fresh"

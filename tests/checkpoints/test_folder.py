@@ -6,7 +6,6 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -99,25 +98,6 @@ def test_what_must_not_move_is_refused_before_anything_moves(monkeypatch: pytest
             Run(Path(folder)).check_can_be_set_aside()
 
 
-def test_the_lock_of_a_folder_that_was_renamed_meanwhile_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process set the run aside between opening the lock and locking it: the new folder is locked."""
-    fcntl = pytest.importorskip("fcntl")
-    run, flock, calls = _fill(Path("run"), "old"), fcntl.flock, []
-
-    def late(file: Any, how: int) -> None:
-        calls.append(file)
-        if len(calls) == 1:
-            run.set_aside()
-        flock(file, how)
-
-    monkeypatch.setattr(fcntl, "flock", late)
-    with run.locked():
-        assert len(calls) == 2
-        assert os.path.samestat(os.fstat(calls[1].fileno()), os.stat("run/.lock"))
-        with pytest.raises(UsageError, match="another process is training in run"), run.locked():
-            pass
-
-
 def test_a_folder_is_locked_anew_after_it_was_set_aside() -> None:
     """The lock that went away with the old folder is kept too, so that nobody trains there meanwhile."""
     pytest.importorskip("fcntl")
@@ -138,16 +118,48 @@ def test_an_error_inside_the_lock_is_not_about_the_lock() -> None:
 
 
 def test_what_a_killed_save_left_is_swept_and_nothing_else() -> None:
-    """Only temporary files of checkpoints and settings."""
+    """A private folder with all in it; files of the user stay."""
     folder = Path("run")
-    folder.mkdir()
-    (folder / ".last.safetensors.abc123.tmp").write_text("half")
-    (folder / ".best.safetensors.abc123.tmp").write_text("half")
-    (folder / ".step-00000010.safetensors.abc123.tmp").write_text("half")
-    (folder / ".config.json.abc123.tmp").write_text("half")
+    (folder / ".charrnn-abcd1234.tmp").mkdir(parents=True)
+    (folder / ".charrnn-abcd1234.tmp" / ".tmpX1y2Z3").write_text("half")
     (folder / ".mine.tmp").write_text("mine")
     with Run(folder).locked():
         assert sorted(path.name for path in folder.iterdir()) == [".lock", ".mine.tmp"]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "samples.txt"])
+def test_metrics_and_samples_are_no_links(name: str) -> None:
+    """Neither to a file nor to nowhere."""
+    run = _fill(Path("run"), "old", ())
+    Path("outside").write_text("mine")
+    for target in ("../outside", "../none"):
+        (run.folder / name).symlink_to(target)
+        with pytest.raises(UsageError, match=rf"run/{name} is a link, and training writes only to files of the run's"):
+            run.check_files()
+        (run.folder / name).unlink()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+@pytest.mark.parametrize("name", [*NAMES, "config.json"])
+def test_the_files_of_a_run_are_files(name: str) -> None:
+    """Folders, pipes and links to nowhere in their places are refused; a checkpoint may be a link to a file."""
+    run = _fill(Path("run"), "old")
+    run.check_files()
+    path = run.folder / name
+    path.unlink(missing_ok=True)
+    for make in (path.mkdir, lambda: os.mkfifo(path)):
+        make()
+        with pytest.raises(UsageError, match=rf"run/{name} is not a file"):
+            run.check_files()
+        os.rename(path, Path(f"away-{path.stat().st_mode}"))
+    path.symlink_to("nowhere")
+    with pytest.raises(UsageError, match=rf"run/{name} is a link"):
+        run.check_files()
+    path.unlink()
+    Path("outside").write_text("another run's")
+    if name not in ("metrics.jsonl", "samples.txt"):
+        path.symlink_to("../outside")
+        run.check_files()
 
 
 def test_lines_of_metrics_survive_a_torn_one() -> None:
@@ -155,6 +167,10 @@ def test_lines_of_metrics_survive_a_torn_one() -> None:
     Path("metrics.jsonl").write_bytes(b'{"step": 1}\n{"step": 2}\n{"step": 3, "nats": \xff')
     assert read_metrics(Path("metrics.jsonl")) == [{"step": 1}, {"step": 2}]
     assert read_metrics(Path("none.jsonl")) == []
+    deep = 100_000
+    for line in ("[" * deep, '{"a":' * deep, '{"step": 4, "a": ' + "[" * deep + "]" * deep + "}"):
+        Path("metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n')
+        assert read_metrics(Path("metrics.jsonl")) == [{"step": 1}]
 
 
 def test_a_checkpoint_is_found_by_file_folder_and_age() -> None:

@@ -2,7 +2,8 @@
 
     python -m tests.kit.killed CALL train corpus.txt ...
 
-Counted are renames, new folders, syncs and removals. A process that makes fewer calls ends as it always does.
+Counted are renames, new folders, syncs, removals, and openings of folders and of files to be added to. A process that
+makes fewer calls ends as it always does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from charrnn.cli.app import main
 
-COUNTED = ("rename", "replace", "mkdir", "fsync", "unlink")
+COUNTED = ("rename", "replace", "mkdir", "rmdir", "fsync", "unlink", "open")
 
 
 def kill_before(call: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.checkpoints.checkpoint import FORMAT, Checkpoint
 from charrnn.settings.config import DataConfig, ModelConfig
 from charrnn.text.vocabulary import Vocabulary
 
@@ -77,7 +77,7 @@ def forge(metadata: dict[str, Any] | str, arrays: dict[str, np.ndarray[Any, Any]
     digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         digest.update(f"\n{name} {arrays[name].dtype.str} {arrays[name].shape}\n".encode() + arrays[name].tobytes())
-    own = {"format": "pt", "charrnn.format": "2", "charrnn": text, "charrnn.sha256": digest.hexdigest()}
+    own = {"format": "pt", "charrnn.format": str(FORMAT), "charrnn": text, "charrnn.sha256": digest.hexdigest()}
     header: dict[str, Any] = {"__metadata__": {**own, **wrapped}}
     data = b""
     for name, array in arrays.items():

@@ -1,0 +1,113 @@
+"""Keeps a second training process out of a run's folder, and tells whether one trains there.
+
+The folder itself is locked, so that it stays so whatever is removed in it, and a file in it as well, since a network's
+file system shows other machines only the locks of files. Where a system has no such locks, nobody is kept out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+from pathlib import Path
+
+from charrnn.errors import UsageError
+from charrnn.files import explained
+
+LOCK = ".lock"
+_TRIES, _SECONDS_BETWEEN = 5, 0.02
+
+
+def lock(folder: Path, held: contextlib.ExitStack) -> bool:
+    """Locks a folder until `held` is closed; False where it has got another name, or is gone, since it was opened.
+
+    Raises UsageError where another process has the lock or the file cannot be written, and that or ResourceError
+    where the system refuses.
+    """
+    with contextlib.ExitStack() as own:
+        file = folder / LOCK
+        with explained(folder, "locking"):
+            try:
+                opened = os.open(folder, os.O_RDONLY)
+            except FileNotFoundError:
+                return False
+            except PermissionError:  # a folder that may be written to, but not listed
+                pass
+            else:
+                own.callback(_close, opened)
+                _take(opened, folder, is_needed=False)
+                if not _is_still(opened, folder):
+                    return False
+        if os.path.islink(file):
+            raise UsageError(f"{file} is a link, so the folder cannot be locked", "move it away")
+        with explained(file):
+            try:
+                opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+            except FileNotFoundError:
+                if os.path.isdir(folder):
+                    raise
+                return False
+            own.callback(_close, opened)
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise UsageError(f"{file} is not a file, so the folder cannot be locked", "move it away")
+        with explained(file, "locking"):
+            _take(opened, folder, is_needed=True)
+        if not _is_still(opened, file):
+            return False
+        held.enter_context(own.pop_all())
+        return True
+
+
+def is_training(folder: Path) -> bool:
+    """Returns whether a process is training in a folder; where nothing can be locked, False."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    for path in (folder, folder / LOCK):
+        with contextlib.suppress(OSError):
+            opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                _close(opened)
+    return False
+
+
+def _take(opened: int, folder: Path, *, is_needed: bool) -> None:
+    """Locks what is open. A refusal other than that another process has it is passed over where it `is_needed` not."""
+    import fcntl
+
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            # Who only asks whether somebody trains has the lock for a moment.
+            if tries_left:
+                time.sleep(_SECONDS_BETWEEN)
+                continue
+            raise UsageError(
+                f"another process is training in {folder}",
+                "wait for it, or choose another --out",
+                "charrnn inspect --follow shows how it learns",
+            ) from error
+        except OSError:
+            if is_needed:
+                raise
+        return
+
+
+def _is_still(opened: int, path: Path) -> bool:
+    """Returns whether a path still leads to what is open."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(opened), os.stat(path))
+    return False
+
+
+def _close(opened: int) -> None:
+    # It is closed, and the lock gone, whatever a disk or a network has to say then.
+    with contextlib.suppress(OSError):
+        os.close(opened)

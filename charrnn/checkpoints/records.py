@@ -1,0 +1,203 @@
+"""The two files of a run that grow while it trains, metrics.jsonl and samples.txt, and what `last` says of them.
+
+`last` holds the length and the digest of each, as it was when `last` was saved, and both were on the disk before `last`
+was. So after a crash the beginning of each is there, and what was written later is cut off: a run that goes on repeats
+no line and misses none. Where a file is not as `last` says, all that is whole of it is kept, and a sentence says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from charrnn.checkpoints.folder import LAST, METRICS, SAMPLES, Run
+from charrnn.checkpoints.metrics import entry_of
+from charrnn.errors import UsageError
+from charrnn.files import explained, replace_durably, sync_folder
+from charrnn.wording import count
+
+FILES = "files"
+"""The entry of the record `training` in a `last` checkpoint that holds, by file name, what `Records.marks` returns."""
+
+_A_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How one of the files is now, compared with what `last` says of it."""
+
+    name: str
+    expected: int
+    """The bytes that the file had when `last` was saved."""
+    found: int
+    """The bytes that it has now; more were written after `last`, and are cut off when the run goes on."""
+    problem: str | None
+    """What is wrong with its first `expected` bytes, in a sentence; None where they are those of then."""
+
+
+def agreements(folder: Path, training: Mapping[str, Any]) -> list[Agreement]:
+    """Compares the metrics and the samples in a folder with what a `last` checkpoint's record `training` says of them.
+
+    Raises ValueError, KeyError or TypeError where the record is not what `Records.marks` returns, OSError where a file
+    cannot be read (a link, for one, is not followed), and UsageError where it is no file.
+    """
+    return [_compared(folder / name, mark) for name, mark in _marks(training).items()]
+
+
+class Records:
+    """Writes the metrics and the samples of a run, in its folder alone: a link is not followed."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._digests = {name: hashlib.sha256() for name in (METRICS, SAMPLES)}
+        self._lengths = dict.fromkeys(self._digests, 0)
+        self._unsynced: set[str] = set()
+        self._is_folder_synced = False
+
+    def begin(self) -> None:
+        """Takes up what is there already, where no checkpoint says what should be."""
+        for name in self._digests:
+            path = self._run.folder / name
+            with explained(path, "reading"):
+                self._take_up(name, _read(path))
+
+    def go_on(self, training: Mapping[str, Any], step: int) -> list[str]:
+        """Brings the files back to where a `last` checkpoint of `step` was saved, by its record `training`.
+
+        Returns a sentence for each file that is not as it was then. Raises ValueError, KeyError or TypeError where the
+        record is not what `marks` returns.
+        """
+        problems = []
+        for name, mark in _marks(training).items():
+            path = self._run.folder / name
+            with explained(path):
+                agreement = _compared(path, mark)
+                content = _read(path)[: mark.bytes]
+                if agreement.problem is not None:
+                    problems.append(agreement.problem)
+                    whole = _whole_lines(content, step) if name == METRICS else _whole_samples(content)
+                    if whole != content or agreement.found > mark.bytes:
+                        replace_durably(path, lambda new, data=whole: new.write_bytes(data), follows_links=False)  # type: ignore[misc]
+                    content = whole
+                elif agreement.found > mark.bytes:
+                    with _opened(path, "rb+") as file:
+                        file.truncate(mark.bytes)
+                    self._unsynced.add(name)
+            self._take_up(name, content)
+        return problems
+
+    def add_metrics(self, values: Mapping[str, Any]) -> None:
+        """Adds one line to the metrics; keys whose value is None are left out."""
+        present = {key: value for key, value in values.items() if value is not None}
+        self._append(METRICS, json.dumps(present).encode() + b"\n")
+
+    def add_sample(self, heading: str, text: str) -> None:
+        """Adds one sample under `heading` to the file of samples."""
+        self._append(SAMPLES, f"=== {heading} ===\n{text}\n\n".encode("utf-8", "surrogatepass"))
+
+    def marks(self) -> dict[str, dict[str, Any]]:
+        """Brings all that was added to the disk; returns the length and the digest of each file, for `last`."""
+        for name in sorted(self._unsynced):
+            path = self._run.folder / name
+            # Who removes a file while the run goes on hears of it when the run is resumed.
+            with explained(path), contextlib.suppress(FileNotFoundError), _opened(path, "rb+") as file:
+                os.fsync(file.fileno())
+        if self._unsynced and not self._is_folder_synced:  # the files may be new
+            with explained(self._run.folder):
+                sync_folder(self._run.folder)
+            self._is_folder_synced = True
+        self._unsynced.clear()
+        return {
+            name: {"bytes": self._lengths[name], "sha256": digest.hexdigest()} for name, digest in self._digests.items()
+        }
+
+    def _append(self, name: str, data: bytes) -> None:
+        path = self._run.folder / name
+        self._unsynced.add(name)
+        with explained(path), _opened(path, "ab") as file:
+            file.write(data)
+        self._digests[name].update(data)
+        self._lengths[name] += len(data)
+
+    def _take_up(self, name: str, content: bytes) -> None:
+        self._digests[name] = hashlib.sha256(content)
+        self._lengths[name] = len(content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    bytes: int
+    sha256: str
+
+
+def _marks(training: Mapping[str, Any]) -> dict[str, _Mark]:
+    """Returns what a `last` checkpoint says of each file. Raises an error where no run would say so."""
+    marks = {name: _Mark(**training[FILES][name]) for name in (METRICS, SAMPLES)}
+    for name, mark in marks.items():
+        if type(mark.bytes) is not int or not 0 <= mark.bytes < 1 << 63 or not isinstance(mark.sha256, str):
+            raise ValueError(f"the record of {name} is {mark}")
+    return marks
+
+
+def _compared(path: Path, mark: _Mark) -> Agreement:
+    digest, found, left = hashlib.sha256(), 0, mark.bytes
+    with contextlib.suppress(FileNotFoundError), _opened(path, "rb") as file:
+        found = os.fstat(file.fileno()).st_size
+        while left and (chunk := file.read(min(left, _A_CHUNK))):
+            digest.update(chunk)
+            left -= len(chunk)
+    problem = None
+    then = f"when {LAST} was saved"
+    if left and not os.path.lexists(path):
+        problem = f"{path.name} is missing, which had {count(mark.bytes, 'byte')} {then}"
+    elif left:
+        problem = f"{path.name} lacks {left:,} of the {count(mark.bytes, 'byte')} that it had {then}"
+    elif digest.hexdigest() != mark.sha256:
+        nulls = _read(path)[: mark.bytes].count(0)
+        holds = f": {count(nulls, 'byte')} of it are NUL" if nulls else ""
+        problem = f"{path.name} is damaged, for its {count(mark.bytes, 'byte')} are not those that it had {then}{holds}"
+    return Agreement(path.name, mark.bytes, found, problem)
+
+
+def _read(path: Path) -> bytes:
+    with contextlib.suppress(FileNotFoundError), _opened(path, "rb") as file:
+        content: bytes = file.read()
+        return content
+    return b""
+
+
+def _opened(path: Path, mode: str) -> IO[Any]:
+    """Opens a file of the run's folder. Raises UsageError where the name is a link, or not that of a file."""
+    file = open(path, mode, opener=_without_following)  # noqa: SIM115 - closed by whoever gets it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UsageError(f"{path} is not a file", "move it away")
+    return file
+
+
+def _without_following(path: str, flags: int) -> int:
+    # Neither waits a pipe in the place of a file for somebody at its other end.
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
+def _whole_lines(content: bytes, step: int) -> bytes:
+    """Returns the lines of metrics that can be read and do not tell of later steps than `step`."""
+    lines = content.splitlines(keepends=True)
+    return b"".join(
+        line
+        for line in lines
+        if line.endswith(b"\n") and (entry := entry_of(line)) is not None and entry["step"] <= step
+    )
+
+
+def _whole_samples(content: bytes) -> bytes:
+    """Returns samples without the NULs of a lost end, and ended as a sample ends."""
+    kept = content.rstrip(b"\0")
+    return kept + b"\n\n"[: 2 - (len(kept) - len(kept.rstrip(b"\n")))] if kept else b""

@@ -1,0 +1,141 @@
+"""A second process is kept out of a run's folder, whatever becomes of the files in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from charrnn.checkpoints.folder import Run
+from charrnn.checkpoints.lock import is_training
+from charrnn.errors import UsageError
+
+fcntl = pytest.importorskip("fcntl")
+RUN = Run(Path("run"))
+
+
+def _refused() -> None:
+    with pytest.raises(UsageError, match="another process is training in run"), RUN.locked():
+        pass
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda: None,
+        lambda: os.unlink("run/.lock"),
+        lambda: os.rename("run/.lock", "run/elsewhere"),
+        lambda: (os.unlink("run/.lock"), Path("run/.lock").write_text("another")),
+    ],
+    ids=["as it is", "removed", "renamed", "replaced"],
+)
+def test_whatever_is_removed_in_the_folder(spoil: Callable[[], object]) -> None:
+    """The folder itself is locked, and who asks whether somebody trains there hears so too."""
+    with RUN.locked():
+        spoil()
+        _refused()
+        assert is_training(RUN.folder)
+    assert not is_training(RUN.folder)
+    with RUN.locked():
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOTSUP, errno.ENOLCK])
+def test_where_a_folder_cannot_be_locked_a_file_in_it_is(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """As on some file systems of networks."""
+    flock = fcntl.flock
+
+    def refuses_folders(opened: int, how: int) -> None:
+        if os.path.isdir(f"/dev/fd/{opened}"):
+            raise OSError(number, os.strerror(number))
+        flock(opened, how)
+
+    monkeypatch.setattr(fcntl, "flock", refuses_folders)
+    with RUN.locked():
+        _refused()
+        assert is_training(RUN.folder)
+
+
+def test_a_folder_that_cannot_be_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may be allowed to write there all the same."""
+    opened = os.open
+
+    def refuse(path: Path, *words: int, **more: int) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *words, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with RUN.locked():
+        _refused()
+
+
+def test_who_only_asks_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that looks whether somebody trains has the lock for a moment."""
+    RUN.folder.mkdir()
+    asking = os.open(RUN.folder, os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    monkeypatch.setattr("charrnn.checkpoints.lock.time.sleep", lambda _seconds: fcntl.flock(asking, fcntl.LOCK_UN))
+    with RUN.locked():
+        pass
+    os.close(asking)
+
+
+@pytest.mark.parametrize("when", [1, 2])
+def test_the_lock_of_a_folder_that_was_renamed_meanwhile_is_not_enough(
+    monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    """Another process set the run aside between opening and locking: the new folder is locked."""
+    RUN.folder.mkdir()
+    RUN.last.write_text("old")
+    flock, calls = fcntl.flock, []
+
+    def late(opened: int, how: int) -> None:
+        calls.append(opened)
+        if len(calls) == when:
+            assert RUN.set_aside() is not None
+        flock(opened, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with RUN.locked():
+        assert os.listdir("run") == [".lock"]
+        assert os.path.samestat(os.fstat(calls[-1]), os.stat("run/.lock"))
+        _refused()
+
+
+@pytest.mark.parametrize("make", [lambda: os.symlink("../outside", "run/.lock"), lambda: os.mkfifo("run/.lock")])
+def test_the_lock_is_a_file_of_the_folder(make: Callable[[], None]) -> None:
+    """Neither is a link followed nor does a pipe hold anybody up."""
+    Path("outside").write_text("mine")
+    RUN.folder.mkdir()
+    make()
+    with pytest.raises(UsageError, match=r"run/\.lock is .*, so the folder cannot be locked"), RUN.locked():
+        pass
+    assert Path("outside").read_text() == "mine"
+
+
+def test_a_failure_to_close_is_nobodys_concern(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is gone then, and all that was to be saved is."""
+    close = os.close
+
+    def fail(opened: int) -> None:
+        close(opened)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with contextlib.ExitStack() as held:
+        held.enter_context(RUN.locked())
+        monkeypatch.setattr(os, "close", fail)
+    monkeypatch.undo()
+
+
+def test_the_entry_of_the_folder_is_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the folder was there: who made it may have been killed before."""
+    synced: list[Path] = []
+    monkeypatch.setattr("charrnn.checkpoints.folder.sync_folder", lambda path: synced.append(path.resolve()))
+    RUN.folder.mkdir()
+    with RUN.locked():
+        assert synced == [Path.cwd()]
