@@ -80,6 +80,8 @@ def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
 
 def _read_vocabulary(path: Path, described: dict[str, Any]) -> Vocabulary:
     points, kind = described["code_points"], described["kind"]
+    if len(described) != 2:
+        raise damaged(path, "its vocabulary is more than a kind and characters")
     are_code_points = (
         isinstance(points, list) and bool(points) and all(type(p) is int and 0 <= p < NUM_CODE_POINTS for p in points)
     )
