@@ -22,8 +22,9 @@ from charrnn.native.step import GROUP, LINE, SCRATCH, LayerPanels, Matrix, StepM
 from charrnn.settings.choices import WeightsName
 from charrnn.settings.config import ModelConfig
 
-NEVER = np.float32(-1e30)
-"""Logit of a character that does not exist."""
+NEVER = np.finfo(np.float32).min
+"""Logit of a character that does not exist: no finite one of a character that does is lower, and the first of equal
+ones is drawn."""
 _DECODER_ROWS = 64
 
 

@@ -88,7 +88,7 @@ class Checkpoint:
 
     def bytes(self, *, is_signed: bool) -> bytes:
         """The file; with a digest that fits, where one can be had of what was made of it."""
-        wrapped = self.header["__metadata__"]
+        wrapped = dict(self.header.pairs).get("__metadata__")
         text = spelled(self.metadata)
         if isinstance(wrapped, Object):
             wrapped.put("charrnn", text)
