@@ -4,8 +4,10 @@ config.json                   the settings and where the text lies, for people a
 best.safetensors              weights of the best validation
 last.safetensors              everything needed to resume
 step-00001000.safetensors     weights at a step, which --keep-every keeps
-metrics.jsonl                 one object a line; cut back on resume to where the checkpoint was taken
-samples.txt                   what the model wrote as it learned; cut back likewise
+metrics.jsonl                 one object a line; `records.py` writes it, and cuts it back where a run goes on
+samples.txt                   what the model wrote as it learned; likewise
+.lock                         empty; who trains has it locked (`lock.py`)
+.charrnn-????????.tmp         a folder of what is being saved; what a killed process has left of it, the next removes
 
 `train --fresh` gives the whole folder NAME of a run another name by one rename: NAME.2026-11-28T114500, with the local
 date and time, and with -2, -3 and so on behind it where that name is taken. Nothing here ever removes such a folder.
@@ -115,10 +117,10 @@ class Run:
             return None
         # Of "." and the like only the whole path has a name.
         folder = self.folder if self.folder.name not in ("", "..") else Path(os.path.abspath(self.folder))
-        dated = f"{folder.name}.{time.strftime('%Y-%m-%dT%H%M%S')}"
+        date = time.strftime(".%Y-%m-%dT%H%M%S")
         with explained(folder, "setting the run aside in"):
             for number in itertools.count(1):
-                aside = folder.parent / (dated if number == 1 else f"{dated}-{number}")
+                aside = folder.parent / _with_ending(folder, date if number == 1 else f"{date}-{number}")
                 if os.path.lexists(aside):
                     continue
                 try:
@@ -164,6 +166,17 @@ class Run:
             if os.path.lexists(path) and not os.path.isfile(path):
                 what = f"is a link to {os.readlink(path)}, where no file is" if path.is_symlink() else "is not a file"
                 raise UsageError(f"{path} {what}", "move it away, or choose another --out")
+
+
+def _with_ending(folder: Path, ending: str) -> str:
+    """Returns a folder's name with an ending; of a name that would be too long then, the beginning."""
+    try:
+        longest = os.pathconf(folder.parent, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # it is not known
+        longest = 255
+    name = os.fsencode(folder.name)
+    room = longest - len(ending)
+    return (folder.name if len(name) <= room else name[:room].decode(errors="ignore")) + ending
 
 
 def _is_own(path: Path) -> bool:

@@ -59,14 +59,18 @@ class Records:
         self._digests = {name: hashlib.sha256() for name in (METRICS, SAMPLES)}
         self._lengths = dict.fromkeys(self._digests, 0)
         self._unsynced: set[str] = set()
-        self._is_folder_synced = False
+        self._entered: set[str] = set()
+        """The files whose names are known to be on the disk."""
 
     def begin(self) -> None:
         """Takes up what is there already, where no checkpoint says what should be."""
         for name in self._digests:
             path = self._run.folder / name
-            with explained(path, "reading"):
-                self._take_up(name, _read(path))
+            with explained(path):
+                content = _read(path)
+                if _is_shared(path):
+                    _replace(path, content)
+            self._take_up(name, content)
 
     def go_on(self, training: Mapping[str, Any], step: int) -> list[str]:
         """Brings the files back to where a `last` checkpoint of `step` was saved, by its record `training`.
@@ -84,8 +88,10 @@ class Records:
                     problems.append(agreement.problem)
                     whole = _whole_lines(content, step) if name == METRICS else _whole_samples(content)
                     if whole != content or agreement.found > mark.bytes:
-                        replace_durably(path, lambda new, data=whole: new.write_bytes(data), follows_links=False)  # type: ignore[misc]
+                        _replace(path, whole)
                     content = whole
+                elif _is_shared(path):
+                    _replace(path, content)
                 elif agreement.found > mark.bytes:
                     with _opened(path, "rb+") as file:
                         file.truncate(mark.bytes)
@@ -109,10 +115,10 @@ class Records:
             # Who removes a file while the run goes on hears of it when the run is resumed.
             with explained(path), contextlib.suppress(FileNotFoundError), _opened(path, "rb+") as file:
                 os.fsync(file.fileno())
-        if self._unsynced and not self._is_folder_synced:  # the files may be new
+        if not self._unsynced <= self._entered:  # a file may be new
             with explained(self._run.folder):
                 sync_folder(self._run.folder)
-            self._is_folder_synced = True
+            self._entered |= self._unsynced
         self._unsynced.clear()
         return {
             name: {"bytes": self._lengths[name], "sha256": digest.hexdigest()} for name, digest in self._digests.items()
@@ -171,6 +177,17 @@ def _read(path: Path) -> bytes:
         content: bytes = file.read()
         return content
     return b""
+
+
+def _is_shared(path: Path) -> bool:
+    """Returns whether a file has other names too, as in a copy by hard links, and is not to be written to."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.lstat(path).st_nlink > 1
+    return False
+
+
+def _replace(path: Path, content: bytes) -> None:
+    replace_durably(path, lambda new: new.write_bytes(content), follows_links=False)
 
 
 def _opened(path: Path, mode: str) -> IO[Any]:

@@ -134,14 +134,16 @@ def _is_later(line: Entry, progress: Mapping[str, Any]) -> bool:
 
 
 def is_finished(progress: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
-    """Returns whether a run has used its budget or its patience, and has been validated since.
+    """Returns whether a run has used its budget or its patience, and has been validated and has written since.
 
     `training/pace.py` decides this for a run that goes on, where the text is known; here it is read off what the
     checkpoint remembers. What is missing or odd counts as not finished.
     """
     with contextlib.suppress(KeyError, TypeError, AttributeError):
         counters, budget, patience = training["counters"], training["budget"], training["run"]["patience"]
-        if counters["validated_step"] != counters["step"]:
+        every, step = training["run"]["sample_every"], counters["step"]
+        has_sample = counters["sampled_step"] == step or (every is not None and (not every or step % every))
+        if counters["validated_step"] != step or not has_sample:
             return False
         if patience is not None and counters["without_gain"] >= patience:
             return True

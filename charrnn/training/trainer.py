@@ -126,8 +126,10 @@ class Trainer:
                         self._look()
                     if is_validated and explains_train(self._plan.model, self._counters.history):
                         yield Notice(TRAIN_ABOVE)
-                    if self._signal is not None or self._pace.is_over(self._counters):
+                    if self._signal is not None or self.is_finished:
                         break
+                    if self._pace.is_over(self._counters):
+                        continue  # the time has run out since, while a sample was written
                     self._step()
                     yield from self._report()
                 except DivergenceError as error:

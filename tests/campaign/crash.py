@@ -72,6 +72,6 @@ CAMPAIGNS = {
         "of an uninterrupted run, the run set aside is whole, and nothing is left over.",
         prepare=TinyRuns.prepare,
         trial=_trial,
-        in_suite=4,
+        in_suite=3,
     )
 }

@@ -63,6 +63,20 @@ def test_what_has_the_dated_name_already_is_left_alone(monkeypatch: pytest.Monke
     assert all(is_set_aside(path) for path in Path().iterdir())
 
 
+@pytest.mark.parametrize("length", [200, 236, 237, 238, 247, 254, 255])
+def test_the_longest_names_are_cut_to_make_room_for_the_date(length: int) -> None:
+    """In between two characters."""
+    name = "x" + "\u00e9" * (length // 2) if length % 2 else "\u00e9" * (length // 2)
+    for _ in range(3):
+        _fill(Path(name), "old")
+        aside = Run(Path(name)).set_aside()
+        assert aside is not None
+        assert is_set_aside(aside)
+        assert name.startswith(aside.name.split(".")[0])
+        assert _contents(aside) == dict.fromkeys(NAMES, "old")
+    assert len(list(Path().iterdir())) == 3
+
+
 @pytest.mark.parametrize(
     "name", ["run", "run.previous", "run.2026-11-28", "run.2026-11-28T1145", ".2026-11-28T114500", "2026-11-28T114500"]
 )

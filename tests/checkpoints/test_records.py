@@ -151,23 +151,53 @@ def test_links_and_pipes_are_not_written_to(name: str) -> None:
         Records(RUN).go_on(training, 1)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+def test_a_copy_by_hard_links_stays_as_it_is() -> None:
+    """A run that goes on, and one that begins, write to files of their own."""
+    _, training = _written(2)
+    with open(RUN.metrics, "ab") as file:
+        file.write(b'{"step": 3}\n')
+    for number in (0, 1):
+        again = Records(RUN)
+        before = {path.name: path.read_bytes() for path in (RUN.metrics, RUN.samples)}
+        copy = Path(f"copy-{number}")
+        copy.mkdir()
+        for name in before:
+            os.link(RUN.folder / name, copy / name)
+        if number:
+            again.begin()
+        else:
+            again.go_on(training, 2)
+        again.add_metrics({"step": 4})
+        again.add_sample("4", "x")
+        assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+        assert [each.problem for each in agreements(RUN.folder, {FILES: again.marks()})] == [None, None]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_both_are_on_the_disk_before_their_lengths_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each that was written to, and once the folder that they are new in; nothing where nothing was added."""
+    """Each that was written to, and the folder where one may be new in it; nothing where nothing was added."""
     happened: list[str] = []
     fsync = os.fsync
 
     def note(opened: int) -> None:
-        happened.append(Path(os.readlink(f"/proc/self/fd/{opened}")).name if Path("/proc/self/fd").exists() else "?")
+        happened.append(Path(os.readlink(f"/proc/self/fd/{opened}")).name)
         fsync(opened)
 
     monkeypatch.setattr(os, "fsync", note)
-    records, _ = _written(1)
-    assert happened == ["metrics.jsonl", "samples.txt", "run"]
-    records.marks()
-    records.add_sample("2", "x")
-    assert len(happened) == 3
-    records.marks()
-    assert happened[3:] == ["samples.txt"]
+    RUN.folder.mkdir()
+    records = Records(RUN)
+    records.begin()
+    for add, expected in (
+        (lambda: records.add_metrics({"step": 1}), ["metrics.jsonl", "run"]),
+        (lambda: records.add_sample("1", "x"), ["samples.txt", "run"]),
+        (lambda: (records.add_metrics({"step": 2}), records.add_sample("2", "x")), ["metrics.jsonl", "samples.txt"]),
+        (lambda: None, []),
+    ):
+        happened.clear()
+        add()
+        records.marks()
+        assert happened == expected
 
 
 def test_a_file_that_was_removed_under_the_run_is_missed_when_it_is_resumed() -> None:

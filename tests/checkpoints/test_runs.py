@@ -136,8 +136,17 @@ def test_a_run_is_finished_when_its_budget_or_patience_is_used() -> None:
     assert _state(budget=_budget(epochs=1.51)) == "stopped"
     assert _state(budget=_budget(minutes=12.7 / 60)) == "finished"
     assert _state(budget=_budget(minutes=12.8 / 60)) == "stopped"
-    assert _state(budget=_budget(steps=99), run={"patience": 3}, counters={**COUNTERS, "without_gain": 3}) == "finished"
-    assert _state(budget=_budget(steps=99), run={"patience": 3}, counters={**COUNTERS, "without_gain": 2}) == "stopped"
+    for without_gain, state in ((3, "finished"), (2, "stopped")):
+        counters = {**COUNTERS, "without_gain": without_gain}
+        assert _state(budget=_budget(steps=99), run={"patience": 3, "sample_every": None}, counters=counters) == state
+    for every, state in (
+        (None, "stopped"),
+        (20, "stopped"),
+        (0, "finished"),
+        (7, "finished"),
+    ):  # killed before it wrote
+        counters = {**COUNTERS, "sampled_step": 20}
+        assert _state(run={"patience": None, "sample_every": every}, counters=counters) == state
     assert _state(budget="odd") == _state(counters={}) == _state(run=7) == "stopped"
 
 

@@ -82,6 +82,8 @@ def run_signalled(jobs: Sequence[Job]) -> list[Signalled]:
         files = [Path(name, str(number)) for number in range(len(jobs))]
         for file, job in zip(files, jobs, strict=True):
             file.with_suffix(".in").write_text(job.given, "utf-8")
+            for end in (".out", ".err"):  # one that is killed at once has made none
+                file.with_suffix(end).touch()
         asked = [
             {
                 "words": list(job.words), "cwd": str(job.folder), "environment": dict(job.environment),

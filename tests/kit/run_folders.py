@@ -11,8 +11,10 @@ from typing import Any
 from charrnn.checkpoints import checkpoint as checkpoints
 from tests.kit.tiny import tiny
 
-BUDGET = {"budget": {"steps": 40, "epochs": None, "minutes": None}, "run": {"patience": None}}
-COUNTERS = {"step": 40, "validated_step": 40, "seconds": 12.25, "validation_cost": 0.5, "without_gain": 0}
+BUDGET = {"budget": {"steps": 40, "epochs": None, "minutes": None}, "run": {"patience": None, "sample_every": None}}
+COUNTERS = {
+    "step": 40, "validated_step": 40, "sampled_step": 40, "seconds": 12.25, "validation_cost": 0.5, "without_gain": 0,
+}  # fmt: skip
 
 
 def metrics(bpc: list[float], *, every: int = 20, characters: int = 40) -> list[dict[str, Any]]:

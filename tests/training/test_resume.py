@@ -15,7 +15,7 @@ import torch
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.folder import Run
 from charrnn.errors import UsageError
-from charrnn.events import Finished, Notice
+from charrnn.events import Finished, Notice, Saved
 from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
@@ -105,6 +105,33 @@ def test_stopped_at_every_step_is_still_the_same_run(corpus: Corpus, tmp_path: P
     for _ in range(STEPS + 1):
         train(tmp_path / "stuttering", corpus, stop_after=1)
     assert_same_run(tmp_path / "stuttering", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("saves", [1, 2])
+def test_killed_between_the_last_validation_and_the_end_the_last_sample_is_not_missed(
+    corpus: Corpus, tmp_path: Path, saves: int
+) -> None:
+    """The last validation is saved before the sample that follows it, and all that is left to do is that sample."""
+    request = replace(REQUEST, run={**REQUEST.run, "sample_every": None})
+    train(tmp_path / "whole", corpus, request)
+    run = Run(tmp_path / "killed")
+    run.folder.mkdir()
+    saved = 0
+    for event in Trainer(run, corpus, plan(corpus, request), device=torch.device("cpu")).run():
+        if isinstance(event, Saved) and event.path == run.last and event.step == STEPS:
+            saved += 1
+            if saved == saves:
+                break
+    finished = Trainer(
+        run,
+        corpus,
+        plan(corpus, request),
+        device=torch.device("cpu"),
+        resume=checkpoints.load(run.last, with_state=True),
+    ).is_finished
+    assert finished is (saves == 2)
+    train(run.folder, corpus, request)
+    assert_same_run(run.folder, tmp_path / "whole")
 
 
 def test_what_is_watched_does_not_change_what_is_learned(corpus: Corpus, tmp_path: Path) -> None:

@@ -296,6 +296,26 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(text_file: Callab
     assert results[0] != results[2]
 
 
+def test_time_that_runs_out_while_a_sample_is_written_does_not_cost_the_last_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run in minutes ends validated, and the next start finds it finished."""
+    now = [0.0]
+    monkeypatch.setattr("charrnn.training.trainer.time.monotonic", lambda: now[0])
+
+    def slow(*_: object) -> str:
+        now[0] += 100.0
+        return "text"
+
+    monkeypatch.setattr("charrnn.training.trainer.write_sample", slow)
+    corpus, run = _corpus("abc" * 400, tmp_path), {"sample_every": 1, "validate_every": 1000}
+    request = TrainRequest(model=SMALL, training={"batch_size": 4, "bptt": 12}, run=run, budget=Budget(minutes=1))
+    events = _train(corpus, tmp_path / "run", request)
+    assert [type(event) for event in events if isinstance(event, Sampled | Validated)] == [Sampled, Validated]
+    counters = checkpoints.load(tmp_path / "run/last.safetensors", with_state=True).training["counters"]
+    assert (counters["step"], counters["validated_step"], counters["sampled_step"]) == (1, 1, 1)
+
+
 def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     """Two trainings in one folder would destroy each other."""
     run = Run(tmp_path / "run")
