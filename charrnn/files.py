@@ -110,22 +110,54 @@ def replace_durably(path: Path, write: Callable[[Path], object], *, follows_link
         remove_leftovers(path.parent, older_than=_ABANDONED)
         private = Path(tempfile.mkdtemp(prefix=_PRIVATE_PREFIX, suffix=_PRIVATE_SUFFIX, dir=path.parent))
         try:
-            temporary = private / "file"
-            write(temporary)
-            mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-            with open(temporary, "rb+") as file:
-                temporary.chmod(mode)
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            sync_folder(path.parent)
+            with _in_use(private):
+                temporary = private / "file"
+                write(temporary)
+                mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+                with open(temporary, "rb+") as file:
+                    temporary.chmod(mode)
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+                sync_folder(path.parent)
         finally:
             shutil.rmtree(private, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _in_use(private: Path) -> Iterator[None]:
+    """Keeps a private folder locked, where the system can, so that others see that its process is alive."""
+    opened = _locked(private)
+    try:
+        yield
+    finally:
+        if opened is not None:
+            with contextlib.suppress(OSError):
+                os.close(opened)
+
+
+def _locked(private: Path) -> int | None:
+    """Locks a folder and returns its descriptor; None where it cannot be locked. Raises BlockingIOError if it is."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    opened = None
+    try:
+        opened = os.open(private, os.O_RDONLY | os.O_NOFOLLOW)
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)  # type: ignore[arg-type]
+        raise
+    except OSError:
+        pass
+    return opened
 
 
 def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
     """Removes what killed processes were writing in a folder: private folders of `replace_durably`, by age in seconds.
 
-    Without an age, nobody else may be writing there. What cannot be removed stays.
+    One whose process is alive is left alone. Other machines do not see that it is: without an age, none of them may be
+    writing there. What cannot be removed stays.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -134,7 +166,8 @@ def remove_leftovers(folder: Path, *, older_than: float = 0.0) -> None:
             with contextlib.suppress(OSError):
                 is_folder, changed = entry.is_dir(follow_symlinks=False), entry.stat(follow_symlinks=False).st_mtime
                 if is_folder and (not older_than or time.time() - changed > older_than):
-                    shutil.rmtree(entry.path, ignore_errors=True)
+                    with _in_use(Path(entry.path)):  # which raises an OSError where another process is there
+                        shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def release_pages(array: Any) -> None:

@@ -170,6 +170,20 @@ def test_link_is_replaced_where_it_is_not_to_be_followed(tmp_path: Path) -> None
     assert sorted(tmp_path.rglob("*")) == [real.parent, real, link]
 
 
+def test_what_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
+    """Such as a page that goes into the folder of a run that starts at the same time."""
+    pytest.importorskip("fcntl")
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(b"new")
+        os.utime(temporary.parent, (1e9, 1e9))
+        remove_leftovers(tmp_path)
+        replace_durably(tmp_path / "other", lambda other: other.write_bytes(b"other"))
+
+    replace_durably(tmp_path / "page", write)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"page": b"new", "other": b"other"}
+
+
 def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     """After a day by whoever writes there, at once by whoever knows that nobody else does; links are not followed."""
     for name in (".charrnn-abcd1234.tmp", ".charrnn-efgh5678.tmp"):

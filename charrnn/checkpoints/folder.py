@@ -117,10 +117,10 @@ class Run:
             return None
         # Of "." and the like only the whole path has a name.
         folder = self.folder if self.folder.name not in ("", "..") else Path(os.path.abspath(self.folder))
-        date = time.strftime(".%Y-%m-%dT%H%M%S")
+        date = time.strftime("%Y-%m-%dT%H%M%S")
         with explained(folder, "setting the run aside in"):
             for number in itertools.count(1):
-                aside = folder.parent / _with_ending(folder, date if number == 1 else f"{date}-{number}")
+                aside = folder.parent / _with_ending(folder, f".{date}" if number == 1 else f".{date}-{number}")
                 if os.path.lexists(aside):
                     continue
                 try:

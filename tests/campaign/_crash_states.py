@@ -3,7 +3,8 @@
 Of a file the bytes that were synced last are there; what came later may be there, in part, or as NULs. A folder's
 entries may be as they were at the cut or earlier, but not before they were synced:
 
-* ordered: changes of entries are on the disk in the order in which they were made, as a journal keeps them;
+* ordered: changes of entries are on the disk in the order in which they were made, as a journal keeps them, and every
+  sync of anything brings all of them until then to the disk;
 * weak: each may be missing on its own, until its own folder is synced. Only a rename within one folder is a whole.
 """
 

@@ -19,7 +19,7 @@ from tests.campaign._crash_states import crash_state
 from tests.campaign._tiny_runs import TinyRuns, differs, options
 from tests.campaign.campaign import Campaign
 from tests.kit.forked import Job, run_signalled
-from tests.kit.recorded import Linked, Log, Renamed, Returned, Wrote, read
+from tests.kit.recorded import Linked, Log, Renamed, Returned, Synced, Wrote, read
 
 _DATED = re.compile(r"it\.\d{4}-\d\d-\d\dT\d{6}(-\d+)?")
 _A_RECORDING = 50
@@ -116,7 +116,9 @@ def _trial(prepared: _Prepared, seed: int, folder: Path, *, is_weak: bool) -> st
     draw = random.Random(seed)
     recorded = prepared.get(seed // _A_RECORDING % len(_KINDS))
     changes = recorded.recording.changes
-    cut = draw.randint(0, len(changes))
+    syncs = [place for place, change in enumerate(changes) if isinstance(change, Synced)]
+    # Right before something is synced most can be lost.
+    cut = draw.choice(syncs) if draw.random() < 0.4 else draw.randint(0, len(changes))
     crash_state(recorded.recording, cut, draw, is_weak=is_weak).build(folder)
     where = f"(cut {cut} of {len(changes)}, {recorded.kind.how})"
     if recorded.kind.how == "fresh" and (lost := _old_is_lost(recorded, folder)):
