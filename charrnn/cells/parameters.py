@@ -66,7 +66,13 @@ def is_trained(name: str, freeze: FreezeName = "none") -> bool:
 def layer_parameters(arrays: Arrays, layer: int) -> Mapping[str, Array]:
     """Returns the arrays of one layer (counted from 1) under the names its cell uses."""
     prefix = f"layers.{layer}."
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+
+
+def forget(arrays: Arrays, name: str) -> None:
+    """Frees the memory of an array that has been copied, where it is one that can be read again from its file."""
+    if (forget := getattr(arrays, "forget", None)) is not None:
+        forget(name)
 
 
 def written_out(config: ModelConfig, arrays: Arrays) -> tuple[ModelConfig, Arrays]:

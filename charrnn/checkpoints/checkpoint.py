@@ -3,49 +3,40 @@
 The file's metadata holds, as JSON, everything but the arrays: kind, configuration, vocabulary, corpus, progress,
 environment, and a digest over all of it and the arrays. Files are written durably (`files.py`). On reading, size,
 header, metadata, names, shapes and types are checked against the configuration before any array is read, then the
-digest; whatever is wrong raises one CheckpointError. Pickle is never used.
+arrays and the digest over them (`stored.py`); whatever is wrong raises one CheckpointError. Pickle is never used.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
-from charrnn.cells import registry
-from charrnn.cells.parameters import parameter_shapes
-from charrnn.checkpoints.tensorfile import (
-    NumpyArray,
-    check_layout,
-    damaged,
-    foreign,
-    open_file,
-    read_arrays,
-    read_header,
-    without_duplicates,
+from charrnn.checkpoints.described import (
+    DIGEST_KEY,
+    FORMAT,
+    FORMAT_KEY,
+    METADATA_KEY,
+    MODEL_PREFIX,
+    Described,
+    Kind,
+    describe,
 )
+from charrnn.checkpoints.stored import StoredArrays, changed, digest_of, read_arrays
+from charrnn.checkpoints.tensorfile import DTYPES, NumpyArray, damaged, open_file
 from charrnn.errors import CharrnnError, CheckpointError, ResourceError
-from charrnn.files import release_pages, replace_durably
+from charrnn.files import replace_durably
 from charrnn.settings.config import DataConfig, ModelConfig
 from charrnn.system_errors import Outcome, outcome_of, told
-from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 from charrnn.version import __version__
-
-FORMAT = 3
-_METADATA_KEY = "charrnn"
-_FORMAT_KEY = "charrnn.format"
-_DIGEST_KEY = "charrnn.sha256"
-_WRAPPED_KEYS = {"format", _FORMAT_KEY, _METADATA_KEY, _DIGEST_KEY}
-_MODEL_PREFIX = "model."
-Kind = Literal["best", "last", "step"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,15 +79,15 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     """Writes `checkpoint` to `path` durably, replacing any old file. Raises ResourceError or UsageError on failure."""
     from safetensors.numpy import save_file
 
-    arrays = {_MODEL_PREFIX + name: array for name, array in checkpoint.parameters.items()}
+    arrays = {MODEL_PREFIX + name: array for name, array in checkpoint.parameters.items()}
     arrays.update(checkpoint.state)
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(checkpoint.metadata(), separators=(",", ":"), allow_nan=False)
     metadata = {
         "format": "pt",
-        _FORMAT_KEY: str(FORMAT),
-        _METADATA_KEY: text,
-        _DIGEST_KEY: _digest(text, contiguous),
+        FORMAT_KEY: str(FORMAT),
+        METADATA_KEY: text,
+        DIGEST_KEY: digest_of(text, contiguous),
     }
     replace_durably(path, lambda temporary: _save_file(save_file, contiguous, temporary, metadata), follows_links=False)
 
@@ -118,15 +109,6 @@ def _as_os_error(error: Exception) -> OSError:
     return OSError(int(digits), os.strerror(int(digits))) if digits.isdigit() else OSError(text)
 
 
-def _digest(metadata: str, arrays: Mapping[str, NumpyArray]) -> str:
-    digest = hashlib.sha256(metadata.encode())
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.data if array.size else b"")
-    return digest.hexdigest()
-
-
 def load(path: Path, *, with_state: bool = False) -> Checkpoint:
     """Reads a checkpoint; `with_state` also reads what a `last` checkpoint holds beyond the weights.
 
@@ -143,12 +125,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     read: damage within one stays unseen.
     """
     with _explained(path), open_file(path) as file:
-        header, data_start, size = read_header(path, file)
-        metadata = _parsed(_unwrap(path, header.pop("__metadata__", None))[0])
-        registry.check(ModelConfig.from_dict(metadata["model"]))
-        check_layout(path, header, size - data_start)
-        _check_records(path, metadata)
-        return metadata
+        return describe(path, file).metadata
 
 
 @contextlib.contextmanager
@@ -156,7 +133,7 @@ def _explained(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong in reading a checkpoint into a CheckpointError."""
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, ResourceError):
         raise
     except CharrnnError as error:  # a configuration whose values are out of bounds
         raise damaged(path, error.message) from error
@@ -170,137 +147,49 @@ def _explained(path: Path) -> Iterator[None]:
         raise damaged(path, f"{type(error).__name__} {error}") from error
 
 
-def _parsed(text: str) -> dict[str, Any]:
-    metadata: dict[str, Any] = json.loads(text, object_pairs_hook=without_duplicates, parse_constant=_refuse_constant)
-    return metadata
-
-
 def _load(path: Path, with_state: bool) -> Checkpoint:
     # The file is opened once for all reads, since a running training may replace it meanwhile.
     with open_file(path) as file:
-        header, data_start, size = read_header(path, file)
-        text, expected_digest = _unwrap(path, header.pop("__metadata__", None))
-        metadata = _parsed(text)
-        model = ModelConfig.from_dict(metadata["model"])
-        registry.check(model)
-        vocabulary = _read_vocabulary(path, metadata["vocabulary"])
-        check_layout(path, header, size - data_start)
-        if model.num_layers > len(header):  # before a name is made for each of them
-            raise damaged(path, "it lacks layers that its configuration names")
-        shapes = parameter_shapes(model, len(vocabulary))
-        _check_parameters(path, header, shapes)
-        arrays = read_arrays(file, header, data_start)
-    if _digest(text, arrays) != expected_digest:
-        raise damaged(path, "its contents do not match its checksum")
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise damaged(path, f"{name!a} holds values that are not finite")
-        release_pages(array)
-    _check_records(path, metadata)
-    return Checkpoint(
-        kind=metadata["kind"],
-        model=model,
-        vocabulary=vocabulary,
-        data=_read_data(path, metadata["data"], vocabulary),
-        corpus=metadata["corpus"],
-        progress=metadata["progress"],
-        training=metadata["training"] if with_state else {},
-        environment=metadata["environment"],
-        parameters={name: arrays[_MODEL_PREFIX + name] for name in shapes},
-        state={name: array for name, array in arrays.items() if not name.startswith(_MODEL_PREFIX)}
-        if with_state
-        else {},
+        found = describe(path, file)
+        _require_memory(path, found, with_state)
+        before = os.fstat(file.fileno())
+        reading = read_arrays(
+            path, file, found.header, found.data_start, found.text,
+            wanted=lambda name: with_state or name.startswith(MODEL_PREFIX),
+        )  # fmt: skip
+        if reading.digest != found.digest:
+            now = os.fstat(file.fileno())
+            if (before.st_size, before.st_mtime_ns) != (now.st_size, now.st_mtime_ns):
+                raise changed(path)
+            raise damaged(path, "its contents do not match its checksum")
+        if reading.not_finite is not None:
+            raise damaged(path, f"{reading.not_finite!a} holds values that are not finite")
+        metadata = found.metadata
+        return Checkpoint(
+            kind=metadata["kind"],
+            model=found.model,
+            vocabulary=found.vocabulary,
+            data=found.data,
+            corpus=metadata["corpus"],
+            progress=metadata["progress"],
+            training=metadata["training"] if with_state else {},
+            environment=metadata["environment"],
+            parameters=StoredArrays(path, file, reading, MODEL_PREFIX, list(found.shapes)),
+            state=reading.arrays,
+        )
+
+
+def _require_memory(path: Path, found: Described, with_state: bool) -> None:
+    """Raises ResourceError where the machine has less memory than the arrays take."""
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
+        return
+    names = found.header if with_state else [MODEL_PREFIX + name for name in found.shapes]
+    needed = sum(
+        math.prod(found.header[name]["shape"]) * DTYPES[found.header[name]["dtype"]].itemsize for name in names
     )
-
-
-def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
-    """Returns the metadata's text and its digest from the header's entry `__metadata__`."""
-    if not isinstance(wrapped, dict) or _FORMAT_KEY not in wrapped or _METADATA_KEY not in wrapped:
-        raise foreign(path, "it is a safetensors file of another program")
-    version = int(wrapped[_FORMAT_KEY])
-    if version != FORMAT:
-        age, hint = ("a newer", "update charrnn") if version > FORMAT else ("an older", "train it again")
-        raise CheckpointError(f"{path} was written by {age} charrnn (format {version}; this one reads {FORMAT})", hint)
-    # Nothing in the header may go unchecked: what the digest does not cover is compared with what `save` writes.
-    if wrapped[_FORMAT_KEY] != str(FORMAT) or wrapped.get("format") != "pt" or wrapped.keys() != _WRAPPED_KEYS:
-        raise damaged(path, "its header is not as it was written")
-    return wrapped[_METADATA_KEY], wrapped[_DIGEST_KEY]
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number")
-
-
-def _read_vocabulary(path: Path, described: dict[str, Any]) -> Vocabulary:
-    points, kind = described["code_points"], described["kind"]
-    are_code_points = (
-        isinstance(points, list) and bool(points) and all(type(p) is int and 0 <= p < NUM_CODE_POINTS for p in points)
-    )
-    if kind not in ("text", "bytes") or not are_code_points or any(a >= b for a, b in pairwise(points)):
-        raise damaged(path, "its vocabulary is not a list of characters in order")
-    if kind == "bytes" and points != list(range(256)):
-        raise damaged(path, "its vocabulary is not that of bytes")
-    return Vocabulary(points, kind)
-
-
-def _read_data(path: Path, described: dict[str, Any], vocabulary: Vocabulary) -> DataConfig:
-    data = DataConfig.from_dict(described)
-    if not isinstance(data.encoding, str) or data.as_bytes is not (vocabulary.kind == "bytes"):
-        raise damaged(path, "its data settings do not go with its vocabulary")
-    return data
-
-
-_Number = (int, float)
-_RECORDS: dict[str, dict[str, Any]] = {
-    "corpus": {
-        "name": str, "sha256": str, "characters": int, "bytes": int, "train": int, "validation": int, "test": int,
-    },
-    "progress": {
-        "step": int, "epoch": _Number, "characters": int, "seconds": _Number, "best_nats": (*_Number, type(None)),
-        "best_step": int, "history": list,
-    },
-    "training": {},
-    "environment": {},
-}  # fmt: skip
-"""The entries of each record that every use of a checkpoint reads; `training/trainer.py` and `training/plan.py` check
-the others."""
-
-
-def _check_records(path: Path, metadata: dict[str, Any]) -> None:
-    if metadata["kind"] not in get_args(Kind):
-        raise damaged(path, f"its kind is {metadata['kind']!a}, which none has")
-    for group, types in _RECORDS.items():
-        record = metadata[group]
-        if not isinstance(record, dict):
-            raise damaged(path, f"its record {group} is not one")
-        for name, expected in types.items():
-            _check_value(path, f"{group}.{name}", record[name], expected)
-    for place, entry in enumerate(metadata["progress"]["history"]):
-        step, *nats = entry
-        _check_value(path, f"history[{place}]", step, int)
-        for value in nats:
-            _check_value(path, f"history[{place}]", value, (*_Number, type(None)))
-        if len(nats) != 2:
-            raise damaged(path, f"history[{place}] has {len(nats) + 1} values, not 3")
-
-
-def _check_value(path: Path, name: str, value: Any, expected: Any) -> None:
-    is_valid = isinstance(value, expected) and not isinstance(value, bool)
-    if is_valid and isinstance(value, _Number):
-        is_valid = abs(value) < 1 << 63  # false for infinity; no counter here comes near the bound
-    if not is_valid:
-        raise damaged(path, f"{name} is {value!a}")
-
-
-def _check_parameters(path: Path, header: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    found = {name[len(_MODEL_PREFIX) :]: entry for name, entry in header.items() if name.startswith(_MODEL_PREFIX)}
-    missing, unexpected = sorted(set(shapes) - set(found)), sorted(set(found) - set(shapes))
-    if missing or unexpected:
-        what = f"lacks {missing[0]}" if missing else f"has an unexpected {unexpected[0]!a}"
-        raise damaged(path, f"the model {what}")
-    for name, shape in shapes.items():
-        if tuple(found[name]["shape"]) != shape or found[name]["dtype"] != "F32":
-            raise damaged(
-                path,
-                f"{name} is {found[name]['dtype']} {tuple(found[name]['shape'])}, not F32 {shape} as configured",
-            )
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > total:
+        raise ResourceError(
+            f"{path} holds {needed / 2**30:,.1f} GiB, and this machine has {total / 2**30:,.1f} GiB of memory",
+            "use a machine with more memory",
+        )

@@ -70,6 +70,11 @@ def is_config(path: Path) -> bool:
     return VERSION in _values(path)
 
 
+def settings_in(path: Path) -> dict[str, Any]:
+    """Returns what a config.json says, by the names of the options; nothing where it cannot be read."""
+    return _values(path)
+
+
 def read_origin(path: Path) -> Origin | None:
     """Returns where the text of a run comes from, by its config.json; None where there is none that says it."""
     values = _values(path)

@@ -105,7 +105,7 @@ def standing(folder: Path) -> Standing:
         state = "running"
     elif LAST not in found and (folder / LAST).exists():
         state = "damaged"
-    elif last is not None and _is_finished(progress, last["training"]):
+    elif last is not None and is_finished(progress, last["training"]):
         state = "finished"
     return Standing(
         state=state, corpus=known["corpus"]["name"], model=known["model"], step=newest["step"],
@@ -133,7 +133,7 @@ def _is_later(line: Entry, progress: Mapping[str, Any]) -> bool:
     return all(map(is_number, places)) and line["step"] > progress["step"]
 
 
-def _is_finished(progress: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
+def is_finished(progress: Mapping[str, Any], training: Mapping[str, Any]) -> bool:
     """Returns whether a run has used its budget or its patience, and has been validated and has written since.
 
     `training/pace.py` decides this for a run that goes on, where the text is known; here it is read off what the

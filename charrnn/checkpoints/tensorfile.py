@@ -24,8 +24,10 @@ from charrnn.files import opened
 NumpyArray = npt.NDArray[Any]
 
 _HEADER_LIMIT = 1 << 26
+# A vocabulary has at most 1.1 million numbers; what is left is for some million validations of three numbers each.
+_MOST_RECORDS, _MOST_VALUES = 1 << 21, 1 << 23
 _MOST_DIMENSIONS = 32
-_DTYPES: dict[str, np.dtype[Any]] = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "U8": np.dtype("u1"),
     "I64": np.dtype("<i8"),
@@ -78,11 +80,37 @@ def read_header(path: Path, file: IO[bytes]) -> tuple[dict[str, Any], int, int]:
         raise foreign(path, looks if is_pickle else "it does not begin as a safetensors file does")
     if length > _HEADER_LIMIT or length > size - 8:
         raise damaged(path, "it ends in the middle of its header")
-    header = json.loads(raw, object_pairs_hook=without_duplicates)
-    return header, 8 + length, size
+    return parse(path, raw.decode()), 8 + length, size
 
 
-def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def parse(path: Path, text: str) -> dict[str, Any]:
+    """Returns the object that JSON describes; it takes at most some hundred MB of memory.
+
+    Raises CheckpointError or ValueError for what is no such object, and for numbers that are not finite.
+    """
+    # An empty list of two letters takes 64 bytes.
+    if text.count("[") + text.count("{") > _MOST_RECORDS or text.count(",") > _MOST_VALUES:
+        raise damaged(path, "its header holds more records than any run has")
+    parsed = json.loads(
+        text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite
+    )
+    if not isinstance(parsed, dict):
+        raise damaged(path, "its header is not one")
+    return parsed
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{digits[:40]} is too large a number")
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns a JSON object's pairs as a dict and refuses repeated keys, on which JSON readers disagree."""
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -97,24 +125,17 @@ def check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:
         if entry.keys() != {"dtype", "shape", "data_offsets"}:
             raise damaged(path, f"{name!a} is not described as an array is")
         begin, end = entry["data_offsets"]
-        if entry["dtype"] not in _DTYPES:
+        if entry["dtype"] not in DTYPES:
             raise damaged(path, f"{name!a} has the type {entry['dtype']!a}")
         shape = entry["shape"]
         if len(shape) > _MOST_DIMENSIONS or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
             raise damaged(path, f"{name!a} has an impossible shape")
-        if begin != expected or end - begin != math.prod(shape) * _DTYPES[entry["dtype"]].itemsize:
+        if math.prod(n or 1 for n in shape) >= 1 << 59:  # which no library makes, though it holds nothing
+            raise damaged(path, f"{name!a} has an impossible shape")
+        if begin != expected or end - begin != math.prod(shape) * DTYPES[entry["dtype"]].itemsize:
             raise damaged(path, f"{name!a} does not lie where its shape says")
         expected = end
     if expected > data_size:
         raise damaged(path, f"it is cut off: {expected - data_size:,} bytes are missing")
     if expected < data_size:
         raise damaged(path, f"{data_size - expected:,} bytes follow its end")
-
-
-def read_arrays(file: IO[bytes], header: dict[str, Any], data_start: int) -> dict[str, NumpyArray]:
-    """Returns all arrays as read-only views of one memory map: those never touched cost no memory."""
-    buffer = np.memmap(file, dtype=np.uint8, mode="r", offset=data_start)
-    return {
-        name: buffer[slice(*entry["data_offsets"])].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        for name, entry in header.items()
-    }

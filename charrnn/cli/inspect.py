@@ -177,7 +177,11 @@ def _arrange(options: Mapping[str, Any], is_whole: bool) -> list[Section]:
     if is_whole:
         return sections_of([*(each for name, each in options.items() if name not in _GENERAL), *general])
     rows = [
-        Row("RUN RUN ...", "The learning curves of several runs in one chart.", f"with {runs.FOLLOW.flag}"),
+        Row(
+            "RUN RUN ...",
+            "The learning curves of several runs in one chart.",
+            f"with {runs.FOLLOW.flag}, {runs.VERIFY.flag}",
+        ),
         Row("checkpoints/", "All runs of a folder, as a table.", f"with {runs.SORT.flag}"),
     ]
     for view in VIEWS:

@@ -34,7 +34,13 @@ FOLLOW = Option(
     bool,
     "Draw the curves of runs, the newest if none is named, and go on as they train, until they end, or q.",
 )
-OPTIONS = (SORT, FOLLOW)
+VERIFY = Option(
+    "--verify",
+    bool,
+    "Check every file of runs, the newest if none is named, whole and against the others, and say what a resume would "
+    "do; the exit status is 4 where something is damaged.",
+)
+OPTIONS = (SORT, FOLLOW, VERIFY)
 _OUTPUT = tuple(one.option for one in FORMATS if one.option.flag in ("--json", "--html", "--svg"))
 _SCHEMA = 1
 """The version of the JSON that is printed here."""
@@ -101,6 +107,9 @@ def show(named: Named, asked: Given, options: Sequence[Option]) -> bool:
 
     `options` are all options of `inspect`; what cannot be used raises UsageError.
     """
+    if asked.verify:
+        _verify(named, asked, options)
+        return True
     # A page of one run shows its curve; a picture of one is what the terminal shows of it, which is a view's affair.
     is_page = named.text is None and asked.html is not None
     is_page = is_page and not any(asked.gives(option) for option in options if option not in _OUTPUT)
@@ -132,6 +141,34 @@ def show(named: Named, asked: Given, options: Sequence[Option]) -> bool:
     else:
         _compare(named, asked)
     return True
+
+
+def _verify(named: Named, asked: Given, options: Sequence[Option]) -> None:
+    from charrnn.checkpoints.folder import Run, find_checkpoint
+    from charrnn.checkpoints.runs import runs_in
+    from charrnn.cli.verify import verify
+
+    for option in options:
+        if asked.gives(option) and option not in (VERIFY, _OUTPUT[0]):
+            raise UsageError(
+                f"--verify checks the files of runs: {option.flag} does not go with that", f"leave {option.flag} out"
+            )
+    paths = []
+    for path in named.runs:
+        file = path if os.path.lexists(path) else find_checkpoint(path)
+        if not os.path.lexists(file):
+            raise CheckpointError(f"there is no checkpoint {path}", "name a checkpoint or a run's folder")
+        paths.append(path if file == path else file.parent)
+    if named.text is not None:
+        folder = Path(named.text)
+        if named.text in ("", "-") or not os.path.isdir(folder) or not Run(folder).is_there:
+            raise UsageError(f"--verify checks the files of runs, and {named.text} is none", "name a run's folder")
+        paths.append(folder)
+    elif named.folder is not None:
+        paths = runs_in(named.folder)
+        if not paths:
+            raise CheckpointError(f"there is no run under {named.folder}{os.sep}", "charrnn train makes one")
+    verify(paths or [find_checkpoint(None).parent], as_json=asked.json)
 
 
 def _newest() -> Path:

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.parameters import layer_parameters
-from charrnn.files import release_pages
 from charrnn.inference.engine import Floats, Walk, is_small_table
 from charrnn.inference.reference import Network, NetworkState
 from charrnn.settings.config import ModelConfig
@@ -102,8 +101,6 @@ class _LayerProduct:
         self.weight_ih = np.empty((rows, inputs), np.float32) if is_first else self.matrix[:, :inputs]
         _arranged(arrangement, p["weight_ih"], 0, self.weight_ih)
         _arranged(arrangement, p["weight_hh"], 1, self.matrix[:, -H:])
-        for name in ("weight_ih", "weight_hh"):
-            release_pages(p[name])
         self.bias, recurrent = np.empty(rows, np.float32), np.empty(rows, np.float32)
         _arranged(arrangement, p["bias_ih" if "bias_hh" in p else "bias"], 0, self.bias)
         if "bias_hh" in p:

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.parameters import decoder_weight, layer_parameters
-from charrnn.files import release_pages
+from charrnn.cells.parameters import forget, layer_parameters
 from charrnn.inference.engine import Floats, is_small_table
 from charrnn.native.step import GROUP, LINE, SCRATCH, LayerPanels, Matrix, StepModel, aligned
 from charrnn.settings.choices import WeightsName
 from charrnn.settings.config import ModelConfig
 
-NEVER = np.float32(-1e30)
-"""Logit of a character that does not exist."""
+NEVER = np.finfo(np.float32).min
+"""Logit of a character that does not exist: no finite one of a character that does is lower, and the first of equal
+ones is drawn."""
 _DECODER_ROWS = 64
 
 
@@ -80,18 +80,17 @@ class Panels:
         self._kept.append(layers)
         model.layers = ctypes.addressof(layers)
         for layer in range(L):
-            p = layer_parameters(parameters, layer + 1)
-            layers[layer].bias = self._keep(self._bias(layout.bias(p)))
-            layers[layer].recurrent = self._matrix(p["weight_hh"], layout.recurrent_order, weights)
+            name = f"layers.{layer + 1}."
+            layers[layer].bias = self._keep(self._bias(layout.bias(layer_parameters(parameters, layer + 1))))
+            layers[layer].recurrent = self._matrix(parameters, f"{name}weight_hh", layout.recurrent_order, weights)
             if layer > 0:
-                layers[layer].input = self._matrix(p["weight_ih"], layout.input_order, weights)
+                layers[layer].input = self._matrix(parameters, f"{name}weight_ih", layout.input_order, weights)
         self._first_input(parameters, layers)
         bias = aligned((model.vocabulary_padded,), np.float32)
         bias[:V], bias[V:] = parameters["decoder.bias"], NEVER
         model.decoder_bias = self._keep(bias)
-        model.decoder = self._pack(
-            decoder_weight(parameters), (0,), V, _DECODER_ROWS, model.vocabulary_padded, "float32"
-        )
+        decoder = "decoder.weight" if "decoder.weight" in parameters else "embedding"
+        model.decoder = self._pack(parameters, decoder, (0,), V, _DECODER_ROWS, model.vocabulary_padded, "float32")
 
     def _keep(self, array: npt.NDArray[Any]) -> int:
         self._kept.append(array)
@@ -109,16 +108,24 @@ class Panels:
             bias[:, place * layout.units : (place + 1) * layout.units] = padded.reshape(panels, layout.units)
         return bias
 
-    def _matrix(self, matrix: Floats, order: tuple[int, ...], weights: WeightsName) -> Matrix:
-        return self._pack(
-            matrix, order, self._config.hidden_size, self._layout.units, self.model.panels * self._layout.units, weights
-        )
+    def _matrix(
+        self, parameters: Mapping[str, npt.NDArray[Any]], name: str, order: tuple[int, ...], weights: WeightsName
+    ) -> Matrix:
+        units = self._layout.units
+        return self._pack(parameters, name, order, self._config.hidden_size, units, self.model.panels * units, weights)
 
     def _pack(
-        self, matrix: Floats, order: tuple[int, ...], size: int, units: int, padded: int, weights: WeightsName
+        self,
+        parameters: Mapping[str, npt.NDArray[Any]],
+        name: str,
+        order: tuple[int, ...],
+        size: int,
+        units: int,
+        padded: int,
+        weights: WeightsName,
     ) -> Matrix:
-        """Brings `matrix` (blocks of `size` rows, K) into panels (see native/step.h)."""
-        given, matrix = matrix, np.ascontiguousarray(matrix, np.float32)
+        """Brings the matrix called `name` (blocks of `size` rows, K) into panels (see native/step.h)."""
+        matrix = np.ascontiguousarray(parameters[name], np.float32)
         blocks, K = len(order), matrix.shape[1]
         packed = Matrix(inputs=K, rows=blocks * units)
         if weights == "float32":
@@ -135,7 +142,7 @@ class Panels:
             ctypes.c_void_p(matrix.ctypes.data), blocks, size, K, (ctypes.c_int32 * blocks)(*order), units, padded,
             ctypes.c_void_p(packed.weights), ctypes.c_void_p(packed.quantised), ctypes.c_void_p(packed.scales),
         )  # fmt: skip
-        release_pages(given)
+        forget(parameters, name)  # so that not all matrices are held twice
         return packed
 
     def _first_input(self, parameters: Mapping[str, npt.NDArray[Any]], layers: Any) -> None:
@@ -146,7 +153,7 @@ class Panels:
         padded[:, :E], padded[:, E:] = embedding, 0
         model.embedding, model.embedding_size = self._keep(padded), padded.shape[1]
         kept, counted = len(self._kept), self.num_bytes
-        layers[0].input = self._matrix(parameters["layers.1.weight_ih"], self._layout.input_order, "float32")
+        layers[0].input = self._matrix(parameters, "layers.1.weight_ih", self._layout.input_order, "float32")
         size = 4 * V * model.panels * layers[0].input.rows
         if is_small_table(size, self.num_bytes):
             table = aligned((V, model.panels, layers[0].input.rows), np.float32)

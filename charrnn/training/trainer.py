@@ -148,7 +148,7 @@ class Trainer:
         else:
             said = resumed(self._resume, self._plan, self._learner, step=self._counters.step, is_whole=not self.mended)
             yield Notice("; ".join((said, *self._anew, *self.mended)))
-            # The checkpoint's arrays lie in a memory map; let go of it before the file is replaced.
+            # Its arrays have been copied.
             self._resume = None
         if not len(self._parts.validation):
             yield Notice(

@@ -22,11 +22,10 @@ from rich.console import Console
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.checkpoints import described
 from charrnn.checkpoints.checkpoint import Checkpoint, load, save
 from charrnn.display.summary import summary
 from charrnn.errors import CheckpointError, ResourceError, UsageError
-from charrnn.files import release_pages
 from tests.kit.tiny import arrays_of, enclose, forge, tiny
 
 Metadata = dict[str, Any]
@@ -189,14 +188,14 @@ def test_values_that_are_not_json_are_never_written(path: Path) -> None:
 
 def test_a_checkpoint_replaced_while_it_is_read_is_read_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes on saves while another process loads: header and arrays come from one and the same file."""
-    original = checkpoints.read_header
+    original = described.read_header
 
     def replaced_meanwhile(*arguments: Any) -> Any:
         result = original(*arguments)
         save(path, tiny("best", cell="gru", layers=1))
         return result
 
-    monkeypatch.setattr(checkpoints, "read_header", replaced_meanwhile)
+    monkeypatch.setattr(described, "read_header", replaced_meanwhile)
     loaded = load(path, with_state=True)
     monkeypatch.undo()
     assert _same(loaded, tiny("last"))
@@ -689,19 +688,6 @@ def test_arrays_cannot_be_written_to(path: Path) -> None:
     array = load(path).parameters["embedding"]
     with pytest.raises(ValueError, match="read-only"):
         array[0, 0] = 1.0
-
-
-def test_pages_that_are_given_back_are_read_again(tmp_path: Path) -> None:
-    """`release_pages` of a mapped array changes nothing that anyone reads; of any other array it does nothing."""
-    path = tmp_path / "best.safetensors"
-    saved = tiny()
-    save(path, saved)
-    for name, array in load(path).parameters.items():
-        for _ in range(2):
-            release_pages(array)
-            np.testing.assert_array_equal(array, saved.parameters[name])
-    for other in (np.arange(5.0), np.zeros((0, 3)), saved.parameters["embedding"][1:, ::2]):
-        release_pages(other)
 
 
 @pytest.mark.parametrize(("number", "status"), [(5, 6), (24, 6), (122, 6), (13, 2)])

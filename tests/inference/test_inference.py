@@ -598,6 +598,22 @@ def test_weights_too_large_to_compute_with(make: Callable[[Model], Engine], cell
         assert np.isnan(engine.score([1, 2, 3], state, logits).log_probabilities).all()
 
 
+@each_engine
+def test_no_character_that_does_not_exist_is_ever_drawn(make: Callable[[Model], Engine]) -> None:
+    """However low the logits of those that do: the compiled step pads them to a multiple of 16, and reads by what it
+    has drawn."""
+    V = 17
+    config, arrays = model("lstm", (1, 9, 5, V))
+    lanes = [SamplingConfig(temperature=temperature) for temperature in (0, 1e-9, 1.0, 1e9)]
+    for low in (-1e29, -1e31, -3e38, np.finfo(np.float32).min):
+        arrays = {**arrays, "decoder.bias": np.full(V, low, np.float32)}
+        written = _write(make(Model(config, arrays)), lanes, uniforms_of((20, len(lanes))))
+        assert written.is_finite
+        assert ((written.ids >= 0) & (written.ids < V)).all()
+        close(written.log_probabilities, np.full((20, len(lanes)), -np.log(V)))
+        assert len(np.unique(written.ids[:, 2])) > 5
+
+
 @needs_compiled
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_a_layer_does_not_hide_what_is_not_finite_below(weights: Any) -> None:
