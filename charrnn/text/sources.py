@@ -282,7 +282,7 @@ def title(argument: str) -> str:
     """
     if argument == "-":
         return "stdin"
-    name = Path(argument).resolve().name
+    name = os.path.basename(os.path.realpath(argument))  # which has an answer for a loop of links, too
     for suffix in (*COMPRESSED_SUFFIXES, ".txt"):
         name = name.removesuffix(suffix)
     return name if name.strip(".") else "text"

@@ -32,7 +32,7 @@ from charrnn.training.lanes import Ring
 from charrnn.training.learner import Learner, NotFinite
 from charrnn.training.pace import Counters, Pace, check_trigger, finished, place, progress_of
 from charrnn.training.plan import Plan, other_course
-from charrnn.training.samples import write_sample
+from charrnn.training.samples import Written, write_sample
 from charrnn.training.schedule import averaging_share, learning_rate, spare_characters, window_length
 from charrnn.training.snapshot import environment, snapshot
 from charrnn.training.tally import Recent, StepSums, load_tallies, tally_arrays
@@ -90,8 +90,9 @@ class Trainer:
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do, since the budget was used up or patience ended earlier."""
-        counters = self._counters
-        return self._pace.is_over(counters) and not self._pace.validation_is_due(counters)
+        counters, pace = self._counters, self._pace
+        # A run that was killed between its last validation and its end may lack the last sample.
+        return pace.is_over(counters) and not (pace.validation_is_due(counters) or pace.sample_is_due(counters))
 
     def outcome(self, signal: int | None = None) -> Finished:
         """Returns the run's last event, which says where the run stands."""
@@ -117,7 +118,7 @@ class Trainer:
                         is_validated = self._counters.validated_step == self._counters.step
                         self._look()
                     if self._pace.sample_is_due(self._counters):
-                        yield self._sample()
+                        yield from self._sample()
                         self._look()
                     if is_validated and explains_train(self._plan.model, self._counters.history):
                         yield Notice(TRAIN_ABOVE)
@@ -244,21 +245,23 @@ class Trainer:
         if self._stop() is not None:
             raise Stopped
 
-    def _sample(self) -> Sampled:
-        """Lets the model write a sample: numpy reads the weights without a copy, the training state is not touched."""
-        counters = self._counters
-        text: str | None = ""
+    def _sample(self) -> Iterator[Event]:
+        """Lets the model write a sample, and touches no training state. When a signal arrives, it stops as well."""
+        counters, written = self._counters, Written("")
         if self._world.is_first:
-            text = write_sample(self._learner, self._plan, self._corpus.vocabulary, self._prime, counters.step)
-        if self._world.first_says(text is None):
+            vocabulary = self._corpus.vocabulary
+            written = write_sample(self._learner, self._plan, vocabulary, self._prime, counters.step, self._stop)
+        if self._world.first_says(not written.is_finite):
             raise self._divergence(math.nan, math.nan)
+        if self._world.first_says(written.text is None):
+            return
         counters.sampled_step, counters.sampled_seconds = counters.step, counters.seconds
+        text = written.text or ""
         if self._world.is_first:
-            assert text is not None
             self._run.append_sample(f"step {counters.step}, epoch {self._place()['epoch']:.2f}", text)
-        return Sampled(
+        yield Sampled(
             counters.step,
-            text or "",
+            text,
             characters=self._place()["characters"],
             fraction=self._pace.fraction(counters),
             train_nats=self._recent.mean(self._world),
