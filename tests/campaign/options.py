@@ -260,7 +260,9 @@ def _fault(
             return f"status {status}, and changed {[os.path.basename(path) for path in changed]}: {last}"
     if lost := [path for path in before if path not in after]:
         return f"{lost[0]} is gone"
-    if left := [path for path in after if _TEMPORARY.search(os.path.basename(path)) and path not in before]:
+    # A run may be called so.
+    named = [os.path.basename(path) for path in after if path not in before]
+    if left := [name for name in named if _TEMPORARY.search(name) and name not in " ".join(drawn.words)]:
         return f"left {left}"
     return None
 
