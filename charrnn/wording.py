@@ -25,6 +25,19 @@ def an(name: str) -> str:
     return f"{'an' if has_vowel else 'a'} {name}"
 
 
+def shortened(text: str, most: int) -> str:
+    """Returns a text of at most about `most` characters: a longer one loses its middle.
+
+    >>> shortened("a" * 40 + "b" * 60, 40), shortened("short", 40)
+    ('aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa ... (60 characters) ... bbbbbbbbbb', 'short')
+    """
+    if len(text) <= most:
+        return text
+    end = most // 4
+    begin = most - end
+    return f"{text[:begin]} ... ({count(len(text) - most, 'character')}) ... {text[-end:]}"
+
+
 def ago(seconds: float) -> str:
     """Returns how long ago something was, in whole units, such as "4 minutes ago"."""
     if seconds < 1:

@@ -82,7 +82,8 @@ class Run:
         with explained(self.folder, "looking for a run in"):
             if any(is_there(self.folder / name) for name in _FILES):
                 return True
-            return any(_is_own(path) for path in self.folder.glob("step-*.safetensors"))
+            # os.path's questions have an answer for a name that is too long, too.
+            return os.path.isdir(self.folder) and any(_is_own(path) for path in self.folder.glob("step-*.safetensors"))
 
     def other_files(self) -> list[Path]:
         """Returns the files and folders beside those of the run, without hidden ones."""
@@ -99,7 +100,7 @@ class Run:
             reason = "is the folder that you are in, or holds it"
         elif (text := next(held, None)) is not None:
             reason = f"holds the text {text}"
-        elif other := next((path for path in self.other_files() if Run(path).last.exists()), None):
+        elif other := next((path for path in self.other_files() if os.path.exists(Run(path).last)), None):
             reason = f"holds another run, {other.name}"
         else:
             return

@@ -22,8 +22,11 @@ from charrnn.cli.command import Command
 from charrnn.errors import CharrnnError, ResourceError, UsageError, in_one_line
 from charrnn.system_errors import FULL, Outcome, lacking, outcome_of, told
 from charrnn.version import __version__
+from charrnn.wording import shortened
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
+_LONGEST = 1200
+"""Characters of an error's message; a whole command that a hint tells may have more."""
 
 
 _COMMANDS = {
@@ -160,10 +163,10 @@ def _fail(error: CharrnnError, flags: Set[str] = frozenset()) -> NoReturn:
     # Of several processes that fail alike, the first need not say which it is.
     number = os.environ.get("RANK", "0")
     who = "" if number == "0" else f"process {number}: "
-    say(f"{who}error: {error.message}")
+    say(f"{who}error: {shortened(error.message, _LONGEST)}")
     hints = [hint for hint in error.hints if not flags or _is_possible(hint, flags)]
     if hints:
-        say(f"{who} hint: {in_one_line(hints)}")
+        say(f"{who} hint: {in_one_line(shortened(hint, 2 * _LONGEST) for hint in hints)}")
     raise typer.Exit(error.exit_status) from None
 
 

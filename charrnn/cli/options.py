@@ -41,7 +41,9 @@ def with_options(**choices: Mapping[str, str]) -> Callable[[Callable[..., None]]
             said = {}
             for name, (cls, kind) in groups.items():
                 values = {field: given.pop(field) for field in settings_of(cls)}
-                said[name] = kind(**{field: value for field, value in values.items() if value is not None})
+                said[name] = _checked(cls, {field: value for field, value in values.items() if value is not None})
+                if kind is cls:
+                    said[name] = cls(**said[name])
             function(**given, **said)
 
         command.__doc__ = function.__doc__
@@ -55,12 +57,21 @@ def with_options(**choices: Mapping[str, str]) -> Callable[[Callable[..., None]]
     return command_of
 
 
+def _checked(cls: type[Record], values: dict[str, Any]) -> dict[str, Any]:
+    """Returns what was said of settings. Raises UsageError for a value that is wrong by itself, before a file of
+    settings, a run or a text is looked at."""
+    for name, declared in settings_of(cls).items():
+        if name in values and not declared.is_listed:
+            declared.check.require(declared.flag, values[name])
+    return values
+
+
 def _parameters(cls: type[Record], choices: Mapping[str, Mapping[str, str]]) -> list[inspect.Parameter]:
     found, settings = [], settings_of(cls)
     defaults = {field.name: field.default for field in fields(cls)}  # type: ignore[arg-type]
     for name, text in help_of(cls).items():
         declared = settings[name]
-        kind = declared.check.kind
+        kind = str if declared.is_listed else declared.check.kind
         if words := choices.get(name):
             kind = Literal[tuple(words)]
             text = f"{text.removesuffix('.')}: {', '.join(f'{word} ({meaning})' for word, meaning in words.items())}."

@@ -5,6 +5,8 @@ A new format is an `Option`, a function that writes it, and a line in `FORMATS`.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import stat
@@ -17,6 +19,7 @@ from typing import IO, Any
 from charrnn.cli.view import Given, Option, Result
 from charrnn.display.palette import PaletteName
 from charrnn.errors import UsageError
+from charrnn.files import explained
 
 PALETTE = Option(
     "--palette",
@@ -49,11 +52,31 @@ def give_out(result: Result, asked: Given) -> None:
 
 
 def check_files(asked: Given) -> None:
-    """Raises UsageError where two formats would be written to the same file."""
-    named: dict[Path, str] = {}
+    """Raises UsageError, before anything is measured, where a file cannot be written, would be written twice, or holds
+    what is read."""
+    named: dict[str, str] = {}
+    read = {
+        os.path.realpath(path) for path in (asked.text, asked.checkpoint, asked.label_file, asked.probe_file) if path
+    }
     for flag, file in ((one.option.flag, getattr(asked, one.option.name)) for one in FORMATS):
-        if isinstance(file, Path) and (other := named.setdefault(file.resolve(), flag)) != flag:
+        if not isinstance(file, Path):
+            continue
+        real = os.path.realpath(file)
+        if (other := named.setdefault(real, flag)) != flag:
             raise UsageError(f"{other} and {flag} are both {file}", "name two files")
+        if real in read and not os.path.isdir(real):
+            raise UsageError(f"{flag} is {file}, which is read", "name another file")
+        _check_can_be_written(file)
+
+
+def _check_can_be_written(file: Path) -> None:
+    folder = os.path.dirname(os.path.realpath(file))
+    with explained(file):
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(os.stat(file).st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISDIR(os.stat(folder).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
 def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:

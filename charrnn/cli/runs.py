@@ -99,7 +99,11 @@ def _kind_of(argument: str) -> str:
     path = Path(argument)
     if is_run(path) or is_checkpoint(path):
         return "run"
-    return "folder" if os.path.isdir(path) and (runs_in(path) or path.resolve() == RUNS.resolve()) else "text"
+    return (
+        "folder"
+        if os.path.isdir(path) and (runs_in(path) or os.path.realpath(path) == os.path.realpath(RUNS))
+        else "text"
+    )
 
 
 def show(named: Named, asked: Given, options: Sequence[Option]) -> bool:

@@ -17,7 +17,7 @@ from charrnn.cli.escapes import as_expected, unescaped
 from charrnn.cli.options import CHECKPOINT, with_options
 from charrnn.cli.reading import read_prime
 from charrnn.errors import RecordingFailed, UsageError
-from charrnn.settings.checks import COUNT, FLAG, TEXT, one_of, whole
+from charrnn.settings.checks import FLAG, SIZE, TEXT, one_of, whole
 from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
 from charrnn.settings.config import SamplingConfig
 from charrnn.settings.fields import Record, setting
@@ -51,7 +51,7 @@ class Prime(Record):
 class Output(Record):
     """How samples are written."""
 
-    count: int = _text(1, COUNT, "--count", level="everyday", shown=f"1, with --compare {steering.COUNT}")
+    count: int = _text(1, SIZE, "--count", level="everyday", shown=f"1, with --compare {steering.COUNT}")
     """Samples to write, each with its own random numbers."""
     interactive: bool = _output(False, FLAG, "--interactive", "-i", level="everyday")
     """Write together with the model, which proposes characters and words, while you choose, type and undo."""

@@ -18,6 +18,7 @@ from charrnn.cells.names import enumerated
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.config_file import Origin
 from charrnn.checkpoints.folder import RUNS, Run, folder_size
+from charrnn.checkpoints.unbegun import removed_unless_begun
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.escapes import as_expected
 from charrnn.cli.going_on import refusal
@@ -34,7 +35,7 @@ from charrnn.settings.run import RunConfig
 from charrnn.text.corpus import Corpus
 from charrnn.training.plan import OtherSettings, Plan, TrainRequest, used
 from charrnn.training.request import computing_as_before, origin_of
-from charrnn.wording import count
+from charrnn.wording import count, shortened
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +77,7 @@ def carry_out(request: TrainRequest, arguments: list[str], launch: Launch, notic
 
 def _named(arguments: list[str]) -> str:
     """Names what is read; of many files the first ones."""
-    names = ["standard input" if argument == "-" else argument or "''" for argument in arguments]
+    names = ["standard input" if argument == "-" else shortened(argument, 200) or "''" for argument in arguments]
     shown = names if len(names) <= _NAMED else names[:_NAMED]
     more = len(names) - len(shown)
     return enumerated([*shown, *([count(more, "other")] if more else [])], "and")
@@ -117,10 +118,12 @@ class _Prepared:
 
 
 def _with_prime(run: dict[str, Any], corpus: Corpus, display: TrainingDisplay) -> dict[str, Any]:
-    """Returns the settings of the run with the prime as `sample` would read it."""
+    """Returns the settings of the run with the prime as `sample` would read it. Raises TextError where the text lacks
+    a character of it."""
     if "prime" not in run:
         return run
     prime, notice = as_expected("--prime", run["prime"], has_backslashes="\\" in corpus.vocabulary, exact=None)
+    corpus.vocabulary.encode(prime)
     display.note(*([notice] if notice else []))
     return {**run, "prime": prime}
 
@@ -197,6 +200,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
     goes_on_alone = world.is_alone and "-" not in (*prepared.arguments, launch.validation)
     with contextlib.ExitStack() as held:
         if world.is_first:
+            held.enter_context(removed_unless_begun(run.folder))
             held.enter_context(run.locked())
         plan, resume = prepared.plan(device, world, fresh=fresh)
         _check_same_start(world, prepared, plan, device, resume)

@@ -5,8 +5,10 @@ A new view is a `View` in a module of its own, and a line in `VIEWS` of `inspect
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.display.palette import PALETTES, Palette
@@ -73,7 +75,7 @@ class Result:
     @property
     def heading(self) -> str:
         """The heading of a page: the name of the run, and what was measured."""
-        return f"{self.subject.path.resolve().parent.name}: {self.said}"
+        return f"{Path(os.path.realpath(self.subject.path)).parent.name}: {self.said}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -158,11 +159,32 @@ def prepare(device: torch.device, threads: int | None) -> None:
     """
     torch.set_flush_denormal(True)
     if threads is not None:
+        _require_threads(threads)
         torch.set_num_threads(threads)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         allow_tf32(False)  # cuDNN's layers take it unless told not to
+
+
+def _require_threads(wanted: int) -> None:
+    """Raises UsageError where the system does not let this process have so many threads: where OpenMP cannot make one
+    that it was told to, it ends the process."""
+    release, made = threading.Event(), list[threading.Thread]()
+    try:
+        for _ in range(wanted - 1):
+            thread = threading.Thread(target=release.wait)
+            thread.start()
+            made.append(thread)
+    except (RuntimeError, MemoryError) as error:
+        raise UsageError(
+            f"--threads is {wanted}, and the system lets this process have {len(made) + 1}",
+            "give a smaller number; more threads than cores make nothing faster",
+        ) from error
+    finally:
+        release.set()
+        for thread in made:
+            thread.join()
 
 
 def require_memory(needed: int, device: torch.device, what: str) -> None:

@@ -130,4 +130,4 @@ def mask_scale(rate: float) -> float:
 
 
 def _dropped(rate: float) -> int:
-    return round(rate * _LEVELS)
+    return min(round(rate * _LEVELS), _LEVELS - 1)  # however near to 1 the rate is, something may be kept

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import UsageError
+from charrnn.neurons.patterns import compiled as compiled_pattern
 from charrnn.neurons.source_code import (
     ELIDED,
     LONGEST,
@@ -81,12 +82,7 @@ def parse_label(said: str) -> tuple[str, re.Pattern[str]]:
     name, equals, pattern = said.partition("=")
     if not equals or not name.strip() or not pattern:
         raise UsageError(f"a label is {said!r}", "write NAME=REGEX, such as --label 'year=[0-9]{4}'")
-    try:
-        return name.strip(), re.compile(pattern, re.MULTILINE)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise UsageError(
-            f"the label {name.strip()!r} has no valid pattern: {error}", "see Python's re module"
-        ) from error
+    return name.strip(), compiled_pattern(pattern, f"the label {name.strip()!r} has no valid pattern")
 
 
 def _zeros(text: str) -> Values:

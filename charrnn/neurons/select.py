@@ -27,6 +27,7 @@ import numpy.typing as npt
 from charrnn.cells.registry import make_cell
 from charrnn.errors import UsageError
 from charrnn.inference.engine import RecordingEngine
+from charrnn.neurons.patterns import compiled
 from charrnn.neurons.record import Part, Unit, check_finite, parts_of, record
 from charrnn.settings.config import ModelConfig
 
@@ -157,10 +158,7 @@ class Activity:
 
 def parse_pattern(said: str) -> re.Pattern[str]:
     """Returns the compiled pattern of a selection. Raises UsageError where it is not a valid regular expression."""
-    try:
-        return re.compile(said, re.MULTILINE)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise UsageError(f"--select {said!r} is no valid pattern: {error}", "see Python's re module") from error
+    return compiled(said, f"--select {said!r} is no valid pattern")
 
 
 def find_spans(text: str, pattern: re.Pattern[str], start: int = 0) -> Spans:

@@ -6,6 +6,7 @@ Nothing here imports torch before a run begins.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -15,6 +16,7 @@ from types import FrameType
 
 from charrnn.checkpoints.folder import Run
 from charrnn.checkpoints.runs import run_named
+from charrnn.checkpoints.unbegun import removed_unless_begun
 from charrnn.errors import TextError, UsageError
 from charrnn.events import Event, Finished, Notice
 from charrnn.settings.config import DataConfig
@@ -134,13 +136,13 @@ def _run(order: Order, given: GivenText | None, run: Run, stop: Stop) -> Generat
 @contextlib.contextmanager
 def _opened(run: Run) -> Iterator[None]:
     """Creates the run's folder and locks it. Raises UsageError where this program or another process has it open."""
-    folder = run.folder.resolve()
+    folder = Path(os.path.realpath(run.folder))
     if folder in _open:
         raise UsageError(
             f"the run in {run.folder} is open in this program",
             "close it first (Training.close), or choose another --out",
         )
-    with run.locked():
+    with removed_unless_begun(run.folder), run.locked():
         _open.add(folder)
         try:
             yield

@@ -10,8 +10,10 @@ from typing import Any, get_args
 
 from charrnn.errors import UsageError
 
-_HUGE = 1e300
-"""No float holds a number that is much larger."""
+LARGEST = 3e38
+"""What is computed with is made fp32, which holds no number that is much larger."""
+MOST = 10**15
+"""Nothing at all is counted further: sums and products of such numbers fit into 64 bits, or a float holds them."""
 WIDEST = 1 << 20
 """Nothing that is counted in a model or a step is larger."""
 
@@ -25,10 +27,16 @@ class Check:
     accepts: Callable[[Any], bool]
     expected: str
     """What the value must be, as the end of a sentence."""
+    beyond: tuple[float, str] | None = None
+    """What no number may be larger than in size, and the end of the sentence for one that is, where the usual one names
+    no such bound."""
 
     def require(self, option: str, value: object) -> None:
         """Raises UsageError, in the name of `option`, unless the value is accepted."""
-        require(self.accepts(value), option, value, self.expected)
+        expected = self.expected
+        if self.beyond is not None and isinstance(value, (int, float)) and self.beyond[0] < abs(value) < math.inf:
+            expected = self.beyond[1]
+        require(self.accepts(value), option, value, expected)
 
 
 def require(condition: bool, option: str, value: object, expected: str) -> None:
@@ -43,7 +51,7 @@ def number(low: float = -math.inf, high: float = math.inf, *, above: bool = Fals
     def accepts(value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
-        if not abs(value) < _HUGE:  # so it is not nan either
+        if not abs(value) <= LARGEST:  # so it is not nan either
             return False
         return (low < value if above else low <= value) and (value < high if below else value <= high)
 
@@ -55,17 +63,19 @@ def number(low: float = -math.inf, high: float = math.inf, *, above: bool = Fals
         expected = f"a number above {low:g} and at most {high:g}"
     else:
         expected = f"a number from {low:g} to {'less than ' if below else ''}{high:g}"
-    return Check(float, accepts, expected)
+    beyond = (LARGEST, f"at most {LARGEST:g} in size") if math.isinf(high) else None
+    return Check(float, accepts, expected, beyond)
 
 
-def whole(low: int = 1, high: int | None = None) -> Check:
-    """A whole number of at least `low` and, where it is given, at most `high`."""
+def whole(low: int = 1, high: int = MOST) -> Check:
+    """A whole number from `low` to `high`."""
 
     def accepts(value: Any) -> bool:
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        return is_whole and low <= value and (value < _HUGE if high is None else value <= high)
+        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
-    return Check(int, accepts, f"a whole number {f'of at least {low}' if high is None else f'from {low} to {high:,}'}")
+    if high == MOST:
+        return Check(int, accepts, f"a whole number of at least {low}", (MOST, f"at most {MOST:,}"))
+    return Check(int, accepts, f"a whole number from {low} to {high:,}")
 
 
 def one_of(words: Any) -> Check:

@@ -5,7 +5,7 @@ A setting is declared here and nowhere else: its default, what its value may be,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -292,9 +292,8 @@ class SamplingConfig(Record):
     """Text after which to stop (it is included)."""
     repeat_until_stop: bool = _text(False, FLAG, "--repeat-until-stop")
     """Write on past the length until the stop text comes, or without a stop text until Ctrl-C."""
-    # The command line reads several of them.
     temperature: float = _drawing(
-        0.8, replace(AT_LEAST_0, kind=str), "--temperature", "-t", level="everyday", metavar="NUMBER[,NUMBER...]"
+        0.8, AT_LEAST_0, "--temperature", "-t", level="everyday", metavar="NUMBER[,NUMBER...]", is_listed=True
     )
     """Number that logits are divided by (below 1 safer, above 1 wilder, 0 takes the likeliest character each time), or
     several with commas between them, which write one sample each (with --count, as many each)."""

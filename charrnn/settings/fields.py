@@ -35,6 +35,8 @@ class Setting:
     shown: str | None = None
     """What the help shows as the default, where that is not the plain default; empty for nothing."""
     metavar: str | None = None
+    is_listed: bool = False
+    """Whether an option takes several values, with commas between them."""
 
     @property
     def flag(self) -> str:

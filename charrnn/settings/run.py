@@ -23,7 +23,7 @@ class RunConfig(Record):
     would take more than a thirteenth of a budget in minutes, or score more than one character for six trained on."""
     sample_every: int | None = _run(None, whole(0), "--sample-every", level="everyday", metavar="STEPS")
     """Steps between samples, 0 for none, by default with each validation, and between validations that are rare."""
-    sample_length: int = _run(300, COUNT, "--sample-length")
+    sample_length: int = _run(300, SIZE, "--sample-length")
     """Characters in a sample of samples.txt, of which the screen shows fewer at first unless this is given."""
     sample_temperature: float = _run(0.8, AT_LEAST_0, "--sample-temperature")
     """Temperature of the samples printed in training."""

@@ -5,7 +5,6 @@ Encodings matter here only to tell text files from other files.
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import contextlib
 import fnmatch
@@ -15,22 +14,21 @@ import io
 import lzma
 import os
 import stat
-import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from charrnn import files as system_files
 from charrnn.errors import CharrnnError, ResourceError, TextError, UsageError
 from charrnn.files import explained, harmless, is_device, let_go, opened, require_room
 from charrnn.settings.config import DataConfig
 from charrnn.system_errors import Outcome, outcome_of, retried, told
-from charrnn.text import under_way
+from charrnn.text import archives, under_way
+from charrnn.text.archives import COMPRESSED_SUFFIXES
 from charrnn.wording import count
 
 _CHUNK = 1 << 20
@@ -50,7 +48,7 @@ class Source:
     def open(self) -> Iterator[IO[bytes]]:
         """Opens the (decompressed) bytes of the file. Raises TextError where it cannot be read or unpacked."""
         try:
-            file = _open(self.path)
+            file = archives.open_source(self.path)
             try:
                 yield file
             finally:
@@ -74,37 +72,6 @@ class Source:
     def size(self) -> int:
         """Returns the number of bytes on disk."""
         return self.path.stat().st_size
-
-
-def _open_zip(path: Path) -> IO[bytes]:
-    try:
-        # The member keeps the file open for as long as it needs it, beyond the archive's own end.
-        with zipfile.ZipFile(path) as archive:
-            # A Mac adds a folder of its own to whatever it packs.
-            names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
-            if len(names) != 1:
-                raise TextError(
-                    f"{path} holds {len(names)} files, not one", "unpack it and name the files or their folder"
-                )
-            return archive.open(names[0])
-    except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed in a way Python does not know
-        raise TextError(f"{path} cannot be unpacked: {error}", "unpack it with another program") from error
-    except (ValueError, struct.error) as error:
-        raise zipfile.BadZipFile(str(error)) from error
-
-
-_OPENERS: dict[str, Callable[[Path], Any]] = {
-    ".gz": gzip.open,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-    ".zip": _open_zip,
-}
-COMPRESSED_SUFFIXES = tuple(_OPENERS)
-
-
-def _open(path: Path) -> IO[bytes]:
-    opened: IO[bytes] = _OPENERS.get(path.suffix.lower(), partial(open, mode="rb"))(path)
-    return opened
 
 
 @contextlib.contextmanager
@@ -339,7 +306,7 @@ def title(argument: str) -> str:
     """
     if argument == "-":
         return "stdin"
-    name = Path(argument).resolve().name
+    name = os.path.basename(os.path.realpath(argument))  # which has an answer for a loop of links, too
     for suffix in (*COMPRESSED_SUFFIXES, ".txt"):
         name = name.removesuffix(suffix)
     return name if name.strip(".") else "text"

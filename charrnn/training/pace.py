@@ -30,6 +30,8 @@ _TRAINED_PER_VALIDATED = 6
 # Where clocks may decide, in budgets of minutes, also so many seconds for each one that the last validation took: they
 # get a thirteenth of the time at most.
 _SECONDS_PER_SECOND = 12
+_SHORTEST_BUDGET = 1e-9
+"""Seconds that a budget in minutes has at least."""
 
 
 @dataclass(slots=True)
@@ -129,7 +131,9 @@ class Pace:
             return min(1.0, counters.position / (self.total_steps * self.ring.window))
         assert self.budget.minutes is not None
         seconds = self.budget.minutes * 60
-        return min(1.0, counters.seconds / max(seconds - self._validation_cost(counters), 0.5 * seconds))
+        # Half of the smallest number above 0 is 0, and no clock is so fine.
+        left = max(seconds - self._validation_cost(counters), 0.5 * seconds, _SHORTEST_BUDGET)
+        return min(1.0, counters.seconds / left)
 
     def _validation_cost(self, counters: Counters) -> float:
         """Estimates the seconds of the next validation from the last one, or from the training speed before any."""

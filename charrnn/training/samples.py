@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from charrnn.errors import CheckpointError
 from charrnn.inference.make_engine import make_engine
 from charrnn.sampling.sampler import sample
@@ -11,16 +14,31 @@ from charrnn.training.learner import Learner
 from charrnn.training.plan import Plan
 
 
-def write_sample(learner: Learner, plan: Plan, vocabulary: Vocabulary, prime: Ids, number: int) -> str | None:
-    """Returns what the averaged weights write after the prime, with it; None where the weights are not finite.
+class Written(NamedTuple):
+    """A sample."""
+
+    text: str | None
+    """With the prime; None where a signal came before its end."""
+    is_finite: bool = True
+    """Whether the weights and what they compute are finite."""
+
+
+def write_sample(
+    learner: Learner, plan: Plan, vocabulary: Vocabulary, prime: Ids, number: int, stop: Callable[[], int | None]
+) -> Written:
+    """Returns what the averaged weights write after the prime, unless `stop` tells of a signal.
 
     numpy reads the weights without a copy, and the training state is not touched. `number` chooses the random numbers.
     """
-    run = plan.run
+    run, pieces = plan.run, [plan.run.prime]
     config = SamplingConfig(length=run.sample_length, temperature=run.sample_temperature, seed=plan.training.seed)
     try:
         with learner.averaged():
             engine = make_engine(plan.model, learner.model.numpy_arrays(), threads=1)
-            return run.prime + "".join(sample(engine, vocabulary, prime.tolist(), config, number))
+            for piece in sample(engine, vocabulary, prime.tolist(), config, number):
+                pieces.append(piece)
+                if stop() is not None:
+                    return Written(None)
     except CheckpointError:
-        return None
+        return Written(None, is_finite=False)
+    return Written("".join(pieces))

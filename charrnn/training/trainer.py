@@ -33,7 +33,7 @@ from charrnn.training.lanes import Ring
 from charrnn.training.learner import SMALLER, Learner, NotFinite
 from charrnn.training.pace import Counters, Pace, check_trigger, finished, place, progress_of
 from charrnn.training.plan import Plan
-from charrnn.training.samples import write_sample
+from charrnn.training.samples import Written, write_sample
 from charrnn.training.schedule import averaging_share, learning_rate, spare_characters, window_length
 from charrnn.training.snapshot import snapshot
 from charrnn.training.tally import Recent, StepSums, load_tallies, tally_arrays
@@ -118,16 +118,15 @@ class Trainer:
                         is_validated = self._counters.validated_step == self._counters.step
                         self._look()
                     if self._pace.sample_is_due(self._counters):
-                        yield self._sample()
+                        yield from self._sample()
                         self._look()
                     if is_validated and explains_train(self._plan.model, self._counters.history):
                         yield Notice(TRAIN_ABOVE)
                     if self._signal is not None or self.is_finished:
                         break
-                    if self._pace.is_over(self._counters):
-                        continue  # the time has run out since, while a sample was written
-                    self._step()
-                    yield from self._report()
+                    if not self._pace.is_over(self._counters):  # else the time ran out while a sample was written
+                        self._step()
+                        yield from self._report()
                 except DivergenceError as error:
                     yield self._roll_back(error)
                 except TextLost:  # before a step or a validation has changed anything
@@ -148,8 +147,7 @@ class Trainer:
         else:
             said = resumed(self._resume, self._plan, self._learner, step=self._counters.step, is_whole=not self.mended)
             yield Notice("; ".join((said, *self._anew, *self.mended)))
-            # Its arrays have been copied.
-            self._resume = None
+            self._resume = None  # its arrays have been copied
         if not len(self._parts.validation):
             yield Notice(
                 "nothing is held out to validate on, so best.safetensors is the latest checkpoint, not the best"
@@ -247,21 +245,23 @@ class Trainer:
         if self._stop() is not None:
             raise Stopped
 
-    def _sample(self) -> Sampled:
-        """Lets the model write a sample: numpy reads the weights without a copy, the training state is not touched."""
-        counters = self._counters
-        text: str | None = ""
+    def _sample(self) -> Iterator[Event]:
+        """Lets the model write a sample, and touches no training state. When a signal arrives, it stops as well."""
+        counters, written = self._counters, Written("")
         if self._world.is_first:
-            text = write_sample(self._learner, self._plan, self._corpus.vocabulary, self._prime, counters.step)
-        if self._world.first_says(text is None):
+            vocabulary = self._corpus.vocabulary
+            written = write_sample(self._learner, self._plan, vocabulary, self._prime, counters.step, self._stop)
+        if self._world.first_says(not written.is_finite):
             raise self._divergence(math.nan, math.nan)
+        if self._world.first_says(written.text is None):
+            return
         counters.sampled_step, counters.sampled_seconds = counters.step, counters.seconds
+        text = written.text or ""
         if self._world.is_first:
-            assert text is not None
             self._records.add_sample(f"step {counters.step}, epoch {self._place()['epoch']:.2f}", text)
-        return Sampled(
+        yield Sampled(
             counters.step,
-            text or "",
+            text,
             characters=self._place()["characters"],
             fraction=self._pace.fraction(counters),
             train_nats=self._recent.mean(self._world),

@@ -17,6 +17,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -329,6 +330,29 @@ _CASES: dict[str, Case] = {
         "inspect text.txt -c big --horizon --distance 9", CHECKPOINT, "not finite",
         lambda: Path("big").write_bytes(_big()),
     ),
+    "a pattern of flags that contradict each other": Case(
+        "inspect text.txt --select '(?a)(?u)x'", USAGE, "--select '(?a)(?u)x' is no valid pattern"
+    ),
+    "a label of flags that contradict each other": Case(
+        "inspect text.txt --find --label 'q=(?a)(?u)x'", USAGE, "the label 'q' has no valid pattern"
+    ),
+    "a page in the place of the text": Case("inspect text.txt --html ./text.txt", USAGE, "text.txt, which is read"),
+    "a page in the place of the model": Case(f"inspect text.txt --html {RUN} -c {RUN}", USAGE, "which is read"),
+    "a page in a loop of links": Case(
+        "inspect text.txt --html loop", USAGE, "loop: Too many", lambda: Path("loop").symlink_to("loop")
+    ),
+    "a text in a loop of links": Case("inspect loop", TEXT, "loop", lambda: Path("loop").symlink_to("loop")),
+    # Numbers beyond all that is counted
+    "a sample without an end": Case(
+        f"train text.txt --sample-length {2**63} --steps 1", USAGE, ("--sample-length is", "1 to 1,048,576")
+    ),
+    "more samples than anybody reads": Case(f"sample --count {2**31}", USAGE, ("--count is", "1 to 1,048,576")),
+    "characters without an end": Case(f"sample -n {2**63}", USAGE, ("--length is", "at most 1,000,000,000,000,0")),
+    "a wrong value beside a run that cannot go on": Case(
+        "train checkpoints/tiny --beta1 2", USAGE, ("--beta1 is 2.0", "from 0 to less than 1")
+    ),
+    "a wrong value beside a file of settings": Case("train --config no.toml --lr nan", USAGE, "--lr is nan"),
+    "a run to set aside of too long a name": Case(f"train text.txt --fresh --name {'x' * 300}", USAGE, "name too long"),
     # Evaluating
     "a score of nothing": Case("eval empty", TEXT, "nothing to score", _write("empty", b"")),
     "a score of one character": Case("eval one", TEXT, "nothing to score", _write("one", b"a")),
@@ -352,7 +376,62 @@ def test_bad_input(command: Command, kind: str) -> None:
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     result = command(*shlex.split(case.command), stdin=case.stdin)
     _check(result, case.status, *([case.said] if isinstance(case.said, str) else case.said))
-    assert {path: path.read_bytes() for path in before} == before, "a file was changed"
+    after = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == before, "a file was changed or made"
+    assert not Path("checkpoints/text").exists()
+
+
+def test_a_long_value_is_not_repeated_whole(command: Command) -> None:
+    """Nor that of an option that takes anything, nor the name of a text."""
+    for words in (
+        ["--hidden", "9" * 4000 + "x"],
+        ["--encoding", "x" * 100_000],
+        ["--prime", "x" * 100_000, "y" * 4000],
+    ):
+        result = command("train", "text.txt", *words)
+        assert result.status in (USAGE, TEXT)
+        assert len(result.err) < 5000
+        assert " characters) ... " in result.err
+
+
+def test_a_page_is_not_written_where_another_file_cannot_be(command: Command) -> None:
+    """Both are looked at before anything is measured."""
+    result = command("inspect", "text.txt", "--html", "a.html", "--npz", "checkpoints", *NAMED)
+    _check(result, USAGE, "checkpoints: Is a directory")
+    assert not Path("a.html").exists()
+
+
+@pytest.mark.parametrize("words", ["--prime 'a\u00e9'", "--batch 5 --accumulate 9", "--average-after 1 --patience 1"])
+def test_a_run_that_is_refused_leaves_no_folder(command: Command, words: str) -> None:
+    """Also what is found only once the folder has been locked; a folder that was there stays."""
+    words += " --hidden 4 --steps 1"
+    result = command("train", "text.txt", "--out", "runs/new", *shlex.split(words))
+    assert result.status in (USAGE, TEXT)
+    assert not Path("runs").exists()
+    Path("runs/new").mkdir(parents=True)
+    assert command("train", "text.txt", "--out", "runs/new", *shlex.split(words)).status == result.status
+    assert Path("runs/new").is_dir()
+
+
+def test_the_shortest_budget_is_over_at_once(command: Command) -> None:
+    """Half of the smallest number above 0 is 0."""
+    result = command("train", "text.txt", "--minutes", "5e-324", "--hidden", "4", "--threads", "1", "--quiet")
+    assert (result.status, result.err) == (0, "")
+
+
+def test_more_threads_than_the_system_gives(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenMP would end the process; those that were made are let go of."""
+    start, made = threading.Thread.start, threading.active_count()
+
+    def limited(thread: threading.Thread) -> None:
+        if threading.active_count() >= made + 5:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    result = command("train", "text.txt", "--threads", "1000", "--hidden", "4", "--steps", "1")
+    _check(result, USAGE, "--threads is 1000, and the system lets this process have 6")
+    assert threading.active_count() == made
 
 
 def test_a_sample_that_becomes_no_number(command: Command) -> None:

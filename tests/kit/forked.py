@@ -30,6 +30,7 @@ from tests.kit.command import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_SECONDS = 120
+_BETWEEN_LOOKS = 0.01
 
 
 class Job(NamedTuple):
@@ -128,15 +129,21 @@ def _serve(requests: IO[str]) -> None:
 def _send(children: list[tuple[int, int, float]]) -> dict[int, float]:
     """Sends each child its signal when its time has come; gives when, for those that still ran."""
     began = time.monotonic()
+    waiting = [child for child, number, _ in children if number]
     sent: dict[int, float] = {}
     for child, number, after in sorted(children, key=lambda each: each[2]):
-        if number:
-            time.sleep(max(0.0, began + after - time.monotonic()))
-            # A child that has ended stays until it is waited for: its number is not another's, but a signal is lost.
-            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                os.kill(child, number)
-                sent[child] = time.monotonic()
+        # Where all that still wait for a signal have ended, there is nothing to wait for.
+        while number and (left := began + after - time.monotonic()) > 0 and not all(map(_has_ended, waiting)):
+            time.sleep(min(left, _BETWEEN_LOOKS))
+        # A child that has ended stays until it is waited for: its number is not another's, but a signal is lost.
+        if number and not _has_ended(child):
+            os.kill(child, number)
+            sent[child] = time.monotonic()
     return sent
+
+
+def _has_ended(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _forked(job: dict[str, Any]) -> int:

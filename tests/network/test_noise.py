@@ -75,6 +75,14 @@ def test_shapes_and_rates_are_those_of_what_is_dropped() -> None:
     assert not torch.equal(*noise.recurrent)
 
 
+def test_a_rate_next_to_one_keeps_a_little() -> None:
+    """Every rate below 1 is one that can be computed with, and the factor of what is kept is finite."""
+    for rate in (1 - 1e-12, 1 - 2**-17, 1 - 2**-16):
+        drawn = draw_factors(torch.Generator().manual_seed(1), rate, (1000, 1000))
+        assert set(drawn.unique().tolist()) == {0.0, 65536.0}
+        assert drawn.mean().item() == pytest.approx(1.0, abs=0.8)
+
+
 def test_the_mean_stays() -> None:
     """Factors are 0 or 1 / (1 - rate), the first in a share of the rate; their mean is 1."""
     for rate in (0.1, 0.5, 0.75):

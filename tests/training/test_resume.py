@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
+from charrnn.training import samples
 from charrnn.training.plan import TrainRequest, plan_resume
 from charrnn.training.trainer import Trainer
 from tests.kit.command import Command
@@ -132,6 +133,28 @@ def test_killed_between_the_last_validation_and_the_end_the_last_sample_is_not_m
     assert finished is (saves == 2)
     train(run.folder, corpus, request)
     assert_same_run(run.folder, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("step", [6, STEPS])
+def test_a_signal_puts_a_sample_off(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """However long the sample is, and also where it is the last one: the run goes on with it."""
+    request = replace(REQUEST, run={**REQUEST.run, "sample_length": 300, "sample_every": 1})
+    train(tmp_path / "whole", corpus, request)
+    pieces: list[str] = []
+    sample = samples.sample
+
+    def counted(*args: object) -> Iterator[str]:
+        for piece in sample(*args):  # type: ignore[arg-type]
+            pieces.append(piece)
+            yield piece
+
+    with monkeypatch.context() as patch:
+        patch.setattr(samples, "sample", counted)
+        train(tmp_path / "cut", corpus, request, stop_after=step)
+    assert len(pieces[-1]) < 300
+    assert f"=== step {step}," not in (tmp_path / "cut" / "samples.txt").read_text("utf-8")
+    assert train(tmp_path / "cut", corpus, request).reason == "budget"
+    assert_same_run(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_what_is_watched_does_not_change_what_is_learned(corpus: Corpus, tmp_path: Path) -> None:
