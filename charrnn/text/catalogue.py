@@ -21,7 +21,8 @@ from charrnn.errors import TextError
 from charrnn.files import cache_folder, explained, harmless, make_folder, opened, remove_leftovers, replace_durably
 from charrnn.system_errors import retried
 from charrnn.text import download
-from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
+from charrnn.text.archives import COMPRESSED_SUFFIXES
+from charrnn.text.sources import Source
 
 STDLIB = "stdlib"
 

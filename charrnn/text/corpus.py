@@ -20,10 +20,11 @@ from charrnn.files import explained, require_room
 from charrnn.settings.config import DataConfig
 from charrnn.system_errors import retried
 from charrnn.text import entries, stored, under_way
+from charrnn.text.archives import COMPRESSED_SUFFIXES
 from charrnn.text.decoding import Progress, is_strict_utf8, pieces_of
 from charrnn.text.encoding import encoder, scan
 from charrnn.text.entries import Described
-from charrnn.text.sources import COMPRESSED_SUFFIXES, Source
+from charrnn.text.sources import Source
 from charrnn.text.stored import Damaged, Digests, TextIds, part_of
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.wording import count
