@@ -77,10 +77,17 @@ def refuse_runs(arguments: Sequence[str]) -> None:
             raise TextError(f"{argument} is a folder of runs, not a text", "name a text")
 
 
-def load(texts: Texts, config: DataConfig, validation: Sequence[Source] = (), *, quiet: bool = False) -> Corpus:
-    """Encodes texts as a corpus, with a bar where it takes long, and removes their temporary files."""
+def load(
+    texts: Texts,
+    config: DataConfig,
+    validation: Sequence[Source] = (),
+    *,
+    quiet: bool = False,
+    work: WorkDisplay | None = None,
+) -> Corpus:
+    """Encodes texts as a corpus, with a bar where it takes long (`work`), and removes their temporary files."""
     try:
-        with WorkDisplay(quiet=quiet) as bar:
+        with work or WorkDisplay(quiet=quiet) as bar:
             return corpus.load(texts.sources, config, name=texts.name, validation_sources=validation, report=bar)
     finally:
         sources.release([*texts.sources, *validation])

@@ -90,8 +90,8 @@ class Trainer:
     @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do, since the budget was used up or patience ended earlier."""
-        counters = self._counters
-        return self._pace.is_over(counters) and not self._pace.validation_is_due(counters)
+        pace, counters = self._pace, self._counters
+        return pace.is_over(counters) and not (pace.validation_is_due(counters) or pace.sample_is_due(counters))
 
     def outcome(self, signal: int | None = None) -> Finished:
         """Returns the run's last event, which says where the run stands."""
@@ -117,7 +117,7 @@ class Trainer:
                         is_validated = self._counters.validated_step == self._counters.step
                         self._look()
                     if self._pace.sample_is_due(self._counters):
-                        yield self._sample()
+                        yield from self._sample()
                         self._look()
                     if is_validated and explains_train(self._plan.model, self._counters.history):
                         yield Notice(TRAIN_ABOVE)
@@ -244,19 +244,22 @@ class Trainer:
         if self._stop() is not None:
             raise Stopped
 
-    def _sample(self) -> Sampled:
-        """Lets the model write a sample: numpy reads the weights without a copy, the training state is not touched."""
+    def _sample(self) -> Iterator[Event]:
+        """Lets the model write a sample; the training state is not touched. When a signal arrives, it stops."""
         counters = self._counters
         text: str | None = ""
         if self._world.is_first:
-            text = write_sample(self._learner, self._plan, self._corpus.vocabulary, self._prime, counters.step)
+            vocabulary, number = self._corpus.vocabulary, counters.step
+            text = write_sample(self._learner, self._plan, vocabulary, self._prime, number, self._stop)
         if self._world.first_says(text is None):
             raise self._divergence(math.nan, math.nan)
+        if self._world.first_says(text == ""):
+            return
         counters.sampled_step, counters.sampled_seconds = counters.step, counters.seconds
         if self._world.is_first:
             assert text is not None
             self._run.append_sample(f"step {counters.step}, epoch {self._place()['epoch']:.2f}", text)
-        return Sampled(
+        yield Sampled(
             counters.step,
             text or "",
             characters=self._place()["characters"],
@@ -266,7 +269,7 @@ class Trainer:
         )
 
     def _look(self) -> None:
-        """Reads the clock and whether a signal has come; all ranks get the same answer, so that they act alike."""
+        """Reads the clock and whether a signal has come; all ranks get the same answer."""
         seconds, signal = self._world.agree(time.monotonic() - self._started, self._stop() or 0)
         self._counters.seconds = seconds
         self._signal = int(signal) or None

@@ -10,6 +10,7 @@ interpreter, sitecustomize and signals that come while modules are imported are 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import io
 import json
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -41,6 +42,10 @@ class Job(NamedTuple):
     signal: int = 0
     """A signal that the process gets `after` seconds, if it still runs then."""
     after: float = 0.0
+    more: Sequence[tuple[int, float]] = ()
+    """Further signals, each with the seconds after the one before."""
+    is_unread: bool = False
+    """Whether stdout and stderr are a pipe that is full and that nobody reads."""
 
 
 class Signalled(NamedTuple):
@@ -48,7 +53,9 @@ class Signalled(NamedTuple):
 
     result: Result
     lasted: float | None
-    """The seconds from the signal to its end; None where it had ended before."""
+    """The seconds from the first signal to its end; None where it had ended before."""
+    waited: float = 0.0
+    """How many of them its main thread waited for a core, where the system tells."""
 
 
 @functools.cache
@@ -85,7 +92,7 @@ def run_signalled(jobs: Sequence[Job]) -> list[Signalled]:
         asked = [
             {
                 "words": list(job.words), "cwd": str(job.folder), "environment": dict(job.environment),
-                "files": str(file), "signal": job.signal, "after": job.after,
+                "files": str(file), "signals": [*_moments(job)], "is_unread": job.is_unread,
             }
             for file, job in zip(files, jobs, strict=True)
         ]  # fmt: skip
@@ -97,7 +104,16 @@ def run_signalled(jobs: Sequence[Job]) -> list[Signalled]:
             raise TimeoutError(f"{jobs} take too long")
         ended = json.loads(server.stdout.readline())
         said = [[file.with_suffix(end).read_text("utf-8") for end in (".out", ".err")] for file in files]
-    return [Signalled(Result(status, *texts), lasted) for (status, lasted), texts in zip(ended, said, strict=True)]
+    return [Signalled(Result(status, *texts), *times) for (status, *times), texts in zip(ended, said, strict=True)]
+
+
+def _moments(job: Job) -> Iterator[tuple[int, float]]:
+    """Yields each signal with the seconds from the process' beginning."""
+    moment = job.after
+    if job.signal:
+        yield job.signal, moment
+        for number, later in job.more:
+            yield number, (moment := moment + later)
 
 
 def _serve(requests: IO[str]) -> None:
@@ -110,27 +126,40 @@ def _serve(requests: IO[str]) -> None:
     for line in requests:
         jobs = json.loads(line)
         children = [_forked(job) for job in jobs]
-        sent = _send([(child, job["signal"], job["after"]) for child, job in zip(children, jobs, strict=True)])
-        ended = []
-        for child in children:
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            ended.append((status, time.monotonic() - sent[child] if child in sent else None))
-        sys.stdout.write(json.dumps(ended) + "\n")
+        ended = _attend({child: job["signals"] for child, job in zip(children, jobs, strict=True)})
+        sys.stdout.write(json.dumps([ended[child] for child in children]) + "\n")
         sys.stdout.flush()
 
 
-def _send(children: list[tuple[int, int, float]]) -> dict[int, float]:
-    """Sends each child its signal when its time has come; gives when, for those that still ran."""
+def _attend(children: dict[int, list[tuple[int, float]]]) -> dict[int, tuple[int, float | None, float]]:
+    """Sends each child its signals when their time has come; gives the status and the times of `Signalled` of each."""
     began = time.monotonic()
-    sent: dict[int, float] = {}
-    for child, number, after in sorted(children, key=lambda each: each[2]):
-        if number:
-            time.sleep(max(0.0, began + after - time.monotonic()))
-            # A child that has ended stays until it is waited for: its number is not another's, but a signal is lost.
+    to_send = sorted((after, child, number) for child, signals in children.items() for number, after in signals)
+    sent: dict[int, tuple[float, float]] = {}
+    ended: dict[int, tuple[int, float | None, float]] = {}
+    while len(ended) < len(children):
+        while to_send and began + to_send[0][0] <= time.monotonic():
+            _, child, number = to_send.pop(0)
+            if child not in ended:
+                sent.setdefault(child, (time.monotonic(), waited_for_cores(child)))
+                os.kill(child, number)  # one that has just ended is still there, and the signal is lost
+        for child in children.keys() - ended.keys():
             if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                os.kill(child, number)
-                sent[child] = time.monotonic()
-    return sent
+                continue
+            at, waited = sent.get(child, (None, 0.0))
+            times = (None, 0.0) if at is None else (time.monotonic() - at, waited_for_cores(child) - waited)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            ended[child] = (status, *times)
+        time.sleep(0.005)
+    return ended
+
+
+def waited_for_cores(process: int) -> float:
+    """The seconds in which the main thread of a process could have run and had no core; 0 where that is not known."""
+    try:
+        return int(Path(f"/proc/{process}/task/{process}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def _forked(job: dict[str, Any]) -> int:
@@ -139,9 +168,14 @@ def _forked(job: dict[str, Any]) -> int:
         return child
     status = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what runs beside it ignore Ctrl-C
         for number, (end, mode) in enumerate((("in", "r"), ("out", "w"), ("err", "w"))):
             with open(f"{job['files']}.{end}", mode) as file:
                 os.dup2(file.fileno(), number)
+        if job["is_unread"]:
+            full = full_pipe()
+            os.dup2(full, 1)
+            os.dup2(full, 2)
         # The one that was here has read requests.
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
         os.environ.clear()
@@ -154,6 +188,20 @@ def _forked(job: dict[str, Any]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def full_pipe() -> int:
+    """The end of a pipe into which nothing goes any more; the other end stays open, and nobody reads it."""
+    _, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"\0")
+    os.set_blocking(writing, True)
+    return writing
 
 
 def _run(module: str) -> int:
