@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from tests.campaign.campaign import Campaign
+from tests.kit.command import Result
 from tests.kit.forked import ROOT, Job, Signalled, full_pipe, run_signalled, waited_for_cores
 from tests.kit.runs_compared import assert_same_run
 from tests.kit.text import make_text
@@ -148,7 +149,7 @@ def _started(words: list[str], prepared: Prepared, attack: Attack, folder: Path,
             if place:
                 time.sleep(attack.later)
             is_ours |= _is_heeding(process.pid)
-            process.send_signal(number)
+            os.kill(process.pid, number)  # until it is waited for, its number is not another's
         try:
             while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 if time.monotonic() > sent + _HANGS:
@@ -163,8 +164,6 @@ def _started(words: list[str], prepared: Prepared, attack: Attack, folder: Path,
         said.seek(0)
         text = said.read().decode("utf-8", "replace")
     folder.with_suffix(".err").unlink()
-    from tests.kit.command import Result
-
     if not is_ours and (status == 1 or -status in attack.numbers):
         return  # Python had not come to the first line
     yield from _ended_badly(Signalled(Result(status, "", text), lasted, waited), attack)
@@ -219,8 +218,8 @@ def _lost(folder: Path, prepared: Prepared, goes_on: bool) -> Iterator[str]:
 
 CAMPAIGNS = {
     "signals": Campaign(
-        summary="SIGINT, SIGTERM or SIGHUP at a random moment, the start included, and with nobody to read: the program "
-        "ends in 5 seconds with the signal's status and no traceback, and a run is saved and goes on to equal bytes.",
+        summary="SIGINT, SIGTERM or SIGHUP at a random moment, the start included, and with nobody to read: the "
+        "program ends in 5 seconds with the signal's status and no traceback, and a run goes on to equal bytes.",
         prepare=_prepare,
         trial=_trial,
         in_suite=4,

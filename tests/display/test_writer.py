@@ -52,7 +52,7 @@ def test_what_is_put_is_written_in_order() -> None:
 
 
 def test_without_a_reader_nobody_waits_and_the_newest_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of figures a few, silently; of lines as many as there is room for, and a number for the others; the rest whole."""
+    """Of figures a few; of lines as many as there is room for, and a number for the others; the rest whole."""
     monkeypatch.setattr(writers, "_MOST_FIGURES", 2)
     monkeypatch.setattr(writers, "_MOST_LINES", 6)
     reader = _Reader()
