@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 POLITE = [getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGTERM") if hasattr(signal, name)]
 """The signals that ask a program to end, of those that the system has."""
-TIDYING_SECONDS = 2.0
+TIDYING_SECONDS = 2.5
 """How long the program may tidy up, and wait for a reader, after a signal."""
 _IMPORT = "<frozen importlib._bootstrap>"
 

@@ -23,7 +23,7 @@ from charrnn.checkpoints.folder import RUNS, Run, folder_size
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.escapes import as_expected
 from charrnn.cli.going_on import refusal
-from charrnn.cli.leaving import leave_within, nothing_is_left
+from charrnn.cli.leaving import TIDYING_SECONDS, leave_within, nothing_is_left
 from charrnn.cli.signals import StopOnSignal
 from charrnn.cli.without_graphs import goes_on, without_graphs
 from charrnn.display.progress import TrainingDisplay
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 
 _REPEATED = 2.0
 """Seconds in which a signal may come again by way of torchrun, which passes on what the terminal has sent to all."""
-
-_READ_SECONDS = 1.0
-"""How long a reader has, after a signal and once the run is saved, to read what is left to be shown."""
 
 _NAMED = 3
 
@@ -78,7 +75,7 @@ def carry_out(request: TrainRequest, arguments: list[str], launch: Launch, notic
                 stack.enter_context(stop)
             number = _run(prepared, prepared.launch, display, stop)
             if number is not None:
-                leave_within(_READ_SECONDS, number)
+                leave_within(TIDYING_SECONDS, number)  # the run is saved: what is left is to be read
             nothing_is_left()
             return number
     except RecordingFailed as failed:  # at a first step, and before it the run has been saved

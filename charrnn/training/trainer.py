@@ -253,7 +253,7 @@ class Trainer:
             text = write_sample(self._learner, self._plan, vocabulary, self._prime, number, self._stop)
         if self._world.first_says(text is None):
             raise self._divergence(math.nan, math.nan)
-        if self._world.first_says(text == ""):
+        if self._world.first_says(text == "" and self._stop() is not None):
             return
         counters.sampled_step, counters.sampled_seconds = counters.step, counters.seconds
         if self._world.is_first:

@@ -37,7 +37,7 @@ OTHERS = (
     "sample -c ../whole --length 100000000 --threads 1",
     "eval ../long.txt -c ../whole --threads 1 --device cpu",
     "inspect ../long.txt -c ../whole --find",
-    "inspect ../text.txt -c ../whole --probe",
+    "inspect ../long.txt -c ../whole --gates",
 )
 KEPT = {".lock", "config.json", "last.safetensors", "best.safetensors", "metrics.jsonl", "samples.txt"}
 _HANGS = 60.0
@@ -58,6 +58,8 @@ class Attack(NamedTuple):
     later: float
     """Seconds from the first signal to the second."""
     is_unread: bool
+    room: int
+    """Bytes that go into the pipe that nobody reads."""
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -99,7 +101,7 @@ def _failures(prepared: Prepared, draw: random.Random, folder: Path) -> Iterator
     share, kind = draw.random() * 1.1, draw.random()
     first = draw.choice(POLITE)
     numbers = (first,) if draw.random() < 0.75 else (first, draw.choice(POLITE))
-    attack = Attack(numbers, draw.random() ** 2, is_unread=draw.random() < 1 / 3)
+    attack = Attack(numbers, draw.random() ** 2, is_unread=draw.random() < 1 / 3, room=4096 * draw.randrange(3))
     goes_on = draw.random() < 0.5
     if is_start:
         yield from _started(words, prepared, attack, folder, share * prepared.started)
@@ -112,7 +114,7 @@ def _failures(prepared: Prepared, draw: random.Random, folder: Path) -> Iterator
             [
                 Job(
                     ["charrnn", *words], folder, _environment(prepared.folder), signal=first, more=more,
-                    after=share * prepared.forked, is_unread=attack.is_unread,
+                    after=share * prepared.forked, is_unread=attack.is_unread, room=attack.room,
                 )
             ]
         )  # fmt: skip
@@ -136,7 +138,7 @@ def _ended_badly(ended: Signalled, attack: Attack) -> Iterator[str]:
 
 def _started(words: list[str], prepared: Prepared, attack: Attack, folder: Path, after: float) -> Iterator[str]:
     """Yields what is wrong with how a real process ends that gets its signals early."""
-    full = full_pipe() if attack.is_unread else None
+    full = full_pipe(attack.room) if attack.is_unread else None
     with open(folder.with_suffix(".err"), "w+b") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "charrnn", *words], cwd=folder, env=_environment(prepared.folder),

@@ -45,7 +45,9 @@ class Job(NamedTuple):
     more: Sequence[tuple[int, float]] = ()
     """Further signals, each with the seconds after the one before."""
     is_unread: bool = False
-    """Whether stdout and stderr are a pipe that is full and that nobody reads."""
+    """Whether stdout and stderr are a pipe that nobody reads."""
+    room: int = 0
+    """How many bytes go into that pipe before it is full."""
 
 
 class Signalled(NamedTuple):
@@ -92,7 +94,7 @@ def run_signalled(jobs: Sequence[Job]) -> list[Signalled]:
         asked = [
             {
                 "words": list(job.words), "cwd": str(job.folder), "environment": dict(job.environment),
-                "files": str(file), "signals": [*_moments(job)], "is_unread": job.is_unread,
+                "files": str(file), "signals": [*_moments(job)], "room": job.room if job.is_unread else None,
             }
             for file, job in zip(files, jobs, strict=True)
         ]  # fmt: skip
@@ -172,8 +174,8 @@ def _forked(job: dict[str, Any]) -> int:
         for number, (end, mode) in enumerate((("in", "r"), ("out", "w"), ("err", "w"))):
             with open(f"{job['files']}.{end}", mode) as file:
                 os.dup2(file.fileno(), number)
-        if job["is_unread"]:
-            full = full_pipe()
+        if job["room"] is not None:
+            full = full_pipe(job["room"])
             os.dup2(full, 1)
             os.dup2(full, 2)
         # The one that was here has read requests.
@@ -190,9 +192,9 @@ def _forked(job: dict[str, Any]) -> int:
         os._exit(status)
 
 
-def full_pipe() -> int:
-    """The end of a pipe into which nothing goes any more; the other end stays open, and nobody reads it."""
-    _, writing = os.pipe()
+def full_pipe(room: int = 0) -> int:
+    """The end of a pipe into which about `room` bytes go; the other end stays open, and nobody reads it."""
+    reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -200,6 +202,8 @@ def full_pipe() -> int:
     with contextlib.suppress(BlockingIOError):
         while True:
             os.write(writing, b"\0")
+    if room:
+        os.read(reading, room)
     os.set_blocking(writing, True)
     return writing
 
