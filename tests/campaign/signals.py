@@ -155,7 +155,7 @@ def _started(words: list[str], prepared: Prepared, attack: Attack, folder: Path,
             os.kill(process.pid, number)  # until it is waited for, its number is not another's
         try:
             while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                if time.monotonic() > sent + _HANGS:
+                if time.monotonic() - sent - (waited_for_cores(process.pid) - waited) > _HANGS:
                     break
                 time.sleep(0.005)
             lasted, waited = time.monotonic() - sent, waited_for_cores(process.pid) - waited
