@@ -1,10 +1,16 @@
-"""`python -m charrnn` is `charrnn`: the command line, or one line about what the machine lacks to load it."""
+"""The installed command, and `python -m charrnn`. Signals are heard before anything of size is imported."""
 
 import sys
 
+from charrnn.cli import leaving
+
 
 def main() -> None:
-    """The installed command."""
+    """Runs the command line, or says in one line what the machine lacks to load it."""
+    leaving.run(_command)
+
+
+def _command() -> None:
     from charrnn.system_errors import lacking
 
     try:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-import typer
 
 from charrnn.cli.prompt import Prompt
-from charrnn.cli.signals import StopOnSignal, leaving_on_signals
+from charrnn.cli.signals import StopOnSignal, catching_ctrl_c, leaving_on_signals
 from charrnn.cli.typed import Typed, is_near_command, joint, understood, unescaped
 from charrnn.display.menu import Menu
 from charrnn.display.safe import write
@@ -69,12 +68,12 @@ def run(
 
     Of `config`, temperature, top_k, top_p, min_p and seed count. `unknown` says what becomes of typed characters that
     the model does not know. Returns on `q` and at the end of input; raises KeyboardInterrupt on Ctrl-C at the prompt,
-    typer.Exit with the signal's status on SIGTERM and SIGHUP, CheckpointError where the model's output is not finite.
+    SystemExit with the signal's status on SIGTERM and SIGHUP, CheckpointError where the model's output is not finite.
     Once the session has begun, its text is written to stdout in every case.
     """
     session = Session(engine, vocabulary, prime_ids, config, unknown=unknown)
     try:
-        with leaving_on_signals():
+        with leaving_on_signals(), catching_ctrl_c():
             _Conversation(session, Menu(sys.stderr)).hold()
     except BaseException:
         with contextlib.suppress(OSError):  # the terminal may be what is gone
@@ -194,7 +193,7 @@ class _Conversation:
         if is_long:
             self._menu.say("")
             self._menu.begin(self._tail())
-        with StopOnSignal(quiet=True) as stopped:
+        with StopOnSignal() as stopped:
             for piece in pieces:
                 if is_long:
                     self._menu.go_on(piece)
@@ -204,7 +203,7 @@ class _Conversation:
             self._menu.end()
         number = stopped()
         if number is not None and number != signal.SIGINT:
-            raise typer.Exit(128 + number)
+            raise SystemExit(128 + number)
         if number is not None:
             self._menu.say(f"stopped after {self._counted(len(self._session) - before)}; u undoes them")
         self._show_menu(before, has_shown_text=is_long)

@@ -1,30 +1,27 @@
-"""Signals that end a run politely: the first is remembered, a second Ctrl-C stops at once."""
+"""What signals do for a while, in a context: a run remembers the first, a conversation is interrupted."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Self
 
-import typer
-
-from charrnn.display.notice import say
-
-_POLITE = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+from charrnn.cli.leaving import POLITE, TIDYING_SECONDS, is_heeded, is_ignored, leave_within
 
 
 class StopOnSignal:
     """A context in which SIGINT, SIGTERM and SIGHUP are remembered; a call returns the first one's number, or None.
 
-    For `deaf` seconds after the first, another is taken for the same.
+    `heard` is called with the first, in its handler, and must neither wait nor write. A second Ctrl-C raises
+    KeyboardInterrupt; but for `deaf` seconds after the first, another is taken for the same. A signal that was ignored
+    before stays so.
     """
 
-    def __init__(self, *, quiet: bool = False, deaf: float = 0.0) -> None:
-        self._quiet = quiet
+    def __init__(self, heard: Callable[[int], None] = lambda _number: None, *, deaf: float = 0.0) -> None:
+        self._heard = heard
         self._deaf = deaf
         self._received_at = 0.0
         self._received: int | None = None
@@ -34,7 +31,8 @@ class StopOnSignal:
         return self._received
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in _POLITE}
+        heeded = [number for number in POLITE if not is_ignored(number)]
+        self._before = {number: signal.signal(number, self._handle) for number in heeded}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,27 +42,22 @@ class StopOnSignal:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
             if number == signal.SIGINT and time.monotonic() - self._received_at >= self._deaf:
+                leave_within(TIDYING_SECONDS, number)
                 raise KeyboardInterrupt
             return
         self._received, self._received_at = number, time.monotonic()
-        if self._quiet:
-            return
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
-            # After a hang-up there may be no terminal left to write to.
-            again = " (Ctrl-C again stops at once, without saving)" if number == signal.SIGINT else ""
-            print(file=sys.stderr)  # what a terminal shows of Ctrl-C, or a bar, stands in this line
-            say(f"finishing this step and saving{again}")
+        self._heard(number)
 
 
 @contextlib.contextmanager
 def leaving_on_signals() -> Iterator[None]:
-    """A context which SIGTERM and SIGHUP leave by typer.Exit, as Ctrl-C does by KeyboardInterrupt."""
+    """A context which SIGTERM and SIGHUP leave by SystemExit, as Ctrl-C does by KeyboardInterrupt."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
-        raise typer.Exit(128 + number)
+        raise SystemExit(128 + number)
 
     # What `nohup` ignores is ignored here too.
-    heeded = [number for number in _POLITE[1:] if signal.getsignal(number) == signal.SIG_DFL]
+    heeded = [number for number in POLITE if signal.getsignal(number) == signal.SIG_DFL]
     for number in heeded:
         signal.signal(number, leave)
     try:
@@ -72,6 +65,21 @@ def leaving_on_signals() -> Iterator[None]:
     finally:
         for number in heeded:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def catching_ctrl_c() -> Iterator[None]:
+    """A context in which KeyboardInterrupt may be caught, to go on; the program ends where it leaves the context."""
+    before = signal.getsignal(signal.SIGINT)
+    if is_heeded(signal.SIGINT):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        leave_within(TIDYING_SECONDS, signal.SIGINT)
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

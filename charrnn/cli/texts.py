@@ -84,14 +84,15 @@ def load(
     validation: Sequence[Source] = (),
     *,
     quiet: bool = False,
+    work: WorkDisplay | None = None,
     note: Callable[[str], object] = lambda said: say(f"note: {said}"),
 ) -> Corpus:
-    """Encodes texts as a corpus, with a bar where it takes long, and removes their temporary files.
+    """Encodes texts as a corpus, with a bar where it takes long (`work`), and removes their temporary files.
 
     `note` shows a notice.
     """
     try:
-        with WorkDisplay(quiet=quiet) as bar:
+        with work or WorkDisplay(quiet=quiet) as bar:
             return corpus.load(
                 texts.sources, config, name=texts.name, validation_sources=validation, report=bar, note=note
             )

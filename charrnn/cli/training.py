@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -22,9 +24,10 @@ from charrnn.checkpoints.unbegun import removed_unless_begun
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.escapes import as_expected
 from charrnn.cli.going_on import refusal
+from charrnn.cli.leaving import TIDYING_SECONDS, leave_within, nothing_is_left
 from charrnn.cli.signals import StopOnSignal
 from charrnn.cli.without_graphs import goes_on, without_graphs
-from charrnn.display.progress import TrainingDisplay, WorkDisplay
+from charrnn.display.progress import TrainingDisplay
 from charrnn.errors import RecordingFailed, UsageError
 from charrnn.events import Finished
 from charrnn.network import torchrun
@@ -62,17 +65,44 @@ def carry_out(request: TrainRequest, arguments: list[str], launch: Launch, notic
             display = stack.enter_context(
                 TrainingDisplay(quiet=launch.quiet, whole_samples=_asks_for_whole_samples(request))
             )
+            stack.enter_context(_warnings_shown(display))
             display.tell(f"reading {_named(arguments)} ...")  # before anything that takes long
             display.note(*notices)
             if is_one_of_several:
                 _join(arguments, launch, stack)
             prepared = _read(request, arguments, launch, display)
-            stop = stack.enter_context(StopOnSignal(quiet=launch.quiet, deaf=_REPEATED if is_one_of_several else 0.0))
-            return _run(prepared, prepared.launch, display, stop)
+            stop = StopOnSignal(partial(_heard, display), deaf=_REPEATED if is_one_of_several else 0.0)
+            if is_one_of_several:  # one that left at once would let the others wait
+                stack.enter_context(stop)
+            number = _run(prepared, prepared.launch, display, stop)
+            if number is not None:
+                leave_within(TIDYING_SECONDS, number)  # the run is saved: what is left is to be read
+            nothing_is_left()
+            return number
     except RecordingFailed as failed:  # at a first step, and before it the run has been saved
-        if stop is not None and (signal := stop()) is not None:
-            return signal
+        if stop is not None and (number := stop()) is not None:
+            return number
         without_graphs(failed, quiet=launch.quiet)
+
+
+def _heard(display: TrainingDisplay, number: int) -> None:
+    """Says that a signal has come; called in its handler."""
+    again = " (Ctrl-C again stops at once, without saving)" if number == signal.SIGINT else ""
+    display.tell_at_once(f"finishing this step and saving{again}")
+
+
+@contextlib.contextmanager
+def _warnings_shown(display: TrainingDisplay) -> Iterator[None]:
+    """A context in which Python's warnings are written as all else is, so that none waits for a reader."""
+
+    def show(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+        display.pass_on(warnings.formatwarning(message, category, filename, lineno, line))
+
+    before, warnings.showwarning = warnings.showwarning, show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _named(arguments: list[str]) -> str:
@@ -138,7 +168,7 @@ def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: 
     """Reads and encodes the text."""
     with _one_process_of_a_machine_first():
         named = [launch.validation] if launch.validation else []
-        with WorkDisplay(quiet=launch.quiet) as work:
+        with display.work() as work:
             look = partial(text_arguments.find, glob=launch.glob, report=work, config=DataConfig(**request.data))
             texts, held_out = look(arguments), look(named)
         display.note(*texts.notices, *held_out.notices)
@@ -149,7 +179,7 @@ def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: 
         separate = {"validation_fraction": 0.0} if named else {}
         request = replace(request, data={**separate, **texts.customary, **request.data})
         corpus = text_arguments.load(
-            texts, DataConfig(**request.data), held_out.sources, quiet=launch.quiet, note=display.note
+            texts, DataConfig(**request.data), held_out.sources, work=display.work(), note=display.note
         )
         corpus.check_size()  # before torch is loaded
         request = replace(request, run=_with_prime(request.run, corpus, display))
@@ -212,6 +242,8 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
             display.show(outcome)
             farewell(display, outcome, plan, run, corpus, goes_on_alone=goes_on_alone)
             return None
+        if world.is_alone:  # until here there was nothing to save
+            held.enter_context(stop)
         if world.is_first:
             # Only now can nothing be wrong with the new run.
             if fresh and (aside := run.set_aside()) is not None:
@@ -226,7 +258,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
             display.note(*watch(event))
             if isinstance(event, Finished):
                 farewell(display, event, plan, run, corpus, goes_on_alone=goes_on_alone)
-                return event.signal
+                return stop() if event.signal is None else event.signal  # it may have come a moment too late
     raise AssertionError("a run ends with Finished")
 
 

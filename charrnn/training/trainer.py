@@ -269,7 +269,7 @@ class Trainer:
         )
 
     def _look(self) -> None:
-        """Reads the clock and whether a signal has come; all ranks get the same answer, so that they act alike."""
+        """Reads the clock and whether a signal has come; all ranks get the same answer."""
         seconds, signal = self._world.agree(time.monotonic() - self._started, self._stop() or 0)
         self._counters.seconds = seconds
         self._signal = int(signal) or None

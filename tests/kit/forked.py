@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -43,6 +43,12 @@ class Job(NamedTuple):
     signal: int = 0
     """A signal that the process gets `after` seconds, if it still runs then."""
     after: float = 0.0
+    more: Sequence[tuple[int, float]] = ()
+    """Further signals, each with the seconds after the one before."""
+    is_unread: bool = False
+    """Whether stdout and stderr are a pipe that nobody reads."""
+    room: int = 0
+    """How many bytes go into that pipe before it is full."""
 
 
 class Signalled(NamedTuple):
@@ -50,7 +56,9 @@ class Signalled(NamedTuple):
 
     result: Result
     lasted: float | None
-    """The seconds from the signal to its end; None where it had ended before."""
+    """The seconds from the first signal to its end; None where it had ended before."""
+    waited: float = 0.0
+    """How many of them its main thread waited for a core, where the system tells."""
 
 
 @functools.cache
@@ -92,7 +100,7 @@ def run_signalled(jobs: Sequence[Job], preloaded: Path | None = None) -> list[Si
         asked = [
             {
                 "words": list(job.words), "cwd": str(job.folder), "environment": dict(job.environment),
-                "files": str(file), "signal": job.signal, "after": job.after,
+                "files": str(file), "signals": [*_moments(job)], "room": job.room if job.is_unread else None,
             }
             for file, job in zip(files, jobs, strict=True)
         ]  # fmt: skip
@@ -104,7 +112,16 @@ def run_signalled(jobs: Sequence[Job], preloaded: Path | None = None) -> list[Si
             raise TimeoutError(f"{jobs} take too long")
         ended = json.loads(server.stdout.readline())
         said = [[file.with_suffix(end).read_text("utf-8") for end in (".out", ".err")] for file in files]
-    return [Signalled(Result(status, *texts), lasted) for (status, lasted), texts in zip(ended, said, strict=True)]
+    return [Signalled(Result(status, *texts), *times) for (status, *times), texts in zip(ended, said, strict=True)]
+
+
+def _moments(job: Job) -> Iterator[tuple[int, float]]:
+    """Yields each signal with the seconds from the process' beginning."""
+    moment = job.after
+    if job.signal:
+        yield job.signal, moment
+        for number, later in job.more:
+            yield number, (moment := moment + later)
 
 
 def _serve(requests: IO[str]) -> None:
@@ -117,33 +134,40 @@ def _serve(requests: IO[str]) -> None:
     for line in requests:
         jobs = json.loads(line)
         children = [_forked(job) for job in jobs]
-        sent = _send([(child, job["signal"], job["after"]) for child, job in zip(children, jobs, strict=True)])
-        ended = []
-        for child in children:
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            ended.append((status, time.monotonic() - sent[child] if child in sent else None))
-        sys.stdout.write(json.dumps(ended) + "\n")
+        ended = _attend({child: job["signals"] for child, job in zip(children, jobs, strict=True)})
+        sys.stdout.write(json.dumps([ended[child] for child in children]) + "\n")
         sys.stdout.flush()
 
 
-def _send(children: list[tuple[int, int, float]]) -> dict[int, float]:
-    """Sends each child its signal when its time has come; gives when, for those that still ran."""
+def _attend(children: dict[int, list[tuple[int, float]]]) -> dict[int, tuple[int, float | None, float]]:
+    """Sends each child its signals when their time has come; gives the status and the times of `Signalled` of each."""
     began = time.monotonic()
-    waiting = [child for child, number, _ in children if number]
-    sent: dict[int, float] = {}
-    for child, number, after in sorted(children, key=lambda each: each[2]):
-        # Where all that still wait for a signal have ended, there is nothing to wait for.
-        while number and (left := began + after - time.monotonic()) > 0 and not all(map(_has_ended, waiting)):
-            time.sleep(min(left, _BETWEEN_LOOKS))
-        # A child that has ended stays until it is waited for: its number is not another's, but a signal is lost.
-        if number and not _has_ended(child):
-            os.kill(child, number)
-            sent[child] = time.monotonic()
-    return sent
+    to_send = sorted((after, child, number) for child, signals in children.items() for number, after in signals)
+    sent: dict[int, tuple[float, float]] = {}
+    ended: dict[int, tuple[int, float | None, float]] = {}
+    while len(ended) < len(children):
+        while to_send and began + to_send[0][0] <= time.monotonic():
+            _, child, number = to_send.pop(0)
+            if child not in ended:
+                sent.setdefault(child, (time.monotonic(), waited_for_cores(child)))
+                os.kill(child, number)  # one that has just ended is still there, and the signal is lost
+        for child in children.keys() - ended.keys():
+            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                continue
+            at, waited = sent.get(child, (None, 0.0))
+            times = (None, 0.0) if at is None else (time.monotonic() - at, waited_for_cores(child) - waited)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            ended[child] = (status, *times)
+        time.sleep(0.005)
+    return ended
 
 
-def _has_ended(child: int) -> bool:
-    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+def waited_for_cores(process: int) -> float:
+    """The seconds in which the main thread of a process could have run and had no core; 0 where that is not known."""
+    try:
+        return int(Path(f"/proc/{process}/task/{process}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def _forked(job: dict[str, Any]) -> int:
@@ -152,9 +176,14 @@ def _forked(job: dict[str, Any]) -> int:
         return child
     status = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what runs beside it ignore Ctrl-C
         for number, (end, mode) in enumerate((("in", "r"), ("out", "w"), ("err", "w"))):
             with open(f"{job['files']}.{end}", mode) as file:
                 os.dup2(file.fileno(), number)
+        if job["room"] is not None:
+            full = full_pipe(job["room"])
+            os.dup2(full, 1)
+            os.dup2(full, 2)
         # The one that was here has read requests.
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
         os.environ.clear()
@@ -167,6 +196,22 @@ def _forked(job: dict[str, Any]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def full_pipe(room: int = 0) -> int:
+    """The end of a pipe into which about `room` bytes go; the other end stays open, and nobody reads it."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"\0")
+    if room:
+        os.read(reading, room)
+    os.set_blocking(writing, True)
+    return writing
 
 
 def _run(module: str) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Iterator
+from functools import partial
+from io import StringIO
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +14,10 @@ import pytest
 import torch
 
 from charrnn.cli import signals
-from charrnn.cli.signals import StopOnSignal
+from charrnn.cli.leaving import POLITE
+from charrnn.cli.signals import StopOnSignal, leaving_on_signals
+from charrnn.cli.training import _heard
+from charrnn.display.progress import TrainingDisplay
 from charrnn.events import Finished, Progress, Trend
 from charrnn.settings.config import Budget
 from charrnn.settings.run import RunConfig
@@ -198,16 +203,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """A clock that goes on when it is told to; afterwards the process's handlers are what they were."""
     now = SimpleNamespace(seconds=100.0)
     monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=lambda: now.seconds))
-    before = [signal.getsignal(number) for number in signals._POLITE]
+    before = [signal.getsignal(number) for number in POLITE]
     yield now
-    assert [signal.getsignal(number) for number in signals._POLITE] == before
+    assert [signal.getsignal(number) for number in POLITE] == before
 
 
 @pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize("number", signals._POLITE, ids=lambda number: number.name)
+@pytest.mark.parametrize("number", POLITE, ids=lambda number: number.name)
 def test_the_first_signal_is_remembered(number: signal.Signals) -> None:
     """And what came first is the answer, whatever follows."""
-    with StopOnSignal(quiet=True) as stop:
+    with StopOnSignal() as stop:
         assert stop() is None
         signal.raise_signal(number)
         assert stop() == number
@@ -216,10 +221,10 @@ def test_the_first_signal_is_remembered(number: signal.Signals) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize("first", signals._POLITE, ids=lambda number: number.name)
+@pytest.mark.parametrize("first", POLITE, ids=lambda number: number.name)
 def test_a_second_ctrl_c_stops_at_once(first: signal.Signals) -> None:
     """Where nothing is said about signals that come twice, even in the same moment."""
-    with StopOnSignal(quiet=True) as stop:
+    with StopOnSignal() as stop:
         signal.raise_signal(first)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(INT)
@@ -229,7 +234,7 @@ def test_a_second_ctrl_c_stops_at_once(first: signal.Signals) -> None:
 @pytest.mark.parametrize("first", [INT, TERM], ids=lambda number: number.name)
 def test_within_the_time_a_second_is_the_same(first: signal.Signals, clock: SimpleNamespace) -> None:
     """torchrun passes on what the terminal has sent to all; what comes later is a second wish."""
-    with StopOnSignal(quiet=True, deaf=2.0) as stop:
+    with StopOnSignal(deaf=2.0) as stop:
         signal.raise_signal(first)
         for seconds in (0.0, 0.5, 1.25):
             clock.seconds = 100.0 + seconds
@@ -245,7 +250,7 @@ def test_within_the_time_a_second_is_the_same(first: signal.Signals, clock: Simp
 
 def test_the_time_begins_with_the_first(clock: SimpleNamespace) -> None:
     """Not with the last that was taken for it, nor when the context was entered."""
-    with StopOnSignal(quiet=True, deaf=2.0):
+    with StopOnSignal(deaf=2.0):
         clock.seconds = 150.0
         signal.raise_signal(INT)
         clock.seconds = 151.75
@@ -257,15 +262,28 @@ def test_the_time_begins_with_the_first(clock: SimpleNamespace) -> None:
 
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(("number", "offers_more"), [(INT, True), (TERM, False)])
-def test_what_is_said_once(number: signal.Signals, offers_more: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_said_once(number: signal.Signals, offers_more: bool) -> None:
     """That it was heard, and what Ctrl-C would do; nothing at all where the run is quiet."""
-    with StopOnSignal(deaf=2.0):
-        signal.raise_signal(number)
-        signal.raise_signal(number)
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("finishing this step and saving") == 1
-    assert ("Ctrl-C again" in said.err) == offers_more
-    with StopOnSignal(quiet=True):
-        signal.raise_signal(number)
-    assert capsys.readouterr() == ("", "")
+    for quiet in (False, True):
+        out, err = StringIO(), StringIO()
+        with TrainingDisplay(out, err, quiet=quiet) as display:
+            display.tell("a line")
+            with StopOnSignal(partial(_heard, display), deaf=2.0):
+                signal.raise_signal(number)
+                signal.raise_signal(number)
+        assert out.getvalue() == ""
+        assert err.getvalue().count("finishing this step and saving") == (not quiet)
+        assert ("Ctrl-C again" in err.getvalue()) == (offers_more and not quiet)
+
+
+@pytest.mark.parametrize("number", POLITE, ids=lambda number: number.name)
+def test_a_signal_that_was_ignored_stays_so(number: signal.Signals) -> None:
+    """As `nohup` has SIGHUP, and a shell Ctrl-C for what runs in the background."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopOnSignal() as stop, leaving_on_signals():
+            signal.raise_signal(number)
+            assert stop() is None
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
