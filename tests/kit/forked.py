@@ -30,7 +30,6 @@ from tests.kit.command import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_SECONDS = 120
-_BETWEEN_LOOKS = 0.01
 
 
 class Job(NamedTuple):
