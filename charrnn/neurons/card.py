@@ -187,8 +187,8 @@ def _told(values: npt.NDArray[np.float32], ids: npt.NDArray[Any], labels: Sequen
     for number, label in enumerate(best):
         answers = label.values[second:]
         effect = float(effects(values[None, half:], answers[None], np.array([label.is_graded]))[0, 0])
-        ends = interval(values[half:], countable(answers), is_graded=label.is_graded) or (None, None)
-        told.append(Told(label.name, label.is_graded, effect, *ends, float(known[number])))
+        low, high = interval(values[half:], countable(answers), is_graded=label.is_graded) or (None, None)
+        told.append(Told(label.name, label.is_graded, effect, low, high, float(known[number])))
     return [one for one in told if math.isfinite(one.effect)]
 
 

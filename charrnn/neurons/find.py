@@ -48,6 +48,8 @@ _FEWEST = 20
 _SHIFTS = 200
 """The smallest number of shifts. With many labels more are made, since p is at least one in their number and a single
 label must be able to be a discovery."""
+_MORE = 10
+"""How many times as many shifts are made as that takes, since p is larger where stretches are few."""
 CONTEXT = 3
 _CLEAR = 0.5  # an AUC of 0.75
 _STRONG = 0.8  # |2 AUC - 1|, that is an AUC of 0.9; or |rho|
@@ -184,7 +186,9 @@ def make_atlas(
     novice = _survey(untrained, ids, asked, begun, spans, lambda done: report("reading", beyond + done, to_read), rank)
     known = from_characters(ids, slice(start, second), asked, places[1])
     chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
-    shifts = Shifts(places[1] - second, len(ids) - second, random, max(_SHIFTS, 4 * int(np.ceil(len(asked) / _FALSE))))
+    shifts = Shifts(
+        places[1] - second, len(ids) - second, random, max(_SHIFTS, _MORE * int(np.ceil(len(asked) / _FALSE)))
+    )
     findings = []
     for number, label in enumerate(asked):
         report("comparing with chance", number, len(asked))
@@ -194,17 +198,20 @@ def make_atlas(
         null = shifts.effects(trained.keys[unit], answers, is_graded=label.is_graded)
         sure = sureness(trained.keys[unit], answers[places[1] - second], is_graded=label.is_graded)
         p_value = shifted_p_value(effect, null, sure.degrees)
+        low, high, p, enough = (
+            (sure.low, sure.high, p_value, None)
+            if sure.is_known
+            else (None, None, None, _enough(len(ids) - start, sure.stretches))
+        )
         findings.append(
             Finding(
-                label.name, label.is_graded, float(label.values[second:].mean()), units[unit], effect,
-                *((sure.low, sure.high, p_value) if sure.is_known else (None, None, None)), False, float(known[number]),
-                float(np.nan_to_num(novice.second[by_luck[number], number])), sure.stretches,
-                None if sure.is_known else _enough(len(ids) - start, sure.stretches),
+                label.name, label.is_graded, float(label.values[second:].mean()), units[unit], effect, low, high, p,
+                False, float(known[number]), float(np.nan_to_num(novice.second[by_luck[number], number])),
+                sure.stretches, enough,
             )
         )  # fmt: skip
-    told = [number for number, finding in enumerate(findings) if finding.p_value is not None]
-    significant = discoveries([findings[number].p_value for number in told], _FALSE)
-    for number, one in zip(told, significant, strict=True):
+    told = {number: each.p_value for number, each in enumerate(findings) if each.p_value is not None}
+    for number, one in zip(told, discoveries(list(told.values()), _FALSE), strict=True):
         findings[number] = replace(findings[number], is_discovery=bool(one))
     findings.sort(key=lambda finding: (not finding.is_found, -abs(finding.effect)))
     best = np.argmax(np.abs(np.nan_to_num(trained.first)), axis=1)
@@ -217,9 +224,9 @@ def make_atlas(
 
 def _enough(characters: int, stretches: int) -> int:
     """Returns the length of text at which there would be enough stretches, rounded up to two digits."""
-    least = characters * FEWEST_STRETCHES / max(1, stretches)
-    digit = 10 ** max(0, int(np.log10(least)) - 1)
-    return int(np.ceil(least / digit)) * digit
+    least = -(-characters * FEWEST_STRETCHES // max(1, stretches))
+    digit: int = 10 ** max(0, len(str(least)) - 2)
+    return -(-least // digit) * digit
 
 
 def _says_something(label: Label, places: npt.NDArray[np.int64]) -> bool:

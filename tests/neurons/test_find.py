@@ -306,7 +306,7 @@ def test_one_label_among_a_hundred_can_be_a_discovery() -> None:
         labels.append(Label(f"{number}", np.concatenate([blocks[n] for n in random.permutation(len(blocks))])))
     found = make_atlas(_planted(), _novice(), IDS, labels, samples=1500)
     assert found.findings[0].label == INSIDE
-    assert found.findings[0].p_value == pytest.approx(1 / 8001)
+    assert 1 / 20_001 <= (found.findings[0].p_value or 1) < 0.05 / 100
     assert [finding.label for finding in found.findings if finding.is_found] == [INSIDE]
 
 
