@@ -66,7 +66,7 @@ def numbers(ablations: Sequence[Ablation], subject: Subject) -> list[dict[str, A
         {
             "unit": str(one.unit),
             "held_at": one.held_at,
-            "overall": asdict(one.overall),
+            "overall": _finite(asdict(one.overall)),
             "uses": [_finite({**asdict(use), "is_used": use.is_used}) for use in one.uses],
             "dearest": [
                 {"character": subject.names_of_ids[id_], "bits": bits, "count": count}

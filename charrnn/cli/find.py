@@ -111,10 +111,18 @@ def _arrays(atlas: Atlas, characters: int) -> dict[str, Any]:
         "labels": np.array(atlas.scores.labels, np.str_),
         "first": atlas.scores.first,
         "second": atlas.scores.second,
-        **columns("findings", _findings(atlas)),
+        **columns("findings", [_without_none(finding) for finding in _findings(atlas)]),
         "too_rare": np.array(atlas.too_rare, np.str_),
         "strong": atlas.strong,
         "beyond_characters": atlas.beyond_characters,
+    }
+
+
+def _without_none(finding: dict[str, Any]) -> dict[str, Any]:
+    """Returns the finding with NaN for what is not known: arrays have no null."""
+    numbers = {"low", "high", "p_value", "enough"}
+    return {
+        name: float("nan" if value is None else value) if name in numbers else value for name, value in finding.items()
     }
 
 

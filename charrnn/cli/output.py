@@ -28,6 +28,8 @@ PALETTE = Option(
     "among them).",
     more={"show_default": "safe"},
 )
+SCHEMA = 2
+"""The version of what --json prints, raised whenever a field changes its meaning or goes."""
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # a zip file can tell no earlier time
 
 
@@ -167,7 +169,7 @@ def _write_file(file: Path, write: Callable[[Path], None]) -> None:
 
 
 def _print_json(result: Result, _asked: bool) -> None:
-    print(json.dumps({"checkpoint": str(result.subject.path), **result.numbers()}))
+    print(json.dumps({"schema": SCHEMA, "checkpoint": str(result.subject.path), **result.numbers()}))
 
 
 def _write_npz(result: Result, file: Path) -> None:

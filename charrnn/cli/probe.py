@@ -127,10 +127,13 @@ def _arrays(found: Probe) -> dict[str, Any]:
     scores = [found.score, found.alone, *found.baselines]
     return {
         "told_by": np.array(["the state", str(found.best_unit), *(score.name for score in found.baselines)], np.str_),
-        **{name: np.array([getattr(one, name) for one in scores]) for name in ("accuracy", "low", "high", "auc")},
+        **{
+            name: np.array([getattr(one, name) for one in scores], np.float64)
+            for name in ("accuracy", "low", "high", "auc")
+        },
         "heaviest.units": np.array([str(one.unit) for one in found.heaviest], np.str_),
         "heaviest.weights": np.array([one.weight for one in found.heaviest]),
-        "difference": np.array([found.difference, found.low, found.high]),
+        "difference": np.array([found.difference, found.low, found.high], np.float64),
     }
 
 

@@ -27,17 +27,20 @@ class Difference:
     """How much more a model needs than the first one, in bits per character; negative where it needs less."""
 
     bits: float
-    low: float
-    high: float
-    """The ends of the 95 % interval, from stretches of the text drawn with replacement."""
+    low: float | None
+    high: float | None
+    """The ends of the 95 % interval over the text; None where the difference changes too slowly for it to tell."""
 
     def sentence(self, name: str, first: str, characters: int) -> str:
         """Returns the difference in words."""
         from charrnn.wording import count
 
         over = f"over {count(characters, 'character')}"
-        less, ends = ("less", (-self.high, -self.low)) if self.bits < 0 else ("more", (self.low, self.high))
+        less = "less" if self.bits < 0 else "more"
         begin = f"{name} needs {abs(self.bits):.4f} bits per character {less} than {first}"
+        if self.low is None or self.high is None:
+            return f"{begin}, {over}: the text is too short to say how sure that is"
+        ends = (-self.high, -self.low) if self.bits < 0 else (self.low, self.high)
         if self.low <= 0 <= self.high and self.low != self.high:
             between = f"95 %: {-self.low:.4f} less to {self.high:.4f} more"
             return f"{begin} ({between}), {over}: no clear difference"
@@ -127,8 +130,8 @@ def _difference(first: dict[str, Any], other: dict[str, Any], nats: Doubles) -> 
         return Difference(bits, bits, bits)
     # Characters that are counted without being scored one by one, such as unknown ones, cost both the same.
     scale = len(nats) / (other["characters"] * math.log(2))
-    low, high = mean_interval(nats)
-    return Difference(bits, low * scale, high * scale)
+    ends = mean_interval(nats)
+    return Difference(bits, ends[0] * scale, ends[1] * scale) if ends else Difference(bits, None, None)
 
 
 def show(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from charrnn.display.find import short
+from charrnn.display.find import NOT_KNOWN, short
 from charrnn.display.report import Prose
 from charrnn.display.table import Columns, Row
 from charrnn.neurons.ablate import Ablation, Cost, Use
@@ -21,7 +21,8 @@ _MEANING = (
     "(inside, where the ends are too few).",
     "The verdict is used where the ends cost more than elsewhere, beyond chance over all questions asked, and more "
     "than with the other units. It is used inside where only the inside does, and too few where there are fewer than "
-    "20 ends, or ends in fewer than ten of fifty stretches of the text.",
+    "20 ends, or ends in fewer than ten of fifty stretches of the text, or where their cost changes too slowly along "
+    "the text for an interval (?).",
 )
 
 
@@ -49,7 +50,7 @@ def ablation_pieces(one: Ablation, characters: Sequence[str]) -> Iterator[Prose 
     yield Prose(f"{one.unit} held at its mean, {one.held_at:+.3f}", is_heading=True)
     yield Prose(
         f"This changes the cost of a character by {_bits(overall)} bits, over {count(overall.characters, 'character')} "
-        f"(95 %: {_short(overall.low)} to {_short(overall.high)}). " + _dearest(one, characters)
+        f"(95 %: {_ends(overall, ' to ')}). " + _dearest(one, characters)
     )
     shown = sorted(one.uses, key=lambda use: -use.margin)[:_MOST_ROWS]
     if not shown:
@@ -89,10 +90,9 @@ def named(character: str) -> str:
 
 
 def _row(use: Use) -> tuple[str, ...]:
-    at_ends = use.ends.characters > 0
     return (
         _bits(use.ends),
-        f"{_short(use.ends.low)} {_short(use.ends.high)}" if at_ends else "",
+        _ends(use.ends, " ") if use.ends.characters else "",
         _bits(use.inside),
         _bits(use.outside),
         _short(use.compared),
@@ -102,6 +102,10 @@ def _row(use: Use) -> tuple[str, ...]:
 
 def _bits(cost: Cost) -> str:
     return _short(cost.bits) if cost.characters else "none"
+
+
+def _ends(cost: Cost, between: str) -> str:
+    return NOT_KNOWN if math.isnan(cost.low) else f"{_short(cost.low)}{between}{_short(cost.high)}"
 
 
 def _short(bits: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from charrnn.display.ablate import ablation_pieces, meaning, named
-from charrnn.display.find import RHO, is_low, telling
+from charrnn.display.find import NOT_KNOWN, RHO, is_low, telling
 from charrnn.display.heat import Picture
 from charrnn.display.palette import RAMP, SAFE, Palette
 from charrnn.display.report import Prose, Section
@@ -68,6 +68,11 @@ def _labels(card: Card) -> Iterator[Section]:
         f"The column tells has its AUC (for degrees, {RHO}) on the half of the text that did not choose these labels. "
         f"A label with (low) is one where it is low. The column last {CONTEXT} has what the last {CONTEXT} characters "
         "tell."
+        + (
+            f" Where the interval is {NOT_KNOWN}, the unit and the label change too slowly for this text to tell it."
+            if any(told.low is None for told in card.told)
+            else ""
+        )
     )
 
 

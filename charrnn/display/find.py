@@ -7,11 +7,14 @@ from typing import Literal
 
 from charrnn.display.report import Prose
 from charrnn.display.table import Columns, Row
+from charrnn.neurons.autocorrelated import FEWEST_STRETCHES
 from charrnn.neurons.card import Told
 from charrnn.neurons.find import CONTEXT, Atlas, Finding
 from charrnn.wording import count
 
 RHO = "\u03c1"
+NOT_KNOWN = "?"
+"""Stands for an interval of what changes too slowly for the text's length."""
 
 
 def pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
@@ -64,12 +67,13 @@ def telling(found: Finding | Told) -> tuple[str, str, str]:
     """
     turn = -1 if is_low(found) else 1
     effect, *ends = (
-        each if found.is_graded else (1 + turn * each) / 2 for each in (found.effect, found.low, found.high)
+        each if found.is_graded else (1 + turn * each) / 2
+        for each in (found.effect, found.low, found.high)
+        if each is not None
     )
-    low, high = sorted(ends)
     return (
         (RHO if found.is_graded else "") + short(effect),
-        f"{short(low)} {short(high)}",
+        " ".join(map(short, sorted(ends))) or NOT_KNOWN,
         _alone(found.from_characters, found),
     )
 
@@ -90,8 +94,8 @@ def _words(atlas: Atlas, characters: int) -> Iterator[str]:
         "finds in an untrained model."
     )
     yield (
-        "The verdict is found, or says why not: characters or new net (they tell as much), chance, or weak (too "
-        "little or too unsure)."
+        "The verdict is found, or says why not: characters or new net (they tell as much), chance, weak (too "
+        "little or too unsure), or too slow."
     )
     found = sum(finding.is_found for finding in atlas.findings)
     yield (
@@ -99,6 +103,14 @@ def _words(atlas: Atlas, characters: int) -> Iterator[str]:
         f"{count(characters, 'character')}. Of the units that beat chance, no more than one in twenty is expected to "
         "do so by luck."
     )
+    if slow := [finding for finding in atlas.findings if finding.is_too_slow]:
+        listed = ", ".join(f"{finding.label} ({finding.enough:,})" for finding in slow)
+        yield (
+            f"{count(len(slow), 'label')} {'is' if len(slow) == 1 else 'are'} too slow for this text: the unit and the "
+            f"label change so slowly that half of the text counts as fewer than {FEWEST_STRETCHES} independent "
+            "stretches, which tell neither chance nor an interval. The number behind each says how many characters "
+            f"might be enough: {listed}."
+        )
     rest = atlas.units - atlas.strong
     yield (
         f"Of {count(atlas.units, 'signal')} (states and gates), {atlas.strong:,} {_verb(atlas.strong, 'tell')} "

@@ -33,7 +33,8 @@ def pieces(found: Probe, asked: str, kind: str) -> Iterator[Prose | Columns]:
 
 def _cells(score: ProbeScore, of: str = "") -> tuple[str, str, str, str]:
     features = "" if score.features is None else f"{score.features:,}{of}"
-    return _percent(score.accuracy), f"{_percent(score.low)} to {_percent(score.high)}", f"{score.auc:.3f}", features
+    ends = "?" if score.low is None or score.high is None else f"{_percent(score.low)} to {_percent(score.high)}"
+    return _percent(score.accuracy), ends, f"{score.auc:.3f}", features
 
 
 def _percent(share: float) -> str:
@@ -60,8 +61,8 @@ def _sentences(found: Probe) -> Iterator[str]:
         yield "No unit has a weight: whatever the state knows of this did not help on the validation part."
     yield (
         f"The accuracy of the state is {_points(found.difference).lstrip('+-')} points "
-        f"{'below' if found.difference < 0 else 'above'} the best of the others, {found.best_baseline} (95 %: "
-        f"{_points(found.low)} to {_points(found.high)}). {_verdict(found)}."
+        f"{'below' if found.difference < 0 else 'above'} the best of the others, {found.best_baseline}"
+        f"{_ends(found)}. {_verdict(found)}."
     )
     if len(found.classes) > 2:
         yield (
@@ -70,7 +71,15 @@ def _sentences(found: Probe) -> Iterator[str]:
         )
 
 
+def _ends(found: Probe) -> str:
+    if found.low is None or found.high is None:
+        return ""
+    return f" (95 %: {_points(found.low)} to {_points(found.high)})"
+
+
 def _verdict(found: Probe) -> str:
+    if found.low is None or found.high is None:
+        return "What they get right changes too slowly along this text to say how sure that is"
     if found.low > 0:
         return "The state knows more than they tell"
     if found.high < 0:

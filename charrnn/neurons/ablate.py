@@ -6,13 +6,14 @@ bracket, the line feed), where a unit that knows the label should be missed. A u
 used for it, and selective units often matter little (Morcos et al. 2018, arXiv 1803.06959; Ravfogel et al. 2021,
 arXiv 2006.00995). So a unit is said to be used for a label only where
 
-    * the rise at the ends, or inside, exceeds the rise elsewhere significantly: the test resamples blocks of text, and
-      with Bonferroni's correction the chance that any of the answers is wrongly yes is one in twenty;
+    * the rise at the ends, or inside, exceeds the rise elsewhere significantly: by Student's t with an error that knows
+      how long the rises remember (`autocorrelated.py`), and with Bonferroni's correction, so that the chance that any
+      of the answers is wrongly yes is one in twenty;
     * and holding any of a few other units of the same layer and kind costs less there.
 
 The units must have been chosen on other text than this.
 
-Shape letters: N characters, D resamples.
+Shape letters: N characters.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.inference.make_engine import make_engine
+from charrnn.neurons.autocorrelated import spread_of_mean
 from charrnn.neurons.clamping import check_can_hold, clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Report, Unit, check_finite, losses_of, record, silent
-from charrnn.neurons.statistics import BLOCKS, Doubles, resampled_means
+from charrnn.neurons.statistics import Doubles
 from charrnn.settings.config import ModelConfig
 
 Ids = npt.NDArray[Any]
@@ -42,16 +44,19 @@ COMPARED = 4
 """The number of other units held for comparison, in each layer and kind."""
 _FEWEST = 20
 """The smallest number of places over which a mean is taken."""
+_BLOCKS = 50
 _STRETCHES = 10
-"""In how many of the fifty resampled blocks these places must lie at least: resamples of fewer are too much alike."""
-_DRAWS = 4000
+"""In how many of fifty stretches of the text these places must lie at least."""
 _LANES = 8
 _FALSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The mean rise of the loss over some places, in bits per character, with its 95 % interval."""
+    """The mean rise of the loss over some places, in bits per character, with its 95 % interval.
+
+    The interval is NaN where the rises change too slowly for the text's length to tell it.
+    """
 
     bits: float
     low: float
@@ -59,7 +64,7 @@ class Cost:
     characters: int
     """The number of places; where it is 0, the mean and its interval are NaN."""
     is_enough: bool
-    """Whether there are 20 places or more, in ten or more of fifty stretches of the text."""
+    """Whether there are 20 places or more, in ten or more of fifty stretches of the text, and an interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,7 @@ def ablate(
     return [
         _ablation(
             unit, means[unit], rises[unit], [rises[other] for other in others[unit.part]], ids[first:], labels, first,
-            _FALSE / questions, seed,
+            _FALSE / questions,
         )
         for unit, labels in asked.items()
     ]  # fmt: skip
@@ -225,46 +230,49 @@ def _ablation(
     labels: Sequence[Label],
     first: int,
     level: float,
-    seed: int,
 ) -> Ablation:
-    everywhere = np.ones((1, len(rise)), bool)
-    uses = [_use(rise, compared, label, first, level, seed) for label in labels]
+    uses = [_use(rise, compared, label, first, level) for label in labels]
     totals, counts = np.bincount(ids, weights=rise), np.bincount(ids)
     order = np.argsort(-totals, kind="stable")[:8]
     dearest = [(int(id_), float(totals[id_] / counts[id_]), int(counts[id_])) for id_ in order if totals[id_] > 0]
-    overall = _cost(rise, everywhere[0], resampled_means(rise, everywhere, seed=seed)[0])
+    overall = _cost(rise, np.ones(len(rise), bool))
     return Ablation(unit, held_at, overall, [use for use in uses if use is not None], dearest)
 
 
-def _use(rise: Doubles, compared: Sequence[Doubles], label: Label, first: int, level: float, seed: int) -> Use | None:
+def _use(rise: Doubles, compared: Sequence[Doubles], label: Label, first: int, level: float) -> Use | None:
     masks = np.stack(places_of(label, first))
     are_many = masks.sum(1) >= _FEWEST
     if not are_many[2] or not (are_many[0] or are_many[1]):
         return None
-    enough = [_is_enough(mask) for mask in masks]
-    # The more questions are asked, the further into the tails of the distribution the resamples have to reach.
-    drawn = resampled_means(rise, masks, draws=max(_DRAWS, math.ceil(4 / level)), seed=seed)
-    inside, ends, outside = (_cost(rise, mask, draws) for mask, draws in zip(masks, drawn, strict=True))
+    inside, ends, outside = (_cost(rise, mask) for mask in masks)
     used_at: Literal["ends", "inside", ""] = ""
-    for place, cost, name in ((0, inside, "inside"), (1, ends, "ends")):
-        if enough[place] and enough[2]:
-            least = float(np.nanquantile(drawn[place] - drawn[2], level / 2))
-            most = max((float(other[masks[place]].mean()) for other in compared), default=-math.inf)
-            if least > 0 and cost.bits > most:
+    for mask, cost, name in ((masks[0], inside, "inside"), (masks[1], ends, "ends")):
+        if cost.is_enough and outside.is_enough:
+            spread = spread_of_mean(_moves(rise, mask) - _moves(rise, masks[2]))
+            surely = cost.bits - outside.bits - spread.within(1 - level)
+            most = max((float(other[mask].mean()) for other in compared), default=-math.inf)
+            if spread.is_known and surely > 0 and cost.bits > most:
                 used_at = "inside" if name == "inside" else "ends"
-    asked = masks[1 if enough[1] else 0]
+    asked = masks[1 if ends.is_enough else 0]
     beside = max((float(other[asked].mean()) for other in compared), default=math.nan)
     return Use(label.name, inside, ends, outside, beside, used_at)
 
 
-def _cost(rise: Doubles, mask: Mask, drawn: Doubles) -> Cost:
-    count, known = int(mask.sum()), drawn[np.isfinite(drawn)]
-    if not count or not len(known):
-        return Cost(math.nan, math.nan, math.nan, count, False)
-    low, high = np.quantile(known, [0.025, 0.975])
-    return Cost(float(rise[mask].mean()), float(low), float(high), count, _is_enough(mask))
+def _moves(rise: Doubles, mask: Mask) -> Doubles:
+    """Returns by how much each place moves the mean rise over `mask` (its influence function), (N,)."""
+    moves: Doubles = np.where(mask, rise - rise[mask].mean(), 0.0) * (len(mask) / mask.sum())
+    return moves
+
+
+def _cost(rise: Doubles, mask: Mask) -> Cost:
+    count = int(mask.sum())
+    if not count:
+        return Cost(math.nan, math.nan, math.nan, 0, False)
+    mean, spread = float(rise[mask].mean()), spread_of_mean(_moves(rise, mask))
+    width = spread.within() if spread.is_known else math.nan
+    return Cost(mean, mean - width, mean + width, count, spread.is_known and _is_enough(mask))
 
 
 def _is_enough(mask: Mask) -> bool:
-    stretches = np.array_split(mask, min(BLOCKS, len(mask)))
+    stretches = np.array_split(mask, min(_BLOCKS, len(mask)))
     return int(mask.sum()) >= _FEWEST and sum(bool(stretch.any()) for stretch in stretches) >= _STRETCHES

@@ -29,7 +29,7 @@ from charrnn.neurons.find import from_characters
 from charrnn.neurons.gates import LEFT, RIGHT
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Report, Unit, check_finite, kinds, limits, record, silent
-from charrnn.neurons.statistics import Doubles, effects, interval
+from charrnn.neurons.statistics import Doubles, countable, effects, interval
 from charrnn.settings.config import ModelConfig
 
 BINS = 24
@@ -52,8 +52,9 @@ class Told:
     label: str
     is_graded: bool
     effect: float
-    low: float
-    high: float
+    low: float | None
+    """The lower end of the effect's 95 % interval; None, as `high` is, where unit and label are too slow to tell."""
+    high: float | None
     from_characters: float
 
 
@@ -186,7 +187,7 @@ def _told(values: npt.NDArray[np.float32], ids: npt.NDArray[Any], labels: Sequen
     for number, label in enumerate(best):
         answers = label.values[second:]
         effect = float(effects(values[None, half:], answers[None], np.array([label.is_graded]))[0, 0])
-        low, high = interval(values[half:], answers, is_graded=label.is_graded)
+        low, high = interval(values[half:], countable(answers), is_graded=label.is_graded) or (None, None)
         told.append(Told(label.name, label.is_graded, effect, low, high, float(known[number])))
     return [one for one in told if math.isfinite(one.effect)]
 

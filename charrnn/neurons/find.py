@@ -5,11 +5,15 @@ text. For each label the unit with the highest score on the first half is chosen
 is reported: among thousands of units the best is always good by luck on the half that chose it. Beside the score stand
 three comparisons:
 
-    shifted    the same score with the label shifted round the second half (p, and which are discoveries)
+    shifted    the same score with the label shifted round the second half (p, and which are discoveries), with fewer
+               degrees of freedom where both are slow
     untrained  what the same search finds in a model of the same shape that has learned nothing
     last 3     how well the last three characters tell the label: many a "neuron" is only a character detector
 
-`statistics.py` names the sources of the methods.
+Where a unit and a label change so slowly that the second half holds too few independent stretches of them, as little
+can be said as of a short text: the finding has neither p nor an interval, is too slow, and no discovery is made of it.
+
+`statistics.py` and `autocorrelated.py` name the sources of the methods.
 
 Shape letters: N sampled places of a half, U units, L labels.
 """
@@ -26,9 +30,11 @@ import numpy.typing as npt
 
 from charrnn.cells.initial import initial_arrays
 from charrnn.inference.engine import RecordingEngine
+from charrnn.neurons.autocorrelated import FEWEST_STRETCHES
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Report, Unit, check_finite, kinds, limits, parts_of, record, silent, units_of
-from charrnn.neurons.statistics import Doubles, discoveries, effects, interval, shifted_p_value
+from charrnn.neurons.shifts import Shifts, shifted_p_value
+from charrnn.neurons.statistics import Doubles, countable, discoveries, effects, sureness
 from charrnn.settings.config import ModelConfig
 
 Ids = npt.NDArray[np.integer]
@@ -42,6 +48,8 @@ _FEWEST = 20
 _SHIFTS = 200
 """The smallest number of shifts. With many labels more are made, since p is at least one in their number and a single
 label must be able to be a discovery."""
+_MORE = 10
+"""How many times as many shifts are made as that takes, since p is larger where stretches are few."""
 CONTEXT = 3
 _CLEAR = 0.5  # an AUC of 0.75
 _STRONG = 0.8  # |2 AUC - 1|, that is an AUC of 0.9; or |rho|
@@ -60,24 +68,38 @@ class Finding:
     """The share of the second half's characters where the label holds; for a graded label, its mean."""
     unit: Unit
     effect: float
-    low: float
-    high: float
-    p_value: float
+    low: float | None
+    """The lower end of the effect's 95 % interval; None, as `high` and `p_value` are, where it is too slow to tell."""
+    high: float | None
+    p_value: float | None
     is_discovery: bool
     from_characters: float
     """The effect of predicting the label from the last three characters."""
     untrained: float
     """The effect of the best unit that the same search finds in an untrained model."""
+    stretches: int
+    """As how many independent stretches of text the unit and the label count on the second half."""
+    enough: int | None = None
+    """The number of characters of a text that would be long enough to tell; None where this one is."""
+
+    @property
+    def is_too_slow(self) -> bool:
+        """Whether the unit and the label change too slowly for the text's length to tell."""
+        return self.p_value is None
 
     @property
     def is_found(self) -> bool:
         """Whether the unit tells the label clearly, and better than the last characters and an untrained unit do."""
+        if self.low is None or self.high is None:
+            return False
         surely = min(abs(self.low), abs(self.high)) if self.low * self.high > 0 else 0.0
         return self.is_discovery and surely > max(_CLEAR, abs(self.from_characters), abs(self.untrained))
 
     @property
     def verdict(self) -> str:
-        """The result in words: found, or the first reason against it (chance, characters, new net, weak)."""
+        """The result in words: found, or the first reason against it (too slow, chance, characters, new net, weak)."""
+        if self.is_too_slow:
+            return "too slow"
         if self.is_found:
             return "found"
         if not self.is_discovery:
@@ -164,30 +186,47 @@ def make_atlas(
     novice = _survey(untrained, ids, asked, begun, spans, lambda done: report("reading", beyond + done, to_read), rank)
     known = from_characters(ids, slice(start, second), asked, places[1])
     chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
-    findings, shifts = [], max(_SHIFTS, int(np.ceil(len(asked) / _FALSE)))
+    shifts = Shifts(
+        places[1] - second, len(ids) - second, random, max(_SHIFTS, _MORE * int(np.ceil(len(asked) / _FALSE)))
+    )
+    findings = []
     for number, label in enumerate(asked):
         report("comparing with chance", number, len(asked))
         unit = chosen[number]
         effect = float(np.nan_to_num(trained.second[unit, number]))
-        null = _shifted(trained.keys[unit], label, second, places[1], random, shifts)
-        ends = interval(trained.keys[unit], label.values[places[1]], is_graded=label.is_graded, seed=seed)
-        low, high = np.nan_to_num(ends).tolist()  # a constant unit tells nothing
+        answers = countable(label.values[second:])
+        null = shifts.effects(trained.keys[unit], answers, is_graded=label.is_graded)
+        sure = sureness(trained.keys[unit], answers[places[1] - second], is_graded=label.is_graded)
+        p_value = shifted_p_value(effect, null, sure.degrees)
+        low, high, p, enough = (
+            (sure.low, sure.high, p_value, None)
+            if sure.is_known
+            else (None, None, None, _enough(len(ids) - start, sure.stretches))
+        )
         findings.append(
             Finding(
-                label.name, label.is_graded, float(label.values[second:].mean()), units[unit],
-                effect, low, high, shifted_p_value(effect, null), False, float(known[number]),
-                float(np.nan_to_num(novice.second[by_luck[number], number])),
+                label.name, label.is_graded, float(label.values[second:].mean()), units[unit], effect, low, high, p,
+                False, float(known[number]), float(np.nan_to_num(novice.second[by_luck[number], number])),
+                sure.stretches, enough,
             )
         )  # fmt: skip
-    significant = discoveries([finding.p_value for finding in findings], _FALSE)
-    findings = [replace(finding, is_discovery=bool(one)) for finding, one in zip(findings, significant, strict=True)]
+    told = {number: each.p_value for number, each in enumerate(findings) if each.p_value is not None}
+    for number, one in zip(told, discoveries(list(told.values()), _FALSE), strict=True):
+        findings[number] = replace(findings[number], is_discovery=bool(one))
     findings.sort(key=lambda finding: (not finding.is_found, -abs(finding.effect)))
     best = np.argmax(np.abs(np.nan_to_num(trained.first)), axis=1)
-    told = np.abs(np.nan_to_num(trained.second[np.arange(len(best)), best]))
-    strong = told >= _STRONG
-    beyond = int((strong & (told > np.abs(known[best]))).sum())
+    tell = np.abs(np.nan_to_num(trained.second[np.arange(len(best)), best]))
+    strong = tell >= _STRONG
+    beyond = int((strong & (tell > np.abs(known[best]))).sum())
     scores = Scores(units, [label.name for label in asked], trained.first, trained.second)
     return Atlas(findings, too_rare, len(units), int(strong.sum()), beyond, scores)
+
+
+def _enough(characters: int, stretches: int) -> int:
+    """Returns the length of text at which there would be enough stretches, rounded up to two digits."""
+    least = -(-characters * FEWEST_STRETCHES // max(1, stretches))
+    digit: int = 10 ** max(0, len(str(least)) - 2)
+    return -(-least // digit) * digit
 
 
 def _says_something(label: Label, places: npt.NDArray[np.int64]) -> bool:
@@ -246,34 +285,6 @@ def _as_keys(values: npt.NDArray[np.float32], kind: str, config: ModelConfig) ->
     scaled = (values - low) * np.float32((_STEPS - 1) / (high - low))
     keys: Keys = np.clip(scaled, 0, _STEPS - 1).astype(np.uint16)
     return keys
-
-
-def _shifted(
-    keys: Keys,
-    label: Label,
-    second: int,
-    places: npt.NDArray[np.int64],
-    random: np.random.Generator,
-    shifts: int = _SHIFTS,
-) -> Doubles:
-    """Returns effects (shifts,) of a unit for its label shifted round the second half, by a twentieth of it or more.
-
-    The two parts of the half before and after its middle are shifted by different lengths. Otherwise, where all lines
-    are equally long, a shift by whole lines would change no position in the line, which one shift in a line's length
-    is, and a perfect effect would seem to be chance.
-    """
-    values = label.values[second:]
-    if label.is_graded and (values == np.minimum(values, 65535).astype(np.uint16)).all():
-        values = values.astype(np.uint16)  # ranked by counting
-    size = len(values)
-    least, at = max(1, size // 20), places - second
-    steps = random.integers(least, max(least + 1, size - least), (shifts, 2))
-    found = []
-    for begin in range(0, shifts, _CHUNK):
-        chunk = steps[begin : begin + _CHUNK]
-        shifted = np.stack([values[(at + lengths[2 * at // size]) % size] for lengths in chunk])
-        found.append(effects(keys[None], shifted, np.full(len(chunk), label.is_graded))[0])
-    return np.asarray(np.nan_to_num(np.concatenate(found)), np.float64)
 
 
 def from_characters(ids: Ids, first: slice, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:

@@ -35,6 +35,7 @@ from charrnn.errors import TextError
 from charrnn.inference.distribution import generator, log_probabilities
 from charrnn.inference.engine import Doubles, Engine
 from charrnn.neurons.record import Report, check_finite, losses_of, silent
+from charrnn.neurons.student import student_quantile
 from charrnn.wording import count
 
 Places = npt.NDArray[np.int64]
@@ -198,25 +199,3 @@ def interval(values: Doubles) -> tuple[float, float]:
     """Returns the 95 % interval of the mean of independent `values` (two or more), by Student's t."""
     half = student_quantile(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
     return float(values.mean()) - half, float(values.mean()) + half
-
-
-def student_quantile(degrees: int, share: float = 0.95) -> float:
-    """Returns the t for which |T| < t with probability `share`, T having Student's distribution; found by bisection.
-
-    For integer degrees of freedom that probability is a finite sum: Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
-    """
-    low, high = 0.0, math.pi / 2  # bounds of the angle whose tangent is t over the root of the degrees
-    for _ in range(60):
-        angle = (low + high) / 2
-        low, high = (angle, high) if _within(angle, degrees) < share else (low, angle)
-    return math.tan(low) * math.sqrt(degrees)
-
-
-def _within(angle: float, degrees: int) -> float:
-    is_odd = degrees % 2
-    power = math.cos(angle) if is_odd else 1.0
-    term, total = power, 0.0
-    for k in range(1 + is_odd, degrees, 2):
-        total += term
-        term *= math.cos(angle) ** 2 * k / (k + 1)
-    return (angle + math.sin(angle) * total) * 2 / math.pi if is_odd else math.sin(angle) * total

@@ -58,8 +58,9 @@ class ProbeScore:
 
     name: str
     accuracy: float
-    low: float
-    high: float
+    low: float | None
+    """The lower end of the accuracy's 95 % interval; None, as `high` is, where the text is too short to tell."""
+    high: float | None
     auc: float
     """The AUC, which is the mean over classes where there are more than two."""
     features: int | None = None
@@ -102,21 +103,22 @@ class Probe:
     baselines: tuple[ProbeScore, ...]
     best_baseline: str
     difference: float
-    low: float
-    high: float
+    low: float | None
+    """The lower end of the difference's 95 % interval; None, as `high` is, where the text is too short to tell."""
+    high: float | None
     heaviest: tuple[Weight, ...]
     path: tuple[Step, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """A classification task: answers (N,) as class numbers, the rows of the three parts, and the number of blocks that
-    intervals resample."""
+    """A classification task: answers (N,) as class numbers, the rows of the three parts, and whether answers follow
+    one another in a text, so that they depend on each other."""
 
     classes: tuple[str, ...]
     answers: Places
     parts: tuple[Places, Places, Places]
-    blocks: int
+    is_text: bool
 
     def truths(self, part: int) -> npt.NDArray[np.bool_]:
         """Returns, (K, N of the part), whether each answer is the second of two classes, or each class of several."""
@@ -133,7 +135,7 @@ class _Task:
     def score(self, name: str, decided: Doubles, fits: Sequence[Fit] = (), C: float | None = None) -> ProbeScore:
         """Returns the score of decisions (K, N) on the test part."""
         right, truths = self.is_right(decided, 2), self.truths(2)
-        low, high = mean_interval(right, blocks=self.blocks)
+        low, high = mean_interval(right, is_text=self.is_text) or (None, None)
         area = float(np.mean([auc(one, truth) for one, truth in zip(decided, truths, strict=True)]))
         return ProbeScore(name, float(right.mean()), low, high, area, _features(fits) if fits else None, C)
 
@@ -170,7 +172,7 @@ def probe_text(
         drawn.append(begin + np.sort(random.choice(end - begin, min(int(most * share), end - begin), replace=False)))
     chosen = np.concatenate(drawn)
     answers = (label.values[chosen] > 0).astype(np.int64)
-    task = _Task(("no", "yes"), answers, _consecutive(drawn), blocks=50)
+    task = _Task(("no", "yes"), answers, _consecutive(drawn), is_text=True)
     for name, part in zip(("training", "validation", "test"), task.parts, strict=True):
         holds = int(answers[part].sum())
         if min(holds, len(part) - holds) < _RAREST:
@@ -222,7 +224,7 @@ def probe_texts(
         for part, some in zip(drawn, np.split(rows, np.ceil(len(rows) * np.cumsum(_SHARES)).astype(int)), strict=True):
             part.append(some)
     first, second, third = (np.sort(np.concatenate(part)) for part in drawn)
-    task = _Task(names, numbers, (first, second, third), blocks=len(third))
+    task = _Task(names, numbers, (first, second, third), is_text=False)
 
     def states(reader: RecordingEngine) -> Doubles:
         return states_after(reader, texts, report)
@@ -265,7 +267,7 @@ def _probe(
     ]
     winner = max(baselines, key=lambda score: score.accuracy)
     gained = task.is_right(line.decided, 2) - task.is_right(decisions[winner.name], 2)
-    low, high = mean_interval(gained, blocks=task.blocks)
+    low, high = mean_interval(gained, is_text=task.is_text) or (None, None)
     return Probe(
         task.classes,
         tuple(float((task.answers[task.parts[2]] == one).mean()) for one in range(len(task.classes))),

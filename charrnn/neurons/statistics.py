@@ -5,25 +5,29 @@
     rho   Spearman's rank correlation, ties averaged: for labels that are degrees
     score |2 AUC - 1| or |rho|: 0 for a unit that tells nothing, 1 for one that orders perfectly, whatever its sign
 
-Text is autocorrelated, so that neighbours are not independent. Intervals come from blocks of text drawn with
-replacement (Künsch 1989, Annals of Statistics 17(3)); the null distribution from labels shifted round the text,
-which keeps their own correlations (a plain shuffle would call everything significant). Many labels are tested at once,
-so discoveries are chosen to control the false discovery rate (Benjamini & Hochberg 1995, JRSS B 57(1)).
+Text is autocorrelated, so that neighbours are not independent. Intervals come from waves that are longer than the
+memory (`autocorrelated.py`); the null distribution from labels shifted round the text, which keeps their own
+correlations (a plain shuffle would call everything significant). Where the text holds too few independent stretches of
+the unit and the label, neither is told. Many labels are tested at once, so discoveries are chosen to control the false
+discovery rate (Benjamini & Hochberg 1995, JRSS B 57(1)).
 
 Shape letters: N samples, U units, L labels.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.neurons.autocorrelated import FEWEST_STRETCHES, chance_of, spread_of_independent, spread_of_mean
+from charrnn.neurons.student import student_quantile
+
 Doubles: TypeAlias = npt.NDArray[np.float64]
-_LEVEL = 0.95
-BLOCKS = 50
-"""The number of stretches of a text that are drawn with replacement."""
+_ALL = 1 - 1e-12
+_SMALL = 0.5  # a larger effect of two that repeat themselves exactly, such as lines of equal length, is not by chance
 
 
 def ranks(values: npt.NDArray[Any]) -> Doubles:
@@ -49,6 +53,12 @@ def _ranks_by_counting(keys: npt.NDArray[np.uint16]) -> Doubles:
     """Returns the ranks of small whole numbers (N,), many times faster than by sorting them."""
     counts = np.bincount(keys)
     return (np.cumsum(counts) - (counts - 1) / 2)[keys]
+
+
+def countable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Returns small whole numbers as such, so that `ranks` counts them; other values as they are."""
+    whole = np.clip(values, 0, 65535).astype(np.uint16)
+    return whole if (values == whole).all() else values
 
 
 def effects(values: npt.NDArray[Any], labels: npt.NDArray[Any], is_graded: npt.NDArray[np.bool_]) -> Doubles:
@@ -78,66 +88,88 @@ def auc(values: npt.NDArray[Any], label: npt.NDArray[Any]) -> float:
     return float((effects(values[None], label[None], np.array([False]))[0, 0] + 1) / 2)
 
 
-def interval(
-    values: npt.NDArray[Any],
-    label: npt.NDArray[Any],
-    *,
-    is_graded: bool,
-    blocks: int = BLOCKS,
-    draws: int = 200,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Returns a 95 % interval of a signed effect, from `draws` resamples of `blocks` stretches of text.
+@dataclass(frozen=True, slots=True)
+class Sureness:
+    """How sure an effect is: its 95 % interval, and whether the text is long enough to say."""
 
-    `values` and `label` are (N,), in the text's order.
+    low: float
+    high: float
+    stretches: int
+    """As how many independent stretches of text the unit and the label count."""
+    degrees: int
+    """The degrees of freedom of a test of chance."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether they are enough. Where not, an interval and a p-value mean nothing."""
+        return self.stretches >= FEWEST_STRETCHES
+
+
+def sureness(values: npt.NDArray[Any], label: npt.NDArray[Any], *, is_graded: bool) -> Sureness:
+    """Returns how sure the effect of a unit (N,) for a label (N,) is, both in the order of the text.
+
+    The interval is Student's t of Fisher's z, atanh of the effect, which for 2 AUC - 1 is half the logit of the AUC. An
+    interval must not exclude what a test does not reject: where a small z is within chance, it is at least as wide as
+    that of chance. (A unit that is rarely on, by chance never where the label holds, would seem sure to tell it.)
     """
-    random = np.random.Generator(np.random.Philox(seed))
-    pieces = np.array_split(np.arange(len(values)), blocks)
-    flags = np.array([is_graded])
-    found = []
-    for _ in range(draws):
-        taken = np.concatenate([pieces[block] for block in random.integers(0, len(pieces), len(pieces))])
-        found.append(effects(values[None, taken], label[None, taken], flags)[0, 0])
-    tail = (1 - _LEVEL) / 2
-    known = np.array(found)[np.isfinite(found)]
-    if not len(known):
-        return float("nan"), float("nan")
-    low, high = np.quantile(known, [tail, 1 - tail])
-    return float(low), float(high)
+    effect = float(effects(values[None], label[None], np.array([is_graded]))[0, 0])
+    if not np.isfinite(effect):  # a constant tells nothing, and that is sure
+        return Sureness(0.0, 0.0, max(FEWEST_STRETCHES, len(values)), len(values))
+    spread = spread_of_mean(contributions(values, label, effect, is_graded=is_graded))
+    mine, theirs = (ranks(each) - (len(values) + 1) / 2 for each in (values, label))
+    chance = chance_of(mine, theirs)
+    total = float(mine @ theirs)
+    stretches = chance.stretches if spread.is_known else min(chance.stretches, spread.stretches)
+    if abs(effect) > _ALL or not spread.error:
+        return Sureness(effect, effect, stretches, chance.degrees)
+    width = spread.within() / (1 - effect**2)
+    by_chance = chance.error * student_quantile(chance.degrees)
+    if abs(effect) < _SMALL and 0 < abs(total) <= by_chance:
+        width = max(width, by_chance * abs(effect / total))
+    low, high = np.tanh([np.arctanh(effect) - width, np.arctanh(effect) + width])
+    return Sureness(float(low), float(high), stretches, chance.degrees)
 
 
-def resampled_means(
-    values: Doubles, masks: npt.NDArray[np.bool_], *, blocks: int = BLOCKS, draws: int = 4000, seed: int = 0
-) -> Doubles:
-    """Returns means (M, draws) of `values` (N,) where each of `masks` (M, N) holds, in `draws` resamples of the text.
+def contributions(values: npt.NDArray[Any], label: npt.NDArray[Any], effect: float, *, is_graded: bool) -> Doubles:
+    """Returns by how much each place moves the effect (its influence function), (N,); the mean is 0.
 
-    A resample is `blocks` stretches of the text with replacement, the same ones for every mask, so that differences of
-    rows are resamples of differences. A mean is NaN where no place of its mask was drawn.
+    For the AUC they are the placements of each place among those of the other answer (DeLong, DeLong & Clarke-Pearson
+    1988, Biometrics 44(3)). For rho they are those of a correlation, and of the ranks themselves (Croux & Dehon 2010,
+    Statistical Methods & Applications 19(4)).
     """
-    random = np.random.Generator(np.random.Philox(seed))
-    begins = np.array([piece[0] for piece in np.array_split(np.arange(len(values)), min(blocks, len(values)))])
-    sums = np.add.reduceat(np.where(masks, values, 0.0), begins, axis=1)  # (M, blocks)
-    counts = np.add.reduceat(masks.astype(np.float64), begins, axis=1)
-    taken = random.multinomial(
-        len(begins), np.full(len(begins), 1 / len(begins)), draws
-    ).T  # how often each block was drawn, (blocks, draws)
-    with np.errstate(invalid="ignore"):
-        means: Doubles = (sums @ taken) / (counts @ taken)
-    return means
+    N, ranked = len(values), ranks(values)
+    if not is_graded:
+        found, holds = np.empty(N), label > 0
+        for side, sign in ((holds, 1), (~holds, -1)):
+            below = (ranked[side] - ranks(values[side])) / (N - side.sum())  # the share of the other side below each
+            found[side] = (sign * (2 * below - 1) - effect) * N / side.sum()
+        return found
+    mine, theirs = (each - each.mean() for each in (ranked, ranks(label)))
+    mine, theirs = mine / mine.std(), theirs / theirs.std()
+    found = mine * theirs - effect * (mine**2 + theirs**2) / 2
+    for given, one, other in ((values, mine, theirs), (label, theirs, mine)):
+        # A place raises the ranks of all that lie above it, by one in N.
+        level, which = np.unique(given, return_inverse=True)
+        sums = np.bincount(which, weights=other - effect * one, minlength=len(level))
+        found += (sums[::-1].cumsum()[::-1] - sums / 2)[which] / np.std(ranks(given))
+    centred: Doubles = found - found.mean()
+    return centred
 
 
-def mean_interval(values: Doubles, *, blocks: int = BLOCKS, draws: int = 4000, seed: int = 0) -> tuple[float, float]:
-    """Returns a 95 % interval of the mean of `values` (N,), in the text's order, by resampling it."""
-    drawn = resampled_means(values, np.ones((1, len(values)), bool), blocks=blocks, draws=draws, seed=seed)[0]
-    tail = (1 - _LEVEL) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return float(low), float(high)
+def interval(values: npt.NDArray[Any], label: npt.NDArray[Any], *, is_graded: bool) -> tuple[float, float] | None:
+    """Returns the 95 % interval of a signed effect; None where the unit and the label are too slow for the text."""
+    found = sureness(values, label, is_graded=is_graded)
+    return (found.low, found.high) if found.is_known else None
 
 
-def shifted_p_value(effect: float, null: Doubles) -> float:
-    """Returns the p-value of a two-sided test: the share of shifted labels that score as high as `effect`, which is
-    counted in."""
-    return float((1 + (np.abs(null) >= abs(effect)).sum()) / (1 + len(null)))
+def mean_interval(values: npt.NDArray[Any], *, is_text: bool = True) -> tuple[float, float] | None:
+    """Returns a 95 % interval of the mean of `values` (N,), which are in the order of a text or, if `is_text` is false,
+    do not depend on each other. None where they change too slowly for their number."""
+    spread = spread_of_mean(values) if is_text else spread_of_independent(values)
+    if is_text and not spread.is_known:
+        return None
+    mean, width = float(values.mean()), spread.within()
+    return mean - width, mean + width
 
 
 def flipped_p_value(differences: Doubles, *, draws: int = 4000, seed: int = 0) -> float:

@@ -2,7 +2,7 @@
 
 Texts come in pairs that were drawn with the same random numbers, one by the free model and one by the held one. Each
 label's share (the mean, for degrees) is taken in every text; its change is the mean of the pairs' differences, with an
-interval over pairs drawn with replacement. A change counts as real where pairs swapped at random rarely differ as much:
+interval by Student's t over the pairs. A change counts as real where pairs swapped at random rarely differ as much:
 with Bonferroni's correction, the chance that any label is wrongly named is one in twenty. Few pairs can show no change.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.neurons.labels import labels_of
-from charrnn.neurons.statistics import flipped_p_value, resampled_means
+from charrnn.neurons.statistics import flipped_p_value, mean_interval
 from charrnn.wording import count
 
 FEWEST = 4
@@ -67,13 +67,12 @@ def compare(free: Sequence[str], held: Sequence[str]) -> Steered:
     changes, sureness, level = [], [], _FALSE / max(1, len(moves))
     for number in moves:
         differences = means[:, 1, number] - means[:, 0, number]
-        drawn = resampled_means(differences, np.ones((1, len(pairs)), bool), blocks=len(pairs))[0]
-        low, high = np.quantile(drawn, [0.025, 0.975])
+        low, high = mean_interval(differences, is_text=False) or (0.0, 0.0)
         is_change = flipped_p_value(differences, draws=max(_FLIPS, 100 * len(moves))) <= level
         before, after = means[:, :, number].mean(0)
-        changes.append(Change(*names[number], float(before), float(after), float(low), float(high), is_change))
-        spread = float(drawn.std())
-        sureness.append(abs(float(differences.mean())) / spread if spread else 0.0)
+        changes.append(Change(*names[number], float(before), float(after), low, high, is_change))
+        width = (high - low) / 2
+        sureness.append(abs(float(differences.mean())) / width if width else 0.0)
     order = sorted(range(len(changes)), key=lambda place: (not changes[place].is_change, -sureness[place]))
     return Steered(len(pairs), 2 ** (1 - len(pairs)) <= level, [changes[place] for place in order], _characters(pairs))
 

@@ -18,7 +18,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scipy.stats import binom
+
 _A_CHUNK = 20
+_SIGNIFICANT = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +40,20 @@ class Campaign:
     others, are all of them."""
     in_suite: int = 5
     """How many trials the suite of tests makes."""
+    tolerated: tuple[float, float] = (0.0, 0.0)
+    """The least and the greatest share of trials that may fail, where failing at a stated rate is right, as it is for a
+    test at 5 %. A rate is kept when neither of two one-sided binomial tests at 1 % rejects it."""
+
+    def survives(self, made: int, failed: int) -> bool:
+        """Returns whether `failed` of `made` trials are no more, and no fewer, than is tolerated."""
+        least, most = self.tolerated
+        if most == 0.0:
+            return failed == 0
+        return bool(binom.sf(failed - 1, made, most) > _SIGNIFICANT and binom.cdf(failed, made, least) > _SIGNIFICANT)
+
+
+class CannotSay(Exception):
+    """Raised by a trial in which the program said that it cannot tell, so that a rate is taken over the others."""
 
 
 class Failure(NamedTuple):
@@ -69,13 +86,16 @@ def seeds_of(name: str, first: int, count: int | None) -> range:
 
 
 def run(name: str, seeds: Sequence[int], *, jobs: int = 1) -> Iterator[tuple[int, list[Failure]]]:
-    """Makes the trials of `seeds`, in `jobs` processes; yields how many more were made, and which of them failed."""
+    """Makes the trials of `seeds`, in `jobs` processes; yields how many more were made, and which of them failed.
+
+    Those that could not say are not counted.
+    """
     chunks = [list(seeds[start : start + _A_CHUNK]) for start in range(0, len(seeds), _A_CHUNK)]
     if jobs == 1:
         with tempfile.TemporaryDirectory(prefix="campaign-") as folder:
             prepared = all_campaigns()[name].prepare(Path(folder))
             for chunk in chunks:
-                yield len(chunk), [failure for seed in chunk for failure in _tried(name, prepared, seed)]
+                yield _judged(name, prepared, chunk)
         return
     with ProcessPoolExecutor(jobs, get_context("spawn"), _begin, (name,)) as pool:
         for done in as_completed([pool.submit(_make, name, chunk) for chunk in chunks]):
@@ -94,13 +114,20 @@ def _begin(name: str) -> None:
 
 
 def _make(name: str, chunk: list[int]) -> tuple[int, list[Failure]]:
-    return len(chunk), [failure for seed in chunk for failure in _tried(name, _prepared[0], seed)]
+    return _judged(name, _prepared[0], chunk)
 
 
-def _tried(name: str, prepared: Any, seed: int) -> list[Failure]:
+def _judged(name: str, prepared: Any, chunk: list[int]) -> tuple[int, list[Failure]]:
+    tried = [made for seed in chunk if (made := _tried(name, prepared, seed)) is not None]
+    return len(tried), [failure for made in tried for failure in made]
+
+
+def _tried(name: str, prepared: Any, seed: int) -> list[Failure] | None:
     with tempfile.TemporaryDirectory(prefix="trial-", ignore_cleanup_errors=True) as folder:
         try:
             said = all_campaigns()[name].trial(prepared, seed, Path(folder))
+        except CannotSay:
+            return None
         except Exception:
             said = " / ".join(traceback.format_exc().strip().splitlines()[-3:])
     return [] if said is None else [Failure(seed, said)]

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,6 @@ from charrnn.neurons.ablate import ablate, cut_into_lanes, places_of
 from charrnn.neurons.clamping import clamp
 from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import Unit, record
-from charrnn.neurons.statistics import resampled_means
 from tests.kit.quotes import (
     CLOSING,
     CONFIG,
@@ -124,19 +122,6 @@ def test_a_line_ends_with_its_line_feed() -> None:
         assert (np.flatnonzero(found) + 1).tolist() == ends, name
 
 
-def test_resampled_means_are_those_of_blocks_put_together() -> None:
-    """Against concatenated blocks, drawn by the same generator; differences of masks share their blocks."""
-    rng = np.random.default_rng(2)
-    values, masks = rng.normal(size=103), rng.random((2, 103)) < 0.3
-    drawn = resampled_means(values, masks, blocks=7, draws=5, seed=9)
-    pieces = np.array_split(np.arange(103), 7)
-    counts = np.random.Generator(np.random.Philox(9)).multinomial(7, np.full(7, 1 / 7), 5)
-    for place, count in enumerate(counts):
-        taken = np.concatenate([np.tile(piece, times) for piece, times in zip(pieces, count, strict=True)])
-        for row, mask in enumerate(masks):
-            assert drawn[row, place] == pytest.approx(values[taken][mask[taken]].mean(), abs=1e-12)
-
-
 def test_chance_is_not_called_used() -> None:
     """Labels cut into blocks and put together in another order have lost the text: none of forty is affirmed."""
     rng, unit = np.random.default_rng(1), Unit(1, "h", PLANTED)
@@ -184,21 +169,6 @@ def test_what_another_unit_costs_more_is_not_its_own() -> None:
     assert use.verdict == "not shown"
     both = ablate(CONFIG, arrays, IDS, {weak: [_label()], strong: [_label()]}, compared=H)
     assert [one.uses[0].verdict for one in both] == ["used", "used"]
-
-
-def test_many_questions_need_resamples_far_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quantile of one in ten thousand is not the least of four thousand draws."""
-    asked: list[int] = []
-
-    def counted(*arguments: Any, draws: int = 4000, **options: Any) -> Any:
-        asked.append(draws)
-        return resampled_means(*arguments, draws=200, **options)
-
-    monkeypatch.setattr("charrnn.neurons.ablate.resampled_means", counted)
-    short = replace(_label(), values=_label().values[:1500])
-    labels = [replace(short, name=str(number)) for number in range(150)]
-    ablate(CONFIG, planted_arrays(), IDS[:1500], {Unit(1, "h", PLANTED): labels}, compared=0)
-    assert max(asked) * 0.05 / (2 * 150) / 2 >= 2
 
 
 RUN = Path("checkpoints/quotes/best.safetensors")

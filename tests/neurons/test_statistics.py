@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -10,15 +11,17 @@ import pytest
 from scipy.stats import false_discovery_control, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
+from charrnn.neurons.shifts import Shifts, shifted_p_value
 from charrnn.neurons.statistics import (
     auc,
+    contributions,
     discoveries,
     effects,
     flipped_p_value,
     interval,
     mean_interval,
     ranks,
-    shifted_p_value,
+    sureness,
 )
 
 U, N, L = 5, 301, 4
@@ -97,11 +100,14 @@ def test_intervals_cover_what_they_should(is_graded: bool) -> None:
         hidden = random.standard_normal(600)
         label = (hidden if is_graded else hidden > 0.8).astype(np.float32)
         values = hidden + random.standard_normal(600)
-        low, high = interval(values, label, is_graded=is_graded, draws=100, seed=seed)
-        covered.append(low <= _true_effect(is_graded) <= high)
-    assert 0.83 <= np.mean(covered) <= 1.0
+        ends = interval(values, label, is_graded=is_graded)
+        if ends is not None:
+            covered.append(ends[0] <= _true_effect(is_graded) <= ends[1])
+    assert len(covered) >= 59
+    assert 0.88 <= np.mean(covered) <= 1.0
 
 
+@functools.cache
 def _true_effect(is_graded: bool) -> float:
     random = np.random.default_rng(99)
     hidden = random.standard_normal(200_000)
@@ -109,29 +115,84 @@ def _true_effect(is_graded: bool) -> float:
     return float(effects((hidden + random.standard_normal(200_000))[None], label[None], np.array([is_graded]))[0, 0])
 
 
-def test_blocks_widen_the_interval_of_what_repeats_itself() -> None:
-    """A value that stays for thirty places at a time says less than as many independent ones."""
+def test_the_interval_of_what_repeats_itself_is_wider() -> None:
+    """A value that stays for thirty places at a time says less than as many independent ones: by the root of thirty."""
     random = np.random.default_rng(5)
-    alone = random.standard_normal((2, 1500))
-    lasting = np.repeat(random.standard_normal((2, 50)), 30, axis=1)
+    alone = random.standard_normal((2, 9000))
+    lasting = np.repeat(random.standard_normal((2, 300)), 30, axis=1)
     widths = []
     for values, label in (alone, lasting):
-        low, high = interval(values, (label > 0).astype(np.float32), is_graded=False)
-        widths.append(high - low)
-    assert widths[1] > 2 * widths[0]
+        ends = interval(values, (label > 0).astype(np.float32), is_graded=False)
+        assert ends is not None
+        widths.append(ends[1] - ends[0])
+    assert widths[1] == pytest.approx(30**0.5 * widths[0], rel=0.3)
+
+
+@pytest.mark.parametrize("is_graded", [False, True])
+@pytest.mark.parametrize("levels", [None, 4])
+def test_contributions_are_the_jackknifes(is_graded: bool, levels: int | None) -> None:
+    """Leaving out a place changes the effect by its contribution, divided by the others' number; with ties too."""
+    random = np.random.default_rng(6)
+    hidden = random.standard_normal(300)
+    values, label = hidden + random.standard_normal(300), hidden if is_graded else hidden > 0.5
+    if levels:
+        values, label = np.round(values * levels / 4), np.round(label * levels / 4) if is_graded else label
+    flags, label = np.array([is_graded]), np.asarray(label, np.float64)
+
+    def effect(left_out: list[int]) -> float:
+        return float(effects(np.delete(values, left_out)[None], np.delete(label, left_out)[None], flags)[0, 0])
+
+    found = contributions(values, label, effect([]), is_graded=is_graded)
+    left_out = np.array([299 * (effect([]) - effect([place])) for place in range(300)])
+    assert found.mean() == pytest.approx(0, abs=1e-12)
+    assert np.corrcoef(found, left_out)[0, 1] > 0.9999
+    assert found.std() == pytest.approx(left_out.std(), rel=0.01)
+
+
+@pytest.mark.parametrize("is_graded", [False, True])
+def test_shifted_effects_are_those_of_shifted_labels(is_graded: bool) -> None:
+    """Against labels that are really shifted, each part of the text by its own length; degrees have the ranks of the
+    whole text, which is here sampled whole."""
+    random = np.random.default_rng(7)
+    label = np.repeat(random.integers(0, 2 + 5 * is_graded, 61), 10)[:601].astype(np.float64)
+    values, places = random.standard_normal(601), np.arange(601)
+    found = Shifts(places, 601, np.random.default_rng(8), 40).effects(values, label, is_graded=is_graded)
+    lengths = np.random.default_rng(8).integers(30, 601 - 30, (2, 40))
+    for one, other, effect in zip(*lengths, found, strict=True):
+        turned = label[(places + np.where(2 * places // 601 == 0, one, other)) % 601]
+        ranked = ranks(label)[(places + np.where(2 * places // 601 == 0, one, other)) % 601]
+        expected = np.corrcoef(ranks(values), ranked)[0, 1] if is_graded else 2 * roc_auc_score(turned, values) - 1
+        assert effect == pytest.approx(expected, abs=1e-9)
+
+
+def test_what_is_too_slow_is_not_told() -> None:
+    """Two lines that drift have an effect and no interval; of a label that turns often enough there is one."""
+    random = np.random.default_rng(9)
+    drift = np.cumsum(random.standard_normal((2, 4000)), axis=1)
+    slow = sureness(drift[0], (drift[1] > np.median(drift[1])).astype(np.float32), is_graded=False)
+    assert not slow.is_known
+    assert slow.stretches < 16
+    assert interval(drift[0], drift[1], is_graded=True) is None
+    assert mean_interval(drift[0]) is None
+    fast = (random.random(4000) < 0.5).astype(np.float32)
+    assert sureness(random.standard_normal(4000), fast, is_graded=False).is_known
 
 
 def test_the_interval_of_a_mean_is_the_normal_one_where_samples_are_independent() -> None:
-    """Two standard errors to each side; wider where whole blocks are alike; a constant has no width."""
+    """Two standard errors to each side, however often each is repeated; none where all alike are together; a constant
+    has no width."""
     values = (np.random.default_rng(5).random(4000) < 0.3).astype(np.float64)
-    low, high = mean_interval(values)
-    assert low < values.mean() < high
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / 4000**0.5, rel=0.25)
-    together = mean_interval(np.sort(values))
-    assert together[1] - together[0] > 4 * (high - low)
+    ends, alone = mean_interval(values), mean_interval(values, is_text=False)
+    together = mean_interval(np.repeat(values, 16))
+    assert ends is not None
+    assert alone is not None
+    assert together is not None
+    assert ends[0] < values.mean() < ends[1]
+    assert alone[1] - alone[0] == pytest.approx(2 * 1.96 * values.std() / 4000**0.5, rel=0.01)
+    assert ends[1] - ends[0] == pytest.approx(alone[1] - alone[0], rel=0.25)
+    assert together[1] - together[0] == pytest.approx(ends[1] - ends[0], rel=0.25)
+    assert mean_interval(np.sort(values)) is None
     assert mean_interval(np.ones(7)) == (1.0, 1.0)
-    by_one = mean_interval(values, blocks=4000)
-    assert by_one[1] - by_one[0] == pytest.approx(high - low, rel=0.25)
 
 
 def test_flipped_p_values_are_those_of_all_signs() -> None:
