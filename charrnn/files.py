@@ -22,6 +22,8 @@ _PRIVATE_PREFIX, _PRIVATE_SUFFIX = ".charrnn-", ".tmp"
 _PRIVATE = re.compile(r"\.charrnn-\w{8}\.tmp")
 _REMOVALS = 3
 """How often a removal is tried: a signal may interrupt one."""
+_WAITED = 5.0
+"""Seconds that a reader of a named pipe has to come."""
 _ABANDONED = 24 * 60 * 60.0
 """Seconds after which nobody writes in a private folder any more."""
 
@@ -211,11 +213,20 @@ def replace_durably(path: Path, write: Callable[[Path], object], *, follows_link
 
 @contextlib.contextmanager
 def _read_by_somebody(path: Path) -> Iterator[None]:
-    """Keeps a named pipe open inside, which others would wait for a reader to open. Raises OSError without a reader."""
+    """Keeps a named pipe open inside, which others would wait for a reader to open. Raises OSError where no reader
+    comes for some seconds."""
     if not path.is_fifo():
         yield
         return
-    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    until = time.monotonic() + _WAITED
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO or time.monotonic() > until:
+                raise
+        time.sleep(0.02)
     try:
         yield
     finally:

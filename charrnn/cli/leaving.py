@@ -109,6 +109,12 @@ def _heed() -> None:
         return
     try:
         reading, writing = os.pipe()
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError:  # the program itself needs the last files that it may open
+            os.close(reading)
+            os.close(writing)
+            return
         os.set_blocking(writing, False)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         _thread.start_new_thread(_watch, (reading,))

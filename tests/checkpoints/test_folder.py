@@ -48,7 +48,7 @@ def test_a_run_is_set_aside_whole_under_a_dated_name(monkeypatch: pytest.MonkeyP
 
 def test_what_has_the_dated_name_already_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs, files, links to nowhere and empty folders: a number makes the name another one."""
-    monkeypatch.setattr("charrnn.checkpoints.folder.time.strftime", lambda form: form[:1] + "2026-11-28T114500")
+    monkeypatch.setattr("charrnn.checkpoints.folder.time.strftime", lambda _form: "2026-11-28T114500")
     for number in range(3):
         _fill(Path("run"), str(number))
         Run(Path("run")).set_aside()

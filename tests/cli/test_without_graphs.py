@@ -17,6 +17,7 @@ from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import save
 from charrnn.checkpoints.folder import Run
 from charrnn.cli import training, without_graphs
+from charrnn.cli.signals import StopOnSignal
 from charrnn.errors import RecordingFailed
 from charrnn.settings.launch import Launch
 from charrnn.text import sources
@@ -125,9 +126,10 @@ def test_a_pipe_that_is_empty_now_is_an_error(text_file: Callable[..., Path]) ->
 def test_a_signal_that_came_meanwhile_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run has been saved, and has promised to stop."""
 
-    def interrupted(*_: Any, **__: Any) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise RecordingFailed("why")
+    def interrupted(_prepared: Any, _launch: Any, _display: Any, stop: StopOnSignal) -> None:
+        with stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise RecordingFailed("why")
 
     launch = Launch(device="cpu", quiet=True)
     monkeypatch.setattr(training, "_read", lambda *_, **__: SimpleNamespace(launch=launch))

@@ -563,7 +563,7 @@ def test_the_edges_of_a_draw(make: Callable[[Model], Engine]) -> None:
         ([1.0, 2.0, 4.0, 3.0], SamplingConfig(temperature=1e6, top_k=1), 0.5, 2),
         ([1.0, 2.0, 4.0, 3.0], SamplingConfig(temperature=1e6, top_k=2), last, 3),
         ([1.0, 2.0, 4.0, 3.0], SamplingConfig(temperature=1e6, top_p=1e-9), last, 2),
-        ([1.0, 2.0, 4.0, 3.0], SamplingConfig(temperature=9e299), 0.26, 1),
+        ([1.0, 2.0, 4.0, 3.0], SamplingConfig(temperature=3e38), 0.26, 1),
         ([1.0, 1.0, 1.0, 1.0], SamplingConfig(temperature=1.0, min_p=1.0), last, 3),
         ([1.0, 1.0, 1.0, 1.0], SamplingConfig(temperature=1.0, top_k=3), last, 2),
         ([1.0, 1.0, 1.0, 1.0], SamplingConfig(temperature=1.0, top_p=0.5), last, 1),

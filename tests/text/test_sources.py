@@ -22,7 +22,7 @@ from charrnn.cli import texts
 from charrnn.errors import ResourceError, TextError, UsageError
 from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
-from charrnn.text import finding, sources
+from charrnn.text import archives, finding, sources
 from charrnn.text.sources import Source, find, release, title
 from tests.kit.full_disk import no_file_above
 from tests.kit.packing import PACK, zipped
@@ -272,7 +272,7 @@ def test_unreadable_file_in_a_folder_is_an_error(tmp_path: Path, monkeypatch: py
     """A file that may not be read is not quietly taken for one that is not text."""
     _write(tmp_path / "a.txt", b"a")
     secret = _write(tmp_path / "b.txt", b"b")
-    real = sources._open
+    real = archives.open_source
 
     def refuse(path: Path) -> object:
         if path == secret:
@@ -280,7 +280,7 @@ def test_unreadable_file_in_a_folder_is_an_error(tmp_path: Path, monkeypatch: py
         return real(path)
 
     # The mode would not do: root may read everything.
-    monkeypatch.setattr(sources, "_open", refuse)
+    monkeypatch.setattr(archives, "open_source", refuse)
     with pytest.raises(TextError, match=r"cannot read .*b\.txt: Permission denied") as raised:
         find(str(tmp_path))
     assert raised.value.hint

@@ -27,6 +27,7 @@ from charrnn.training.learner import Learner, NotFinite
 from charrnn.training.optimizers.updater import Updater
 from charrnn.training.plan import TrainRequest, plan_start
 from charrnn.training.recipe import completed_training
+from charrnn.training.samples import Written
 from charrnn.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -303,9 +304,9 @@ def test_time_that_runs_out_while_a_sample_is_written_does_not_cost_the_last_val
     now = [0.0]
     monkeypatch.setattr("charrnn.training.trainer.time.monotonic", lambda: now[0])
 
-    def slow(*_: object) -> str:
+    def slow(*_: object) -> Written:
         now[0] += 100.0
-        return "text"
+        return Written("text")
 
     monkeypatch.setattr("charrnn.training.trainer.write_sample", slow)
     corpus, run = _corpus("abc" * 400, tmp_path), {"sample_every": 1, "validate_every": 1000}
