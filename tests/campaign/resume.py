@@ -100,7 +100,8 @@ def _stop_and_resume(
     other, made = folder / "other", 0
     command = [*configuration.words(), "--out", str(other)]
     for stop in stops:
-        words = command if made == 0 or draw.random() < 0.6 else [str(other)]
+        # A folder has the budget of the run before, which is the smaller one where a budget is what stops.
+        words = command if made == 0 or by_budget or draw.random() < 0.6 else [str(other)]
         if by_budget and stop % every == 0:
             words = ["--steps" if word == "--steps" else word for word in command]
             words[words.index("--steps") + 1] = str(stop)
