@@ -241,8 +241,15 @@ def _private_folder(parent: Path) -> tuple[Path, int | None]:
             lock = _locked(private)
         except BlockingIOError:  # it was taken for a leftover before it was locked
             continue
-        if lock is None or os.path.isdir(private):
-            return private, lock
+        if lock is None:
+            return private, None
+        try:
+            if is_there(private):
+                return private, lock
+        except OSError:  # it cannot be looked at
+            let_go(lock)
+            remove_all(private)
+            raise
         let_go(lock)
 
 
