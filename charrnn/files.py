@@ -79,19 +79,24 @@ def is_there(path: Path | str) -> bool:
 def make_folder(path: Path) -> None:
     """Creates a folder and its parents durably; an existing one is fine. Raises UsageError or ResourceError."""
     with explained(path, "creating"):
-        missing, there = [], path
-        while not is_there(there) and there != there.parent:
-            missing.append(there)
-            there = there.parent
-        if not missing:
-            retried(path.mkdir, exist_ok=True)
-            return
-        # Who made the folder that is there may have been killed before its name was on the disk.
-        with contextlib.suppress(OSError):
-            sync_folder(there / os.pardir)
-        for folder in reversed(missing):
-            retried(folder.mkdir, exist_ok=True)
-            sync_folder(folder.parent)
+        make_levels(path)
+
+
+def make_levels(path: Path) -> None:
+    """Does what `make_folder` does. Raises OSError."""
+    missing, there = [], path
+    while not is_there(there) and there != there.parent:
+        missing.append(there)
+        there = there.parent
+    if not missing:
+        retried(path.mkdir, exist_ok=True)
+        return
+    # Who made the folder that is there may have been killed before its name was on the disk.
+    with contextlib.suppress(OSError):
+        sync_folder(there / os.pardir)
+    for folder in reversed(missing):
+        retried(folder.mkdir, exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def is_device(path: str | Path | int) -> bool:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from charrnn.errors import TextLost
-from charrnn.files import explained, let_go, opened, remove_all, sync_folder
+from charrnn.files import explained, let_go, make_levels, opened, remove_all, sync_folder
 from charrnn.system_errors import Outcome, outcome_of, retried
 from charrnn.text import stored, under_way
 from charrnn.text.stored import DIGEST, Damaged, File, StoredIds, TextIds
@@ -210,7 +210,7 @@ def place(made: Path, key: str, work: Path) -> None:
     refused: OSError | None = None
     for shelf in under_way.shelves():
         try:
-            retried(shelf.mkdir, parents=True, exist_ok=True)
+            make_levels(shelf)
             if _placed(made, shelf / key, work):
                 return
             refused = refused or PermissionError(errno.EACCES, "what lies there cannot be replaced")

@@ -20,7 +20,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from charrnn.files import cache_folder, let_go, remove_all
+from charrnn.files import cache_folder, let_go, make_levels, remove_all
 from charrnn.system_errors import Outcome, outcome_of, retried
 
 _FOLDER = "under-way"
@@ -83,7 +83,7 @@ def begin() -> Workplace:
 def _made(shelf: Path) -> Workplace:
     folder = shelf / _FOLDER
     for _ in range(_ATTEMPTS):
-        retried(folder.mkdir, parents=True, exist_ok=True)
+        make_levels(folder)
         if not _is_ours(folder):
             raise PermissionError(f"{folder} belongs to another user, or is no folder")
         work = folder / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
