@@ -23,6 +23,8 @@ _SIGNALS = {"SIGTERM": 143, "SIGINT": 130, "SIGHUP": 129}
 _NEVER = "1000000"
 _CLOCKS = ("seconds", "validated_seconds", "sampled_seconds", "validation_cost", "characters_per_second")
 _DIVERGED = 5
+_OF_A_BUDGET = dict.fromkeys(("--decay", "--average", "--validate-every", "--sample-every"))
+"""The options that make a run with a small budget and then a larger one the run with the larger one."""
 
 
 def _prepare(folder: Path) -> Path:
@@ -62,6 +64,9 @@ def _trial(place: Path, seed: int, folder: Path) -> str | None:
         return _compare_divergence(place, folder, configuration, draw, ended)
     if ended.status:
         return f"status {ended.status} for {_told(configuration, ended)}"
+    by_budget = (
+        by_budget and configuration.options.keys() >= _OF_A_BUDGET.keys()
+    )  # what was refused may be one of these
     said = _stop_and_resume(place, folder, configuration, draw, by_budget=by_budget)
     if said is not None:
         return said
@@ -78,10 +83,8 @@ def _make_independent_of_its_budget(configuration: Configuration, draw: random.R
         configuration.options.pop(flag, None)
     every = str(draw.choice([1, 2, 3]))
     configuration.budget = ["--steps", str(draw.randrange(6, 17))]
-    configuration.options |= {
-        "--decay": ["--decay", "constant"], "--average": ["--average", "0"],
-        "--validate-every": ["--validate-every", every], "--sample-every": ["--sample-every", every],
-    }  # fmt: skip
+    values = ("constant", "0", every, every)
+    configuration.options |= {flag: [flag, value] for flag, value in zip(_OF_A_BUDGET, values, strict=True)}
 
 
 def _steps(folder: Path) -> int:
