@@ -19,7 +19,8 @@ def _command() -> None:
         lack = lacking(error)
         if lack is None:
             raise
-        sys.stderr.write(f"error: the program cannot be loaded: {lack}\n")
+        if sys.stderr is not None:
+            sys.stderr.write(f"error: the program cannot be loaded: {lack}\n")
         sys.exit(6)
     app.main()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import mmap
 import os
 import re
 import shutil
@@ -40,23 +39,30 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def explained(path: Path, doing: str = "writing") -> Iterator[None]:
+def explained(path: Path, doing: str = "writing", hint: str | None = None) -> Iterator[None]:
     """Turns an OSError inside into the error that `system_errors.py` tells, which says what was done to `path`: a
-    UsageError where the place is wrong, else a ResourceError."""
-    folder = os.path.dirname(os.path.abspath(path))
+    UsageError where the place is wrong, with `hint` for another one, else a ResourceError."""
     try:
         yield
     except OSError as error:
-        if outcome_of(error, "going on" if folder in _written else "") is Outcome.RESOURCES:
+        if outcome_of(error, "going on" if _folder_of(path) in _written else "") is Outcome.RESOURCES:
             raise ResourceError(*told(error, f"{doing} {path}")) from error
-        hint = "check its name and its permissions" if "reading" in doing else "choose a place that can be written to"
-        raise UsageError(f"cannot go on {doing} {path}: {error.strerror or error}", hint) from error
-    if doing == "writing":
-        _written.add(folder)
+        usual = "check its name and its permissions" if "reading" in doing else "choose a place that can be written to"
+        raise UsageError(f"cannot go on {doing} {path}: {error.strerror or error}", hint or usual) from error
+
+
+def was_written(path: Path) -> None:
+    """Remembers that this process has written to a file: where its folder is suddenly read-only, the disk fails."""
+    _written.add(_folder_of(path))
+
+
+def _folder_of(path: Path) -> str:
+    return os.path.dirname(os.path.abspath(path))
 
 
 _written: set[str] = set()
-"""Folders in which this process has written: where one of them is suddenly read-only, its disk fails."""
+"""Folders in which this process has written."""
+ANOTHER_CACHE = "CHARRNN_CACHE names another folder for what is kept of texts and downloads"
 
 
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
@@ -82,8 +88,11 @@ def make_folder(path: Path) -> None:
         make_levels(path)
 
 
-def make_levels(path: Path) -> None:
-    """Does what `make_folder` does. Raises OSError."""
+def make_levels(path: Path, *, is_durable: bool = True) -> None:
+    """Creates a folder and its parents; an existing one is fine. Where it `is_durable`, a power cut does not take them.
+
+    Raises OSError.
+    """
     missing, there = [], path
     while not is_there(there) and there != there.parent:
         missing.append(there)
@@ -91,12 +100,14 @@ def make_levels(path: Path) -> None:
     if not missing:
         retried(path.mkdir, exist_ok=True)
         return
-    # Who made the folder that is there may have been killed before its name was on the disk.
-    with contextlib.suppress(OSError):
-        sync_folder(there / os.pardir)
+    if is_durable:
+        # Who made the folder that is there may have been killed before its name was on the disk.
+        with contextlib.suppress(OSError):
+            sync_folder(there / os.pardir)
     for folder in reversed(missing):
         retried(folder.mkdir, exist_ok=True)
-        sync_folder(folder.parent)
+        if is_durable:
+            sync_folder(folder.parent)
 
 
 def is_device(path: str | Path | int) -> bool:
@@ -209,6 +220,7 @@ def replace_durably(path: Path, write: Callable[[Path], object], *, follows_link
                     temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
                 os.fsync(file.fileno())
             retried(os.replace, temporary, path)
+            was_written(path)
             sync_folder(path.parent)
         finally:
             remove_all(private)
@@ -304,23 +316,3 @@ def remove_all(folder: Path | str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         if not os.path.lexists(folder):
             return
-
-
-def release_pages(array: Any) -> None:
-    """Releases the memory pages of a mapped numpy array that has been read; a later access reads them again.
-
-    Without this, a process that reads a whole map seems to use as much memory as the map is large, and one that copies
-    the arrays of a file one by one holds all of them twice. It costs a microsecond, and about as much for each page
-    that is read again. It does nothing for arrays that are not mapped, and on systems without the call.
-    """
-    import numpy as np  # imported here, since help pages must not load it
-
-    base = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    if not (isinstance(base, mmap.mmap) and array.nbytes and hasattr(mmap, "MADV_DONTNEED")):
-        return
-    begin = array.ctypes.data - np.frombuffer(base, np.uint8).ctypes.data
-    start = begin // mmap.PAGESIZE * mmap.PAGESIZE
-    with harmless("madvise"):
-        base.madvise(mmap.MADV_DONTNEED, start, begin + array.nbytes - start)

@@ -42,9 +42,9 @@ _CANNOT_SYNC = tuple({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSY
 _NO_LOCKS = tuple({errno.ENOLCK, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 TABLE = (
-    # Who else may read a file, what memory may be given back, rubbish that the next start removes, and the end of what
+    # Who else may read a file, rubbish that the next start removes, and the end of what
     # was only read or locked: nothing is lost with them.
-    Row(Outcome.HARMLESS, ("chmod", "madvise", "removal of rubbish", "close without writing")),
+    Row(Outcome.HARMLESS, ("chmod", "removal of rubbish", "close without writing")),
     # A signal came during the call. Linux has closed a file all the same, and its number may be another's by now.
     Row(Outcome.HARMLESS, ("close",), (errno.EINTR,)),
     Row(Outcome.RETRIED, (), (errno.EINTR,)),

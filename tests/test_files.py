@@ -151,6 +151,8 @@ def test_a_disk_that_becomes_read_only_fails_and_one_that_was_is_a_wrong_place(
     monkeypatch.setattr(tempfile, "mkdtemp", _failing(errno.EROFS))
     with pytest.raises(ResourceError, match="Read-only"):
         replace_durably(tmp_path / "one" / "page", lambda temporary: temporary.write_bytes(b"new"))
+    with explained(tmp_path / "other" / "page"):
+        os.stat(tmp_path / "other")  # to look at a place is not to write there
     with pytest.raises(UsageError, match="Read-only"):
         replace_durably(tmp_path / "other" / "page", lambda temporary: temporary.write_bytes(b"new"))
     assert (tmp_path / "one" / "page").read_bytes() == b"old"

@@ -22,7 +22,6 @@ from charrnn.system_errors import Outcome, outcome_of, retried, told
         ("lock", "ENOLCK", Outcome.HARMLESS),
         ("lock", "EACCES", Outcome.WRONG_PLACE),
         ("chmod", "EPERM", Outcome.HARMLESS),
-        ("madvise", "EINVAL", Outcome.HARMLESS),
         ("", "ENOSPC", Outcome.RESOURCES),
         ("", "EDQUOT", Outcome.RESOURCES),
         ("", "EFBIG", Outcome.RESOURCES),

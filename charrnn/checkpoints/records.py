@@ -20,7 +20,7 @@ from typing import IO, Any
 from charrnn.checkpoints.folder import LAST, METRICS, SAMPLES, Run
 from charrnn.checkpoints.metrics import entry_of
 from charrnn.errors import UsageError
-from charrnn.files import explained, opened, replace_durably, sync_folder, write_content
+from charrnn.files import explained, opened, replace_durably, sync_folder, was_written, write_content
 from charrnn.wording import count
 
 FILES = "files"
@@ -129,12 +129,15 @@ class Records:
         self._unsynced.add(name)
         with explained(path), _opened(path, "ab") as file:
             file.write(data)
+        was_written(path)
         self._digests[name].update(data)
         self._lengths[name] += len(data)
 
     def _take_up(self, name: str, content: bytes) -> None:
         self._digests[name] = hashlib.sha256(content)
         self._lengths[name] = len(content)
+        if content:  # what a killed process wrote may not be on the disk yet
+            self._unsynced.add(name)
 
 
 @dataclass(frozen=True, slots=True)

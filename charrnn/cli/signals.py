@@ -79,7 +79,8 @@ def catching_ctrl_c() -> Iterator[None]:
         leave_within(TIDYING_SECONDS, signal.SIGINT)
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        if before is not None:  # else it is not Python's
+            signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

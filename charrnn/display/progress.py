@@ -102,7 +102,7 @@ class TrainingDisplay:
 
     def pass_on(self, text: str) -> None:
         """Writes `text` to stderr as it is, also where the display is quiet: what Python would have written there."""
-        self._put(partial(self._exactly, text), lines=text.count("\n"), characters=len(text))
+        self._put(partial(self._exactly, text), lines=max(1, text.count("\n")), characters=len(text))
 
     def work(self) -> WorkDisplay:
         """Returns a bar for work before the run, which the work never waits for."""

@@ -31,7 +31,7 @@ class Writer:
     """A thread that calls functions which write, one after the other.
 
     `left_out` is called in the thread with a number of lines that are not written, in their place. What a function
-    raises is raised in `put` or `close`.
+    raises is raised in `close`, and nothing more is written.
     """
 
     def __init__(self, left_out: Callable[[int], None]) -> None:
@@ -49,8 +49,8 @@ class Writer:
 
         Of figures only the newest matter. Lines may be left out; what has neither is never.
         """
-        if self._error is not None:
-            raise self._error
+        if self._error is not None:  # nothing is shown any more, and what runs beside goes on
+            return
         with self._lock:
             self._count(piece := _Piece(write, lines, characters, is_figure), 1)
             self._pieces.append(piece)

@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from charrnn.errors import TextError
-from charrnn.files import cache_folder, explained, harmless, make_folder, opened, remove_leftovers, replace_durably
+from charrnn.files import (
+    ANOTHER_CACHE,
+    cache_folder,
+    explained,
+    harmless,
+    make_folder,
+    opened,
+    remove_leftovers,
+    replace_durably,
+)
 from charrnn.system_errors import retried
 from charrnn.text import download
 from charrnn.text.archives import COMPRESSED_SUFFIXES
@@ -132,7 +141,7 @@ def fetch(entry: Entry, folder: Path, report: Report | None = None) -> Source:
     make_folder(folder)
     make_folder(partial.parent)
     # All is done through the open file, which is locked: its name may be removed by another process that is done.
-    with explained(partial, "downloading to"), opened(partial, "a+b") as file:
+    with explained(partial, "downloading to", ANOTHER_CACHE), opened(partial, "a+b") as file:
         _lock(file, entry)
         is_right = _is_right(target, entry)  # by now, since another process has brought it
         if not is_right:

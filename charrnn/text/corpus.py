@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from charrnn.errors import ResourceError, TextError
-from charrnn.files import explained, require_room
+from charrnn.files import ANOTHER_CACHE, explained, require_room
 from charrnn.settings.config import DataConfig
 from charrnn.system_errors import retried
 from charrnn.text import entries, stored, under_way
@@ -189,7 +189,7 @@ def _encode(
     is_file = _is_file(everything, config) and num_bytes == ends[-1]  # with a mark the file is longer than the text
     digest, blocks = hashlib.sha256(), Digests(stored.BLOCK)
     encode = encoder(vocabulary)
-    with explained(under_way.shelves()[0] / key, "encoding the corpus into"), under_way.begin() as work:
+    with explained(under_way.shelves()[0] / key, "encoding the corpus into", ANOTHER_CACHE), under_way.begin() as work:
         require_room(work, sum(counts) * vocabulary.dtype.itemsize, "encoding the corpus")
         made = work / "entry"
         retried(made.mkdir)

@@ -210,7 +210,7 @@ def place(made: Path, key: str, work: Path) -> None:
     refused: OSError | None = None
     for shelf in under_way.shelves():
         try:
-            make_levels(shelf)
+            make_levels(shelf, is_durable=False)
             if _placed(made, shelf / key, work):
                 return
             refused = refused or PermissionError(errno.EACCES, "what lies there cannot be replaced")

@@ -24,9 +24,9 @@ from typing import IO
 
 from charrnn import files as system_files
 from charrnn.errors import CharrnnError, ResourceError, TextError, UsageError
-from charrnn.files import explained, harmless, is_device, let_go, opened, require_room
+from charrnn.files import ANOTHER_CACHE, explained, harmless, is_device, let_go, opened, require_room
 from charrnn.settings.config import DataConfig
-from charrnn.system_errors import Outcome, outcome_of, retried, told
+from charrnn.system_errors import Outcome, outcome_of, told
 from charrnn.text import archives, under_way
 from charrnn.text.archives import COMPRESSED_SUFFIXES
 from charrnn.wording import count
@@ -71,7 +71,8 @@ class Source:
 
     def size(self) -> int:
         """Returns the number of bytes on disk."""
-        return self.path.stat().st_size
+        with _explained(self.name):
+            return self.path.stat().st_size
 
 
 @contextlib.contextmanager
@@ -249,7 +250,7 @@ def set_back() -> list[str]:
 
 def _spool(stream: IO[bytes], name: str) -> Source:
     """Copies a stream that can be read only once to a temporary file, which `release` or the program's end removes."""
-    with explained(under_way.shelves()[0], f"copying {name} to"):
+    with explained(under_way.shelves()[0], f"copying {name} to", ANOTHER_CACHE):
         work = under_way.begin()
         try:
             copy = work.folder / "stdin"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -83,9 +84,9 @@ def begin() -> Workplace:
 def _made(shelf: Path) -> Workplace:
     folder = shelf / _FOLDER
     for _ in range(_ATTEMPTS):
-        make_levels(folder)
-        if not _is_ours(folder):
-            raise PermissionError(f"{folder} belongs to another user, or is no folder")
+        make_levels(folder, is_durable=False)
+        if not _belongs_to_us(os.lstat(folder)):
+            raise PermissionError(errno.EACCES, f"{folder} belongs to another user, or is no folder")
         work = folder / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
         with contextlib.suppress(FileNotFoundError, FileExistsError):  # another process has just removed what was empty
             retried(work.mkdir)
@@ -124,9 +125,12 @@ def _remove(work: Path) -> None:
 def _is_ours(folder: Path) -> bool:
     """Returns whether a path is a folder, and no link to one, of this user: only in such a one anything is removed."""
     try:
-        status = os.lstat(folder)
+        return _belongs_to_us(os.lstat(folder))
     except OSError:
         return False
+
+
+def _belongs_to_us(status: os.stat_result) -> bool:
     return stat.S_ISDIR(status.st_mode) and (not hasattr(os, "geteuid") or status.st_uid == os.geteuid())
 
 
