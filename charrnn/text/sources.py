@@ -26,7 +26,7 @@ from charrnn import files as system_files
 from charrnn.errors import CharrnnError, ResourceError, TextError, UsageError
 from charrnn.files import ANOTHER_CACHE, explained, harmless, is_device, let_go, opened, require_room
 from charrnn.settings.config import DataConfig
-from charrnn.system_errors import Outcome, outcome_of, told
+from charrnn.system_errors import Outcome, outcome_of, retried, told
 from charrnn.text import archives, under_way
 from charrnn.text.archives import COMPRESSED_SUFFIXES
 from charrnn.wording import count
