@@ -167,8 +167,8 @@ def _started(words: list[str], prepared: Prepared, attack: Attack, folder: Path,
         said.seek(0)
         text = said.read().decode("utf-8", "replace")
     folder.with_suffix(".err").unlink()
-    if not is_ours and (status == 1 or -status in attack.numbers):
-        return  # Python had not come to the first line
+    if not is_ours and (status == 1 or -status in attack.numbers or (status == -signal.SIGKILL and attack.is_unread)):
+        return  # Python had not come to the first line, and may wait for a reader of its traceback for ever
     yield from _ended_badly(Signalled(Result(status, "", text), lasted, waited), attack)
 
 
