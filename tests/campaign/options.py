@@ -245,7 +245,8 @@ def _fault(
     if drawn.wrong and not is_eager and "--" not in drawn.words and status != -signal.SIGTERM:
         if status != 2:
             return f"status {status} for a wrong {sorted(drawn.wrong)[0]}: {last}"
-        if not any(flag in err for flag in drawn.given):
+        # A command without its text says that first.
+        if not any(flag in err for flag in drawn.given) and " needs " not in err:
             return f"the message names none of the options: {last}"
     if status in (2, 3, 4):
         if (lacking := _message_fault(drawn.command, result, shown)) is not None:

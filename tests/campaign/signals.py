@@ -40,6 +40,8 @@ OTHERS = (
     "inspect ../long.txt -c ../whole --gates",
 )
 KEPT = {".lock", "config.json", "last.safetensors", "best.safetensors", "metrics.jsonl", "samples.txt"}
+_BEGUN = 0.1
+"""Seconds after which a fork has surely come to the program's first line."""
 _HANGS = 60.0
 
 
