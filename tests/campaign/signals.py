@@ -120,17 +120,19 @@ def _failures(prepared: Prepared, draw: random.Random, folder: Path) -> Iterator
                 )
             ]
         )  # fmt: skip
-        yield from _ended_badly(ended, attack)
+        yield from _ended_badly(ended, attack, share * prepared.forked)
     if words is TRAIN:
         yield from _lost(folder, prepared, goes_on)
 
 
-def _ended_badly(ended: Signalled, attack: Attack) -> Iterator[str]:
+def _ended_badly(ended: Signalled, attack: Attack, after: float) -> Iterator[str]:
     """Yields what is wrong with how a process ended."""
     (status, _, said), names = ended.result, [signal.Signals(number).name for number in attack.numbers]
     told = f"{' and '.join(names)}{', unread' if attack.is_unread else ''}"
     may_end_before = not attack.is_unread or attack.room > 0  # where all it writes has room, nothing holds it
     expected = {128 + number for number in attack.numbers} | ({0} if may_end_before else set())
+    if after < _BEGUN and (status == 1 or -status in attack.numbers):
+        return
     if status not in expected:
         yield f"status {status} after {told}: {said[-300:]!r}"
     if "Traceback" in said or "Exception ignored" in said:
@@ -171,7 +173,7 @@ def _started(words: list[str], prepared: Prepared, attack: Attack, folder: Path,
     folder.with_suffix(".err").unlink()
     if not is_ours and (status == 1 or -status in attack.numbers or (status == -signal.SIGKILL and attack.is_unread)):
         return  # Python had not come to the first line, and may wait for a reader of its traceback for ever
-    yield from _ended_badly(Signalled(Result(status, "", text), lasted, waited), attack)
+    yield from _ended_badly(Signalled(Result(status, "", text), lasted, waited), attack, _BEGUN)
 
 
 def _heeding() -> None:
