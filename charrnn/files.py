@@ -170,6 +170,26 @@ def opened(path: Path | int, mode: str = "rb", **options: Any) -> Iterator[Any]:
             stream.close()
 
 
+@contextlib.contextmanager
+def opened_file(path: Path, mode: str = "rb", *, follows_links: bool = True) -> Iterator[Any]:
+    """Opens what is a file as `opened` does. Raises OSError for all else at once, where a pipe would keep its reader
+    waiting for ever, and for a link unless it `follows_links`."""
+    more = getattr(os, "O_NONBLOCK", 0) | (0 if follows_links else getattr(os, "O_NOFOLLOW", 0))
+    if not follows_links and os.path.islink(path):
+        raise OSError(errno.ELOOP, "it is a link", str(path))
+    with opened(path, mode, opener=lambda name, flags: os.open(name, flags | more, 0o666)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file", str(path))
+        yield file
+
+
+def read_file(path: Path, most: int | None = None, *, follows_links: bool = True) -> bytes:
+    """Returns the bytes of a file, or the first `most` of them. Raises OSError where `opened_file` does."""
+    with opened_file(path, follows_links=follows_links) as file:
+        content: bytes = file.read() if most is None else file.read(min(most, os.fstat(file.fileno()).st_size))
+        return content
+
+
 def write_content(path: Path, content: bytes) -> None:
     """Writes a whole file anew."""
     with opened(path, "wb") as file:

@@ -24,6 +24,7 @@ from charrnn.files import (
     is_there,
     make_folder,
     opened,
+    read_file,
     remove_leftovers,
     replace_durably,
     sync_folder,
@@ -437,3 +438,19 @@ def test_explained_says_what_was_being_done(tmp_path: Path) -> None:
         (tmp_path / "nowhere").stat()
     assert raised.value.message == f"cannot go on counting {tmp_path}: No such file or directory"
     assert isinstance(raised.value.__cause__, FileNotFoundError)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_only_a_file_is_read_as_one(tmp_path: Path) -> None:
+    """A pipe or a folder is an error at once, and so is a link where none is followed."""
+    file, pipe, link = tmp_path / "file", tmp_path / "pipe", tmp_path / "link"
+    file.write_bytes(b"abc")
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    assert read_file(file) == read_file(link) == read_file(file, 1 << 62) == b"abc"
+    assert read_file(file, 2) == b"ab"
+    for path, reason in ((pipe, "it is not a file"), (tmp_path, "Is a directory")):
+        with pytest.raises(OSError, match=reason):
+            read_file(path)
+    with pytest.raises(OSError, match="it is a link"):
+        read_file(link, follows_links=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ResourceError, UsageError
-from charrnn.files import opened, replace_durably, write_content
+from charrnn.files import read_file, replace_durably, write_content
 from charrnn.settings.settings_file import CORPUS, VERSION
 from charrnn.system_errors import Outcome, outcome_of, told
 from charrnn.version import __version__
@@ -43,8 +43,7 @@ def write_config(path: Path, origin: Origin, settings: Mapping[str, Any]) -> Non
     values = {name: value for name, value in {**entries, **settings}.items() if value is not None}
     content = _spelled(values)
     try:
-        with opened(path) as file:
-            before = file.read()
+        before = read_file(path)
     except FileNotFoundError:
         before = b""
     except OSError as error:
@@ -88,11 +87,9 @@ def read_origin(path: Path) -> Origin | None:
 
 def _values(path: Path) -> dict[str, Any]:
     try:
-        with opened(path) as file:
-            content = file.read(_LARGEST)
+        return _parsed(read_file(path, _LARGEST))
     except (OSError, ValueError):
         return {}
-    return _parsed(content)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

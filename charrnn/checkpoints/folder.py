@@ -179,7 +179,12 @@ def _with_ending(folder: Path, ending: str) -> str:
         longest = 255
     name = os.fsencode(folder.name)
     room = longest - len(ending)
-    return (folder.name if len(name) <= room else name[:room].decode(errors="ignore")) + ending
+    return (folder.name if len(name) <= room else _whole_characters(name[:room])) + ending
+
+
+def _whole_characters(name: bytes) -> str:
+    """Returns the beginning of a name without a character that was cut; what is no UTF-8 stays as it is."""
+    return name.decode(errors="ignore") or os.fsdecode(name)
 
 
 def _is_own(path: Path) -> bool:

@@ -12,15 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from charrnn.files import read_file
+
 Entry = Mapping[str, Any]
 """What one line says, by name; it always has a step."""
 
 
 def read_metrics(path: Path) -> list[Entry]:
-    """Returns the lines that say where in the run they were written, in the order of the steps; none without a file."""
+    """Returns the lines that say where in the run they were written, in the order of the steps; none without a file, or
+    where a pipe has its name."""
     lines: list[Entry] = []
     with contextlib.suppress(OSError):
-        lines = [entry for line in path.read_bytes().splitlines() if (entry := entry_of(line)) is not None]
+        lines = [entry for line in read_file(path).splitlines() if (entry := entry_of(line)) is not None]
     return sorted(lines, key=lambda line: line["step"])
 
 

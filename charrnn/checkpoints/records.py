@@ -11,16 +11,14 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from charrnn.checkpoints.folder import LAST, METRICS, SAMPLES, Run
 from charrnn.checkpoints.metrics import entry_of
-from charrnn.errors import UsageError
-from charrnn.files import explained, opened, replace_durably, sync_folder, was_written, write_content
+from charrnn.files import explained, opened_file, read_file, replace_durably, sync_folder, was_written, write_content
 from charrnn.wording import count
 
 FILES = "files"
@@ -45,10 +43,10 @@ class Agreement:
 def agreements(folder: Path, training: Mapping[str, Any]) -> list[Agreement]:
     """Compares the metrics and the samples in a folder with what a `last` checkpoint's record `training` says of them.
 
-    Raises ValueError, KeyError or TypeError where the record is not what `Records.marks` returns, OSError where a file
-    cannot be read (a link, for one, is not followed), and UsageError where it is no file.
+    One that cannot be read has a problem, as has a link, which is not followed, and what is no file. Raises ValueError,
+    KeyError or TypeError where the record is not what `Records.marks` returns.
     """
-    return [_compared(folder / name, mark) for name, mark in _marks(training).items()]
+    return [_looked_at(folder / name, mark) for name, mark in _marks(training).items()]
 
 
 class Records:
@@ -83,7 +81,7 @@ class Records:
             path = self._run.folder / name
             with explained(path):
                 agreement = _compared(path, mark)
-                content = _read(path)[: mark.bytes]
+                content = _read(path, mark.bytes)
                 if agreement.problem is not None:
                     problems.append(agreement.problem)
                     whole = _whole_lines(content, step) if name == METRICS else _whole_samples(content)
@@ -93,7 +91,7 @@ class Records:
                 elif _is_shared(path):
                     _replace(path, content)
                 elif agreement.found > mark.bytes:
-                    with _opened(path, "rb+") as file:
+                    with opened_file(path, "rb+", follows_links=False) as file:
                         file.truncate(mark.bytes)
                     self._unsynced.add(name)
             self._take_up(name, content)
@@ -113,7 +111,11 @@ class Records:
         for name in sorted(self._unsynced):
             path = self._run.folder / name
             # Who removes a file while the run goes on hears of it when the run is resumed.
-            with explained(path), contextlib.suppress(FileNotFoundError), _opened(path, "rb+") as file:
+            with (
+                explained(path),
+                contextlib.suppress(FileNotFoundError),
+                opened_file(path, "rb+", follows_links=False) as file,
+            ):
                 os.fsync(file.fileno())
         if not self._unsynced <= self._entered:  # a file may be new
             with explained(self._run.folder):
@@ -127,7 +129,7 @@ class Records:
     def _append(self, name: str, data: bytes) -> None:
         path = self._run.folder / name
         self._unsynced.add(name)
-        with explained(path), _opened(path, "ab") as file:
+        with explained(path), opened_file(path, "ab", follows_links=False) as file:
             file.write(data)
         was_written(path)
         self._digests[name].update(data)
@@ -155,9 +157,19 @@ def _marks(training: Mapping[str, Any]) -> dict[str, _Mark]:
     return marks
 
 
+def _looked_at(path: Path, mark: _Mark) -> Agreement:
+    try:
+        return _compared(path, mark)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except MemoryError:
+        reason = "out of memory"
+    return Agreement(path.name, mark.bytes, 0, f"{path.name} cannot be read: {reason}")
+
+
 def _compared(path: Path, mark: _Mark) -> Agreement:
     digest, found, left = hashlib.sha256(), 0, mark.bytes
-    with contextlib.suppress(FileNotFoundError), _opened(path, "rb") as file:
+    with contextlib.suppress(FileNotFoundError), opened_file(path, follows_links=False) as file:
         found = os.fstat(file.fileno()).st_size
         while left and (chunk := file.read(min(left, _A_CHUNK))):
             digest.update(chunk)
@@ -169,16 +181,15 @@ def _compared(path: Path, mark: _Mark) -> Agreement:
     elif left:
         problem = f"{path.name} lacks {left:,} of the {count(mark.bytes, 'byte')} that it had {then}"
     elif digest.hexdigest() != mark.sha256:
-        nulls = _read(path)[: mark.bytes].count(0)
+        nulls = _read(path, mark.bytes).count(0)
         holds = f": {count(nulls, 'byte')} of it are NUL" if nulls else ""
         problem = f"{path.name} is damaged, for its {count(mark.bytes, 'byte')} are not those that it had {then}{holds}"
     return Agreement(path.name, mark.bytes, found, problem)
 
 
-def _read(path: Path) -> bytes:
-    with contextlib.suppress(FileNotFoundError), _opened(path, "rb") as file:
-        content: bytes = file.read()
-        return content
+def _read(path: Path, most: int | None = None) -> bytes:
+    with contextlib.suppress(FileNotFoundError):
+        return read_file(path, most, follows_links=False)
     return b""
 
 
@@ -191,20 +202,6 @@ def _is_shared(path: Path) -> bool:
 
 def _replace(path: Path, content: bytes) -> None:
     replace_durably(path, lambda new: write_content(new, content), follows_links=False)
-
-
-@contextlib.contextmanager
-def _opened(path: Path, mode: str) -> Iterator[IO[Any]]:
-    """Opens a file of the run's folder. Raises UsageError where the name is a link, or not that of a file."""
-    with opened(path, mode, opener=_without_following) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise UsageError(f"{path} is not a file", "move it away")
-        yield file
-
-
-def _without_following(path: str, flags: int) -> int:
-    # Neither waits a pipe in the place of a file for somebody at its other end.
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def _whole_lines(content: bytes, step: int) -> bytes:

@@ -16,8 +16,11 @@ from charrnn.checkpoints.folder import LAST, Run
 from charrnn.checkpoints.lock import LOCK
 from charrnn.checkpoints.records import Agreement
 from charrnn.checkpoints.runs import is_finished
-from charrnn.native.window import find_library
+from charrnn.errors import UsageError
+from charrnn.native.window import is_built
 from charrnn.wording import count
+
+_LOCKS = Path("/proc/locks")
 
 
 def would_resume(
@@ -27,7 +30,12 @@ def would_resume(
     if is_running:
         return f"refused, since {'another process' if process is None else f'process {process}'} is training there"
     if last is None:
-        return f"refused, since there is nothing to go on from: {LAST} {problem.removeprefix('it ')}"
+        what = f"{LAST} {problem[3:]}" if problem.startswith("it ") else f"{LAST}: {problem}"
+        return f"refused, since there is nothing to go on from: {what}"
+    try:
+        run.check_files()
+    except UsageError as error:
+        return f"refused, since {error.message}"
     step = f"step {last.progress['step']:,}"
     if (missing := _missing_text(run.config)) is not None:
         return f"refused until a command names the text, from {step} on: {missing}"
@@ -52,7 +60,7 @@ def _missing_text(config: Path) -> str | None:
 
 def _differences(then: Mapping[str, Any]) -> Iterator[str]:
     """Yields what has changed of that which a resume's exactness depends on, as far as it is known without torch."""
-    now: dict[str, Any] = {"machine": platform.machine(), "compiled": find_library() is not None}
+    now: dict[str, Any] = {"machine": platform.machine(), "compiled": is_built()}
     with contextlib.suppress(PackageNotFoundError):
         now["torch"] = version("torch")
     for name, value in now.items():
@@ -69,11 +77,16 @@ def _with(environment: Mapping[str, Any]) -> str:
 
 def holder(folder: Path) -> int | None:
     """Returns the number of the process that holds the lock of a run's folder; None where the system does not tell."""
-    with contextlib.suppress(OSError, ValueError):
-        inodes = {os.stat(path).st_ino for path in (folder, folder / LOCK)}
-        for line in Path("/proc/locks").read_text().splitlines():
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        ours = {_as_the_kernel_has_it(os.stat(path)) for path in (folder, folder / LOCK)}
+        for line in _LOCKS.read_text().splitlines():
             # 1: FLOCK ADVISORY WRITE 4242 fd:01:131072 0 EOF
             fields = line.split()
-            if fields[1] == "FLOCK" and int(fields[5].split(":")[2]) in inodes and int(fields[4]) > 0:
+            if fields[1] == "FLOCK" and fields[5].lower() in ours and int(fields[4]) > 0:
                 return int(fields[4])
     return None
+
+
+def _as_the_kernel_has_it(found: os.stat_result) -> str:
+    # A number of a file is one of its disk's, and another disk may have a file of the same number.
+    return f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"

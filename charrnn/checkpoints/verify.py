@@ -16,7 +16,8 @@ from charrnn.checkpoints.lock import LOCK, is_training
 from charrnn.checkpoints.metrics import Entry, entry_of, is_validation
 from charrnn.checkpoints.records import Agreement, agreements
 from charrnn.checkpoints.resuming import holder, would_resume
-from charrnn.errors import CharrnnError, CheckpointError
+from charrnn.errors import CharrnnError, CheckpointError, ResourceError
+from charrnn.files import read_file
 from charrnn.settings.config import TrainingConfig
 from charrnn.settings.fields import Record, settings_of
 from charrnn.settings.settings_file import option_name
@@ -79,7 +80,8 @@ def verify_run(folder: Path) -> Verified:
     if last is not None:
         of_records, records = _records(folder, last)
         findings += of_records
-    if all(each.problem is None for each in records if each.name == METRICS):
+    # A file that is not as `last` says, or of which it says nothing, cannot be compared line by line.
+    if last is None or any(each.problem is None for each in records if each.name == METRICS):
         findings += _metrics(run.metrics, last, records)
     findings += _beside(folder, is_running=found.is_training)
     found.resume = would_resume(run, last, findings[0].said, records, found.is_training, found.process)
@@ -89,7 +91,7 @@ def verify_run(folder: Path) -> Verified:
 def _checkpoint(path: Path) -> tuple[Finding, Checkpoint | None]:
     try:
         loaded = load(path, with_state=True)
-    except CheckpointError as error:
+    except (CheckpointError, ResourceError) as error:
         return Finding(path.name, "damaged", error.message.replace(str(path), "it")), None
     kept = _KEPT.fullmatch(path.name)
     expected = {BEST: "best", LAST: "last"}.get(path.name, "step" if kept else loaded.kind)
@@ -161,8 +163,6 @@ def _records(folder: Path, last: Checkpoint) -> tuple[list[Finding], list[Agreem
         found = agreements(folder, last.training)
     except (ValueError, KeyError, TypeError) as error:
         return [Finding(LAST, "damaged", f"it does not say what {METRICS} and {SAMPLES} held: {error}")], []
-    except (OSError, CharrnnError) as error:
-        return [Finding(f"{METRICS}, {SAMPLES}", "damaged", f"cannot be read: {error}")], []
     findings = []
     for each in found:
         said = f"{count(each.expected, 'byte')}, whose digest is that in {LAST}"
@@ -177,18 +177,17 @@ def _records(folder: Path, last: Checkpoint) -> tuple[list[Finding], list[Agreem
 
 def _metrics(path: Path, last: Checkpoint | None, records: Sequence[Agreement]) -> Iterator[Finding]:
     """Yields what is found of the metrics' own lines, and of the validations in them beside those that `last` holds."""
+    size = next((each.expected for each in records if each.name == METRICS), None)  # more was written after `last`
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except OSError:
+        lines = read_file(path, size, follows_links=False).splitlines(keepends=True)
+    except FileNotFoundError:
         return
-    size = next((each.expected for each in records if each.name == METRICS), None)
+    except (OSError, MemoryError) as error:
+        yield Finding(METRICS, "damaged", f"cannot be read: {getattr(error, 'strerror', None) or 'out of memory'}")
+        return
     read: list[Entry] = []
     wrong: str | None = None
-    place = 0
     for number, line in enumerate(lines, 1):
-        place += len(line)
-        if size is not None and place > size:  # written after `last`
-            break
         entry = entry_of(line)
         if entry is None or not line.endswith(b"\n"):
             wrong = wrong or f"line {number:,} cannot be read"
@@ -219,11 +218,23 @@ def _other_history(read: Sequence[Entry], progress: Mapping[str, Any]) -> str | 
 def _beside(folder: Path, *, is_running: bool) -> Iterator[Finding]:
     """Yields what lies in the folder beside the run's files, and the runs that --fresh has set aside."""
     for path in sorted(folder.glob(".*")):
-        if path.name != LOCK:
+        if path.name == LOCK:
+            continue
+        try:
             size = folder_size(path) if path.is_dir() and not path.is_symlink() else path.lstat().st_size
-            what = "is being written" if is_running else "is left over: training removes what it has left itself"
-            yield Finding(path.name, "note", f"{count(size, 'byte')}; it {what}")
-    for path in Run(folder).other_files():
+        except FileNotFoundError:  # a run that goes on has written it meanwhile
+            continue
+        except OSError as error:
+            yield Finding(path.name, "note", f"it cannot be looked at: {error.strerror}")
+            continue
+        what = "is being written" if is_running else "is left over: training removes what it has left itself"
+        yield Finding(path.name, "note", f"{count(size, 'byte')}; it {what}")
+    try:
+        others = Run(folder).other_files()
+    except OSError as error:
+        yield Finding(folder.name, "note", f"what else is in the folder cannot be listed: {error.strerror}")
+        others = []
+    for path in others:
         yield Finding(path.name, "note", "it is no file of a run")
     whole = Path(os.path.abspath(folder))
     for path in sorted(whole.parent.glob(f"{_escaped(whole.name)}.*")):

@@ -101,6 +101,11 @@ def find_library() -> Library | None:
     )
 
 
+def is_built() -> bool:
+    """Returns whether the library is there and not turned off; whether it can run is known only beside torch."""
+    return load(STEM, "charrnn_recurrence_version", VERSION) is not None
+
+
 def why_absent() -> tuple[str, str] | None:
     """Returns why the compiled recurrence is not there, and what brings it; None where it is there, is off on purpose,
     or could not run beside this torch."""

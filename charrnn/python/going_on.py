@@ -10,7 +10,7 @@ from typing import Any
 from charrnn.checkpoints.config_file import Origin, read_origin
 from charrnn.checkpoints.folder import Run
 from charrnn.training.plan import plan_of
-from charrnn.training.request import GROUPS, Order, Ways, read_file, read_last
+from charrnn.training.request import GROUPS, Order, Ways, read_config, read_last
 
 
 def _with_text(run: Run, text: str, moved: str | None, asked: Order) -> str:
@@ -69,7 +69,7 @@ def _settings(run: Run, has_other_budget: bool = False) -> dict[str, Any]:
         before = plan_of(read_last(run))
         groups = {**before.requested, "budget": before.budget.to_dict()}
     else:
-        groups = read_file(run.config).settings
+        groups = read_config(run).settings
     left_out = ("launch", "budget") if has_other_budget else ("launch",)
     return {name: value for group in GROUPS if group not in left_out for name, value in groups.get(group, {}).items()}
 

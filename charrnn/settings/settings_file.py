@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -31,6 +31,8 @@ PRESET = "preset"
 VERSION = "charrnn"
 """The entry of config.json that holds the version of the program, and shows that the file is a run's."""
 _LARGEST = 1 << 20
+Reader = Callable[[Path, int], bytes]
+"""Returns the first bytes of a file, at most so many. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,18 @@ def values_of(record: Record) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def read_settings(path: Path, groups: Mapping[str, type[Record]], refused: Mapping[str, str]) -> Written:
+def _first(path: Path, most: int) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(most)
+
+
+def read_settings(
+    path: Path, groups: Mapping[str, type[Record]], refused: Mapping[str, str], read: Reader = _first
+) -> Written:
     """Reads a file of settings. `groups` are the classes whose settings it may hold, by any names.
 
-    `refused` are options that have no place in a file, each with the reason. Raises UsageError, with the file, the name
-    and the value, for whatever is wrong.
+    `refused` are options that have no place in a file, each with the reason. `read` reads the file; as it is, from a
+    pipe as well. Raises UsageError, with the file, the name and the value, for whatever is wrong.
     """
     known = {
         option_name(declared): (group, name, declared)
@@ -71,7 +80,7 @@ def read_settings(path: Path, groups: Mapping[str, type[Record]], refused: Mappi
     corpus: list[str] = []
     preset: PresetName | None = None
     settings: dict[str, dict[str, Any]] = {group: {} for group in groups}
-    for name, value in _entries(path):
+    for name, value in _entries(path, read):
         where = f"{name} in {path}"
         if name == CORPUS:
             corpus = _corpus(where, value)
@@ -89,9 +98,10 @@ def read_settings(path: Path, groups: Mapping[str, type[Record]], refused: Mappi
     return Written(corpus, preset, settings)
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Any]]:
+def _entries(path: Path, read: Reader) -> Iterator[tuple[str, Any]]:
     """Yields the names, with `-` for `_`, and values of a file. Raises UsageError where it has another form."""
-    values = _JSON(path) if path.suffix.lower() == ".json" else _TOML(path)
+    text = _text(path, read)
+    values = _JSON(path, text) if path.suffix.lower() == ".json" else _TOML(path, text)
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no settings but {an(type(values).__name__)}", 'write { "hidden": 256, ... }')
     seen: set[str] = set()
@@ -107,18 +117,18 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _TOML(path: Path) -> Any:  # noqa: N802 - what it reads is called so
+def _TOML(path: Path, text: str) -> Any:  # noqa: N802 - what it reads is called so
     import tomllib
 
     try:
-        return tomllib.loads(_text(path))
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise UsageError(f"{path} is not TOML: {error}", "write one setting a line, such as: hidden = 256") from error
 
 
-def _JSON(path: Path) -> Any:  # noqa: N802
+def _JSON(path: Path, text: str) -> Any:  # noqa: N802
     try:
-        return json.loads(_text(path), object_pairs_hook=_without_duplicates)
+        return json.loads(text, object_pairs_hook=_without_duplicates)
     except (RecursionError, ValueError) as error:
         raise UsageError(f"{path} is not JSON: {error}", "mend it, or write the settings as TOML") from error
 
@@ -130,10 +140,9 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, read: Reader) -> str:
     try:
-        with open(path, "rb") as file:
-            content = file.read(_LARGEST + 1)
+        content = read(path, _LARGEST + 1)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and outcome_of(error) is Outcome.RESOURCES:
             raise ResourceError(*told(error, f"reading the settings in {path}")) from error

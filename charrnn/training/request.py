@@ -20,6 +20,7 @@ from charrnn.checkpoints.runs import is_checkpoint
 from charrnn.checkpoints.tensorfile import Damaged
 from charrnn.errors import CheckpointError, TextError, UsageError
 from charrnn.files import explained, is_there
+from charrnn.files import read_file as read_regular_file
 from charrnn.settings.checks import require
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.fields import Record
@@ -175,9 +176,17 @@ def _refuse_checkpoints(asked: Order, ways: Ways) -> None:
             )
 
 
+def read_config(run: Run) -> Written:
+    """Reads a run's config.json. Raises UsageError for what is wrong, and where it is a pipe or the like."""
+    return _checked(run.config, read_settings(run.config, GROUPS, NOT_IN_A_FILE, read_regular_file))
+
+
 def read_file(path: Path) -> Written:
-    """Reads a file of settings, or a run's config.json. Raises UsageError with the file's name for what is wrong."""
-    written = read_settings(path, GROUPS, NOT_IN_A_FILE)
+    """Reads a user's file of settings. Raises UsageError with the file's name for what is wrong."""
+    return _checked(path, read_settings(path, GROUPS, NOT_IN_A_FILE))
+
+
+def _checked(path: Path, written: Written) -> Written:
     budgets, model = written.settings["budget"], written.settings["model"]
     if len(budgets) > 1:
         raise UsageError(
@@ -208,7 +217,7 @@ def computing_as_before(launch: Launch, run: Run) -> Launch:
         if launch.fresh or not is_there(run.last):
             return launch
     try:
-        before = read_file(run.config).settings["launch"]
+        before = read_config(run).settings["launch"]
     except UsageError:  # it is missing, or another program's: the run goes on without it
         return launch
     device = before.get("device", launch.device) if launch.device == "auto" else launch.device
@@ -227,7 +236,7 @@ def _read_run(run: Run, ways: Ways, asked: Order) -> tuple[Origin, Said]:
             f"{run.folder} holds no {run.config.name}, which says where the text of the run lies",
             f"name the text in the place of TEXT: {ways.without_config(run)}",
         )
-    written = read_file(run.config)
+    written = read_config(run)
     origin = read_origin(run.config)
     if origin is None:
         raise CheckpointError(

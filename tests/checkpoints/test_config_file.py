@@ -53,7 +53,7 @@ def test_a_disk_that_fails_is_not_another_programs_file(monkeypatch: pytest.Monk
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as failing:
-        failing.setattr("charrnn.checkpoints.config_file.opened", fail)
+        failing.setattr("charrnn.checkpoints.config_file.read_file", fail)
         with pytest.raises(ResourceError, match=r"reading run/config\.json: Input/output error"):
             write_config(PATH, ORIGIN, {"hidden": 5})
     assert PATH.read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,22 @@ def test_what_a_file_says_never_drives_the_terminal(command: Command) -> None:
     assert "\x1b" not in result.err
     Path("a.toml").write_text('cell = "\\u001b[31m"\n')
     assert "\x1b" not in command("train", "text.txt", "--config", "a.toml").err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="needs /dev/fd")
+def test_a_users_settings_may_come_from_a_pipe(command: Command) -> None:
+    """As the shell's <(...) makes one; only a run's own files must be files."""
+    reading, writing = os.pipe()
+    os.write(
+        writing,
+        TOML.replace('"../text.txt"', f'"{Path("text.txt").resolve()}"')
+        .replace('"run"', f'"{Path("run").resolve()}"')
+        .encode(),
+    )
+    os.close(writing)
+    try:
+        result = command("train", "--config", f"/dev/fd/{reading}")
+    finally:
+        os.close(reading)
+    assert result.status == 0, result.err
+    assert _config("run")["hidden"] == 4

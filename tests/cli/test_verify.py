@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -14,68 +13,17 @@ from typing import Any
 
 import pytest
 
-from charrnn.checkpoints.checkpoint import Checkpoint, load, save
-from charrnn.checkpoints.config_file import Origin, write_config
-from charrnn.checkpoints.folder import Run
-from charrnn.checkpoints.records import FILES
-from charrnn.settings.config import TrainingConfig
-from charrnn.settings.settings_file import values_of
+from charrnn.checkpoints.checkpoint import load, save
 from tests.kit.command import Command
 from tests.kit.nasty import NASTY, is_dangerous
-from tests.kit.run_folders import BUDGET, COUNTERS
+from tests.kit.run_folders import BUDGET
 from tests.kit.tiny import tiny
-
-FOLDER = Path("checkpoints/a")
-RUN = Run(FOLDER)
-_LINES = [
-    {"step": 0, "characters": 0, "validation_nats": 2.25},
-    {"step": 10, "characters": 400, "train_nats": 2.0, "learning_rate": 0.01},
-    {"step": 20, "characters": 800, "train_nats": 2.0, "validation_nats": 1.75},
-    {"step": 40, "characters": 1600, "train_nats": 1.5},
-]
+from tests.kit.verified import FOLDER, LINES, RUN, findings, last_of_run, make_run
 
 
 @pytest.fixture(autouse=True)
 def _a_run() -> None:
-    """A whole run, stopped at step 40 of 60."""
-    FOLDER.mkdir(parents=True)
-    Path("text.txt").write_text("a text\n")
-    RUN.metrics.write_text("".join(json.dumps(line) + "\n" for line in _LINES))
-    RUN.samples.write_text("=== step 20, epoch 0.50 ===\nabc\n\n")
-    save(RUN.last, _last())
-    best = tiny("best")
-    save(RUN.best, replace(best, progress={**best.progress, "step": 20}))
-    save(RUN.kept(40), replace(best, kind="step"))
-    last = _last()
-    settings = {**values_of(last.model), **values_of(last.data), **values_of(TrainingConfig())}
-    write_config(RUN.config, Origin([os.path.abspath("text.txt")]), settings)
-
-
-def _last() -> Checkpoint:
-    marks = {
-        path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        for path in (RUN.metrics, RUN.samples)
-    }
-    budget = {**BUDGET["budget"], "steps": 60}
-    kept = {**BUDGET, "budget": budget, "counters": COUNTERS, "training": TrainingConfig().to_dict(), FILES: marks}
-    last = tiny("last")
-    return replace(
-        last, training=kept, progress={**last.progress, "epoch": 0.5}, environment={"threads": 1, "device": "cpu"}
-    )
-
-
-def _findings(command: Command, *words: str, status: int) -> dict[str, list[tuple[str, str]]]:
-    result = command("inspect", *(words or (str(FOLDER),)), "--verify", "--json")
-    assert result.status == status, result
-    told = json.loads(result.out)
-    assert told["schema"] == 1
-    found: dict[str, list[tuple[str, str]]] = {}
-    for run in told["runs"]:
-        assert run["damaged"] == sum(each["verdict"] == "damaged" for each in run["findings"])
-        for each in run["findings"]:
-            found.setdefault(each["file"], []).append((each["verdict"], each["said"]))
-        found.setdefault("resume", []).append(("", run["resume"] or ""))
-    return found
+    make_run()
 
 
 def test_a_whole_run(command: Command) -> None:
@@ -126,10 +74,10 @@ def _progress(path: Path, **more: Any) -> None:
 
 def _metrics(change: Callable[[list[dict[str, Any]]], object]) -> None:
     """Other metrics, to which `last` agrees."""
-    lines = json.loads(json.dumps(_LINES))
+    lines = json.loads(json.dumps(LINES))
     change(lines)
     RUN.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    save(RUN.last, _last())
+    save(RUN.last, last_of_run())
 
 
 _HARM: dict[str, tuple[Callable[[], object], str, str]] = {
@@ -187,7 +135,7 @@ def test_damage_is_found(command: Command, harm: str) -> None:
     """Named with its file, in JSON and as text, with status 4; files that are whole are said to be."""
     do, file, reason = _HARM[harm]
     do()
-    found = _findings(command, status=4)
+    found = findings(command, status=4)
     damaged = {name: said for name, all_said in found.items() for verdict, said in all_said if verdict == "damaged"}
     assert reason in damaged[file]
     assert set(damaged) <= {file, "metrics.jsonl"}  # what was made of another `last` may not agree with the metrics
@@ -207,7 +155,7 @@ def test_what_is_no_damage_is_noted(command: Command) -> None:
     (FOLDER / f"x{NASTY.encode(errors='replace').decode()}".replace("/", "-")).write_text("mine")
     Path("checkpoints/a.2026-11-28T114500-2").mkdir()
     Path("checkpoints/b.2026-11-28T114500").mkdir()
-    found = _findings(command, status=0)
+    found = findings(command, status=0)
     assert "33 bytes written since are cut off" in found["metrics.jsonl"][0][1]
     assert found[leftover.name] == [("note", "1,234 bytes; it is left over: training removes what it has left itself")]
     assert found["a.2026-11-28T114500-2"][0][0] == "note"
@@ -229,7 +177,7 @@ def test_what_is_no_damage_is_noted(command: Command) -> None:
         (lambda: _other(RUN.last, environment={"torch": "1.0"}), "approximate from step 40: torch 1.0 -> "),
         (lambda: RUN.samples.unlink(), "approximate from step 40: samples.txt is mended"),
         (
-            lambda: _other(RUN.last, training={**_last().training, **BUDGET}),
+            lambda: _other(RUN.last, training={**last_of_run().training, **BUDGET}),
             "finished at step 40; a larger budget goes on from there",
         ),
     ],
@@ -264,7 +212,7 @@ def test_a_checkpoint_alone(command: Command) -> None:
     assert result.out.splitlines()[1].startswith("ok       mine.safetensors: step 20; 9 arrays of ")
     save(RUN.best, replace(tiny("best"), progress={**tiny().progress, "step": 20}))
     _flip(Path("mine.safetensors"))
-    found = _findings(command, str(FOLDER), "mine.safetensors", status=4)
+    found = findings(command, str(FOLDER), "mine.safetensors", status=4)
     assert [verdict for verdict, _ in found["mine.safetensors"]] == ["damaged"]
     assert [verdict for verdict, _ in found["best.safetensors"]] == ["ok"]
 
@@ -290,7 +238,7 @@ def test_what_is_no_run(command: Command) -> None:
         assert command("inspect", word, "--verify").status == 2
     RUN.best.unlink()
     RUN.last.unlink()
-    found = _findings(command, status=4)
+    found = findings(command, status=4)
     assert found["last.safetensors"] == [("damaged", "it is missing")]
 
 
