@@ -208,8 +208,8 @@ def test_two_values_without_relation_have_an_interval_and_one_has_no_ends() -> N
 
 @pytest.mark.parametrize("memory", [0.0, 0.99, 0.999])
 def test_a_long_series_of_a_prime_length_is_summed_first(memory: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is transformed is a power of two, however long the series is: a prime length takes many times as long, and as
-    much memory. The waves are those of the plain transform, and the error is all but its own."""
+    """What is transformed is a power of two, however long the series is: a prime length takes many times the time
+    and the memory. The waves are those of the plain transform, and the error is all but its own."""
     N = 300_007
     terms = np.random.default_rng(6).standard_normal(N)
     terms = lfilter([1.0], [1.0, -memory], terms)
