@@ -94,6 +94,13 @@ def test_looking_inside_and_steering_need_no_torch(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_no_module_is_longer_than_350_lines() -> None:
+    """What is longer holds more than one idea."""
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in (ROOT / "charrnn").rglob("*.py")}
+    assert len(lengths) > 100
+    assert {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length > 350} == {}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_two_options_of_a_command_share_a_name(command: str) -> None:
     """Of several classes of settings that one command takes, too."""

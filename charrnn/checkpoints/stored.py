@@ -19,6 +19,7 @@ import numpy as np
 
 from charrnn.checkpoints.tensorfile import DTYPES, NumpyArray
 from charrnn.errors import CheckpointError
+from charrnn.files import let_go
 
 _PIECE = 1 << 20
 """Bytes that are read and hashed at a time, so that a signal is heard; they fit the cache of a core."""
@@ -119,12 +120,17 @@ class StoredArrays(Mapping[str, NumpyArray]):
         if size >= _WORTH_FORGETTING and hasattr(os, "pread"):
             with contextlib.suppress(OSError):  # then nothing is forgotten
                 self._descriptor = os.dup(file.fileno())
-                weakref.finalize(self, os.close, self._descriptor)
+                weakref.finalize(self, let_go, self._descriptor)
 
     def forget(self, name: str) -> None:
         """Frees the memory of an array unless somebody else holds it too; nothing where it could not be read again."""
         if name in self._arrays and self._descriptor is not None:
             self._arrays[name] = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies, and what other processes are sent, are plain arrays: they hold on to no file."""
+        read = ((name, array if array is not None else self._read_again(name)) for name, array in self._arrays.items())
+        return dict, (dict(read),)
 
     def __getitem__(self, name: str) -> NumpyArray:
         array = self._arrays[name]

@@ -51,7 +51,7 @@ class Subject:
     def novice(self) -> Any:
         """The engine of an untrained model of the same shape, for comparison."""
         from charrnn.inference.make_engine import make_engine
-        from charrnn.neurons.find import untrained_arrays
+        from charrnn.neurons.untrained import untrained_arrays
 
         return make_engine(self.loaded.model, untrained_arrays(self.loaded.model, len(self.loaded.vocabulary)))
 

@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.initial import initial_arrays
 from charrnn.inference.engine import RecordingEngine
 from charrnn.neurons.autocorrelated import FEWEST_STRETCHES
 from charrnn.neurons.labels import Label
@@ -331,21 +330,3 @@ def contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
     for back in range(CONTEXT):
         codes[back:] += wide[: len(wide) - back] * base**back
         yield codes.copy()
-
-
-class _Source:
-    """A source of numpy's random numbers with the methods that `initial_arrays` calls."""
-
-    def __init__(self, seed: int) -> None:
-        self._random = np.random.Generator(np.random.Philox(seed))
-
-    def normal(self, shape: tuple[int, ...]) -> Doubles:
-        return self._random.standard_normal(shape)
-
-    def uniform(self, shape: tuple[int, ...], low: float, high: float) -> Doubles:
-        return self._random.uniform(low, high, shape)
-
-
-def untrained_arrays(config: ModelConfig, vocabulary_size: int, seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
-    """Returns untrained weights: drawn from the distributions that training starts from, by another generator."""
-    return dict(initial_arrays(config, vocabulary_size, _Source(seed)))

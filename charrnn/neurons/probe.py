@@ -31,7 +31,7 @@ from charrnn.neurons.labels import Label
 from charrnn.neurons.logistic import Fit, fit
 from charrnn.neurons.record import Report, Unit, silent
 from charrnn.neurons.states import state_units, states_after, states_in
-from charrnn.neurons.statistics import Doubles, auc, effects, mean_interval
+from charrnn.neurons.statistics import Doubles, auc, effects, mean_interval, mean_interval_of_independent
 from charrnn.settings.config import ModelConfig
 from charrnn.wording import count
 
@@ -132,10 +132,14 @@ class _Task:
         right: Doubles = (guessed == self.answers[self.parts[part]]).astype(np.float64)
         return right
 
+    def interval(self, values: Doubles) -> tuple[float, float] | tuple[None, None]:
+        """Returns the 95 % interval of the mean of `values` (N,) of the test part; None where it is too short."""
+        return (mean_interval(values) or (None, None)) if self.is_text else mean_interval_of_independent(values)
+
     def score(self, name: str, decided: Doubles, fits: Sequence[Fit] = (), C: float | None = None) -> ProbeScore:
         """Returns the score of decisions (K, N) on the test part."""
         right, truths = self.is_right(decided, 2), self.truths(2)
-        low, high = mean_interval(right, is_text=self.is_text) or (None, None)
+        low, high = self.interval(right)
         area = float(np.mean([auc(one, truth) for one, truth in zip(decided, truths, strict=True)]))
         return ProbeScore(name, float(right.mean()), low, high, area, _features(fits) if fits else None, C)
 
@@ -267,7 +271,7 @@ def _probe(
     ]
     winner = max(baselines, key=lambda score: score.accuracy)
     gained = task.is_right(line.decided, 2) - task.is_right(decisions[winner.name], 2)
-    low, high = mean_interval(gained, is_text=task.is_text) or (None, None)
+    low, high = task.interval(gained)
     return Probe(
         task.classes,
         tuple(float((task.answers[task.parts[2]] == one).mean()) for one in range(len(task.classes))),

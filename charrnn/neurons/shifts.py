@@ -34,7 +34,8 @@ class Shifts:
     is, and a perfect effect would seem to be chance.
 
     The sums of each part for every length come from Fourier transforms, of which those that do not depend on unit and
-    label are kept.
+    label are kept. A transform is over 2S numbers, a label laid end to end twice, and takes 16 S bytes; about ten such
+    arrays exist at a time.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.neurons.autocorrelated import FEWEST_STRETCHES, chance_of, spread_of_independent, spread_of_mean
+from charrnn.neurons.autocorrelated import FEWEST_STRETCHES, Spread, chance_of, spread_of_independent, spread_of_mean
 from charrnn.neurons.student import student_quantile
 
 Doubles: TypeAlias = npt.NDArray[np.float64]
@@ -162,12 +162,20 @@ def interval(values: npt.NDArray[Any], label: npt.NDArray[Any], *, is_graded: bo
     return (found.low, found.high) if found.is_known else None
 
 
-def mean_interval(values: npt.NDArray[Any], *, is_text: bool = True) -> tuple[float, float] | None:
-    """Returns a 95 % interval of the mean of `values` (N,), which are in the order of a text or, if `is_text` is false,
-    do not depend on each other. None where they change too slowly for their number."""
-    spread = spread_of_mean(values) if is_text else spread_of_independent(values)
-    if is_text and not spread.is_known:
-        return None
+def mean_interval(values: npt.NDArray[Any]) -> tuple[float, float] | None:
+    """Returns a 95 % interval of the mean of `values` (N,), which are in the order of a text; None where they change
+    too slowly for their number."""
+    spread = spread_of_mean(values)
+    return _around(values, spread) if spread.is_known else None
+
+
+def mean_interval_of_independent(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """Returns a 95 % interval of the mean of `values` (N,) that do not depend on each other, such as whole texts; of
+    one alone it has no ends."""
+    return _around(values, spread_of_independent(values))
+
+
+def _around(values: npt.NDArray[Any], spread: Spread) -> tuple[float, float]:
     mean, width = float(values.mean()), spread.within()
     return mean - width, mean + width
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.neurons.labels import labels_of
-from charrnn.neurons.statistics import flipped_p_value, mean_interval
+from charrnn.neurons.statistics import flipped_p_value, mean_interval_of_independent
 from charrnn.wording import count
 
 FEWEST = 4
@@ -67,7 +67,7 @@ def compare(free: Sequence[str], held: Sequence[str]) -> Steered:
     changes, sureness, level = [], [], _FALSE / max(1, len(moves))
     for number in moves:
         differences = means[:, 1, number] - means[:, 0, number]
-        low, high = mean_interval(differences, is_text=False) or (0.0, 0.0)
+        low, high = mean_interval_of_independent(differences)
         is_change = flipped_p_value(differences, draws=max(_FLIPS, 100 * len(moves))) <= level
         before, after = means[:, :, number].mean(0)
         changes.append(Change(*names[number], float(before), float(after), low, high, is_change))

@@ -32,9 +32,10 @@ from sklearn.metrics import roc_auc_score
 
 from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.ablate import ablate
-from charrnn.neurons.find import SAMPLES, make_atlas, untrained_arrays
+from charrnn.neurons.find import SAMPLES, make_atlas
 from charrnn.neurons.labels import labels_of
 from charrnn.neurons.record import Unit
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import ModelConfig
 from charrnn.text.vocabulary import Vocabulary
 

@@ -30,8 +30,8 @@ from charrnn.network.model import CharacterModel
 from charrnn.network.noise import draw_noise
 from charrnn.neurons.clamping import clamp, parse_clamp
 from charrnn.neurons.columns import with_own_columns
-from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.record import Unit, record, title
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.learner import Learner
 from charrnn.wording import an

@@ -12,7 +12,7 @@ from charrnn.cells.initial import orthogonal, with_radius
 from charrnn.cells.registry import check
 from charrnn.errors import UsageError
 from charrnn.network.model import CharacterModel, _Source
-from charrnn.neurons.find import untrained_arrays
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import ModelConfig
 
 H, E, V, L = 60, 40, 90, 2

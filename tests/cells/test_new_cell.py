@@ -16,9 +16,9 @@ from charrnn.errors import UsageError
 from charrnn.inference.make_engine import make_engine
 from charrnn.network.speed import REFERENCE, expected_characters
 from charrnn.neurons.clamping import clamp, parse_clamp
-from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.gates import gate_kinds, saturation
 from charrnn.neurons.record import limits
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.estimates import training_memory
 from charrnn.training.learner import Learner

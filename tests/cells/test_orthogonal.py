@@ -19,7 +19,7 @@ from charrnn.errors import UsageError
 from charrnn.inference.make_engine import has_compiled_step
 from charrnn.network.layers import KernelLayer
 from charrnn.network.model import CharacterModel
-from charrnn.neurons.find import untrained_arrays
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.run import RunConfig
 from charrnn.training.learner import Learner

@@ -17,8 +17,8 @@ from charrnn.cells.registry import check
 from charrnn.cells.unitary import URNN
 from charrnn.errors import UsageError
 from charrnn.network.model import CharacterModel
-from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.gates import gate_kinds
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.choices import OptimizerName
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.learner import Learner

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -163,6 +165,27 @@ def test_what_was_forgotten_and_has_changed_is_refused() -> None:
     os.truncate(FILE, 1000)
     with pytest.raises(CheckpointError, match="was written to"):
         read[name]
+
+
+def _sent(whole: Any) -> Any:
+    return pickle.loads(pickle.dumps(whole))  # noqa: S301 - it was made here
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, copy.copy, _sent])
+@pytest.mark.parametrize("make", [tiny, _large])
+def test_a_loaded_checkpoint_can_be_copied_and_pickled(make: Any, duplicate: Any) -> None:
+    """As other processes are sent it: all arrays, also one that was forgotten, which stays so."""
+    saved = make()
+    save(FILE, saved)
+    loaded = load(FILE)
+    forget(loaded.parameters, "layers.1.weight_hh")
+    parameters = duplicate(loaded.parameters)
+    assert type(parameters) is dict
+    whole = replace(duplicate(loaded), parameters=parameters)
+    FILE.unlink()
+    assert whole.metadata() == saved.metadata()
+    assert list(parameters) == list(saved.parameters)
+    assert all(np.array_equal(parameters[name], array) for name, array in saved.parameters.items())
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks into Linux's /proc")

@@ -28,9 +28,10 @@ from charrnn.cli.reading import Subject
 from charrnn.display.browse import KEYS, keys_for
 from charrnn.display.palette import SAFE, mixed
 from charrnn.inference.reference import Network
-from charrnn.neurons.find import Atlas, make_atlas, untrained_arrays
+from charrnn.neurons.find import Atlas, make_atlas
 from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import limits, record
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import ModelConfig
 from charrnn.text.vocabulary import Vocabulary
 from tests.kit.command import Command

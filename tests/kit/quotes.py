@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.neurons.find import untrained_arrays
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import ModelConfig
 from charrnn.text.vocabulary import Vocabulary
 

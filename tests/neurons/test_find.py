@@ -23,9 +23,10 @@ from charrnn.inference.make_engine import make_engine
 from charrnn.inference.reference import Network
 from charrnn.network.model import CharacterModel
 from charrnn.neurons import find as atlas_module
-from charrnn.neurons.find import Atlas, Finding, Scores, make_atlas, untrained_arrays
+from charrnn.neurons.find import Atlas, Finding, Scores, make_atlas
 from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import Unit
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import ModelConfig
 from charrnn.text.vocabulary import Vocabulary
 from tests.kit.quotes import quote_cell, quoted_words

@@ -26,9 +26,9 @@ from charrnn.display.scatter import Scatter, Scatters
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.inference.make_engine import make_engine
 from charrnn.inference.reference import Network
-from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.gates import GateSaturation, Saturation, gate_kinds, saturation
 from charrnn.neurons.record import limits, record
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import ModelConfig
 from tests.kit.command import Command, Result
 from tests.kit.tiny import CHARACTERS, tiny

@@ -25,8 +25,9 @@ from charrnn.checkpoints.folder import Run
 from charrnn.events import Finished
 from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.ablate import ablate
-from charrnn.neurons.find import Atlas, Finding, make_atlas, untrained_arrays
+from charrnn.neurons.find import Atlas, Finding, make_atlas
 from charrnn.neurons.labels import Label, labels_of
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.sources import Source

@@ -21,11 +21,11 @@ from charrnn.display.probe import pieces
 from charrnn.display.report import spaced
 from charrnn.errors import CheckpointError, TextError, UsageError
 from charrnn.inference.reference import Network
-from charrnn.neurons.find import untrained_arrays
 from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.probe import Probe, ProbeScore, Weight, most_places, probe_text, probe_texts
 from charrnn.neurons.record import Unit, record
 from charrnn.neurons.states import state_units, states_after, states_in
+from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import ModelConfig
 from charrnn.text.labelled import read_labelled
 from charrnn.text.vocabulary import Vocabulary

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 from scipy.stats import false_discovery_control, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
+from charrnn.neurons import autocorrelated
+from charrnn.neurons.autocorrelated import spread_of_mean
 from charrnn.neurons.shifts import Shifts, shifted_p_value
 from charrnn.neurons.statistics import (
     auc,
@@ -20,6 +23,7 @@ from charrnn.neurons.statistics import (
     flipped_p_value,
     interval,
     mean_interval,
+    mean_interval_of_independent,
     ranks,
     sureness,
 )
@@ -182,10 +186,9 @@ def test_the_interval_of_a_mean_is_the_normal_one_where_samples_are_independent(
     """Two standard errors to each side, however often each is repeated; none where all alike are together; a constant
     has no width."""
     values = (np.random.default_rng(5).random(4000) < 0.3).astype(np.float64)
-    ends, alone = mean_interval(values), mean_interval(values, is_text=False)
+    ends, alone = mean_interval(values), mean_interval_of_independent(values)
     together = mean_interval(np.repeat(values, 16))
     assert ends is not None
-    assert alone is not None
     assert together is not None
     assert ends[0] < values.mean() < ends[1]
     assert alone[1] - alone[0] == pytest.approx(2 * 1.96 * values.std() / 4000**0.5, rel=0.01)
@@ -193,6 +196,32 @@ def test_the_interval_of_a_mean_is_the_normal_one_where_samples_are_independent(
     assert together[1] - together[0] == pytest.approx(ends[1] - ends[0], rel=0.25)
     assert mean_interval(np.sort(values)) is None
     assert mean_interval(np.ones(7)) == (1.0, 1.0)
+
+
+def test_two_values_without_relation_have_an_interval_and_one_has_no_ends() -> None:
+    """Student's t with one degree of freedom is wide; nothing at all is known of the spread of a single value."""
+    low, high = mean_interval_of_independent(np.array([1.0, 3.0]))
+    assert (low, high) == (pytest.approx(2 - 12.706, abs=1e-3), pytest.approx(2 + 12.706, abs=1e-3))
+    assert mean_interval_of_independent(np.array([5.0])) == (-np.inf, np.inf)
+    assert mean_interval_of_independent(np.ones(7)) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.99, 0.999])
+def test_a_long_series_of_a_prime_length_is_summed_first(memory: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is transformed is a power of two, however long the series is: a prime length takes many times the time
+    and the memory. The waves are those of the plain transform, and the error is all but its own."""
+    N = 300_007
+    terms = np.random.default_rng(6).standard_normal(N)
+    terms = lfilter([1.0], [1.0, -memory], terms)
+    transform, lengths = np.fft.rfft, []
+    monkeypatch.setattr(np.fft, "rfft", lambda values: lengths.append(len(values)) or transform(values))
+    found = spread_of_mean(terms)
+    assert lengths == [1 << 18]
+    monkeypatch.setattr(autocorrelated, "_MOST_TERMS", N)
+    plain = spread_of_mean(terms)
+    assert lengths[1:] == [2 * N]
+    assert found.waves == plain.waves
+    assert found.error == pytest.approx(plain.error, rel=1e-4)
 
 
 def test_flipped_p_values_are_those_of_all_signs() -> None:
