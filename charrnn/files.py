@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ResourceError, UsageError
+from charrnn.locks import Lock, take_lock
 from charrnn.system_errors import Outcome, outcome_of, retried, told
 
 _PRIVATE_PREFIX, _PRIVATE_SUFFIX = ".charrnn-", ".tmp"
@@ -271,41 +272,42 @@ def _read_by_somebody(path: Path) -> Iterator[None]:
 
 
 def _private_folder(parent: Path) -> tuple[Path, int | None]:
-    """Makes a private folder and returns it with what keeps it locked, so that others see that its process is alive."""
+    """Makes a private folder and returns it with what keeps it locked, so that others see that its process is alive.
+    Raises OSError."""
     while True:
+        lock = None
         private = Path(retried(tempfile.mkdtemp, prefix=_PRIVATE_PREFIX, suffix=_PRIVATE_SUFFIX, dir=parent))
         try:
             lock = _locked(private)
-        except BlockingIOError:  # it was taken for a leftover before it was locked
-            continue
-        if lock is None:
-            return private, None
-        try:
             if is_there(private):
                 return private, lock
-        except OSError:  # it cannot be looked at
-            let_go(lock)
-            remove_all(private)
+        except BlockingIOError:  # it was taken for a leftover before it was locked
+            continue
+        except OSError:  # it cannot be locked, or looked at
+            with contextlib.suppress(OSError):  # by name, since it may be that nothing can be opened
+                retried(os.rmdir, private)
+            if lock is not None:
+                let_go(lock)
             raise
-        let_go(lock)
+        if lock is not None:
+            let_go(lock)
 
 
 def _locked(private: Path) -> int | None:
-    """Locks a folder and returns its descriptor; None where it cannot be locked. Raises BlockingIOError if it is."""
+    """Locks a folder and returns its descriptor; None where it cannot be opened. Raises BlockingIOError where another
+    process has it locked, and OSError where the machine lacks something or its disk fails."""
     try:
-        import fcntl
-
-        descriptor = os.open(private, os.O_RDONLY | os.O_NOFOLLOW)
-    except (ImportError, OSError):
+        descriptor = os.open(private, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError as error:
+        if outcome_of(error) is Outcome.RESOURCES:
+            raise
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        let_go(descriptor)
-        raise
+        if take_lock(descriptor) is Lock.THEIRS:
+            raise BlockingIOError(errno.EWOULDBLOCK, "another process has it locked", str(private))
     except OSError:
         let_go(descriptor)
-        return None
+        raise
     return descriptor
 
 

@@ -39,7 +39,8 @@ _NO_MEMORY = (errno.ENOMEM, errno.ENOBUFS)
 _FAILING = tuple(getattr(errno, name) for name in ("EIO", "EREMOTEIO", "ESTALE", "ENOLCK") if hasattr(errno, name))
 # Some network file systems cannot sync a folder; and one that may be written to need not be one that may be opened.
 _CANNOT_SYNC = tuple({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES, errno.EPERM})
-_NO_LOCKS = tuple({errno.ENOLCK, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+# EBADF: some network file systems lock only what is open for writing, which a folder never is.
+_NO_LOCKS = tuple({errno.ENOLCK, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
 
 TABLE = (
     # Who else may read a file, rubbish that the next start removes, and the end of what

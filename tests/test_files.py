@@ -288,6 +288,64 @@ def test_what_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"page": b"new", "other": b"other"}
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EBADF])
+def test_a_disk_without_locks_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """And what is left over on it is removed."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", refuse)
+    (tmp_path / ".charrnn-abcd1234.tmp").mkdir()
+    remove_leftovers(tmp_path)
+    replace_durably(tmp_path / "page", lambda temporary: temporary.write_bytes(b"new"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"page": b"new"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+@pytest.mark.parametrize("call", ["open", "flock"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_a_private_folder_that_cannot_be_locked_is_not_worked_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """Others would take it for a killed process's. What was there before stays, and so does what may be another's."""
+    (tmp_path / "page").write_bytes(b"old")
+    left, real = tmp_path / ".charrnn-abcd1234.tmp", os.open
+    left.mkdir()
+
+    def refuse(path: object, *words: int, **more: int) -> int:
+        if call == "flock" or os.fspath(path).endswith(".tmp"):  # type: ignore[call-overload]
+            raise OSError(number, os.strerror(number))
+        return real(path, *words, **more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*((os, "open") if call == "open" else (pytest.importorskip("fcntl"), "flock")), refuse)
+        remove_leftovers(tmp_path)
+        assert left.is_dir()
+        with pytest.raises(ResourceError, match=os.strerror(number)):
+            replace_durably(tmp_path / "page", lambda temporary: temporary.write_bytes(b"new"))
+    left.rmdir()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"page": b"old"}
+
+
+def test_a_private_folder_that_is_gone_before_it_is_opened_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process took it for a leftover."""
+    made, make = [], tempfile.mkdtemp
+
+    def taken(**where: object) -> str:
+        made.append(make(**where))  # type: ignore[call-overload]
+        if len(made) == 1:
+            os.rmdir(made[0])
+        return str(made[-1])
+
+    monkeypatch.setattr(tempfile, "mkdtemp", taken)
+    replace_durably(tmp_path / "page", lambda temporary: temporary.write_bytes(b"new"))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"page": b"new"}
+    assert len(made) == 2
+
+
 def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     """After a day by whoever writes there, at once by whoever knows that nobody else does; links are not followed."""
     for name in (".charrnn-abcd1234.tmp", ".charrnn-efgh5678.tmp"):

@@ -20,6 +20,8 @@ from charrnn.system_errors import Outcome, outcome_of, retried, told
         ("sync of a folder", "EINVAL", Outcome.HARMLESS),
         ("sync of a folder", "EIO", Outcome.RESOURCES),
         ("lock", "ENOLCK", Outcome.HARMLESS),
+        ("lock", "EBADF", Outcome.HARMLESS),
+        ("lock", "EIO", Outcome.RESOURCES),
         ("lock", "EACCES", Outcome.WRONG_PLACE),
         ("chmod", "EPERM", Outcome.HARMLESS),
         ("", "ENOSPC", Outcome.RESOURCES),

@@ -21,11 +21,11 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charrnn.checkpoints.lock import lock
+from charrnn.checkpoints.lock import LOCK, lock
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.files import explained, is_there, make_folder, remove_leftovers, sync_folder
 from charrnn.system_errors import retried
@@ -36,7 +36,7 @@ LAST = "last.safetensors"
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
 CONFIG = "config.json"
-_KEPT = re.compile(r"step-\d{8,}\.safetensors")
+_KEPT = re.compile(r"step-(\d{8,})\.safetensors")
 _FILES = (CONFIG, LAST, METRICS, SAMPLES, BEST)
 _ASIDE = re.compile(r".+\.\d{4}-\d{2}-\d{2}T\d{6}(-\d+)?", re.DOTALL)
 
@@ -141,18 +141,26 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Creates the directory, locks it against a second training process, and removes what a killed one left.
 
-        Raises UsageError if another process has it.
+        An error within removes the directory again, and those above it that were made as well, where nothing but the
+        lock is in it: what is refused leaves nothing behind. It does so before it lets go of the lock, since then
+        another process may have the directory. Raises UsageError if another process has it.
         """
         with contextlib.ExitStack() as held:
-            make_folder(self.folder)
-            if os.name == "posix":
-                while not lock(self.folder, held):  # the folder has got another name meanwhile
+            missing: list[Path] = []
+            is_ours = False
+            try:
+                while not is_ours:  # again where the folder has got another name, or was removed, meanwhile
+                    missing = [path for path in (self.folder, *self.folder.parents) if not os.path.lexists(path)]
                     make_folder(self.folder)
-            # Who made it may have been killed before its name was on the disk.
-            with explained(self.folder, "creating"):
-                sync_folder(self.folder / os.pardir)
-            remove_leftovers(self.folder)
-            yield
+                    is_ours = os.name != "posix" or lock(self.folder, held)
+                # Who made it may have been killed before its name was on the disk.
+                with explained(self.folder, "creating"):
+                    sync_folder(self.folder / os.pardir)
+                remove_leftovers(self.folder)
+                yield
+            except BaseException:
+                _remove_unbegun(missing, is_ours=is_ours)
+                raise
 
     def check_files(self) -> None:
         """Raises UsageError where a name of the run's files is that of something else, so that nothing outside changes.
@@ -169,6 +177,17 @@ class Run:
             if os.path.lexists(path) and not os.path.isfile(path):
                 what = f"is a link to {os.readlink(path)}, where no file is" if path.is_symlink() else "is not a file"
                 raise UsageError(f"{path} {what}", "move it away, or choose another --out")
+
+
+def _remove_unbegun(made: Sequence[Path], *, is_ours: bool) -> None:
+    """Removes a run's folder, the first of those that were made for it, where the run has not begun, and those above
+    it. A folder that something else is in stays; the file of the lock is removed only where the lock `is_ours`."""
+    with contextlib.suppress(OSError):
+        if made and is_ours and os.listdir(made[0]) == [LOCK]:
+            os.unlink(made[0] / LOCK)
+    for path in made:
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
 
 
 def _with_ending(folder: Path, ending: str) -> str:
@@ -188,7 +207,17 @@ def _whole_characters(name: bytes) -> str:
 
 
 def _is_own(path: Path) -> bool:
-    return path.name in _FILES or _KEPT.fullmatch(path.name) is not None
+    return path.name in _FILES or kept_step(path) is not None
+
+
+def kept_step(path: Path) -> int | None:
+    """Returns the step whose weights `--keep-every` has kept under the name of a file; None of another name.
+
+    >>> kept_step(Path("run/step-00001000.safetensors")), kept_step(Path("run/last.safetensors"))
+    (1000, None)
+    """
+    found = _KEPT.fullmatch(path.name)
+    return None if found is None else int(found[1])
 
 
 def is_set_aside(path: Path) -> bool:

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 from charrnn.errors import UsageError
-from charrnn.files import explained
+from charrnn.files import explained, let_go
+from charrnn.locks import Lock, take_lock
 
 LOCK = ".lock"
 _TRIES, _SECONDS_BETWEEN = 5, 0.02
@@ -35,8 +36,8 @@ def lock(folder: Path, held: contextlib.ExitStack) -> bool:
             except PermissionError:  # a folder that may be written to, but not listed
                 pass
             else:
-                own.callback(_close, opened)
-                _take(opened, folder, is_needed=False)
+                own.callback(let_go, opened)
+                _take(opened, folder)
                 if not _is_still(opened, folder):
                     return False
         if os.path.islink(file):
@@ -48,11 +49,11 @@ def lock(folder: Path, held: contextlib.ExitStack) -> bool:
                 if os.path.isdir(folder):
                     raise
                 return False
-            own.callback(_close, opened)
+            own.callback(let_go, opened)
         if not stat.S_ISREG(os.fstat(opened).st_mode):
             raise UsageError(f"{file} is not a file, so the folder cannot be locked", "move it away")
         with explained(file, "locking"):
-            _take(opened, folder, is_needed=True)
+            _take(opened, folder)
         if not _is_still(opened, file):
             return False
         held.enter_context(own.pop_all())
@@ -61,43 +62,31 @@ def lock(folder: Path, held: contextlib.ExitStack) -> bool:
 
 def is_training(folder: Path) -> bool:
     """Returns whether a process is training in a folder; where nothing can be locked, False."""
-    try:
-        import fcntl
-    except ImportError:
+    if os.name != "posix":
         return False
     for path in (folder, folder / LOCK):
         with contextlib.suppress(OSError):
             opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
             try:
-                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
+                if take_lock(opened, shared=True) is Lock.THEIRS:
+                    return True
             finally:
-                _close(opened)
+                let_go(opened)
     return False
 
 
-def _take(opened: int, folder: Path, *, is_needed: bool) -> None:
-    """Locks what is open. A refusal other than that another process has it is passed over where it `is_needed` not."""
-    import fcntl
-
+def _take(opened: int, folder: Path) -> None:
+    """Locks what is open, where there are locks. Raises UsageError where another process has it, else OSError."""
     for tries_left in reversed(range(_TRIES)):
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            # Who only asks whether somebody trains has the lock for a moment.
-            if tries_left:
-                time.sleep(_SECONDS_BETWEEN)
-                continue
-            raise UsageError(
-                f"another process is training in {folder}",
-                "wait for it, or choose another --out",
-                "charrnn inspect --follow shows how it learns",
-            ) from error
-        except OSError:
-            if is_needed:
-                raise
-        return
+        if take_lock(opened) is not Lock.THEIRS:
+            return
+        if tries_left:  # who only asks whether somebody trains has the lock for a moment
+            time.sleep(_SECONDS_BETWEEN)
+    raise UsageError(
+        f"another process is training in {folder}",
+        "wait for it, or choose another --out",
+        "charrnn inspect --follow shows how it learns",
+    )
 
 
 def _is_still(opened: int, path: Path) -> bool:
@@ -105,9 +94,3 @@ def _is_still(opened: int, path: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(opened), os.stat(path))
     return False
-
-
-def _close(opened: int) -> None:
-    # It is closed, and the lock gone, whatever a disk or a network has to say then.
-    with contextlib.suppress(OSError):
-        os.close(opened)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from charrnn.checkpoints.checkpoint import Checkpoint, load
 from charrnn.checkpoints.config_file import is_config, settings_in
-from charrnn.checkpoints.folder import BEST, CONFIG, LAST, METRICS, SAMPLES, Run, folder_size, is_set_aside
+from charrnn.checkpoints.folder import BEST, CONFIG, LAST, METRICS, SAMPLES, Run, folder_size, is_set_aside, kept_step
 from charrnn.checkpoints.lock import LOCK, is_training
 from charrnn.checkpoints.metrics import Entry, entry_of, is_validation
 from charrnn.checkpoints.records import Agreement, agreements
@@ -24,7 +24,6 @@ from charrnn.settings.settings_file import option_name
 from charrnn.wording import count
 
 Verdict = Literal["ok", "note", "damaged"]
-_KEPT = re.compile(r"step-(\d{8,})\.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def verify_run(folder: Path) -> Verified:
     findings.append(finding)
     findings.append(_best(run, last))
     for path in sorted(folder.glob("step-*.safetensors")):
-        if _KEPT.fullmatch(path.name):
+        if kept_step(path) is not None:
             finding, kept = _checkpoint(path)
             findings.append(finding if kept is None or last is None else _of_one_run(finding, kept, last))
     findings.append(_config(run, last))
@@ -93,12 +92,12 @@ def _checkpoint(path: Path) -> tuple[Finding, Checkpoint | None]:
         loaded = load(path, with_state=True)
     except (CheckpointError, ResourceError) as error:
         return Finding(path.name, "damaged", error.message.replace(str(path), "it")), None
-    kept = _KEPT.fullmatch(path.name)
-    expected = {BEST: "best", LAST: "last"}.get(path.name, "step" if kept else loaded.kind)
+    kept = kept_step(path)
+    expected = {BEST: "best", LAST: "last"}.get(path.name, loaded.kind if kept is None else "step")
     step = loaded.progress["step"]
     if loaded.kind != expected:
         return Finding(path.name, "damaged", f"it is a checkpoint of the kind {loaded.kind}, by its contents"), None
-    if kept and int(kept[1]) != step:
+    if kept is not None and kept != step:
         return Finding(path.name, "damaged", f"it is of step {step:,}, by its contents"), None
     arrays = [*loaded.parameters.values(), *loaded.state.values()]
     size = sum(array.nbytes for array in arrays)

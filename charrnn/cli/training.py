@@ -20,7 +20,6 @@ from charrnn.cells.names import enumerated
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.config_file import Origin
 from charrnn.checkpoints.folder import RUNS, Run, folder_size
-from charrnn.checkpoints.unbegun import removed_unless_begun
 from charrnn.cli import texts as text_arguments
 from charrnn.cli.escapes import as_expected
 from charrnn.cli.going_on import refusal
@@ -230,7 +229,6 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
     goes_on_alone = world.is_alone and "-" not in (*prepared.arguments, launch.validation)
     with contextlib.ExitStack() as held:
         if world.is_first:
-            held.enter_context(removed_unless_begun(run.folder))
             held.enter_context(run.locked())
         plan, resume = prepared.plan(device, world, fresh=fresh)
         _check_same_start(world, prepared, plan, device, resume)

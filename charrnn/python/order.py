@@ -16,7 +16,6 @@ from types import FrameType
 
 from charrnn.checkpoints.folder import Run
 from charrnn.checkpoints.runs import run_named
-from charrnn.checkpoints.unbegun import removed_unless_begun
 from charrnn.errors import TextError, UsageError
 from charrnn.events import Event, Finished, Notice
 from charrnn.settings.config import DataConfig
@@ -142,7 +141,7 @@ def _opened(run: Run) -> Iterator[None]:
             f"the run in {run.folder} is open in this program",
             "close it first (Training.close), or choose another --out",
         )
-    with removed_unless_begun(run.folder), run.locked():
+    with run.locked():
         _open.add(folder)
         try:
             yield

@@ -28,6 +28,7 @@ from charrnn.files import (
     remove_leftovers,
     replace_durably,
 )
+from charrnn.locks import Lock, take_lock
 from charrnn.system_errors import retried
 from charrnn.text import download
 from charrnn.text.archives import COMPRESSED_SUFFIXES
@@ -176,13 +177,8 @@ def _copy(file: IO[bytes], target: Path) -> None:
 
 def _lock(file: IO[bytes], entry: Entry) -> None:
     """Locks the file of a download until it is closed, so that a second process cannot write to it."""
-    if os.name == "posix":
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TextError(f"another process is downloading {entry.name}", "wait for it") from error
+    if take_lock(file.fileno()) is Lock.THEIRS:
+        raise TextError(f"another process is downloading {entry.name}", "wait for it")
 
 
 def _download(file: IO[bytes], entry: Entry, report: Report | None) -> None:

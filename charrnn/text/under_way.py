@@ -22,6 +22,7 @@ import stat
 from pathlib import Path
 
 from charrnn.files import cache_folder, let_go, make_levels, remove_all
+from charrnn.locks import Lock, take_lock
 from charrnn.system_errors import Outcome, outcome_of, retried
 
 _FOLDER = "under-way"
@@ -148,16 +149,12 @@ def _claimed(work: Path, *, is_new: bool = False) -> int | None:
         return None
     is_claimed = is_new
     if os.name == "posix":  # elsewhere what a killed process leaves stays
-        import fcntl
-
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_claimed = True
-        except BlockingIOError:
-            is_claimed = False
-        except OSError as error:
+            taken = take_lock(descriptor)
+            is_claimed = taken is Lock.OURS or (is_new and taken is Lock.NONE)
+        except OSError:
             # A folder of our own that is not locked would be taken for a killed process's.
-            if is_new and outcome_of(error, "lock") is not Outcome.HARMLESS:
+            if is_new:
                 let_go(descriptor)
                 raise
     # The one who had it before may have removed it between the opening and the lock.

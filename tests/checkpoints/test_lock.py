@@ -12,7 +12,7 @@ import pytest
 
 from charrnn.checkpoints.folder import Run
 from charrnn.checkpoints.lock import is_training
-from charrnn.errors import UsageError
+from charrnn.errors import ResourceError, UsageError
 
 fcntl = pytest.importorskip("fcntl")
 RUN = Run(Path("run"))
@@ -58,6 +58,79 @@ def test_where_a_folder_cannot_be_locked_a_file_in_it_is(monkeypatch: pytest.Mon
     with RUN.locked():
         _refused()
         assert is_training(RUN.folder)
+
+
+@pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOLCK])
+def test_where_nothing_can_be_locked_nobody_is_kept_out(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """And nobody is seen to train."""
+
+    def refuse(_opened: int, _how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with RUN.locked(), RUN.locked():
+        assert not is_training(RUN.folder)
+
+
+def test_a_disk_that_fails_is_not_one_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is trained there that another process might train too."""
+
+    def fail(_opened: int, _how: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(ResourceError, match="cannot go on locking run: Input/output error"), RUN.locked():
+        pass
+    assert not RUN.folder.exists()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_whose_run_has_not_begun_is_removed_before_the_lock_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """Whoever has the lock has a folder that nobody removes; one that was there before stays."""
+    run, removed = Run(Path("runs/new")), []
+    if is_there:
+        run.folder.mkdir(parents=True)
+    unlink = os.unlink
+
+    def seen(path: Path) -> None:
+        removed.append(is_training(run.folder))
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", seen)
+    with pytest.raises(ValueError, match="refused"), run.locked():
+        raise ValueError("refused")
+    assert removed == ([] if is_there else [True])
+    assert Path("runs").exists() is is_there
+
+
+def test_what_was_written_in_the_folder_stays() -> None:
+    """The run has begun."""
+    with contextlib.suppress(ValueError), RUN.locked():
+        RUN.config.write_text("{}")
+        raise ValueError("failed")
+    assert sorted(os.listdir("run")) == [".lock", "config.json"]
+
+
+def test_who_waits_for_one_that_is_refused_gets_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And removes that where it is refused too."""
+    first = contextlib.ExitStack()
+    first.enter_context(RUN.locked())
+
+    def refused(_seconds: float) -> None:
+        with contextlib.suppress(ValueError), first:
+            raise ValueError("refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("charrnn.checkpoints.lock.time.sleep", refused)
+        second = contextlib.ExitStack()
+        second.enter_context(RUN.locked())
+    with contextlib.suppress(ValueError), second:
+        assert os.listdir("run") == [".lock"]
+        _refused()
+        raise ValueError("this too")
+    assert not RUN.folder.exists()
 
 
 def test_a_folder_that_cannot_be_listed(monkeypatch: pytest.MonkeyPatch) -> None:

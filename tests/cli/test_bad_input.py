@@ -29,6 +29,7 @@ from typing import Any
 import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.checkpoints.lock import LOCK, is_training
 from charrnn.settings.config import DataConfig
 from tests.kit.command import Command, Result
 from tests.kit.tiny import arrays_of, forge, tiny
@@ -411,6 +412,25 @@ def test_a_run_that_is_refused_leaves_no_folder(command: Command, words: str) ->
     Path("runs/new").mkdir(parents=True)
     assert command("train", "text.txt", "--out", "runs/new", *shlex.split(words)).status == result.status
     assert Path("runs/new").is_dir()
+
+
+@on_posix
+def test_a_run_that_is_refused_removes_its_folder_while_it_has_it(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that came a moment later would lose what it has locked."""
+    seen, unlink = [], os.unlink
+
+    def watched(path: Any, **more: Any) -> None:
+        if os.path.basename(path) == LOCK:
+            seen.append(is_training(Path("new")))
+        unlink(path, **more)
+
+    monkeypatch.setattr(os, "unlink", watched)
+    words = "--batch 5 --accumulate 9 --hidden 4 --steps 1"
+    assert command("train", "text.txt", "--out", "new", *words.split()).status == USAGE
+    assert seen == [True]
+    assert not Path("new").exists()
 
 
 def test_the_shortest_budget_is_over_at_once(command: Command) -> None:

@@ -398,6 +398,19 @@ def test_two_processes_do_not_mix_their_downloads(server: Server, entry: Entry, 
     assert len(server.seen) == 1
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_download_to_a_disk_without_locks(
+    server: Server, entry: Entry, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The checksum tells all the same what two that mix would have made."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", refuse)
+    assert fetch(entry, folder).path.read_bytes() == TEXT
+
+
 def test_downloads_go_to_the_cache_or_into_a_checkout(server: Server, entry: Entry) -> None:
     """`corpora/` of a checkout that one stands in, where it can be seen; elsewhere the user's cache."""
     here = Path.cwd()

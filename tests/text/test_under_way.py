@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -103,12 +104,13 @@ def test_what_may_not_be_written_to_goes_too(mode: int, monkeypatch: pytest.Monk
     assert theirs.stat().st_mode & 0o777 == 0o711
 
 
-def test_a_disk_without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_disk_without_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """One can work there, and nobody takes another's for abandoned."""
     fcntl = pytest.importorskip("fcntl")
 
     def refuse(*_: object) -> None:
-        raise OSError(37, "No locks available")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with begin() as work:
