@@ -29,6 +29,7 @@ from charrnn.checkpoints.described import (
     Kind,
     describe,
 )
+from charrnn.checkpoints.lock import check_is_ours
 from charrnn.checkpoints.stored import StoredArrays, changed, digest_of, read_arrays
 from charrnn.checkpoints.tensorfile import DTYPES, NumpyArray, damaged, open_file
 from charrnn.errors import CharrnnError, CheckpointError, ResourceError
@@ -89,6 +90,7 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         METADATA_KEY: text,
         DIGEST_KEY: digest_of(text, contiguous),
     }
+    check_is_ours(path.parent)
     replace_durably(path, lambda temporary: _save_file(save_file, contiguous, temporary, metadata), follows_links=False)
 
 

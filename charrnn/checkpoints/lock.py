@@ -12,7 +12,7 @@ import stat
 import time
 from pathlib import Path
 
-from charrnn.errors import UsageError
+from charrnn.errors import ResourceError, UsageError
 from charrnn.files import explained, let_go
 from charrnn.locks import Lock, take_lock
 
@@ -40,6 +40,9 @@ def lock(folder: Path, held: contextlib.ExitStack) -> bool:
                 _take(opened, folder)
                 if not _is_still(opened, folder):
                     return False
+                name = os.path.abspath(folder)
+                _ours[name] = os.fstat(opened)
+                own.callback(_ours.pop, name, None)
         if os.path.islink(file):
             raise UsageError(f"{file} is a link, so the folder cannot be locked", "move it away")
         with explained(file):
@@ -58,6 +61,28 @@ def lock(folder: Path, held: contextlib.ExitStack) -> bool:
             return False
         held.enter_context(own.pop_all())
         return True
+
+
+_ours: dict[str, os.stat_result] = {}
+"""What the folders that this process has locked were then, by their whole paths."""
+
+
+def check_is_ours(folder: Path) -> None:
+    """Raises ResourceError where a folder that this process has locked has been removed or renamed since.
+
+    What has its name now may be another process' run, into which nothing must be written. A folder that this process
+    has not locked is not looked at.
+    """
+    locked = _ours.get(os.path.abspath(folder))
+    if locked is None:
+        return
+    with explained(folder, "looking at"), contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(locked, os.stat(folder)):
+            return
+    raise ResourceError(
+        f"{folder} was removed or renamed while a run was trained in it",
+        "a run that was renamed goes on by its new name: charrnn train and the folder's new name",
+    )
 
 
 def is_training(folder: Path) -> bool:

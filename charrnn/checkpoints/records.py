@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.checkpoints.folder import LAST, METRICS, SAMPLES, Run
+from charrnn.checkpoints.lock import check_is_ours
 from charrnn.checkpoints.metrics import entry_of
 from charrnn.files import explained, opened_file, read_file, replace_durably, sync_folder, was_written, write_content
 from charrnn.wording import count
@@ -129,6 +130,7 @@ class Records:
     def _append(self, name: str, data: bytes) -> None:
         path = self._run.folder / name
         self._unsynced.add(name)
+        check_is_ours(self._run.folder)
         with explained(path), opened_file(path, "ab", follows_links=False) as file:
             file.write(data)
         was_written(path)

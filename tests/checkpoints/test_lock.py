@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from charrnn.checkpoints.checkpoint import save
 from charrnn.checkpoints.folder import Run
 from charrnn.checkpoints.lock import is_training
+from charrnn.checkpoints.records import Records
 from charrnn.errors import ResourceError, UsageError
+from tests.kit.tiny import tiny
 
 fcntl = pytest.importorskip("fcntl")
 RUN = Run(Path("run"))
@@ -212,3 +216,29 @@ def test_the_entry_of_the_folder_is_on_the_disk(monkeypatch: pytest.MonkeyPatch)
     RUN.folder.mkdir()
     with RUN.locked():
         assert synced == [Path.cwd()]
+
+
+@pytest.mark.parametrize("change", ["removed", "renamed", "replaced"])
+def test_nothing_is_written_into_a_folder_that_has_another_ones_name(change: str) -> None:
+    """The run that was there, or another process' run in its place, would be ruined."""
+    run = Run(Path("checkpoints/it"))
+    with run.locked():
+        records = Records(run)
+        records.add_metrics({"step": 1})
+        save(run.best, tiny())
+        os.rename(run.folder, "elsewhere")
+        if change == "removed":
+            shutil.rmtree("elsewhere")
+        if change == "replaced":
+            run.folder.mkdir()
+        for write in (
+            lambda: records.add_metrics({"step": 2}),
+            lambda: records.add_sample("step 2", "text"),
+            lambda: save(run.best, tiny()),
+        ):
+            with pytest.raises(ResourceError, match="was removed or renamed while a run was trained in it"):
+                write()
+        assert not run.folder.exists() or not any(run.folder.iterdir())
+    with run.locked():  # a new one
+        Records(run).add_metrics({"step": 1})
+        save(run.best, tiny())
