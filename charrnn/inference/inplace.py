@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.cells.parameters import layer_parameters
+from charrnn.cells.parameters import forget, layer_parameters
 from charrnn.inference.engine import Floats, Walk, is_small_table
 from charrnn.inference.reference import Network, NetworkState
 from charrnn.settings.config import ModelConfig
@@ -109,21 +109,33 @@ class _LayerProduct:
 
 
 class InPlaceNetwork(Network):
-    """Embedding, layers and decoder over numpy arrays, with buffers that are made once for a walk."""
+    """Embedding, layers and decoder over numpy arrays, with buffers that are made once for a walk.
+
+    The layers' own arrays are let go where they can be read again, which `record` and `observe` do: they step as the
+    reference does.
+    """
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
         super().__init__(config, parameters)
         self.table: Floats | None = None
         self.arrangement = _ARRANGEMENTS[str(self.cell.at_rest().compiled)]
         with np.errstate(over="ignore", invalid="ignore"):  # as in `step`
-            self.products = [
-                _LayerProduct(self.arrangement, layer_parameters(parameters, layer), is_first=layer == 1)
-                for layer in range(1, config.num_layers + 1)
-            ]
+            self.products: list[_LayerProduct] = []
+            for layer in range(1, config.num_layers + 1):
+                arrays = layer_parameters(parameters, layer)
+                self.products.append(_LayerProduct(self.arrangement, arrays, is_first=layer == 1))
+                for name in arrays:  # so that not all matrices are held twice
+                    forget(parameters, f"layers.{layer}.{name}")
+            del arrays
             first, embedding = self.products[0], parameters["embedding"]
             size = 4 * len(embedding) * len(first.bias)
             if is_small_table(size, sum(product.matrix.nbytes for product in self.products)):
                 self.table = embedding @ first.weight_ih.T + first.bias
+
+    def zero_state(self, lanes: int = 1) -> NetworkState:
+        """Returns the state before the first character."""
+        shape, arrays = (lanes, self.config.hidden_size), len(self.cell.state_names)
+        return tuple(tuple(np.zeros(shape, np.float32) for _ in range(arrays)) for _ in self.products)
 
     def first_input(self, ids: npt.NDArray[Any]) -> Floats:
         """Returns what the input adds to the first layer's product, biases included: (B, R)."""

@@ -8,6 +8,7 @@ Shape letters: T characters, B lanes, L layers, V vocabulary, E embedding size, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,14 +29,18 @@ class Network(RecordingEngine):
     """Embedding, layers and decoder over numpy arrays."""
 
     def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
-        self.config = config
-        cell = make_cell(config)
+        self.config, self._parameters = config, parameters
         self.embedding = parameters["embedding"]
         self.vocabulary_size = len(self.embedding)
-        layers = [layer_parameters(parameters, layer) for layer in range(1, config.num_layers + 1)]
-        self.cell, self._layers = cell.core, [cell.derive(p) for p in layers]
+        self.cell = make_cell(config).core
         self.decoder_weight = decoder_weight(parameters)
         self.decoder_bias = parameters["decoder.bias"]
+
+    @cached_property
+    def _layers(self) -> list[Mapping[str, npt.NDArray[Any]]]:
+        """Each layer's arrays as the steps read them; made by the first step, since `InPlaceNetwork` has its own."""
+        numbers = range(1, self.config.num_layers + 1)
+        return [make_cell(self.config).derive(layer_parameters(self._parameters, layer)) for layer in numbers]
 
     def zero_state(self, lanes: int = 1) -> NetworkState:
         """Returns the state before the first character."""

@@ -14,6 +14,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -26,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.checkpoints.checkpoint import Checkpoint, load, save
 from charrnn.errors import UsageError
 from charrnn.inference import compiled, panels
 from charrnn.inference import engine as engines
@@ -42,6 +43,7 @@ from charrnn.network.model import CharacterModel
 from charrnn.network.stepper import TorchStepper
 from charrnn.settings.config import DataConfig, ModelConfig, SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
+from tests.kit.tiny import tiny
 
 # Shape letters: T characters, B lanes, L layers, H hidden size, E embedding size, V vocabulary.
 CELLS = ["lstm", "gru", "rnn"]
@@ -985,3 +987,29 @@ def test_a_library_that_is_ours_is_found_behind_one_that_is_not(
     shutil.copy(candidates(library.STEM)[0], tmp_path / ("_step" + EXTENSION_SUFFIXES[-1]))
     monkeypatch.setattr(library, "STEM", tmp_path / "_step")
     assert isinstance(make_engine(*model("lstm", (2, 3, 5, 17)), weights="int8"), CompiledNetwork)
+
+
+def test_numpy_holds_matrices_once(tmp_path: Path) -> None:
+    """Of a checkpoint of 5 MB: what the engine has copied is let go, and read again where units are recorded. Every
+    number is that of the engine that was made of plain arrays."""
+    config, arrays = model("lstm", (3, 260, 5, 17))
+    saved = replace(tiny(), model=config, vocabulary=Vocabulary.of("abcdefghijklmnopq"), parameters=arrays)
+    save(tmp_path / "best.safetensors", saved)
+    size = sum(array.nbytes for array in arrays.values())
+    tracemalloc.start()
+    parameters = load(tmp_path / "best.safetensors").parameters
+    engine = InPlaceNetwork(config, parameters)
+    logits, state = engine.read(ids_of((30, 2), 17), engine.zero_state(2))
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 1.2 * size
+    plain = InPlaceNetwork(config, arrays)
+    expected, there = plain.read(ids_of((30, 2), 17), plain.zero_state(2))
+    np.testing.assert_array_equal(logits, expected)
+    np.testing.assert_array_equal(np.array(state), np.array(there))
+    reference = Network(config, arrays)
+    assert [[part.dtype for part in layer] for layer in engine.zero_state(2)] == [[np.float32] * 2] * 3
+    np.testing.assert_array_equal(np.array(engine.zero_state(2)), np.array(reference.zero_state(2)))
+    recorded, _ = engine.record(ids_of((9,), 17), engine.zero_state())
+    for name, values in reference.record(ids_of((9,), 17), reference.zero_state())[0].items():
+        np.testing.assert_array_equal(recorded[name], values)
