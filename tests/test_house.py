@@ -184,9 +184,3 @@ def test_the_programs_of_the_manual_say_what_is_compiled() -> None:
         result = _python(program, cwd=ROOT)
         assert result.returncode == 0, result.stderr
         assert ("None" in result.stdout) == (find_library() is None)
-
-
-@pytest.mark.parametrize("file", sorted((ROOT / "charrnn").rglob("*.py")), ids=lambda file: file.stem)
-def test_a_module_has_one_idea(file: Path) -> None:
-    """No module has more than 350 lines."""
-    assert len(file.read_text("utf-8").splitlines()) <= 350
