@@ -223,8 +223,8 @@ CAMPAIGNS = {
         in_suite=20,
     ),
     "power-weak": Campaign(
-        summary="The same, where each change of a folder's entries may also be missing on its own until that folder is "
-        "synced (a rename within one folder is a whole).",
+        summary="The power is cut at a moment of a run, and beside what was not synced each change of a folder's entries "
+        f"may be missing until that folder is synced (a rename within one folder is a whole): {_CHECKED}",
         prepare=_prepare,
         trial=_weak,
         in_suite=20,
