@@ -223,8 +223,8 @@ CAMPAIGNS = {
         in_suite=20,
     ),
     "power-weak": Campaign(
-        summary="The power is cut at a moment of a run, and beside what was not synced each change of a folder's entries "
-        f"may be missing until that folder is synced (a rename within one folder is a whole): {_CHECKED}",
+        summary="The power is cut at a moment of a run, and beside what was not synced each change of a folder's "
+        f"entries may be missing until that folder is synced (a rename within one folder is a whole): {_CHECKED}",
         prepare=_prepare,
         trial=_weak,
         in_suite=20,
