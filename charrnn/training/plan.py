@@ -204,7 +204,7 @@ def other_course(before: Budget, plan: Plan) -> str | None:
     budget, training = plan.budget, plan.training
     if training.decay != "constant" and training.final_learning_rate != 1.0:
         what = "the learning rate follows another course"
-    elif training.average or training.average_from is not None:
+    elif training.average or training.average_from is not None or training.average_after is not None:
         what = "the weights are averaged over other steps"
     else:
         what = ""

@@ -356,6 +356,10 @@ def _notes(result: Result) -> list[str]:
     [
         ([], "the learning rate follows another course"),
         (["--decay", "constant"], "the weights are averaged over other steps"),
+        (
+            ["--decay", "constant", "--average", "0", "--average-after", "1"],
+            "the weights are averaged over other steps",
+        ),
         (["--decay", "constant", "--average", "0"], None),
         (["--optimizer", "schedule-free"], None),
     ],
