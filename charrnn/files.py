@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ResourceError, UsageError
-from charrnn.locks import Lock, take_lock
-from charrnn.system_errors import Outcome, outcome_of, retried, told
+from charrnn.system_errors import Lock, Outcome, outcome_of, retried, take_lock, told
 
 _PRIVATE_PREFIX, _PRIVATE_SUFFIX = ".charrnn-", ".tmp"
 _PRIVATE = re.compile(r"\.charrnn-\w{8}\.tmp")

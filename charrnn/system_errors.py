@@ -1,7 +1,8 @@
 """What a failed call of the operating system leads to: one table, by call and by the number of the error.
 
 Whoever turns an OSError into an error asks here whether the place is wrong, which the user mends by naming another, or
-whether the machine lacks something or its disk fails.
+whether the machine lacks something or its disk fails. Calls that have an outcome of their own in the table, such as to
+take a lock, are made here.
 """
 
 from __future__ import annotations
@@ -84,6 +85,34 @@ def retried(call: Callable[_P, _R], *args: _P.args, **options: _P.kwargs) -> _R:
             return call(*args, **options)
         except InterruptedError:
             continue
+
+
+class Lock(enum.Enum):
+    """What came of asking for a lock."""
+
+    OURS = "this process has it until it closes what is locked"
+    THEIRS = "another process has it"
+    NONE = "this system or this disk has no locks, so nobody is kept out, and nobody is seen"
+
+
+def take_lock(descriptor: int, *, shared: bool = False) -> Lock:
+    """Asks for a lock on what is open, alone or `shared` with others that ask so, without waiting for it.
+
+    Raises OSError where it fails otherwise than the table above has it for a disk without locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return Lock.NONE
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Lock.THEIRS
+    except OSError as error:
+        if outcome_of(error, "lock") is Outcome.HARMLESS:
+            return Lock.NONE
+        raise
+    return Lock.OURS
 
 
 def lacking(error: BaseException) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.locks import Lock, take_lock
+from charrnn.system_errors import Lock, take_lock
 
 fcntl = pytest.importorskip("fcntl")
 

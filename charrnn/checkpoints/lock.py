@@ -14,7 +14,7 @@ from pathlib import Path
 
 from charrnn.errors import ResourceError, UsageError
 from charrnn.files import explained, let_go
-from charrnn.locks import Lock, take_lock
+from charrnn.system_errors import Lock, take_lock
 
 LOCK = ".lock"
 _TRIES, _SECONDS_BETWEEN = 5, 0.02

@@ -28,8 +28,7 @@ from charrnn.files import (
     remove_leftovers,
     replace_durably,
 )
-from charrnn.locks import Lock, take_lock
-from charrnn.system_errors import retried
+from charrnn.system_errors import Lock, retried, take_lock
 from charrnn.text import download
 from charrnn.text.archives import COMPRESSED_SUFFIXES
 from charrnn.text.sources import Source

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 from charrnn.errors import TextLost
 from charrnn.files import explained, let_go, make_levels, opened, remove_all, sync_folder
-from charrnn.system_errors import Outcome, outcome_of, retried
+from charrnn.system_errors import retried
 from charrnn.text import stored, under_way
 from charrnn.text.stored import DIGEST, Damaged, File, StoredIds, TextIds
 from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
@@ -207,19 +207,13 @@ def place(made: Path, key: str, work: Path) -> None:
 
     `work` is a folder for what has to go. Raises OSError where no shelf takes it.
     """
-    refused: OSError | None = None
-    for shelf in under_way.shelves():
-        try:
-            make_levels(shelf, is_durable=False)
-            if _placed(made, shelf / key, work):
-                return
-            refused = refused or PermissionError(errno.EACCES, "what lies there cannot be replaced")
-        except OSError as error:
-            if outcome_of(error) is Outcome.RESOURCES:
-                raise
-            refused = refused or error
-    assert refused is not None
-    raise refused
+
+    def put(shelf: Path) -> None:
+        make_levels(shelf, is_durable=False)
+        if not _placed(made, shelf / key, work):
+            raise PermissionError(errno.EACCES, "what lies there cannot be replaced")
+
+    under_way.on_a_shelf(put)
 
 
 def _placed(made: Path, folder: Path, work: Path) -> bool:

@@ -19,12 +19,14 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from charrnn.files import cache_folder, let_go, make_levels, remove_all
-from charrnn.locks import Lock, take_lock
-from charrnn.system_errors import Outcome, outcome_of, retried
+from charrnn.system_errors import Lock, Outcome, outcome_of, retried, take_lock
 
+_Done = TypeVar("_Done")
 _FOLDER = "under-way"
 _PREFIX = "work-"
 _LOCK = "lock"
@@ -70,10 +72,16 @@ class Workplace:
 def begin() -> Workplace:
     """Makes a workplace on the first shelf that takes one. Raises OSError, that of the first shelf, where none does."""
     clear()
+    return on_a_shelf(_made)
+
+
+def on_a_shelf(do: Callable[[Path], _Done]) -> _Done:
+    """Returns what `do` returns for the first shelf that does not refuse. Raises the first shelf's OSError where all
+    do, and at once one that another shelf of the same machine would give as well."""
     refused: OSError | None = None
     for shelf in shelves():
         try:
-            return _made(shelf)
+            return do(shelf)
         except OSError as error:
             if outcome_of(error) is Outcome.RESOURCES:
                 raise
