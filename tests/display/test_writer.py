@@ -191,7 +191,10 @@ def test_a_handler_may_interject_while_the_lock_is_held() -> None:
     """A signal comes at any moment of `put`."""
     reader = _Reader(is_reading=True)
     writer = _writer(reader)
+    was_written = threading.Event()
     writer.put(reader.writing("one"))
+    writer.put(was_written.set)
+    assert was_written.wait(HANG)
     with writer._lock:
         thread = threading.Thread(target=partial(writer.interject, reader.writing("two")))
         thread.start()
