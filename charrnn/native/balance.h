@@ -1,0 +1,110 @@
+/* How many threads pay, found out while they work.
+ *
+ * Beside busy programs neither few nor many threads are always better: two that wait for each other may be slower than one
+ * alone, and yet, since a system shares its cores out by threads, two may get more of them. So it is tried. The time of
+ * each kind of job with the number in force is known from the last moments; another number is in force for a trial, and
+ * stays if the same jobs took less. One thread fewer is tried where a job was held up, as on cores that are free it never
+ * is; one more now and then, the more rarely the more the last trial cost, so that trials cost a few hundredths in all.
+ *
+ * Times are nanoseconds, given by the caller: nothing here looks at a clock.
+ */
+#ifndef CHARRNN_BALANCE_H
+#define CHARRNN_BALANCE_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define MILLISECOND 1000000ll
+/* A system lets a program run for some milliseconds in turn: a trial sees many turns. */
+#define TRIAL (80 * MILLISECOND)
+/* What is remembered of a kind of job fades so fast. */
+#define MEMORY (400 * MILLISECOND)
+#define SHORTEST_PAUSE (60 * MILLISECOND)
+#define LONGEST_PAUSE (4000 * MILLISECOND)
+/* A trial that goes badly ends at this much more than the time expected, and some time more for chance. */
+#define WORST 1.3
+#define CHANCE (15 * MILLISECOND)
+/* Trials may cost this part of the time between them. */
+#define COST 0.02
+/* A number stays if its jobs took less than this of the time expected: more threads are given up only for a clear gain,
+ * since they are also what gets more of a shared machine. */
+#define ENOUGH_FOR_MORE 1.03
+#define ENOUGH_FOR_FEWER 0.85
+
+enum { KINDS = 128 };
+typedef struct {
+    uint64_t kind;
+    double mean[2], weight[2]; /* time of a job: with the number in force, and in this trial */
+} Known;
+
+typedef struct {
+    int32_t threads, other; /* in force; and on trial, or 0 */
+    int32_t has_evidence;
+    int64_t next_more, next_fewer; /* when a trial may begin */
+    double taken, expected; /* of the trial's jobs */
+    int64_t trials, changes;
+    Known known[KINDS];
+} Balance;
+
+static inline Known *balance_find(Balance *b, uint64_t kind) {
+    Known *known = &b->known[(kind * 0x9e3779b97f4a7c15ull) >> 57];
+    if (known->kind != kind) memset(known, 0, sizeof *known), known->kind = kind;
+    return known;
+}
+
+/* The number of threads for the next job, of which it can use `most`. */
+static inline int32_t balance_choose(Balance *b, int64_t now, int32_t most) {
+    if (b->threads < 1 || b->threads > most) {
+        if (b->threads > most && b->threads > 1) return most; /* a small job among large ones */
+        b->threads = most;
+    }
+    if (!b->other) {
+        const int32_t fewer = b->has_evidence && b->threads > 1 && now >= b->next_fewer;
+        if (fewer || (b->threads < most && now >= b->next_more)) {
+            b->other = fewer ? b->threads - 1 : b->threads + 1;
+            b->taken = b->expected = 0;
+            b->trials++;
+            for (int i = 0; i < KINDS; i++) b->known[i].weight[1] = 0;
+        }
+        b->has_evidence = 0;
+    }
+    return b->other ? b->other : b->threads;
+}
+
+static inline void balance_average(double *mean, double *weight, double taken) {
+    *weight = *weight * (1 - (taken < MEMORY ? taken / MEMORY : 1)) + taken;
+    *mean += (taken - *mean) * (taken / *weight);
+}
+
+/* A job of this kind ran with so many threads for so long; `was_held_up` where one of them was put aside meanwhile. */
+static inline void balance_note(Balance *b, int64_t now, uint64_t kind, int32_t threads, int64_t time, int32_t was_held_up) {
+    Known *known = balance_find(b, kind);
+    const double taken = time > 0 ? (double)time : 1;
+    if (!b->other) {
+        if (threads != b->threads) return;
+        balance_average(&known->mean[0], &known->weight[0], taken);
+        b->has_evidence |= was_held_up;
+        return;
+    }
+    if (threads != b->other) return;
+    balance_average(&known->mean[1], &known->weight[1], taken);
+    if (known->weight[0] > 0) b->taken += taken, b->expected += known->mean[0];
+    const int is_bad = b->taken > WORST * b->expected + CHANCE;
+    if (b->taken < TRIAL && !is_bad) return;
+    const double loss = b->taken - b->expected, pause = loss > 0 ? loss / COST : 0;
+    int64_t *next = b->other > b->threads ? &b->next_more : &b->next_fewer;
+    *next = now + (int64_t)(pause < SHORTEST_PAUSE ? SHORTEST_PAUSE : pause > LONGEST_PAUSE ? LONGEST_PAUSE : pause);
+    if (b->taken < (b->other > b->threads ? ENOUGH_FOR_MORE : ENOUGH_FOR_FEWER) * b->expected) {
+        /* Back again is a trial like any other, whose loss is now what was won. */
+        next = b->other > b->threads ? &b->next_fewer : &b->next_more;
+        const double back = -loss / COST;
+        *next = now + (int64_t)(back < SHORTEST_PAUSE ? SHORTEST_PAUSE : back > LONGEST_PAUSE ? LONGEST_PAUSE : back);
+        b->threads = b->other;
+        b->changes++;
+        for (int i = 0; i < KINDS; i++)
+            b->known[i].mean[0] = b->known[i].mean[1], b->known[i].weight[0] = b->known[i].weight[1];
+    }
+    b->other = 0;
+}
+
+#endif
