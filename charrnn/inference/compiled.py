@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.inference.cores import available_cores
+from charrnn.native.cores import available_cores
 from charrnn.inference.engine import Doubles, Floats, Integers, RecordingEngine, Scored, Written
 from charrnn.inference.panels import NEVER, Panels
 from charrnn.inference.threads import Crew

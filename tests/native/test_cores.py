@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.inference.cores import available_cores
+from charrnn.native.cores import available_cores
 
 FREE = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
