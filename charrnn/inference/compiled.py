@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
-from charrnn.native.cores import available_cores
 from charrnn.inference.engine import Doubles, Floats, Integers, RecordingEngine, Scored, Written
 from charrnn.inference.panels import NEVER, Panels
 from charrnn.inference.threads import Crew
+from charrnn.native.cores import available_cores
 from charrnn.native.step import MOST_LANES, Job, Settings, aligned, best_set, find_library
 from charrnn.settings.choices import WeightsName
 from charrnn.settings.config import ModelConfig, SamplingConfig

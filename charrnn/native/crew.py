@@ -1,7 +1,7 @@
 """How many threads compiled code may have; crew.h says how they share its work.
 
-Each library has a crew of its own, whose threads sleep where there is nothing to do. No number depends on how many there
-are.
+Each library has a crew of its own, whose threads sleep where there is nothing to do. No number depends on how many
+there are.
 """
 
 from __future__ import annotations
