@@ -17,7 +17,7 @@ from charrnn.checkpoints.lock import LOCK
 from charrnn.checkpoints.records import Agreement
 from charrnn.checkpoints.runs import is_finished
 from charrnn.errors import UsageError
-from charrnn.native.window import is_built
+from charrnn.native.window import find_library
 from charrnn.wording import count
 
 _LOCKS = Path("/proc/locks")
@@ -60,7 +60,7 @@ def _missing_text(config: Path) -> str | None:
 
 def _differences(then: Mapping[str, Any]) -> Iterator[str]:
     """Yields what has changed of that which a resume's exactness depends on, as far as it is known without torch."""
-    now: dict[str, Any] = {"machine": platform.machine(), "compiled": is_built()}
+    now: dict[str, Any] = {"machine": platform.machine(), "compiled": find_library() is not None}
     with contextlib.suppress(PackageNotFoundError):
         now["torch"] = version("torch")
     for name, value in now.items():

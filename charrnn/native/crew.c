@@ -17,8 +17,8 @@
 /* How long a thread without work spins before it sleeps: to be woken takes as long as much work does. */
 #define SPIN (200 * NS_PER_US)
 #define SPIN_BENT (5 * NS_PER_US)
-/* A piece takes some microseconds. Who is in one for longer than this beyond what its fellows took was put aside. */
-#define STALL (150 * NS_PER_US)
+/* A piece takes some microseconds. Who is in one for so long after all others are done was put aside. */
+#define STALL (300 * NS_PER_US)
 /* The pieces that a thread has still to begin: phase, first and end in one word, so that none is taken in another phase
  * than the one it was seen in. */
 enum { BITS = 14 };
@@ -179,13 +179,13 @@ void crew_begin(int32_t most_threads, uint64_t kind) {
     atomic_store_explicit(&crew.is_bent, crew.balance.threads < crew.most, memory_order_relaxed);
 }
 
-static void wait_for_others(int32_t pieces, int64_t began) {
+static void wait_for_others(int32_t pieces) {
     int64_t until = 0;
     for (int spins = 1; atomic_load_explicit(&crew.done, memory_order_acquire) < pieces; spins++) {
         pause_a_little();
         if (spins % 64) continue;
         const int64_t time = now();
-        if (!until) until = time + STALL + (time - began);
+        if (!until) until = time + STALL;
         if (time < until) continue;
         crew.stalls++; /* somebody was put aside in the middle of a piece: the core is another program's */
         pthread_mutex_lock(&crew.lock); /* asleep, so that who is in the piece may have this core */
@@ -203,7 +203,6 @@ void crew_share(Piece piece, void *job, int32_t pieces) {
     }
     const int32_t size = crew.size;
     const uint64_t phase = ++crew.phase;
-    const int64_t began = now();
     crew.piece = piece, crew.job = job;
     atomic_store_explicit(&crew.done, 0, memory_order_relaxed);
     for (int32_t thread = 0; thread < size; thread++)
@@ -219,7 +218,7 @@ void crew_share(Piece piece, void *job, int32_t pieces) {
     }
     crew.size_before = size;
     crew.pieces += pieces, crew.own_pieces += work(phase, 0, size);
-    wait_for_others(pieces, began);
+    wait_for_others(pieces);
 }
 
 void crew_end(void) {

@@ -1,16 +1,13 @@
 /* A layer run along a window, forward and back, for ../network/compiled_layer.py: only what must go step by step, which is the
  * recurrent product and the gates. The products over whole windows are torch's.
  *
- * No Python, no allocation, no thread of its own: it runs inside a parallel region of the OpenMP library that torch has
- * loaded, so that one crew of threads does everything and none waits for a core that another one spins on. A number
- * depends on neither the threads nor the lanes beside it.
+ * No Python, no allocation; the threads are the crew's. A number depends on neither the threads nor the lanes beside it.
  *
  * Williams & Peng 1990 (Neural Computation 2(4)) for the backward pass through a window.
  */
 #include "recurrence.h"
 
-#include "arithmetic.h"
-#include "barrier.h"
+#include "crew.h"
 #include "processor.h"
 
 #define EIGHT_LANES(LEFT, AT_MOST, CALL) if (AT_MOST >= 8 && LEFT >= 8) { CALL(8); b += 8; } else
@@ -22,7 +19,7 @@
 #include <immintrin.h>
 #endif
 
-#define wait_for_all(window, threads) meet(&(window)->arrived, &(window)->generation, threads, 0)
+enum { COLUMNS = 128 }; /* of the table's gradient that are summed in one go */
 
 #define CAT_(a, b) a##_##b
 #define CAT(a, b) CAT_(a, b)
@@ -108,24 +105,22 @@ int32_t charrnn_best_recurrence(void) { return best_set(); }
 int32_t charrnn_has_narrow(void) { return charrnn_best_recurrence() == 2 && HAS("avx512bf16"); }
 
 static void run(Window *window, int is_backward) {
-    /* The region has all of torch's threads: a smaller one would end the others, to be made anew. Some have nothing to do. */
-    const int thread = window->thread(), all = window->threads();
-    const int threads = all < window->most_threads ? all : window->most_threads;
-    if (thread >= threads) return;
-    const uint32_t before = enter_arithmetic();
-    if (window->is_double) (is_backward ? backward_doubled : forward_doubled)(window, thread, threads);
+    const uint64_t sizes[] = {window->steps, window->lanes, window->padded, window->cell, is_backward, window->is_narrow};
+    uint64_t kind = 1;
+    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) kind = kind * 1000003 + sizes[i];
+    crew_begin(window->most_threads, kind);
+    if (window->is_double) run_doubled(window, is_backward);
 #if defined(__x86_64__)
-    else if (window->is_narrow) (is_backward ? backward_narrow : forward_narrow)(window, thread, threads);
-    else if (window->set == 2) (is_backward ? backward_avx512 : forward_avx512)(window, thread, threads);
-    else if (window->set == 1) (is_backward ? backward_avx2 : forward_avx2)(window, thread, threads);
+    else if (window->is_narrow) run_narrow(window, is_backward);
+    else if (window->set == 2) run_avx512(window, is_backward);
+    else if (window->set == 1) run_avx2(window, is_backward);
 #endif
-    else (is_backward ? backward_portable : forward_portable)(window, thread, threads);
-    leave_arithmetic(before);
+    else run_portable(window, is_backward);
+    crew_end();
 }
 
-/* To be entered by every thread of a parallel region. */
-void charrnn_window_forward(void *window) { run(window, 0); }
-void charrnn_window_backward(void *window) { run(window, 1); }
+void charrnn_window_forward(Window *window) { run(window, 0); }
+void charrnn_window_backward(Window *window) { run(window, 1); }
 
 /* What a caller must know to be the right one. */
 int32_t charrnn_recurrence_version(void) { return RECURRENCE_VERSION; }

@@ -16,7 +16,7 @@
 
 #include <stdint.h>
 
-enum { RECURRENCE_VERSION = 3 }; /* of what stands here; a library left over from another one is not used */
+enum { RECURRENCE_VERSION = 4 }; /* of what stands here; a library left over from another one is not used */
 enum { RNN, LSTM, GRU };
 #define BLOCKS(cell) ((cell) == LSTM ? 4 : (cell) == GRU ? 3 : 1)
 #define KEPT(cell) ((cell) == RNN ? 1 : 4)
@@ -44,9 +44,7 @@ typedef struct {
     void *c_gradient;
     void *bias_gradient;   /* kept x P: sums of the gates' gradients over the window */
     void *table_gradient;  /* V x blocks x P, where there are ids */
-    int32_t (*thread)(void);  /* of the parallel region this runs in: number of the thread, and of threads */
-    int32_t (*threads)(void);
-    int32_t arrived, generation;
+    int32_t step;          /* the one that is being computed */
 } Window;
 
 /* One update of a vector of weights by AdamW; see update.c. */
@@ -55,11 +53,9 @@ typedef struct {
     float *weights, *gradient, *first, *second; /* first and second moment */
     float learning_rate, beta1, beta2, epsilon, weight_decay;
     float first_correction, second_correction;  /* 1 - beta^t */
-    int32_t is_cautious;
-    int32_t (*thread)(void);
-    int32_t (*threads)(void);
+    int32_t is_cautious, most_threads;
     int64_t along; /* 0 before: weights that move along their gradient */
-    int32_t arrived, generation;
+    float scale;   /* of what moves */
 } Update;
 
 #endif

@@ -1,20 +1,20 @@
 /* One update of AdamW on a vector of weights, for training/optimizers/adamw.py, in two passes over memory.
  *
  * Loshchilov & Hutter 2019 (arXiv 1711.05101, algorithm 2); `is_cautious` is Liang et al. 2024 (arXiv 2411.16085,
- * algorithm 1): what would move against the gradient stays, and the rest moves the further. Runs inside a parallel region
- * as recurrence.c does. A number does not depend on the threads: between the passes only whole numbers are summed.
+ * algorithm 1): what would move against the gradient stays, and the rest moves the further. A number does not depend on
+ * the threads: between the passes only whole numbers are summed.
  */
 #include "recurrence.h"
 
-#include "arithmetic.h"
-#include "barrier.h"
+#include "crew.h"
 #include "processor.h"
 
 #include <math.h>
 
-/* Few enough for a sum of 32 bits, so that the loop stays in vectors; a branch would be guessed wrong half the time. */
-enum { CHUNK = 1 << 20 };
+/* Weights of a piece at least. */
+enum { CHUNK = 1 << 14 };
 
+/* A sum of 32 bits, so that the loop stays in vectors; a branch would be guessed wrong half the time. */
 TARGET_CLONES static int32_t first_pass(const Update *u, int64_t from, int64_t to) {
     const float *restrict gradient = u->gradient;
     float *restrict first = u->first, *restrict second = u->second;
@@ -40,20 +40,28 @@ TARGET_CLONES static void second_pass(const Update *u, int64_t from, int64_t to,
     }
 }
 
-/* To be entered by every thread of a parallel region. */
-void charrnn_update(void *given) {
+/* Where a piece begins; all but the largest vectors are cut into pieces of CHUNK. */
+static int64_t place(const Update *u, int64_t piece) {
+    const int64_t size = (u->size + MOST_PIECES - 1) / MOST_PIECES, chunk = size > CHUNK ? (size + 15) / 16 * 16 : CHUNK;
+    return piece * chunk < u->size ? piece * chunk : u->size;
+}
+
+static void first_piece(void *given, int32_t piece) {
     Update *u = given;
-    const int thread = u->thread(), threads = u->threads();
-    const uint32_t before = enter_arithmetic();
-    const int64_t lines = (u->size + 15) / 16;
-    const int64_t from = lines * thread / threads * 16, end = lines * (thread + 1) / threads * 16;
-    const int64_t to = end < u->size ? end : u->size;
-    int64_t along = 0;
-    for (int64_t start = from; start < to; start += CHUNK)
-        along += first_pass(u, start, start + CHUNK < to ? start + CHUNK : to);
-    __atomic_add_fetch(&u->along, along, __ATOMIC_ACQ_REL);
-    meet(&u->arrived, &u->generation, threads, 0);
-    const int64_t all = __atomic_load_n(&u->along, __ATOMIC_ACQUIRE);
-    second_pass(u, from, to, (float)u->size / fmaxf((float)all, 1e-3f * u->size));
-    leave_arithmetic(before);
+    __atomic_add_fetch(&u->along, first_pass(u, place(u, piece), place(u, piece + 1)), __ATOMIC_RELAXED);
+}
+
+static void second_piece(void *given, int32_t piece) {
+    const Update *u = given;
+    second_pass(u, place(u, piece), place(u, piece + 1), u->scale);
+}
+
+void charrnn_update(Update *u) {
+    int32_t pieces = 1;
+    while (place(u, pieces) < u->size) pieces++;
+    crew_begin(pieces < u->most_threads ? pieces : u->most_threads, 2 * (uint64_t)u->size + 1);
+    crew_share(first_piece, u, pieces);
+    u->scale = (float)u->size / fmaxf((float)u->along, 1e-3f * u->size);
+    crew_share(second_piece, u, pieces);
+    crew_end();
 }

@@ -139,35 +139,28 @@ INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, co
     }
 }
 
-INLINE void NAME(forward_cell)(Window *window, int thread, int threads, const int cell) {
-    const int panels = (int)(window->padded / W), blocks = BLOCKS(cell);
-    const int from = panels * thread / threads, to = panels * (thread + 1) / threads;
-    for (int panel = from; panel < to; panel++) {
-        NAME(pack_forward)(window, panel, blocks);
+/* A piece of getting ready: one panel. */
+INLINE void NAME(prepare_forward)(const Window *window, int32_t panel, const int cell) {
+    NAME(pack_forward)(window, panel, BLOCKS(cell));
 #if IS_NARROW
-        for (int64_t b = 0; b < window->lanes; b++) {
-            const int64_t place = b * window->padded + (int64_t)panel * W;
-            NAME(put_factor)((factor *)window->narrow_h + place, NAME(get)((const real *)window->h + place));
-        }
-#endif
+    for (int64_t b = 0; b < window->lanes; b++) {
+        const int64_t place = b * window->padded + (int64_t)panel * W;
+        NAME(put_factor)((factor *)window->narrow_h + place, NAME(get)((const real *)window->h + place));
     }
-#if IS_NARROW
-    wait_for_all(window, threads);
 #endif
-    for (int t = 0; t < window->steps; t++) {
-        for (int panel = from; panel < to; panel++) {
-#define CALL(n) NAME(forward_tile)(window, t, panel, b, cell, n)
-            OVER_LANES(window->lanes, LANES, CALL)
-#undef CALL
-        }
-        wait_for_all(window, threads);
-    }
 }
 
-TARGET static void NAME(forward)(Window *window, int thread, int threads) {
-    if (window->cell == LSTM) NAME(forward_cell)(window, thread, threads, LSTM);
-    else if (window->cell == GRU) NAME(forward_cell)(window, thread, threads, GRU);
-    else NAME(forward_cell)(window, thread, threads, RNN);
+/* A piece of a step: one panel in all lanes. */
+INLINE void NAME(step_forward)(const Window *window, int32_t panel, const int cell) {
+#define CALL(n) NAME(forward_tile)(window, window->step, panel, b, cell, n)
+    OVER_LANES(window->lanes, LANES, CALL)
+#undef CALL
+}
+
+static void NAME(forward_cell)(Window *window, Piece prepare, Piece step) {
+    const int32_t panels = (int32_t)(window->padded / W);
+    crew_share(prepare, window, panels);
+    for (window->step = 0; window->step < window->steps; window->step++) crew_share(step, window, panels);
 }
 
 /* ---- backward: a panel is 2 W units, and runs through all gates of the state's part */
@@ -254,58 +247,80 @@ INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, v
     }
 }
 
-INLINE void NAME(backward_cell)(Window *window, int thread, int threads, const int cell) {
+INLINE void NAME(prepare_backward)(const Window *window, int32_t panel, const int cell) {
+    NAME(pack_backward)(window, panel, BLOCKS(cell));
+    for (int g = 0; g < KEPT(cell); g++)
+        memset((real *)window->bias_gradient + (int64_t)g * window->padded + (int64_t)panel * 2 * W, 0,
+               NAME(width)(window, panel) * W * sizeof(real));
+}
+
+INLINE void NAME(step_backward)(const Window *window, int32_t panel, const int cell) {
     const int64_t P = window->padded;
-    const int blocks = BLOCKS(cell), kept = KEPT(cell);
-    const int panels = (int)((P + 2 * W - 1) / (2 * W));
-    const int from = panels * thread / threads, to = panels * (thread + 1) / threads;
-    for (int panel = from; panel < to; panel++) {
-        NAME(pack_backward)(window, panel, blocks);
-        for (int g = 0; g < kept; g++)
-            memset((real *)window->bias_gradient + g * P + (int64_t)panel * 2 * W, 0,
-                   NAME(width)(window, panel) * W * sizeof(real));
-    }
-    for (int t = window->steps - 1; t >= (window->wants_state_gradient ? -1 : 0); t--) {
-        for (int panel = from; panel < to; panel++) {
-            vec sums[2][4];
-            memset(sums, 0, sizeof sums);
-            const int vectors = NAME(width)(window, panel);
-#define CALL(n) NAME(backward_tile)(window, t, panel, b, sums, cell, 2, n)
-            if (vectors == 2) { OVER_LANES(window->lanes, LANES / 3 * 4, CALL) }
+    const int vectors = NAME(width)(window, panel);
+    vec sums[2][4];
+    memset(sums, 0, sizeof sums);
+#define CALL(n) NAME(backward_tile)(window, window->step, panel, b, sums, cell, 2, n)
+    if (vectors == 2) { OVER_LANES(window->lanes, LANES / 3 * 4, CALL) }
 #undef CALL
-#define CALL(n) NAME(backward_tile)(window, t, panel, b, sums, cell, 1, n)
-            else { OVER_LANES(window->lanes, LANES / 3 * 4, CALL) }
+#define CALL(n) NAME(backward_tile)(window, window->step, panel, b, sums, cell, 1, n)
+    else { OVER_LANES(window->lanes, LANES / 3 * 4, CALL) }
 #undef CALL
-            for (int v = 0; v < vectors; v++)
-                for (int g = 0; g < kept; g++) {
-                    real *sum = (real *)window->bias_gradient + g * P + (int64_t)panel * 2 * W + v * W;
-                    NAME(put)(sum, NAME(get)(sum) + sums[v][g]);
-                }
+    for (int v = 0; v < vectors; v++)
+        for (int g = 0; g < KEPT(cell); g++) {
+            real *sum = (real *)window->bias_gradient + g * P + (int64_t)panel * 2 * W + v * W;
+            NAME(put)(sum, NAME(get)(sum) + sums[v][g]);
         }
-        wait_for_all(window, threads);
-    }
-    if (!window->ids || !window->table_gradient) return;
-    /* The input's part of the gates, summed by id; each thread has columns of its own. */
-    const int64_t width = blocks * P, columns = width / 16;
-    const int64_t left = columns * thread / threads * 16, right = columns * (thread + 1) / threads * 16;
+}
+
+/* The input's part of the gates, summed by id: a piece is some columns. */
+TARGET static void NAME(sum_by_id)(void *given, int32_t piece) {
+    const Window *window = given;
+    const int64_t P = window->padded, width = BLOCKS(window->cell) * P;
+    const int64_t left = (int64_t)piece * COLUMNS, right = left + COLUMNS < width ? left + COLUMNS : width;
     real *table = (real *)window->table_gradient;
     for (int64_t v = 0; v < window->vocabulary; v++) memset(table + v * width + left, 0, (right - left) * sizeof(real));
     for (int64_t row = 0; row < (int64_t)window->steps * window->lanes; row++) {
         real *sum = table + window->ids[row] * width;
+        const int64_t place = row * KEPT(window->cell) * P;
 #if IS_NARROW
-        const factor *gradients = (const factor *)window->narrow_gradients + row * kept * P;
+        const factor *gradients = (const factor *)window->narrow_gradients + place;
         for (int64_t j = left; j < right; j += W) NAME(put)(sum + j, NAME(get)(sum + j) + NAME(widened)(gradients + j));
 #else
-        const real *gradients = (const real *)window->gates + row * kept * P;
+        const real *gradients = (const real *)window->gates + place;
         for (int64_t j = left; j < right; j += W) NAME(put)(sum + j, NAME(get)(sum + j) + NAME(get)(gradients + j));
 #endif
     }
 }
 
-TARGET static void NAME(backward)(Window *window, int thread, int threads) {
-    if (window->cell == LSTM) NAME(backward_cell)(window, thread, threads, LSTM);
-    else if (window->cell == GRU) NAME(backward_cell)(window, thread, threads, GRU);
-    else NAME(backward_cell)(window, thread, threads, RNN);
+static void NAME(backward_cell)(Window *window, Piece prepare, Piece step) {
+    const int32_t panels = (int32_t)((window->padded + 2 * W - 1) / (2 * W));
+    crew_share(prepare, window, panels);
+    for (window->step = window->steps - 1; window->step >= (window->wants_state_gradient ? -1 : 0); window->step--)
+        crew_share(step, window, panels);
+    if (window->ids && window->table_gradient)
+        crew_share(NAME(sum_by_id), window, (BLOCKS(window->cell) * window->padded + COLUMNS - 1) / COLUMNS);
+}
+
+/* The pieces of each cell, and its way through a window. */
+#define PIECE(what, name, cell)                                                                                        \
+    TARGET static void NAME(what##_##name)(void *window, int32_t panel) { NAME(what)(window, panel, cell); }
+#define PIECES(name, cell)                                                                                             \
+    PIECE(prepare_forward, name, cell) PIECE(step_forward, name, cell)                                                 \
+    PIECE(prepare_backward, name, cell) PIECE(step_backward, name, cell)
+PIECES(lstm, LSTM)
+PIECES(gru, GRU)
+PIECES(rnn, RNN)
+#undef PIECE
+#undef PIECES
+
+static void NAME(run)(Window *window, int is_backward) {
+#define RUN(name)                                                                                                      \
+    if (is_backward) NAME(backward_cell)(window, NAME(prepare_backward_##name), NAME(step_backward_##name));           \
+    else NAME(forward_cell)(window, NAME(prepare_forward_##name), NAME(step_forward_##name));
+    if (window->cell == LSTM) { RUN(lstm) }
+    else if (window->cell == GRU) { RUN(gru) }
+    else { RUN(rnn) }
+#undef RUN
 }
 
 #undef vec

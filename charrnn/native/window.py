@@ -1,22 +1,20 @@
-"""The library that trains: its version, its structures, which are those of recurrence.h, and how it is entered.
+"""The library that trains: its version and its structures, which are those of recurrence.h.
 
 It is built from recurrence.c (a layer along a window) and update.c (an update of weights) where a C compiler is found
-when the package is installed. It runs in a parallel region of the OpenMP library that torch itself has loaded: threads
-of our own would fight for cores with torch's, which spin for a while after every piece of parallel work. Where torch
-brings another OpenMP than GNU's, torch's own kernels serve.
+when the package is installed. Its threads are those of its own crew (crew.h), as many as `native/crew.py` says.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from ctypes import c_float, c_int32, c_int64, c_uint, c_void_p
+from ctypes import c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from charrnn.native.loader import absence, fields, load, search
 
-VERSION = 3
+VERSION = 4
 STEM = Path(__file__).with_name("_recurrence")
 
 
@@ -46,8 +44,8 @@ class Window(ctypes.Structure):
         *fields(c_void_p, "recurrent bias input ids"),
         ("is_narrow", c_int32),
         *fields(c_void_p, "narrow_h narrow_gradients panels gates h c output_gradient h_gradient c_gradient"),
-        *fields(c_void_p, "bias_gradient table_gradient thread threads"),
-        *fields(c_int32, "arrived generation"),
+        *fields(c_void_p, "bias_gradient table_gradient"),
+        ("step", c_int32),
     ]
 
 
@@ -58,68 +56,42 @@ class Update(ctypes.Structure):
         ("size", c_int64),
         *fields(c_void_p, "weights gradient first second"),
         *fields(c_float, "learning_rate beta1 beta2 epsilon weight_decay first_correction second_correction"),
-        ("is_cautious", c_int32),
-        *fields(c_void_p, "thread threads"),
+        *fields(c_int32, "is_cautious most_threads"),
         ("along", c_int64),
-        *fields(c_int32, "arrived generation"),
+        ("scale", c_float),
     ]
 
 
 class Library(NamedTuple):
-    """The compiled recurrence and update, and the OpenMP library they run in."""
+    """The compiled recurrence and update."""
 
-    forward: Any
-    backward: Any
-    update: Any
+    library: ctypes.CDLL
     best_set: int
     has_narrow: bool
-    parallel: Any
-    thread: int
-    threads: int
 
-    def run(self, function: Any, job: Window | Update, threads: int) -> None:
-        """Enters `function` from each of `threads` threads, as many as torch has; returns when all have left."""
-        job.thread, job.threads = self.thread, self.threads
-        job.arrived = job.generation = 0
-        self.parallel(function, ctypes.byref(job), c_uint(threads), c_uint(0))
+    def forward(self, window: Window) -> None:
+        """Runs a layer along a window."""
+        self.library.charrnn_window_forward(ctypes.byref(window))
+
+    def backward(self, window: Window) -> None:
+        """Runs it back, from the gradients of the outputs to those of the gates."""
+        self.library.charrnn_window_backward(ctypes.byref(window))
+
+    def update(self, update: Update) -> None:
+        """Updates a vector of weights."""
+        self.library.charrnn_update(ctypes.byref(update))
 
 
 @functools.cache
 def find_library() -> Library | None:
-    """Returns the compiled recurrence and update; None where they were not built, cannot run here, where torch has not
-    been loaded, whose OpenMP library they run in, or where CHARRNN_COMPILED=0 turns them off."""
-    found, openmp = load(STEM, "charrnn_recurrence_version", VERSION), _openmp()
-    if found is None or openmp is None:
+    """Returns the compiled recurrence and update; None where they were not built or cannot run here, or where
+    CHARRNN_COMPILED=0 turns them off."""
+    found = load(STEM, "charrnn_recurrence_version", VERSION)
+    if found is None:
         return None
-    return Library(
-        ctypes.cast(found.charrnn_window_forward, c_void_p),
-        ctypes.cast(found.charrnn_window_backward, c_void_p),
-        ctypes.cast(found.charrnn_update, c_void_p),
-        int(found.charrnn_best_recurrence()),
-        bool(found.charrnn_has_narrow()),
-        *openmp,
-    )
-
-
-def is_built() -> bool:
-    """Returns whether the library is there and not turned off; whether it can run is known only beside torch."""
-    return load(STEM, "charrnn_recurrence_version", VERSION) is not None
+    return Library(found, int(found.charrnn_best_recurrence()), bool(found.charrnn_has_narrow()))
 
 
 def why_absent() -> tuple[str, str] | None:
-    """Returns why the compiled recurrence is not there, and what brings it; None where it is there, is off on purpose,
-    or could not run beside this torch."""
-    return absence(search(STEM, "charrnn_recurrence_version", VERSION)) if _openmp() else None
-
-
-def _openmp() -> tuple[Any, int, int] | None:
-    """Returns GNU's functions that begin a parallel region, and that give its thread's number and its threads; the last
-    two as addresses. None where torch has not been loaded, or has another OpenMP."""
-    try:
-        openmp = ctypes.CDLL(None)  # torch loads its dependencies for all to see
-        parallel, thread, threads = openmp.GOMP_parallel, openmp.omp_get_thread_num, openmp.omp_get_num_threads
-    except (OSError, AttributeError, TypeError):
-        return None
-    parallel.argtypes = [c_void_p, c_void_p, c_uint, c_uint]
-    parallel.restype = None
-    return parallel, ctypes.cast(thread, c_void_p).value or 0, ctypes.cast(threads, c_void_p).value or 0
+    """Returns why the compiled recurrence is not there, and what brings it; None where it is there, or off on purpose."""
+    return absence(search(STEM, "charrnn_recurrence_version", VERSION))

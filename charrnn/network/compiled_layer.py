@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from charrnn.native.crew import most_threads
 from charrnn.native.window import LAYOUTS, Library, Window, find_library
 
 State = tuple[Tensor, ...]
@@ -162,7 +163,7 @@ class _Recurrence(torch.autograd.Function):
             factors = torch.empty_like(trace[0], dtype=torch.bfloat16)
             window.is_narrow, window.narrow_h = True, factors.data_ptr()
         window.bias = None if padded_bias is None else padded_bias.data_ptr()
-        library.run(library.forward, window, torch.get_num_threads())
+        library.forward(window)
         if is_backward_to_come:
             ctx.cell, ctx.buffers, ctx.ids, ctx.sizes = cell, buffers, ids, (T, B, H, P)
             ctx.gates, ctx.trace, ctx.factors = gates, trace, factors
@@ -205,7 +206,7 @@ class _Recurrence(torch.autograd.Function):
             d_products = gates.new_empty(len(rows), n * P)
             window.ids, window.vocabulary = ids.data_ptr(), len(rows)
             window.table_gradient = d_products.data_ptr()
-        library.run(library.backward, window, torch.get_num_threads())
+        library.backward(window)
         d_x = None
         if ctx.needs_input_grad[4]:
             d_x = torch.mm(d_products, spread).to(gates.dtype)
@@ -245,7 +246,7 @@ def _window(
     weight_hh = weight_hh.detach()
     assert weight_hh.is_contiguous()
     return Window(
-        cell=LAYOUTS[cell].number, most_threads=-(-P // _UNITS),
+        cell=LAYOUTS[cell].number, most_threads=min(most_threads(), -(-P // _UNITS)),
         steps=T, lanes=B, hidden=H, padded=P, is_double=gates.dtype == torch.float64,
         set=library.best_set, recurrent=weight_hh.data_ptr(), panels=panels.data_ptr(),
         gates=gates.data_ptr(), h=trace[0].data_ptr(), c=trace[1].data_ptr() if len(trace) > 1 else None,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 
 from charrnn.native import window
+from charrnn.native.crew import most_threads
 from charrnn.settings.config import TrainingConfig
 from charrnn.training.optimizers.arithmetic import EPSILON, add, bounded, move, move_to_squares
 from charrnn.training.optimizers.rule import Arrays, Rule, Scalars, by_rule, zeros
@@ -58,8 +59,9 @@ def _update_compiled(library: window.Library, config: TrainingConfig, arrays: Ar
             second=second.data_ptr(), learning_rate=now.rate, beta1=config.beta1, beta2=config.beta2, epsilon=EPSILON,
             weight_decay=now.weight_decay, first_correction=1 - config.beta1**now.step,
             second_correction=1 - config.beta2**now.step, is_cautious=config.cautious,
+            most_threads=most_threads(),
         )  # fmt: skip
-        library.run(library.update, update, torch.get_num_threads())
+        library.update(update)
 
 
 def _update_fused(config: TrainingConfig, arrays: Arrays, now: Scalars) -> None:
