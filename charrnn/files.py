@@ -82,6 +82,17 @@ def is_there(path: Path | str) -> bool:
     return True
 
 
+def mode_of(path: Path | str) -> int | None:
+    """Returns the mode of what a name leads to, through links; None where it leads to nothing. Raises OSError as
+    `is_there` does."""
+    try:
+        return os.stat(path).st_mode
+    except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return None
+        raise
+
+
 def make_folder(path: Path) -> None:
     """Creates a folder and its parents durably; an existing one is fine. Raises UsageError or ResourceError."""
     with explained(path, "creating"):

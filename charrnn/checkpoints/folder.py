@@ -20,6 +20,7 @@ import errno
 import itertools
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from pathlib import Path
 
 from charrnn.checkpoints.lock import LOCK, lock
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.files import explained, is_there, make_folder, remove_leftovers, sync_folder
+from charrnn.files import explained, is_there, make_folder, mode_of, remove_leftovers, sync_folder
 from charrnn.system_errors import retried
 
 RUNS = Path("checkpoints")
@@ -162,6 +163,11 @@ class Run:
                 _remove_unbegun(missing, is_ours=is_ours)
                 raise
 
+    def has(self, path: Path) -> bool:
+        """Whether a file of the run is there. Raises UsageError or ResourceError where the system does not say."""
+        with explained(path, "looking at"):
+            return mode_of(path) is not None
+
     def check_files(self) -> None:
         """Raises UsageError where a name of the run's files is that of something else, so that nothing outside changes.
 
@@ -174,7 +180,9 @@ class Run:
                     f"{path} is a link, and training writes only to files of the run's own folder",
                     "put a copy of the file in the place of the link, or move the link away",
                 )
-            if os.path.lexists(path) and not os.path.isfile(path):
+            with explained(path, "looking at"):
+                mode = mode_of(path)
+            if os.path.lexists(path) if mode is None else not stat.S_ISREG(mode):
                 what = f"is a link to {os.readlink(path)}, where no file is" if path.is_symlink() else "is not a file"
                 raise UsageError(f"{path} {what}", "move it away, or choose another --out")
 

@@ -3,7 +3,6 @@ the user knows."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,7 +64,7 @@ def _settings(run: Run, has_other_budget: bool = False) -> dict[str, Any]:
 
     Raises CheckpointError where the run's last checkpoint cannot be read.
     """
-    if os.path.exists(run.last):
+    if run.has(run.last):
         before = plan_of(read_last(run))
         groups = {**before.requested, "budget": before.budget.to_dict()}
     else:

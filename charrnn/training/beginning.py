@@ -5,8 +5,6 @@ The command line and `charrnn.train` ask here, so that both start, resume and re
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from charrnn.checkpoints.checkpoint import Checkpoint
@@ -35,10 +33,10 @@ def begin(
     """
     if not fresh:
         run.check_files()
-    if not fresh and os.path.exists(run.last):
+    if not fresh and run.has(run.last):
         resume = read_last(run)
         return plan_resume(request, resume, corpus.sha256), resume
-    if not fresh and os.path.exists(run.best):
+    if not fresh and run.has(run.best):
         raise CheckpointError(
             f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
             "start over with --fresh, or choose another --out",

@@ -153,7 +153,7 @@ def _is_run(word: str) -> bool:
     run = Run(Path(word))
     if word in ("", "-") or not os.path.isdir(word):
         return False
-    return os.path.exists(run.last) or os.path.exists(run.best) or is_config(run.config)
+    return run.has(run.last) or run.has(run.best) or is_config(run.config)
 
 
 def _refuse_place(launch: Mapping[str, Any], run: Run, ways: Ways) -> None:
@@ -169,7 +169,7 @@ def _refuse_checkpoints(asked: Order, ways: Ways) -> None:
     """Raises TextError for a file of a run in the place of a text, where the run can go on by its folder."""
     for word in asked.corpus:
         run = Run(Path(word).parent)
-        if is_checkpoint(Path(word)) and os.path.exists(run.last):
+        if is_checkpoint(Path(word)) and run.has(run.last):
             raise TextError(
                 f"{word} is a checkpoint, not a text",
                 f"name a text, or the folder of the run to go on with it: {ways.by_folder(run, asked)}",
@@ -226,12 +226,12 @@ def computing_as_before(launch: Launch, run: Run) -> Launch:
 
 def _read_run(run: Run, ways: Ways, asked: Order) -> tuple[Origin, Said]:
     """Returns where the text of a run lies, and its settings. Raises an error that says how the run can go on."""
-    if os.path.exists(run.best) and not os.path.exists(run.last) and not os.path.exists(run.config):
+    if run.has(run.best) and not run.has(run.last) and not run.has(run.config):
         raise CheckpointError(
             f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
             "name a text to begin another run with",
         )
-    if not os.path.exists(run.config):
+    if not run.has(run.config):
         raise CheckpointError(
             f"{run.folder} holds no {run.config.name}, which says where the text of the run lies",
             f"name the text in the place of TEXT: {ways.without_config(run)}",

@@ -193,8 +193,17 @@ def _statuses(trial: _Trial) -> set[int]:
         # An entry of the cache that cannot be read is made anew.
         or (call.path.startswith("/cache") and call.name in ("open-r", "close", "mmap", "mkdir"))
         # Nothing is lost with the end of what was only read, or of what is opened again and synced.
-        or (call.name == "close" and (is_folder or re.search(r"(\.lock|corpus\.txt|config\.json|\.tmp)$", call.path)))
+        or (
+            call.name == "close"
+            and (
+                is_folder
+                or re.search(r"(\.lock|corpus\.txt|config\.json|metrics\.jsonl|samples\.txt|\.tmp)$", call.path)
+            )
+        )
         or (call.name == "close" and call.path.endswith((".safetensors", "/ids.bin")))
+        # A folder that is there need not be made, nor a config.json be read to be written.
+        or (call.name == "mkdir" and trial.kind == "resume" and call.path == "/checkpoints/it")
+        or (call.name == "open-r" and call.path == "/checkpoints/it/config.json")
         # Who made a folder that is there has synced its name.
         or call.path.endswith("/..")
         # Where one shelf of the cache refuses, the text has its place on another.
