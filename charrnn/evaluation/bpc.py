@@ -30,6 +30,7 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.evaluation.score import TextScore
 from charrnn.network.layers import StackState, lanes_of
+from charrnn.network.threads import torch_beside
 from charrnn.text.stored import TextIds
 from charrnn.text.vocabulary import Ids
 
@@ -91,7 +92,7 @@ def reading(model: CharacterModel) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch_beside(model.is_compiled):
             yield
     finally:
         model.train(was_training)

@@ -7,12 +7,10 @@
 #include "recurrence.h"
 
 #include "crew.h"
+#include "pieces.h"
 #include "processor.h"
 
 #include <math.h>
-
-/* Weights of a piece at least. */
-enum { CHUNK = 1 << 14 };
 
 /* A sum of 32 bits, so that the loop stays in vectors; a branch would be guessed wrong half the time. */
 TARGET_CLONES static int32_t first_pass(const Update *u, int64_t from, int64_t to) {
@@ -40,26 +38,19 @@ TARGET_CLONES static void second_pass(const Update *u, int64_t from, int64_t to,
     }
 }
 
-/* Where a piece begins; all but the largest vectors are cut into pieces of CHUNK. */
-static int64_t place(const Update *u, int64_t piece) {
-    const int64_t size = (u->size + MOST_PIECES - 1) / MOST_PIECES, chunk = size > CHUNK ? (size + 15) / 16 * 16 : CHUNK;
-    return piece * chunk < u->size ? piece * chunk : u->size;
-}
-
 static void first_piece(void *given, int32_t piece) {
     Update *u = given;
-    __atomic_add_fetch(&u->along, first_pass(u, place(u, piece), place(u, piece + 1)), __ATOMIC_RELAXED);
+    __atomic_add_fetch(&u->along, first_pass(u, piece_begin(u->size, piece), piece_begin(u->size, piece + 1)), __ATOMIC_RELAXED);
 }
 
 static void second_piece(void *given, int32_t piece) {
     const Update *u = given;
-    second_pass(u, place(u, piece), place(u, piece + 1), u->scale);
+    second_pass(u, piece_begin(u->size, piece), piece_begin(u->size, piece + 1), u->scale);
 }
 
 void charrnn_update(Update *u) {
-    int32_t pieces = 1;
-    while (place(u, pieces) < u->size) pieces++;
-    crew_begin(pieces < u->most_threads ? pieces : u->most_threads, 2 * (uint64_t)u->size + 1);
+    const int32_t pieces = pieces_of(u->size);
+    crew_begin(pieces < u->most_threads ? pieces : u->most_threads, 4 * (uint64_t)u->size + 1);
     crew_share(first_piece, u, pieces);
     u->scale = (float)u->size / fmaxf((float)u->along, 1e-3f * u->size);
     crew_share(second_piece, u, pieces);

@@ -93,5 +93,5 @@ def find_library() -> Library | None:
 
 
 def why_absent() -> tuple[str, str] | None:
-    """Returns why the compiled recurrence is not there, and what brings it; None where it is there, or off on purpose."""
+    """Returns why the compiled recurrence is not there, and what brings it; None where it is there or is off."""
     return absence(search(STEM, "charrnn_recurrence_version", VERSION))

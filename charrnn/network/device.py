@@ -14,12 +14,14 @@ from typing import Any
 import torch
 
 from charrnn.errors import ResourceError, UsageError
+from charrnn.native.crew import most_threads
 from charrnn.native.window import find_library
 from charrnn.network import torchrun
 from charrnn.network.architectures import has_kernels
 from charrnn.network.cudnn import GPU, IMAGINED
 from charrnn.network.precision import allow_tf32
 from charrnn.network.speed import Machine
+from charrnn.network.threads import count_threads, set_threads
 from charrnn.settings.choices import DeviceName
 
 # cuBLAS needs a fixed workspace to be deterministic, and reads this when the first context is made.
@@ -126,7 +128,7 @@ def nominal_speed(device: torch.device, precision: str) -> float:
     library = find_library()
     if library is None:
         return torch.get_num_threads() * 17e9
-    return torch.get_num_threads() * (95e9 if precision == "bf16" else (8e9, 25e9, 50e9)[library.best_set])
+    return most_threads() * (95e9 if precision == "bf16" else (8e9, 25e9, 50e9)[library.best_set])
 
 
 def describe_machine(device: torch.device, precision: str, *, processes: int = 1) -> Machine:
@@ -160,7 +162,7 @@ def prepare(device: torch.device, threads: int | None) -> None:
     torch.set_flush_denormal(True)
     if threads is not None:
         _require_threads(threads)
-        torch.set_num_threads(threads)
+        set_threads(threads)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
@@ -253,12 +255,17 @@ def _peak(device: torch.device | None) -> str:
     )
 
 
-def environment(device: torch.device, precision: str, *, world_size: int = 1, accumulate: int = 1) -> dict[str, Any]:
-    """Returns by name what a bit-exact resume depends on: equal values promise it."""
+def environment(
+    device: torch.device, precision: str, *, is_compiled: bool = False, world_size: int = 1, accumulate: int = 1
+) -> dict[str, Any]:
+    """Returns by name what a bit-exact resume depends on: equal values promise it.
+
+    Where the model's products are those of compiled code (`is_compiled`), it does not depend on the number of threads.
+    """
     described: dict[str, Any] = {
         "torch": torch.__version__,
         "device": device.type,
-        "threads": torch.get_num_threads(),
+        **({} if is_compiled else {"threads": count_threads(is_compiled=False)}),
         "precision": precision,
         "compiled": find_library() is not None,
         "machine": platform.machine(),

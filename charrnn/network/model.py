@@ -18,12 +18,13 @@ from torch.nn.functional import linear
 
 from charrnn.cells.initial import initial_arrays
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.cells.registry import make_cell
+from charrnn.cells.registry import is_plain, make_cell
 from charrnn.cells.wiring import input_sizes
 from charrnn.network.jacobian_penalty import Keeper
 from charrnn.network.layers import Layer, Stack, StackState
 from charrnn.network.narrow_decoder import decode
 from charrnn.network.noise import QUIET, Noise
+from charrnn.network.threads import is_compiled
 from charrnn.settings.config import ModelConfig
 
 
@@ -47,6 +48,11 @@ class CharacterModel(nn.Module):
         with torch.no_grad():
             for name, array in initial_arrays(self.config, self.vocabulary_size, _Source(generator)):
                 named[name].copy_(torch.from_numpy(array))
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether compiled code makes its products outside training."""
+        return is_compiled(self.embedding.device, is_plain=is_plain(self.config))
 
     def _layers(self) -> list[Layer]:
         return [layer for layer in self.stack.layers if isinstance(layer, Layer)]

@@ -26,17 +26,20 @@ import torch
 from torch import Tensor
 
 from charrnn.cells.parameters import is_trained
+from charrnn.cells.registry import is_plain_in_training
 from charrnn.network.batch_statistics import Running
 from charrnn.network.device import require_memory
 from charrnn.network.graphs import GraphRecorder
 from charrnn.network.model import CharacterModel
 from charrnn.network.precision import LossScale, choose_precision, narrow_iteration
+from charrnn.network.threads import is_compiled, torch_beside
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.settings.conflicts import check_together
 from charrnn.training.backward import Backward
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.estimates import training_memory
 from charrnn.training.feed import Feed, ResidentFeed
+from charrnn.training.gradient import JoinedGradient
 from charrnn.training.optimizers.registry import find_optimizer
 from charrnn.training.optimizers.updater import Updater
 from charrnn.training.step_mode import Way, choose_way
@@ -76,6 +79,7 @@ class Learner:
     ) -> None:
         self.device, self.world = device, world
         self.precision = choose_precision(training.precision, device)
+        self.is_compiled = is_compiled(device, is_plain=is_plain_in_training(model))
         self.way: Way = way or choose_way(training, device, world)
         parts = accumulate * world.size
         check_together(model, training, parts=parts)
@@ -111,11 +115,7 @@ class Learner:
         )
         self._carry = self.model.zero_state(count)
         self._report = torch.zeros(4, device=device)
-        # All gradients side by side, as one vector and as views of it.
-        sizes = [parameter.numel() for parameter in self._parameters]
-        self._gradient = torch.zeros(sum(sizes), device=device)
-        pieces = torch.split(self._gradient, sizes)
-        self._gradients = [piece.view_as(p) for piece, p in zip(pieces, self._parameters, strict=True)]
+        self._gradient = JoinedGradient(self._parameters, device, by_host=self.way == "host")
         self._window = torch.zeros(2, training.bptt, count, dtype=torch.int64, device=device)
         self._steps = 0
         self._learning_rate = 0.0
@@ -178,7 +178,8 @@ class Learner:
             self._replay(is_fed=False)
         else:
             inputs, targets = (ids.to(self.device, non_blocking=True) for ids in (inputs, targets))
-            self._update(inputs, targets, self._steps)
+            with torch_beside(self.is_compiled):
+                self._update(inputs, targets, self._steps)
             self._steps += 1
 
     def _set_out(self, learning_rate: float) -> None:
@@ -224,12 +225,7 @@ class Learner:
         """Makes a step: gradients, norm, update and report. `turn` is the number of steps before it."""
         loss, carry, noise = self._backward(inputs, targets, self._carry, self._scale)
         scale = self._scale.scale if self._scale else 1.0
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        assert len(gradients) == len(self._parameters)
-        torch.cat([gradient.flatten() for gradient in gradients], out=self._gradient)
-        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
-            parameter.grad = gradient
-        norm = torch.linalg.vector_norm(self._gradient) / scale
+        norm = self._gradient.join() / scale
         # Of several processes each knows its own loss, but the norm is the same for all, and it is bad where a loss is.
         is_bad = ~torch.isfinite(norm if not self.world.is_alone else loss + norm)
         is_overflow = is_bad & torch.isfinite(loss) & (scale > 1.0) if self._scale else torch.zeros_like(is_bad)
@@ -241,10 +237,10 @@ class Learner:
             threshold /= len(inputs)
         if not skips:
             if self._scale or self.way != "host" or bool(norm > threshold):
-                self._gradient.mul_((threshold / (norm + _TINY)).clamp(max=1.0) / scale)
+                self._gradient.scale((threshold / (norm + _TINY)).clamp(max=1.0) / scale)
             if self.way != "host":
-                self._gradient.masked_fill_(is_bad, 0.0)
-            self._updater.step(self._gradients, turn, is_bad=is_bad)
+                self._gradient.vector.masked_fill_(is_bad, 0.0)
+            self._updater.step(self._gradient.pieces, turn, is_bad=is_bad)
             self._running.update(noise.measured, is_bad)
         if self._scale:
             self._scale.update(is_bad.float())  # in place: nothing above may come after it

@@ -44,5 +44,9 @@ def snapshot(
 def environment(plan: Plan, learner: Learner) -> dict[str, Any]:
     """Returns what a bit-exact resume of this run depends on."""
     return devices.environment(
-        learner.device, learner.precision, world_size=learner.world.size, accumulate=plan.run.accumulate
+        learner.device,
+        learner.precision,
+        is_compiled=learner.is_compiled,
+        world_size=learner.world.size,
+        accumulate=plan.run.accumulate,
     )

@@ -99,7 +99,7 @@ def test_a_recorded_step_is_the_step(settings: dict[str, Any], fake_graphs: Fake
 
 def _assert_changes_what_it_says(learner: Learner, fakes: FakeGraphs, *, is_fed: bool) -> None:
     written = {storage for graph in fakes.graphs for storage in graph.written}
-    scratch = {_storage(learner._gradient)}
+    scratch = {_storage(learner._gradient.vector)}
     said = {_storage(array) for array in learner._changed(is_fed=is_fed)}
     assert written - scratch == said
 

@@ -69,7 +69,8 @@ def test_a_step_that_asks_the_host_nothing_is_the_step_that_does(optimizer: str,
     for one, other in zip(*(_train(learner) for learner in learners), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
         assert one[2].item() == float(clip > 0)
-    _assert_close(*learners, 5e-5 if optimizer == "rmsprop" else 1e-5)  # whose momentum is numbers of ten and more
+    # Of rmsprop the momentum is numbers of ten and more; and the host sums the norm in more digits.
+    _assert_close(*learners, 2e-4 if optimizer == "rmsprop" else 1e-5)
 
 
 @pytest.mark.parametrize("way", ["host", "device"])

@@ -164,6 +164,7 @@ def test_nominal_speed_is_that_of_the_threads(
     monkeypatch.setattr(device, "find_library", lambda: library)
     for threads in (1, 2, 7):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(device, "most_threads", lambda threads=threads: threads)
         assert device.nominal_speed(torch.device("cpu"), "fp32") == threads * per_thread
         if library is not None:
             assert device.nominal_speed(torch.device("cpu"), "bf16") * 2 == REFERENCE.speed * threads

@@ -19,6 +19,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from charrnn.native.vectors import Moving
+from charrnn.native.vectors import move as move_by
+from charrnn.native.window import Library
 from charrnn.settings.config import TrainingConfig
 from charrnn.training.optimizers import adamw
 from charrnn.training.optimizers.arithmetic import Tensors, add, bounded, move
@@ -38,7 +41,8 @@ def _groups(config: TrainingConfig, arrays: Mapping[str, Tensor], is_narrow: boo
     groups = by_decay(config, {name: array for name, array in arrays.items() if name not in layers}, adamw.rule(config))
     for gates, has_gates in ((rows // hidden, True), (1, False)):
         update = partial(_update, gates=gates, is_narrow=is_narrow)
-        rule = Rule(update, zeros("momentum_buffer", "direction"), period=_EVERY)
+        compiled = partial(_update_compiled, gates=gates, is_narrow=is_narrow)
+        rule = Rule(update, zeros("momentum_buffer", "direction"), period=_EVERY, compiled=compiled)
         matrices = {name: array for name, array in layers.items() if (len(array) == rows) == has_gates}
         groups += by_decay(config, matrices, rule, config.muon_ratio)
     return groups
@@ -56,6 +60,27 @@ def _update(_config: TrainingConfig, arrays: Arrays, now: Scalars, *, gates: int
                 directions[n].lerp_(direction, share)
     torch._foreach_mul_(arrays.weights, 1 - bounded(now.rate * now.weight_decay * share))
     add(arrays.weights, directions, -now.rate * share)
+
+
+def _update_compiled(
+    library: Library, _config: TrainingConfig, arrays: Arrays, now: Scalars, *, gates: int, is_narrow: bool
+) -> None:
+    """Updates the arrays by native/vectors.c, in two passes over memory beside the iteration."""
+    has_turn = now.turn % _EVERY == 0
+    keep = 1 - bounded(now.rate * now.weight_decay)
+    for weights, gradient, momentum, direction in zip(
+        arrays.weights, arrays.gradients, arrays.state["momentum_buffer"], arrays.state["direction"], strict=True
+    ):
+        kept = gradient.contiguous()
+        ahead = torch.empty_like(weights) if has_turn else None
+        moving = Moving(size=weights.numel(), momentum=momentum.data_ptr(), gradient=kept.data_ptr(), share=_SHARE)
+        moving.to = None if ahead is None else ahead.data_ptr()
+        move_by(library.library, moving)
+        if ahead is not None:
+            direction.copy_(direction_of(ahead, gates, is_narrow=is_narrow))
+        moving.number, moving.to, moving.gradient = 1, weights.data_ptr(), direction.data_ptr()
+        moving.keep, moving.rate = keep, now.rate
+        move_by(library.library, moving)
 
 
 def _alike(arrays: Tensors) -> list[list[int]]:
