@@ -49,26 +49,31 @@ def multiply(
         raise ValueError(f"{tuple(added.shape)} cannot be added to a product of {shape}")
     if library is None or result is None or not alpha or not _is_ours(a, b, added, result):
         return _torch_product(a, b, result, added, alpha, beta, is_narrow)
-    many = a.dim() == 3
-    a_strides, b_strides, c_strides = a.stride(), b.stride(), result.stride()
-    is_row = added is None or added.dim() == 1
-    _multiply(
-        library,
-        Product(
-            shape[-2], shape[-1], b.shape[-2], shape[0] if many else 1,
-            a.data_ptr(), b.data_ptr(), None if added is None else added.data_ptr(), result.data_ptr(),
-            a_strides[-2], a_strides[-1], a_strides[0] if many else 0,
-            b_strides[-2], b_strides[-1], b_strides[0] if many else 0,
-            0 if is_row else added.stride(-2), 0 if is_row or not many else added.stride(0),
-            c_strides[-2], c_strides[0] if many else 0,
-            alpha, beta, None,
-            like == torch.float64, is_narrow or like == torch.bfloat16,
-            a.dtype == torch.bfloat16, b.dtype == torch.bfloat16,
-            added is not None and added.dtype == torch.bfloat16, result.dtype == torch.bfloat16,
-            library.best_set, library.best_way, most_threads(),
-        ),
-    )  # fmt: skip
+    _multiply(library, _product(library, a, b, added, result, alpha, beta, is_narrow))
     return result
+
+
+def _product(
+    library: Library, a: Tensor, b: Tensor, added: Tensor | None, c: Tensor, alpha: float, beta: float, is_narrow: bool
+) -> Product:
+    many, is_double = c.dim() == 3, c.dtype == torch.float64
+    a_strides, b_strides, c_strides = a.stride(), b.stride(), c.stride()
+    added_row, added_batch, is_added_narrow, added_at = 0, 0, False, None
+    if added is not None:
+        added_at, is_added_narrow = added.data_ptr(), added.dtype == torch.bfloat16
+        if added.dim() > 1:
+            added_row, added_batch = added.stride(-2), added.stride(0) if many else 0
+    is_a_narrow, is_b_narrow = a.dtype == torch.bfloat16, b.dtype == torch.bfloat16
+    return Product(
+        c.shape[-2], c.shape[-1], b.shape[-2], c.shape[0] if many else 1,
+        a.data_ptr(), b.data_ptr(), added_at, c.data_ptr(),
+        a_strides[-2], a_strides[-1], a_strides[0] if many else 0,
+        b_strides[-2], b_strides[-1], b_strides[0] if many else 0,
+        added_row, added_batch, c_strides[-2], c_strides[0] if many else 0,
+        alpha, beta, None,
+        is_double, is_narrow or (is_a_narrow and is_b_narrow), is_a_narrow, is_b_narrow, is_added_narrow,
+        c.dtype == torch.bfloat16, library.best_set, library.best_way, most_threads(),
+    )  # fmt: skip
 
 
 def _is_ours(a: Tensor, b: Tensor, added: Tensor | None, result: Tensor) -> bool:
