@@ -6,6 +6,7 @@
 #include "arithmetic.h"
 #include "crew.h"
 #include "processor.h"
+#include "tiles.h"
 
 #include <string.h>
 #if defined(__x86_64__)
@@ -18,7 +19,8 @@ typedef struct {
     void *c;
     int64_t start_row, c_row;
     double beta, alpha;
-    int32_t vectors;
+    int32_t rows, vectors;
+    int64_t a_row, a_step; /* of a left factor for matrix tiles: bytes from row to row, and from 32 numbers along K to the next */
 } Sums;
 typedef void (*Multiply)(const void *a, const void *b, int64_t items, Sums sums);
 
@@ -99,6 +101,22 @@ enum { PORTABLE_ROWS = 4, PORTABLE_VECTORS = 2 };
 #define ADD(sum, row, one) ((sum) + (row) * (one))
 #include "product_kernel.h"
 
+enum { MOST_SUMS = 32 * 64 };
+
+static void scale(float *to, int64_t to_row, const float *from, int64_t from_row, float by, int64_t rows, int64_t columns) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++) to[i * to_row + j] = from[i * from_row + j] * by;
+}
+
+#if HAS_TILE_INSTRUCTIONS
+#define TILES(x) x##_amx
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,amx-tile,amx-bf16,fma")))
+#include "product_tiles.h"
+#endif
+#define TILES(x) x##_emulated
+#define TARGET
+#include "product_tiles.h"
+
 typedef struct {
     Multiply tile;
     int32_t rows, vectors, vector; /* of a tile; numbers in a vector */
@@ -106,17 +124,28 @@ typedef struct {
     int32_t item;                  /* bytes */
     int64_t depth; /* numbers along K that are summed before the next tile: what is used again of B stays in the first cache */
     int64_t work;  /* multiply-adds of a piece, for some 50 microseconds */
+    int32_t step;  /* items are summed so many at a time */
+    void (*begin)(void), (*end)(void); /* of a piece, or null */
 } Kernel;
 
 static Kernel choose(const Product *p) {
-    if (p->is_double) return (Kernel){tile_doubled, 4, 2, 2, 1, 8, 256, 500000};
-#if defined(__x86_64__)
-    if (p->is_narrow && p->way == DOT) return (Kernel){tile_dot, 8, 3, 16, 2, 4, 384, 10000000};
-    if (p->set == 2) return (Kernel){tile_avx512, 8, 3, 16, 1, 4, 192, 6000000};
-    if (p->set == 1) return (Kernel){tile_avx2, 4, 3, 8, 1, 4, 256, 3000000};
+    const int is_flat = p->rows <= 16;
+    if (p->is_double) return (Kernel){tile_doubled, 4, 2, 2, 1, 8, 256, 500000, 1, 0, 0};
+#if HAS_TILE_INSTRUCTIONS
+    if (p->is_narrow && p->way == TILES)
+        return (Kernel){tile_amx, is_flat ? 16 : 32, is_flat ? 4 : 2, 16, 2, 4, 512, 24000000, 16, begin_amx, end_amx};
 #endif
-    return (Kernel){tile_portable, PORTABLE_ROWS, PORTABLE_VECTORS, 4, 1, 4, 256, 500000};
+    if (p->is_narrow && p->way == TILES_EMULATED)
+        return (Kernel){tile_emulated, is_flat ? 16 : 32, is_flat ? 4 : 2, 16, 2, 4, 512, 500000, 16, begin_emulated, end_emulated};
+#if defined(__x86_64__)
+    if (p->is_narrow && p->way == DOT) return (Kernel){tile_dot, 8, 3, 16, 2, 4, 384, 10000000, 1, 0, 0};
+    if (p->set == 2) return (Kernel){tile_avx512, 8, 3, 16, 1, 4, 192, 6000000, 1, 0, 0};
+    if (p->set == 1) return (Kernel){tile_avx2, 4, 3, 8, 1, 4, 256, 3000000, 1, 0, 0};
+#endif
+    return (Kernel){tile_portable, PORTABLE_ROWS, PORTABLE_VECTORS, 4, 1, 4, 256, 500000, 1, 0, 0};
 }
+
+static int is_tiled(const Kernel *kernel) { return kernel->step > 1; }
 
 /* A factor, as a matrix whose `outer` dimension (M of A, N of B) is cut into panels. */
 typedef struct {
@@ -134,6 +163,8 @@ typedef struct {
     Kernel kernel;
     Factor a, b;
     int64_t items, depth;                 /* along K, of all; numbers of one part */
+    int32_t is_straight;                  /* A is read where it is */
+    int64_t a_row, a_step;                /* see Sums */
     int64_t block_rows, block_columns;    /* numbers of a block */
     int64_t row_blocks, column_blocks, blocks, group, pieces; /* all the blocks; and those of a piece */
 } Plan;
@@ -245,9 +276,9 @@ static void pack_along_depth(const Product *p, const Factor *f, const char *from
 }
 
 /* One whose lines lie across K. */
-static void pack_across_depth(const Product *p, const Factor *f, const char *from, int64_t lines, int64_t width, uint32_t *to,
-                             int pair) {
-    const int64_t size = f->is_narrow ? sizeof(uint16_t) : sizeof(float), K = p->depth;
+static void pack_across_depth(const Product *p, const Factor *f, const char *from, int64_t K, int64_t lines, int64_t width,
+                              uint32_t *to, int pair) {
+    const int64_t size = f->is_narrow ? sizeof(uint16_t) : sizeof(float);
     _Alignas(64) uint32_t room[2][LINE];
     static const uint16_t nothing[LINE];
     for (int64_t k = 0; k < K; k += pair, to += width) {
@@ -261,6 +292,24 @@ static void pack_across_depth(const Product *p, const Factor *f, const char *fro
             zip_line(to, first, second, lines);
         }
         memset(to + lines, 0, (width - lines) * sizeof(uint32_t));
+    }
+}
+
+/* A panel of the left factor for matrix tiles: for each 32 numbers along K, the lines' numbers one after the other. */
+static void pack_rows(const Product *p, const Factor *f, const char *from, int64_t lines, int64_t width, uint32_t *to) {
+    const int64_t size = f->is_narrow ? sizeof(uint16_t) : sizeof(float), K = p->depth;
+    for (int64_t k = 0; k < K; k += 32, to += width * 16) {
+        const int64_t n = least(32, K - k);
+        _Alignas(64) uint32_t room[LINE], pairs[16][32] = {0};
+        if (n < 32 || lines < width) memset(to, 0, width * 64);
+        const char *at = from + k * f->depth_stride * size;
+        if (f->outer_stride != 1) {
+            for (int64_t i = 0; i < lines; i++)
+                memcpy(to + i * 16, line(p, f, at + i * f->outer_stride * size, f->depth_stride, n, room, 2), n * sizeof(uint16_t));
+            continue;
+        }
+        pack_across_depth(p, f, at, n, lines, 32, pairs[0], 2);
+        for (int64_t i = 0; i < 16; i += 4) across((const uint32_t *[4]){pairs[i], pairs[i + 1], pairs[i + 2], pairs[i + 3]}, width, to + i, 16);
     }
 }
 
@@ -278,8 +327,13 @@ static void pack_panel(const Plan *plan, const Factor *f, int64_t number) {
     const char *from = (const char *)f->from + (batch * f->batch_stride + start * f->outer_stride) * size;
     char *to = f->to + number * f->width * plan->items * plan->kernel.item;
     if (p->is_double) pack_double(p, f, (const double *)from, lines, width, (double *)to);
-    else if (f->outer_stride == 1) pack_across_depth(p, f, from, lines, width, (uint32_t *)to, plan->kernel.pair);
+    else if (is_tiled(&plan->kernel) && f == &plan->a) pack_rows(p, f, from, lines, width, (uint32_t *)to);
+    else if (f->outer_stride == 1) pack_across_depth(p, f, from, p->depth, lines, width, (uint32_t *)to, plan->kernel.pair);
     else pack_along_depth(p, f, from, lines, width, (uint32_t *)to, plan->kernel.pair);
+    if (is_tiled(&plan->kernel) && f == &plan->b) {
+        const int64_t items = over(p->depth, plan->kernel.pair);
+        memset(to + items * width * sizeof(uint32_t), 0, (plan->items - items) * width * sizeof(uint32_t));
+    }
 }
 
 static void pack_piece(void *job, int32_t piece) {
@@ -327,14 +381,13 @@ static void end_double(const Product *p, const Tile *t, const double *sums, int6
     for (int64_t i = 0; i < t->rows; i++) memcpy(c + i * p->c_row, sums + i * sums_row, t->columns * sizeof(double));
 }
 
-enum { MOST_SUMS = 32 * 64 };
-
 /* Of one part along K, whose items begin at a and b. */
 static void multiply_tile(const Plan *plan, const Tile *t, const char *a, const char *b, int64_t items) {
     const Product *p = plan->p;
     const Kernel *kernel = &plan->kernel;
     const int64_t size = p->is_double ? sizeof(double) : sizeof(float);
     Sums sums = {.vectors = (int32_t)over(t->columns, kernel->vector), .alpha = t->is_last ? p->alpha : 1};
+    sums.rows = kernel->rows, sums.a_row = plan->a_row, sums.a_step = plan->a_step;
     sums.c = (char *)p->c + t->c * size, sums.c_row = p->c_row;
     if (t->is_first) sums.start = p->added ? (const char *)p->added + t->added * size : 0, sums.start_row = p->added_row;
     else sums.start = sums.c, sums.start_row = sums.c_row;
@@ -363,19 +416,20 @@ static void multiply_block(const Plan *plan, int64_t number) {
     const int64_t end_column = least(first_column + plan->block_columns, p->columns);
     const int64_t batch = number / (plan->row_blocks * plan->column_blocks);
     for (int64_t k = 0; k == 0 || k < p->depth; k += plan->depth) {
-        const int64_t before = k / kernel->pair, items = over(least(plan->depth, p->depth - k), kernel->pair);
+        const int64_t before = k / kernel->pair, items = up(over(least(plan->depth, p->depth - k), kernel->pair), kernel->step);
         for (int64_t j = first_column; j < end_column; j += plan->b.width) {
             const int64_t columns = least(plan->b.width, p->columns - j), b_panel = batch * plan->b.panels + j / plan->b.width;
             const int64_t b = b_panel * plan->items * plan->b.width + before * up(columns, kernel->vector);
             for (int64_t i = first_row; i < end_row; i += plan->a.width) {
                 const int64_t a_panel = batch * plan->a.panels + i / plan->a.width;
-                const int64_t a = (a_panel * plan->items + before) * plan->a.width;
+                const char *a = plan->a.to + (a_panel * plan->items + before) * plan->a.width * kernel->item;
+                if (plan->is_straight) a = (const char *)((const uint16_t *)p->a + batch * p->a_batch + i * p->a_row + k);
                 const Tile tile = {
                     .rows = least(plan->a.width, p->rows - i), .columns = columns,
                     .c = batch * p->c_batch + i * p->c_row + j, .added = batch * p->added_batch + i * p->added_row + j,
                     .is_first = k == 0, .is_last = k + plan->depth >= p->depth,
                 };
-                multiply_tile(plan, &tile, plan->a.to + a * kernel->item, plan->b.to + b * kernel->item, items);
+                multiply_tile(plan, &tile, a, plan->b.to + b * kernel->item, items);
             }
         }
     }
@@ -384,7 +438,9 @@ static void multiply_block(const Plan *plan, int64_t number) {
 static void multiply_piece(void *job, int32_t piece) {
     const Plan *plan = job;
     const int64_t first = piece * plan->group, end = least(first + plan->group, plan->blocks);
+    if (plan->kernel.begin) plan->kernel.begin();
     for (int64_t number = first; number < end; number++) multiply_block(plan, number);
+    if (plan->kernel.end) plan->kernel.end();
 }
 
 /* ---- the plan */
@@ -432,11 +488,15 @@ static void cut(Plan *plan) {
 static Plan plan_of(const Product *p) {
     Plan plan = {.p = p, .kernel = choose(p)};
     const Kernel *kernel = &plan.kernel;
-    plan.items = over(p->depth, kernel->pair);
+    plan.items = up(over(p->depth, kernel->pair), kernel->step);
     /* Between parts the sums stand in C, which must be of their type then. */
     const int64_t parts = p->is_c_narrow ? 1 : most(over(p->depth, kernel->depth), 1);
-    plan.depth = most(up(over(p->depth, parts), kernel->pair), kernel->pair);
+    const int64_t together = kernel->pair * kernel->step;
+    plan.depth = most(up(over(p->depth, parts), together), together);
+    plan.is_straight = is_tiled(kernel) && p->is_a_narrow && p->a_column == 1 && p->depth % 32 == 0 && p->rows % kernel->rows == 0;
+    plan.a_row = plan.is_straight ? p->a_row * 2 : 64, plan.a_step = plan.is_straight ? 64 : kernel->rows * 64;
     plan.a = factor(&plan, 1), plan.b = factor(&plan, 0);
+    if (plan.is_straight) plan.a.panels = plan.a.pieces = 0;
     plan.a.to = (char *)(((uintptr_t)p->room + LINE - 1) / LINE * LINE);
     plan.b.to = plan.a.to + room_of(&plan, &plan.a);
     cut(&plan);
@@ -472,7 +532,29 @@ void charrnn_product(Product *p) {
     crew_end();
 }
 
-int32_t charrnn_best_way(void) { return best_set() == 2 && HAS("avx512bf16") ? DOT : WIDENED; }
+int32_t charrnn_best_way(void) { return may_use_tiles() ? TILES : best_set() == 2 && HAS("avx512bf16") ? DOT : WIDENED; }
+
+/* Whether the product for the recurrence of tiles.h gives what it should: for tests. `is_real` needs AMX. */
+#if HAS_TILE_INSTRUCTIONS
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,amx-tile,amx-bf16,fma")))
+static void multiply_real(float *sums, const uint16_t *panel, const uint16_t *x, int64_t x_stride, int32_t K, int32_t vectors, int32_t lanes) {
+    tiles_begin_amx(K, lanes);
+    tiles_multiply_amx(sums, panel, x, x_stride, K, vectors);
+    release_tiles_amx();
+}
+#else
+#define multiply_real(...) ((void)0)
+#endif
+void charrnn_tiles_multiply(float *sums, const uint16_t *panel, const uint16_t *x, int64_t x_stride, int32_t K, int32_t vectors,
+                            int32_t lanes, int32_t is_real) {
+    if (is_real) {
+        multiply_real(sums, panel, x, x_stride, K, vectors, lanes);
+        return;
+    }
+    tiles_begin_emulated(K, lanes);
+    tiles_multiply_emulated(sums, panel, x, x_stride, K, vectors);
+    release_tiles_emulated();
+}
 
 /* What a caller must know to be the right one. */
 int32_t charrnn_product_version(void) { return PRODUCT_VERSION; }

@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from charrnn.native import product as products
-from charrnn.native.product import DOT, WIDENED, Product, find_library
+from charrnn.native.product import DOT, TILES, TILES_EMULATED, WIDENED, Product, find_library
 
 library = find_library()
 pytestmark = pytest.mark.skipif(library is None, reason="the library was not compiled here")
 SETS = range(1 + (library.best_set if library else 0))
 by_set = pytest.mark.parametrize("chosen", SETS, ids=lambda n: ("portable", "avx2", "avx512")[n])
-WAYS = [WIDENED, *([DOT] if library and library.best_way >= DOT else [])]
+WAYS = [*range(1 + (library.best_way if library else 0)), TILES_EMULATED]
 by_way = pytest.mark.parametrize("way", WAYS, ids=lambda n: ("widened", "dot", "tiles", "emulated")[n])
 # rows, columns, depth: what fills tiles, what does not, and what has several parts along K
 SIZES = [(1, 1, 1), (8, 48, 16), (7, 33, 65), (65, 7, 33), (33, 100, 1), (3, 17, 700), (130, 70, 301), (64, 96, 512)]
