@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from charrnn.native import product as products
-from charrnn.native.product import DOT, TILES, TILES_EMULATED, WIDENED, Product, find_library
+from charrnn.native.product import TILES_EMULATED, WIDENED, Product, find_library
 
 library = find_library()
 pytestmark = pytest.mark.skipif(library is None, reason="the library was not compiled here")

@@ -1,4 +1,4 @@
-"""Products by matrix tiles, to the bit: against the arithmetic of Intel's manual, and the processor's tiles where it has some."""
+"""Products by matrix tiles, to the bit: against the arithmetic of Intel's manual, emulated and by the processor."""
 
 from __future__ import annotations
 
