@@ -25,6 +25,7 @@ from torch import Tensor
 
 from charrnn.native.crew import most_threads
 from charrnn.native.window import LAYOUTS, Library, Window, find_library
+from charrnn.network.products import multiply
 
 State = tuple[Tensor, ...]
 _LINE = 16
@@ -143,13 +144,13 @@ class _Recurrence(torch.autograd.Function):
         spread_bias = _spread(bias, cell, P)
         if ids is not None:
             ids = ids.contiguous()
-            products = torch.addmm(spread_bias, rows, spread.t())
+            products = multiply(rows, spread.t(), bias=spread_bias)
         elif is_narrow:
-            rows, spread, spread_bias = rows.bfloat16(), spread.bfloat16(), spread_bias.bfloat16()
-            products = torch.addmm(spread_bias, rows, spread.t())
+            products = buffers.take(T * B, width, dtype=torch.bfloat16)
+            multiply(rows, spread.t(), bias=spread_bias, out=products, is_narrow=True)
         else:
             width = kept * P
-            products = torch.addmm(spread_bias, rows, spread.t(), out=gates[:, : n * P])
+            products = multiply(rows, spread.t(), bias=spread_bias, out=gates[:, : n * P])
         trace = [_trace(state, T, P) for state in (h, c) if state is not None]
         padded_bias = None
         if second_bias is not None:
@@ -164,6 +165,8 @@ class _Recurrence(torch.autograd.Function):
             window.is_narrow, window.narrow_h = True, factors.data_ptr()
         window.bias = None if padded_bias is None else padded_bias.data_ptr()
         library.forward(window)
+        if is_narrow and ids is None:
+            buffers.give(products)
         if is_backward_to_come:
             ctx.cell, ctx.buffers, ctx.ids, ctx.sizes = cell, buffers, ids, (T, B, H, P)
             ctx.gates, ctx.trace, ctx.factors = gates, trace, factors
@@ -207,16 +210,20 @@ class _Recurrence(torch.autograd.Function):
             window.ids, window.vocabulary = ids.data_ptr(), len(rows)
             window.table_gradient = d_products.data_ptr()
         library.backward(window)
+
+        def product(a: Tensor, b: Tensor) -> Tensor:
+            is_narrow = a.dtype == torch.bfloat16
+            return multiply(a, b, out=gates.new_empty(a.shape[0], b.shape[1]), is_narrow=is_narrow)
+
         d_x = None
         if ctx.needs_input_grad[4]:
-            d_x = torch.mm(d_products, spread).to(gates.dtype)
+            d_x = product(d_products, spread)
             d_x = d_x if ids is not None else d_x.view(T, B, -1)
         d_weight_ih = d_weight_hh = None
         if ctx.needs_input_grad[5]:
-            d_weight_ih = torch.mm(d_products.t(), rows).to(gates.dtype)
-            d_weight_ih = _gather(d_weight_ih, cell, H, is_input=True)
+            d_weight_ih = _gather(product(d_products.t(), rows), cell, H, is_input=True)
         if ctx.needs_input_grad[7]:
-            d_recurrent = torch.mm(d_gates[:, (kept - n) * P :].t(), ctx.factors[:-1].view(T * B, P)).to(gates.dtype)
+            d_recurrent = product(d_gates[:, (kept - n) * P :].t(), ctx.factors[:-1].view(T * B, P))
             d_weight_hh = _gather(d_recurrent, cell, H, is_input=False)[:, :H]
         d_bias_ih = _gather(d_bias[:n].flatten(), cell, H, is_input=True)
         d_bias_hh = _gather(d_bias[kept - n :].flatten(), cell, H, is_input=False) if ctx.has_second_bias else None

@@ -20,9 +20,10 @@ from charrnn.cells.initial import initial_arrays
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import is_plain, make_cell
 from charrnn.cells.wiring import input_sizes
+from charrnn.network.compiled_layer import is_available
+from charrnn.network.decoder import decode
 from charrnn.network.jacobian_penalty import Keeper
 from charrnn.network.layers import Layer, Stack, StackState
-from charrnn.network.narrow_decoder import decode
 from charrnn.network.noise import QUIET, Noise
 from charrnn.network.threads import is_compiled
 from charrnn.settings.config import ModelConfig
@@ -101,8 +102,11 @@ class CharacterModel(nn.Module):
         """
         embedding = self.embedding if noise.characters is None else self.embedding * noise.characters
         x, last, state = self.stack(embedding, state, noise, ids=ids, is_narrow=is_narrow, keeper=keeper)
-        product = decode if is_narrow and torch.is_grad_enabled() else linear
-        logits = product(x, self.decoder.weight, self.decoder.bias)
+        decoder = self.decoder.weight, self.decoder.bias
+        if is_available(x):
+            logits = decode(x, *decoder, is_narrow=is_narrow)
+        else:
+            logits = linear(x, *decoder)
         return (logits, state, x, last) if is_watched else (logits, state)
 
 

@@ -17,8 +17,8 @@ from charrnn.cells.rnn import RNN
 from charrnn.native.window import find_library
 from charrnn.network import compiled_layer as recurrence
 from charrnn.network.compiled_layer import Buffers, run_window
+from charrnn.network.decoder import decode
 from charrnn.network.layers import KernelLayer
-from charrnn.network.narrow_decoder import decode
 
 library = find_library()
 pytestmark = pytest.mark.skipif(
@@ -186,7 +186,7 @@ def test_the_decoders_logits_are_exact_and_its_gradient_is_narrow() -> None:
     T, B, H, V = 5, 3, 16, 7
     random = torch.Generator().manual_seed(0)
     given = [torch.randn(shape, generator=random).requires_grad_() for shape in ((T, B, H), (V, H), (V,))]
-    ours, plain = decode(*given), torch.nn.functional.linear(*given)
+    ours, plain = decode(*given, is_narrow=True), torch.nn.functional.linear(*given)
     torch.testing.assert_close(ours, plain, rtol=0, atol=1e-5)
     weights = torch.randn(T, B, V, generator=random)
     d_ours, d_plain = (torch.autograd.grad(logits, given, weights) for logits in (ours, plain))

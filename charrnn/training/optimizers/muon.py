@@ -22,6 +22,7 @@ from torch import Tensor
 from charrnn.native.vectors import Moving
 from charrnn.native.vectors import move as move_by
 from charrnn.native.window import Library
+from charrnn.network.products import multiply
 from charrnn.settings.config import TrainingConfig
 from charrnn.training.optimizers import adamw
 from charrnn.training.optimizers.arithmetic import Tensors, add, bounded, move
@@ -77,7 +78,7 @@ def _update_compiled(
         moving.to = None if ahead is None else ahead.data_ptr()
         move_by(library.library, moving)
         if ahead is not None:
-            direction.copy_(direction_of(ahead, gates, is_narrow=is_narrow))
+            direction.copy_(direction_of(ahead, gates, is_narrow=is_narrow, is_compiled=True))
         moving.number, moving.to, moving.gradient = 1, weights.data_ptr(), direction.data_ptr()
         moving.keep, moving.rate = keep, now.rate
         move_by(library.library, moving)
@@ -89,15 +90,15 @@ def _alike(arrays: Tensors) -> list[list[int]]:
     return [[n for n, other in enumerate(shapes) if other == shape] for shape in dict.fromkeys(shapes)]
 
 
-def direction_of(ahead: Tensor, gates: int, *, is_narrow: bool) -> Tensor:
+def direction_of(ahead: Tensor, gates: int, *, is_narrow: bool, is_compiled: bool = False) -> Tensor:
     """From a matrix of `gates` blocks of rows, orthogonalised part by part, scaled by 0.2 sqrt(larger side).
 
     The scale makes a learning rate mean the same as Adam's (Liu et al. 2025, arXiv 2502.16982, eq. 4).
     """
     blocks = ahead.view(_number_of_blocks(ahead.shape, gates), -1, ahead.shape[1])
     scale = 0.2 * max(blocks.shape[1:]) ** 0.5
-    found: Tensor = orthogonalised(blocks, is_narrow=is_narrow).reshape(ahead.shape) * scale
-    return found
+    found = orthogonalised(blocks, is_narrow=is_narrow, is_compiled=is_compiled)
+    return found.reshape(ahead.shape).mul_(scale)
 
 
 def _number_of_blocks(shape: torch.Size, gates: int) -> int:
@@ -106,7 +107,7 @@ def _number_of_blocks(shape: torch.Size, gates: int) -> int:
     return gates * (_PARTS if columns >= rows and rows % _PARTS == 0 else 1)
 
 
-def orthogonalised(blocks: Tensor, *, is_narrow: bool = False) -> Tensor:
+def orthogonalised(blocks: Tensor, *, is_narrow: bool = False, is_compiled: bool = False) -> Tensor:
     """Of each matrix (N, R, C) roughly the nearest one whose singular values are 1.
 
     Newton-Schulz with the quintic of Jordan et al. 2024, made for speed at little exactness: the largest ones end near
@@ -119,8 +120,12 @@ def orthogonalised(blocks: Tensor, *, is_narrow: bool = False) -> Tensor:
         x = x.bfloat16()
     a, b, c = _QUINTIC
     for _ in range(_ITERATIONS):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        if is_compiled:
+            gram = multiply(x, x.mT)
+            x = multiply(multiply(gram, gram, added=gram, beta=b, alpha=c), x, added=x, beta=a)
+        else:
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if is_tall else x).to(blocks.dtype)
 
 
