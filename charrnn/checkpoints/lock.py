@@ -33,8 +33,8 @@ def lock(folder: Path, held: contextlib.ExitStack) -> bool:
                 opened = os.open(folder, os.O_RDONLY)
             except FileNotFoundError:
                 return False
-            except PermissionError:  # a folder that may be written to, but not listed
-                pass
+            except PermissionError:  # a folder that may be written to, but not listed, and is not looked at again
+                _ours.pop(os.path.abspath(folder), None)
             else:
                 own.callback(let_go, opened)
                 _take(opened, folder)

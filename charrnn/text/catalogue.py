@@ -137,6 +137,7 @@ def fetch(entry: Entry, folder: Path, report: Report | None = None) -> Source:
     target, partial = folder / entry.file, cache_folder() / "partial" / f"{entry.sha256}.part"
     if _is_right(target, entry):
         _remove(partial)
+        remove_leftovers(folder)
         return Source(target, str(target))
     make_folder(folder)
     make_folder(partial.parent)
