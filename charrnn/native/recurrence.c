@@ -9,6 +9,8 @@
 
 #include "crew.h"
 #include "processor.h"
+#include "product.h"
+#include "tiles.h"
 
 #define EIGHT_LANES(LEFT, AT_MOST, CALL) if (AT_MOST >= 8 && LEFT >= 8) { CALL(8); b += 8; } else
 #include "lanes.h"
@@ -25,6 +27,19 @@ enum { COLUMNS = 128 }; /* of the table's gradient that are summed in one go */
 #define CAT(a, b) CAT_(a, b)
 #define NAME(x) CAT(x, SET)
 
+typedef int32_t neighbours __attribute__((may_alias, aligned(2)));
+static inline uint16_t narrowed(float x) { /* to nearest, ties to even; weights are finite */
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+static inline float widened(uint16_t x) {
+    const uint32_t bits = (uint32_t)x << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+
 #if defined(__x86_64__)
 #define SET avx512
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma")))
@@ -33,22 +48,18 @@ enum { COLUMNS = 128 }; /* of the table's gradient that are summed in one go */
 #define ROW vec
 #define W 16
 #define LANES 6
+#define BACK 2
 #define IS_DOUBLE 0
 #define IS_NARROW 0
+#define IS_TILED 0
 #include "window.h"
 
 /* bfloat16: the upper half of a float. */
-#define NARROW_ROW(p) ((__m512bh)_mm512_loadu_si512(p))
-#define NARROW_PAIR(p) ((__m512bh)_mm512_set1_epi32(*(const neighbours *)(p)))
-#define NARROW_DOT(a, row, one) ((vec)_mm512_dpbf16_ps((__m512)(a), row, one))
+#define ROW_OF(p) ((__m512bh)_mm512_loadu_si512(p))
+#define ONE_OF(p) ((__m512bh)_mm512_set1_epi32(*(const neighbours *)(p)))
+#define ADD(a, row, one) ((vec)_mm512_dpbf16_ps((__m512)(a), row, one))
 #define NARROW_WIDEN(p) ((vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(p))), 16))
 #define NARROW_STORE(p, v) _mm256_storeu_si256((__m256i *)(p), (__m256i)_mm512_cvtneps_pbh((__m512)(v)))
-typedef int32_t neighbours __attribute__((may_alias, aligned(2)));
-static inline uint16_t narrowed(float x) { /* to nearest, ties to even; weights are finite */
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
 #define SET narrow
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,fma")))
 #define real float
@@ -56,9 +67,30 @@ static inline uint16_t narrowed(float x) { /* to nearest, ties to even; weights 
 #define ROW __m512bh
 #define W 16
 #define LANES 6
+#define BACK 2
 #define IS_DOUBLE 0
 #define IS_NARROW 1
+#define IS_TILED 0
 #include "window.h"
+
+#if HAS_TILE_INSTRUCTIONS
+#define SET tiled
+#define TILES(x) x##_amx
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16,fma")))
+#define real float
+#define factor uint16_t
+#define ROW __m512bh
+#define W 16
+#define LANES 6
+#define BACK 4
+#define IS_DOUBLE 0
+#define IS_NARROW 1
+#define IS_TILED 1
+#include "window.h"
+#undef TILES
+#endif
+#undef NARROW_WIDEN
+#undef NARROW_STORE
 
 #define SET avx2
 #define TARGET __attribute__((target("avx2,fma")))
@@ -67,10 +99,41 @@ static inline uint16_t narrowed(float x) { /* to nearest, ties to even; weights 
 #define ROW vec
 #define W 8
 #define LANES 3
+#define BACK 2
 #define IS_DOUBLE 0
 #define IS_NARROW 0
+#define IS_TILED 0
 #include "window.h"
 #endif
+
+/* The same as with matrix tiles, on every machine. */
+#define SET emulated
+#define TILES(x) x##_emulated
+#define NARROW_WIDEN(p) NAME(widen_each)(p)
+#define NARROW_STORE(p, v) NAME(narrow_each)(p, v)
+#define TARGET
+#define real float
+#define factor uint16_t
+#define ROW int
+#define W 16
+#define LANES 6
+#define BACK 4
+#define IS_DOUBLE 0
+#define IS_NARROW 1
+#define IS_TILED 1
+typedef float NAME(each) __attribute__((vector_size(W * 4), aligned(4)));
+static inline __attribute__((always_inline)) NAME(each) NAME(widen_each)(const uint16_t *from) {
+    NAME(each) wide;
+    for (int j = 0; j < W; j++) wide[j] = widened(from[j]);
+    return wide;
+}
+static inline __attribute__((always_inline)) void NAME(narrow_each)(uint16_t *to, NAME(each) from) {
+    for (int j = 0; j < W; j++) to[j] = narrowed(from[j]);
+}
+#include "window.h"
+#undef TILES
+#undef NARROW_WIDEN
+#undef NARROW_STORE
 
 #define SET portable
 #define TARGET
@@ -83,8 +146,10 @@ static inline uint16_t narrowed(float x) { /* to nearest, ties to even; weights 
 #else
 #define LANES 3
 #endif
+#define BACK 2
 #define IS_DOUBLE 0
 #define IS_NARROW 0
+#define IS_TILED 0
 #include "window.h"
 
 #define SET doubled
@@ -94,8 +159,10 @@ static inline uint16_t narrowed(float x) { /* to nearest, ties to even; weights 
 #define ROW vec
 #define W 2
 #define LANES 3
+#define BACK 2
 #define IS_DOUBLE 1
 #define IS_NARROW 0
+#define IS_TILED 0
 #include "window.h"
 
 /* The best set of this machine: 0 portable, 1 AVX2, 2 AVX-512. */
@@ -105,11 +172,15 @@ int32_t charrnn_best_recurrence(void) { return best_set(); }
 int32_t charrnn_has_narrow(void) { return charrnn_best_recurrence() == 2 && HAS("avx512bf16"); }
 
 static void run(Window *window, int is_backward) {
-    const uint64_t sizes[] = {window->steps, window->lanes, window->padded, window->cell, is_backward, window->is_narrow};
+    const uint64_t sizes[] = {window->steps, window->lanes, window->padded, window->cell, is_backward, window->is_narrow, window->way};
     uint64_t kind = 1;
     for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) kind = kind * 1000003 + sizes[i];
     crew_begin(window->most_threads, kind);
     if (window->is_double) run_doubled(window, is_backward);
+    else if (window->is_narrow && window->way == TILES_EMULATED) run_emulated(window, is_backward);
+#if HAS_TILE_INSTRUCTIONS
+    else if (window->is_narrow && window->way == TILES) run_tiled(window, is_backward);
+#endif
 #if defined(__x86_64__)
     else if (window->is_narrow) run_narrow(window, is_backward);
     else if (window->set == 2) run_avx512(window, is_backward);

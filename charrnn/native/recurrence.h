@@ -31,8 +31,9 @@ typedef struct {
     const void *bias;      /* of the state's part, blocks x P; or null */
     const void *input;     /* T B x blocks x P: the input's products with their bias, may be `gates`; or V x the same, by id */
     const int64_t *ids;    /* T B: rows of `input`; or null */
-    int32_t is_narrow;     /* products of bfloat16 numbers, summed in float; needs charrnn_has_narrow. Without ids, `input`
-                            * is of such numbers too */
+    int32_t is_narrow;     /* products of bfloat16 numbers, summed in float; needs charrnn_has_narrow, but for tiles that are
+                            * emulated. Without ids, `input` is of such numbers too */
+    int32_t way;           /* then DOT, TILES or TILES_EMULATED of product.h */
     void *narrow_h;        /* then the same as h in bfloat16, filled along with it */
     void *narrow_gradients; /* and the gates' gradients, T B x kept x P, instead of those in `gates` */
     void *panels;          /* room for the recurrent matrix in panels */

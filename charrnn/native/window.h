@@ -5,14 +5,20 @@
  *   real      float or double                  W        numbers in a vector
  *   LANES     lanes of a tile at most, forward; backward takes a third more
  *   IS_NARROW what is multiplied is bfloat16     factor   type of that: real, or uint16_t
+ *   IS_TILED  by matrix tiles: TILES(x) is a function of tiles.h
+ *   BACK      vectors of a panel of the backward pass, 2 or 4
  *
- * For narrow factors two neighbours along K stand side by side: DOT adds the products of both.
+ * For narrow factors two neighbours along K stand side by side: DOT and tiles add the products of both.
  */
 
 typedef real NAME(reals) __attribute__((vector_size(W * sizeof(real)), may_alias, aligned(sizeof(real))));
 #define vec NAME(reals)
 #define INLINE TARGET static inline __attribute__((always_inline))
+#if IS_TILED
+#define MOST 16
+#else
 #define MOST 8
+#endif
 
 INLINE vec NAME(get)(const real *p) { return *(const vec *)p; }
 INLINE void NAME(put)(real *p, vec v) { *(vec *)p = v; }
@@ -34,9 +40,6 @@ INLINE vec NAME(tanh)(vec x) {
 #if IS_NARROW
 #define ITEM neighbours
 enum { NAME(PAIR) = 2 };
-#define ONE_OF(p) NARROW_PAIR(p)
-#define ROW_OF(p) NARROW_ROW(p)
-#define ADD(a, row, one) NARROW_DOT(a, row, one)
 #define AS_FACTOR(x) narrowed(x)
 INLINE vec NAME(widened)(const factor *p) { return NARROW_WIDEN(p); }
 INLINE void NAME(put_factor)(factor *p, vec v) { NARROW_STORE(p, v); }
@@ -50,6 +53,7 @@ enum { NAME(PAIR) = 1 };
 INLINE void NAME(put_factor)(factor *p, vec v) { NAME(put)(p, v); }
 #endif
 
+#if !IS_TILED
 /* a (lanes x vectors) += panel w (K x vectors) times x (lanes x K). The sums stay in registers, each one chain of
  * multiply-adds in the order of K, whatever lanes stand beside it. */
 INLINE void NAME(multiply)(vec a[MOST][4], const factor *w, const factor *x, int64_t stride, int K, const int vectors,
@@ -64,6 +68,8 @@ INLINE void NAME(multiply)(vec a[MOST][4], const factor *w, const factor *x, int
         }
     }
 }
+
+#endif
 
 /* ---- forward: a panel is W units, with a vector for each block of the state's part */
 
@@ -93,50 +99,73 @@ INLINE vec NAME(input)(const Window *window, int64_t place, const int has_ids) {
     return NAME(get)((const real *)window->input + place);
 }
 
+/* What the sums of a lane start from: the input's part and the bias; the gru's candidate is kept apart. */
+INLINE vec NAME(start)(const Window *window, int64_t place, const vec *bias, int g, const int cell, const int has_ids) {
+    const int first = KEPT(cell) - BLOCKS(cell);
+    const vec from = cell == GRU && g == 2 ? NAME(splat)(0) : NAME(input)(window, place + (first + g) * window->padded, has_ids);
+    return from + bias[g];
+}
+
+/* State and gates of one vector of units in one lane, from the ends of its sums. */
+INLINE void NAME(activate)(const Window *window, int64_t row, int64_t unit, const vec *a, vec candidate, const int cell) {
+    const int64_t P = window->padded, place = row * P + unit, after = place + window->lanes * P;
+    real *gates = (real *)window->gates + row * KEPT(cell) * P + unit;
+    vec output;
+    if (cell == LSTM) {
+        const vec i = NAME(sigmoid)(a[0]), f = NAME(sigmoid)(a[1]), g = NAME(tanh)(a[2]), o = NAME(sigmoid)(a[3]);
+        const vec inner = f * NAME(get)((const real *)window->c + place) + i * g;
+        NAME(put)(gates, i), NAME(put)(gates + P, f), NAME(put)(gates + 2 * P, g), NAME(put)(gates + 3 * P, o);
+        NAME(put)((real *)window->c + after, inner);
+        output = o * NAME(tanh)(inner);
+    } else if (cell == GRU) {
+        const vec r = NAME(sigmoid)(a[0]), z = NAME(sigmoid)(a[1]), m = a[2], n = NAME(tanh)(r * m + candidate);
+        NAME(put)(gates, n), NAME(put)(gates + P, r), NAME(put)(gates + 2 * P, z), NAME(put)(gates + 3 * P, m);
+        output = z * (NAME(get)((const real *)window->h + place) - n) + n;
+    } else {
+        output = NAME(tanh)(a[0]);
+    }
+    NAME(put)((real *)window->h + after, output);
+#if IS_NARROW
+    NAME(put_factor)((factor *)window->narrow_h + after, output);
+#endif
+}
+
 INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, const int cell, const int lanes) {
-    const int blocks = BLOCKS(cell), kept = KEPT(cell), first = kept - blocks;
-    const int64_t P = window->padded, unit = (int64_t)panel * W;
-    const int64_t row = (int64_t)t * window->lanes + b, width = window->input_width;
-    const real *h_before = (const real *)window->h + row * P + unit;
+    const int blocks = BLOCKS(cell);
+    const int64_t P = window->padded, unit = (int64_t)panel * W, row = (int64_t)t * window->lanes + b;
+    const factor *w = (const factor *)window->panels + (int64_t)panel * P * blocks * W;
     const factor *factors = (const factor *)(IS_NARROW ? window->narrow_h : window->h) + row * P;
-    real *h = (real *)window->h + (row + window->lanes) * P + unit;
-    real *gates = (real *)window->gates + row * kept * P + unit;
-    vec a[MOST][4], candidate[MOST];
-    vec bias[4];
     const int has_ids = window->ids != 0; /* read once: for all the compiler knows, every store may change it */
+    int64_t places[MOST];
+    vec bias[4];
     for (int g = 0; g < blocks; g++)
         bias[g] = window->bias ? NAME(get)((const real *)window->bias + g * P + unit) : NAME(splat)(0);
+    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
+        places[l] = (has_ids ? window->ids[row + l] : row + l) * window->input_width + unit;
+#if IS_TILED
+    real sums[MOST * 4 * W] __attribute__((aligned(64)));
+    for (int l = 0; l < lanes; l++)
+        for (int g = 0; g < blocks; g++)
+            NAME(put)(sums + (l * blocks + g) * W, NAME(start)(window, places[l], bias, g, cell, has_ids));
+    TILES(tiles_begin)((int)P, lanes);
+    TILES(tiles_multiply)(sums, w, factors, P, (int)P, blocks);
+    TILES(release_tiles)();
+    for (int l = 0; l < lanes; l++) {
+        vec a[4];
+        for (int g = 0; g < blocks; g++) a[g] = NAME(get)(sums + (l * blocks + g) * W);
+        NAME(activate)(window, row + l, unit, a, cell == GRU ? NAME(input)(window, places[l], has_ids) : a[0], cell);
+    }
+#else
+    vec a[MOST][4], candidate[MOST];
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) {
-        const int64_t place = (has_ids ? window->ids[row + l] : row + l) * width + unit;
         _Pragma("GCC unroll 4") for (int g = 0; g < blocks; g++)
-            a[l][g] = (cell == GRU && g == 2 ? NAME(splat)(0) : NAME(input)(window, place + (first + g) * P, has_ids)) + bias[g];
-        if (cell == GRU) candidate[l] = NAME(input)(window, place, has_ids);
+            a[l][g] = NAME(start)(window, places[l], bias, g, cell, has_ids);
+        if (cell == GRU) candidate[l] = NAME(input)(window, places[l], has_ids);
     }
-    NAME(multiply)(a, (const factor *)window->panels + (int64_t)panel * P * blocks * W, factors, P, (int)P, blocks, lanes);
-    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) {
-        real *to = gates + l * kept * P;
-        vec output;
-        if (cell == LSTM) {
-            real *c_before = (real *)window->c + (row + l) * P + unit, *c = c_before + window->lanes * P;
-            const vec i = NAME(sigmoid)(a[l][0]), f = NAME(sigmoid)(a[l][1]);
-            const vec g = NAME(tanh)(a[l][2]), o = NAME(sigmoid)(a[l][3]);
-            const vec inner = f * NAME(get)(c_before) + i * g;
-            NAME(put)(to, i), NAME(put)(to + P, f), NAME(put)(to + 2 * P, g), NAME(put)(to + 3 * P, o);
-            NAME(put)(c, inner);
-            output = o * NAME(tanh)(inner);
-        } else if (cell == GRU) {
-            const vec r = NAME(sigmoid)(a[l][0]), z = NAME(sigmoid)(a[l][1]), m = a[l][2];
-            const vec n = NAME(tanh)(r * m + candidate[l]);
-            NAME(put)(to, n), NAME(put)(to + P, r), NAME(put)(to + 2 * P, z), NAME(put)(to + 3 * P, m);
-            output = z * (NAME(get)(h_before + l * P) - n) + n;
-        } else {
-            output = NAME(tanh)(a[l][0]);
-        }
-        NAME(put)(h + l * P, output);
-#if IS_NARROW
-        NAME(put_factor)((factor *)window->narrow_h + (row + l + window->lanes) * P + unit, output);
+    NAME(multiply)(a, w, factors, P, (int)P, blocks, lanes);
+    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
+        NAME(activate)(window, row + l, unit, a[l], cell == GRU ? candidate[l] : a[l][0], cell);
 #endif
-    }
 }
 
 /* A piece of getting ready: one panel. */
@@ -152,9 +181,14 @@ INLINE void NAME(prepare_forward)(const Window *window, int32_t panel, const int
 
 /* A piece of a step: one panel in all lanes. */
 INLINE void NAME(step_forward)(const Window *window, int32_t panel, const int cell) {
+#if IS_TILED
+    for (int b = 0; b < window->lanes; b += MOST)
+        NAME(forward_tile)(window, window->step, panel, b, cell, window->lanes - b < MOST ? window->lanes - b : MOST);
+#else
 #define CALL(n) NAME(forward_tile)(window, window->step, panel, b, cell, n)
     OVER_LANES(window->lanes, LANES, CALL)
 #undef CALL
+#endif
 }
 
 static void NAME(forward_cell)(Window *window, Piece prepare, Piece step) {
@@ -163,21 +197,25 @@ static void NAME(forward_cell)(Window *window, Piece prepare, Piece step) {
     for (window->step = 0; window->step < window->steps; window->step++) crew_share(step, window, panels);
 }
 
-/* ---- backward: a panel is 2 W units, and runs through all gates of the state's part */
+/* ---- backward: a panel is BACK vectors of units, or fewer at the end, and runs through all gates of the state's part */
 
-INLINE int NAME(width)(const Window *window, int panel) { return window->padded - panel * 2 * W >= 2 * W ? 2 : 1; }
+/* How many vectors a panel has. */
+INLINE int NAME(width)(const Window *window, int panel) {
+    const int left = (window->padded - panel * BACK * W) / W;
+    return left < BACK ? left : BACK;
+}
 
 INLINE void NAME(pack_backward)(const Window *window, int panel, const int blocks) {
     const int64_t H = window->hidden, P = window->padded;
     const int vectors = NAME(width)(window, panel);
     const int pair = NAME(PAIR);
-    factor *out = (factor *)window->panels + (int64_t)panel * blocks * P * 2 * W;
+    factor *out = (factor *)window->panels + (int64_t)panel * blocks * P * BACK * W;
     for (int g = 0; g < blocks; g++)
         for (int k = 0; k < P; k++) {
-            const real *from = (const real *)window->recurrent + (g * H + k) * H + (int64_t)panel * 2 * W;
+            const real *from = (const real *)window->recurrent + (g * H + k) * H + (int64_t)panel * BACK * W;
             factor *to = out + (g * P + k) / pair * vectors * W * pair + k % pair;
             for (int j = 0; j < vectors * W; j++)
-                to[j * pair] = AS_FACTOR(k < H && (int64_t)panel * 2 * W + j < H ? from[j] : 0);
+                to[j * pair] = AS_FACTOR(k < H && (int64_t)panel * BACK * W + j < H ? from[j] : 0);
         }
 }
 
@@ -225,23 +263,36 @@ INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane,
     }
 }
 
-INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, vec sums[2][4], const int cell,
+INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, vec sums[BACK][4], const int cell,
                                 const int vectors, const int lanes) {
     const int blocks = BLOCKS(cell), kept = KEPT(cell);
-    const int64_t P = window->padded, unit = (int64_t)panel * 2 * W, row = (int64_t)t * window->lanes + b;
+    const int64_t P = window->padded, unit = (int64_t)panel * BACK * W, row = (int64_t)t * window->lanes + b;
     const real *carried = (const real *)window->h_gradient + b * P + unit;
     const real *above = t >= 0 && window->output_gradient ? (const real *)window->output_gradient + row * P + unit : 0;
+    const factor *w = (const factor *)window->panels + (int64_t)panel * blocks * P * BACK * W;
+    const factor *after = (const factor *)(IS_NARROW ? window->narrow_gradients : window->gates) +
+                          ((row + window->lanes) * kept + kept - blocks) * P;
+    const int has_after = t + 1 < window->steps;
     vec a[MOST][4];
-    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) _Pragma("GCC unroll 2") for (int v = 0; v < vectors; v++) {
+    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) {
         a[l][v] = NAME(get)(carried + l * P + v * W);
         if (above) a[l][v] += NAME(get)(above + l * P + v * W);
     }
-    if (t + 1 < window->steps)
-        NAME(multiply)(a, (const factor *)window->panels + (int64_t)panel * blocks * P * 2 * W,
-                       (const factor *)(IS_NARROW ? window->narrow_gradients : window->gates) +
-                           ((row + window->lanes) * kept + kept - blocks) * P, kept * P,
-                       (int)(blocks * P), vectors, lanes);
-    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) _Pragma("GCC unroll 2") for (int v = 0; v < vectors; v++) {
+#if IS_TILED
+    if (has_after) {
+        real in_memory[MOST * BACK * W] __attribute__((aligned(64)));
+        for (int l = 0; l < lanes; l++)
+            for (int v = 0; v < vectors; v++) NAME(put)(in_memory + (l * vectors + v) * W, a[l][v]);
+        TILES(tiles_begin)((int)(blocks * P), lanes);
+        TILES(tiles_multiply)(in_memory, w, after, kept * P, (int)(blocks * P), vectors);
+        TILES(release_tiles)();
+        for (int l = 0; l < lanes; l++)
+            for (int v = 0; v < vectors; v++) a[l][v] = NAME(get)(in_memory + (l * vectors + v) * W);
+    }
+#else
+    if (has_after) NAME(multiply)(a, w, after, kept * P, (int)(blocks * P), vectors, lanes);
+#endif
+    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) {
         if (t >= 0) NAME(backward_unit)(window, row + l, b + l, unit + v * W, a[l][v], sums[v], cell);
         else NAME(put)((real *)window->h_gradient + (b + l) * P + unit + v * W, a[l][v]);
     }
@@ -250,24 +301,31 @@ INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, v
 INLINE void NAME(prepare_backward)(const Window *window, int32_t panel, const int cell) {
     NAME(pack_backward)(window, panel, BLOCKS(cell));
     for (int g = 0; g < KEPT(cell); g++)
-        memset((real *)window->bias_gradient + (int64_t)g * window->padded + (int64_t)panel * 2 * W, 0,
+        memset((real *)window->bias_gradient + (int64_t)g * window->padded + (int64_t)panel * BACK * W, 0,
                NAME(width)(window, panel) * W * sizeof(real));
 }
 
 INLINE void NAME(step_backward)(const Window *window, int32_t panel, const int cell) {
     const int64_t P = window->padded;
     const int vectors = NAME(width)(window, panel);
-    vec sums[2][4];
+    vec sums[BACK][4];
     memset(sums, 0, sizeof sums);
+#if IS_TILED
+    for (int b = 0; b < window->lanes; b += MOST) {
+        const int lanes = window->lanes - b < MOST ? window->lanes - b : MOST;
+        NAME(backward_tile)(window, window->step, panel, b, sums, cell, vectors, lanes);
+    }
+#else
 #define CALL(n) NAME(backward_tile)(window, window->step, panel, b, sums, cell, 2, n)
     if (vectors == 2) { OVER_LANES(window->lanes, LANES / 3 * 4, CALL) }
 #undef CALL
 #define CALL(n) NAME(backward_tile)(window, window->step, panel, b, sums, cell, 1, n)
     else { OVER_LANES(window->lanes, LANES / 3 * 4, CALL) }
 #undef CALL
+#endif
     for (int v = 0; v < vectors; v++)
         for (int g = 0; g < KEPT(cell); g++) {
-            real *sum = (real *)window->bias_gradient + g * P + (int64_t)panel * 2 * W + v * W;
+            real *sum = (real *)window->bias_gradient + g * P + (int64_t)panel * BACK * W + v * W;
             NAME(put)(sum, NAME(get)(sum) + sums[v][g]);
         }
 }
@@ -293,7 +351,7 @@ TARGET static void NAME(sum_by_id)(void *given, int32_t piece) {
 }
 
 static void NAME(backward_cell)(Window *window, Piece prepare, Piece step) {
-    const int32_t panels = (int32_t)((window->padded + 2 * W - 1) / (2 * W));
+    const int32_t panels = (int32_t)((window->padded + BACK * W - 1) / (BACK * W));
     crew_share(prepare, window, panels);
     for (window->step = window->steps - 1; window->step >= (window->wants_state_gradient ? -1 : 0); window->step--)
         crew_share(step, window, panels);
@@ -335,6 +393,8 @@ static void NAME(run)(Window *window, int is_backward) {
 #undef LANES
 #undef IS_DOUBLE
 #undef IS_NARROW
+#undef IS_TILED
+#undef BACK
 #undef factor
 #undef ROW
 #undef ITEM

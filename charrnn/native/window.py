@@ -42,7 +42,7 @@ class Window(ctypes.Structure):
         *fields(c_int32, "cell most_threads steps lanes hidden padded vocabulary is_double set"),
         *fields(c_int32, "wants_state_gradient input_width"),
         *fields(c_void_p, "recurrent bias input ids"),
-        ("is_narrow", c_int32),
+        *fields(c_int32, "is_narrow way"),
         *fields(c_void_p, "narrow_h narrow_gradients panels gates h c output_gradient h_gradient c_gradient"),
         *fields(c_void_p, "bias_gradient table_gradient"),
         ("step", c_int32),
@@ -68,6 +68,8 @@ class Library(NamedTuple):
     library: ctypes.CDLL
     best_set: int
     has_narrow: bool
+    best_way: int
+    """Of multiplying bfloat16 numbers; see native/product.py."""
 
     def forward(self, window: Window) -> None:
         """Runs a layer along a window."""
@@ -89,7 +91,8 @@ def find_library() -> Library | None:
     found = load(STEM, "charrnn_recurrence_version", VERSION)
     if found is None:
         return None
-    return Library(found, int(found.charrnn_best_recurrence()), bool(found.charrnn_has_narrow()))
+    best_set, has_narrow = int(found.charrnn_best_recurrence()), bool(found.charrnn_has_narrow())
+    return Library(found, best_set, has_narrow, int(found.charrnn_best_way()))
 
 
 def why_absent() -> tuple[str, str] | None:

@@ -255,6 +255,6 @@ def _window(
     return Window(
         cell=LAYOUTS[cell].number, most_threads=min(most_threads(), -(-P // _UNITS)),
         steps=T, lanes=B, hidden=H, padded=P, is_double=gates.dtype == torch.float64,
-        set=library.best_set, recurrent=weight_hh.data_ptr(), panels=panels.data_ptr(),
+        set=library.best_set, way=library.best_way, recurrent=weight_hh.data_ptr(), panels=panels.data_ptr(),
         gates=gates.data_ptr(), h=trace[0].data_ptr(), c=trace[1].data_ptr() if len(trace) > 1 else None,
     )  # fmt: skip

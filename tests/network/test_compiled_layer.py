@@ -14,6 +14,8 @@ from charrnn.cells.cell import Cell
 from charrnn.cells.gru import GRU
 from charrnn.cells.lstm import LSTM
 from charrnn.cells.rnn import RNN
+from charrnn.native.crew import most_threads, set_most_threads
+from charrnn.native.product import DOT, TILES_EMULATED
 from charrnn.native.window import find_library
 from charrnn.network import compiled_layer as recurrence
 from charrnn.network.compiled_layer import Buffers, run_window
@@ -21,14 +23,11 @@ from charrnn.network.decoder import decode
 from charrnn.network.layers import KernelLayer
 
 library = find_library()
-pytestmark = pytest.mark.skipif(
-    library is None, reason="the recurrence was not compiled here, or torch has no GNU OpenMP"
-)
+pytestmark = pytest.mark.skipif(library is None, reason="the recurrence was not compiled here")
 CELLS: list[Cell] = [LSTM(), GRU(), RNN()]
 by_name = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 # T, B, I, H, V: lanes that fill tiles and that do not, sizes of whole cache lines and odd ones
 SIZES = [(5, 3, 7, 10, 11), (9, 16, 20, 48, 5), (4, 7, 16, 32, 9), (1, 13, 6, 33, 4), (3, 1, 2, 1, 3)]
-NARROW = pytest.mark.skipif(library is None or not library.has_narrow, reason="this CPU has no AVX512-BF16")
 
 
 @pytest.fixture(params=range(1 + (library.best_set if library else 0)), ids=lambda n: ("portable", "avx2", "avx512")[n])
@@ -40,12 +39,22 @@ def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     return int(request.param)
 
 
+@pytest.fixture(params=["dot", "tiles"])
+def narrow(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way of multiplying bfloat16 numbers: the processor's dot products, and matrix tiles, emulated."""
+    assert library is not None
+    if request.param == "dot" and not library.has_narrow:
+        pytest.skip("this CPU has no AVX512-BF16")
+    chosen = library._replace(best_way=DOT if request.param == "dot" else TILES_EMULATED)
+    monkeypatch.setattr(recurrence, "find_library", lambda: chosen)
+
+
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
     """Leaves the number of threads as it was."""
-    before = torch.get_num_threads()
+    before = most_threads()
     yield
-    torch.set_num_threads(before)
+    set_most_threads(before)
 
 
 def assert_equal(ours: list[Tensor], plain: list[Tensor]) -> None:
@@ -119,13 +128,17 @@ def test_gradients_are_those_of_finite_differences(cell: Cell, has_ids: bool) ->
 
 
 @by_name
-def test_threads_change_no_bit(cell: Cell) -> None:
-    """One, two and more threads than there are panels compute the same numbers step by step."""
+@pytest.mark.parametrize("has_ids", [False, True], ids=["inputs", "ids"])
+@pytest.mark.parametrize("is_narrow", [False, True], ids=["float32", "bfloat16"])
+def test_threads_change_no_bit(cell: Cell, has_ids: bool, is_narrow: bool) -> None:
+    """One, two and more threads than there are panels give the same numbers, forward and back."""
+    if is_narrow and (library is None or not library.has_narrow):
+        pytest.skip("this CPU has no AVX512-BF16")
     results = []
     for threads in (1, 2, 3, 7):
-        torch.set_num_threads(threads)
-        case = Case(cell, (6, 5, 1, 48, 7), has_ids=True)  # torch sums one input in one order
-        results.append([value.detach().clone() for value in case.fused()[1]])
+        set_most_threads(threads)
+        case = Case(cell, (40, 19, 70, 130, 7), has_ids=has_ids)
+        results.append([value.detach().clone() for value in case.everything(case.fused(is_narrow=is_narrow))])
     for other in results[1:]:
         assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))
 
@@ -144,8 +157,8 @@ def test_a_lane_alone_is_the_lane_among_others(cell: Cell) -> None:
 
 @by_name
 @pytest.mark.parametrize("has_ids", [False, True], ids=["inputs", "ids"])
-@pytest.mark.parametrize("sizes", SIZES, ids=str)
-@NARROW
+@pytest.mark.parametrize("sizes", [*SIZES, (3, 37, 20, 80, 5)], ids=str)
+@pytest.mark.usefixtures("narrow")
 def test_narrow_products_lose_what_bfloat16_loses(cell: Cell, sizes: tuple[int, ...], has_ids: bool) -> None:
     """bfloat16 keeps 8 bits: everything agrees with float32 to about 1 in 100, in the norm."""
     case = Case(cell, sizes, has_ids=has_ids)
@@ -155,7 +168,7 @@ def test_narrow_products_lose_what_bfloat16_loses(cell: Cell, sizes: tuple[int, 
 
 
 @by_name
-@NARROW
+@pytest.mark.usefixtures("narrow")
 def test_narrow_products_are_sums_of_rounded_factors(cell: Cell) -> None:
     """Forward equals the loop whose recurrent factors are rounded to bfloat16 and whose sums are not."""
 
