@@ -14,7 +14,7 @@ from ctypes import c_float, c_int32, c_int64, c_uint, c_void_p
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from charrnn.native.loader import absence, fields, load, search
+from charrnn.native.loader import absence, fields, load, permitted_set, search
 
 VERSION = 3
 STEM = Path(__file__).with_name("_recurrence")
@@ -91,12 +91,13 @@ def find_library() -> Library | None:
     found, openmp = load(STEM, "charrnn_recurrence_version", VERSION), _openmp()
     if found is None or openmp is None:
         return None
+    best = permitted_set(int(found.charrnn_best_recurrence()))
     return Library(
         ctypes.cast(found.charrnn_window_forward, c_void_p),
         ctypes.cast(found.charrnn_window_backward, c_void_p),
         ctypes.cast(found.charrnn_update, c_void_p),
-        int(found.charrnn_best_recurrence()),
-        bool(found.charrnn_has_narrow()),
+        best,
+        bool(found.charrnn_has_narrow()) and best == int(found.charrnn_best_recurrence()),
         *openmp,
     )
 

@@ -1,0 +1,52 @@
+"""Busy processes beside a measurement: what a browser, a build or another student's run is to a program.
+
+Each spins on a core of its own for as long as its parent lives, so that none can be left over. Knows processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+_SPIN = """
+import os, sys
+parent = int(sys.argv[1])
+os.write(1, b"!")
+while os.getppid() == parent:
+    for _ in range(200_000):
+        pass
+"""
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[list[int]]:
+    """Runs `count` processes that do nothing but compute, at the usual priority; gives their numbers.
+
+    They have begun when the context is entered, and are gone when it is left, by whatever way.
+    """
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for _ in range(count):
+            # Ctrl-C is the parent's affair, which ends them.
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _SPIN, str(os.getpid())],
+                    stdout=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            )
+        for process in processes:
+            assert process.stdout is not None
+            if process.stdout.read(1) != b"!":
+                raise RuntimeError(f"a busy process ended with status {process.wait()}")
+        yield [process.pid for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
