@@ -34,7 +34,7 @@ from typing import Any
 
 from charrnn.native.cores import available_cores
 from charrnn.settings.config import ModelConfig, TrainingConfig
-from tests.benchmarks.neighbours import busy
+from tests.benchmarks.neighbours import busy, warn_of_others
 from tests.benchmarks.training import cpu_name, table
 from tests.benchmarks.workers import Worker, in_turn
 
@@ -157,6 +157,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "scoring": lambda: scoring_parts(options.size),
     }
     parts = [part for name in options.parts for part in makers[name]()]
+    warn_of_others()
     rows = []
     for row in measure(parts, options.load, options.rounds, options.moment, options.threads, options.before):
         rows.append(row)

@@ -50,3 +50,13 @@ def busy(count: int) -> Iterator[list[int]]:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
+
+
+def warn_of_others(most: float = 0.5) -> None:
+    """Says on stderr that other programs compute here, where the load of the last minute is above `most`."""
+    with contextlib.suppress(OSError, AttributeError):  # Windows has no load average
+        load = os.getloadavg()[0]
+        if load > most:
+            print(
+                f"other programs compute on this machine (load {load:.1f}): only ratios mean something", file=sys.stderr
+            )

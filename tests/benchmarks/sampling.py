@@ -52,7 +52,7 @@ from charrnn.inference.make_engine import has_compiled_step
 from charrnn.network import device as devices
 from charrnn.network.stepper import TorchStepper
 from tests.benchmarks import peers
-from tests.benchmarks.neighbours import busy
+from tests.benchmarks.neighbours import busy, warn_of_others
 from tests.benchmarks.sampling_loops import (
     Loop,
     PlainModules,
@@ -290,6 +290,7 @@ def main(words: Sequence[str] | None = None) -> None:
         devices.prepare(scale.device, None)
     if options.out:
         options.out.write_text("", "utf-8")
+    warn_of_others()
     rows = []
     with peers.Peers([] if scale.is_graph else peers.installed(options.peers)) as beside:
         for (layers, hidden), count, threads in itertools.product(scale.sizes, scale.counts, scale.threads):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.neighbours import busy
+from tests.benchmarks.neighbours import busy, warn_of_others
 from tests.benchmarks.workers import ROOT, Worker, WorkerError, in_turn
 
 LOOPS = """
@@ -99,6 +99,14 @@ def test_neighbours_are_busy_and_then_gone() -> None:
             time.sleep(0.01)
         raise KeyError
     assert not any(map(_is_alive, processes))
+
+
+def test_other_programs_are_told_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the load is high, in a line; where it is not, nothing is said."""
+    for load, told in ((0.1, 0), (3.0, 1)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 9.0, 9.0))
+        warn_of_others()
+        assert len(capsys.readouterr().err.splitlines()) == told
 
 
 def _times(pid: int) -> list[str]:

@@ -55,6 +55,7 @@ from charrnn.network import device as devices
 from charrnn.network.precision import choose_precision
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from tests.benchmarks import command, peers, transformer
+from tests.benchmarks.neighbours import warn_of_others
 from tests.benchmarks.steps import CPU, Shape
 from tests.benchmarks.training_speed import peak, speed
 
@@ -214,6 +215,7 @@ def main() -> None:
     options = _options()
     if options.set:
         peers.hold_to(options.set)
+    warn_of_others()
     devices.prepare(CPU, options.threads)
     found: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cpu": cpu_name()}
     found["auto precision"] = choose_precision("auto", CPU)
