@@ -240,11 +240,17 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=title)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for row in rows:
         cells = [row.get(name, "") for name in columns]
         table.add_row(*(f"{cell:,.2f}" if isinstance(cell, float) else str(cell) for cell in cells))
     return table
+
+
+def _turned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each ratio, with a column for each size: there are many more ratios than sizes."""
+    names = dict.fromkeys(name for row in rows for name in row if name != "size")
+    return [{"ratio": name, **{row["size"]: row[name] for row in rows if name in row}} for name in names]
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -307,7 +313,7 @@ def main(words: Sequence[str] | None = None) -> None:
         print(json.dumps({"rows": rows, "ratios": bars(rows), "first_character_seconds": first}))
         return
     console.print(_table("characters a second", [_flat(row) for row in rows]))
-    console.print(_table("ratios, each at its better thread count", bars(rows)))
+    console.print(_table("ratios, each at its better thread count", _turned(bars(rows))))
     if first:
         console.print(_table("seconds to the first character, 2x512", [first]))
 
