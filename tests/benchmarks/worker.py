@@ -76,7 +76,7 @@ class _Bench:
 
 def main() -> None:
     """Obeys until stdin ends."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers = os.dup(1)
     os.dup2(2, 1)
     bench = _Bench()
     for line in sys.stdin:
@@ -84,7 +84,10 @@ def main() -> None:
             answer = bench.obey(json.loads(line))
         except Exception:
             answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), file=answers, flush=True)
+        try:
+            os.write(answers, f"{json.dumps(answer)}\n".encode())
+        except BrokenPipeError:  # the parent has ended meanwhile
+            return
 
 
 if __name__ == "__main__":
