@@ -1,7 +1,7 @@
 """Compiled libraries of the package are found where they were built, and turned away where their version is another.
 
 They are plain C without Python's headers, so one that was built for another Python is as good as one for this.
-CHARRNN_COMPILED=0 turns them off.
+CHARRNN_COMPILED=0 turns them off, and CHARRNN_SET holds them to an instruction set.
 """
 
 from __future__ import annotations
@@ -13,8 +13,15 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from charrnn.errors import UsageError
+
 _ENDING = EXTENSION_SUFFIXES[-1]
 """.so, or .pyd on Windows: what all the suffixes end in, and the plain ending that `build.py` gives our libraries."""
+
+
+SET_VARIABLE = "CHARRNN_SET"
+_SETS = ("portable", "avx2", "avx512")
+"""By the numbers that the compiled code has for them (processor.h)."""
 
 
 class Search(NamedTuple):
@@ -67,6 +74,17 @@ def absence(found: Search) -> tuple[str, str] | None:
     if found.unusable is not None:
         return f"{found.unusable.name} is damaged, or was built for another machine", "install charrnn again"
     return "charrnn was installed without its compiled code", "install gcc or clang, then charrnn again"
+
+
+def permitted_set(best: int) -> int:
+    """Returns the number of the instruction set to compute with: `best`, which is the machine's, or the one that
+    CHARRNN_SET names where that is less. Raises UsageError where it names none."""
+    named = os.environ.get(SET_VARIABLE)
+    if not named:
+        return best
+    if named not in _SETS:
+        raise UsageError(f"{SET_VARIABLE} is {named!r}", f"leave it out, or set it to {' or '.join(_SETS[:2])}")
+    return min(best, _SETS.index(named))
 
 
 def fields(kind: type[Any], names: str) -> list[tuple[str, type[Any]]]:

@@ -12,7 +12,7 @@ from ctypes import byref, c_double, c_int32, c_int64, c_void_p
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from charrnn.native.loader import fields, load
+from charrnn.native.loader import fields, load, permitted_set
 
 VERSION = 1
 STEM = Path(__file__).with_name("_recurrence")
@@ -49,13 +49,15 @@ def find_library() -> Library | None:
     found = load(STEM, "charrnn_product_version", VERSION)
     if found is None:
         return None
+    best = int(found.charrnn_best_recurrence())
+    permitted = permitted_set(best)
     found.charrnn_product.restype = None
     found.charrnn_product_room.restype = c_int64
     return Library(
         found.charrnn_product,
         found.charrnn_product_room,
-        int(found.charrnn_best_recurrence()),
-        int(found.charrnn_best_way()),
+        permitted,
+        int(found.charrnn_best_way()) if permitted == best else WIDENED,
     )
 
 

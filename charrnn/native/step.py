@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.native.loader import absence, fields, load, search
+from charrnn.native.loader import absence, fields, load, permitted_set, search
 
 VERSION = 2
 SCRATCH, GROUP, LINE, MOST_LANES = 128, 64, 64, 64
@@ -75,10 +75,11 @@ def why_absent() -> tuple[str, str] | None:
 
 @functools.cache
 def best_set() -> int:
-    """Returns the best instruction set of this machine that the library has code for: 0 none, 1 AVX2, 2 AVX-512."""
+    """Returns the best instruction set of this machine that the library has code for and CHARRNN_SET permits: 0 none,
+    1 AVX2, 2 AVX-512."""
     found = find_library()
     assert found is not None
-    return int(found.charrnn_best_set())
+    return permitted_set(int(found.charrnn_best_set()))
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:

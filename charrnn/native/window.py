@@ -12,7 +12,7 @@ from ctypes import c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
 from typing import NamedTuple
 
-from charrnn.native.loader import absence, fields, load, search
+from charrnn.native.loader import absence, fields, load, permitted_set, search
 
 VERSION = 4
 STEM = Path(__file__).with_name("_recurrence")
@@ -91,8 +91,10 @@ def find_library() -> Library | None:
     found = load(STEM, "charrnn_recurrence_version", VERSION)
     if found is None:
         return None
-    best_set, has_narrow = int(found.charrnn_best_recurrence()), bool(found.charrnn_has_narrow())
-    return Library(found, best_set, has_narrow, int(found.charrnn_best_way()))
+    best = int(found.charrnn_best_recurrence())
+    permitted = permitted_set(best)
+    has_narrow = bool(found.charrnn_has_narrow()) and permitted == best
+    return Library(found, permitted, has_narrow, int(found.charrnn_best_way()))
 
 
 def why_absent() -> tuple[str, str] | None:

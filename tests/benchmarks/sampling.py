@@ -14,6 +14,10 @@ fastest of numpy's reductions, with the same number of threads; for several samp
 rate of multiplications stands beside that of torch's matrix product. `numpy` is ours without the compiled step, with as
 many threads as numpy's BLAS takes. The time to the first character is that of a new process.
 
+Beside them stand, where they are installed, ONNX Runtime, JAX and torch.compile (--peers names some of them), each in a
+process of its own for each number of threads, in the fastest of the ways of `sampling_peers.py`. --load N runs N busy
+processes beside.
+
 With --device cuda ours is `TorchStepper`, the step that is one graph there, also for 256 samples; all loops compute in
 exact fp32, and there is neither a read of memory nor a first character. Each row goes to --out as it is known.
 """
@@ -29,9 +33,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -46,6 +51,8 @@ from charrnn.inference.inplace import InPlaceNetwork
 from charrnn.inference.make_engine import has_compiled_step
 from charrnn.network import device as devices
 from charrnn.network.stepper import TorchStepper
+from tests.benchmarks import peers
+from tests.benchmarks.neighbours import busy, warn_of_others
 from tests.benchmarks.sampling_loops import (
     Loop,
     PlainModules,
@@ -104,14 +111,18 @@ def _seconds(loops: dict[str, Loop], scale: Scale) -> dict[str, float]:
     return {name: statistics.median(seconds) for name, seconds in taken.items()}
 
 
-def measure(layers: int, hidden: int, count: int, threads: int, scale: Scale) -> dict[str, Any]:
-    """Characters a second of every loop for one shape; on a CPU beside what its memory and its cores give."""
+def measure(
+    layers: int, hidden: int, count: int, threads: int, scale: Scale, others: Mapping[str, Loop] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Characters a second of every loop for one shape, `others` among them; on a CPU beside what its memory and its
+    cores give."""
     checkpoint = make_checkpoint(layers, hidden)
     torch.set_num_threads(threads)
     modules = PlainModules(checkpoint).to(scale.device).eval()
     loops: dict[str, Loop] = {
         "nn.LSTM": torch_loop(modules.logits, count, scale.device),
         "nn.LSTMCell": torch_loop(modules.logits_of_cells, count, scale.device),
+        **others,
     }
     row: dict[str, Any] = {"size": f"{layers}x{hidden}", "count": count, "threads": threads}
     row["device"] = scale.device.type
@@ -192,7 +203,7 @@ def first_character(layers: int, hidden: int, rounds: int) -> dict[str, float]:
 
 
 def bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each side at its better thread count: ours against nn.LSTM, and sixteen samples against one."""
+    """Each side at its better thread count: ours against nn.LSTM and the peers, and sixteen samples against one."""
     found = []
     for size in dict.fromkeys(row["size"] for row in rows):
         best: dict[tuple[str, int], float] = {}
@@ -205,6 +216,8 @@ def bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for name, count in itertools.product(("ours", "int8", "numpy"), sorted({row["count"] for row in rows})):
             if (name, count) in best:
                 entry[f"{name}/nn.LSTM, {count}"] = best[name, count] / best["nn.LSTM", count]
+                for peer in (peer for peer in peers.SAMPLING if (peer, count) in best and name != "numpy"):
+                    entry[f"{name}/{peer}, {count}"] = best[name, count] / best[peer, count]
         for name in ("ours", "int8"):
             if (name, 16) in best and (name, 1) in best:
                 entry[f"{name}, 16 over 1"] = best[name, 16] / best[name, 1]
@@ -227,11 +240,17 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=title)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for row in rows:
         cells = [row.get(name, "") for name in columns]
         table.add_row(*(f"{cell:,.2f}" if isinstance(cell, float) else str(cell) for cell in cells))
     return table
+
+
+def _turned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each ratio, with a column for each size: there are many more ratios than sizes."""
+    names = dict.fromkeys(name for row in rows for name in row if name != "size")
+    return [{"ratio": name, **{row["size"]: row[name] for row in rows if name in row}} for name in names]
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -246,8 +265,15 @@ def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rehearse", action="store_true", help="what runs on a GPU, on the CPU and tiny")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write each row here at once, as a line of JSON")
+    parser.add_argument("--load", type=int, default=0, metavar="N", help="busy processes beside (default: 0)")
+    parser.add_argument(
+        "--peers", type=lambda text: [name for name in text.split(",") if name], default=list(peers.SAMPLING),
+        metavar="NAME,NAME", help=f"on a CPU, some of {','.join(peers.SAMPLING)} (default: all that are installed)",
+    )  # fmt: skip
     parser.add_argument("words", nargs="*", metavar="cost CHECKPOINT TEXT")
     options = parser.parse_args(words)
+    if not set(options.peers) <= set(peers.SAMPLING):
+        parser.error(f"--peers names {','.join(options.peers)}: what there is are {', '.join(peers.SAMPLING)}")
     if options.words and (options.words[0] != "cost" or len(options.words) != 3):
         parser.error("what is measured is either nothing that is named, or: cost CHECKPOINT TEXT")
     return options
@@ -270,20 +296,24 @@ def main(words: Sequence[str] | None = None) -> None:
         devices.prepare(scale.device, None)
     if options.out:
         options.out.write_text("", "utf-8")
+    warn_of_others()
     rows = []
-    for (layers, hidden), count, threads in itertools.product(scale.sizes, scale.counts, scale.threads):
-        rows.append(measure(layers, hidden, count, threads, scale))
-        if options.out:
-            with open(options.out, "a", encoding="utf-8") as file:
-                file.write(f"{json.dumps({'part': 'rows', **rows[-1]})}\n")
-        if not options.json:
-            print(f"measured {layers}x{hidden}, {count} samples, {threads} threads", file=sys.stderr)
+    with peers.Peers([] if scale.is_graph else peers.installed(options.peers)) as beside:
+        for (layers, hidden), count, threads in itertools.product(scale.sizes, scale.counts, scale.threads):
+            others = beside.loops(layers, hidden, count, threads)
+            with busy(options.load):
+                rows.append(measure(layers, hidden, count, threads, scale, others))
+            if options.out:
+                with open(options.out, "a", encoding="utf-8") as file:
+                    file.write(f"{json.dumps({'part': 'rows', **rows[-1]})}\n")
+            if not options.json:
+                print(f"measured {layers}x{hidden}, {count} samples, {threads} threads", file=sys.stderr)
     first = {} if scale.is_graph else first_character(2, 512, scale.rounds)
     if options.json:
         print(json.dumps({"rows": rows, "ratios": bars(rows), "first_character_seconds": first}))
         return
     console.print(_table("characters a second", [_flat(row) for row in rows]))
-    console.print(_table("ratios, each at its better thread count", bars(rows)))
+    console.print(_table("ratios, each at its better thread count", _turned(bars(rows))))
     if first:
         console.print(_table("seconds to the first character, 2x512", [first]))
 

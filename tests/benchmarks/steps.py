@@ -95,17 +95,22 @@ def _feed(shape: Shape, device: torch.device) -> Feed:
     return make_feed(Ring(ids.astype(np.uint8), shape.lanes, shape.window), slice(0, shape.lanes), device)
 
 
-def _windows(shape: Shape, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Window after window of it."""
+def windows_of(shape: Shape, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Window after window of a random text: inputs and targets, each (T, B)."""
     feed = _feed(shape, device)
     return (feed.at(number * shape.window) for number in itertools.count())
 
 
+def plain_model(shape: Shape) -> nn.Module:
+    """The network as every tutorial has it, its weights drawn by torch."""
+    return _Plain(shape)
+
+
 def plain_step(shape: Shape, device: torch.device = CPU, kind: Kind = "fp32") -> Step:
     """A training step of torch's own modules, optimizer and all. Where fp32 is exact is the process's affair."""
-    model = _Plain(shape).to(device)
+    model = plain_model(shape).to(device)
     optimizer = torch.optim.Adam(model.parameters())
-    windows, state = _windows(shape, device), None
+    windows, state = windows_of(shape, device), None
 
     def step() -> torch.Tensor:
         nonlocal state

@@ -71,3 +71,9 @@ def test_ratios_by_hand() -> None:
     assert bars(rows) == [
         {"size": "1x8", "ours/nn.LSTM, 1": 3.75, "ours/nn.LSTM, 16": 8.0, "ours, 16 over 1": 160 / 30}
     ]
+
+
+def test_the_table_of_ratios_is_turned() -> None:
+    """A row for each ratio; a size that lacks one has no figure there."""
+    rows = [{"size": "1x8", "a": 1.0}, {"size": "2x8", "a": 2.0, "b": 3.0}]
+    assert sampling._turned(rows) == [{"ratio": "a", "1x8": 1.0, "2x8": 2.0}, {"ratio": "b", "2x8": 3.0}]

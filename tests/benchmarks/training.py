@@ -9,14 +9,16 @@
 Any number of parts at once; --json prints one JSON object instead of tables. On a shared machine only ratios mean
 anything, so what is compared runs in turn in short rounds, and a ratio is the median of the rounds' ratios.
 
-speed    Characters a second of both steps of `steps.py`; both flush denormals. The plain one computes in fp32, ours in
-         each of --precision: only fp32 beside fp32 is like beside like.
+speed    Characters a second of whole steps: ours in each of --precision, the plain one of `steps.py` and, where it is
+         installed, JAX's of `jax_training.py`, both in fp32: only fp32 beside fp32 is like beside like. Each has a
+         process of its own for each number of threads; with --threads-each each takes its better one.
 peak     A step counts as three times its forward matrix products (forward, gradient of the inputs, gradient of the
          weights). Counted are the input and recurrent products of each layer and the decoder's; nothing else is: no
          biases, gates, softmax, clipping, optimizer. The first layer's input product is the same for every occurrence
          of a character and can be a table look-up; "all" counts it as the plain step does it, "needed" leaves it out.
-         The peak is the best round of torch.mm on large square matrices of the step's precision in the same run; a
-         step's rate is its median.
+         The peak is torch.mm on large square matrices of the step's precision, in the same run and with as many
+         threads: a step's median rate is shown as a share of the product's best round of all, and, "of median", of
+         the product's median in the rounds of that step.
 time     Ours is the real command with default settings, but no samples, and --validate-every small enough to see the
          moment. `seconds` is the clock of metrics.jsonl when the first validation below the mark begins: all training,
          validation and saving before it is in there, nothing is subtracted. `command` counts from the start of the
@@ -24,6 +26,9 @@ time     Ours is the real command with default settings, but no samples, and --v
          `transformer.py`; its validations do not count in its time, and it has no start of a command.
 quality  The real command with default settings, no samples and the last tenth held out, each with an empty cache. The
          command is in time when it takes its minutes give or take 5 % or 5 seconds, whichever is more.
+
+--load N runs N busy processes beside speed and peak. --set avx2 holds all that is measured there to AVX2: our code
+(CHARRNN_SET), torch and its libraries, and JAX; only what AdamW does to the weights is compiled for the machine still.
 
 Knows what is compared with what. Refuses to know how a step is made and how a command is run.
 """
@@ -35,10 +40,9 @@ import contextlib
 import itertools
 import json
 import platform
-import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,74 +50,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from charrnn.native.cores import available_cores
 from charrnn.network import device as devices
 from charrnn.network.precision import choose_precision
 from charrnn.settings.config import ModelConfig, TrainingConfig
-from tests.benchmarks import command, transformer
-from tests.benchmarks.steps import CPU, OurStep, Shape, Step, alternate, plain_step
+from tests.benchmarks import command, peers, transformer
+from tests.benchmarks.neighbours import warn_of_others
+from tests.benchmarks.steps import CPU, Shape
+from tests.benchmarks.training_speed import peak, speed
 
 SIZES = "2x128,2x192,2x256,2x512,1x320,1x512"
 MARKS = (1.886, 1.60)  # nats: about where the transformer's recipe ends, and a good loss
-PRODUCT = 2048  # rows and columns of the peak's matrices
-KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PARTS = ("speed", "peak", "time", "quality", "encoding")
 
 Row = dict[str, Any]
-
-
-def _steps(shape: Shape, precisions: Iterable[str]) -> dict[str, Step]:
-    """Ours in each precision (once, where auto comes to one that is there already), and the plain one."""
-    ours = [OurStep(shape, precision=precision) for precision in precisions]
-    return {**{f"ours {step.precision}": step for step in ours}, "plain": plain_step(shape)}
-
-
-def speed(shapes: Iterable[Shape], precisions: list[str], rounds: int) -> Iterator[Row]:
-    """Characters a second of the steps, and their ratio to the plain one."""
-    for shape in shapes:
-        taken = alternate(_steps(shape, precisions), rounds)
-        characters = shape.lanes * shape.window
-        row: Row = {"shape": str(shape)}
-        for name, seconds in taken.items():
-            row[f"{name} c/s"] = round(characters / statistics.median(seconds))
-        plain = taken.pop("plain")
-        for name, seconds in taken.items():
-            ratios = [theirs / ours for ours, theirs in zip(seconds, plain, strict=True)]
-            row |= {f"{name}/plain": statistics.median(ratios), f"{name} lowest": min(ratios)}
-            row[f"{name} highest"] = max(ratios)
-        yield row
-
-
-def _product(precision: str) -> Step:
-    left, right = torch.randn(2, PRODUCT, PRODUCT, dtype=KINDS[precision])
-    out = torch.empty_like(left)
-    return lambda: torch.mm(left, right, out=out)
-
-
-def peak(shapes: Iterable[Shape], precisions: list[str], rounds: int) -> Iterator[Row]:
-    """Arithmetic of the steps as a share of the matrix product's."""
-    products: dict[str, Step] = {}
-    best: dict[str, float] = {}
-    found = []
-    for shape in shapes:
-        steps = _steps(shape, precisions)
-        for kind in sorted({_kind(name) for name in steps} - best.keys()):
-            products[f"product {kind}"], best[kind] = _product(kind), 0.0
-        taken = alternate({**products, **steps}, rounds)
-        for name in products:
-            best[_kind(name)] = max(best[_kind(name)], 2e-9 * PRODUCT**3 / min(taken.pop(name)))
-        found.append((shape, {name: statistics.median(seconds) for name, seconds in taken.items()}))
-    for shape, medians in found:
-        row: Row = {"shape": str(shape), **{f"{kind} gflops": gflops for kind, gflops in best.items()}}
-        for counted, with_first in (("all", True), ("needed", False)):
-            row[f"{counted} gflop"] = shape.operations(with_first=with_first) / 1e9
-            for name, seconds in medians.items():
-                row[f"{name} {counted}"] = row[f"{counted} gflop"] / seconds / best[_kind(name)]
-        yield row
-
-
-def _kind(name: str) -> str:
-    """The precision in a loop's name; the plain step's is fp32."""
-    return "bf16" if name.endswith("bf16") else "fp32"
 
 
 def time_to_loss(
@@ -220,6 +170,9 @@ def _options() -> argparse.Namespace:
     add("parts", nargs="+", choices=PARTS, metavar="PART", help=", ".join(PARTS))
     add("--json", action="store_true", help="print one JSON object instead of tables")
     add("--threads", type=int, help="threads of everything (default: what torch takes by itself)")
+    add("--threads-each", type=_list(int), metavar="N,N", help="speed, peak: each with so many (default: --threads)")
+    add("--load", type=int, default=0, metavar="N", help="speed, peak: busy processes beside (default: 0)")
+    add("--set", choices=sorted(peers.ISA["ATEN_CPU_CAPABILITY"]), help="speed, peak: the instruction set of all")
     add("--corpus", type=Path, metavar="FILE", help="time, quality: the text")
     add("--minutes", type=_list(float), help="time, quality: budgets (defaults: 3; 1,3,10)")
     add("--seeds", type=_list(int), default=[1], help="time, quality (default: 1)")
@@ -243,11 +196,12 @@ def _run(part: str, options: argparse.Namespace) -> Iterator[Row]:
         Shape(cell, *map(int, size.split("x")), options.embedding, lanes)
         for lanes, cell, size in itertools.product(options.lanes, options.cells, options.sizes)
     ]
+    each = options.threads_each or [options.threads or available_cores()]
     threads = [] if options.threads is None else ["--threads", str(options.threads)]
     if part == "speed":
-        return speed(shapes, options.precision, options.rounds)
+        return speed(shapes, options.precision, options.rounds, each, options.load)
     if part == "peak":
-        return peak(shapes, options.precision, options.rounds)
+        return peak(shapes, options.precision, options.rounds, each, options.load)
     if part == "quality":
         return quality(options.corpus, options.minutes or [1.0, 3.0, 10.0], options.seeds, threads)
     recipe = transformer.Recipe(iterations=options.iterations, validate_every=options.their_validate_every)
@@ -259,6 +213,9 @@ def _run(part: str, options: argparse.Namespace) -> Iterator[Row]:
 def main() -> None:
     """Prints tables, or one JSON object; each row also goes to stderr as soon as it is known."""
     options = _options()
+    if options.set:
+        peers.hold_to(options.set)
+    warn_of_others()
     devices.prepare(CPU, options.threads)
     found: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads(), "cpu": cpu_name()}
     found["auto precision"] = choose_precision("auto", CPU)
