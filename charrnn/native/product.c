@@ -176,7 +176,7 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* ---- packing */
 
-enum { LINE = 64, GROUP = 32768, MOST_PARTS = 4096 };
+enum { LINE = 64, GROUP = 32768, MOST_PARTS = 4096, TOGETHER = 8 };
 
 static inline float widened(uint16_t x) {
     const uint32_t bits = (uint32_t)x << 16;
@@ -198,6 +198,14 @@ TARGET_CLONES static void widen_line(float *to, const uint16_t *from, int64_t n)
 }
 TARGET_CLONES static void narrow_line(uint16_t *to, const float *from, int64_t n) {
     for (int64_t j = 0; j < n; j++) to[j] = narrowed(from[j]);
+}
+TARGET_CLONES static void widen_rows(float *to, int64_t to_row, const uint16_t *from, int64_t from_row, int64_t rows, int64_t n) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < n; j++) to[i * to_row + j] = widened(from[i * from_row + j]);
+}
+TARGET_CLONES static void narrow_rows(uint16_t *to, int64_t to_row, const float *from, int64_t from_row, int64_t rows, int64_t n) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < n; j++) to[i * to_row + j] = narrowed(from[i * from_row + j]);
 }
 TARGET_CLONES static void round_line(float *to, const float *from, int64_t n) {
     for (int64_t j = 0; j < n; j++) to[j] = widened(narrowed(from[j]));
@@ -275,23 +283,29 @@ static void pack_along_depth(const Product *p, const Factor *f, const char *from
     }
 }
 
-/* One whose lines lie across K. */
+/* Zeros are behind the items, up to `width`. */
+static inline void copy_items(uint32_t *to, const uint32_t *from, int64_t n, int64_t width) {
+    int64_t j = 0;
+    for (; j + 4 <= n; j += 4) *(four *)(to + j) = *(const four *)(from + j);
+    for (; j < n; j++) to[j] = from[j];
+    for (; j < width; j++) to[j] = 0;
+}
+
+/* Panels, `distance` items from one to the next, whose lines lie across K: what a cache has read of a line goes to several. */
 static void pack_across_depth(const Product *p, const Factor *f, const char *from, int64_t K, int64_t lines, int64_t width,
-                              uint32_t *to, int pair) {
+                              int64_t distance, uint32_t *to, int pair) {
     const int64_t size = f->is_narrow ? sizeof(uint16_t) : sizeof(float);
-    _Alignas(64) uint32_t room[2][LINE];
+    _Alignas(64) uint32_t room[2][LINE], zipped[LINE];
     static const uint16_t nothing[LINE];
     for (int64_t k = 0; k < K; k += pair, to += width) {
         const char *at = from + k * f->depth_stride * size;
-        const void *first = line(p, f, at, 1, lines, room[0], pair);
-        if (pair == 1) {
-            memcpy(to, first, lines * sizeof(float));
-        } else {
-            const void *second = nothing;
-            if (k + 1 < K) second = line(p, f, at + f->depth_stride * size, 1, lines, room[1], pair);
-            zip_line(to, first, second, lines);
+        const void *row = line(p, f, at, 1, lines, room[0], pair);
+        if (pair == 2) {
+            zip_line(zipped, row, k + 1 < K ? line(p, f, at + f->depth_stride * size, 1, lines, room[1], pair) : nothing, lines);
+            row = zipped;
         }
-        memset(to + lines, 0, (width - lines) * sizeof(uint32_t));
+        for (int64_t start = 0; start < lines; start += width)
+            copy_items(to + start / width * distance, (const uint32_t *)row + start, least(width, lines - start), width);
     }
 }
 
@@ -308,7 +322,7 @@ static void pack_rows(const Product *p, const Factor *f, const char *from, int64
                 memcpy(to + i * 16, line(p, f, at + i * f->outer_stride * size, f->depth_stride, n, room, 2), n * sizeof(uint16_t));
             continue;
         }
-        pack_across_depth(p, f, at, n, lines, 32, pairs[0], 2);
+        pack_across_depth(p, f, at, n, lines, 32, 0, pairs[0], 2);
         for (int64_t i = 0; i < 16; i += 4) across((const uint32_t *[4]){pairs[i], pairs[i + 1], pairs[i + 2], pairs[i + 3]}, width, to + i, 16);
     }
 }
@@ -319,21 +333,27 @@ static void pack_double(const Product *p, const Factor *f, const double *from, i
             to[k * width + j] = j < lines ? from[j * f->outer_stride + k * f->depth_stride] : 0;
 }
 
-static void pack_panel(const Plan *plan, const Factor *f, int64_t number) {
+/* Packs some panels from one on, at least it, and returns how many. */
+static int64_t pack_panels(const Plan *plan, const Factor *f, int64_t number, int64_t most_panels) {
     const Product *p = plan->p;
+    const Kernel *kernel = &plan->kernel;
     const int64_t batch = number / f->panels, start = number % f->panels * f->width, lines = least(f->width, f->outer - start);
-    const int64_t width = least(f->width, up(lines, f->unit));
+    const int64_t width = least(f->width, up(lines, f->unit)), distance = f->width * plan->items;
     const int64_t size = p->is_double ? sizeof(double) : f->is_narrow ? sizeof(uint16_t) : sizeof(float);
     const char *from = (const char *)f->from + (batch * f->batch_stride + start * f->outer_stride) * size;
-    char *to = f->to + number * f->width * plan->items * plan->kernel.item;
-    if (p->is_double) pack_double(p, f, (const double *)from, lines, width, (double *)to);
-    else if (is_tiled(&plan->kernel) && f == &plan->a) pack_rows(p, f, from, lines, width, (uint32_t *)to);
-    else if (f->outer_stride == 1) pack_across_depth(p, f, from, p->depth, lines, width, (uint32_t *)to, plan->kernel.pair);
-    else pack_along_depth(p, f, from, lines, width, (uint32_t *)to, plan->kernel.pair);
-    if (is_tiled(&plan->kernel) && f == &plan->b) {
-        const int64_t items = over(p->depth, plan->kernel.pair);
-        memset(to + items * width * sizeof(uint32_t), 0, (plan->items - items) * width * sizeof(uint32_t));
-    }
+    void *to = f->to + number * distance * kernel->item;
+    int64_t panels = 1;
+    if (p->is_double) pack_double(p, f, (const double *)from, lines, width, to);
+    else if (is_tiled(kernel) && f == &plan->a) pack_rows(p, f, from, lines, width, to);
+    else if (f->outer_stride == 1) {
+        panels = most(least(least((f->outer - start) / width, LINE / width), least(most_panels, TOGETHER)), 1);
+        pack_across_depth(p, f, from, p->depth, panels > 1 ? panels * width : lines, width, distance, to, kernel->pair);
+    } else pack_along_depth(p, f, from, lines, width, to, kernel->pair);
+    const int64_t filled = over(p->depth, kernel->pair) * width;
+    if (is_tiled(kernel) && f == &plan->b)
+        for (int64_t n = 0; n < panels; n++)
+            memset((uint32_t *)to + n * distance + filled, 0, (plan->items * width - filled) * sizeof(uint32_t));
+    return panels;
 }
 
 static void pack_piece(void *job, int32_t piece) {
@@ -341,7 +361,7 @@ static void pack_piece(void *job, int32_t piece) {
     const Factor *f = piece < plan->a.pieces ? &plan->a : &plan->b;
     const int64_t first = (f == &plan->a ? piece : piece - plan->a.pieces) * f->group;
     const int64_t end = least(first + f->group, f->panels * plan->p->batch);
-    for (int64_t number = first; number < end; number++) pack_panel(plan, f, number);
+    for (int64_t number = first; number < end;) number += pack_panels(plan, f, number, end - number);
 }
 
 /* ---- multiplying */
@@ -352,33 +372,35 @@ typedef struct {
     int32_t is_first, is_last; /* of the parts along K */
 } Tile;
 
+static void copy_rows(void *to, int64_t to_row, const void *from, int64_t from_row, int64_t rows, int64_t bytes) {
+    for (int64_t i = 0; i < rows; i++) memcpy((char *)to + i * to_row, (const char *)from + i * from_row, bytes);
+}
+
 /* Where a tile is not whole or not of the sums' type, its sums stand apart: what they begin with there. */
 static void begin_tile(const Product *p, const Tile *t, float *sums, int64_t sums_row) {
+    const int64_t line = sizeof(float);
     const float *c = (const float *)p->c + t->c, *added = (const float *)p->added + t->added;
-    for (int64_t i = 0; i < t->rows; i++, sums += sums_row)
-        if (!t->is_first) memcpy(sums, c + i * p->c_row, t->columns * sizeof(float));
-        else if (p->added && p->is_added_narrow)
-            widen_line(sums, (const uint16_t *)p->added + t->added + i * p->added_row, t->columns);
-        else if (p->added) memcpy(sums, added + i * p->added_row, t->columns * sizeof(float));
+    if (!t->is_first) copy_rows(sums, sums_row * line, c, p->c_row * line, t->rows, t->columns * line);
+    else if (p->is_added_narrow) widen_rows(sums, sums_row, (const uint16_t *)p->added + t->added, p->added_row, t->rows, t->columns);
+    else copy_rows(sums, sums_row * line, added, p->added_row * line, t->rows, t->columns * line);
 }
 
 /* And how they end in C. */
 static void end_tile(const Product *p, const Tile *t, const float *sums, int64_t sums_row) {
-    for (int64_t i = 0; i < t->rows; i++, sums += sums_row)
-        if (p->is_c_narrow) narrow_line((uint16_t *)p->c + t->c + i * p->c_row, sums, t->columns);
-        else memcpy((float *)p->c + t->c + i * p->c_row, sums, t->columns * sizeof(float));
+    const int64_t line = sizeof(float);
+    if (p->is_c_narrow) narrow_rows((uint16_t *)p->c + t->c, p->c_row, sums, sums_row, t->rows, t->columns);
+    else copy_rows((float *)p->c + t->c, p->c_row * line, sums, sums_row * line, t->rows, t->columns * line);
 }
 
 static void begin_double(const Product *p, const Tile *t, double *sums, int64_t sums_row) {
     const double *from = t->is_first ? (const double *)p->added + t->added : (const double *)p->c + t->c;
-    const int64_t row = t->is_first ? p->added_row : p->c_row;
-    if (t->is_first && !p->added) return;
-    for (int64_t i = 0; i < t->rows; i++) memcpy(sums + i * sums_row, from + i * row, t->columns * sizeof(double));
+    const int64_t line = sizeof(double), row = t->is_first ? p->added_row : p->c_row;
+    copy_rows(sums, sums_row * line, from, row * line, t->rows, t->columns * line);
 }
 
 static void end_double(const Product *p, const Tile *t, const double *sums, int64_t sums_row) {
-    double *c = (double *)p->c + t->c;
-    for (int64_t i = 0; i < t->rows; i++) memcpy(c + i * p->c_row, sums + i * sums_row, t->columns * sizeof(double));
+    const int64_t line = sizeof(double);
+    copy_rows((double *)p->c + t->c, p->c_row * line, sums, sums_row * line, t->rows, t->columns * line);
 }
 
 /* Of one part along K, whose items begin at a and b. */
@@ -393,15 +415,20 @@ static void multiply_tile(const Plan *plan, const Tile *t, const char *a, const 
     else sums.start = sums.c, sums.start_row = sums.c_row;
     sums.beta = t->is_first ? p->beta / p->alpha : 1;
     const int is_plain = !p->is_c_narrow && !(p->added && p->is_added_narrow);
-    if (is_plain && t->rows == kernel->rows && t->columns == sums.vectors * kernel->vector) {
+    const int is_whole = t->rows == kernel->rows && t->columns == sums.vectors * kernel->vector;
+    if (is_plain && is_whole) {
         kernel->tile(a, b, items, sums);
         return;
     }
-    _Alignas(64) double apart[MOST_SUMS / 2] = {0};
+    _Alignas(64) double apart[MOST_SUMS / 2];
     const int64_t row = sums.vectors * kernel->vector;
-    if (p->is_double) begin_double(p, t, apart, row);
-    else begin_tile(p, t, (float *)apart, row);
-    sums.start = sums.c = apart, sums.start_row = sums.c_row = row;
+    if (sums.start) { /* what is behind the tile's edge may be anything, but for denormal numbers, which are slow */
+        if (!is_whole) memset(apart, 0, kernel->rows * row * size);
+        if (p->is_double) begin_double(p, t, apart, row);
+        else begin_tile(p, t, (float *)apart, row);
+        sums.start = apart, sums.start_row = row;
+    }
+    sums.c = apart, sums.c_row = row;
     kernel->tile(a, b, items, sums);
     if (p->is_double) end_double(p, t, apart, row);
     else end_tile(p, t, (float *)apart, row);
@@ -456,7 +483,7 @@ static Factor factor(const Plan *plan, int is_a) {
     f.width = is_a ? kernel->rows : kernel->vectors * kernel->vector, f.unit = is_a ? kernel->rows : kernel->vector;
     f.panels = over(f.outer, f.width);
     f.group = most(GROUP / most(f.width * p->depth, 1), 1);
-    f.group = most(f.group, over(f.panels * p->batch, MOST_PARTS));
+    f.group = up(most(f.group, over(f.panels * p->batch, MOST_PARTS)), TOGETHER);
     f.pieces = over(f.panels * p->batch, f.group);
     return f;
 }
