@@ -20,6 +20,7 @@ typedef struct {
     int64_t start_row, c_row;
     double beta, alpha;
     int32_t rows, vectors;
+    int32_t is_start_narrow, is_c_narrow; /* bfloat16 in memory; only for kernels that know it */
     int64_t a_row, a_step; /* of a left factor for matrix tiles: bytes from row to row, and from 32 numbers along K to the next */
 } Sums;
 typedef void (*Multiply)(const void *a, const void *b, int64_t items, Sums sums);
@@ -54,6 +55,8 @@ typedef int32_t neighbours __attribute__((may_alias));
 #define ROW_OF(p) ((__m512bh)_mm512_loadu_si512(p))
 #define ONE_OF(p) ((__m512bh)_mm512_set1_epi32(*(p)))
 #define ADD(sum, row, one) ((vec)_mm512_dpbf16_ps((__m512)(sum), row, one))
+#define GET_NARROW(p) ((vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(p))), 16))
+#define PUT_NARROW(p, v) _mm256_storeu_si256((__m256i *)(p), (__m256i)_mm512_cvtneps_pbh((__m512)(v)))
 #include "product_kernel.h"
 
 #define SET avx2
@@ -126,23 +129,24 @@ typedef struct {
     int64_t work;  /* multiply-adds of a piece, for some 50 microseconds */
     int32_t step;  /* items are summed so many at a time */
     void (*begin)(void), (*end)(void); /* of a piece, or null */
+    int32_t knows_narrow; /* start and c may be bfloat16 */
 } Kernel;
 
 static Kernel choose(const Product *p) {
     const int is_flat = p->rows <= 16;
-    if (p->is_double) return (Kernel){tile_doubled, 4, 2, 2, 1, 8, 256, 500000, 1, 0, 0};
+    if (p->is_double) return (Kernel){tile_doubled, 4, 2, 2, 1, 8, 256, 500000, 1, 0, 0, 0};
 #if HAS_TILE_INSTRUCTIONS
     if (p->is_narrow && p->way == TILES)
-        return (Kernel){tile_amx, is_flat ? 16 : 32, is_flat ? 4 : 2, 16, 2, 4, 512, 24000000, 16, begin_amx, end_amx};
+        return (Kernel){tile_amx, is_flat ? 16 : 32, is_flat ? 4 : 2, 16, 2, 4, 512, 24000000, 16, begin_amx, end_amx, 0};
 #endif
     if (p->is_narrow && p->way == TILES_EMULATED)
-        return (Kernel){tile_emulated, is_flat ? 16 : 32, is_flat ? 4 : 2, 16, 2, 4, 512, 500000, 16, begin_emulated, end_emulated};
+        return (Kernel){tile_emulated, is_flat ? 16 : 32, is_flat ? 4 : 2, 16, 2, 4, 512, 500000, 16, begin_emulated, end_emulated, 0};
 #if defined(__x86_64__)
-    if (p->is_narrow && p->way == DOT) return (Kernel){tile_dot, 8, 3, 16, 2, 4, 384, 10000000, 1, 0, 0};
-    if (p->set == 2) return (Kernel){tile_avx512, 8, 3, 16, 1, 4, 192, 6000000, 1, 0, 0};
-    if (p->set == 1) return (Kernel){tile_avx2, 4, 3, 8, 1, 4, 256, 3000000, 1, 0, 0};
+    if (p->is_narrow && p->way == DOT) return (Kernel){tile_dot, 8, 3, 16, 2, 4, 384, 10000000, 1, 0, 0, 1};
+    if (p->set == 2) return (Kernel){tile_avx512, 8, 3, 16, 1, 4, 192, 6000000, 1, 0, 0, 0};
+    if (p->set == 1) return (Kernel){tile_avx2, 4, 3, 8, 1, 4, 256, 3000000, 1, 0, 0, 0};
 #endif
-    return (Kernel){tile_portable, PORTABLE_ROWS, PORTABLE_VECTORS, 4, 1, 4, 256, 500000, 1, 0, 0};
+    return (Kernel){tile_portable, PORTABLE_ROWS, PORTABLE_VECTORS, 4, 1, 4, 256, 500000, 1, 0, 0, 0};
 }
 
 static int is_tiled(const Kernel *kernel) { return kernel->step > 1; }
@@ -408,13 +412,16 @@ static void multiply_tile(const Plan *plan, const Tile *t, const char *a, const 
     const Product *p = plan->p;
     const Kernel *kernel = &plan->kernel;
     const int64_t size = p->is_double ? sizeof(double) : sizeof(float);
+    const int64_t c_size = p->is_c_narrow ? 2 : size, added_size = p->is_added_narrow ? 2 : size;
     Sums sums = {.vectors = (int32_t)over(t->columns, kernel->vector), .alpha = t->is_last ? p->alpha : 1};
     sums.rows = kernel->rows, sums.a_row = plan->a_row, sums.a_step = plan->a_step;
-    sums.c = (char *)p->c + t->c * size, sums.c_row = p->c_row;
-    if (t->is_first) sums.start = p->added ? (const char *)p->added + t->added * size : 0, sums.start_row = p->added_row;
-    else sums.start = sums.c, sums.start_row = sums.c_row;
-    sums.beta = t->is_first ? p->beta / p->alpha : 1;
-    const int is_plain = !p->is_c_narrow && !(p->added && p->is_added_narrow);
+    sums.c = (char *)p->c + t->c * c_size, sums.c_row = p->c_row, sums.is_c_narrow = p->is_c_narrow;
+    sums.start = sums.c, sums.start_row = sums.c_row, sums.beta = 1;
+    if (t->is_first) {
+        sums.start = p->added ? (const char *)p->added + t->added * added_size : 0, sums.start_row = p->added_row;
+        sums.is_start_narrow = p->added && p->is_added_narrow, sums.beta = p->beta / p->alpha;
+    }
+    const int is_plain = kernel->knows_narrow || !(sums.is_c_narrow || sums.is_start_narrow);
     const int is_whole = t->rows == kernel->rows && t->columns == sums.vectors * kernel->vector;
     if (is_plain && is_whole) {
         kernel->tile(a, b, items, sums);
@@ -426,9 +433,9 @@ static void multiply_tile(const Plan *plan, const Tile *t, const char *a, const 
         if (!is_whole) memset(apart, 0, kernel->rows * row * size);
         if (p->is_double) begin_double(p, t, apart, row);
         else begin_tile(p, t, (float *)apart, row);
-        sums.start = apart, sums.start_row = row;
+        sums.start = apart, sums.start_row = row, sums.is_start_narrow = 0;
     }
-    sums.c = apart, sums.c_row = row;
+    sums.c = apart, sums.c_row = row, sums.is_c_narrow = 0;
     kernel->tile(a, b, items, sums);
     if (p->is_double) end_double(p, t, apart, row);
     else end_tile(p, t, (float *)apart, row);
