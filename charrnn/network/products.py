@@ -40,6 +40,8 @@ def multiply(
         beta = 1 if bias is not None else beta
     elif bias is not None:
         raise ValueError("`added` and `bias` were both given; a product has one of them")
+    elif not beta:
+        added = None
     a_shape, b_shape = a.shape, b.shape
     shape = (*a_shape[:-1], b_shape[-1])
     if a_shape[-1] != b_shape[-2] or a_shape[:-2] != b_shape[:-2] or (out is not None and out.shape != shape):
