@@ -5,6 +5,7 @@
 
 #include "arithmetic.h"
 #include "crew.h"
+#include "packing.h"
 #include "processor.h"
 #include "tiles.h"
 
@@ -20,7 +21,9 @@ typedef struct {
     int64_t start_row, c_row;
     double beta, alpha;
     int32_t rows, vectors;
-    int64_t a_row, a_step; /* of a left factor for matrix tiles: bytes from row to row, and from 32 numbers along K to the next */
+    int32_t is_start_narrow, is_c_narrow; /* bfloat16 in memory; only for kernels that know it */
+    /* Of a left factor for matrix tiles: bytes from row to row, and from 32 numbers along K to the next. */
+    int64_t a_row, a_step;
 } Sums;
 typedef void (*Multiply)(const void *a, const void *b, int64_t items, Sums sums);
 
@@ -54,6 +57,8 @@ typedef int32_t neighbours __attribute__((may_alias));
 #define ROW_OF(p) ((__m512bh)_mm512_loadu_si512(p))
 #define ONE_OF(p) ((__m512bh)_mm512_set1_epi32(*(p)))
 #define ADD(sum, row, one) ((vec)_mm512_dpbf16_ps((__m512)(sum), row, one))
+#define GET_NARROW(p) ((vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(p))), 16))
+#define PUT_NARROW(p, v) _mm256_storeu_si256((__m256i *)(p), (__m256i)_mm512_cvtneps_pbh((__m512)(v)))
 #include "product_kernel.h"
 
 #define SET avx2
@@ -122,41 +127,45 @@ typedef struct {
     int32_t rows, vectors, vector; /* of a tile; numbers in a vector */
     int32_t pair;                  /* numbers along K in an item */
     int32_t item;                  /* bytes */
-    int64_t depth; /* numbers along K that are summed before the next tile: what is used again of B stays in the first cache */
+    int64_t depth; /* numbers along K that are summed before the next tile, so that B's stay in the first cache */
     int64_t work;  /* multiply-adds of a piece, for some 50 microseconds */
     int32_t step;  /* items are summed so many at a time */
     void (*begin)(void), (*end)(void); /* of a piece, or null */
+    int32_t knows_narrow; /* start and c may be bfloat16 */
 } Kernel;
 
 static Kernel choose(const Product *p) {
-    const int is_flat = p->rows <= 16;
-    if (p->is_double) return (Kernel){tile_doubled, 4, 2, 2, 1, 8, 256, 500000, 1, 0, 0};
+    if (p->is_double)
+        return (Kernel){.tile = tile_doubled, .rows = 4, .vectors = 2, .vector = 2, .pair = 1, .item = 8, .step = 1,
+                        .depth = 256, .work = 500000};
+    Kernel tiles = {.rows = 16, .vectors = 4, .vector = 16, .pair = 2, .item = 4, .step = 16, .depth = 512};
+    if (p->rows > 16) tiles.rows = 32, tiles.vectors = 2;
 #if HAS_TILE_INSTRUCTIONS
-    if (p->is_narrow && p->way == TILES)
-        return (Kernel){tile_amx, is_flat ? 16 : 32, is_flat ? 4 : 2, 16, 2, 4, 512, 24000000, 16, begin_amx, end_amx};
+    if (p->is_narrow && p->way == TILES) {
+        tiles.tile = tile_amx, tiles.begin = begin_amx, tiles.end = end_amx, tiles.work = 24000000;
+        return tiles;
+    }
 #endif
-    if (p->is_narrow && p->way == TILES_EMULATED)
-        return (Kernel){tile_emulated, is_flat ? 16 : 32, is_flat ? 4 : 2, 16, 2, 4, 512, 500000, 16, begin_emulated, end_emulated};
+    if (p->is_narrow && p->way == TILES_EMULATED) {
+        tiles.tile = tile_emulated, tiles.begin = begin_emulated, tiles.end = end_emulated, tiles.work = 500000;
+        return tiles;
+    }
 #if defined(__x86_64__)
-    if (p->is_narrow && p->way == DOT) return (Kernel){tile_dot, 8, 3, 16, 2, 4, 384, 10000000, 1, 0, 0};
-    if (p->set == 2) return (Kernel){tile_avx512, 8, 3, 16, 1, 4, 192, 6000000, 1, 0, 0};
-    if (p->set == 1) return (Kernel){tile_avx2, 4, 3, 8, 1, 4, 256, 3000000, 1, 0, 0};
+    if (p->is_narrow && p->way == DOT)
+        return (Kernel){.tile = tile_dot, .rows = 8, .vectors = 3, .vector = 16, .pair = 2, .item = 4, .step = 1,
+                        .depth = 384, .work = 10000000, .knows_narrow = 1};
+    if (p->set == 2)
+        return (Kernel){.tile = tile_avx512, .rows = 8, .vectors = 3, .vector = 16, .pair = 1, .item = 4, .step = 1,
+                        .depth = 192, .work = 6000000};
+    if (p->set == 1)
+        return (Kernel){.tile = tile_avx2, .rows = 4, .vectors = 3, .vector = 8, .pair = 1, .item = 4, .step = 1,
+                        .depth = 256, .work = 3000000};
 #endif
-    return (Kernel){tile_portable, PORTABLE_ROWS, PORTABLE_VECTORS, 4, 1, 4, 256, 500000, 1, 0, 0};
+    return (Kernel){.tile = tile_portable, .rows = PORTABLE_ROWS, .vectors = PORTABLE_VECTORS, .vector = 4, .pair = 1,
+                    .item = 4, .step = 1, .depth = 256, .work = 500000};
 }
 
 static int is_tiled(const Kernel *kernel) { return kernel->step > 1; }
-
-/* A factor, as a matrix whose `outer` dimension (M of A, N of B) is cut into panels. */
-typedef struct {
-    const void *from;
-    int64_t outer, outer_stride, depth_stride, batch_stride;
-    int32_t is_narrow;      /* in memory */
-    int64_t width, unit;    /* of a panel, which holds its numbers item by item along K; the last has a few units of that */
-    int64_t panels;         /* of one batch */
-    char *to;
-    int64_t group, pieces;  /* panels of a piece */
-} Factor;
 
 typedef struct {
     const Product *p;
@@ -169,171 +178,32 @@ typedef struct {
     int64_t row_blocks, column_blocks, blocks, group, pieces; /* all the blocks; and those of a piece */
 } Plan;
 
-static int64_t over(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t up(int64_t a, int64_t b) { return over(a, b) * b; }
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* ---- packing */
 
-enum { LINE = 64, GROUP = 32768, MOST_PARTS = 4096 };
+enum { GROUP = 32768 /* numbers of a piece */, MOST_PARTS = 4096 /* pieces of a phase */ };
 
-static inline float widened(uint16_t x) {
-    const uint32_t bits = (uint32_t)x << 16;
-    float wide;
-    memcpy(&wide, &bits, sizeof wide);
-    return wide;
-}
-
-/* To nearest, ties to even; not-a-number stays. */
-static inline uint16_t narrowed(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quiet = bits >> 16 | 0x40;
-    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
-}
-
-TARGET_CLONES static void widen_line(float *to, const uint16_t *from, int64_t n) {
-    for (int64_t j = 0; j < n; j++) to[j] = widened(from[j]);
-}
-TARGET_CLONES static void narrow_line(uint16_t *to, const float *from, int64_t n) {
-    for (int64_t j = 0; j < n; j++) to[j] = narrowed(from[j]);
-}
-TARGET_CLONES static void round_line(float *to, const float *from, int64_t n) {
-    for (int64_t j = 0; j < n; j++) to[j] = widened(narrowed(from[j]));
-}
-/* Of two lines, the numbers in turn. */
-TARGET_CLONES static void zip_line(uint32_t *to, const uint16_t *first, const uint16_t *second, int64_t n) {
-    for (int64_t j = 0; j < n; j++) to[j] = (uint32_t)first[j] | (uint32_t)second[j] << 16;
-}
-
-/* n numbers at `from` at a distance, of the type that is multiplied: where they are, or in `room`, n <= LINE. */
-static const void *line(const Product *p, const Factor *f, const char *from, int64_t stride, int64_t n, void *room, int pair) {
-    _Alignas(64) char gathered[LINE * sizeof(float)];
-    if (stride != 1) {
-        if (f->is_narrow)
-            for (int64_t j = 0; j < n; j++) ((uint16_t *)gathered)[j] = ((const uint16_t *)from)[j * stride];
-        else
-            for (int64_t j = 0; j < n; j++) ((float *)gathered)[j] = ((const float *)from)[j * stride];
-        from = gathered;
-    }
-    if (f->is_narrow && pair == 1) widen_line(room, (const uint16_t *)from, n);
-    else if (!f->is_narrow && pair == 2) narrow_line(room, (const float *)from, n);
-    else if (!f->is_narrow && p->is_narrow) round_line(room, (const float *)from, n);
-    else if (stride != 1) memcpy(room, from, n * (f->is_narrow ? sizeof(uint16_t) : sizeof(float)));
-    else return from;
-    return room;
-}
-
-typedef uint32_t four __attribute__((vector_size(16), may_alias, aligned(2)));
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_shufflevector)
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#endif
-#endif
-#if !defined(SHUFFLE)
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (four){__VA_ARGS__})
-#endif
-
-/* Four rows of items, read along and written across: item k of row j goes to `to`[k width + j]. */
-static inline void across(const uint32_t *rows[4], int64_t items, uint32_t *to, int64_t width) {
-    typedef uint32_t any __attribute__((may_alias, aligned(2)));
-    int64_t k = 0;
-    for (; k + 4 <= items; k += 4, to += 4 * width) {
-        const four r0 = *(const four *)(rows[0] + k), r1 = *(const four *)(rows[1] + k);
-        const four r2 = *(const four *)(rows[2] + k), r3 = *(const four *)(rows[3] + k);
-        const four low01 = SHUFFLE(r0, r1, 0, 4, 1, 5), high01 = SHUFFLE(r0, r1, 2, 6, 3, 7);
-        const four low23 = SHUFFLE(r2, r3, 0, 4, 1, 5), high23 = SHUFFLE(r2, r3, 2, 6, 3, 7);
-        *(four *)to = SHUFFLE(low01, low23, 0, 1, 4, 5), *(four *)(to + width) = SHUFFLE(low01, low23, 2, 3, 6, 7);
-        *(four *)(to + 2 * width) = SHUFFLE(high01, high23, 0, 1, 4, 5);
-        *(four *)(to + 3 * width) = SHUFFLE(high01, high23, 2, 3, 6, 7);
-    }
-    for (; k < items; k++, to += width)
-        for (int j = 0; j < 4; j++) to[j] = ((const any *)rows[j])[k];
-}
-
-/* A panel whose lines lie along K in memory. */
-static void pack_along_depth(const Product *p, const Factor *f, const char *from, int64_t lines, int64_t width, uint32_t *to,
-                             int pair) {
-    const int64_t size = f->is_narrow ? sizeof(uint16_t) : sizeof(float), K = p->depth;
-    static const uint32_t nothing[LINE];
-    for (int64_t k = 0; k < K; k += LINE) {
-        const int64_t n = least(LINE, K - k), items = over(n, pair);
-        uint32_t *out = to + k / pair * width;
-        for (int64_t j = 0; j < width; j += 4) {
-            _Alignas(64) uint32_t room[4][LINE];
-            const uint32_t *rows[4];
-            for (int64_t i = 0; i < 4; i++) {
-                rows[i] = nothing;
-                if (j + i >= lines) continue;
-                rows[i] = line(p, f, from + ((j + i) * f->outer_stride + k * f->depth_stride) * size, f->depth_stride, n, room[i], pair);
-                if (n % pair && rows[i] != room[i]) rows[i] = memcpy(room[i], rows[i], n * sizeof(uint16_t));
-                if (n % pair) ((uint16_t *)room[i])[n] = 0;
-            }
-            across(rows, items, out + j, width);
-        }
-    }
-}
-
-/* One whose lines lie across K. */
-static void pack_across_depth(const Product *p, const Factor *f, const char *from, int64_t K, int64_t lines, int64_t width,
-                              uint32_t *to, int pair) {
-    const int64_t size = f->is_narrow ? sizeof(uint16_t) : sizeof(float);
-    _Alignas(64) uint32_t room[2][LINE];
-    static const uint16_t nothing[LINE];
-    for (int64_t k = 0; k < K; k += pair, to += width) {
-        const char *at = from + k * f->depth_stride * size;
-        const void *first = line(p, f, at, 1, lines, room[0], pair);
-        if (pair == 1) {
-            memcpy(to, first, lines * sizeof(float));
-        } else {
-            const void *second = nothing;
-            if (k + 1 < K) second = line(p, f, at + f->depth_stride * size, 1, lines, room[1], pair);
-            zip_line(to, first, second, lines);
-        }
-        memset(to + lines, 0, (width - lines) * sizeof(uint32_t));
-    }
-}
-
-/* A panel of the left factor for matrix tiles: for each 32 numbers along K, the lines' numbers one after the other. */
-static void pack_rows(const Product *p, const Factor *f, const char *from, int64_t lines, int64_t width, uint32_t *to) {
-    const int64_t size = f->is_narrow ? sizeof(uint16_t) : sizeof(float), K = p->depth;
-    for (int64_t k = 0; k < K; k += 32, to += width * 16) {
-        const int64_t n = least(32, K - k);
-        _Alignas(64) uint32_t room[LINE], pairs[16][32] = {0};
-        if (n < 32 || lines < width) memset(to, 0, width * 64);
-        const char *at = from + k * f->depth_stride * size;
-        if (f->outer_stride != 1) {
-            for (int64_t i = 0; i < lines; i++)
-                memcpy(to + i * 16, line(p, f, at + i * f->outer_stride * size, f->depth_stride, n, room, 2), n * sizeof(uint16_t));
-            continue;
-        }
-        pack_across_depth(p, f, at, n, lines, 32, pairs[0], 2);
-        for (int64_t i = 0; i < 16; i += 4) across((const uint32_t *[4]){pairs[i], pairs[i + 1], pairs[i + 2], pairs[i + 3]}, width, to + i, 16);
-    }
-}
-
-static void pack_double(const Product *p, const Factor *f, const double *from, int64_t lines, int64_t width, double *to) {
-    for (int64_t k = 0; k < p->depth; k++)
-        for (int64_t j = 0; j < width; j++)
-            to[k * width + j] = j < lines ? from[j * f->outer_stride + k * f->depth_stride] : 0;
-}
-
-static void pack_panel(const Plan *plan, const Factor *f, int64_t number) {
+/* Packs some panels from one on, at least it, and returns how many. */
+static int64_t pack_panels(const Plan *plan, const Factor *f, int64_t number, int64_t most_panels) {
     const Product *p = plan->p;
-    const int64_t batch = number / f->panels, start = number % f->panels * f->width, lines = least(f->width, f->outer - start);
-    const int64_t width = least(f->width, up(lines, f->unit));
+    const Kernel *kernel = &plan->kernel;
+    const int64_t batch = number / f->panels, start = number % f->panels * f->width;
+    const int64_t lines = least(f->width, f->outer - start);
+    const int64_t width = least(f->width, up(lines, f->unit)), distance = f->width * plan->items;
     const int64_t size = p->is_double ? sizeof(double) : f->is_narrow ? sizeof(uint16_t) : sizeof(float);
     const char *from = (const char *)f->from + (batch * f->batch_stride + start * f->outer_stride) * size;
-    char *to = f->to + number * f->width * plan->items * plan->kernel.item;
-    if (p->is_double) pack_double(p, f, (const double *)from, lines, width, (double *)to);
-    else if (is_tiled(&plan->kernel) && f == &plan->a) pack_rows(p, f, from, lines, width, (uint32_t *)to);
-    else if (f->outer_stride == 1) pack_across_depth(p, f, from, p->depth, lines, width, (uint32_t *)to, plan->kernel.pair);
-    else pack_along_depth(p, f, from, lines, width, (uint32_t *)to, plan->kernel.pair);
-    if (is_tiled(&plan->kernel) && f == &plan->b) {
-        const int64_t items = over(p->depth, plan->kernel.pair);
-        memset(to + items * width * sizeof(uint32_t), 0, (plan->items - items) * width * sizeof(uint32_t));
-    }
+    void *to = f->to + number * distance * kernel->item;
+    int64_t panels = 1;
+    if (p->is_double) pack_double(p, f, (const double *)from, lines, width, to);
+    else if (is_tiled(kernel) && f == &plan->a) pack_rows(p, f, from, lines, width, to);
+    else if (f->outer_stride == 1) {
+        panels = most(least(least((f->outer - start) / width, LINE / width), least(most_panels, TOGETHER)), 1);
+        pack_across_depth(p, f, from, p->depth, panels > 1 ? panels * width : lines, width, distance, to, kernel->pair);
+    } else pack_along_depth(p, f, from, lines, width, to, kernel->pair);
+    const int64_t filled = over(p->depth, kernel->pair) * width;
+    if (is_tiled(kernel) && f == &plan->b)
+        for (int64_t n = 0; n < panels; n++)
+            memset((uint32_t *)to + n * distance + filled, 0, (plan->items * width - filled) * sizeof(uint32_t));
+    return panels;
 }
 
 static void pack_piece(void *job, int32_t piece) {
@@ -341,7 +211,7 @@ static void pack_piece(void *job, int32_t piece) {
     const Factor *f = piece < plan->a.pieces ? &plan->a : &plan->b;
     const int64_t first = (f == &plan->a ? piece : piece - plan->a.pieces) * f->group;
     const int64_t end = least(first + f->group, f->panels * plan->p->batch);
-    for (int64_t number = first; number < end; number++) pack_panel(plan, f, number);
+    for (int64_t number = first; number < end;) number += pack_panels(plan, f, number, end - number);
 }
 
 /* ---- multiplying */
@@ -352,33 +222,36 @@ typedef struct {
     int32_t is_first, is_last; /* of the parts along K */
 } Tile;
 
+static void copy_rows(void *to, int64_t to_row, const void *from, int64_t from_row, int64_t rows, int64_t bytes) {
+    for (int64_t i = 0; i < rows; i++) memcpy((char *)to + i * to_row, (const char *)from + i * from_row, bytes);
+}
+
 /* Where a tile is not whole or not of the sums' type, its sums stand apart: what they begin with there. */
 static void begin_tile(const Product *p, const Tile *t, float *sums, int64_t sums_row) {
+    const int64_t line = sizeof(float);
     const float *c = (const float *)p->c + t->c, *added = (const float *)p->added + t->added;
-    for (int64_t i = 0; i < t->rows; i++, sums += sums_row)
-        if (!t->is_first) memcpy(sums, c + i * p->c_row, t->columns * sizeof(float));
-        else if (p->added && p->is_added_narrow)
-            widen_line(sums, (const uint16_t *)p->added + t->added + i * p->added_row, t->columns);
-        else if (p->added) memcpy(sums, added + i * p->added_row, t->columns * sizeof(float));
+    const uint16_t *narrow = (const uint16_t *)p->added + t->added;
+    if (!t->is_first) copy_rows(sums, sums_row * line, c, p->c_row * line, t->rows, t->columns * line);
+    else if (p->is_added_narrow) widen_rows(sums, sums_row, narrow, p->added_row, t->rows, t->columns);
+    else copy_rows(sums, sums_row * line, added, p->added_row * line, t->rows, t->columns * line);
 }
 
 /* And how they end in C. */
 static void end_tile(const Product *p, const Tile *t, const float *sums, int64_t sums_row) {
-    for (int64_t i = 0; i < t->rows; i++, sums += sums_row)
-        if (p->is_c_narrow) narrow_line((uint16_t *)p->c + t->c + i * p->c_row, sums, t->columns);
-        else memcpy((float *)p->c + t->c + i * p->c_row, sums, t->columns * sizeof(float));
+    const int64_t line = sizeof(float);
+    if (p->is_c_narrow) narrow_rows((uint16_t *)p->c + t->c, p->c_row, sums, sums_row, t->rows, t->columns);
+    else copy_rows((float *)p->c + t->c, p->c_row * line, sums, sums_row * line, t->rows, t->columns * line);
 }
 
 static void begin_double(const Product *p, const Tile *t, double *sums, int64_t sums_row) {
     const double *from = t->is_first ? (const double *)p->added + t->added : (const double *)p->c + t->c;
-    const int64_t row = t->is_first ? p->added_row : p->c_row;
-    if (t->is_first && !p->added) return;
-    for (int64_t i = 0; i < t->rows; i++) memcpy(sums + i * sums_row, from + i * row, t->columns * sizeof(double));
+    const int64_t line = sizeof(double), row = t->is_first ? p->added_row : p->c_row;
+    copy_rows(sums, sums_row * line, from, row * line, t->rows, t->columns * line);
 }
 
 static void end_double(const Product *p, const Tile *t, const double *sums, int64_t sums_row) {
-    double *c = (double *)p->c + t->c;
-    for (int64_t i = 0; i < t->rows; i++) memcpy(c + i * p->c_row, sums + i * sums_row, t->columns * sizeof(double));
+    const int64_t line = sizeof(double);
+    copy_rows((double *)p->c + t->c, p->c_row * line, sums, sums_row * line, t->rows, t->columns * line);
 }
 
 /* Of one part along K, whose items begin at a and b. */
@@ -386,22 +259,30 @@ static void multiply_tile(const Plan *plan, const Tile *t, const char *a, const 
     const Product *p = plan->p;
     const Kernel *kernel = &plan->kernel;
     const int64_t size = p->is_double ? sizeof(double) : sizeof(float);
+    const int64_t c_size = p->is_c_narrow ? 2 : size, added_size = p->is_added_narrow ? 2 : size;
     Sums sums = {.vectors = (int32_t)over(t->columns, kernel->vector), .alpha = t->is_last ? p->alpha : 1};
     sums.rows = kernel->rows, sums.a_row = plan->a_row, sums.a_step = plan->a_step;
-    sums.c = (char *)p->c + t->c * size, sums.c_row = p->c_row;
-    if (t->is_first) sums.start = p->added ? (const char *)p->added + t->added * size : 0, sums.start_row = p->added_row;
-    else sums.start = sums.c, sums.start_row = sums.c_row;
-    sums.beta = t->is_first ? p->beta / p->alpha : 1;
-    const int is_plain = !p->is_c_narrow && !(p->added && p->is_added_narrow);
-    if (is_plain && t->rows == kernel->rows && t->columns == sums.vectors * kernel->vector) {
+    sums.c = (char *)p->c + t->c * c_size, sums.c_row = p->c_row, sums.is_c_narrow = p->is_c_narrow;
+    sums.start = sums.c, sums.start_row = sums.c_row, sums.beta = 1;
+    if (t->is_first) {
+        sums.start = p->added ? (const char *)p->added + t->added * added_size : 0, sums.start_row = p->added_row;
+        sums.is_start_narrow = p->added && p->is_added_narrow, sums.beta = p->beta / p->alpha;
+    }
+    const int is_plain = kernel->knows_narrow || !(sums.is_c_narrow || sums.is_start_narrow);
+    const int is_whole = t->rows == kernel->rows && t->columns == sums.vectors * kernel->vector;
+    if (is_plain && is_whole) {
         kernel->tile(a, b, items, sums);
         return;
     }
-    _Alignas(64) double apart[MOST_SUMS / 2] = {0};
+    _Alignas(64) double apart[MOST_SUMS / 2];
     const int64_t row = sums.vectors * kernel->vector;
-    if (p->is_double) begin_double(p, t, apart, row);
-    else begin_tile(p, t, (float *)apart, row);
-    sums.start = sums.c = apart, sums.start_row = sums.c_row = row;
+    if (sums.start) { /* what is behind the tile's edge may be anything, but for denormal numbers, which are slow */
+        if (!is_whole) memset(apart, 0, kernel->rows * row * size);
+        if (p->is_double) begin_double(p, t, apart, row);
+        else begin_tile(p, t, (float *)apart, row);
+        sums.start = apart, sums.start_row = row, sums.is_start_narrow = 0;
+    }
+    sums.c = apart, sums.c_row = row, sums.is_c_narrow = 0;
     kernel->tile(a, b, items, sums);
     if (p->is_double) end_double(p, t, apart, row);
     else end_tile(p, t, (float *)apart, row);
@@ -416,9 +297,11 @@ static void multiply_block(const Plan *plan, int64_t number) {
     const int64_t end_column = least(first_column + plan->block_columns, p->columns);
     const int64_t batch = number / (plan->row_blocks * plan->column_blocks);
     for (int64_t k = 0; k == 0 || k < p->depth; k += plan->depth) {
-        const int64_t before = k / kernel->pair, items = up(over(least(plan->depth, p->depth - k), kernel->pair), kernel->step);
+        const int64_t before = k / kernel->pair;
+        const int64_t items = up(over(least(plan->depth, p->depth - k), kernel->pair), kernel->step);
         for (int64_t j = first_column; j < end_column; j += plan->b.width) {
-            const int64_t columns = least(plan->b.width, p->columns - j), b_panel = batch * plan->b.panels + j / plan->b.width;
+            const int64_t columns = least(plan->b.width, p->columns - j);
+            const int64_t b_panel = batch * plan->b.panels + j / plan->b.width;
             const int64_t b = b_panel * plan->items * plan->b.width + before * up(columns, kernel->vector);
             for (int64_t i = first_row; i < end_row; i += plan->a.width) {
                 const int64_t a_panel = batch * plan->a.panels + i / plan->a.width;
@@ -456,7 +339,7 @@ static Factor factor(const Plan *plan, int is_a) {
     f.width = is_a ? kernel->rows : kernel->vectors * kernel->vector, f.unit = is_a ? kernel->rows : kernel->vector;
     f.panels = over(f.outer, f.width);
     f.group = most(GROUP / most(f.width * p->depth, 1), 1);
-    f.group = most(f.group, over(f.panels * p->batch, MOST_PARTS));
+    f.group = up(most(f.group, over(f.panels * p->batch, MOST_PARTS)), TOGETHER);
     f.pieces = over(f.panels * p->batch, f.group);
     return f;
 }
@@ -493,7 +376,8 @@ static Plan plan_of(const Product *p) {
     const int64_t parts = p->is_c_narrow ? 1 : most(over(p->depth, kernel->depth), 1);
     const int64_t together = kernel->pair * kernel->step;
     plan.depth = most(up(over(p->depth, parts), together), together);
-    plan.is_straight = is_tiled(kernel) && p->is_a_narrow && p->a_column == 1 && p->depth % 32 == 0 && p->rows % kernel->rows == 0;
+    const int is_even = p->depth % 32 == 0 && p->rows % kernel->rows == 0;
+    plan.is_straight = is_tiled(kernel) && p->is_a_narrow && p->a_column == 1 && is_even;
     plan.a_row = plan.is_straight ? p->a_row * 2 : 64, plan.a_step = plan.is_straight ? 64 : kernel->rows * 64;
     plan.a = factor(&plan, 1), plan.b = factor(&plan, 0);
     if (plan.is_straight) plan.a.panels = plan.a.pieces = 0;
@@ -520,7 +404,8 @@ void product_share(const Product *p) {
 
 /* Jobs of the same sizes take the same time. */
 static uint64_t kind_of(const Product *p) {
-    const int64_t facts[] = {p->rows, p->columns, p->depth, p->batch, p->is_double, p->is_narrow, p->a_column == 1, p->b_column == 1};
+    const int64_t facts[] = {p->rows, p->columns, p->depth, p->batch, p->is_double, p->is_narrow, p->a_column == 1,
+                             p->b_column == 1};
     uint64_t kind = 0x70726f64;
     for (size_t n = 0; n < sizeof facts / sizeof *facts; n++) kind = (kind ^ (uint64_t)facts[n]) * 0x9e3779b97f4a7c15ull;
     return kind | 1;
@@ -534,10 +419,11 @@ void charrnn_product(Product *p) {
 
 int32_t charrnn_best_way(void) { return may_use_tiles() ? TILES : best_set() == 2 && HAS("avx512bf16") ? DOT : WIDENED; }
 
-/* Whether the product for the recurrence of tiles.h gives what it should: for tests. `is_real` needs AMX. */
+/* The product for the recurrence of tiles.h, for its tests. `is_real` needs AMX. */
 #if HAS_TILE_INSTRUCTIONS
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,amx-tile,amx-bf16,fma")))
-static void multiply_real(float *sums, const uint16_t *panel, const uint16_t *x, int64_t x_stride, int32_t K, int32_t vectors, int32_t lanes) {
+static void multiply_real(float *sums, const uint16_t *panel, const uint16_t *x, int64_t x_stride, int32_t K,
+                          int32_t vectors, int32_t lanes) {
     tiles_begin_amx(K, lanes);
     tiles_multiply_amx(sums, panel, x, x_stride, K, vectors);
     release_tiles_amx();
@@ -545,8 +431,8 @@ static void multiply_real(float *sums, const uint16_t *panel, const uint16_t *x,
 #else
 #define multiply_real(...) ((void)0)
 #endif
-void charrnn_tiles_multiply(float *sums, const uint16_t *panel, const uint16_t *x, int64_t x_stride, int32_t K, int32_t vectors,
-                            int32_t lanes, int32_t is_real) {
+void charrnn_tiles_multiply(float *sums, const uint16_t *panel, const uint16_t *x, int64_t x_stride, int32_t K,
+                            int32_t vectors, int32_t lanes, int32_t is_real) {
     if (is_real) {
         multiply_real(sums, panel, x, x_stride, K, vectors, lanes);
         return;

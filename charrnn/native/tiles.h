@@ -1,10 +1,10 @@
-/* Products of bfloat16 numbers by matrix tiles (AMX): with the processor's instructions, and with an emulation in plain C that
- * gives the same bits on every machine. Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18, and
- * volume 2, TDPBF16PS.
+/* Products of bfloat16 numbers by matrix tiles (AMX): with the processor's instructions, and with an emulation in plain C
+ * that gives the same bits on every machine. Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter
+ * 18, and volume 2, TDPBF16PS.
  *
  * There are eight tiles of at most 16 rows of 64 bytes. What is here uses 0 to 3 for sums, 4 and 5 for the left factor (16
- * numbers of M, 32 of K) and 6 and 7 for the right one, whose rows are pairs of neighbours along K (16 pairs, 16 numbers of N):
- * the layout that AVX512-BF16 reads, too.
+ * numbers of M, 32 of K) and 6 and 7 for the right one, whose rows are pairs of neighbours along K (16 pairs, 16 numbers of
+ * N): the layout that AVX512-BF16 reads, too.
  *
  * Whoever multiplies configures the tiles first and releases them after, once a piece of work, in the thread that does it: it
  * costs some dozens of cycles, the next piece may need other shapes, and a thread that holds tiles while it waits has 8 KB

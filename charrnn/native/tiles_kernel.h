@@ -47,11 +47,13 @@ static inline float factor_of(const uint8_t *row, int place) {
 /* sums += left right, as TDPBF16PS: two chains of fused multiply-adds, of the even and of the odd numbers along K, from 0;
  * then both are added, and that to the sum. */
 TARGET_CLONES static void add_tiles_emulated(int sums, int left, int right) {
-    const int rows = emulated.shapes.rows[sums], columns = emulated.shapes.bytes[sums] / 4, pairs = emulated.shapes.bytes[left] / 4;
+    const int rows = emulated.shapes.rows[sums], columns = emulated.shapes.bytes[sums] / 4;
+    const int pairs = emulated.shapes.bytes[left] / 4;
     for (int m = 0; m < rows; m++) {
         float even[16] = {0}, odd[16] = {0}, row[16];
         for (int k = 0; k < pairs; k++) {
-            const float first = factor_of(emulated.tiles[left][m], 2 * k), second = factor_of(emulated.tiles[left][m], 2 * k + 1);
+            const uint8_t *along = emulated.tiles[left][m];
+            const float first = factor_of(along, 2 * k), second = factor_of(along, 2 * k + 1);
             for (int n = 0; n < columns; n++) {
                 even[n] = flushed(fmaf(first, factor_of(emulated.tiles[right][k], 2 * n), even[n]));
                 odd[n] = flushed(fmaf(second, factor_of(emulated.tiles[right][k], 2 * n + 1), odd[n]));
@@ -98,10 +100,10 @@ TILES_INLINE void store_tile_amx(const int tile, void *to, int64_t stride) {
     else if (tile == 2) _tile_stored(2, to, stride);
     else _tile_stored(3, to, stride);
 }
-#define ADD_TO(sums)                                                                                                           \
-    if (left == 4 && right == 6) _tile_dpbf16ps(sums, 4, 6);                                                                   \
-    else if (left == 4) _tile_dpbf16ps(sums, 4, 7);                                                                            \
-    else if (right == 6) _tile_dpbf16ps(sums, 5, 6);                                                                           \
+#define ADD_TO(sums) \
+    if (left == 4 && right == 6) _tile_dpbf16ps(sums, 4, 6); \
+    else if (left == 4) _tile_dpbf16ps(sums, 4, 7); \
+    else if (right == 6) _tile_dpbf16ps(sums, 5, 6); \
     else _tile_dpbf16ps(sums, 5, 7);
 TILES_INLINE void add_tiles_amx(const int sums, const int left, const int right) {
     if (sums == 0) { ADD_TO(0) }
@@ -148,7 +150,8 @@ TILES_INLINE void TILES(multiply_some)(float *sums, const uint16_t *panel, const
 
 /* sums (lanes x 16 vectors) += x (lanes x K) times panel (K / 2 x 16 vectors x 2); lanes and K as tiles_begin was told. K is
  * even, `vectors` 1 to 4; a lane of x is x_stride numbers from the next. */
-TILES_INLINE void TILES(tiles_multiply)(float *sums, const uint16_t *panel, const uint16_t *x, int64_t x_stride, int K, int vectors) {
+TILES_INLINE void TILES(tiles_multiply)(float *sums, const uint16_t *panel, const uint16_t *x, int64_t x_stride, int K,
+                                        int vectors) {
     if (vectors == 4) TILES(multiply_some)(sums, panel, x, x_stride, K, 4);
     else if (vectors == 3) TILES(multiply_some)(sums, panel, x, x_stride, K, 3);
     else if (vectors == 2) TILES(multiply_some)(sums, panel, x, x_stride, K, 2);

@@ -35,55 +35,63 @@ def multiply(
     differentiable.
     """
     library = library or find_library()
-    like = torch.promote_types(a.dtype, b.dtype)
     if added is None:
         added = bias
         beta = 1 if bias is not None else beta
     elif bias is not None:
         raise ValueError("`added` and `bias` were both given; a product has one of them")
-    shape = (*a.shape[:-1], b.shape[-1])
-    result = torch.empty(shape, dtype=like) if out is None and a.device.type == "cpu" else out
-    if a.shape[-1] != b.shape[-2] or a.shape[:-2] != b.shape[:-2] or (result is not None and result.shape != shape):
-        raise ValueError(f"{tuple(a.shape)} times {tuple(b.shape)} is not {tuple(shape if out is None else out.shape)}")
+    elif not beta:
+        added = None
+    a_shape, b_shape = a.shape, b.shape
+    shape = (*a_shape[:-1], b_shape[-1])
+    if a_shape[-1] != b_shape[-2] or a_shape[:-2] != b_shape[:-2] or (out is not None and out.shape != shape):
+        raise ValueError(f"{tuple(a_shape)} times {tuple(b_shape)} is not {tuple(shape if out is None else out.shape)}")
     if added is not None and added.shape not in (shape, shape[-1:]):
         raise ValueError(f"{tuple(added.shape)} cannot be added to a product of {shape}")
-    if library is None or result is None or not alpha or not _is_ours(a, b, added, result):
-        return _torch_product(a, b, result, added, alpha, beta, is_narrow)
-    _multiply(library, _product(library, a, b, added, result, alpha, beta, is_narrow))
-    return result
+    if library is None or not alpha or not _are_ours(a, b, added, out):
+        return _torch_product(a, b, out, added, alpha, beta, is_narrow)
+    if out is None:
+        out = torch.empty(shape, dtype=a.dtype if a.dtype == b.dtype else torch.float32)
+    _multiply(library, _product(library, a, b, added, out, alpha, beta, is_narrow))
+    return out
+
+
+def _are_ours(a: Tensor, b: Tensor, added: Tensor | None, out: Tensor | None) -> bool:
+    """Whether compiled code can compute with these. Plain tests, since this is asked before every product."""
+    kinds = (torch.float64,) if a.dtype == torch.float64 else _KINDS
+    if not (a.is_cpu and b.is_cpu and a.dtype in kinds and b.dtype in kinds):
+        return False
+    if added is not None and not (added.is_cpu and added.dtype in kinds and _has_lines(added)):
+        return False
+    return out is None or out is added or (out.is_cpu and out.dtype in kinds and _has_lines(out))
+
+
+def _has_lines(x: Tensor) -> bool:
+    """Whether rows are contiguous."""
+    return x.stride(-1) == 1 or x.shape[-1] < 2
 
 
 def _product(
     library: Library, a: Tensor, b: Tensor, added: Tensor | None, c: Tensor, alpha: float, beta: float, is_narrow: bool
 ) -> Product:
-    many, is_double = c.dim() == 3, c.dtype == torch.float64
-    a_strides, b_strides, c_strides = a.stride(), b.stride(), c.stride()
+    a_batch, a_row, a_column = a.stride() if a.dim() == 3 else (0, *a.stride())
+    b_batch, b_row, b_column = b.stride() if b.dim() == 3 else (0, *b.stride())
+    c_batch, c_row, _ = c.stride() if c.dim() == 3 else (0, *c.stride())
+    batch, rows, columns = c.shape if c.dim() == 3 else (1, *c.shape)
     added_row, added_batch, is_added_narrow, added_at = 0, 0, False, None
     if added is not None:
         added_at, is_added_narrow = added.data_ptr(), added.dtype == torch.bfloat16
         if added.dim() > 1:
-            added_row, added_batch = added.stride(-2), added.stride(0) if many else 0
+            added_row, added_batch = added.stride(-2), added.stride(0) if added.dim() == 3 else 0
     is_a_narrow, is_b_narrow = a.dtype == torch.bfloat16, b.dtype == torch.bfloat16
     return Product(
-        c.shape[-2], c.shape[-1], b.shape[-2], c.shape[0] if many else 1,
+        rows, columns, b.shape[-2], batch,
         a.data_ptr(), b.data_ptr(), added_at, c.data_ptr(),
-        a_strides[-2], a_strides[-1], a_strides[0] if many else 0,
-        b_strides[-2], b_strides[-1], b_strides[0] if many else 0,
-        added_row, added_batch, c_strides[-2], c_strides[0] if many else 0,
+        a_row, a_column, a_batch, b_row, b_column, b_batch, added_row, added_batch, c_row, c_batch,
         alpha, beta, None,
-        is_double, is_narrow or (is_a_narrow and is_b_narrow), is_a_narrow, is_b_narrow, is_added_narrow,
+        c.dtype == torch.float64, is_narrow or (is_a_narrow and is_b_narrow), is_a_narrow, is_b_narrow, is_added_narrow,
         c.dtype == torch.bfloat16, library.best_set, library.best_way, most_threads(),
     )  # fmt: skip
-
-
-def _is_ours(a: Tensor, b: Tensor, added: Tensor | None, result: Tensor) -> bool:
-    """Whether compiled code can compute with these."""
-    rest = (result,) if added is None else (result, added)
-    if any(x.device.type != "cpu" or (x.stride(-1) != 1 and x.shape[-1] > 1) for x in rest) or a.dim() != b.dim():
-        return False
-    if a.dtype == torch.float64:
-        return all(x.dtype == torch.float64 for x in (b, *rest))
-    return all(x.dtype in _KINDS and x.device.type == "cpu" for x in (a, b, *rest))
 
 
 def _torch_product(

@@ -75,6 +75,7 @@ def test_what_is_added(kind: torch.dtype) -> None:
     assert found.data_ptr() == wide.data_ptr()
     assert_near(wide[:, :50], exact + 3 * c.double(), kind)
     assert not wide[:, 50:].any()
+    assert_near(multiply(a, b, added=c * torch.nan, beta=0), exact, kind)  # which is not read
     with pytest.raises(ValueError, match="both given"):
         multiply(a, b, bias=c[0], added=c)
 
