@@ -18,6 +18,8 @@ from charrnn.network.cudnn import IMAGINED, explain
 from charrnn.network.device import describe_gpu, describe_machine, measured_speed
 from charrnn.network.precision import choose_precision
 from charrnn.network.speed import Machine, expected_characters
+from charrnn.network.threads import count_threads, is_compiled
+from charrnn.settings.config import ModelConfig
 from charrnn.settings.fields import variants
 from charrnn.text.corpus import Corpus
 from charrnn.training.contention import Contention
@@ -66,7 +68,8 @@ def describe(
     parts = world.size * plan.run.accumulate
     kept = find_optimizer(training.optimizer).kept
     memory = training_memory(model, training, vocabulary, kept=kept, precision=precision, parts=parts)
-    threads = f" with {count(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
+    used = count_threads(is_compiled=is_compiled(device, is_plain=is_plain_in_training(model)))
+    threads = f" with {count(used, 'thread')}" if device.type == "cpu" else ""
     yield f"it is expected to {read}need {_size(memory)} of memory, in {precision}{threads}"
     window = f"{'about ' if training.random_bptt else ''}{count(training.bptt, 'character')}{_pieces(plan, world)}"
     frozen = "" if training.freeze == "none" else f", --freeze {training.freeze}"
@@ -119,12 +122,14 @@ def expect(plan: Plan, corpus: Corpus, device: torch.device, world: World) -> Fo
     )
 
 
-def watch_over(forecast: Forecast | None, device: torch.device, world: World) -> Watch:
+def watch_over(forecast: Forecast | None, model: ModelConfig, device: torch.device, world: World) -> Watch:
     """Returns what corrects the forecast of a run with a budget in minutes, and looks at the cores it computes on."""
     if forecast is not None and forecast.budget.minutes is None:
         forecast = None
     is_alone_on_cpu = device.type == "cpu" and world.is_alone  # several processes are programs to each other
-    return Watch(forecast, Contention(torch.get_num_threads()) if is_alone_on_cpu else None)
+    bends = is_compiled(device, is_plain=is_plain_in_training(model))
+    threads = count_threads(is_compiled=bends)
+    return Watch(forecast, Contention(threads) if is_alone_on_cpu else None, bends=bends)
 
 
 def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:

@@ -250,7 +250,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
             record(run, plan, prepared.origin, launch)
         forecast = expect(plan, corpus, device, world) if resume is None else None
         display.note(*describe(plan, corpus, run, device, resume, world, forecast))
-        watch = watch_over(forecast, device, world)
+        watch = watch_over(forecast, plan.model, device, world)
         for event in trainer.run():
             display.show(event)
             display.note(*watch(event))

@@ -1,7 +1,7 @@
 """Notices that other programs use the cores a run computes on.
 
-Threads that share a step wait for each other, so that one which gets half a core slows all of them, far below half of
-the speed. Linux tells how long each core was busy (/proc/stat); elsewhere the load average has to do.
+A run then gets what they leave, and its forecast was made for free cores. Linux tells how long each core was busy
+(/proc/stat); elsewhere the load average has to do.
 """
 
 from __future__ import annotations

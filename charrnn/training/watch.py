@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from charrnn.events import Event, Progress
 from charrnn.settings.config import Budget
@@ -37,10 +37,14 @@ class Forecast:
 
 
 class Watch:
-    """Is called with each event of a run, and yields notices; each kind comes once at most."""
+    """Is called with each event of a run, and yields notices; each kind comes once at most, but that the forecast is
+    corrected again where the cores are not free any more.
+    """
 
-    def __init__(self, forecast: Forecast | None, contention: Contention | None) -> None:
-        self._forecast, self._contention = forecast, contention
+    def __init__(self, forecast: Forecast | None, contention: Contention | None, *, bends: bool = False) -> None:
+        """`bends` says that the run itself gives up threads which cost more than they bring."""
+        self._forecast, self._contention, self._bends = forecast, contention, bends
+        self._measured = forecast
         self._first: Progress | None = None
 
     def __call__(self, event: Event) -> Iterator[str]:
@@ -48,13 +52,20 @@ class Watch:
         if not isinstance(event, Progress):
             return
         if self._contention is not None and (left := self._contention()) is not None:
-            yield f"other programs use these cores; --threads {left} may be faster"
+            if self._bends:
+                yield "other programs use these cores; the run computes with what they leave, and forecasts follow"
+            else:
+                yield f"other programs use these cores; --threads {left} may be faster"
+            self._forecast, self._first = self._measured, event
         if self._forecast is None:
             return
         first = self._first = self._first or event  # the step before it may have compiled or recorded something
         seconds, steps = event.seconds - first.seconds, event.step - first.step
         if seconds >= _SECONDS and steps >= _STEPS:
             forecast, self._forecast = self._forecast, None
-            corrected = forecast.corrected((event.characters - first.characters) / seconds)
-            if corrected is not None and event.fraction < 0.5:
-                yield corrected
+            corrected = forecast.corrected(speed := (event.characters - first.characters) / seconds)
+            if corrected is not None:
+                assert forecast.budget.minutes is not None
+                self._measured = replace(forecast, characters=speed * 60 * forecast.budget.minutes)
+                if event.fraction < 0.5:
+                    yield corrected

@@ -111,6 +111,25 @@ def test_crowded_cores_are_told_once_and_only_when_it_lasts() -> None:
     assert Contention(1, lambda: pytest.fail("one thread needs no advice"))() is None
 
 
+def test_a_run_that_bends_says_so_and_corrects_its_forecast_again() -> None:
+    """Ten thousand characters a second were expected and read, until another program takes a core."""
+
+    def watch() -> Watch:
+        later = [Reading(8.0 + 2 * n, 14.0 + n, 2, 14.0 + 4 * n, 0.0) for n in range(20)]
+        crowded = iter([*_readings(2.0, 0.0)[:4], *later])
+        return Watch(Forecast(6e6, 1_000_000, _BUDGET), Contention(2, lambda: next(crowded)), bends=True)
+
+    rates = [10_000] * 7 + [4_000] * 13
+    events: list[Event] = [_progress(n, sum(rates[:n]) / max(n, 1)) for n in range(len(rates))]
+    said = ["other programs use these cores; the run computes with what they leave, and forecasts follow"]
+    assert _said(watch(), events[:11]) == said
+    assert _said(watch(), events) == [
+        *said,
+        "the run reads 4,000 characters a second: that makes about 2.4 million characters (2.4 epochs) in 10 minutes, "
+        "not 6 million",
+    ]
+
+
 def test_the_machine_is_read(tmp_path: Path) -> None:
     """Of the cores that this process may use; without a file of that kind, or with nonsense in it, nothing is known."""
     cores = read().cores
