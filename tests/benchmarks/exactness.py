@@ -1,24 +1,30 @@
 """Proof of exact resume and crash safety, on this machine, through real processes.
 
     python -m tests.benchmarks.exactness grid        every k in 1..20, for lstm, gru and rnn: stop after step k, resume
+    python -m tests.benchmarks.exactness busy        the same with 256 units and all cores, while a busy process beside
+                                                     comes and goes: how many threads compute differs from time to time
     python -m tests.benchmarks.exactness kill 50     SIGKILL at 50 random moments of one run, resumed after each
 
-Both end by comparing with an uninterrupted run: every tensor bit for bit, metrics.jsonl bar wall-clock fields,
+All end by comparing with an uninterrupted run: every tensor bit for bit, metrics.jsonl bar wall-clock fields,
 samples.txt byte for byte. Prints a line for each case and exits with 1 at the first difference.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from charrnn.checkpoints import checkpoint as checkpoints
+from tests.benchmarks.neighbours import busy
 from tests.kit.runs_compared import assert_same_run
 from tests.kit.text import make_text
 
@@ -37,12 +43,31 @@ def _run(command: list[str]) -> int:
     return subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=False).returncode
 
 
-def grid(folder: Path, text: Path) -> None:
+@contextlib.contextmanager
+def _comes_and_goes() -> Iterator[None]:
+    """A busy process is there for a moment and away for a moment, again and again."""
+    is_over, pick = threading.Event(), random.Random(0)
+
+    def come_and_go() -> None:
+        while not is_over.wait(pick.uniform(0.05, 0.5)):
+            with busy(1):
+                is_over.wait(pick.uniform(0.05, 0.5))
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def grid(folder: Path, text: Path, size: str = "--hidden 6 --embedding 4 --batch 5 --threads 1") -> None:
     """20 x 3 runs, each stopped by a signal after step k and finished by a second process."""
     for cell in ("lstm", "gru", "rnn"):
         options = (
-            f"--cell {cell} --layers 2 --hidden 6 --embedding 4 --dropout 0.4 --batch 5 --bptt 30 --steps 20 "
-            "--threads 1 --log-every 4 --validate-every 7 --sample-every 3 --sample-length 11 --quiet"
+            f"--cell {cell} --layers 2 {size} --dropout 0.4 --bptt 30 --steps 20 "
+            "--log-every 4 --validate-every 7 --sample-every 3 --sample-length 11 --quiet"
         ).split()
         whole = folder / f"{cell}-whole"
         assert _run(_charrnn("train", str(text), "--out", str(whole), *options)) == 0
@@ -100,6 +125,10 @@ if __name__ == "__main__":
         corpus.write_text(make_text(2000), "utf-8")
         if sys.argv[1:] == ["grid"]:
             grid(place, corpus)
+        elif sys.argv[1:] == ["busy"]:
+            corpus.write_text(make_text(40_000), "utf-8")
+            with _comes_and_goes():
+                grid(place, corpus, "--hidden 256 --embedding 32 --batch 16")
         elif len(sys.argv) == 3 and sys.argv[1] == "kill":
             kill(place, corpus, int(sys.argv[2]))
         else:
