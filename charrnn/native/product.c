@@ -180,7 +180,7 @@ typedef struct {
 
 /* ---- packing */
 
-enum { GROUP = 32768 /* numbers of a piece */, MOST_PARTS = 4096 /* pieces of a phase */ };
+enum { CACHE = 3 << 20 /* bytes of panels */, GROUP = 32768 /* numbers of a piece */, MOST_PARTS = 4096 /* pieces of a phase */ };
 
 /* Packs some panels from one on, at least it, and returns how many. */
 static int64_t pack_panels(const Plan *plan, const Factor *f, int64_t number, int64_t most_panels) {
@@ -389,17 +389,39 @@ static Plan plan_of(const Product *p) {
 
 static int is_empty(const Product *p) { return p->rows < 1 || p->columns < 1 || p->batch < 1; }
 
-int64_t charrnn_product_room(const Product *p) {
-    if (is_empty(p)) return LINE;
+static int64_t room_for(const Product *p) {
     const Plan plan = plan_of(p);
     return LINE + room_of(&plan, &plan.a) + room_of(&plan, &plan.b);
 }
 
+/* As many of the products, from `first` on, as have panels that a cache holds from one phase to the next; at least one. */
+static Product some_of(const Product *p, int64_t first) {
+    Product some = *p;
+    some.batch = 1;
+    some.batch = least(most(CACHE / room_for(&some), 1), p->batch - first);
+    const int64_t size = p->is_double ? sizeof(double) : sizeof(float);
+    some.a = (const char *)p->a + first * p->a_batch * (p->is_a_narrow ? 2 : size);
+    some.b = (const char *)p->b + first * p->b_batch * (p->is_b_narrow ? 2 : size);
+    some.c = (char *)p->c + first * p->c_batch * (p->is_c_narrow ? 2 : size);
+    if (p->added) some.added = (const char *)p->added + first * p->added_batch * (p->is_added_narrow ? 2 : size);
+    return some;
+}
+
+int64_t charrnn_product_room(const Product *p) {
+    if (is_empty(p)) return LINE;
+    const Product some = some_of(p, 0);
+    return room_for(&some);
+}
+
 void product_share(const Product *p) {
     if (is_empty(p)) return;
-    Plan plan = plan_of(p);
-    crew_share(pack_piece, &plan, (int32_t)(plan.a.pieces + plan.b.pieces));
-    crew_share(multiply_piece, &plan, (int32_t)plan.pieces);
+    for (int64_t first = 0; first < p->batch;) {
+        const Product some = some_of(p, first);
+        Plan plan = plan_of(&some);
+        crew_share(pack_piece, &plan, (int32_t)(plan.a.pieces + plan.b.pieces));
+        crew_share(multiply_piece, &plan, (int32_t)plan.pieces);
+        first += some.batch;
+    }
 }
 
 /* Jobs of the same sizes take the same time. */

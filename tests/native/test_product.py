@@ -182,6 +182,16 @@ def test_layouts_in_memory_change_no_bit(size: tuple[int, int, int]) -> None:
             assert (room == 7).all()
 
 
+@by_way
+def test_products_of_a_batch_are_those_of_each(way: int) -> None:
+    """Also where there are more than are packed at a time, and a result and what is added are bfloat16."""
+    a, b, added = narrowed(numbers(40, 70, 512)), narrowed(numbers(40, 512, 65, seed=1)), narrowed(numbers(40, 70, 65))
+    found = times(a, b, c=np.empty((40, 70, 65), np.uint16), added=added, beta=2, is_narrow=True, way=way)
+    for n in (0, 17, 39):
+        one = times(a[n], b[n], c=np.empty((70, 65), np.uint16), added=added[n], beta=2, is_narrow=True, way=way)
+        np.testing.assert_array_equal(found[n], one)
+
+
 def test_what_is_added_may_be_the_result() -> None:
     """Where there are several parts along K, too; and none is read where nothing is added."""
     a, b, added = numbers(50, 600), numbers(600, 90, seed=1), numbers(50, 90, seed=2)
