@@ -28,7 +28,9 @@ class Record(NamedTuple):
 
 def most_threads() -> int:
     """Returns how many threads a job may have: what was set, else the cores of this process."""
-    return _chosen[0] if _chosen else min(available_cores(), _MOST)
+    if not _chosen:  # asked once: the system's files are slow to read beside a product
+        set_most_threads(available_cores())
+    return _chosen[0]
 
 
 def set_most_threads(threads: int) -> None:

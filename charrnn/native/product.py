@@ -20,6 +20,10 @@ WIDENED, DOT, TILES, TILES_EMULATED = range(4)
 """How factors in bfloat16 are multiplied: as float32, by AVX512-BF16, by AMX, and as AMX would, to the bit."""
 
 
+WAYS = ("float32", "AVX512-BF16", "AMX", "AMX emulated")
+"""Their names: between ways the roundings of sums differ."""
+
+
 class Product(ctypes.Structure):
     """C = alpha A B + beta D; product.h says what each field holds."""
 

@@ -15,6 +15,7 @@ import torch
 
 from charrnn.errors import ResourceError, UsageError
 from charrnn.native.crew import most_threads
+from charrnn.native.product import WAYS
 from charrnn.native.window import find_library
 from charrnn.network import torchrun
 from charrnn.network.architectures import has_kernels
@@ -262,10 +263,12 @@ def environment(
 
     Where the model's products are those of compiled code (`is_compiled`), it does not depend on the number of threads.
     """
+    library = find_library() if is_compiled else None
     described: dict[str, Any] = {
         "torch": torch.__version__,
         "device": device.type,
         **({} if is_compiled else {"threads": count_threads(is_compiled=False)}),
+        **({"bfloat16": WAYS[library.best_way]} if library is not None and precision == "bf16" else {}),
         "precision": precision,
         "compiled": find_library() is not None,
         "machine": platform.machine(),
