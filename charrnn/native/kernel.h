@@ -5,7 +5,7 @@
  *   TILE       vectors of a tile of lanes        PAIRS      W pairs of int16
  *   WIDEN(p)   pairs of int8, as PAIRS           DOT(a,w,x) a + the dot products of pairs w with the pair at x
  *
- * Only arithmetic stands here: products, activations, the loop over characters.
+ * Only arithmetic stands here: products, activations, and the pieces of a step that a crew shares.
  */
 
 typedef float NAME(floats) __attribute__((vector_size(W * 4), may_alias));
@@ -186,83 +186,97 @@ TARGET static void NAME(tabulate)(const Model *m, float *table) {
         }
 }
 
-TARGET static void NAME(run)(const Model *m, Job *job, int thread) {
-    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
-    const int lanes = job->lanes, threads = job->threads, L = m->num_layers;
-    const int64_t P = m->padded, VP = m->vocabulary_padded;
-    const int parts = m->cell == CELL_LSTM ? 6 : m->cell == CELL_GRU ? 4 : 1;
-    const int first = m->panels * thread / threads, end = m->panels * (thread + 1) / threads;
-    const int decoder_panels = (int)((VP + m->decoder.rows - 1) / m->decoder.rows);
-    int has_logits = job->has_logits;
+/* Where a row of job->hidden (P) of this layer begins: before the character, or after it. */
+INLINE int64_t NAME(row_of)(const Step *step, int layer, int is_after) {
+    return ((int64_t)layer * 2 + ((step->t + is_after) & 1)) * step->job->lanes * step->model->padded;
+}
 
-    for (int64_t row = 0; row < (int64_t)L * lanes && job->hidden_quantised; row++) {
-        const int64_t before = (row / lanes * 2 * lanes + row % lanes) * P;
-        for (int u = first * m->units; u < end * m->units; u += W)
-            NAME(quantise)(NAME(load)(job->hidden + before + u), job->hidden_quantised + before + u);
-    }
-    for (int t = 0; t < job->steps; t++) {
-        int32_t *ids = job->ids + (int64_t)t * lanes;
-        for (int b = thread; b < lanes; b += threads) {
-            const float *logits = job->logits + b * VP;
-            float *weights = job->probabilities + thread * VP;
-            int32_t *order = job->order + thread * VP;
-            float largest = 0;
-            const int is_finite = has_logits && (!job->given || job->log_probabilities) && NAME(largest)(logits, (int)VP, &largest);
-            if (job->given) ids[b] = job->given[(int64_t)t * lanes + b];
-            else if (is_finite) ids[b] = draw(job, m->vocabulary, logits, largest, weights, order, NAME(exponentials), t, b);
-            else {
-                ids[b] = 0;
-                __atomic_store_n(&job->not_finite, 1, __ATOMIC_RELAXED);
-            }
-            if (job->log_probabilities && has_logits)
-                job->log_probabilities[(int64_t)t * lanes + b] =
-                    is_finite ? log_probability(m->vocabulary, logits, largest, weights, NAME(exponentials), ids[b]) : NAN;
-        }
-        if (!wait_for_all(job)) return;
-        for (int l = 0; l < L; l++) {
-            const Layer *layer = &m->layers[l];
-            const int64_t before = ((int64_t)l * 2 + (t & 1)) * lanes * P, after = ((int64_t)l * 2 + (~t & 1)) * lanes * P;
-            const int64_t below = ((int64_t)(l - 1) * 2 + (~t & 1)) * lanes * P;
-            for (int p = first; p < end; p++) {
-                const float *bias = layer->bias + (int64_t)p * SCRATCH;
-                const int rows = layer->input.rows;
-                for (int b = 0; b < lanes; b++) {
-                    memcpy(z + b * SCRATCH, bias, SCRATCH * sizeof(float));
-                    if (l == 0 && m->table)
-                        memcpy(z + b * SCRATCH, m->table + ((int64_t)ids[b] * m->panels + p) * rows, rows * sizeof(float));
-                    else if (l == 0)
-                        NAME(multiply)(&layer->input, p, rows, m->embedding + (int64_t)ids[b] * m->embedding_size, 0, 0, 1, z + b * SCRATCH);
-                }
-                if (l > 0)
-                    NAME(multiply)(&layer->input, p, rows, job->hidden + below,
-                                   job->hidden_quantised ? job->hidden_quantised + below : 0, (int)P, lanes, z);
-                NAME(multiply)(&layer->recurrent, p, layer->recurrent.rows, job->hidden + before,
-                               job->hidden_quantised ? job->hidden_quantised + before : 0, (int)P, lanes,
-                               z + (m->cell == CELL_GRU ? m->units : 0));
-                for (int b = 0; b < lanes; b++) {
-                    const int64_t unit = b * P + (int64_t)p * m->units;
-                    float *record = job->record && b == 0 ? job->record + (((int64_t)t * L + l) * parts) * P + unit : 0;
-                    NAME(activate)(m, z + b * SCRATCH, job->hidden + before + unit, job->hidden + after + unit,
-                                   job->cell_state ? job->cell_state + (int64_t)l * lanes * P + unit : 0,
-                                   job->hidden_quantised ? job->hidden_quantised + after + unit : 0, record);
-                }
-            }
-            if (!wait_for_all(job)) return;
-        }
-        if (job->decode_all || t + 1 == job->steps) {
-            const int64_t top = ((int64_t)(L - 1) * 2 + (~t & 1)) * lanes * P;
-            for (int p = thread; p < decoder_panels; p += threads) {
-                const int start = p * m->decoder.rows;
-                const int rows = (int)(VP - start < m->decoder.rows ? VP - start : m->decoder.rows);
-                for (int b = 0; b < lanes; b++) memcpy(z + b * SCRATCH, m->decoder_bias + start, rows * sizeof(float));
-                NAME(multiply)(&m->decoder, p, rows, job->hidden + top, 0, (int)P, lanes, z);
-                for (int b = 0; b < lanes; b++) memcpy(job->logits + b * VP + start, z + b * SCRATCH, rows * sizeof(float));
-            }
-            has_logits = 1;
-            if (!wait_for_all(job)) return;
-        }
+/* A part of the lanes: what is read next, or drawn; and how likely it was. */
+TARGET static void NAME(choose_ids)(void *given, int32_t piece) {
+    const Step *step = given;
+    Job *job = step->job;
+    const int V = step->model->vocabulary, VP = step->model->vocabulary_padded;
+    const int first = piece * step->lanes_of_a_draw, end = first + step->lanes_of_a_draw;
+    for (int b = first; b < end && b < job->lanes; b++) {
+        const int64_t place = (int64_t)step->t * job->lanes + b;
+        const float *logits = job->logits + (int64_t)b * VP;
+        float *weights = job->probabilities + (int64_t)b * VP;
+        float largest = 0;
+        const int is_finite =
+            step->has_logits && (!job->given || job->log_probabilities) && NAME(largest)(logits, VP, &largest);
+        int id = 0;
+        if (job->given) id = job->given[place];
+        else if (is_finite)
+            id = draw(job, V, logits, largest, weights, job->order + (int64_t)b * VP, NAME(exponentials), step->t, b);
+        else __atomic_store_n(&job->not_finite, 1, __ATOMIC_RELAXED);
+        job->ids[place] = id;
+        if (job->log_probabilities && step->has_logits)
+            job->log_probabilities[place] =
+                is_finite ? log_probability(V, logits, largest, weights, NAME(exponentials), id) : NAN;
     }
 }
+
+/* A panel of a layer: the new state of its units in all lanes. */
+TARGET static void NAME(advance)(void *given, int32_t p) {
+    const Step *step = given;
+    const Model *m = step->model;
+    Job *job = step->job;
+    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
+    const int lanes = job->lanes, l = step->layer, rows = m->layers[l].input.rows;
+    const int parts = m->cell == CELL_LSTM ? 6 : m->cell == CELL_GRU ? 4 : 1;
+    const int32_t *ids = job->ids + (int64_t)step->t * lanes;
+    const Layer *layer = &m->layers[l];
+    const int64_t P = m->padded;
+    const int64_t before = NAME(row_of)(step, l, 0), after = NAME(row_of)(step, l, 1);
+    int16_t *quantised = job->hidden_quantised;
+    for (int b = 0; b < lanes; b++) {
+        memcpy(z + b * SCRATCH, layer->bias + (int64_t)p * SCRATCH, SCRATCH * sizeof(float));
+        if (l == 0 && m->table)
+            memcpy(z + b * SCRATCH, m->table + ((int64_t)ids[b] * m->panels + p) * rows, rows * sizeof(float));
+        else if (l == 0)
+            NAME(multiply)(&layer->input, p, rows, m->embedding + (int64_t)ids[b] * m->embedding_size, 0, 0, 1, z + b * SCRATCH);
+    }
+    if (l > 0) {
+        const int64_t below = NAME(row_of)(step, l - 1, 1);
+        NAME(multiply)(&layer->input, p, rows, job->hidden + below, quantised ? quantised + below : 0, (int)P, lanes, z);
+    }
+    NAME(multiply)(&layer->recurrent, p, layer->recurrent.rows, job->hidden + before, quantised ? quantised + before : 0,
+                   (int)P, lanes, z + (m->cell == CELL_GRU ? m->units : 0));
+    for (int b = 0; b < lanes; b++) {
+        const int64_t unit = b * P + (int64_t)p * m->units;
+        float *record = 0;
+        if (job->record && b == 0) record = job->record + ((int64_t)step->t * m->num_layers + l) * parts * P + unit;
+        NAME(activate)(m, z + b * SCRATCH, job->hidden + before + unit, job->hidden + after + unit,
+                       job->cell_state ? job->cell_state + (int64_t)l * lanes * P + unit : 0,
+                       quantised ? quantised + after + unit : 0, record);
+    }
+}
+
+/* A panel of the decoder: its logits in all lanes. */
+TARGET static void NAME(decode)(void *given, int32_t p) {
+    const Step *step = given;
+    const Model *m = step->model;
+    const Job *job = step->job;
+    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
+    const int VP = m->vocabulary_padded, start = p * m->decoder.rows;
+    const int rows = VP - start < m->decoder.rows ? VP - start : m->decoder.rows;
+    for (int b = 0; b < job->lanes; b++) memcpy(z + b * SCRATCH, m->decoder_bias + start, rows * sizeof(float));
+    NAME(multiply)(&m->decoder, p, rows, job->hidden + NAME(row_of)(step, m->num_layers - 1, 1), 0, m->padded, job->lanes, z);
+    for (int b = 0; b < job->lanes; b++)
+        memcpy(job->logits + (int64_t)b * VP + start, z + b * SCRATCH, rows * sizeof(float));
+}
+
+/* The state that a job begins with, for int8 products. */
+TARGET static void NAME(quantise_state)(const Model *m, const Job *job) {
+    const int64_t P = m->padded;
+    for (int64_t row = 0; row < (int64_t)m->num_layers * job->lanes; row++) {
+        const int64_t before = (row / job->lanes * 2 * job->lanes + row % job->lanes) * P;
+        for (int u = 0; u < m->panels * m->units; u += W)
+            NAME(quantise)(NAME(load)(job->hidden + before + u), job->hidden_quantised + before + u);
+    }
+}
+
+static const Kernel NAME(kernel) = {NAME(choose_ids), NAME(advance), NAME(decode), NAME(quantise_state), NAME(tabulate)};
 
 #undef vec
 #undef ints

@@ -1,12 +1,12 @@
 /* Recurrent cells stepped from character to character, for ../inference/compiled.py: products, activations, draws, and the choice of
- * instruction set. No Python, no allocation, no thread of its own: the caller enters `charrnn_run` once from each thread.
+ * instruction set. No Python, no allocation; its threads are those of crew.h.
  *
  * See step.h for the layout and for what the order of additions promises.
  */
 #include "step.h"
 
 #include "arithmetic.h"
-#include "barrier.h"
+#include "crew.h"
 #include "processor.h"
 
 #define EIGHT_LANES(...)
@@ -18,10 +18,12 @@
 
 #define BLOCK 128 /* inputs of a panel that stay in the first cache while lanes pass by */
 
-/* Returns 0 where the job was given up. Not inlined: the loops around it need the registers. */
-__attribute__((noinline)) static int wait_for_all(Job *job) {
-    return meet(&job->arrived, &job->generation, job->threads, &job->given_up);
-}
+/* In multiplications: less work is not handed over; and a job of the crew takes some milliseconds. */
+#define WORTH_SHARING 60000
+#define WORK_OF_A_JOB 400000000ll
+#define WORK_OF_A_DRAW 200     /* for each character that there is */
+#define LANES_OF_A_READ 4      /* reading a weight takes as long as multiplying it in so many lanes */
+#define CHARACTERS_OF_A_DRAW 512 /* that a piece goes through, in one lane or several */
 
 typedef void (*Exponentials)(const float *logits, float largest, float temperature, float *weights, int count);
 
@@ -111,6 +113,22 @@ __attribute__((unused)) static inline int32_t pair(const int16_t *x) {
     return both;
 }
 
+/* Where a job is on its way, for the pieces of a phase. */
+typedef struct {
+    const Model *model;
+    Job *job;
+    int32_t t, layer;
+    int32_t has_logits;        /* of the characters before */
+    int32_t lanes_of_a_draw;   /* that one piece draws */
+} Step;
+
+/* What there is for each instruction set. */
+typedef struct {
+    Piece choose_ids, advance, decode;
+    void (*quantise_state)(const Model *m, const Job *job);
+    void (*tabulate)(const Model *m, float *table);
+} Kernel;
+
 #define CAT_(a, b) a##_##b
 #define CAT(a, b) CAT_(a, b)
 #define NAME(x) CAT(x, SET)
@@ -190,30 +208,75 @@ int32_t charrnn_best_set(void) {
     return best == 2 && !HAS("avx512vnni") ? 1 : best;
 }
 
-/* Does the part of `job` that belongs to `thread` (0 to threads - 1); returns when all have done theirs. */
-void charrnn_run(const Model *model, Job *job, int32_t thread, int32_t set) {
-    const uint32_t before = enter_arithmetic();
-#if defined(__x86_64__)
-    if (set == 2) run_avx512(model, job, thread);
-    else if (set == 1) run_avx2(model, job, thread);
-    else
-#endif
-        run_portable(model, job, thread);
-    leave_arithmetic(before);
+static const Kernel *kernel_of(int32_t set) {
     (void)set;
+#if defined(__x86_64__)
+    if (set == 2) return &kernel_avx512;
+    if (set == 1) return &kernel_avx2;
+#endif
+    return &kernel_portable;
+}
+
+/* Shares pieces where they are worth it: a little work is done sooner than handed over. */
+static void share(Piece piece, Step *step, int32_t pieces, int64_t work) {
+    if (work >= WORTH_SHARING) crew_share(piece, step, pieces);
+    else for (int32_t number = 0; number < pieces; number++) piece(step, number);
+}
+
+static void take_step(const Kernel *kernel, Step *step) {
+    const Model *m = step->model;
+    const Job *job = step->job;
+    const int64_t lanes = job->lanes, V = m->vocabulary_padded;
+    const int32_t draws = (job->lanes + step->lanes_of_a_draw - 1) / step->lanes_of_a_draw;
+    share(kernel->choose_ids, step, draws, lanes * V * WORK_OF_A_DRAW);
+    for (step->layer = 0; step->layer < m->num_layers; step->layer++) crew_share(kernel->advance, step, m->panels);
+    if (job->decode_all || step->t + 1 == job->steps) {
+        share(kernel->decode, step, (m->vocabulary_padded + m->decoder.rows - 1) / m->decoder.rows, lanes * V * m->hidden);
+        step->has_logits = 1;
+    }
+}
+
+/* Multiplications of a character in all layers, for one lane. */
+static int64_t products(const Model *m) {
+    int64_t sum = (int64_t)m->decoder.inputs * m->vocabulary_padded;
+    for (int32_t l = 0; l < m->num_layers; l++)
+        sum += ((int64_t)m->layers[l].recurrent.inputs * m->layers[l].recurrent.rows
+                + (l > 0 ? (int64_t)m->layers[l].input.inputs * m->layers[l].input.rows : 0)) * m->panels;
+    return sum;
+}
+
+/* A number for jobs that take the same time, if they run alike. */
+static uint64_t kind_of(const Model *m, const Job *job, int32_t characters) {
+    uint64_t kind = 0x9e3779b97f4a7c15ull;
+    const int32_t facts[] = {m->cell, m->num_layers, m->hidden, m->vocabulary, job->lanes, characters, job->decode_all,
+                             m->layers[0].recurrent.quantised != 0, job->given != 0, job->record != 0};
+    for (unsigned i = 0; i < sizeof facts / sizeof *facts; i++) kind = (kind ^ (uint32_t)facts[i]) * 0x100000001b3ull;
+    return kind | 1;
+}
+
+/* Goes through the characters of `job` in jobs of the crew, which are so short that it can act between them. A power of two
+ * of characters each, so that there are few kinds of them. */
+void charrnn_run(const Model *model, Job *job, int32_t set) {
+    const Kernel *kernel = kernel_of(set);
+    Step step = {.model = model, .job = job, .has_logits = job->has_logits};
+    step.lanes_of_a_draw = 1 + CHARACTERS_OF_A_DRAW / model->vocabulary_padded;
+    const int64_t work = products(model) * (job->lanes + LANES_OF_A_READ), most = 1 + WORK_OF_A_JOB / work;
+    while (step.t < job->steps) {
+        const int32_t left = job->steps - step.t;
+        int32_t characters = 1;
+        while (characters * 2 <= left && characters * 2 <= most) characters *= 2;
+        crew_begin(job->threads, kind_of(model, job, characters));
+        if (step.t == 0 && job->hidden_quantised) kernel->quantise_state(model, job);
+        for (const int32_t end = step.t + characters; step.t < end; step.t++) take_step(kernel, &step);
+        crew_end();
+    }
 }
 
 /* What the first layer's chains hold after the input of each character: V x panels x input.rows. */
 void charrnn_tabulate(const Model *model, float *table, int32_t set) {
     const uint32_t before = enter_arithmetic();
-#if defined(__x86_64__)
-    if (set == 2) tabulate_avx512(model, table);
-    else if (set == 1) tabulate_avx2(model, table);
-    else
-#endif
-        tabulate_portable(model, table);
+    kernel_of(set)->tabulate(model, table);
     leave_arithmetic(before);
-    (void)set;
 }
 
 /* What a caller must know to be the right one. */

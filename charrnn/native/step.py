@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from charrnn.native.loader import absence, fields, load, search
 
-VERSION = 2
+VERSION = 3
 SCRATCH, GROUP, LINE, MOST_LANES = 128, 64, 64, 64
 STEM = Path(__file__).with_name("_step")
 
@@ -57,7 +57,7 @@ class Job(ctypes.Structure):
         *fields(c_int32, "lanes steps threads decode_all has_logits"),
         *fields(c_void_p, "given uniforms settings ids log_probabilities logits"),
         *fields(c_void_p, "hidden hidden_quantised cell_state record probabilities order"),
-        *fields(c_int32, "arrived generation not_finite given_up"),
+        *fields(c_int32, "not_finite reserved"),
     ]
 
 
