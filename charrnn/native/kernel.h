@@ -4,6 +4,7 @@
  *   W          floats in a vector                SINGLE     vectors of one lane kept in registers
  *   TILE       vectors of a tile of lanes        PAIRS      W pairs of int16
  *   WIDEN(p)   pairs of int8, as PAIRS           DOT(a,w,x) a + the dot products of pairs w with the pair at x
+ *   HALF(p)    W float16, as floats
  *
  * Only arithmetic stands here: products, activations, and the pieces of a step that a crew shares.
  */
@@ -17,18 +18,25 @@ INLINE void NAME(store)(float *p, vec v) { *(vec *)p = v; }
 INLINE vec NAME(splat)(float x) { return x - (vec){0}; }
 #include "activations.h"
 
-/* z (B x NV vectors) += w (K x NV vectors, `stride` floats apart) times x (B x K). The chains of B x NV outputs stay in
- * registers. */
-#define TILE_OF(NB, NV)                                                                                                \
-    TARGET static void NAME(tile_##NB##_##NV)(const float *w, int stride, int K, const float *x, int x_stride,        \
-                                              float *z) {                                                              \
+INLINE vec NAME(load_full)(const float *p) { return NAME(load)(p); }
+INLINE vec NAME(load_half)(const uint16_t *p) { return HALF(p); }
+
+/* z (B x NV vectors) += w (K x NV vectors, `stride` weights apart) times x (B x K). The chains of B x NV outputs stay in
+ * registers; a part of what will be multiplied next, which lies at `ahead`, is fetched meanwhile. */
+#define TILE_OF(KIND, TYPE, NB, NV)                                                                                    \
+    TARGET static void NAME(KIND##_##NB##_##NV)(const TYPE *w, int64_t stride, int K, const float *x,                 \
+                                                int64_t x_stride, float *z, const TYPE *ahead) {                       \
         vec a[NB][NV];                                                                                                 \
         _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                           \
             _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) a[b][v] = NAME(load)(z + b * SCRATCH + v * W);        \
-        for (int k = 0; k < K; k++) {                                                                                  \
-            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) {                                                     \
-                vec row = NAME(load)(w + (int64_t)k * stride + v * W);                                                 \
-                _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++) a[b][v] += row * x[b * x_stride + k];             \
+        for (int64_t k = 0; k < K; k++) {                                                                              \
+            vec row[NV];                                                                                               \
+            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) row[v] = NAME(load_##KIND)(w + k * stride + v * W);   \
+            if (NB > 1) __builtin_prefetch(ahead + k * stride, 0, 2);                                                  \
+            if (NB > 1 && sizeof(TYPE) * NV * W > 128) __builtin_prefetch((const char *)(ahead + k * stride) + 64, 0, 2); \
+            _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++) {                                                     \
+                vec here = NAME(splat)(x[b * x_stride + k]);                                                           \
+                _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) a[b][v] += row[v] * here;                         \
             }                                                                                                          \
         }                                                                                                              \
         _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                           \
@@ -54,10 +62,44 @@ INLINE vec NAME(splat)(float x) { return x - (vec){0}; }
                 NAME(store)(to, sum * NAME(load)(scale + v * W) + NAME(load)(to));                                     \
             }                                                                                                          \
     }
-#define TILES(NV) TILE_OF(1, NV) TILE_OF(2, NV) TILE_OF(4, NV) TILE_OF(6, NV)
+#define TILES(KIND, TYPE, NV) \
+    TILE_OF(KIND, TYPE, 1, NV) TILE_OF(KIND, TYPE, 2, NV) TILE_OF(KIND, TYPE, 4, NV) TILE_OF(KIND, TYPE, 6, NV)
+#define ALL_TILES(KIND, TYPE) \
+    TILES(KIND, TYPE, 1) TILES(KIND, TYPE, 2) TILES(KIND, TYPE, 4) TILE_OF(KIND, TYPE, 1, 6) TILE_OF(KIND, TYPE, 1, 8)
 #define ALL_QUANTISED(NV) QUANTISED_OF(1, NV) QUANTISED_OF(2, NV) QUANTISED_OF(4, NV) QUANTISED_OF(6, NV)
-TILES(1) TILES(2) TILES(4) TILE_OF(1, 6) TILE_OF(1, 8)
+ALL_TILES(full, float) ALL_TILES(half, uint16_t)
 ALL_QUANTISED(1) ALL_QUANTISED(2) ALL_QUANTISED(4) QUANTISED_OF(1, 8)
+
+/* z (B x SCRATCH) += a panel w (K x rows) times x (B x K). */
+#define PANEL_OF(KIND, TYPE)                                                                                           \
+    TARGET static void NAME(panel_##KIND)(const TYPE *w, int rows, int K, const float *x, int64_t x_stride, int lanes, \
+                                          float *z) {                                                                  \
+        const int vectors = rows / W;                                                                                  \
+        if (lanes == 1) {                                                                                              \
+            const int b = 0, k = 0, length = K;                                                                        \
+            for (int v = 0; v < vectors;) {                                                                            \
+                if (SINGLE >= 8 && vectors - v >= 8) { TILE_CALL(1, 8, KIND); v += 8; }                                \
+                else if (SINGLE >= 6 && vectors - v >= 6) { TILE_CALL(1, 6, KIND); v += 6; }                           \
+                else if (vectors - v >= 4) { TILE_CALL(1, 4, KIND); v += 4; }                                          \
+                else if (vectors - v >= 2) { TILE_CALL(1, 2, KIND); v += 2; }                                          \
+                else { TILE_CALL(1, 1, KIND); v += 1; }                                                                \
+            }                                                                                                          \
+            return;                                                                                                    \
+        }                                                                                                              \
+        /* Some inputs at a time, so that a block of the panel is read from the first cache for every tile of lanes. */ \
+        for (int k = 0; k < K; k += BLOCK, w += (int64_t)BLOCK * rows) {                                               \
+            const int length = K - k < BLOCK ? K - k : BLOCK;                                                          \
+            for (int v = 0; v < vectors;) {                                                                            \
+                if (TILE >= 4 && vectors - v >= 4) { OVER_LANES(lanes, 6, TILE_CALL, 4, KIND); v += 4; }               \
+                else if (vectors - v >= 2) { OVER_LANES(lanes, 6, TILE_CALL, 2, KIND); v += 2; }                       \
+                else { OVER_LANES(lanes, 6, TILE_CALL, 1, KIND); v += 1; }                                             \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+#define TILE_CALL(NB, NV, KIND)                                                                                        \
+    NAME(KIND##_##NB##_##NV)(w + v * W, rows, length, x + b * x_stride + k, x_stride, z + b * SCRATCH + v * W,         \
+                             w + (int64_t)length * rows + v * W + (b / 6) * 32)
+PANEL_OF(full, float) PANEL_OF(half, uint16_t)
 
 /* z (B x SCRATCH) += panel of `m` times x (B x K). */
 TARGET static void NAME(multiply)(const Matrix *m, int64_t panel, int rows, const float *x, const int16_t *x_quantised,
@@ -80,30 +122,8 @@ TARGET static void NAME(multiply)(const Matrix *m, int64_t panel, int rows, cons
         }
         return;
     }
-    const float *w = m->weights + panel * K * m->rows;
-    if (lanes == 1) {
-        for (int v = 0; v < vectors;) {
-#define CALL(NB, NV) NAME(tile_##NB##_##NV)(w + v * W, rows, K, x, x_stride, z + v * W)
-            if (SINGLE >= 8 && vectors - v >= 8) { CALL(1, 8); v += 8; }
-            else if (SINGLE >= 6 && vectors - v >= 6) { CALL(1, 6); v += 6; }
-            else if (vectors - v >= 4) { CALL(1, 4); v += 4; }
-            else if (vectors - v >= 2) { CALL(1, 2); v += 2; }
-            else { CALL(1, 1); v += 1; }
-#undef CALL
-        }
-        return;
-    }
-    /* Some inputs at a time, so that a block of the panel is read from the first cache for every tile of lanes. */
-    for (int k = 0; k < K; k += BLOCK, w += (int64_t)BLOCK * rows) {
-        const int length = K - k < BLOCK ? K - k : BLOCK;
-        for (int v = 0; v < vectors;) {
-#define CALL(NB, NV) NAME(tile_##NB##_##NV)(w + v * W, rows, length, x + (int64_t)b * x_stride + k, x_stride, z + b * SCRATCH + v * W)
-            if (TILE >= 4 && vectors - v >= 4) { OVER_LANES(lanes, 6, CALL, 4); v += 4; }
-            else if (vectors - v >= 2) { OVER_LANES(lanes, 6, CALL, 2); v += 2; }
-            else { OVER_LANES(lanes, 6, CALL, 1); v += 1; }
-#undef CALL
-        }
-    }
+    if (m->half) NAME(panel_half)(m->half + panel * K * m->rows, rows, K, x, x_stride, lanes, z);
+    else NAME(panel_full)(m->weights + panel * K * m->rows, rows, K, x, x_stride, lanes, z);
 }
 
 /* What int8 products multiply: h in 1/32767. */
@@ -290,3 +310,4 @@ static const Kernel NAME(kernel) = {NAME(choose_ids), NAME(advance), NAME(decode
 #undef PAIRS
 #undef WIDEN
 #undef DOT
+#undef HALF

@@ -134,6 +134,7 @@ typedef struct {
 #define NAME(x) CAT(x, SET)
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 
 #define SET avx512
@@ -142,21 +143,36 @@ typedef struct {
 #define SINGLE 8
 #define TILE 4
 #define PAIRS __m512i
+#define HALF(p) ((vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p))))
 #define WIDEN(p) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(p)))
 #define DOT(a, w, x) ((ints)_mm512_dpwssd_epi32((__m512i)(a), w, _mm512_set1_epi32(pair(x))))
 #include "kernel.h"
 
 #define SET avx2
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET __attribute__((target("avx2,fma,f16c")))
 #define W 8
 #define SINGLE 8
 #define TILE 2
 #define PAIRS __m256i
+#define HALF(p) ((vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p))))
 #define WIDEN(p) _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p)))
 #define DOT(a, w, x) \
     ((ints)_mm256_add_epi32((__m256i)(a), _mm256_madd_epi16(w, _mm256_set1_epi32(pair(x)))))
 #include "kernel.h"
 #endif
+
+/* Four float16 as floats, without the processor's help: exact, numbers below the least normal one too, where denormal
+ * floats are 0. */
+typedef float FourFloats __attribute__((vector_size(16), may_alias));
+typedef int32_t FourInts __attribute__((vector_size(16), may_alias));
+__attribute__((unused)) static inline FourFloats four_halves(const uint16_t *p) {
+    FourInts bits = {p[0], p[1], p[2], p[3]};
+    const FourInts sign = (bits & 0x8000) << 16;
+    const FourInts moved = ((bits & 0x7fff) << 13) + (112 << 23);
+    const FourInts is_special = (bits & 0x7c00) == 0x7c00, is_small = (bits & 0x7c00) == 0;
+    const FourFloats small = (FourFloats)(moved + (1 << 23)) - 0x1p-14f;
+    return (FourFloats)(sign | (is_small & (FourInts)small) | (~is_small & (moved + (is_special & (112 << 23)))));
+}
 
 #define SET portable
 #define TARGET
@@ -165,6 +181,7 @@ typedef struct {
 #if defined(__aarch64__)
 #include <arm_neon.h>
 #define TILE 4 /* of 32 registers */
+#define HALF(p) ((vec)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))))
 #define PAIRS int16x8_t
 #define WIDEN(p) vmovl_s8(vld1_s8(p))
 static inline int32x4_t dot(int32x4_t a, int16x8_t w, int32_t x) {
@@ -174,6 +191,7 @@ static inline int32x4_t dot(int32x4_t a, int16x8_t w, int32_t x) {
 #define DOT(a, w, x) ((ints)dot((int32x4_t)(a), w, pair(x)))
 #elif defined(__x86_64__)
 #define TILE 2
+#define HALF(p) ((vec)four_halves(p))
 #define PAIRS __m128i
 static inline __m128i widen(const int8_t *p) {
     const __m128i bytes = _mm_loadl_epi64((const __m128i *)p);
@@ -183,6 +201,7 @@ static inline __m128i widen(const int8_t *p) {
 #define DOT(a, w, x) ((ints)_mm_add_epi32((__m128i)(a), _mm_madd_epi16(w, _mm_set1_epi32(pair(x)))))
 #else
 #define TILE 2
+#define HALF(p) ((vec)four_halves(p))
 typedef struct {
     int32_t even[4], odd[4];
 } Pairs;
@@ -191,7 +210,6 @@ static inline Pairs widen(const int8_t *p) {
     for (int j = 0; j < 4; j++) pairs.even[j] = p[2 * j], pairs.odd[j] = p[2 * j + 1];
     return pairs;
 }
-typedef int32_t FourInts __attribute__((vector_size(16), may_alias));
 static inline FourInts dot(FourInts a, const Pairs *w, const int16_t *x) {
     for (int j = 0; j < 4; j++) a[j] += w->even[j] * x[0] + w->odd[j] * x[1];
     return a;
@@ -202,9 +220,13 @@ static inline FourInts dot(FourInts a, const Pairs *w, const int16_t *x) {
 #endif
 #include "kernel.h"
 
-/* The best set of this machine: 0 portable, 1 AVX2, 2 AVX-512 with its dot products of int16. */
+/* The best set of this machine: 0 portable, 1 AVX2 with float16, 2 AVX-512 with its dot products of int16. */
 int32_t charrnn_best_set(void) {
-    const int32_t best = best_set();
+    int32_t best = best_set();
+#if defined(__x86_64__)
+    uint32_t a, b, c, d;
+    if (best == 1 && !(__get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C)) best = 0;
+#endif
     return best == 2 && !HAS("avx512vnni") ? 1 : best;
 }
 
@@ -249,7 +271,8 @@ static int64_t products(const Model *m) {
 static uint64_t kind_of(const Model *m, const Job *job, int32_t characters) {
     uint64_t kind = 0x9e3779b97f4a7c15ull;
     const int32_t facts[] = {m->cell, m->num_layers, m->hidden, m->vocabulary, job->lanes, characters, job->decode_all,
-                             m->layers[0].recurrent.quantised != 0, job->given != 0, job->record != 0};
+                             m->layers[0].recurrent.quantised != 0,
+                             m->layers[0].recurrent.half != 0, job->given != 0, job->record != 0};
     for (unsigned i = 0; i < sizeof facts / sizeof *facts; i++) kind = (kind ^ (uint32_t)facts[i]) * 0x100000001b3ull;
     return kind | 1;
 }
@@ -282,14 +305,29 @@ void charrnn_tabulate(const Model *model, float *table, int32_t set) {
 /* What a caller must know to be the right one. */
 int32_t charrnn_version(void) { return VERSION; }
 
+/* The float16 nearest to x, of two the even one; infinite where x is too large. */
+static uint16_t half_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+    if (size > 0x7f800000) return (uint16_t)(sign | 0x7e00);
+    if (size >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
+    if (size >= 0x38800000) return (uint16_t)(sign | ((size + 0xfff + (size >> 13 & 1) - (112u << 23)) >> 13));
+    float small; /* below the least normal number: whole steps of 2^-24, which are those of a float from 0.5 on */
+    memcpy(&small, &size, sizeof small);
+    small += 0.5f;
+    memcpy(&bits, &small, sizeof bits);
+    return (uint16_t)(sign | (bits - 0x3f000000));
+}
+
 /* The panels of a matrix: from `blocks` blocks of `size` rows (gates of H units) and K columns, row by row, the blocks in
- * `order`, `units` of each block in a panel, up to `padded` units. Exactly one of out and (quantised, scales) is given. */
+ * `order`, `units` of each block in a panel, up to `padded` units. Exactly one of out, half and (quantised, scales) is given. */
 void charrnn_pack(const float *matrix, int32_t blocks, int32_t size, int32_t K, const int32_t *order, int32_t units,
-                  int32_t padded, float *out, int8_t *quantised, float *scales) {
+                  int32_t padded, float *out, uint16_t *half, int8_t *quantised, float *scales) {
     const int32_t groups = (K + GROUP - 1) / GROUP;
     for (int32_t start = 0; start < padded; start += units) {
         const int32_t here = padded - start < units ? padded - start : units;
-        if (out) {
+        if (out || half) {
             /* Sixteen inputs at a time: a row's line is read once, and what is written stays in the first cache. */
             const int32_t rows = blocks * here;
             for (int32_t first = 0; first < K; first += 16) {
@@ -297,9 +335,12 @@ void charrnn_pack(const float *matrix, int32_t blocks, int32_t size, int32_t K, 
                 for (int32_t row = 0; row < rows; row++) {
                     const int32_t u = start + row % here;
                     const float *from = matrix + ((int64_t)order[row / here] * size + u) * K + first;
-                    for (int32_t k = 0; k < count; k++) out[(int64_t)k * rows + row] = u < size ? from[k] : 0.0f;
+                    for (int32_t k = 0; out && k < count; k++) out[(int64_t)k * rows + row] = u < size ? from[k] : 0.0f;
+                    for (int32_t k = 0; half && k < count; k++)
+                        half[(int64_t)k * rows + row] = u < size ? half_of(from[k]) : 0;
                 }
-                out += (int64_t)count * rows;
+                if (out) out += (int64_t)count * rows;
+                else half += (int64_t)count * rows;
             }
             continue;
         }

@@ -22,6 +22,7 @@ typedef struct {
     int32_t inputs; /* K; 0 where there is no such product */
     int32_t rows;   /* outputs in a panel */
     const float *weights;    /* panels x K x rows, or null */
+    const uint16_t *half;    /* the same as float16, or null */
     const int8_t *quantised; /* panels x K/2 x rows x 2, or null; K padded to whole groups with zeros */
     const float *scales;     /* panels x K/GROUP x rows */
 } Matrix;

@@ -24,7 +24,7 @@ STEM = Path(__file__).with_name("_step")
 class Matrix(ctypes.Structure):
     """A matrix in panels."""
 
-    _fields_ = [*fields(c_int32, "inputs rows"), *fields(c_void_p, "weights quantised scales")]
+    _fields_ = [*fields(c_int32, "inputs rows"), *fields(c_void_p, "weights half quantised scales")]
 
 
 class LayerPanels(ctypes.Structure):
