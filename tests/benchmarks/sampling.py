@@ -9,10 +9,10 @@ Three loops write text from the same weights in the same process, in turn: the `
 (one module of all layers, one character at a time, softmax, multinomial), the same with `nn.LSTMCell`, and ours
 (`charrnn.sampling.sampler.sample`, so with decoding into text). On a CPU also ours without the compiled step, and with
 float16 and int8 weights. Each runs with one and two threads, for one sample and for sixteen; medians over rounds; on a
-shared machine only ratios mean anything. `read` is the time that reading an array as large as the float32 weights takes by the
-fastest of numpy's reductions, with the same number of threads; for several samples, which are bound by arithmetic, our
-rate of multiplications stands beside that of torch's matrix product. `numpy` is ours without the compiled step, with as
-many threads as numpy's BLAS takes. The time to the first character is that of a new process.
+shared machine only ratios mean anything. `read` is the time that reading an array as large as the float32 weights
+takes by the fastest of numpy's reductions, with the same number of threads; for several samples, which are bound by
+arithmetic, our rate of multiplications stands beside that of torch's matrix product. `numpy` is ours without the
+compiled step, with as many threads as numpy's BLAS takes. The time to the first character is that of a new process.
 
 With --device cuda ours is `TorchStepper`, the step that is one graph there, also for 256 samples; all loops compute in
 exact fp32, and there is neither a read of memory nor a first character. Each row goes to --out as it is known.
