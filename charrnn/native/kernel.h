@@ -30,10 +30,15 @@ INLINE vec NAME(load_half)(const uint16_t *p) { return HALF(p); }
         _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                           \
             _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) a[b][v] = NAME(load)(z + b * SCRATCH + v * W);        \
         for (int64_t k = 0; k < K; k++) {                                                                              \
+            if (NB == 1 && TILE < 4) { /* with few registers, no weight waits in one for another lane */               \
+                _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++)                                                   \
+                    a[0][v] += NAME(load_##KIND)(w + k * stride + v * W) * x[k];                                       \
+                continue;                                                                                              \
+            }                                                                                                          \
             vec row[NV];                                                                                               \
             _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) row[v] = NAME(load_##KIND)(w + k * stride + v * W);   \
-            if (NB > 1) __builtin_prefetch(ahead + k * stride, 0, 2);                                                  \
-            if (NB > 1 && sizeof(TYPE) * NV * W > 128) __builtin_prefetch((const char *)(ahead + k * stride) + 64, 0, 2); \
+            __builtin_prefetch(ahead + k * stride, 0, 2);                                                  \
+            if (sizeof(TYPE) * NV * W > 128) __builtin_prefetch((const char *)(ahead + k * stride) + 64, 0, 2); \
             _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++) {                                                     \
                 vec here = NAME(splat)(x[b * x_stride + k]);                                                           \
                 _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) a[b][v] += row[v] * here;                         \
@@ -45,16 +50,23 @@ INLINE vec NAME(load_half)(const uint16_t *p) { return HALF(p); }
 /* The same in int8, for one group of inputs: w is K/2 x rows x 2 weights, x holds int16 pairs. Whole numbers are summed,
  * which is exact, and scaled once. */
 #define QUANTISED_OF(NB, NV)                                                                                           \
-    TARGET static void NAME(quantised_##NB##_##NV)(const int8_t *w, int stride, const int16_t *x, int x_stride,       \
-                                                   const float *scale, float *z) {                                     \
+    TARGET static void NAME(quantised_##NB##_##NV)(const int8_t *w, int64_t stride, const int16_t *x,                 \
+                                                   int64_t x_stride, const float *scale, float *z) {                   \
         ints a[NB][NV];                                                                                                \
         memset(a, 0, sizeof a);                                                                                        \
-        for (int k = 0; k < GROUP / 2; k++)                                                                            \
-            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) {                                                     \
-                PAIRS row = WIDEN(w + (int64_t)k * stride * 2 + v * W * 2);                                            \
-                _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                   \
-                    a[b][v] = DOT(a[b][v], row, x + b * x_stride + 2 * k);                                             \
+        for (int64_t k = 0; k < GROUP / 2; k++) {                                                                      \
+            if (NB == 1 && TILE < 4) { /* with few registers, no weight waits in one for another lane */               \
+                const int16_t *pair_of_x = x + 2 * k;                                                                  \
+                _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++)                                                   \
+                    a[0][v] = DOT(a[0][v], WIDEN(w + k * stride * 2 + v * W * 2), pair_of_x);                          \
+                continue;                                                                                              \
             }                                                                                                          \
+            PAIRS row[NV];                                                                                             \
+            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) row[v] = WIDEN(w + k * stride * 2 + v * W * 2);       \
+            _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                       \
+                _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++)                                                   \
+                    a[b][v] = DOT(a[b][v], row[v], x + b * x_stride + 2 * k);                                          \
+        }                                                                                                              \
         _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                           \
             _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) {                                                     \
                 float *to = z + b * SCRATCH + v * W;                                                                   \
@@ -249,9 +261,10 @@ TARGET static void NAME(advance)(void *given, int32_t p) {
     const int64_t P = m->padded;
     const int64_t before = NAME(row_of)(step, l, 0), after = NAME(row_of)(step, l, 1);
     int16_t *quantised = job->hidden_quantised;
+    const int tabled = l == 0 && m->table ? rows : 0; /* of the chains, whose start stands in the table */
     for (int b = 0; b < lanes; b++) {
-        memcpy(z + b * SCRATCH, layer->bias + (int64_t)p * SCRATCH, SCRATCH * sizeof(float));
-        if (l == 0 && m->table)
+        memcpy(z + b * SCRATCH + tabled, layer->bias + (int64_t)p * SCRATCH + tabled, (SCRATCH - tabled) * sizeof(float));
+        if (tabled)
             memcpy(z + b * SCRATCH, m->table + ((int64_t)ids[b] * m->panels + p) * rows, rows * sizeof(float));
         else if (l == 0)
             NAME(multiply)(&layer->input, p, rows, m->embedding + (int64_t)ids[b] * m->embedding_size, 0, 0, 1, z + b * SCRATCH);

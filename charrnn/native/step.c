@@ -120,6 +120,7 @@ typedef struct {
     int32_t t, layer;
     int32_t has_logits;        /* of the characters before */
     int32_t lanes_of_a_draw;   /* that one piece draws */
+    int32_t draws, decoder_panels; /* pieces of these phases */
 } Step;
 
 /* What there is for each instruction set. */
@@ -210,13 +211,13 @@ static inline Pairs widen(const int8_t *p) {
     for (int j = 0; j < 4; j++) pairs.even[j] = p[2 * j], pairs.odd[j] = p[2 * j + 1];
     return pairs;
 }
-static inline FourInts dot(FourInts a, const Pairs *w, const int16_t *x) {
-    for (int j = 0; j < 4; j++) a[j] += w->even[j] * x[0] + w->odd[j] * x[1];
+static inline FourInts dot(FourInts a, Pairs w, const int16_t *x) {
+    for (int j = 0; j < 4; j++) a[j] += w.even[j] * x[0] + w.odd[j] * x[1];
     return a;
 }
 #define PAIRS Pairs
 #define WIDEN(p) widen(p)
-#define DOT(a, w, x) dot(a, &w, x)
+#define DOT(a, w, x) dot(a, w, x)
 #endif
 #include "kernel.h"
 
@@ -249,11 +250,10 @@ static void take_step(const Kernel *kernel, Step *step) {
     const Model *m = step->model;
     const Job *job = step->job;
     const int64_t lanes = job->lanes, V = m->vocabulary_padded;
-    const int32_t draws = (job->lanes + step->lanes_of_a_draw - 1) / step->lanes_of_a_draw;
-    share(kernel->choose_ids, step, draws, lanes * V * WORK_OF_A_DRAW);
+    share(kernel->choose_ids, step, step->draws, lanes * V * WORK_OF_A_DRAW);
     for (step->layer = 0; step->layer < m->num_layers; step->layer++) crew_share(kernel->advance, step, m->panels);
     if (job->decode_all || step->t + 1 == job->steps) {
-        share(kernel->decode, step, (m->vocabulary_padded + m->decoder.rows - 1) / m->decoder.rows, lanes * V * m->hidden);
+        share(kernel->decode, step, step->decoder_panels, lanes * V * m->hidden);
         step->has_logits = 1;
     }
 }
@@ -283,6 +283,8 @@ void charrnn_run(const Model *model, Job *job, int32_t set) {
     const Kernel *kernel = kernel_of(set);
     Step step = {.model = model, .job = job, .has_logits = job->has_logits};
     step.lanes_of_a_draw = 1 + CHARACTERS_OF_A_DRAW / model->vocabulary_padded;
+    step.draws = (job->lanes + step.lanes_of_a_draw - 1) / step.lanes_of_a_draw;
+    step.decoder_panels = (model->vocabulary_padded + model->decoder.rows - 1) / model->decoder.rows;
     const int64_t work = products(model) * (job->lanes + LANES_OF_A_READ), most = 1 + WORK_OF_A_JOB / work;
     while (step.t < job->steps) {
         const int32_t left = job->steps - step.t;
