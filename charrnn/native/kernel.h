@@ -13,6 +13,9 @@ typedef float NAME(floats) __attribute__((vector_size(W * 4), may_alias));
 #define vec NAME(floats)
 #define INLINE TARGET static inline __attribute__((always_inline))
 
+/* A loop that needs the registers for itself. */
+#define ALONE TARGET __attribute__((noinline)) static void
+
 INLINE vec NAME(load)(const float *p) { return *(const vec *)p; }
 INLINE void NAME(store)(float *p, vec v) { *(vec *)p = v; }
 INLINE vec NAME(splat)(float x) { return x - (vec){0}; }
@@ -24,13 +27,13 @@ INLINE vec NAME(load_half)(const uint16_t *p) { return HALF(p); }
 /* z (B x NV vectors) += w (K x NV vectors, `stride` weights apart) times x (B x K). The chains of B x NV outputs stay in
  * registers; a part of what will be multiplied next, which lies at `ahead`, is fetched meanwhile. */
 #define TILE_OF(KIND, TYPE, NB, NV)                                                                                    \
-    TARGET static void NAME(KIND##_##NB##_##NV)(const TYPE *w, int64_t stride, int K, const float *x,                 \
+    ALONE NAME(KIND##_##NB##_##NV)(const TYPE *w, int64_t stride, int K, const float *x,                               \
                                                 int64_t x_stride, float *z, const TYPE *ahead) {                       \
         vec a[NB][NV];                                                                                                 \
         _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                           \
             _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) a[b][v] = NAME(load)(z + b * SCRATCH + v * W);        \
         for (int64_t k = 0; k < K; k++) {                                                                              \
-            if (NB == 1 && TILE < 4) { /* with few registers, no weight waits in one for another lane */               \
+            if (NB == 1) { /* each weight is used once, from memory */                                                 \
                 _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++)                                                   \
                     a[0][v] += NAME(load_##KIND)(w + k * stride + v * W) * x[k];                                       \
                 continue;                                                                                              \
@@ -50,7 +53,7 @@ INLINE vec NAME(load_half)(const uint16_t *p) { return HALF(p); }
 /* The same in int8, for one group of inputs: w is K/2 x rows x 2 weights, x holds int16 pairs. Whole numbers are summed,
  * which is exact, and scaled once. */
 #define QUANTISED_OF(NB, NV)                                                                                           \
-    TARGET static void NAME(quantised_##NB##_##NV)(const int8_t *w, int64_t stride, const int16_t *x,                 \
+    ALONE NAME(quantised_##NB##_##NV)(const int8_t *w, int64_t stride, const int16_t *x,                 \
                                                    int64_t x_stride, const float *scale, float *z) {                   \
         ints a[NB][NV];                                                                                                \
         memset(a, 0, sizeof a);                                                                                        \
@@ -82,23 +85,20 @@ INLINE vec NAME(load_half)(const uint16_t *p) { return HALF(p); }
 ALL_TILES(full, float) ALL_TILES(half, uint16_t)
 ALL_QUANTISED(1) ALL_QUANTISED(2) ALL_QUANTISED(4) QUANTISED_OF(1, 8)
 
-/* z (B x SCRATCH) += a panel w (K x rows) times x (B x K). */
+/* z (B x SCRATCH) += a panel w (K x rows) times x (B x K), for one lane and for several. */
 #define PANEL_OF(KIND, TYPE)                                                                                           \
-    TARGET static void NAME(panel_##KIND)(const TYPE *w, int rows, int K, const float *x, int64_t x_stride, int lanes, \
-                                          float *z) {                                                                  \
-        const int vectors = rows / W;                                                                                  \
-        if (lanes == 1) {                                                                                              \
-            const int b = 0, k = 0, length = K;                                                                        \
-            for (int v = 0; v < vectors;) {                                                                            \
-                if (SINGLE >= 8 && vectors - v >= 8) { TILE_CALL(1, 8, KIND); v += 8; }                                \
-                else if (SINGLE >= 6 && vectors - v >= 6) { TILE_CALL(1, 6, KIND); v += 6; }                           \
-                else if (vectors - v >= 4) { TILE_CALL(1, 4, KIND); v += 4; }                                          \
-                else if (vectors - v >= 2) { TILE_CALL(1, 2, KIND); v += 2; }                                          \
-                else { TILE_CALL(1, 1, KIND); v += 1; }                                                                \
-            }                                                                                                          \
-            return;                                                                                                    \
+    ALONE NAME(single_##KIND)(const TYPE *w, int rows, int K, const float *x, float *z) {                              \
+        const int vectors = rows / W, x_stride = 0, b = 0, k = 0, length = K;                                          \
+        for (int v = 0; v < vectors;) {                                                                                \
+            if (SINGLE >= 8 && vectors - v >= 8) { TILE_CALL(1, 8, KIND); v += 8; }                                    \
+            else if (SINGLE >= 6 && vectors - v >= 6) { TILE_CALL(1, 6, KIND); v += 6; }                               \
+            else if (vectors - v >= 4) { TILE_CALL(1, 4, KIND); v += 4; }                                              \
+            else if (vectors - v >= 2) { TILE_CALL(1, 2, KIND); v += 2; }                                              \
+            else { TILE_CALL(1, 1, KIND); v += 1; }                                                                    \
         }                                                                                                              \
-        /* Some inputs at a time, so that a block of the panel is read from the first cache for every tile of lanes. */ \
+    }                                                                                                                  \
+    ALONE NAME(several_##KIND)(const TYPE *w, int rows, int K, const float *x, int64_t x_stride, int lanes, float *z) {\
+        const int vectors = rows / W;                                                                                  \
         for (int k = 0; k < K; k += BLOCK, w += (int64_t)BLOCK * rows) {                                               \
             const int length = K - k < BLOCK ? K - k : BLOCK;                                                          \
             for (int v = 0; v < vectors;) {                                                                            \
@@ -113,29 +113,47 @@ ALL_QUANTISED(1) ALL_QUANTISED(2) ALL_QUANTISED(4) QUANTISED_OF(1, 8)
                              w + (int64_t)length * rows + v * W + (b / 6) * 32)
 PANEL_OF(full, float) PANEL_OF(half, uint16_t)
 
+/* The same in int8, where x is given in int16. */
+#define CALL(NB, NV)                                                                                                   \
+    NAME(quantised_##NB##_##NV)(w + v * W * 2, rows, from + b * x_stride, x_stride, scales + v * W, z + b * SCRATCH + v * W)
+ALONE NAME(single_quantised)(const int8_t *w, const float *scales, int rows, int groups, const int16_t *from, float *z) {
+    const int x_stride = 0, b = 0;
+    for (int g = 0; g < groups; g++, w += GROUP * rows, scales += rows, from += GROUP)
+        for (int v = 0; v < rows / W;) {
+            if (SINGLE >= 8 && rows / W - v >= 8) { CALL(1, 8); v += 8; }
+            else if (rows / W - v >= 4) { CALL(1, 4); v += 4; }
+            else if (rows / W - v >= 2) { CALL(1, 2); v += 2; }
+            else { CALL(1, 1); v += 1; }
+        }
+}
+ALONE NAME(several_quantised)(const int8_t *w, const float *scales, int rows, int groups, const int16_t *from,
+                              int64_t x_stride, int lanes, float *z) {
+    for (int g = 0; g < groups; g++, w += GROUP * rows, scales += rows, from += GROUP)
+        for (int v = 0; v < rows / W;) {
+            if (TILE >= 4 && rows / W - v >= 4) { OVER_LANES(lanes, 6, CALL, 4); v += 4; }
+            else if (rows / W - v >= 2) { OVER_LANES(lanes, 6, CALL, 2); v += 2; }
+            else { OVER_LANES(lanes, 6, CALL, 1); v += 1; }
+        }
+}
+#undef CALL
+
 /* z (B x SCRATCH) += panel of `m` times x (B x K). */
 TARGET static void NAME(multiply)(const Matrix *m, int64_t panel, int rows, const float *x, const int16_t *x_quantised,
                                   int x_stride, int lanes, float *z) {
-    const int vectors = rows / W, K = m->inputs;
+    const int K = m->inputs, groups = (K + GROUP - 1) / GROUP;
+    const int64_t first = panel * K * m->rows;
     if (m->quantised) {
-        const int groups = (K + GROUP - 1) / GROUP;
         const int8_t *w = m->quantised + panel * groups * GROUP * m->rows;
         const float *scales = m->scales + panel * groups * m->rows;
-        for (int g = 0; g < groups; g++, w += GROUP * rows, scales += rows) {
-            const int16_t *from = x_quantised + g * GROUP;
-            for (int v = 0; v < vectors;) {
-#define CALL(NB, NV) NAME(quantised_##NB##_##NV)(w + v * W * 2, rows, from + b * x_stride, x_stride, scales + v * W, z + b * SCRATCH + v * W)
-                if (lanes == 1 && SINGLE >= 8 && vectors - v >= 8) { const int b = 0; CALL(1, 8); v += 8; }
-                else if ((lanes == 1 || TILE >= 4) && vectors - v >= 4) { OVER_LANES(lanes, 6, CALL, 4); v += 4; }
-                else if (vectors - v >= 2) { OVER_LANES(lanes, 6, CALL, 2); v += 2; }
-                else { OVER_LANES(lanes, 6, CALL, 1); v += 1; }
-#undef CALL
-            }
-        }
-        return;
+        if (lanes == 1) NAME(single_quantised)(w, scales, rows, groups, x_quantised, z);
+        else NAME(several_quantised)(w, scales, rows, groups, x_quantised, x_stride, lanes, z);
+    } else if (m->half) {
+        if (lanes == 1) NAME(single_half)(m->half + first, rows, K, x, z);
+        else NAME(several_half)(m->half + first, rows, K, x, x_stride, lanes, z);
+    } else {
+        if (lanes == 1) NAME(single_full)(m->weights + first, rows, K, x, z);
+        else NAME(several_full)(m->weights + first, rows, K, x, x_stride, lanes, z);
     }
-    if (m->half) NAME(panel_half)(m->half + panel * K * m->rows, rows, K, x, x_stride, lanes, z);
-    else NAME(panel_full)(m->weights + panel * K * m->rows, rows, K, x, x_stride, lanes, z);
 }
 
 /* What int8 products multiply: h in 1/32767. */
@@ -314,6 +332,8 @@ static const Kernel NAME(kernel) = {NAME(choose_ids), NAME(advance), NAME(decode
 #undef vec
 #undef ints
 #undef INLINE
+#undef ALONE
+#undef TILE_CALL
 /* and what was given, for the next set */
 #undef SET
 #undef TARGET
