@@ -60,8 +60,8 @@ class Output(Record):
     as_json: bool = _output(False, FLAG, "--json", level="everyday")
     """Print a line for each sample, a JSON object with the log-probability of every character."""
     weights: WeightsName = _run("float32", one_of(WeightsName), "--weights")
-    """Recurrent weights: float32, or int8, which takes a quarter of the room and is faster where the model is wide, at
-    a cost in quality of about a thousandth of a bit."""
+    """Recurrent weights: float32; float16, which takes half the room and costs nothing that shows; or int8, a quarter,
+    at a cost of about a thousandth of a bit. Both are faster where the model is wide."""
     threads: int | None = _run(None, whole(1, 64), "--threads", shown="by the model's size")
     """CPU threads, on which the text does not depend."""
     device: DeviceName = _run("cpu", one_of(DeviceName), "--device", level="everyday")

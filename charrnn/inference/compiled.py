@@ -20,8 +20,7 @@ import numpy.typing as npt
 from charrnn.cells.registry import make_cell
 from charrnn.inference.engine import Doubles, Floats, Integers, RecordingEngine, Scored, Written
 from charrnn.inference.panels import NEVER, Panels
-from charrnn.inference.threads import Crew
-from charrnn.native.cores import available_cores
+from charrnn.native.crew import most_threads
 from charrnn.native.step import MOST_LANES, Job, Settings, aligned, best_set, find_library
 from charrnn.settings.choices import WeightsName
 from charrnn.settings.config import ModelConfig, SamplingConfig
@@ -62,9 +61,9 @@ class CompiledNetwork(RecordingEngine):
         self._model, self._has_memory = self.panels.model, len(cell.state_names) > 1
         self._recorded = (*cell.state_names, *cell.gate_names)
         self.vocabulary_size = self._model.vocabulary
-        wanted = min(available_cores(), _MOST_THREADS, max(1, self.panels.num_bytes // _BYTES_FOR_A_THREAD))
+        wanted = min(most_threads(), _MOST_THREADS, max(1, self.panels.num_bytes // _BYTES_FOR_A_THREAD))
         self.threads = max(1, min(threads or wanted, self._model.panels))
-        self._crew = Crew(self.threads)
+        """At most; beside busy programs fewer compute, where that is faster."""
 
     def zero_state(self, lanes: int = 1) -> CompiledState:
         """Returns the state before the first character."""
@@ -147,10 +146,10 @@ class CompiledNetwork(RecordingEngine):
             )
         if logits is not None and np.shape(logits) != (B, V):
             raise ValueError(f"logits are {np.shape(logits)}, not {(B, V)}")
-        threads, steps = self.threads, len(driving)
+        steps = len(driving)
         hidden = aligned((L, 2, B, P), np.float32)
         hidden[:, 0], hidden[:, 1] = state.hidden, 0  # what lies behind the last panel is never written
-        job = Job(lanes=B, steps=steps, threads=threads, decode_all=given is None or score)
+        job = Job(lanes=B, steps=steps, threads=self.threads, decode_all=given is None or score)
         kept: list[Any] = [hidden]
 
         def point(array: npt.NDArray[Any]) -> int:
@@ -184,9 +183,9 @@ class CompiledNetwork(RecordingEngine):
             job.log_probabilities = point(log_probabilities)
         if record is not None:
             job.record = point(record)
-        job.probabilities = point(aligned((threads, VP), np.float32))
-        job.order = point(np.empty((threads, VP), np.int32))
-        self._crew.run(self._library.charrnn_run, model, job, self._set, kept)
+        job.probabilities = point(aligned((B, VP), np.float32))
+        job.order = point(np.empty((B, VP), np.int32))
+        self._library.charrnn_run(ctypes.byref(model), ctypes.byref(job), ctypes.c_int32(self._set))
         after = CompiledState(hidden[:, steps % 2].copy(), cell)
         is_finite = not job.not_finite
         if self._weights == "int8" and not np.isfinite(after.hidden).all():

@@ -37,7 +37,7 @@ def make_engine(
 ) -> Any:
     """Makes the fastest engine for a CPU: the compiled step where the package has it, else numpy.
 
-    Raises UsageError for int8 weights where there is no compiled step: numpy would only be slower with them.
+    Raises UsageError for rounded weights where there is no compiled step: numpy would only be slower with them.
     """
     config, parameters = written_out(config, parameters)
     if has_compiled_step(config):

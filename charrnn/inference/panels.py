@@ -1,7 +1,7 @@
-"""A model's arrays as the compiled step reads them: in panels, as float32 or int8.
+"""A model's arrays as the compiled step reads them: in panels, as float32, float16 or int8.
 
-See native/step.h for the layout. In int8, groups of 64 weights along a row share a scale; embedding, biases and decoder
-stay float32.
+See native/step.h for the layout. In float16 each weight is rounded to the nearest; in int8, groups of 64 weights along
+a row share a scale. Embedding, biases and decoder stay float32.
 
 Shape letters: V vocabulary, E embedding size, H hidden size, P hidden size padded, K inputs of a product, L layers.
 """
@@ -26,6 +26,9 @@ NEVER = np.finfo(np.float32).min
 """Logit of a character that does not exist: no finite one of a character that does is lower, and the first of equal
 ones is drawn."""
 _DECODER_ROWS = 64
+_APART = 16
+"""Units more than whole cache lines of all products need: so the rows of lanes do not lie a power of two apart, where
+they would drive each other out of the first cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Panels:
         """What one step of a single lane reads."""
         V, H, L = len(parameters["embedding"]), config.hidden_size, config.num_layers
         self.model = model = StepModel(
-            cell=layout.number, num_layers=L, hidden=H, padded=_up(H, LINE), panels=-(-H // layout.units),
+            cell=layout.number, num_layers=L, hidden=H, padded=_up(H, LINE) + _APART, panels=-(-H // layout.units),
             units=layout.units, vocabulary=V, vocabulary_padded=_up(V, 16),
         )  # fmt: skip
         layers = (LayerPanels * L)()
@@ -132,6 +135,10 @@ class Panels:
             out = aligned((padded * blocks * K,), np.float32)
             packed.weights = self._keep(out)
             self.num_bytes += out.nbytes
+        elif weights == "float16":
+            half = aligned((padded * blocks * K,), np.uint16)
+            packed.half = self._keep(half)
+            self.num_bytes += half.nbytes
         else:
             groups = _up(K, GROUP) // GROUP
             quantised = aligned((padded * blocks * groups * GROUP,), np.int8)
@@ -140,7 +147,8 @@ class Panels:
             self.num_bytes += quantised.nbytes + scales.nbytes
         self._library.charrnn_pack(
             ctypes.c_void_p(matrix.ctypes.data), blocks, size, K, (ctypes.c_int32 * blocks)(*order), units, padded,
-            ctypes.c_void_p(packed.weights), ctypes.c_void_p(packed.quantised), ctypes.c_void_p(packed.scales),
+            ctypes.c_void_p(packed.weights), ctypes.c_void_p(packed.half), ctypes.c_void_p(packed.quantised),
+            ctypes.c_void_p(packed.scales),
         )  # fmt: skip
         forget(parameters, name)  # so that not all matrices are held twice
         return packed

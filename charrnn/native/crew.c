@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define NS_PER_US 1000ll
 
@@ -44,7 +43,6 @@ static struct {
     pthread_cond_t opened, grown, finished;
     /* the owner's */
     atomic_flag is_taken;
-    pid_t process;
     int32_t hired, most, size, size_before, is_rigid;
     Balance balance;
     uint64_t phase;
@@ -139,16 +137,23 @@ static void *serve(void *given) {
     return 0;
 }
 
+/* A forked child has none of its parent's threads, whatever they were doing. */
+static void begin_anew(void) {
+    pthread_mutex_init(&crew.lock, 0);
+    pthread_cond_init(&crew.opened, 0);
+    pthread_cond_init(&crew.grown, 0);
+    pthread_cond_init(&crew.finished, 0);
+    atomic_store(&crew.sleeping, 0);
+    atomic_store(&crew.is_owner_asleep, 0);
+    crew.hired = 1, crew.size_before = 0;
+    atomic_flag_clear(&crew.is_taken);
+}
+
 /* Brings the crew to so many threads, or as many as the system allows. */
 static void hire(int32_t most) {
-    if (crew.process != getpid()) { /* the first time; and a forked child has none of its parent's threads */
-        crew.process = getpid(), crew.hired = 1;
-        atomic_store(&crew.sleeping, 0);
-        pthread_mutex_init(&crew.lock, 0);
-        pthread_cond_init(&crew.opened, 0);
-        pthread_cond_init(&crew.grown, 0);
-        pthread_cond_init(&crew.finished, 0);
-        crew.size_before = 0;
+    if (!crew.hired) {
+        crew.hired = 1;
+        pthread_atfork(0, 0, begin_anew);
     }
     if (crew.hired >= most) return;
     sigset_t all, before; /* signals are for the threads that Python knows */

@@ -4,31 +4,47 @@
  *   W          floats in a vector                SINGLE     vectors of one lane kept in registers
  *   TILE       vectors of a tile of lanes        PAIRS      W pairs of int16
  *   WIDEN(p)   pairs of int8, as PAIRS           DOT(a,w,x) a + the dot products of pairs w with the pair at x
+ *   HALF(p)    W float16, as floats
  *
- * Only arithmetic stands here: products, activations, the loop over characters.
+ * Only arithmetic stands here: products, activations, and the pieces of a step that a crew shares.
  */
 
 typedef float NAME(floats) __attribute__((vector_size(W * 4), may_alias));
 #define vec NAME(floats)
 #define INLINE TARGET static inline __attribute__((always_inline))
 
+/* A loop that needs the registers for itself. */
+#define ALONE TARGET __attribute__((noinline)) static void
+
 INLINE vec NAME(load)(const float *p) { return *(const vec *)p; }
 INLINE void NAME(store)(float *p, vec v) { *(vec *)p = v; }
 INLINE vec NAME(splat)(float x) { return x - (vec){0}; }
 #include "activations.h"
 
-/* z (B x NV vectors) += w (K x NV vectors, `stride` floats apart) times x (B x K). The chains of B x NV outputs stay in
- * registers. */
-#define TILE_OF(NB, NV)                                                                                                \
-    TARGET static void NAME(tile_##NB##_##NV)(const float *w, int stride, int K, const float *x, int x_stride,        \
-                                              float *z) {                                                              \
+INLINE vec NAME(load_full)(const float *p) { return NAME(load)(p); }
+INLINE vec NAME(load_half)(const uint16_t *p) { return HALF(p); }
+
+/* z (B x NV vectors) += w (K x NV vectors, `stride` weights apart) times x (B x K). The chains of B x NV outputs stay in
+ * registers; a part of what will be multiplied next, which lies at `ahead`, is fetched meanwhile. */
+#define TILE_OF(KIND, TYPE, NB, NV)                                                                                    \
+    ALONE NAME(KIND##_##NB##_##NV)(const TYPE *w, int64_t stride, int K, const float *x,                               \
+                                                int64_t x_stride, float *z, const TYPE *ahead) {                       \
         vec a[NB][NV];                                                                                                 \
         _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                           \
             _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) a[b][v] = NAME(load)(z + b * SCRATCH + v * W);        \
-        for (int k = 0; k < K; k++) {                                                                                  \
-            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) {                                                     \
-                vec row = NAME(load)(w + (int64_t)k * stride + v * W);                                                 \
-                _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++) a[b][v] += row * x[b * x_stride + k];             \
+        for (int64_t k = 0; k < K; k++) {                                                                              \
+            if (NB == 1) { /* each weight is used once, from memory */                                                 \
+                _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++)                                                   \
+                    a[0][v] += NAME(load_##KIND)(w + k * stride + v * W) * x[k];                                       \
+                continue;                                                                                              \
+            }                                                                                                          \
+            vec row[NV];                                                                                               \
+            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) row[v] = NAME(load_##KIND)(w + k * stride + v * W);   \
+            __builtin_prefetch(ahead + k * stride, 0, 2);                                                  \
+            if (sizeof(TYPE) * NV * W > 128) __builtin_prefetch((const char *)(ahead + k * stride) + 64, 0, 2); \
+            _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++) {                                                     \
+                vec here = NAME(splat)(x[b * x_stride + k]);                                                           \
+                _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) a[b][v] += row[v] * here;                         \
             }                                                                                                          \
         }                                                                                                              \
         _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                           \
@@ -37,16 +53,23 @@ INLINE vec NAME(splat)(float x) { return x - (vec){0}; }
 /* The same in int8, for one group of inputs: w is K/2 x rows x 2 weights, x holds int16 pairs. Whole numbers are summed,
  * which is exact, and scaled once. */
 #define QUANTISED_OF(NB, NV)                                                                                           \
-    TARGET static void NAME(quantised_##NB##_##NV)(const int8_t *w, int stride, const int16_t *x, int x_stride,       \
-                                                   const float *scale, float *z) {                                     \
+    ALONE NAME(quantised_##NB##_##NV)(const int8_t *w, int64_t stride, const int16_t *x,                 \
+                                                   int64_t x_stride, const float *scale, float *z) {                   \
         ints a[NB][NV];                                                                                                \
         memset(a, 0, sizeof a);                                                                                        \
-        for (int k = 0; k < GROUP / 2; k++)                                                                            \
-            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) {                                                     \
-                PAIRS row = WIDEN(w + (int64_t)k * stride * 2 + v * W * 2);                                            \
-                _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                   \
-                    a[b][v] = DOT(a[b][v], row, x + b * x_stride + 2 * k);                                             \
+        for (int64_t k = 0; k < GROUP / 2; k++) {                                                                      \
+            if (NB == 1 && TILE < 4) { /* with few registers, no weight waits in one for another lane */               \
+                const int16_t *pair_of_x = x + 2 * k;                                                                  \
+                _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++)                                                   \
+                    a[0][v] = DOT(a[0][v], WIDEN(w + k * stride * 2 + v * W * 2), pair_of_x);                          \
+                continue;                                                                                              \
             }                                                                                                          \
+            PAIRS row[NV];                                                                                             \
+            _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) row[v] = WIDEN(w + k * stride * 2 + v * W * 2);       \
+            _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                       \
+                _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++)                                                   \
+                    a[b][v] = DOT(a[b][v], row[v], x + b * x_stride + 2 * k);                                          \
+        }                                                                                                              \
         _Pragma("GCC unroll 8") for (int b = 0; b < NB; b++)                                                           \
             _Pragma("GCC unroll 8") for (int v = 0; v < NV; v++) {                                                     \
                 float *to = z + b * SCRATCH + v * W;                                                                   \
@@ -54,55 +77,82 @@ INLINE vec NAME(splat)(float x) { return x - (vec){0}; }
                 NAME(store)(to, sum * NAME(load)(scale + v * W) + NAME(load)(to));                                     \
             }                                                                                                          \
     }
-#define TILES(NV) TILE_OF(1, NV) TILE_OF(2, NV) TILE_OF(4, NV) TILE_OF(6, NV)
+#define TILES(KIND, TYPE, NV) \
+    TILE_OF(KIND, TYPE, 1, NV) TILE_OF(KIND, TYPE, 2, NV) TILE_OF(KIND, TYPE, 4, NV) TILE_OF(KIND, TYPE, 6, NV)
+#define ALL_TILES(KIND, TYPE) \
+    TILES(KIND, TYPE, 1) TILES(KIND, TYPE, 2) TILES(KIND, TYPE, 4) TILE_OF(KIND, TYPE, 1, 6) TILE_OF(KIND, TYPE, 1, 8)
 #define ALL_QUANTISED(NV) QUANTISED_OF(1, NV) QUANTISED_OF(2, NV) QUANTISED_OF(4, NV) QUANTISED_OF(6, NV)
-TILES(1) TILES(2) TILES(4) TILE_OF(1, 6) TILE_OF(1, 8)
+ALL_TILES(full, float) ALL_TILES(half, uint16_t)
 ALL_QUANTISED(1) ALL_QUANTISED(2) ALL_QUANTISED(4) QUANTISED_OF(1, 8)
+
+/* z (B x SCRATCH) += a panel w (K x rows) times x (B x K), for one lane and for several. */
+#define PANEL_OF(KIND, TYPE)                                                                                           \
+    ALONE NAME(single_##KIND)(const TYPE *w, int rows, int K, const float *x, float *z) {                              \
+        const int vectors = rows / W, x_stride = 0, b = 0, k = 0, length = K;                                          \
+        for (int v = 0; v < vectors;) {                                                                                \
+            if (SINGLE >= 8 && vectors - v >= 8) { TILE_CALL(1, 8, KIND); v += 8; }                                    \
+            else if (SINGLE >= 6 && vectors - v >= 6) { TILE_CALL(1, 6, KIND); v += 6; }                               \
+            else if (vectors - v >= 4) { TILE_CALL(1, 4, KIND); v += 4; }                                              \
+            else if (vectors - v >= 2) { TILE_CALL(1, 2, KIND); v += 2; }                                              \
+            else { TILE_CALL(1, 1, KIND); v += 1; }                                                                    \
+        }                                                                                                              \
+    }                                                                                                                  \
+    ALONE NAME(several_##KIND)(const TYPE *w, int rows, int K, const float *x, int64_t x_stride, int lanes, float *z) {\
+        const int vectors = rows / W;                                                                                  \
+        for (int k = 0; k < K; k += BLOCK, w += (int64_t)BLOCK * rows) {                                               \
+            const int length = K - k < BLOCK ? K - k : BLOCK;                                                          \
+            for (int v = 0; v < vectors;) {                                                                            \
+                if (TILE >= 4 && vectors - v >= 4) { OVER_LANES(lanes, 6, TILE_CALL, 4, KIND); v += 4; }               \
+                else if (vectors - v >= 2) { OVER_LANES(lanes, 6, TILE_CALL, 2, KIND); v += 2; }                       \
+                else { OVER_LANES(lanes, 6, TILE_CALL, 1, KIND); v += 1; }                                             \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+#define TILE_CALL(NB, NV, KIND)                                                                                        \
+    NAME(KIND##_##NB##_##NV)(w + v * W, rows, length, x + b * x_stride + k, x_stride, z + b * SCRATCH + v * W,         \
+                             w + (int64_t)length * rows + v * W + (b / 6) * 32)
+PANEL_OF(full, float) PANEL_OF(half, uint16_t)
+
+/* The same in int8, where x is given in int16. */
+#define CALL(NB, NV)                                                                                                   \
+    NAME(quantised_##NB##_##NV)(w + v * W * 2, rows, from + b * x_stride, x_stride, scales + v * W, z + b * SCRATCH + v * W)
+ALONE NAME(single_quantised)(const int8_t *w, const float *scales, int rows, int groups, const int16_t *from, float *z) {
+    const int x_stride = 0, b = 0;
+    for (int g = 0; g < groups; g++, w += GROUP * rows, scales += rows, from += GROUP)
+        for (int v = 0; v < rows / W;) {
+            if (SINGLE >= 8 && rows / W - v >= 8) { CALL(1, 8); v += 8; }
+            else if (rows / W - v >= 4) { CALL(1, 4); v += 4; }
+            else if (rows / W - v >= 2) { CALL(1, 2); v += 2; }
+            else { CALL(1, 1); v += 1; }
+        }
+}
+ALONE NAME(several_quantised)(const int8_t *w, const float *scales, int rows, int groups, const int16_t *from,
+                              int64_t x_stride, int lanes, float *z) {
+    for (int g = 0; g < groups; g++, w += GROUP * rows, scales += rows, from += GROUP)
+        for (int v = 0; v < rows / W;) {
+            if (TILE >= 4 && rows / W - v >= 4) { OVER_LANES(lanes, 6, CALL, 4); v += 4; }
+            else if (rows / W - v >= 2) { OVER_LANES(lanes, 6, CALL, 2); v += 2; }
+            else { OVER_LANES(lanes, 6, CALL, 1); v += 1; }
+        }
+}
+#undef CALL
 
 /* z (B x SCRATCH) += panel of `m` times x (B x K). */
 TARGET static void NAME(multiply)(const Matrix *m, int64_t panel, int rows, const float *x, const int16_t *x_quantised,
                                   int x_stride, int lanes, float *z) {
-    const int vectors = rows / W, K = m->inputs;
+    const int K = m->inputs, groups = (K + GROUP - 1) / GROUP;
+    const int64_t first = panel * K * m->rows;
     if (m->quantised) {
-        const int groups = (K + GROUP - 1) / GROUP;
         const int8_t *w = m->quantised + panel * groups * GROUP * m->rows;
         const float *scales = m->scales + panel * groups * m->rows;
-        for (int g = 0; g < groups; g++, w += GROUP * rows, scales += rows) {
-            const int16_t *from = x_quantised + g * GROUP;
-            for (int v = 0; v < vectors;) {
-#define CALL(NB, NV) NAME(quantised_##NB##_##NV)(w + v * W * 2, rows, from + b * x_stride, x_stride, scales + v * W, z + b * SCRATCH + v * W)
-                if (lanes == 1 && SINGLE >= 8 && vectors - v >= 8) { const int b = 0; CALL(1, 8); v += 8; }
-                else if ((lanes == 1 || TILE >= 4) && vectors - v >= 4) { OVER_LANES(lanes, 6, CALL, 4); v += 4; }
-                else if (vectors - v >= 2) { OVER_LANES(lanes, 6, CALL, 2); v += 2; }
-                else { OVER_LANES(lanes, 6, CALL, 1); v += 1; }
-#undef CALL
-            }
-        }
-        return;
-    }
-    const float *w = m->weights + panel * K * m->rows;
-    if (lanes == 1) {
-        for (int v = 0; v < vectors;) {
-#define CALL(NB, NV) NAME(tile_##NB##_##NV)(w + v * W, rows, K, x, x_stride, z + v * W)
-            if (SINGLE >= 8 && vectors - v >= 8) { CALL(1, 8); v += 8; }
-            else if (SINGLE >= 6 && vectors - v >= 6) { CALL(1, 6); v += 6; }
-            else if (vectors - v >= 4) { CALL(1, 4); v += 4; }
-            else if (vectors - v >= 2) { CALL(1, 2); v += 2; }
-            else { CALL(1, 1); v += 1; }
-#undef CALL
-        }
-        return;
-    }
-    /* Some inputs at a time, so that a block of the panel is read from the first cache for every tile of lanes. */
-    for (int k = 0; k < K; k += BLOCK, w += (int64_t)BLOCK * rows) {
-        const int length = K - k < BLOCK ? K - k : BLOCK;
-        for (int v = 0; v < vectors;) {
-#define CALL(NB, NV) NAME(tile_##NB##_##NV)(w + v * W, rows, length, x + (int64_t)b * x_stride + k, x_stride, z + b * SCRATCH + v * W)
-            if (TILE >= 4 && vectors - v >= 4) { OVER_LANES(lanes, 6, CALL, 4); v += 4; }
-            else if (vectors - v >= 2) { OVER_LANES(lanes, 6, CALL, 2); v += 2; }
-            else { OVER_LANES(lanes, 6, CALL, 1); v += 1; }
-#undef CALL
-        }
+        if (lanes == 1) NAME(single_quantised)(w, scales, rows, groups, x_quantised, z);
+        else NAME(several_quantised)(w, scales, rows, groups, x_quantised, x_stride, lanes, z);
+    } else if (m->half) {
+        if (lanes == 1) NAME(single_half)(m->half + first, rows, K, x, z);
+        else NAME(several_half)(m->half + first, rows, K, x, x_stride, lanes, z);
+    } else {
+        if (lanes == 1) NAME(single_full)(m->weights + first, rows, K, x, z);
+        else NAME(several_full)(m->weights + first, rows, K, x, x_stride, lanes, z);
     }
 }
 
@@ -186,87 +236,104 @@ TARGET static void NAME(tabulate)(const Model *m, float *table) {
         }
 }
 
-TARGET static void NAME(run)(const Model *m, Job *job, int thread) {
-    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
-    const int lanes = job->lanes, threads = job->threads, L = m->num_layers;
-    const int64_t P = m->padded, VP = m->vocabulary_padded;
-    const int parts = m->cell == CELL_LSTM ? 6 : m->cell == CELL_GRU ? 4 : 1;
-    const int first = m->panels * thread / threads, end = m->panels * (thread + 1) / threads;
-    const int decoder_panels = (int)((VP + m->decoder.rows - 1) / m->decoder.rows);
-    int has_logits = job->has_logits;
+/* Where a row of job->hidden (P) of this layer begins: before the character, or after it. */
+INLINE int64_t NAME(row_of)(const Step *step, int layer, int is_after) {
+    return ((int64_t)layer * 2 + ((step->t + is_after) & 1)) * step->job->lanes * step->model->padded;
+}
 
-    for (int64_t row = 0; row < (int64_t)L * lanes && job->hidden_quantised; row++) {
-        const int64_t before = (row / lanes * 2 * lanes + row % lanes) * P;
-        for (int u = first * m->units; u < end * m->units; u += W)
-            NAME(quantise)(NAME(load)(job->hidden + before + u), job->hidden_quantised + before + u);
-    }
-    for (int t = 0; t < job->steps; t++) {
-        int32_t *ids = job->ids + (int64_t)t * lanes;
-        for (int b = thread; b < lanes; b += threads) {
-            const float *logits = job->logits + b * VP;
-            float *weights = job->probabilities + thread * VP;
-            int32_t *order = job->order + thread * VP;
-            float largest = 0;
-            const int is_finite = has_logits && (!job->given || job->log_probabilities) && NAME(largest)(logits, (int)VP, &largest);
-            if (job->given) ids[b] = job->given[(int64_t)t * lanes + b];
-            else if (is_finite) ids[b] = draw(job, m->vocabulary, logits, largest, weights, order, NAME(exponentials), t, b);
-            else {
-                ids[b] = 0;
-                __atomic_store_n(&job->not_finite, 1, __ATOMIC_RELAXED);
-            }
-            if (job->log_probabilities && has_logits)
-                job->log_probabilities[(int64_t)t * lanes + b] =
-                    is_finite ? log_probability(m->vocabulary, logits, largest, weights, NAME(exponentials), ids[b]) : NAN;
-        }
-        if (!wait_for_all(job)) return;
-        for (int l = 0; l < L; l++) {
-            const Layer *layer = &m->layers[l];
-            const int64_t before = ((int64_t)l * 2 + (t & 1)) * lanes * P, after = ((int64_t)l * 2 + (~t & 1)) * lanes * P;
-            const int64_t below = ((int64_t)(l - 1) * 2 + (~t & 1)) * lanes * P;
-            for (int p = first; p < end; p++) {
-                const float *bias = layer->bias + (int64_t)p * SCRATCH;
-                const int rows = layer->input.rows;
-                for (int b = 0; b < lanes; b++) {
-                    memcpy(z + b * SCRATCH, bias, SCRATCH * sizeof(float));
-                    if (l == 0 && m->table)
-                        memcpy(z + b * SCRATCH, m->table + ((int64_t)ids[b] * m->panels + p) * rows, rows * sizeof(float));
-                    else if (l == 0)
-                        NAME(multiply)(&layer->input, p, rows, m->embedding + (int64_t)ids[b] * m->embedding_size, 0, 0, 1, z + b * SCRATCH);
-                }
-                if (l > 0)
-                    NAME(multiply)(&layer->input, p, rows, job->hidden + below,
-                                   job->hidden_quantised ? job->hidden_quantised + below : 0, (int)P, lanes, z);
-                NAME(multiply)(&layer->recurrent, p, layer->recurrent.rows, job->hidden + before,
-                               job->hidden_quantised ? job->hidden_quantised + before : 0, (int)P, lanes,
-                               z + (m->cell == CELL_GRU ? m->units : 0));
-                for (int b = 0; b < lanes; b++) {
-                    const int64_t unit = b * P + (int64_t)p * m->units;
-                    float *record = job->record && b == 0 ? job->record + (((int64_t)t * L + l) * parts) * P + unit : 0;
-                    NAME(activate)(m, z + b * SCRATCH, job->hidden + before + unit, job->hidden + after + unit,
-                                   job->cell_state ? job->cell_state + (int64_t)l * lanes * P + unit : 0,
-                                   job->hidden_quantised ? job->hidden_quantised + after + unit : 0, record);
-                }
-            }
-            if (!wait_for_all(job)) return;
-        }
-        if (job->decode_all || t + 1 == job->steps) {
-            const int64_t top = ((int64_t)(L - 1) * 2 + (~t & 1)) * lanes * P;
-            for (int p = thread; p < decoder_panels; p += threads) {
-                const int start = p * m->decoder.rows;
-                const int rows = (int)(VP - start < m->decoder.rows ? VP - start : m->decoder.rows);
-                for (int b = 0; b < lanes; b++) memcpy(z + b * SCRATCH, m->decoder_bias + start, rows * sizeof(float));
-                NAME(multiply)(&m->decoder, p, rows, job->hidden + top, 0, (int)P, lanes, z);
-                for (int b = 0; b < lanes; b++) memcpy(job->logits + b * VP + start, z + b * SCRATCH, rows * sizeof(float));
-            }
-            has_logits = 1;
-            if (!wait_for_all(job)) return;
-        }
+/* A part of the lanes: what is read next, or drawn; and how likely it was. */
+TARGET static void NAME(choose_ids)(void *given, int32_t piece) {
+    const Step *step = given;
+    Job *job = step->job;
+    const int V = step->model->vocabulary, VP = step->model->vocabulary_padded;
+    const int first = piece * step->lanes_of_a_draw, end = first + step->lanes_of_a_draw;
+    for (int b = first; b < end && b < job->lanes; b++) {
+        const int64_t place = (int64_t)step->t * job->lanes + b;
+        const float *logits = job->logits + (int64_t)b * VP;
+        float *weights = job->probabilities + (int64_t)b * VP;
+        float largest = 0;
+        const int is_finite =
+            step->has_logits && (!job->given || job->log_probabilities) && NAME(largest)(logits, VP, &largest);
+        int id = 0;
+        if (job->given) id = job->given[place];
+        else if (is_finite)
+            id = draw(job, V, logits, largest, weights, job->order + (int64_t)b * VP, NAME(exponentials), step->t, b);
+        else __atomic_store_n(&job->not_finite, 1, __ATOMIC_RELAXED);
+        job->ids[place] = id;
+        if (job->log_probabilities && step->has_logits)
+            job->log_probabilities[place] =
+                is_finite ? log_probability(V, logits, largest, weights, NAME(exponentials), id) : NAN;
     }
 }
+
+/* A panel of a layer: the new state of its units in all lanes. */
+TARGET static void NAME(advance)(void *given, int32_t p) {
+    const Step *step = given;
+    const Model *m = step->model;
+    Job *job = step->job;
+    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
+    const int lanes = job->lanes, l = step->layer, rows = m->layers[l].input.rows;
+    const int parts = m->cell == CELL_LSTM ? 6 : m->cell == CELL_GRU ? 4 : 1;
+    const int32_t *ids = job->ids + (int64_t)step->t * lanes;
+    const Layer *layer = &m->layers[l];
+    const int64_t P = m->padded;
+    const int64_t before = NAME(row_of)(step, l, 0), after = NAME(row_of)(step, l, 1);
+    int16_t *quantised = job->hidden_quantised;
+    const int tabled = l == 0 && m->table ? rows : 0; /* of the chains, whose start stands in the table */
+    for (int b = 0; b < lanes; b++) {
+        memcpy(z + b * SCRATCH + tabled, layer->bias + (int64_t)p * SCRATCH + tabled, (SCRATCH - tabled) * sizeof(float));
+        if (tabled)
+            memcpy(z + b * SCRATCH, m->table + ((int64_t)ids[b] * m->panels + p) * rows, rows * sizeof(float));
+        else if (l == 0)
+            NAME(multiply)(&layer->input, p, rows, m->embedding + (int64_t)ids[b] * m->embedding_size, 0, 0, 1, z + b * SCRATCH);
+    }
+    if (l > 0) {
+        const int64_t below = NAME(row_of)(step, l - 1, 1);
+        NAME(multiply)(&layer->input, p, rows, job->hidden + below, quantised ? quantised + below : 0, (int)P, lanes, z);
+    }
+    NAME(multiply)(&layer->recurrent, p, layer->recurrent.rows, job->hidden + before, quantised ? quantised + before : 0,
+                   (int)P, lanes, z + (m->cell == CELL_GRU ? m->units : 0));
+    for (int b = 0; b < lanes; b++) {
+        const int64_t unit = b * P + (int64_t)p * m->units;
+        float *record = 0;
+        if (job->record && b == 0) record = job->record + ((int64_t)step->t * m->num_layers + l) * parts * P + unit;
+        NAME(activate)(m, z + b * SCRATCH, job->hidden + before + unit, job->hidden + after + unit,
+                       job->cell_state ? job->cell_state + (int64_t)l * lanes * P + unit : 0,
+                       quantised ? quantised + after + unit : 0, record);
+    }
+}
+
+/* A panel of the decoder: its logits in all lanes. */
+TARGET static void NAME(decode)(void *given, int32_t p) {
+    const Step *step = given;
+    const Model *m = step->model;
+    const Job *job = step->job;
+    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
+    const int VP = m->vocabulary_padded, start = p * m->decoder.rows;
+    const int rows = VP - start < m->decoder.rows ? VP - start : m->decoder.rows;
+    for (int b = 0; b < job->lanes; b++) memcpy(z + b * SCRATCH, m->decoder_bias + start, rows * sizeof(float));
+    NAME(multiply)(&m->decoder, p, rows, job->hidden + NAME(row_of)(step, m->num_layers - 1, 1), 0, m->padded, job->lanes, z);
+    for (int b = 0; b < job->lanes; b++)
+        memcpy(job->logits + (int64_t)b * VP + start, z + b * SCRATCH, rows * sizeof(float));
+}
+
+/* The state that a job begins with, for int8 products. */
+TARGET static void NAME(quantise_state)(const Model *m, const Job *job) {
+    const int64_t P = m->padded;
+    for (int64_t row = 0; row < (int64_t)m->num_layers * job->lanes; row++) {
+        const int64_t before = (row / job->lanes * 2 * job->lanes + row % job->lanes) * P;
+        for (int u = 0; u < m->panels * m->units; u += W)
+            NAME(quantise)(NAME(load)(job->hidden + before + u), job->hidden_quantised + before + u);
+    }
+}
+
+static const Kernel NAME(kernel) = {NAME(choose_ids), NAME(advance), NAME(decode), NAME(quantise_state), NAME(tabulate)};
 
 #undef vec
 #undef ints
 #undef INLINE
+#undef ALONE
+#undef TILE_CALL
 /* and what was given, for the next set */
 #undef SET
 #undef TARGET
@@ -276,3 +343,4 @@ TARGET static void NAME(run)(const Model *m, Job *job, int thread) {
 #undef PAIRS
 #undef WIDEN
 #undef DOT
+#undef HALF

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-enum { VERSION = 2 }; /* of what stands here; a library left over from another one is not used */
+enum { VERSION = 3 }; /* of what stands here; a library left over from another one is not used */
 enum { CELL_RNN, CELL_LSTM, CELL_GRU };
 enum { SCRATCH = 128 }; /* outputs of a panel at most */
 enum { GROUP = 64 };    /* inputs that share a scale in int8 */
@@ -22,6 +22,7 @@ typedef struct {
     int32_t inputs; /* K; 0 where there is no such product */
     int32_t rows;   /* outputs in a panel */
     const float *weights;    /* panels x K x rows, or null */
+    const uint16_t *half;    /* the same as float16, or null */
     const int8_t *quantised; /* panels x K/2 x rows x 2, or null; K padded to whole groups with zeros */
     const float *scales;     /* panels x K/GROUP x rows */
 } Matrix;
@@ -48,7 +49,8 @@ typedef struct {
 } Settings;
 
 typedef struct {
-    int32_t lanes, steps, threads;
+    int32_t lanes, steps;
+    int32_t threads; /* at most */
     int32_t decode_all; /* logits after every character, not only after the last */
     int32_t has_logits; /* `logits` holds what comes next already */
     const int32_t *given;      /* T x B ids to read; or null: draw them */
@@ -61,11 +63,10 @@ typedef struct {
     int16_t *hidden_quantised; /* room for the same, zeros, where weights are int8; or null */
     float *cell_state;         /* L x B x P; or null */
     float *record;             /* T x L x parts x P of lane 0: h, c and the gates after each character; or null */
-    float *probabilities;      /* threads x padded V, scratch */
-    int32_t *order;            /* threads x padded V, scratch */
-    int32_t arrived, generation;
+    float *probabilities;      /* B x padded V, scratch */
+    int32_t *order;            /* B x padded V, scratch */
     int32_t not_finite; /* set where logits are not */
-    int32_t given_up;   /* set by the caller when a thread will not come: the others leave */
+    int32_t reserved;
 } Job;
 
 #endif

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from charrnn.native.loader import absence, fields, load, permitted_set, search
 
-VERSION = 2
+VERSION = 3
 SCRATCH, GROUP, LINE, MOST_LANES = 128, 64, 64, 64
 STEM = Path(__file__).with_name("_step")
 
@@ -24,7 +24,7 @@ STEM = Path(__file__).with_name("_step")
 class Matrix(ctypes.Structure):
     """A matrix in panels."""
 
-    _fields_ = [*fields(c_int32, "inputs rows"), *fields(c_void_p, "weights quantised scales")]
+    _fields_ = [*fields(c_int32, "inputs rows"), *fields(c_void_p, "weights half quantised scales")]
 
 
 class LayerPanels(ctypes.Structure):
@@ -57,7 +57,7 @@ class Job(ctypes.Structure):
         *fields(c_int32, "lanes steps threads decode_all has_logits"),
         *fields(c_void_p, "given uniforms settings ids log_probabilities logits"),
         *fields(c_void_p, "hidden hidden_quantised cell_state record probabilities order"),
-        *fields(c_int32, "arrived generation not_finite given_up"),
+        *fields(c_int32, "not_finite reserved"),
     ]
 
 

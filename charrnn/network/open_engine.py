@@ -14,13 +14,13 @@ def open_engine(
 ) -> Engine:
     """Returns an engine that runs the model on `device`; the one for a CPU needs no torch and starts at once.
 
-    Raises UsageError for what this machine lacks, and for int8 weights on a GPU.
+    Raises UsageError for what this machine lacks, and for rounded weights on a GPU.
     """
     if device in ("cpu", "auto"):
         engine: Engine = make_engine(loaded.model, loaded.parameters, weights=weights, threads=threads)
         return engine
     if weights != "float32":
-        raise UsageError(f"--weights is {weights!r} and --device {device}", "int8 weights are for --device cpu")
+        raise UsageError(f"--weights is {weights!r} and --device {device}", "rounded weights are for --device cpu")
     from charrnn.network.device import choose_device, prepare
     from charrnn.network.stepper import TorchStepper
 

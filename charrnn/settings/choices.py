@@ -20,6 +20,6 @@ DecodeErrors = Literal["strict", "replace"]
 Newlines = Literal["keep", "lf"]
 SplitName = Literal["all", "train", "validation", "test"]
 UnknownPolicy = Literal["error", "skip", "replace"]
-WeightsName = Literal["float32", "int8"]
+WeightsName = Literal["float32", "float16", "int8"]
 RunOrder = Literal["age", "best", "name", "minutes", "characters", "size"]
 """The columns by which the table of runs is sorted."""

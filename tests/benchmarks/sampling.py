@@ -3,16 +3,16 @@
     python -m tests.benchmarks.sampling [--json] [--quick] [--device cuda] [--out FILE]
     python -m tests.benchmarks.sampling --rehearse                  what runs on a GPU, on a CPU and tiny: only whether
                                                                     it runs, the figures mean nothing
-    python -m tests.benchmarks.sampling cost CHECKPOINT TEXT        what int8 weights cost in bits per character
+    python -m tests.benchmarks.sampling cost CHECKPOINT TEXT        what float16 and int8 weights cost in bits
 
 Three loops write text from the same weights in the same process, in turn: the `nn.LSTM` loop that every tutorial has
 (one module of all layers, one character at a time, softmax, multinomial), the same with `nn.LSTMCell`, and ours
 (`charrnn.sampling.sampler.sample`, so with decoding into text). On a CPU also ours without the compiled step, and with
-int8 weights. Each runs with one and two threads, for one sample and for sixteen; medians over rounds; on a shared
-machine only ratios mean anything. `read` is the time that reading an array as large as the float32 weights takes by the
-fastest of numpy's reductions, with the same number of threads; for several samples, which are bound by arithmetic, our
-rate of multiplications stands beside that of torch's matrix product. `numpy` is ours without the compiled step, with as
-many threads as numpy's BLAS takes. The time to the first character is that of a new process.
+float16 and int8 weights. Each runs with one and two threads, for one sample and for sixteen; medians over rounds; on a
+shared machine only ratios mean anything. `read` is the time that reading an array as large as the float32 weights
+takes by the fastest of numpy's reductions, with the same number of threads; for several samples, which are bound by
+arithmetic, our rate of multiplications stands beside that of torch's matrix product. `numpy` is ours without the
+compiled step, with as many threads as numpy's BLAS takes. The time to the first character is that of a new process.
 
 Beside them stand, where they are installed, ONNX Runtime, JAX and torch.compile (--peers names some of them), each in a
 process of its own for each number of threads, in the fastest of the ways of `sampling_peers.py`. --load N runs N busy
@@ -51,6 +51,7 @@ from charrnn.inference.inplace import InPlaceNetwork
 from charrnn.inference.make_engine import has_compiled_step
 from charrnn.network import device as devices
 from charrnn.network.stepper import TorchStepper
+from charrnn.settings.choices import WeightsName
 from tests.benchmarks import peers
 from tests.benchmarks.neighbours import busy, warn_of_others
 from tests.benchmarks.sampling_loops import (
@@ -82,6 +83,7 @@ class Scale:
     """Seconds that one measurement of one loop takes, about."""
 
 
+ROUNDED: tuple[WeightsName, ...] = ("float16", "int8")
 ON_CPU = Scale(device=CPU, is_graph=False)
 ON_GPU = Scale(device=torch.device("cuda"), is_graph=True, counts=(1, 16, 256), threads=(1,))
 REHEARSAL = replace(ON_GPU, device=CPU, sizes=((1, 8), (2, 12)), rounds=1, moment=0.01)
@@ -143,8 +145,9 @@ def _beside_ceilings(
     if not has_compiled_step(checkpoint.model):
         return _seconds(loops, scale)
     ours = CompiledNetwork(checkpoint.model, arrays, threads=threads)
-    eight = CompiledNetwork(checkpoint.model, arrays, threads=threads, weights="int8")
-    loops |= {"ours": our_loop(ours, count), "int8": our_loop(eight, count)}
+    loops["ours"] = our_loop(ours, count)
+    for weights in ROUNDED:
+        loops[weights] = our_loop(CompiledNetwork(checkpoint.model, arrays, threads=threads, weights=weights), count)
     if count > 1:
         loops["product"] = product_loop()
     for name, reduce in (("read by dot", lambda a: np.dot(a, a)), ("read by max", np.max)):
@@ -213,12 +216,12 @@ def bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     key = (name, row["count"])
                     best[key] = max(best.get(key, 0.0), value)
         entry: dict[str, Any] = {"size": size}
-        for name, count in itertools.product(("ours", "int8", "numpy"), sorted({row["count"] for row in rows})):
+        for name, count in itertools.product(("ours", *ROUNDED, "numpy"), sorted({row["count"] for row in rows})):
             if (name, count) in best:
                 entry[f"{name}/nn.LSTM, {count}"] = best[name, count] / best["nn.LSTM", count]
                 for peer in (peer for peer in peers.SAMPLING if (peer, count) in best and name != "numpy"):
                     entry[f"{name}/{peer}, {count}"] = best[name, count] / best[peer, count]
-        for name in ("ours", "int8"):
+        for name in ("ours", *ROUNDED):
             if (name, 16) in best and (name, 1) in best:
                 entry[f"{name}, 16 over 1"] = best[name, 16] / best[name, 1]
         reads = [row["ours/read"] for row in rows if row["size"] == size and row["count"] == 1 and "ours/read" in row]
@@ -229,11 +232,12 @@ def bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def cost(path: str, text: Path) -> dict[str, Any]:
-    """Bits per character of a text with float32 and int8 weights."""
+    """Bits per character of a text with float32 weights and with rounded ones."""
     read = text.read_text("utf-8")
-    scores = {name: charrnn.load(path, weights=name).score(read) for name in ("float32", "int8")}
+    scores = {name: charrnn.load(path, weights=name).score(read) for name in ("float32", *ROUNDED)}
     found: dict[str, Any] = {name: score.bits_per_character for name, score in scores.items()}
-    return {"characters": scores["int8"].characters, **found, "cost": found["int8"] - found["float32"]}
+    costs = {f"cost of {name}": found[name] - found["float32"] for name in ROUNDED}
+    return {"characters": scores["float32"].characters, **found, **costs}
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:

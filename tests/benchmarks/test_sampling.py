@@ -34,7 +34,7 @@ def test_on_a_cpu_ours_stands_beside_its_ceilings(count: int, monkeypatch: pytes
     """A read of the weights always, and the matrix product where there are several samples; neither is a loop."""
     monkeypatch.setattr(sampling.time, "sleep", lambda _: None)
     row = measure(1, 6, count, 1, replace(ON_CPU, rounds=1, moment=0.01))
-    assert row["characters_per_second"].keys() == {"nn.LSTM", "nn.LSTMCell", "numpy", "ours", "int8"}
+    assert row["characters_per_second"].keys() == {"nn.LSTM", "nn.LSTMCell", "numpy", "ours", "float16", "int8"}
     assert row["ours/read"] > 0
     assert ("our_gflops" in row) == ("torch.mm gflops" in row) == (count > 1)
 
