@@ -145,6 +145,7 @@ static void begin_anew(void) {
     pthread_cond_init(&crew.finished, 0);
     atomic_store(&crew.sleeping, 0);
     atomic_store(&crew.is_owner_asleep, 0);
+    atomic_store(&crew.open, 0);
     crew.hired = 1, crew.size_before = 0;
     atomic_flag_clear(&crew.is_taken);
 }
