@@ -3,8 +3,8 @@
  * Beside busy programs neither few nor many threads are always better: two that wait for each other may be slower than one
  * alone, and yet, since a system shares its cores out by threads, two may get more of them. So it is tried. The time of
  * each kind of job with the number in force is known from the last moments; another number is in force for a trial, and
- * stays if the same jobs took less. One thread fewer is tried where a job was held up, as on cores that are free it never
- * is; one more now and then, the more rarely the more the last trial cost, so that trials cost a few hundredths in all.
+ * stays if the same jobs took less. Fewer threads are tried where a job was held up, as on cores that are free it never
+ * is; more now and then, the more rarely the more the last trial cost, so that trials cost a few hundredths in all.
  *
  * Times are nanoseconds, given by the caller: nothing here looks at a clock.
  */
@@ -17,6 +17,7 @@
 #define MILLISECOND 1000000ll
 /* A system lets a program run for some milliseconds in turn: a trial sees many turns. */
 #define TRIAL (80 * MILLISECOND)
+#define LONGEST_TRIAL (1000 * MILLISECOND)
 /* What is remembered of a kind of job fades so fast. */
 #define MEMORY (400 * MILLISECOND)
 #define SHORTEST_PAUSE (60 * MILLISECOND)
@@ -41,6 +42,7 @@ typedef struct {
     int32_t threads, other; /* in force; and on trial, or 0 */
     int32_t has_evidence;
     int64_t next_more, next_fewer; /* when a trial may begin */
+    int64_t expires;               /* when this one is broken off */
     double taken, expected; /* of the trial's jobs */
     int64_t trials, changes;
     Known known[KINDS];
@@ -52,23 +54,27 @@ static inline Known *balance_find(Balance *b, uint64_t kind) {
     return known;
 }
 
+static inline int32_t balance_least(int32_t one, int32_t other) { return one < other ? one : other; }
+
 /* The number of threads for the next job, of which it can use `most`. */
 static inline int32_t balance_choose(Balance *b, int64_t now, int32_t most) {
-    if (b->threads < 1 || b->threads > most) {
-        if (b->threads > most && b->threads > 1) return most; /* a small job among large ones */
-        b->threads = most;
-    }
+    if (b->threads < 1) b->threads = most;
+    if (b->other && now >= b->expires) b->other = 0;
     if (!b->other) {
-        const int32_t fewer = b->has_evidence && b->threads > 1 && now >= b->next_fewer;
-        if (fewer || (b->threads < most && now >= b->next_more)) {
-            b->other = fewer ? b->threads - 1 : b->threads + 1;
+        const int32_t fewer = b->has_evidence && most > 1 && now >= b->next_fewer;
+        const int32_t more = !fewer && b->threads < most && now >= b->next_more;
+        if (fewer) b->threads = balance_least(b->threads, most); /* what was held up had no more */
+        if (fewer && b->threads > 1) b->other = b->threads - (b->threads + 3) / 4;
+        if (more) b->other = balance_least(b->threads + (b->threads + 1) / 2, most);
+        if (b->other) {
             b->taken = b->expected = 0;
+            b->expires = now + LONGEST_TRIAL;
             b->trials++;
             for (int i = 0; i < KINDS; i++) b->known[i].weight[1] = 0;
         }
         b->has_evidence = 0;
     }
-    return b->other ? b->other : b->threads;
+    return balance_least(b->other ? b->other : b->threads, most);
 }
 
 static inline void balance_average(double *mean, double *weight, double taken) {
@@ -81,12 +87,11 @@ static inline void balance_note(Balance *b, int64_t now, uint64_t kind, int32_t 
     Known *known = balance_find(b, kind);
     const double taken = time > 0 ? (double)time : 1;
     if (!b->other) {
-        if (threads != b->threads) return;
         balance_average(&known->mean[0], &known->weight[0], taken);
         b->has_evidence |= was_held_up;
         return;
     }
-    if (threads != b->other) return;
+    if (threads == b->threads || threads > b->other) return; /* a small job, which the trial makes no difference to */
     balance_average(&known->mean[1], &known->weight[1], taken);
     if (known->weight[0] > 0) b->taken += taken, b->expected += known->mean[0];
     const int is_bad = b->taken > WORST * b->expected + CHANCE;

@@ -238,7 +238,7 @@ void crew_end(void) {
     if (crew.size < crew.most) crew.worked_bent += worked;
     /* The others were put aside, or slept through it all. */
     const int was_held_up = crew.stalls > 0 || crew.own_pieces * (crew.size + 1) > crew.pieces * 2;
-    balance_note(&crew.balance, time, crew.kind, crew.size, worked, was_held_up);
+    if (!crew.is_rigid) balance_note(&crew.balance, time, crew.kind, crew.size, worked, was_held_up);
     is_owner = 0;
     leave_arithmetic(crew.arithmetic);
     atomic_flag_clear(&crew.is_taken);
@@ -256,3 +256,10 @@ void charrnn_crew_be_rigid(int32_t is_rigid) { crew.is_rigid = is_rigid; }
 
 /* Nanoseconds of jobs for more than one thread; of those that ended with fewer than there might be; and stalls. */
 void charrnn_crew_record(int64_t record[3]) { record[0] = crew.worked, record[1] = crew.worked_bent, record[2] = crew.all_stalls; }
+
+/* The balance by itself, for tests with clocks of their own: `balance` is charrnn_balance_bytes zero bytes. */
+int32_t charrnn_balance_bytes(void) { return sizeof(Balance); }
+int32_t charrnn_balance_choose(void *balance, int64_t now, int32_t most) { return balance_choose(balance, now, most); }
+void charrnn_balance_note(void *balance, int64_t now, uint64_t kind, int32_t threads, int64_t time, int32_t was_held_up) {
+    balance_note(balance, now, kind, threads, time, was_held_up);
+}
