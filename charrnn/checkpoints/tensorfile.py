@@ -128,7 +128,8 @@ def check_layout(path: Path, header: dict[str, Any], data_size: int) -> None:
         if entry["dtype"] not in DTYPES:
             raise damaged(path, f"{name!a} has the type {entry['dtype']!a}")
         shape = entry["shape"]
-        if len(shape) > _MOST_DIMENSIONS or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
+        is_list = type(shape) is list and len(shape) <= _MOST_DIMENSIONS
+        if not is_list or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
             raise damaged(path, f"{name!a} has an impossible shape")
         if math.prod(n or 1 for n in shape) >= 1 << 59:  # which no library makes, though it holds nothing
             raise damaged(path, f"{name!a} has an impossible shape")

@@ -280,17 +280,19 @@ def test_nothing_in_the_metadata_goes_unread(edit: Any) -> None:
 Raw = object()
 
 
-def test_a_shape_that_no_library_makes(tmp_path: Path) -> None:
-    """It holds nothing, and is refused whether it is asked for or not."""
+@pytest.mark.parametrize("shape", [[2**47, 2**47, 0], "", {}], ids=repr)
+def test_a_shape_that_no_library_makes(shape: Any) -> None:
+    """It is refused whether the array is asked for or not; a word without letters is no shape of no dimensions."""
     whole = tiny("last")
-    content = forge(whole.metadata(), {**arrays_of(whole), "~": np.zeros((0, 3), np.float32)})
-    FILE.write_bytes(_with_shape(content, [2**47, 2**47, 0]))
+    array = np.zeros((0, 3), np.float32) if shape else np.float32(1).reshape(())
+    content = forge(whole.metadata(), {**arrays_of(whole), "~": array})
+    FILE.write_bytes(_with_shape(content, shape))
     for with_state in (False, True):
         with pytest.raises(CheckpointError, match="impossible shape"):
             load(FILE, with_state=with_state)
 
 
-def _with_shape(content: bytes, shape: list[int]) -> bytes:
+def _with_shape(content: bytes, shape: Any) -> bytes:
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     header["~"]["shape"] = shape
