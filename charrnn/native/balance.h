@@ -32,10 +32,14 @@
 #define ENOUGH_FOR_MORE 1.03
 #define ENOUGH_FOR_FEWER 0.85
 
-enum { KINDS = 128 };
+/* After a number has proved itself, the other direction is tried so soon. */
+#define BACK_SOON (200 * MILLISECOND)
+
+enum { KINDS = 128, NEW = 3 };
 typedef struct {
     uint64_t kind;
     double mean[2], weight[2]; /* time of a job: with the number in force, and in this trial */
+    int32_t met;               /* jobs so far: the first ones meet memory that nobody has touched */
 } Known;
 
 typedef struct {
@@ -86,6 +90,10 @@ static inline void balance_average(double *mean, double *weight, double taken) {
 static inline void balance_note(Balance *b, int64_t now, uint64_t kind, int32_t threads, int64_t time, int32_t was_held_up) {
     Known *known = balance_find(b, kind);
     const double taken = time > 0 ? (double)time : 1;
+    if (known->met < NEW) {
+        known->met++;
+        return;
+    }
     if (!b->other) {
         balance_average(&known->mean[0], &known->weight[0], taken);
         b->has_evidence |= was_held_up;
@@ -100,10 +108,7 @@ static inline void balance_note(Balance *b, int64_t now, uint64_t kind, int32_t 
     int64_t *next = b->other > b->threads ? &b->next_more : &b->next_fewer;
     *next = now + (int64_t)(pause < SHORTEST_PAUSE ? SHORTEST_PAUSE : pause > LONGEST_PAUSE ? LONGEST_PAUSE : pause);
     if (b->taken < (b->other > b->threads ? ENOUGH_FOR_MORE : ENOUGH_FOR_FEWER) * b->expected) {
-        /* Back again is a trial like any other, whose loss is now what was won. */
-        next = b->other > b->threads ? &b->next_fewer : &b->next_more;
-        const double back = -loss / COST;
-        *next = now + (int64_t)(back < SHORTEST_PAUSE ? SHORTEST_PAUSE : back > LONGEST_PAUSE ? LONGEST_PAUSE : back);
+        b->next_more = b->next_fewer = now + BACK_SOON;
         b->threads = b->other;
         b->changes++;
         for (int i = 0; i < KINDS; i++)

@@ -15,7 +15,8 @@
 
 /* How long a thread without work spins before it sleeps: to be woken takes as long as much work does. */
 #define SPIN (200 * NS_PER_US)
-#define SPIN_BENT (5 * NS_PER_US)
+/* A job that takes longer is not over before a thread has woken. */
+#define LONG_ENOUGH (1000 * NS_PER_US)
 /* A piece takes some microseconds. Who is in one for so long after all others are done was put aside. */
 #define STALL (300 * NS_PER_US)
 /* The pieces that a thread has still to begin: phase, first and end in one word, so that none is taken in another phase
@@ -38,7 +39,6 @@ static struct {
     _Alignas(128) _Atomic int32_t done;   /* pieces of the phase */
     _Alignas(128) _Atomic int32_t sleeping; /* threads of the crew that must be woken */
     _Atomic int32_t is_owner_asleep;
-    _Atomic int32_t is_bent;
     pthread_mutex_t lock;
     pthread_cond_t opened, grown, finished;
     /* the owner's */
@@ -112,7 +112,7 @@ static uint64_t wait_for_phase(uint64_t seen, int32_t thread) {
         pthread_mutex_unlock(&crew.lock);
         return open;
     }
-    const int64_t until = now() + (atomic_load_explicit(&crew.is_bent, memory_order_relaxed) ? SPIN_BENT : SPIN);
+    const int64_t until = now() + SPIN;
     do {
         for (int spins = 0; spins < 64; spins++) {
             if ((open = atomic_load_explicit(&crew.open, memory_order_acquire)) != seen) return open;
@@ -182,7 +182,6 @@ void crew_begin(int32_t most_threads, uint64_t kind) {
     crew.size = crew.is_rigid ? crew.most : balance_choose(&crew.balance, crew.began, crew.most);
     crew.stalls = 0;
     crew.pieces = crew.own_pieces = 0;
-    atomic_store_explicit(&crew.is_bent, crew.balance.threads < crew.most, memory_order_relaxed);
 }
 
 static void wait_for_others(int32_t pieces) {
@@ -237,7 +236,8 @@ void crew_end(void) {
     crew.all_stalls += crew.stalls;
     if (crew.size < crew.most) crew.worked_bent += worked;
     /* The others were put aside, or slept through it all. */
-    const int was_held_up = crew.stalls > 0 || crew.own_pieces * (crew.size + 1) > crew.pieces * 2;
+    const int did_most = crew.own_pieces * (crew.size + 1) > crew.pieces * 2;
+    const int was_held_up = crew.stalls > 0 || (did_most && worked > LONG_ENOUGH);
     if (!crew.is_rigid) balance_note(&crew.balance, time, crew.kind, crew.size, worked, was_held_up);
     is_owner = 0;
     leave_arithmetic(crew.arithmetic);
@@ -254,8 +254,12 @@ void charrnn_crew_run(Piece piece, void *job, int32_t pieces, int32_t most_threa
 /* Whether the crew keeps all its threads whatever that costs: what bending is measured against. */
 void charrnn_crew_be_rigid(int32_t is_rigid) { crew.is_rigid = is_rigid; }
 
-/* Nanoseconds of jobs for more than one thread; of those that ended with fewer than there might be; and stalls. */
-void charrnn_crew_record(int64_t record[3]) { record[0] = crew.worked, record[1] = crew.worked_bent, record[2] = crew.all_stalls; }
+/* Nanoseconds of jobs for more than one thread; of those that had fewer than they might; stalls; trials of another number of
+ * threads, and those after which it was kept. */
+void charrnn_crew_record(int64_t record[5]) {
+    record[0] = crew.worked, record[1] = crew.worked_bent, record[2] = crew.all_stalls;
+    record[3] = crew.balance.trials, record[4] = crew.balance.changes;
+}
 
 /* The balance by itself, for tests with clocks of their own: `balance` is charrnn_balance_bytes zero bytes. */
 int32_t charrnn_balance_bytes(void) { return sizeof(Balance); }

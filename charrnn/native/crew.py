@@ -24,6 +24,10 @@ class Record(NamedTuple):
     """Of these, in which there were fewer threads than there might have been: they cost more than they brought."""
     stalls: int
     """How often a thread was put aside by the system in the middle of its work, and waited for."""
+    trials: int
+    """How often another number of threads was tried."""
+    changes: int
+    """How often it was kept."""
 
 
 def most_threads() -> int:
@@ -45,6 +49,6 @@ def keep_all_threads(library: ctypes.CDLL, is_rigid: bool = True) -> None:
 
 def record(library: ctypes.CDLL) -> Record:
     """Returns what became of a library's jobs."""
-    found = (ctypes.c_int64 * 3)()
+    found = (ctypes.c_int64 * 5)()
     library.charrnn_crew_record(found)
-    return Record(found[0] / 1e9, found[1] / 1e9, found[2])
+    return Record(found[0] / 1e9, found[1] / 1e9, *found[2:])
