@@ -261,6 +261,10 @@ def _peak(device: torch.device | None) -> str:
     )
 
 
+MOST_THREADS = "most_threads"
+"""In an environment: how many threads there were at most, where no number depends on it."""
+
+
 def environment(
     device: torch.device, precision: str, *, is_compiled: bool = False, world_size: int = 1, accumulate: int = 1
 ) -> dict[str, Any]:
@@ -272,7 +276,7 @@ def environment(
     described: dict[str, Any] = {
         "torch": torch.__version__,
         "device": device.type,
-        **({} if is_compiled else {"threads": count_threads(is_compiled=False)}),
+        MOST_THREADS if is_compiled else "threads": count_threads(is_compiled=is_compiled),
         **({"bfloat16": WAYS[library.best_way]} if library is not None and precision == "bf16" else {}),
         "precision": precision,
         "compiled": find_library() is not None,
@@ -290,5 +294,5 @@ def environment(
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Returns what changed between two environments, as `torch 2.12 -> 2.13`."""
-    names = dict.fromkeys([*then, *now])
+    names = dict.fromkeys(name for name in [*then, *now] if name != MOST_THREADS)
     return [f"{name} {then.get(name)} -> {now.get(name)}" for name in names if then.get(name) != now.get(name)]

@@ -179,7 +179,7 @@ def machine(environment: Row) -> str:
     """The GPU's name, or the processor's and its threads."""
     from tests.benchmarks.training import cpu_name
 
-    threads = environment["threads"]
+    threads = environment.get("threads") or environment["most_threads"]
     return environment.get("gpu") or f"{cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.folder import Run
+from charrnn.native.window import find_library
 from charrnn.settings.fields import settings_of
 from charrnn.settings.settings_file import option_name
 from charrnn.training.request import GROUPS
@@ -380,10 +381,21 @@ def test_another_budget_is_said_where_it_is_another_run(command: Command, more: 
 def test_another_budget_of_another_kind_on_other_threads(command: Command) -> None:
     assert command("train", "text.txt", *SMALL, "--steps", "4", "--out", "run").status == 0
     (said,) = [note for note in _notes(command("train", "run", "--epochs", "1", "--threads", "2")) if "resume" in note]
-    assert said == (
-        "approximate resume: threads 1 -> 2 at step 4; the budget is now 1 epoch instead of 4 steps, "
+    course = (
+        "the budget is now 1 epoch instead of 4 steps, "
         "so the learning rate follows another course than in one run of 1 epoch"
     )
+    assert said == f"exact resume at step 4: {course}"
+
+
+def test_threads_matter_where_torch_computes(command: Command) -> None:
+    """Its sums depend on how many there are; those of compiled code do not."""
+    for name, cell in (("compiled", []), ("torch", ["--layer-norm"])):
+        assert command("train", "text.txt", *SMALL, *cell, "--steps", "4", "--out", name).status == 0
+        said = _notes(command("train", name, "--steps", "5", "--threads", "2"))
+        is_exact = name == "compiled" and find_library() is not None
+        how = "exact resume at step 4" if is_exact else "approximate resume: threads 1 -> 2 at step 4"
+        assert any(note.startswith(how) for note in said)
 
 
 def test_the_command_that_goes_on_computes_as_before(command: Command) -> None:
