@@ -65,10 +65,10 @@ static inline int32_t balance_choose(Balance *b, int64_t now, int32_t most) {
     if (b->threads < 1) b->threads = most;
     if (b->other && now >= b->expires) b->other = 0;
     if (!b->other) {
-        const int32_t fewer = b->has_evidence && most > 1 && now >= b->next_fewer;
+        const int32_t fewer = b->has_evidence && balance_least(b->threads, most) > 1 && now >= b->next_fewer;
         const int32_t more = !fewer && b->threads < most && now >= b->next_more;
         if (fewer) b->threads = balance_least(b->threads, most); /* what was held up had no more */
-        if (fewer && b->threads > 1) b->other = b->threads - (b->threads + 3) / 4;
+        if (fewer) b->other = b->threads - (b->threads + 3) / 4;
         if (more) b->other = balance_least(b->threads + (b->threads + 1) / 2, most);
         if (b->other) {
             b->taken = b->expected = 0;

@@ -6,6 +6,7 @@
 #include "balance.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -15,10 +16,14 @@
 
 /* How long a thread without work spins before it sleeps: to be woken takes as long as much work does. */
 #define SPIN (200 * NS_PER_US)
+/* And how long it, or who waits for others, lets nobody else have the core: the thread that it waits for may want it. */
+#define PATIENCE (20 * NS_PER_US)
 /* A job that takes longer is not over before a thread has woken. */
 #define LONG_ENOUGH (1000 * NS_PER_US)
 /* A piece takes some microseconds. Who is in one for so long after all others are done was put aside. */
 #define STALL (300 * NS_PER_US)
+/* The owner was put aside where it did not compute for so long of a job. */
+#define ASIDE (100 * NS_PER_US)
 /* The pieces that a thread has still to begin: phase, first and end in one word, so that none is taken in another phase
  * than the one it was seen in. */
 enum { BITS = 14 };
@@ -48,7 +53,7 @@ static struct {
     uint64_t phase;
     uint32_t arithmetic;
     uint64_t kind;
-    int64_t began;
+    int64_t began, computed; /* on the clock, and of the owner's own computing */
     int32_t stalls;
     int64_t pieces, own_pieces;
     /* what became of it, for charrnn_crew_record */
@@ -59,11 +64,12 @@ static struct {
 static _Thread_local int is_owner;
 static _Thread_local uint32_t arithmetic_alone;
 
-static int64_t now(void) {
+static int64_t read_clock(clockid_t clock) {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(clock, &time);
     return time.tv_sec * 1000000 * NS_PER_US + time.tv_nsec;
 }
+static int64_t now(void) { return read_clock(CLOCK_MONOTONIC); }
 
 static inline void pause_a_little(void) {
 #if defined(__x86_64__)
@@ -112,13 +118,14 @@ static uint64_t wait_for_phase(uint64_t seen, int32_t thread) {
         pthread_mutex_unlock(&crew.lock);
         return open;
     }
-    const int64_t until = now() + SPIN;
-    do {
+    const int64_t began = now();
+    for (int64_t time = began; time - began < SPIN; time = now()) {
         for (int spins = 0; spins < 64; spins++) {
             if ((open = atomic_load_explicit(&crew.open, memory_order_acquire)) != seen) return open;
             pause_a_little();
         }
-    } while (now() < until);
+        if (time - began > PATIENCE) sched_yield();
+    }
     pthread_mutex_lock(&crew.lock);
     atomic_fetch_add(&crew.sleeping, 1);
     while ((open = atomic_load(&crew.open)) == seen) pthread_cond_wait(&crew.opened, &crew.lock);
@@ -177,7 +184,7 @@ void crew_begin(int32_t most_threads, uint64_t kind) {
     crew.arithmetic = enter_arithmetic();
     hire(most_threads < MOST_THREADS ? most_threads : MOST_THREADS);
     crew.most = most_threads < crew.hired ? most_threads : crew.hired;
-    crew.began = now();
+    crew.began = now(), crew.computed = read_clock(CLOCK_THREAD_CPUTIME_ID);
     crew.kind = kind;
     crew.size = crew.is_rigid ? crew.most : balance_choose(&crew.balance, crew.began, crew.most);
     crew.stalls = 0;
@@ -185,13 +192,14 @@ void crew_begin(int32_t most_threads, uint64_t kind) {
 }
 
 static void wait_for_others(int32_t pieces) {
-    int64_t until = 0;
+    int64_t began = 0;
     for (int spins = 1; atomic_load_explicit(&crew.done, memory_order_acquire) < pieces; spins++) {
         pause_a_little();
         if (spins % 64) continue;
         const int64_t time = now();
-        if (!until) until = time + STALL;
-        if (time < until) continue;
+        if (!began) began = time;
+        if (time - began > PATIENCE) sched_yield();
+        if (time - began < STALL) continue;
         crew.stalls++; /* somebody was put aside in the middle of a piece: the core is another program's */
         pthread_mutex_lock(&crew.lock); /* asleep, so that who is in the piece may have this core */
         atomic_store(&crew.is_owner_asleep, 1);
@@ -235,9 +243,11 @@ void crew_end(void) {
     crew.worked += worked;
     crew.all_stalls += crew.stalls;
     if (crew.size < crew.most) crew.worked_bent += worked;
-    /* The others were put aside, or slept through it all. */
+    /* The others were put aside, or slept through it all, or the owner was put aside, perhaps by them. */
     const int did_most = crew.own_pieces * (crew.size + 1) > crew.pieces * 2;
-    const int was_held_up = crew.stalls > 0 || (did_most && worked > LONG_ENOUGH);
+    const int64_t aside = worked - (read_clock(CLOCK_THREAD_CPUTIME_ID) - crew.computed);
+    const int was_aside = aside > ASIDE && aside > worked / 16;
+    const int was_held_up = crew.stalls > 0 || was_aside || (did_most && worked > LONG_ENOUGH);
     if (!crew.is_rigid) balance_note(&crew.balance, time, crew.kind, crew.size, worked, was_held_up);
     is_owner = 0;
     leave_arithmetic(crew.arithmetic);
