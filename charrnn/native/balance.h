@@ -16,7 +16,7 @@
 
 #define MILLISECOND 1000000ll
 /* A system lets a program run for some milliseconds in turn: a trial sees many turns. */
-#define TRIAL (150 * MILLISECOND)
+#define TRIAL (250 * MILLISECOND)
 #define LONGEST_TRIAL (1000 * MILLISECOND)
 /* What is remembered of a kind of job fades so fast. */
 #define MEMORY (1000 * MILLISECOND)
@@ -24,12 +24,12 @@
 #define LONGEST_PAUSE (4000 * MILLISECOND)
 /* A trial that goes badly ends at this much more than the time expected, and some time more for chance. */
 #define WORST 1.3
-#define CHANCE (15 * MILLISECOND)
+#define CHANCE (40 * MILLISECOND)
 /* Trials may cost this part of the time between them. */
 #define COST 0.02
 /* A number stays if its jobs took less than this of the time expected: for half as many threads more it is much less where
  * cores are free, and chance must not decide where they are not. */
-#define ENOUGH_FOR_MORE 0.88
+#define ENOUGH_FOR_MORE 0.82
 #define ENOUGH_FOR_FEWER 0.95
 
 /* After a number has proved itself, the other direction is tried so soon. */
