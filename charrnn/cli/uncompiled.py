@@ -43,7 +43,7 @@ def missed_in_sampling(config: ModelConfig, vocabulary: int, characters: int) ->
 def missed_in_training() -> str | None:
     """Returns a line that says why torch's kernels train the layers on this CPU, and what would bring compiled ones.
 
-    Returns None where they are there, could not run beside this torch, or are turned off on purpose.
+    Returns None where they are there, or are turned off on purpose.
     """
     why = window.why_absent() if is_measured_machine() else None
     if why is None:

@@ -7,6 +7,7 @@ there are.
 from __future__ import annotations
 
 import ctypes
+import os
 from typing import NamedTuple
 
 from charrnn.native.cores import available_cores
@@ -31,9 +32,11 @@ class Record(NamedTuple):
 
 
 def most_threads() -> int:
-    """Returns how many threads a job may have: what was set, else the cores of this process."""
+    """Returns how many threads a job may have: what was set, else the cores of this process, or fewer, if the variable
+    says so by which users and torchrun tell OpenMP."""
     if not _chosen:  # asked once: the system's files are slow to read beside a product
-        set_most_threads(available_cores())
+        told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+        set_most_threads(min(available_cores(), int(told)) if told.isdecimal() and int(told) else available_cores())
     return _chosen[0]
 
 

@@ -18,7 +18,7 @@ class Computing(Record):
     """Where to compute: cpu, cuda, mps, or auto, which is an NVIDIA GPU where torch has kernels for one."""
     # Far beyond any machine's cores, torch's thread pool crashes.
     threads: int | None = setting(None, whole(1, 1024), "--threads", panel="Run", shown="all cores")
-    """CPU threads."""
+    """CPU threads at most; fewer compute where other programs need the cores."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

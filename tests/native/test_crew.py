@@ -11,7 +11,8 @@ from ctypes import c_int32, c_int64, c_uint64, c_void_p
 
 import pytest
 
-from charrnn.native import step, window
+from charrnn.native import crew, step, window
+from charrnn.native.cores import available_cores
 from charrnn.native.crew import keep_all_threads, most_threads, record, set_most_threads
 from charrnn.native.loader import search
 
@@ -210,6 +211,14 @@ def test_a_machine_that_changes_is_followed(library: ctypes.CDLL) -> None:
             is_held_up=lambda threads, is_busy=is_busy: is_busy and threads == 2,
         )
         assert machine.share(1 if is_busy else 2) > 0.9
+
+
+@pytest.mark.parametrize(("told", "expected"), [("1", 1), ("1,4", 1), ("0", None), ("", None), ("many", None)])
+def test_openmps_variable_is_heard(monkeypatch: pytest.MonkeyPatch, told: str, expected: int | None) -> None:
+    """By it torchrun keeps several processes of a machine to a thread each; nonsense in it says nothing."""
+    monkeypatch.setattr(crew, "_chosen", [])
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert most_threads() == (expected or min(available_cores(), 64))
 
 
 def test_the_number_of_threads_is_set_for_the_process() -> None:
