@@ -35,6 +35,10 @@
 /* After a number has proved itself, the other direction is tried so soon. */
 #define BACK_SOON (200 * MILLISECOND)
 
+/* Fewer threads are tried where jobs that are held up make up this part of the time: now and then every system has a moment
+ * for itself. */
+#define OFTEN 0.15
+
 enum { KINDS = 128, NEW = 3 };
 typedef struct {
     uint64_t kind;
@@ -44,7 +48,7 @@ typedef struct {
 
 typedef struct {
     int32_t threads, other; /* in force; and on trial, or 0 */
-    int32_t has_evidence;
+    double held_up;            /* of the last MEMORY, in jobs that were held up */
     int64_t next_more, next_fewer; /* when a trial may begin */
     int64_t expires;               /* when this one is broken off */
     double taken, expected; /* of the trial's jobs */
@@ -65,7 +69,7 @@ static inline int32_t balance_choose(Balance *b, int64_t now, int32_t most) {
     if (b->threads < 1) b->threads = most;
     if (b->other && now >= b->expires) b->other = 0;
     if (!b->other) {
-        const int32_t fewer = b->has_evidence && balance_least(b->threads, most) > 1 && now >= b->next_fewer;
+        const int32_t fewer = b->held_up > OFTEN * MEMORY && balance_least(b->threads, most) > 1 && now >= b->next_fewer;
         const int32_t more = !fewer && b->threads < most && now >= b->next_more;
         if (fewer) b->threads = balance_least(b->threads, most); /* what was held up had no more */
         if (fewer) b->other = b->threads - (b->threads + 3) / 4;
@@ -76,7 +80,6 @@ static inline int32_t balance_choose(Balance *b, int64_t now, int32_t most) {
             b->trials++;
             for (int i = 0; i < KINDS; i++) b->known[i].weight[1] = 0;
         }
-        b->has_evidence = 0;
     }
     return balance_least(b->other ? b->other : b->threads, most);
 }
@@ -96,7 +99,7 @@ static inline void balance_note(Balance *b, int64_t now, uint64_t kind, int32_t 
     }
     if (!b->other) {
         balance_average(&known->mean[0], &known->weight[0], taken);
-        b->has_evidence |= was_held_up;
+        b->held_up = b->held_up * (1 - (taken < MEMORY ? taken / MEMORY : 1)) + was_held_up * taken;
         return;
     }
     if (threads == b->threads || threads > b->other) return; /* a small job, which the trial makes no difference to */
