@@ -34,6 +34,9 @@
 
 /* After a number has proved itself, the other direction is tried so soon. */
 #define BACK_SOON (200 * MILLISECOND)
+/* And more threads the later, the more often they did not last. */
+#define LASTING (4000 * MILLISECOND)
+#define LONGEST_WAIT (5000 * MILLISECOND)
 
 /* Fewer threads are tried where jobs that are held up make up this part of the time: now and then every system has a moment
  * for itself. */
@@ -51,6 +54,7 @@ typedef struct {
     double held_up;            /* of the last MEMORY, in jobs that were held up */
     int64_t next_more, next_fewer; /* when a trial may begin */
     int64_t expires;               /* when this one is broken off */
+    int64_t since, wait;           /* when there were last more; and how long they are not tried after fewer */
     double taken, expected; /* of the trial's jobs */
     int64_t trials, changes;
     Known known[KINDS];
@@ -111,7 +115,13 @@ static inline void balance_note(Balance *b, int64_t now, uint64_t kind, int32_t 
     int64_t *next = b->other > b->threads ? &b->next_more : &b->next_fewer;
     *next = now + (int64_t)(pause < SHORTEST_PAUSE ? SHORTEST_PAUSE : pause > LONGEST_PAUSE ? LONGEST_PAUSE : pause);
     if (b->taken < (b->other > b->threads ? ENOUGH_FOR_MORE : ENOUGH_FOR_FEWER) * b->expected) {
-        b->next_more = b->next_fewer = now + BACK_SOON;
+        if (b->other > b->threads) {
+            b->since = now, b->next_fewer = now + BACK_SOON;
+        } else { /* more that were soon given up again had been taken by chance */
+            const int64_t longer = b->wait < LONGEST_WAIT / 2 ? 2 * b->wait : LONGEST_WAIT;
+            b->wait = b->since && now - b->since < LASTING ? longer : BACK_SOON;
+            b->next_more = now + b->wait;
+        }
         b->threads = b->other;
         b->changes++;
         for (int i = 0; i < KINDS; i++)
