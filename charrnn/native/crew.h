@@ -3,9 +3,8 @@
  * A job is begun, shares one phase after the other, and is ended, by one thread, its owner; all pieces of a phase are done
  * when crew_share returns. Threads take pieces from ranges of their own, so that the same thread gets the same pieces of
  * the next phase, whose weights its cache still holds; who has none left takes from the others. So a thread that the
- * system has put aside holds up nobody, but for the one piece it is in. Nobody waits by spinning for longer than
- * microseconds; and where a piece that was begun is not finished in time, which on cores that are free does not happen,
- * the crew does with one thread fewer for a while, and tries again.
+ * system has put aside holds up nobody, but for the one piece it is in. Who waits spins for microseconds, then gives way,
+ * then sleeps; and how many threads take part is measured while they work (balance.h).
  *
  * What a piece computes may depend on neither the thread nor the pieces that run beside it: so no number depends on how
  * many threads there are, or on what else the machine does.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +43,25 @@ def library(request: pytest.FixtureRequest) -> Iterator[ctypes.CDLL]:
 def _run(library: ctypes.CDLL, piece: Callable[[int], None], pieces: int, threads: int, kind: int = 1) -> None:
     called = PIECE(lambda _, number: piece(number))
     library.charrnn_crew_run(called, None, c_int32(pieces), c_int32(threads), c_uint64(kind))
+
+
+@contextlib.contextmanager
+def _another_job(library: ctypes.CDLL) -> Iterator[None]:
+    """Another thread of this process is in the middle of a job while the context lasts."""
+    is_in, may_go = threading.Event(), threading.Event()
+
+    def held(_: int) -> None:
+        is_in.set()
+        assert may_go.wait(60)
+
+    other = threading.Thread(target=_run, args=(library, held, 2, 2))
+    other.start()
+    assert is_in.wait(60)
+    try:
+        yield
+    finally:
+        may_go.set()
+        other.join()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7, 64, 1000])
@@ -110,46 +132,50 @@ def test_a_thread_that_does_not_pay_is_given_up_and_comes_back(library: ctypes.C
 
 def test_two_callers_do_not_wait_for_each_other(library: ctypes.CDLL) -> None:
     """The second works alone, and is done while the first is not."""
-    is_in, may_go = threading.Event(), threading.Event()
-
-    def held(number: int) -> None:
-        is_in.set()
-        assert may_go.wait(60)
-
-    first = threading.Thread(target=_run, args=(library, held, 2, 2))
-    first.start()
-    assert is_in.wait(60)
     done: list[int] = []
-    _run(library, done.append, 5, 2)
-    assert done == list(range(5))
-    may_go.set()
-    first.join()
+    with _another_job(library):
+        _run(library, done.append, 5, 2)
+        assert done == list(range(5))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_a_crew_of_its_own(library: ctypes.CDLL) -> None:
     """Also where another thread of the parent was in the middle of a job."""
-    is_in, may_go = threading.Event(), threading.Event()
+    with _another_job(library):
+        child = os.fork()
+        if child == 0:
+            met, done = threading.Barrier(2), list[int]()  # both threads must be there at once
 
-    def held(number: int) -> None:
-        is_in.set()
-        assert may_go.wait(60)
+            def piece(number: int) -> None:
+                met.wait(30)
+                done.append(number)
 
-    first = threading.Thread(target=_run, args=(library, held, 2, 2))
-    first.start()
-    assert is_in.wait(60)
-    child = os.fork()
-    if child == 0:
-        met = threading.Barrier(2)  # both threads must be there at once
-        try:
-            keep_all_threads(library)
-            _run(library, lambda _: met.wait(30) and None, 2, 2)
-        finally:
-            os._exit(0 if met.n_waiting == 0 and not met.broken else 1)
-    may_go.set()
-    first.join()
+            try:
+                keep_all_threads(library)
+                _run(library, piece, 2, 2)
+            finally:
+                os._exit(0 if sorted(done) == [0, 1] else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+_FEW = """
+import ctypes, re, resource, sys
+library = ctypes.CDLL(sys.argv[1])
+done = []
+piece = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int32)(lambda _, number: done.append(number))
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + (2 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (size, size))
+library.charrnn_crew_run(piece, None, 9, 8, ctypes.c_uint64(3))
+threads = int(re.search(r"Threads:\\s*(\\d+)", open("/proc/self/status").read())[1])
+sys.exit(0 if sorted(done) == list(range(9)) and threads < 8 else 1)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system's limits are read in /proc")
+def test_where_the_system_makes_no_more_threads_fewer_do_the_work(library: ctypes.CDLL) -> None:
+    """There is no memory for the stacks of eight."""
+    assert subprocess.run([sys.executable, "-c", _FEW, library._name], check=False, timeout=60).returncode == 0
 
 
 class _Machine:
