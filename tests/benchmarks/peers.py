@@ -18,6 +18,8 @@ from charrnn.native.loader import SET_VARIABLE
 from tests.benchmarks.workers import Worker, WorkerError
 
 JAX, ONNX, COMPILED = "JAX", "ONNX Runtime", "torch.compile"
+DIFFERENTIATED = "JAX autodiff"
+"""JAX where no backward pass is written by hand."""
 SAMPLING = {ONNX: "onnx", JAX: "jax", COMPILED: "compiled_torch"}
 """Peers in sampling, and the functions of `sampling_peers.py` that make their loops."""
 ISA = {
@@ -30,7 +32,7 @@ ISA = {
 
 def _missing(name: str) -> str | None:
     """Says what a peer lacks here; None where it can be tried."""
-    modules = {JAX: ["jax"], ONNX: ["onnxruntime", "onnx"], COMPILED: []}[name]
+    modules = {JAX: ["jax"], DIFFERENTIATED: ["jax"], ONNX: ["onnxruntime", "onnx"], COMPILED: []}[name]
     lacking = [module for module in modules if find_spec(module) is None]
     if lacking:
         return f"{' and '.join(lacking)} not installed (pip install 'charrnn[bench]')"

@@ -10,7 +10,8 @@ Any number of parts at once; --json prints one JSON object instead of tables. On
 anything, so what is compared runs in turn in short rounds, and a ratio is the median of the rounds' ratios.
 
 speed    Characters a second of whole steps: ours in each of --precision, the plain one of `steps.py` and, where it is
-         installed, JAX's of `jax_training.py`, both in fp32: only fp32 beside fp32 is like beside like. Each has a
+         installed, JAX's of `jax_training.py`, once with a backward pass written by hand among its ways and once
+         as JAX differentiates it, all in fp32: only fp32 beside fp32 is like beside like. Each has a
          process of its own for each number of threads; with --threads-each each takes its better one.
 peak     A step counts as three times its forward matrix products (forward, gradient of the inputs, gradient of the
          weights). Counted are the input and recurrent products of each layer and the decoder's; nothing else is: no

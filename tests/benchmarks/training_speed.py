@@ -35,8 +35,9 @@ def _make(worker: Worker, who: str, shape: Shape) -> Any:
     """Makes the step of `who` in its worker; returns what it tells."""
     if who == "plain":
         return worker.make(HERE / "our_loops.py", "plain_training", shape=list(shape))
-    if who == peers.JAX:
-        return worker.make(HERE / "jax_training.py", "training", shape=list(shape))
+    if who in (peers.JAX, peers.DIFFERENTIATED):
+        only = {"only": "autodiff"} if who == peers.DIFFERENTIATED else {}
+        return worker.make(HERE / "jax_training.py", "training", shape=list(shape), **only)
     kind, precision = who.split()
     if kind == "product":
         return worker.make(HERE / "our_loops.py", "product", size=PRODUCT, precision=precision)
@@ -50,7 +51,7 @@ def speed(
     threads: list[int],
     load: int = 0,
     moment: float = MOMENT,
-    others: tuple[str, ...] = (peers.JAX,),
+    others: tuple[str, ...] = (peers.JAX, peers.DIFFERENTIATED),
 ) -> Iterator[Row]:
     """Characters a second of the steps, each with its better number of threads, and ratios of ours to the others'."""
     ours = [f"ours {precision}" for precision in resolved(precisions)]
@@ -72,7 +73,7 @@ def speed(
             }
             yield _speed_row(shape, {who: rates[key] for who, key in best.items()}, len(ours)) | {
                 **({f"{who} threads": key[1] for who, key in best.items()} if len(threads) > 1 else {}),
-                **({"JAX way": told[best[peers.JAX]]["way"]} if peers.JAX in best else {}),
+                **{f"{who} way": told[best[who]]["way"] for who in best if "way" in (told[best[who]] or {})},
                 **({"busy": load} if load else {}),
             }
 
