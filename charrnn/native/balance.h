@@ -6,7 +6,8 @@
  * stays if the same jobs took less. Fewer threads are tried where a job was held up, as on cores that are free it never
  * is; more now and then, the more rarely the more the last trial cost, so that trials cost a few hundredths in all.
  *
- * Times are nanoseconds, given by the caller: nothing here looks at a clock.
+ * Times are nanoseconds, given by the caller: nothing here looks at a clock. `now` is the time worked so far: what a trial
+ * may cost is a part of the work, however long the pauses in it are.
  */
 #ifndef CHARRNN_BALANCE_H
 #define CHARRNN_BALANCE_H

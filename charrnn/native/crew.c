@@ -186,7 +186,7 @@ void crew_begin(int32_t most_threads, uint64_t kind) {
     crew.most = most_threads < crew.hired ? most_threads : crew.hired;
     crew.began = now(), crew.computed = read_clock(CLOCK_THREAD_CPUTIME_ID);
     crew.kind = kind;
-    crew.size = crew.is_rigid ? crew.most : balance_choose(&crew.balance, crew.began, crew.most);
+    crew.size = crew.is_rigid ? crew.most : balance_choose(&crew.balance, crew.worked, crew.most);
     crew.stalls = 0;
     crew.pieces = crew.own_pieces = 0;
 }
@@ -248,7 +248,7 @@ void crew_end(void) {
     const int64_t aside = worked - (read_clock(CLOCK_THREAD_CPUTIME_ID) - crew.computed);
     const int was_aside = aside > ASIDE && aside > worked / 16;
     const int was_held_up = crew.stalls > 0 || was_aside || (did_most && worked > LONG_ENOUGH);
-    if (!crew.is_rigid) balance_note(&crew.balance, time, crew.kind, crew.size, worked, was_held_up);
+    if (!crew.is_rigid) balance_note(&crew.balance, crew.worked, crew.kind, crew.size, worked, was_held_up);
     is_owner = 0;
     leave_arithmetic(crew.arithmetic);
     atomic_flag_clear(&crew.is_taken);
