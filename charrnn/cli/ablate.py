@@ -37,7 +37,10 @@ def measure(subject: Subject, asked: Mapping[Unit, Sequence[Label]], *, start: i
     from charrnn.neurons.ablate import ablate
 
     loaded = subject.loaded
-    return ablate(loaded.model, loaded.parameters, subject.ids, asked, start=start, report=subject.report)
+    return ablate(
+        loaded.model, loaded.parameters, subject.ids, asked,
+        start=start, end=loaded.vocabulary.end, report=subject.report,
+    )  # fmt: skip
 
 
 def _measure(subject: Subject, asked: Given) -> Result:

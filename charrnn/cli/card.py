@@ -32,7 +32,14 @@ def _measure(subject: Subject, asked: Given) -> Result:
     labels = subject.labels(asked, "to know a unit by", ablate.LENGTH)
     cards = [
         make_card(
-            loaded.model, loaded.parameters, unit, subject.ids, labels, start=subject.start, report=subject.report
+            loaded.model,
+            loaded.parameters,
+            unit,
+            subject.ids,
+            labels,
+            start=subject.start,
+            end=loaded.vocabulary.end,
+            report=subject.report,
         )
         for unit in units
     ]

@@ -45,7 +45,7 @@ class Subject:
         """The engine that runs the checkpoint's model."""
         from charrnn.inference.make_engine import make_engine
 
-        return make_engine(self.loaded.model, self.loaded.parameters)
+        return make_engine(self.loaded.model, self.loaded.parameters, end=self.loaded.vocabulary.end)
 
     @cached_property
     def novice(self) -> Any:
@@ -53,7 +53,8 @@ class Subject:
         from charrnn.inference.make_engine import make_engine
         from charrnn.neurons.untrained import untrained_arrays
 
-        return make_engine(self.loaded.model, untrained_arrays(self.loaded.model, len(self.loaded.vocabulary)))
+        model, vocabulary = self.loaded.model, self.loaded.vocabulary
+        return make_engine(model, untrained_arrays(model, len(vocabulary)), end=vocabulary.end)
 
     @cached_property
     def text(self) -> str:

@@ -126,7 +126,7 @@ class Static:
 
     def model(self, checkpoint: Checkpoint) -> CharacterModel:
         """Returns the checkpoint's model on the device, with a copy of its weights."""
-        model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary))
+        model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary), checkpoint.vocabulary.end)
         model.load_arrays(checkpoint.parameters)
         return model.to(self.device)
 

@@ -49,6 +49,7 @@ class CompiledNetwork(RecordingEngine):
         *,
         weights: WeightsName = "float32",
         threads: int | None = None,
+        end: int | None = None,
         instruction_set: int | None = None,
     ) -> None:
         found = find_library()
@@ -57,7 +58,7 @@ class CompiledNetwork(RecordingEngine):
         self._set = best_set() if instruction_set is None else instruction_set
         cell = make_cell(config).core.at_rest()
         assert cell.compiled is not None
-        self.panels = Panels(found, self._set, config, cell.compiled, parameters, weights)
+        self.panels = Panels(found, self._set, config, cell.compiled, parameters, weights, end)
         self._model, self._has_memory = self.panels.model, len(cell.state_names) > 1
         self._recorded = (*cell.state_names, *cell.gate_names)
         self.vocabulary_size = self._model.vocabulary

@@ -115,8 +115,10 @@ class InPlaceNetwork(Network):
     reference does.
     """
 
-    def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
-        super().__init__(config, parameters)
+    def __init__(
+        self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], *, end: int | None = None
+    ) -> None:
+        super().__init__(config, parameters, end=end)
         self.table: Floats | None = None
         self.arrangement = _ARRANGEMENTS[str(self.cell.at_rest().compiled)]
         with np.errstate(over="ignore", invalid="ignore"):  # as in `step`
@@ -180,6 +182,8 @@ class _InPlaceWalk(Walk):
         rows = np.asarray(ids, np.int32).view(np.uint32)  # so that -1 is out of range, and not the last
         if len(rows) != len(self._logits):
             raise ValueError(f"{len(rows)} ids, the state has {len(self._logits)} lanes")
+        if network.end is not None:
+            self._begin_anew(rows == network.end)
         # Weights too large to compute with give logits that are not finite, without a warning.
         with np.errstate(over="ignore", invalid="ignore"):
             for layer, product in enumerate(network.products):
@@ -193,6 +197,13 @@ class _InPlaceWalk(Walk):
             _multiply(self._inputs[-1][:, -H:], network.decoder_weight, self._logits)
             self._logits += network.decoder_bias
         return self._logits
+
+    def _begin_anew(self, lanes: npt.NDArray[np.bool_]) -> None:
+        """Sets the state of these lanes (B,) to zeros."""
+        if lanes.any():
+            for both, cells in zip(self._inputs, self._cells, strict=True):
+                both[lanes, -self._hidden_size :] = 0
+                cells[lanes] = 0
 
     def state(self) -> NetworkState:
         """Returns the state as it is now, a value."""

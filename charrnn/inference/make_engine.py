@@ -34,14 +34,17 @@ def make_engine(
     *,
     weights: WeightsName = "float32",
     threads: int | None = None,
+    end: int | None = None,
 ) -> Any:
     """Makes the fastest engine for a CPU: the compiled step where the package has it, else numpy.
+
+    A lane reads the id `end` from the zero state, whatever stood before it.
 
     Raises UsageError for rounded weights where there is no compiled step: numpy would only be slower with them.
     """
     config, parameters = written_out(config, parameters)
     if has_compiled_step(config):
-        return CompiledNetwork(config, parameters, weights=weights, threads=threads)
+        return CompiledNetwork(config, parameters, weights=weights, threads=threads, end=end)
     if weights != "float32":
         missing, hint = "this installation has no compiled step", "leave --weights out"
         if config.skip != "none":
@@ -51,4 +54,4 @@ def make_engine(
         else:
             hint = f"install charrnn where there is a C compiler (gcc or clang), or {hint}"
         raise UsageError(f"--weights is {weights!r}, and {missing}", hint)
-    return (InPlaceNetwork if could_be_compiled(config) else Network)(config, parameters)
+    return (InPlaceNetwork if could_be_compiled(config) else Network)(config, parameters, end=end)

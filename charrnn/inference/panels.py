@@ -68,6 +68,7 @@ class Panels:
         cell: str,
         parameters: Mapping[str, npt.NDArray[Any]],
         weights: WeightsName,
+        end: int | None = None,
     ) -> None:
         self._library, self._set, self._config = library, instruction_set, config
         self._kept: list[Any] = []
@@ -77,7 +78,7 @@ class Panels:
         V, H, L = len(parameters["embedding"]), config.hidden_size, config.num_layers
         self.model = model = StepModel(
             cell=layout.number, num_layers=L, hidden=H, padded=_up(H, LINE) + _APART, panels=-(-H // layout.units),
-            units=layout.units, vocabulary=V, vocabulary_padded=_up(V, 16),
+            units=layout.units, vocabulary=V, vocabulary_padded=_up(V, 16), end=-1 if end is None else end,
         )  # fmt: skip
         layers = (LayerPanels * L)()
         self._kept.append(layers)

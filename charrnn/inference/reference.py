@@ -28,8 +28,10 @@ NetworkState: TypeAlias = tuple[State, ...]
 class Network(RecordingEngine):
     """Embedding, layers and decoder over numpy arrays."""
 
-    def __init__(self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
-        self.config, self._parameters = config, parameters
+    def __init__(
+        self, config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], *, end: int | None = None
+    ) -> None:
+        self.config, self._parameters, self.end = config, parameters, end
         self.embedding = parameters["embedding"]
         self.vocabulary_size = len(self.embedding)
         self.cell = make_cell(config).core
@@ -63,6 +65,8 @@ class Network(RecordingEngine):
         rows = np.asarray(ids, np.int32).view(np.uint32)  # -1 is no id, and not the last one either
         if len(rows) != len(state[0][0]):
             raise ValueError(f"{len(rows)} ids, the state has {len(state[0][0])} lanes")
+        if self.end is not None and (rows == self.end).any():
+            state = self._begun_anew(state, rows == self.end)
         below = [self.embedding[rows]]
         states, gates = [], []
         for p, layer_state in zip(self._layers, state, strict=True):
@@ -72,6 +76,14 @@ class Network(RecordingEngine):
             gates.append(layer_gates)
             below.append(new_state[0])
         return tuple(states), tuple(gates)
+
+    def _begun_anew(self, state: NetworkState, lanes: npt.NDArray[np.bool_]) -> NetworkState:
+        """Returns the zero state in these lanes (B,), and `state` in the others."""
+        chosen, zero = lanes[:, None], self.zero_state(len(lanes))
+        return tuple(
+            tuple(np.where(chosen, nought, array) for nought, array in zip(begun, layer, strict=True))
+            for begun, layer in zip(zero, state, strict=True)
+        )
 
     def decode(self, ids: npt.ArrayLike, state: NetworkState) -> Floats:
         """Returns the logits (B, V) of the next character, from the state after reading `ids` (B,)."""

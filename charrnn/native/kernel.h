@@ -241,7 +241,20 @@ INLINE int64_t NAME(row_of)(const Step *step, int layer, int is_after) {
     return ((int64_t)layer * 2 + ((step->t + is_after) & 1)) * step->job->lanes * step->model->padded;
 }
 
-/* A part of the lanes: what is read next, or drawn; and how likely it was. */
+/* Sets the state that a lane has before this character to zeros. */
+TARGET static void NAME(begin_anew)(const Step *step, int b) {
+    const Model *m = step->model;
+    const Job *job = step->job;
+    const int64_t P = m->padded;
+    for (int l = 0; l < m->num_layers; l++) {
+        const int64_t before = NAME(row_of)(step, l, 0) + b * P;
+        memset(job->hidden + before, 0, P * sizeof(float));
+        if (job->hidden_quantised) memset(job->hidden_quantised + before, 0, P * sizeof(int16_t));
+        if (job->cell_state) memset(job->cell_state + ((int64_t)l * job->lanes + b) * P, 0, P * sizeof(float));
+    }
+}
+
+/* A part of the lanes: what is read next, or drawn; how likely it was; and the state that it is read from. */
 TARGET static void NAME(choose_ids)(void *given, int32_t piece) {
     const Step *step = given;
     Job *job = step->job;
@@ -260,6 +273,7 @@ TARGET static void NAME(choose_ids)(void *given, int32_t piece) {
             id = draw(job, V, logits, largest, weights, job->order + (int64_t)b * VP, NAME(exponentials), step->t, b);
         else __atomic_store_n(&job->not_finite, 1, __ATOMIC_RELAXED);
         job->ids[place] = id;
+        if (id == step->model->end) NAME(begin_anew)(step, b);
         if (job->log_probabilities && step->has_logits)
             job->log_probabilities[place] =
                 is_finite ? log_probability(V, logits, largest, weights, NAME(exponentials), id) : NAN;

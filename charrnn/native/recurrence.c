@@ -172,7 +172,8 @@ int32_t charrnn_best_recurrence(void) { return best_set(); }
 int32_t charrnn_has_narrow(void) { return charrnn_best_recurrence() == 2 && HAS("avx512bf16"); }
 
 static void run(Window *window, int is_backward) {
-    const uint64_t sizes[] = {window->steps, window->lanes, window->padded, window->cell, is_backward, window->is_narrow, window->way};
+    const uint64_t sizes[] = {window->steps, window->lanes, window->padded, window->cell, is_backward, window->is_narrow, window->way,
+                              window->starts != 0};
     uint64_t kind = 1;
     for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) kind = kind * 1000003 + sizes[i];
     crew_begin(window->most_threads, kind);

@@ -16,7 +16,7 @@
 
 #include <stdint.h>
 
-enum { RECURRENCE_VERSION = 4 }; /* of what stands here; a library left over from another one is not used */
+enum { RECURRENCE_VERSION = 5 }; /* of what stands here; a library left over from another one is not used */
 enum { RNN, LSTM, GRU };
 #define BLOCKS(cell) ((cell) == LSTM ? 4 : (cell) == GRU ? 3 : 1)
 #define KEPT(cell) ((cell) == RNN ? 1 : 4)
@@ -34,12 +34,14 @@ typedef struct {
     int32_t is_narrow;     /* products of bfloat16 numbers, summed in float; needs charrnn_has_narrow, but for tiles that are
                             * emulated. Without ids, `input` is of such numbers too */
     int32_t way;           /* then DOT, TILES or TILES_EMULATED of product.h */
-    void *narrow_h;        /* then the same as h in bfloat16, filled along with it */
-    void *narrow_gradients; /* and the gates' gradients, T B x kept x P, instead of those in `gates` */
+    void *factors;         /* what the recurrent products read, T + 1, B, P, filled along with h: h itself, or room for it where
+                            * it is read as bfloat16 numbers or lanes begin anew */
+    void *narrow_gradients; /* where is_narrow, the gates' gradients, T B x kept x P, instead of those in `gates` */
     void *panels;          /* room for the recurrent matrix in panels */
     void *gates;           /* T B x kept x P */
     void *h;               /* T + 1, B, P: before the first step, and after each */
     void *c;               /* the same, of an lstm */
+    const uint8_t *starts; /* T B: 1 where a lane begins anew, from zeros, before the step, else 0; or null where none does */
     const void *output_gradient; /* T B P, or null */
     void *h_gradient;      /* B P: of the state after the window; then of the state before it */
     void *c_gradient;

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-enum { VERSION = 3 }; /* of what stands here; a library left over from another one is not used */
+enum { VERSION = 4 }; /* of what stands here; a library left over from another one is not used */
 enum { CELL_RNN, CELL_LSTM, CELL_GRU };
 enum { SCRATCH = 128 }; /* outputs of a panel at most */
 enum { GROUP = 64 };    /* inputs that share a scale in int8 */
@@ -36,6 +36,7 @@ typedef struct {
 typedef struct {
     int32_t cell, num_layers, hidden, padded, panels, units; /* units: of a panel */
     int32_t vocabulary, vocabulary_padded, embedding_size;
+    int32_t end;            /* the id that a lane reads from the zero state, whatever stood before; or -1 */
     const float *table;     /* V x panels x input.rows: the first layer's input product and biases; or null */
     const float *embedding; /* V x padded embedding size, where there is no table */
     const Layer *layers;

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from charrnn.native.loader import absence, fields, load, permitted_set, search
 
-VERSION = 3
+VERSION = 4
 SCRATCH, GROUP, LINE, MOST_LANES = 128, 64, 64, 64
 STEM = Path(__file__).with_name("_step")
 
@@ -37,7 +37,8 @@ class StepModel(ctypes.Structure):
     """A whole model."""
 
     _fields_ = [
-        *fields(c_int32, "cell num_layers hidden padded panels units vocabulary vocabulary_padded embedding_size"),
+        *fields(c_int32, "cell num_layers hidden padded panels units"),
+        *fields(c_int32, "vocabulary vocabulary_padded embedding_size end"),
         *fields(c_void_p, "table embedding layers"),
         ("decoder", Matrix),
         ("decoder_bias", c_void_p),

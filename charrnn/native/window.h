@@ -12,6 +12,12 @@
  */
 
 typedef real NAME(reals) __attribute__((vector_size(W * sizeof(real)), may_alias, aligned(sizeof(real))));
+#if IS_DOUBLE
+#define BITS int64_t
+#else
+#define BITS int32_t
+#endif
+typedef BITS NAME(bits) __attribute__((vector_size(W * sizeof(real)), may_alias));
 #define vec NAME(reals)
 #define INLINE TARGET static inline __attribute__((always_inline))
 #if IS_TILED
@@ -23,6 +29,10 @@ typedef real NAME(reals) __attribute__((vector_size(W * sizeof(real)), may_alias
 INLINE vec NAME(get)(const real *p) { return *(const vec *)p; }
 INLINE void NAME(put)(real *p, vec v) { *(vec *)p = v; }
 INLINE vec NAME(splat)(real x) { return x - (vec){0}; }
+
+/* Where a lane begins anew before a step, the step reads zeros, whatever the state holds: all bits of it are kept, or none. */
+INLINE BITS NAME(keeping)(const uint8_t *starts, int64_t row) { return starts ? (BITS)starts[row] - 1 : -1; }
+INLINE vec NAME(kept)(vec x, BITS keep) { return (vec)((NAME(bits))x & keep); }
 
 #if IS_DOUBLE
 INLINE vec NAME(sigmoid)(vec x) {
@@ -106,42 +116,47 @@ INLINE vec NAME(start)(const Window *window, int64_t place, const vec *bias, int
     return from + bias[g];
 }
 
-/* State and gates of one vector of units in one lane, from the ends of its sums. */
-INLINE void NAME(activate)(const Window *window, int64_t row, int64_t unit, const vec *a, vec candidate, const int cell) {
+/* State and gates of one vector of units in one lane, from the ends of its sums. `now` is what is kept of the state before,
+ * `next` of the state after where the next step reads it. */
+INLINE void NAME(activate)(const Window *window, int64_t row, int64_t unit, const vec *a, vec candidate, const int cell,
+                           BITS now, BITS next) {
     const int64_t P = window->padded, place = row * P + unit, after = place + window->lanes * P;
     real *gates = (real *)window->gates + row * KEPT(cell) * P + unit;
     vec output;
     if (cell == LSTM) {
         const vec i = NAME(sigmoid)(a[0]), f = NAME(sigmoid)(a[1]), g = NAME(tanh)(a[2]), o = NAME(sigmoid)(a[3]);
-        const vec inner = f * NAME(get)((const real *)window->c + place) + i * g;
+        const vec inner = f * NAME(kept)(NAME(get)((const real *)window->c + place), now) + i * g;
         NAME(put)(gates, i), NAME(put)(gates + P, f), NAME(put)(gates + 2 * P, g), NAME(put)(gates + 3 * P, o);
         NAME(put)((real *)window->c + after, inner);
         output = o * NAME(tanh)(inner);
     } else if (cell == GRU) {
         const vec r = NAME(sigmoid)(a[0]), z = NAME(sigmoid)(a[1]), m = a[2], n = NAME(tanh)(r * m + candidate);
         NAME(put)(gates, n), NAME(put)(gates + P, r), NAME(put)(gates + 2 * P, z), NAME(put)(gates + 3 * P, m);
-        output = z * (NAME(get)((const real *)window->h + place) - n) + n;
+        output = z * (NAME(kept)(NAME(get)((const real *)window->h + place), now) - n) + n;
     } else {
         output = NAME(tanh)(a[0]);
     }
     NAME(put)((real *)window->h + after, output);
-#if IS_NARROW
-    NAME(put_factor)((factor *)window->narrow_h + after, output);
-#endif
+    if (IS_NARROW || window->factors != window->h)
+        NAME(put_factor)((factor *)window->factors + after, NAME(kept)(output, next));
 }
 
 INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, const int cell, const int lanes) {
     const int blocks = BLOCKS(cell);
     const int64_t P = window->padded, unit = (int64_t)panel * W, row = (int64_t)t * window->lanes + b;
     const factor *w = (const factor *)window->panels + (int64_t)panel * P * blocks * W;
-    const factor *factors = (const factor *)(IS_NARROW ? window->narrow_h : window->h) + row * P;
+    const factor *factors = (const factor *)window->factors + row * P;
     const int has_ids = window->ids != 0; /* read once: for all the compiler knows, every store may change it */
+    const uint8_t *starts = window->starts, *after = t + 1 < window->steps ? starts : 0;
+    BITS now[MOST], next[MOST];
     int64_t places[MOST];
     vec bias[4];
     for (int g = 0; g < blocks; g++)
         bias[g] = window->bias ? NAME(get)((const real *)window->bias + g * P + unit) : NAME(splat)(0);
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
         places[l] = (has_ids ? window->ids[row + l] : row + l) * window->input_width + unit;
+    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
+        now[l] = NAME(keeping)(starts, row + l), next[l] = NAME(keeping)(after, row + window->lanes + l);
 #if IS_TILED
     real sums[MOST * 4 * W] __attribute__((aligned(64)));
     for (int l = 0; l < lanes; l++)
@@ -153,7 +168,8 @@ INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, co
     for (int l = 0; l < lanes; l++) {
         vec a[4];
         for (int g = 0; g < blocks; g++) a[g] = NAME(get)(sums + (l * blocks + g) * W);
-        NAME(activate)(window, row + l, unit, a, cell == GRU ? NAME(input)(window, places[l], has_ids) : a[0], cell);
+        NAME(activate)(window, row + l, unit, a, cell == GRU ? NAME(input)(window, places[l], has_ids) : a[0], cell, now[l],
+                       next[l]);
     }
 #else
     vec a[MOST][4], candidate[MOST];
@@ -164,19 +180,19 @@ INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, co
     }
     NAME(multiply)(a, w, factors, P, (int)P, blocks, lanes);
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
-        NAME(activate)(window, row + l, unit, a[l], cell == GRU ? candidate[l] : a[l][0], cell);
+        NAME(activate)(window, row + l, unit, a[l], cell == GRU ? candidate[l] : a[l][0], cell, now[l], next[l]);
 #endif
 }
 
 /* A piece of getting ready: one panel. */
 INLINE void NAME(prepare_forward)(const Window *window, int32_t panel, const int cell) {
     NAME(pack_forward)(window, panel, BLOCKS(cell));
-#if IS_NARROW
+    if (!IS_NARROW && window->factors == window->h) return;
     for (int64_t b = 0; b < window->lanes; b++) {
         const int64_t place = b * window->padded + (int64_t)panel * W;
-        NAME(put_factor)((factor *)window->narrow_h + place, NAME(get)((const real *)window->h + place));
+        const vec h = NAME(kept)(NAME(get)((const real *)window->h + place), NAME(keeping)(window->starts, b));
+        NAME(put_factor)((factor *)window->factors + place, h);
     }
-#endif
 }
 
 /* A piece of a step: one panel in all lanes. */
@@ -227,9 +243,10 @@ INLINE void NAME(put_gradient)(const Window *window, int64_t place, vec gradient
 #endif
 }
 
-/* Gradients of one vector of units in one lane: dh and, kept in memory, dc come in; those of the gates go out. */
+/* Gradients of one vector of units in one lane: dh and, kept in memory, dc come in; those of the gates go out. `now` is what
+ * the step kept of the state before it. */
 INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane, int64_t unit, vec dh, vec sums[4],
-                                const int cell) {
+                                const int cell, BITS now) {
     const int64_t P = window->padded, kept = KEPT(cell), place = lane * P + unit, to = row * kept * P + unit;
     const real *gates = (const real *)window->gates + to;
     if (cell == LSTM) {
@@ -238,22 +255,22 @@ INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane,
         const vec i = NAME(get)(gates), f = NAME(get)(gates + P), g = NAME(get)(gates + 2 * P), o = NAME(get)(gates + 3 * P);
         const vec squashed = NAME(tanh)(NAME(get)(c));
         const vec dc = dh * o * (1 - squashed * squashed) + NAME(get)(carried);
-        const vec di = dc * g * i * (1 - i), df = dc * NAME(get)(c_before) * f * (1 - f);
+        const vec di = dc * g * i * (1 - i), df = dc * NAME(kept)(NAME(get)(c_before), now) * f * (1 - f);
         const vec dg = dc * i * (1 - g * g), d_o = dh * squashed * o * (1 - o);
-        NAME(put)(carried, dc * f);
+        NAME(put)(carried, NAME(kept)(dc * f, now));
         NAME(put_gradient)(window, to, di), NAME(put_gradient)(window, to + P, df);
         NAME(put_gradient)(window, to + 2 * P, dg), NAME(put_gradient)(window, to + 3 * P, d_o);
         sums[0] += di, sums[1] += df, sums[2] += dg, sums[3] += d_o;
         NAME(put)((real *)window->h_gradient + place, NAME(splat)(0));
     } else if (cell == GRU) {
         const vec n = NAME(get)(gates), r = NAME(get)(gates + P), z = NAME(get)(gates + 2 * P), m = NAME(get)(gates + 3 * P);
-        const vec h_before = NAME(get)((const real *)window->h + row * P + unit);
+        const vec h_before = NAME(kept)(NAME(get)((const real *)window->h + row * P + unit), now);
         const vec dn = dh * (1 - z) * (1 - n * n), dz = dh * (h_before - n) * z * (1 - z);
         const vec dm = dn * r, dr = dn * m * r * (1 - r);
         NAME(put_gradient)(window, to, dn), NAME(put_gradient)(window, to + P, dr);
         NAME(put_gradient)(window, to + 2 * P, dz), NAME(put_gradient)(window, to + 3 * P, dm);
         sums[0] += dn, sums[1] += dr, sums[2] += dz, sums[3] += dm;
-        NAME(put)((real *)window->h_gradient + place, dh * z);
+        NAME(put)((real *)window->h_gradient + place, NAME(kept)(dh * z, now));
     } else {
         const vec h = NAME(get)((const real *)window->h + (row + window->lanes) * P + unit);
         const vec d = dh * (1 - h * h);
@@ -273,6 +290,7 @@ INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, v
     const factor *after = (const factor *)(IS_NARROW ? window->narrow_gradients : window->gates) +
                           ((row + window->lanes) * kept + kept - blocks) * P;
     const int has_after = t + 1 < window->steps;
+    const uint8_t *starts = window->starts;
     vec a[MOST][4];
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) {
         a[l][v] = NAME(get)(carried + l * P + v * W);
@@ -292,8 +310,15 @@ INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, v
 #else
     if (has_after) NAME(multiply)(a, w, after, kept * P, (int)(blocks * P), vectors, lanes);
 #endif
+    if (has_after && starts) /* no gradient comes from a step that did not read this one; what was carried is zero */
+        _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) {
+            if (!starts[row + window->lanes + l]) continue;
+            _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++)
+                a[l][v] = above ? NAME(get)(above + l * P + v * W) : NAME(splat)(0);
+        }
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) {
-        if (t >= 0) NAME(backward_unit)(window, row + l, b + l, unit + v * W, a[l][v], sums[v], cell);
+        if (t >= 0)
+            NAME(backward_unit)(window, row + l, b + l, unit + v * W, a[l][v], sums[v], cell, NAME(keeping)(starts, row + l));
         else NAME(put)((real *)window->h_gradient + (b + l) * P + unit + v * W, a[l][v]);
     }
 }
@@ -383,6 +408,7 @@ static void NAME(run)(Window *window, int is_backward) {
 
 #undef vec
 #undef ints
+#undef BITS
 #undef INLINE
 #undef MOST
 /* and what was given, for the next set */

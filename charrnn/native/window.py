@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from charrnn.native.loader import absence, fields, load, permitted_set, search
 
-VERSION = 4
+VERSION = 5
 STEM = Path(__file__).with_name("_recurrence")
 
 
@@ -43,7 +43,7 @@ class Window(ctypes.Structure):
         *fields(c_int32, "wants_state_gradient input_width"),
         *fields(c_void_p, "recurrent bias input ids"),
         *fields(c_int32, "is_narrow way"),
-        *fields(c_void_p, "narrow_h narrow_gradients panels gates h c output_gradient h_gradient c_gradient"),
+        *fields(c_void_p, "factors narrow_gradients panels gates h c starts output_gradient h_gradient c_gradient"),
         *fields(c_void_p, "bias_gradient table_gradient"),
         ("step", c_int32),
     ]

@@ -62,19 +62,21 @@ def run_window(
     state: State,
     buffers: Buffers,
     *,
+    starts: Tensor | None = None,
     is_narrow: bool = False,
 ) -> tuple[Tensor, State]:
     """Runs a cell over `x` (T, B, I) from `state` on: returns outputs (T, B, H) and the state after.
 
     With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. `p` holds the parameters of the cell that
-    compiled code knows as `cell`. Differentiable once in everything but ids. With `is_narrow` the factors of every
-    product are rounded to bfloat16 and the sums are not (Kalamkar et al. 2019, arXiv 1905.12322); state and gates stay
-    as they are.
+    compiled code knows as `cell`. Differentiable once in everything but ids. `starts` (T, B) is true where a lane
+    begins anew before the step, from zeros. With `is_narrow` the factors of every product are rounded to bfloat16 and
+    the sums are not (Kalamkar et al. 2019, arXiv 1905.12322); state and gates stay as they are.
     """
     bias, second = (p["bias_ih"], p["bias_hh"]) if "bias_hh" in p else (p["bias"], None)
     (h, *c), kept = state, buffers if torch.is_grad_enabled() else None
+    begun = starts.contiguous() if starts is not None and bool(starts.any()) else None
     output, *after = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        cell, is_narrow, kept, ids, x, p["weight_ih"], bias, p["weight_hh"], second, h, c[0] if c else None
+        cell, is_narrow, kept, ids, begun, x, p["weight_ih"], bias, p["weight_hh"], second, h, c[0] if c else None
     )
     return output, tuple(after)
 
@@ -121,6 +123,7 @@ class _Recurrence(torch.autograd.Function):
         is_narrow: bool,
         buffers: Buffers | None,
         ids: Tensor | None,
+        starts: Tensor | None,
         x: Tensor,
         weight_ih: Tensor,
         bias: Tensor,
@@ -159,21 +162,23 @@ class _Recurrence(torch.autograd.Function):
         window = _window(library, cell, T, B, H, P, weight_hh, gates, trace, buffers)
         window.input, window.input_width = products.data_ptr(), width
         window.ids = None if ids is None else ids.data_ptr()
-        factors = trace[0]
-        if is_narrow:
-            factors = torch.empty_like(trace[0], dtype=torch.bfloat16)
-            window.is_narrow, window.narrow_h = True, factors.data_ptr()
+        factors, window.is_narrow = trace[0], is_narrow
+        if is_narrow or starts is not None:
+            factors = buffers.take(T + 1, B, P, dtype=torch.bfloat16 if is_narrow else x.dtype)
+        window.factors, window.starts = factors.data_ptr(), None if starts is None else starts.data_ptr()
         window.bias = None if padded_bias is None else padded_bias.data_ptr()
         library.forward(window)
         if is_narrow and ids is None:
             buffers.give(products)
         if is_backward_to_come:
-            ctx.cell, ctx.buffers, ctx.ids, ctx.sizes = cell, buffers, ids, (T, B, H, P)
+            ctx.cell, ctx.buffers, ctx.ids, ctx.starts, ctx.sizes = cell, buffers, ids, starts, (T, B, H, P)
             ctx.gates, ctx.trace, ctx.factors = gates, trace, factors
             ctx.has_second_bias = second_bias is not None
             ctx.save_for_backward(rows, spread, weight_hh)
         elif is_kept:  # where nothing learns
             buffers.give(gates)
+            if factors is not trace[0]:
+                buffers.give(factors)
         return (trace[0][1:, :, :H], *(states[T, :, :H].clone() for states in trace))
 
     @staticmethod
@@ -184,7 +189,7 @@ class _Recurrence(torch.autograd.Function):
         if ctx.gates is None:
             raise RuntimeError("the gates of this window have been used up by a backward pass before")
         rows, spread, weight_hh = ctx.saved_tensors
-        cell, buffers, ids, gates, trace = ctx.cell, ctx.buffers, ctx.ids, ctx.gates, ctx.trace
+        cell, buffers, ids, gates, trace, factors = ctx.cell, ctx.buffers, ctx.ids, ctx.gates, ctx.trace, ctx.factors
         ctx.gates = None
         if gates.dtype == torch.float64:  # for checking gradients, which goes back several times
             ctx.gates, gates = gates, gates.clone()
@@ -199,10 +204,11 @@ class _Recurrence(torch.autograd.Function):
         window.output_gradient, window.bias_gradient = d_output.data_ptr(), d_bias.data_ptr()
         window.h_gradient = d_state[0].data_ptr()
         window.c_gradient = d_state[1].data_ptr() if len(d_state) > 1 else None
-        window.wants_state_gradient = any(ctx.needs_input_grad[9:])
+        window.wants_state_gradient = any(ctx.needs_input_grad[10:])
+        window.starts = None if ctx.starts is None else ctx.starts.data_ptr()
         d_gates = gates
-        if ctx.factors.dtype != gates.dtype:
-            d_gates = buffers.take(T * B, kept * P, dtype=ctx.factors.dtype)
+        if factors.dtype != gates.dtype:
+            d_gates = buffers.take(T * B, kept * P, dtype=factors.dtype)
             window.is_narrow, window.narrow_gradients = True, d_gates.data_ptr()
         d_products = d_gates[:, : n * P]
         if ids is not None:
@@ -216,22 +222,24 @@ class _Recurrence(torch.autograd.Function):
             return multiply(a, b, out=gates.new_empty(a.shape[0], b.shape[1]), is_narrow=is_narrow)
 
         d_x = None
-        if ctx.needs_input_grad[4]:
+        if ctx.needs_input_grad[5]:
             d_x = product(d_products, spread)
             d_x = d_x if ids is not None else d_x.view(T, B, -1)
         d_weight_ih = d_weight_hh = None
-        if ctx.needs_input_grad[5]:
+        if ctx.needs_input_grad[6]:
             d_weight_ih = _gather(product(d_products.t(), rows), cell, H, is_input=True)
-        if ctx.needs_input_grad[7]:
-            d_recurrent = product(d_gates[:, (kept - n) * P :].t(), ctx.factors[:-1].view(T * B, P))
+        if ctx.needs_input_grad[8]:
+            d_recurrent = product(d_gates[:, (kept - n) * P :].t(), factors[:-1].view(T * B, P))
             d_weight_hh = _gather(d_recurrent, cell, H, is_input=False)[:, :H]
         d_bias_ih = _gather(d_bias[:n].flatten(), cell, H, is_input=True)
         d_bias_hh = _gather(d_bias[kept - n :].flatten(), cell, H, is_input=False) if ctx.has_second_bias else None
         buffers.give(gates)
         if d_gates is not gates:
             buffers.give(d_gates)
+        if factors is not trace[0] and ctx.gates is None:
+            buffers.give(factors)
         d_h, d_c = d_state[0][:, :H], d_state[1][:, :H] if len(d_state) > 1 else None
-        return None, None, None, None, d_x, d_weight_ih, d_bias_ih, d_weight_hh, d_bias_hh, d_h, d_c
+        return None, None, None, None, None, d_x, d_weight_ih, d_bias_ih, d_weight_hh, d_bias_hh, d_h, d_c
 
 
 def _trace(state: Tensor, T: int, P: int) -> Tensor:

@@ -29,11 +29,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from charrnn.network.starts import Starts
 from charrnn.settings.config import TrainingConfig
 
-Keeper = Callable[[Tensor, Tensor], Tensor]
-"""Takes a layer's outputs (T, B, H) and its recurrent matrix (H, H) as it was used, and returns the outputs that are to
-be read instead."""
+Keeper = Callable[[Tensor, Tensor, Starts | None], Tensor]
+"""Takes a layer's outputs (T, B, H), its recurrent matrix (H, H) as it was used and where lanes began anew, and returns
+the outputs that are to be read instead."""
 
 
 def make_keeper(training: TrainingConfig, activation: str, unit: float, scale: Tensor | None = None) -> Keeper | None:
@@ -47,8 +48,9 @@ def make_keeper(training: TrainingConfig, activation: str, unit: float, scale: T
         return None
     counted = unit if scale is None else unit * scale
 
-    def keep(outputs: Tensor, matrix: Tensor) -> Tensor:
-        kept: Tensor = _Kept.apply(outputs, matrix, rate, activation == "relu", counted)  # type: ignore[no-untyped-call]
+    def keep(outputs: Tensor, matrix: Tensor, starts: Starts | None = None) -> Tensor:
+        begun = None if starts is None else starts.mask
+        kept: Tensor = _Kept.apply(outputs, matrix, begun, rate, activation == "relu", counted)  # type: ignore[no-untyped-call]
         return kept
 
     return keep
@@ -58,28 +60,36 @@ class _Kept(torch.autograd.Function):
     """Passes outputs on as they are; on the way back it adds the penalty's gradient to the matrix's."""
 
     @staticmethod
-    def forward(ctx: Any, outputs: Tensor, matrix: Tensor, rate: float, is_relu: bool, unit: float | Tensor) -> Tensor:
+    def forward(
+        ctx: Any, outputs: Tensor, matrix: Tensor, begun: Tensor | None, rate: float, is_relu: bool,
+        unit: float | Tensor,
+    ) -> Tensor:  # fmt: skip
         ctx.save_for_backward(outputs, matrix)
-        ctx.settings = rate, is_relu, unit
+        ctx.settings = begun, rate, is_relu, unit
         return outputs.view_as(outputs)
 
     @staticmethod
-    def backward(ctx: Any, direct: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, direct: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         outputs, matrix = ctx.saved_tensors
-        rate, is_relu, unit = ctx.settings
+        begun, rate, is_relu, unit = ctx.settings
         slopes = (outputs > 0).float() if is_relu else 1 - outputs.float().square()
-        totals, passed = back_in_time(direct.float() / unit, slopes, matrix.float())
+        totals, passed = back_in_time(direct.float() / unit, slopes, matrix.float(), begun)
         gradient = excess_gradient(totals, passed, slopes)
-        return direct, (gradient * (rate * unit)).to(matrix.dtype), None, None, None
+        return direct, (gradient * (rate * unit)).to(matrix.dtype), None, None, None, None
 
 
-def back_in_time(direct: Tensor, slopes: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns d_t and d_t J_t, (T, B, H) each, from f' and the gradients by way of the outputs' readers alone."""
+def back_in_time(direct: Tensor, slopes: Tensor, matrix: Tensor, begun: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Returns d_t and d_t J_t, (T, B, H) each, from f' and the gradients by way of the outputs' readers alone.
+
+    Where `begun` (T, B) is true, a lane began anew before the step, and J_t is zero.
+    """
     totals, passed = torch.empty_like(direct), torch.empty_like(direct)
     reached = torch.zeros_like(direct[0])
     for t in reversed(range(len(direct))):
         torch.add(direct[t], reached, out=totals[t])
         reached = torch.mm(totals[t] * slopes[t], matrix, out=passed[t])
+        if begun is not None:
+            reached.masked_fill_(begun[t].unsqueeze(1), 0.0)
     return totals, passed
 
 

@@ -26,6 +26,7 @@ from charrnn.network.compiled_layer import Buffers, is_available, run_window
 from charrnn.network.deferred_gradient import Factor
 from charrnn.network.jacobian_penalty import Keeper
 from charrnn.network.noise import QUIET, Noise, mask_scale
+from charrnn.network.starts import Packed, Starts, zeroed
 from charrnn.settings.config import ModelConfig
 
 _MODULES: dict[str, Callable[[int, int], nn.RNNBase]] = {
@@ -69,6 +70,7 @@ class Layer(nn.Module):
         state: State,
         ids: Tensor | None = None,
         *,
+        starts: Starts | None = None,
         noise: Sequence[Tensor] = (),
         measured: Mapping[str, Measured] | None = None,
         is_narrow: bool = False,
@@ -76,9 +78,10 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, State]:
         """Reads `x` (T, B, I) from `state` on: returns outputs (T, B, H) and the state after.
 
-        With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. `noise` (T, B, H) is what the cell
-        takes in each step, `measured` stands for arrays. With `is_narrow` products are made of bfloat16 numbers, where
-        `precision.choose_precision` allows it. `factors` multiply the recurrent matrix.
+        With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. `starts` says where lanes begin anew.
+        `noise` (T, B, H) is what the cell takes in each step, `measured` stands for arrays. With `is_narrow` products
+        are made of bfloat16 numbers, where `precision.choose_precision` allows it. `factors` multiply the recurrent
+        matrix.
         """
         core, p = self.cell.core, self.cell.derive({**self.arrays(), **(measured or {})})
         if factors is not None:
@@ -87,14 +90,17 @@ class Layer(nn.Module):
         if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
             x, ids = gather(ids, x), None
         if running.compiled and is_available(x, *state):
-            return run_window(running.compiled, p, x, ids, state, self._memory, is_narrow=is_narrow)
-        return self._run(p, x, state, ids, noise, is_narrow)
+            begun = None if starts is None else starts.mask
+            return run_window(running.compiled, p, x, ids, state, self._memory, starts=begun, is_narrow=is_narrow)
+        return self._run(p, x, state, ids, starts, noise, is_narrow)
 
     def _run(
-        self, p: Mapping[str, Any], x: Tensor, state: State, ids: Tensor | None, noise: Sequence[Tensor], narrow: bool
-    ) -> tuple[Tensor, State]:
+        self, p: Mapping[str, Any], x: Tensor, state: State, ids: Tensor | None, starts: Starts | None,
+        noise: Sequence[Tensor], narrow: bool,
+    ) -> tuple[Tensor, State]:  # fmt: skip
         """Computes what `forward` gives where no compiled code does."""
         core = self.cell.core
+        zero = core.zero_state(p, len(state[0]))
         if torch.is_grad_enabled() and x.device.type == "cpu":
             large = [name for name, array in p.items() if isinstance(array, Tensor) and array.dim() == 2]
             p = {**p, **{name: Factor(p[name], is_narrow=narrow) for name in large if p[name].numel() >= _LARGE}}
@@ -104,9 +110,13 @@ class Layer(nn.Module):
         drawn = (
             zip(*(mask.to(state[0].dtype).unbind() for mask in noise), strict=True) if noise else itertools.repeat(())
         )
+        begins = itertools.repeat(None) if starts is None else starts.mask.unbind()
         outputs = []
         # Cut up at once: a step's own cut would have a gradient as large as the window.
-        for parts, drawn_now in zip(zip(*(part.unbind() for part in prepared), strict=True), drawn, strict=False):
+        steps = zip(*(part.unbind() for part in prepared), strict=True)
+        for parts, drawn_now, begun in zip(steps, drawn, begins, strict=False):
+            if begun is not None:
+                state = zeroed(state, begun, zero)
             state, _ = core.advance(p, parts, state, drawn_now)
             outputs.append(state[0])
         return torch.stack(outputs), state
@@ -131,25 +141,42 @@ class KernelLayer(Layer):
         return {name: getattr(self.kernel, inner) for name, inner in self._places.items()}
 
     def _run(
-        self, p: Mapping[str, Any], x: Tensor, state: State, ids: Tensor | None, noise: Sequence[Tensor], narrow: bool
-    ) -> tuple[Tensor, State]:
-        packed = tuple(array.unsqueeze(0) for array in state)
-        is_single = len(packed) == 1
-        run: Callable[..., Any] = self.kernel
-        if p["weight_hh"] is not self.kernel.weight_hh_l0:
-            run = functools.partial(self._with, p)
-        output, after = run(x if ids is None else gather(ids, x), packed[0] if is_single else packed)
-        return output, tuple(array.squeeze(0) for array in ((after,) if is_single else after))
+        self, p: Mapping[str, Any], x: Tensor, state: State, ids: Tensor | None, starts: Starts | None,
+        noise: Sequence[Tensor], narrow: bool,
+    ) -> tuple[Tensor, State]:  # fmt: skip
+        packed = None
+        if starts is not None:
+            if x.device.type != "cuda":  # where kernels gain little, and a lane's numbers stay those of the lane alone
+                return super()._run(p, x, state, ids, starts, noise, narrow)
+            packed = starts.packed if len(starts) > 1 else None  # a single step may be recorded, and must not ask
+            if packed is None:
+                state = zeroed(state, starts.mask[0], self.cell.core.zero_state(p, len(state[0])))
+        return self.run_kernel(p, x if ids is None else gather(ids, x), state, packed)
 
-    def _with(self, p: Mapping[str, Tensor], x: Tensor, state: Tensor | tuple[Tensor, ...]) -> Any:
-        """Computes what `kernel` does, with other weights than its own."""
+    def run_kernel(
+        self, p: Mapping[str, Any], x: Tensor, state: State, packed: Packed | None = None
+    ) -> tuple[Tensor, State]:
+        """Runs torch's kernel over `x` (T, B, I), in one piece or cut where lanes begin anew inside the window."""
+        if packed is not None:
+            x, state = packed.rows(x), tuple(packed.before(array) for array in state)
+        sizes = () if packed is None else (packed.sizes,)
+        before = tuple(array.unsqueeze(0) for array in state)
+        weights = self.kernel._flat_weights if p["weight_hh"] is self.kernel.weight_hh_l0 else self._beside(p)
+        options = True, 1, 0.0, self.kernel.training, False
+        output, *after = self._function(
+            x, *sizes, before if len(before) > 1 else before[0], weights, *options, *(() if sizes else (False,))
+        )
+        after = [array.squeeze(0) for array in after]
+        if packed is None:
+            return output, tuple(after)
+        return packed.window(output), tuple(packed.after(array) for array in after)
+
+    def _beside(self, p: Mapping[str, Tensor]) -> list[Tensor]:
+        """Returns other weights than the kernel's own, side by side in memory, as cuDNN wants them."""
         own = {inner: p[name] for name, inner in self._names.items()}
         weights = [own.get(name, self.kernel.get_parameter(name)) for name in _TWO_BIASES.values()]
-        # Side by side in memory, as cuDNN wants them.
         flat = torch.split(torch.cat([weight.flatten() for weight in weights]), [weight.numel() for weight in weights])
-        beside = [piece.view_as(weight) for piece, weight in zip(flat, weights, strict=True)]
-        result = self._function(x, state, beside, True, 1, 0.0, self.kernel.training, False, False)
-        return (result[0], tuple(result[1:])) if len(result) > 2 else result
+        return [piece.view_as(weight) for piece, weight in zip(flat, weights, strict=True)]
 
 
 StackState = tuple[State, ...]
@@ -172,13 +199,14 @@ class Stack(nn.Module):
         noise: Noise = QUIET,
         *,
         ids: Tensor | None = None,
+        starts: Starts | None = None,
         is_narrow: bool = False,
         keeper: Keeper | None = None,
     ) -> tuple[Tensor, Tensor, StackState]:
         """Reads `x` (T, B, E), or with `ids` (T, B) the rows that they name of the embedding `x` (V, E).
 
         Returns what the decoder reads, the last layer's output (T, B, H) before any dropout, and the state after.
-        `noise` says what is dropped. `is_narrow`: see `Layer.forward`. `keeper` stands behind each layer.
+        `noise` says what is dropped. `starts` and `is_narrow`: see `Layer.forward`. `keeper` stands behind each layer.
         """
         config, after, last = self.config, [], x
         embedded = gather(ids, x) if ids is not None and needs_embedding(config) else x
@@ -193,13 +221,14 @@ class Stack(nn.Module):
             inside = noise.inside[number] if noise.inside else ()
             measured = noise.measured[number] if noise.measured else None
             x, layer_after = layer(
-                x, layer_state, ids, noise=inside, measured=measured, is_narrow=is_narrow, factors=factors
-            )
+                x, layer_state, ids, starts=starts, noise=inside, measured=measured, is_narrow=is_narrow,
+                factors=factors,
+            )  # fmt: skip
             after.append(layer_after)
             if keeper is not None:
                 assert isinstance(layer, Layer)
                 matrix = layer.arrays()["weight_hh"]
-                x = keeper(x, matrix if factors is None else matrix * factors)
+                x = keeper(x, matrix if factors is None else matrix * factors, starts)
             last = x
             below.append(drop(x, config.dropout, noise.masks[number]) if noise.masks else x)
         x = decoder_input(config.skip, below)

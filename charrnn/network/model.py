@@ -25,6 +25,7 @@ from charrnn.network.decoder import decode
 from charrnn.network.jacobian_penalty import Keeper
 from charrnn.network.layers import Layer, Stack, StackState
 from charrnn.network.noise import QUIET, Noise
+from charrnn.network.starts import find_starts
 from charrnn.network.threads import is_compiled
 from charrnn.settings.config import ModelConfig
 
@@ -32,8 +33,10 @@ from charrnn.settings.config import ModelConfig
 class CharacterModel(nn.Module):
     """A distribution over the next character, given those before."""
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, end: int | None = None) -> None:
         super().__init__()
+        self.end = end
+        """The id before which a lane begins anew, from the zero state; None where there is none."""
         self.config = config
         self.vocabulary_size = vocabulary_size
         self.cell = make_cell(config)
@@ -90,18 +93,23 @@ class CharacterModel(nn.Module):
         state: StackState,
         noise: Noise = QUIET,
         *,
+        starts: Tensor | None = None,
         is_narrow: bool = False,
         is_watched: bool = False,
         keeper: Keeper | None = None,
     ) -> tuple[Tensor, StackState] | tuple[Tensor, StackState, Tensor, Tensor]:
         """Reads `ids` (T, B): returns the logits of each one's successor (T, B, V), and the state after the window.
 
+        Before it reads `end` a lane's state becomes the zero state; and where `starts` (T, B) is true, which is needed
+        where a lane begins in the middle of a document (see `find_starts`).
+
         With `is_watched` also what the decoder read, and the last layer's output (T, B, H) before any dropout.
 
         `noise`, `is_narrow` and `keeper`: see `Stack.forward`. Of a tied embedding only what is read is dropped.
         """
         embedding = self.embedding if noise.characters is None else self.embedding * noise.characters
-        x, last, state = self.stack(embedding, state, noise, ids=ids, is_narrow=is_narrow, keeper=keeper)
+        begun = find_starts(ids, starts, self.end)
+        x, last, state = self.stack(embedding, state, noise, ids=ids, starts=begun, is_narrow=is_narrow, keeper=keeper)
         decoder = self.decoder.weight, self.decoder.bias
         if is_available(x):
             logits = decode(x, *decoder, is_narrow=is_narrow)

@@ -17,7 +17,9 @@ def open_engine(
     Raises UsageError for what this machine lacks, and for rounded weights on a GPU.
     """
     if device in ("cpu", "auto"):
-        engine: Engine = make_engine(loaded.model, loaded.parameters, weights=weights, threads=threads)
+        engine: Engine = make_engine(
+            loaded.model, loaded.parameters, weights=weights, threads=threads, end=loaded.vocabulary.end
+        )
         return engine
     if weights != "float32":
         raise UsageError(f"--weights is {weights!r} and --device {device}", "rounded weights are for --device cpu")

@@ -44,7 +44,7 @@ class TorchStepper(Engine):
         self.device = device
         config, parameters = written_out(checkpoint.model, checkpoint.parameters)
         self.vocabulary_size = len(checkpoint.vocabulary)
-        self.model = CharacterModel(config, self.vocabulary_size)
+        self.model = CharacterModel(config, self.vocabulary_size, checkpoint.vocabulary.end)
         self.model.load_arrays(parameters)
         self.model.to(device).eval()
         self._recorder = GraphRecorder(device)

@@ -122,11 +122,13 @@ def ablate(
     start: int = 0,
     compared: int = COMPARED,
     seed: int = 0,
+    end: int | None = None,
     report: Report = silent,
 ) -> list[Ablation]:
     """Holds each unit of `asked` at its mean, one at a time, and measures the cost over `ids[start:]` for its labels.
 
-    Labels have a value for each of `ids`. `report` is told how many times the text has been read.
+    Labels have a value for each of `ids`. `end` is the id that is read from the zero state. `report` is told how many
+    times the text has been read.
     Raises CheckpointError where the weights are too large to compute with.
     """
     for unit in asked:  # before the text is read
@@ -137,14 +139,14 @@ def ablate(
     others = _others(config, asked, compared, seed)
     units = [*asked, *(other for each in others.values() for other in each)]
     readings = len(units) + 2
-    means = _means(config, parameters, ids[begin:], units, start - begin)
+    means = _means(config, parameters, ids[begin:], units, start - begin, end)
     report("holding units", 1, readings)
-    plain = _bits(config, parameters, ids[begin:], first - begin)
+    plain = _bits(config, parameters, ids[begin:], first - begin, end)
     report("holding units", 2, readings)
     rises: dict[Unit, Doubles] = {}
     for number, unit in enumerate(units, 3):
         held = clamp(config, parameters, {unit: means[unit]})
-        rises[unit] = _bits(config, held, ids[begin:], first - begin) - plain
+        rises[unit] = _bits(config, held, ids[begin:], first - begin, end) - plain
         report("holding units", number, readings)
     questions = 2 * max(1, sum(map(len, asked.values())))
     return [
@@ -170,10 +172,15 @@ def _others(
 
 
 def _means(
-    config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Ids, units: Sequence[Unit], start: int
+    config: ModelConfig,
+    parameters: Mapping[str, npt.NDArray[Any]],
+    ids: Ids,
+    units: Sequence[Unit],
+    start: int,
+    end: int | None,
 ) -> dict[Unit, float]:
     sums, place = dict.fromkeys(units, 0.0), 0
-    for taken in record(make_engine(config, parameters), ids, sorted({unit.part for unit in units})):
+    for taken in record(make_engine(config, parameters, end=end), ids, sorted({unit.part for unit in units})):
         for unit in sums:
             values = taken[unit.part][:, unit.index]
             sums[unit] += float(values[max(0, start - place) :].sum(dtype=np.float64))
@@ -183,9 +190,11 @@ def _means(
     return means
 
 
-def _bits(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Ids, first: int) -> Doubles:
+def _bits(
+    config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Ids, first: int, end: int | None
+) -> Doubles:
     """Returns the loss of each of `ids[first:]`, in bits."""
-    engine = make_engine(config, parameters)
+    engine = make_engine(config, parameters, end=end)
     starts, rows, unscored = cut_into_lanes(len(ids))
     places = np.minimum(starts + np.arange(rows)[:, None], len(ids) - 1)  # (T, B)
     losses, bits = losses_of(engine, ids[places]), np.full(len(ids), np.nan)

@@ -115,16 +115,19 @@ def make_card(
     labels: Sequence[Label],
     *,
     start: int = 0,
+    end: int | None = None,
     report: Report = silent,
 ) -> Card:
     """Returns the card of `unit`, measured over `ids[start:]`; labels have a value for each of `ids`.
+
+    `end` is the id that is read from the zero state.
 
     Raises UsageError where the unit cannot be held still.
     """
     check_can_hold(config, unit.kind)
     parts = [(unit.layer, kind) for kind in kinds(config)]
     pieces: dict[str, list[npt.NDArray[np.float32]]] = {kind: [] for _, kind in parts}
-    for taken in record(make_engine(config, parameters), ids, parts):
+    for taken in record(make_engine(config, parameters, end=end), ids, parts):
         for part in parts:
             pieces[part[1]].append(taken[part][:, unit.index].copy())
     series = {kind: np.concatenate(each)[start:] for kind, each in pieces.items()}
@@ -133,13 +136,13 @@ def make_card(
     values = series[unit.kind]
     told = _told(values, ids, labels, start)
     held_low, held_high = (float(value) for value in np.quantile(values, [0.05, 0.95]))
-    promoted, demoted = _moved(config, parameters, unit, ids[start : start + READ], held_low, held_high)
+    promoted, demoted = _moved(config, parameters, unit, ids[start : start + READ], held_low, held_high, end)
 
     def report_unit(_doing: str, done: int, total: int) -> None:
         report(f"holding {unit} and others", done, total)
 
     (ablation,) = ablate(
-        config, parameters, ids, {unit: labels}, start=start, compared=_BESIDE, report=report_unit
+        config, parameters, ids, {unit: labels}, start=start, end=end, compared=_BESIDE, report=report_unit
     )  # fmt: skip
     counts, _ = np.histogram(values, BINS, limits(unit.kind, config))
     return Card(
@@ -227,10 +230,12 @@ def _moved(
     ids: npt.NDArray[Any],
     low: float,
     high: float,
+    end: int | None,
 ) -> tuple[list[Moved], list[Moved]]:
     """Ranks characters by their terms p ln(p / q) of the KL divergence between the mean distributions."""
     config, parameters = with_own_columns(config, parameters)
-    at_low, at_high = (_mean_probabilities(config, clamp(config, parameters, {unit: at}), ids) for at in (low, high))
+    held = (clamp(config, parameters, {unit: at}) for at in (low, high))
+    at_low, at_high = (_mean_probabilities(config, arrays, ids, end) for arrays in held)
     found = []
     for p, q in ((at_high, at_low), (at_low, at_high)):
         adds = p * (np.log(p) - np.log(q))
@@ -239,8 +244,10 @@ def _moved(
     return found[0], found[1]
 
 
-def _mean_probabilities(config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Any) -> Doubles:
-    engine = make_engine(config, parameters)
+def _mean_probabilities(
+    config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], ids: Any, end: int | None
+) -> Doubles:
+    engine = make_engine(config, parameters, end=end)
     state, total = engine.zero_state(1), np.zeros(engine.vocabulary_size)
     for id_ in ids.tolist():
         logits, state = engine.step([id_], state)

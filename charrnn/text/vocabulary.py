@@ -54,14 +54,16 @@ class Vocabulary:
     'hole'
     """
 
-    __slots__ = ("_table", "code_points", "kind")
+    __slots__ = ("_table", "code_points", "has_end", "kind")
 
-    def __init__(self, code_points: Iterable[int], kind: Kind = "text") -> None:
+    def __init__(self, code_points: Iterable[int], kind: Kind = "text", *, has_end: bool = False) -> None:
         points = np.array(sorted(set(code_points)), dtype=np.uint32)
         if len(points) and points[-1] >= NUM_CODE_POINTS:
             raise ValueError(f"{points[-1]:#x} is not a code point")
         self.code_points = points
         self.kind: Kind = kind
+        self.has_end = has_end
+        """Whether there is one more id than characters, the end of a document, which is no character of any text."""
         self._table = np.full(int(points[-1]) + 2 if len(points) else 1, _UNKNOWN)
         self._table[points] = np.arange(len(points), dtype=np.uint32)
         points.flags.writeable = self._table.flags.writeable = False
@@ -77,15 +79,21 @@ class Vocabulary:
         return cls(range(256), kind="bytes")
 
     def __len__(self) -> int:
-        return len(self.code_points)
+        return len(self.code_points) + self.has_end
+
+    @property
+    def end(self) -> int | None:
+        """The id of the end of a document, the last one; None where there is none."""
+        return len(self.code_points) if self.has_end else None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):
             return NotImplemented
-        return self.kind == other.kind and np.array_equal(self.code_points, other.code_points)
+        is_like = self.kind == other.kind and self.has_end == other.has_end
+        return is_like and np.array_equal(self.code_points, other.code_points)
 
     def __hash__(self) -> int:
-        return hash((self.kind, self.code_points.tobytes()))
+        return hash((self.kind, self.has_end, self.code_points.tobytes()))
 
     def __contains__(self, character: str) -> bool:
         return len(character) == 1 and (self.kind == "bytes" or bool(self.lookup(character)[0] != _UNKNOWN))
@@ -115,7 +123,7 @@ class Vocabulary:
         raises TextError for those that have none.
         """
         if self.kind == "bytes":
-            return np.frombuffer(_utf8(text), dtype=np.uint8)
+            return cast("Ids", np.frombuffer(_utf8(text), dtype=np.uint8).astype(self.dtype, copy=False))
         ids = self.lookup(text)
         if (ids == _UNKNOWN).any():
             self.check_unknown(self.unknown(text), unknown)
@@ -151,7 +159,7 @@ class Vocabulary:
         return None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text of `ids`; byte sequences that are not UTF-8 become U+FFFD."""
+        """Returns the text of `ids`; byte sequences that are not UTF-8 become U+FFFD, and `end` nothing."""
         if isinstance(ids, np.ndarray):
             return "".join(self.decode_pieces(ids))
         decode = self.decoder()
@@ -162,6 +170,7 @@ class Vocabulary:
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for start in range(0, len(ids), _PIECE):
             some = ids[start : start + _PIECE]
+            some = some[some != self.end] if self.has_end else some
             if self.kind == "bytes":
                 yield decoder.decode(some.astype(np.uint8).tobytes(), final=start + _PIECE >= len(ids))
             else:
@@ -169,7 +178,8 @@ class Vocabulary:
 
     def decoder(self) -> Decoder:
         """Returns a function that decodes one id after the other, for streaming."""
-        return _Utf8Decoder() if self.kind == "bytes" else _TableDecoder(self.characters)
+        decoder: Decoder = _Utf8Decoder() if self.kind == "bytes" else _TableDecoder(self.characters)
+        return decoder if self.end is None else _EndingDecoder(decoder, self.end)
 
 
 def _utf8(text: str) -> bytes:
@@ -193,6 +203,19 @@ class _TableDecoder:
 
     def finish(self) -> str:
         return ""
+
+
+class _EndingDecoder:
+    """Decodes as another does, and the end of a document to what that has left."""
+
+    def __init__(self, decoder: Decoder, end: int) -> None:
+        self._decoder, self._end = decoder, end
+
+    def __call__(self, id_: int) -> str:
+        return self._decoder.finish() if id_ == self._end else self._decoder(id_)
+
+    def finish(self) -> str:
+        return self._decoder.finish()
 
 
 class _Utf8Decoder:

@@ -23,6 +23,7 @@ from charrnn.network.layers import StackState, lanes_of, reset
 from charrnn.network.model import CharacterModel
 from charrnn.network.noise import Noise, draw_noise
 from charrnn.network.precision import LossScale, Precision, gradient_products, products
+from charrnn.network.starts import find_starts
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.distributed import World
 from charrnn.training.penalties import penalty, watches_outputs
@@ -106,7 +107,8 @@ class Backward:
             loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
         if is_watched:
             read, last = watched
-        added = penalty(self._training, self._arrays, read, last)
+        begun = find_starts(inputs, None, self._model.end) if is_watched else None
+        added = penalty(self._training, self._arrays, read, last, None if begun is None else begun.mask)
         return loss, added, tuple(tuple(array.detach() for array in layer) for layer in after)
 
     def _without_talk(self) -> contextlib.AbstractContextManager[None]:

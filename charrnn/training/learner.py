@@ -73,6 +73,7 @@ class Learner:
         vocabulary_size: int,
         device: torch.device,
         *,
+        end: int | None = None,
         accumulate: int = 1,
         world: World = ALONE,
         way: Way | None = None,
@@ -80,14 +81,14 @@ class Learner:
         self.device, self.world = device, world
         self.precision = choose_precision(training.precision, device)
         self.is_compiled = is_compiled(device, is_plain=is_plain_in_training(model))
-        self.way: Way = way or choose_way(training, device, world)
+        self.way: Way = way or choose_way(model, training, device, world, has_end=end is not None)
         parts = accumulate * world.size
         check_together(model, training, parts=parts)
         kept = find_optimizer(training.optimizer).kept
         needed = training_memory(model, training, vocabulary_size, kept=kept, precision=self.precision, parts=parts)
         require_memory(needed, device, "training this model")
         self._config, self._training = model, training
-        self.model = CharacterModel(model, vocabulary_size)
+        self.model = CharacterModel(model, vocabulary_size, end)
         # Drawn on the CPU, so that a seed gives the same weights on every device.
         self.model.initialise(torch.Generator().manual_seed(training.seed))
         self.model.to(device)

@@ -2,6 +2,7 @@
 
     activation   alpha mean (m y_t)^2            y_t what the decoder reads, m its dropout
     temporal     beta mean (h_{t+1} - h_t)^2     h_t the last layer's output, before any dropout
+                 (0 where a lane begins anew in between)
                  (Merity, McCann & Socher 2017, arXiv 1708.01009, section 3; Merity, Keskar & Socher 2018, arXiv
                  1708.02182, section 4.5). Means are over steps, lanes and units, as in their code
     orthogonal   lambda sum |W^T W - I|^2        over each gate's recurrent matrix W of every layer, Frobenius norm
@@ -28,12 +29,16 @@ def watches_outputs(training: TrainingConfig) -> bool:
 
 
 def penalty(
-    training: TrainingConfig, arrays: Mapping[str, Tensor], read: Tensor | None, last: Tensor | None
+    training: TrainingConfig,
+    arrays: Mapping[str, Tensor],
+    read: Tensor | None,
+    last: Tensor | None,
+    begun: Tensor | None = None,
 ) -> Tensor | None:
     """Returns what is added to the mean loss of some lanes; None where all penalties are off.
 
     `arrays` are the model's; `read` (T, B, I) is what its decoder read and `last` (T, B, H) what its last layer put
-    out, where `watches_outputs`.
+    out, where `watches_outputs`; `begun` (T, B) is true where a lane began anew before the step.
     """
     terms = []
     if training.activation_penalty:
@@ -42,6 +47,8 @@ def penalty(
     if training.temporal_penalty:
         assert last is not None
         steps = last.float().diff(dim=0)
+        if begun is not None:
+            steps = steps.masked_fill(begun[1:].unsqueeze(2), 0.0)
         if len(steps):  # a window of one character has none
             terms.append(training.temporal_penalty * steps.square().mean())
     if training.orthogonal_penalty:

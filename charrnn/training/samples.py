@@ -34,7 +34,7 @@ def write_sample(
     config = SamplingConfig(length=run.sample_length, temperature=run.sample_temperature, seed=plan.training.seed)
     try:
         with learner.averaged():
-            engine = make_engine(plan.model, learner.model.numpy_arrays(), threads=1)
+            engine = make_engine(plan.model, learner.model.numpy_arrays(), threads=1, end=learner.model.end)
             for piece in sample(engine, vocabulary, prime.tolist(), config, number):
                 pieces.append(piece)
                 if stop() is not None:

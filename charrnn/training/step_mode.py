@@ -6,8 +6,9 @@ from typing import Literal
 
 import torch
 
+from charrnn.cells.registry import has_kernel
 from charrnn.network.graphs import records_on
-from charrnn.settings.config import TrainingConfig
+from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.distributed import World
 
 Way = Literal["host", "device", "graph"]
@@ -16,10 +17,14 @@ begun. On a GPU reading it would wait for the device at every step; there bad up
 is asked of the host, and the caller finds a bad step in the next sum it reads. A graph is that program, recorded."""
 
 
-def choose_way(training: TrainingConfig, device: torch.device, world: World) -> Way:
-    """Returns how steps of `training` are made on `device`."""
+def choose_way(
+    model: ModelConfig, training: TrainingConfig, device: torch.device, world: World, *, has_end: bool = False
+) -> Way:
+    """Returns how steps of `training` are made on `device`; `has_end` where documents end inside a window."""
     if device.type != "cuda":
         return "host"
-    # What processes say to each other is the host's business, and a graph has one shape.
-    is_recorded = world.is_alone and not training.random_bptt
+    # What processes say to each other is the host's business, and a graph has one shape: the pieces that a window is
+    # cut into for cuDNN have others each time.
+    is_cut = has_end and has_kernel(model)
+    is_recorded = world.is_alone and not training.random_bptt and not is_cut
     return "graph" if is_recorded and records_on(device) else "device"

@@ -123,8 +123,12 @@ def test_safetensors_itself_reads_the_file(path: Path) -> None:
     assert all(np.array_equal(theirs[name], ours[name]) for name in ours)
     with safe_open(path, "numpy") as opened:
         metadata = opened.metadata()
-    assert metadata["charrnn.format"] == "3"
-    assert json.loads(metadata["charrnn"])["vocabulary"] == {"kind": "text", "code_points": [10, 32, *range(97, 105)]}
+    assert metadata["charrnn.format"] == "4"
+    assert json.loads(metadata["charrnn"])["vocabulary"] == {
+        "kind": "text",
+        "code_points": [10, 32, *range(97, 105)],
+        "has_end": False,
+    }
 
 
 def test_a_file_forged_by_hand_is_read(tmp_path: Path) -> None:
@@ -362,22 +366,22 @@ def test_a_file_that_may_not_be_read_is_refused(path: Path) -> None:
     assert "Permission denied" in _refused(path)
 
 
-@pytest.mark.parametrize("version", ["4", "17", "4000000000"])
+@pytest.mark.parametrize("version", ["5", "17", "4000000000"])
 def test_a_newer_format_asks_for_an_update(tmp_path: Path, version: str) -> None:
     """Before anything else in it is looked at: what a later version writes is for that version to know."""
     whole = tiny()
     content = forge({"later": True}, arrays_of(whole), **{"charrnn.format": version, "charrnn.later": "x"})
     message = _refused(tmp_path / "c.safetensors", content)
-    assert f"newer charrnn (format {version}; this one reads 3)" in message
+    assert f"newer charrnn (format {version}; this one reads 4)" in message
 
 
-@pytest.mark.parametrize("version", ["0", "1", "2"])
+@pytest.mark.parametrize("version", ["0", "1", "2", "3"])
 def test_an_older_format_is_refused_by_name(tmp_path: Path, version: str) -> None:
     """What an earlier version wrote, this one does not guess at."""
     whole = tiny()
     content = forge(whole.metadata(), arrays_of(whole), **{"charrnn.format": version})
     message = _refused(tmp_path / "c.safetensors", content)
-    assert f"older charrnn (format {version}; this one reads 3)" in message
+    assert f"older charrnn (format {version}; this one reads 4)" in message
 
 
 # Nothing else is taken for one: lies with a digest that is right.
@@ -452,6 +456,8 @@ _LIES: dict[str, Callable[[Metadata], None]] = {
     "characters that are digits": _set("vocabulary", "code_points", [str(code) for code in (10, 32, *range(97, 105))]),
     "characters that are floats": _set("vocabulary", "code_points", [10.5, 32.5, *range(97, 105)]),
     "a character that is true": _set("vocabulary", "code_points", [True, 10, *range(97, 105)]),
+    "an end that is a number": _set("vocabulary", "has_end", 1),
+    "an end that the arrays lack": _set("vocabulary", "has_end", True),
     "a third kind of vocabulary": _set("vocabulary", "kind", "words"),
     "bytes that are not 256": _set("vocabulary", "kind", "bytes"),
     "an encoding that is a number": _set("data", "encoding", 8),
@@ -518,7 +524,7 @@ def test_a_key_that_occurs_twice_is_refused(tmp_path: Path) -> None:
         {"format": None},
         {"charrnn.format": "0"},
         {"charrnn.format": "-1"},
-        {"charrnn.format": "03"},
+        {"charrnn.format": "04"},
         {"charrnn.format": "one"},
         {"charrnn.format": "1" * 9000},
         {"charrnn.format": 2},

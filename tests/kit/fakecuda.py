@@ -237,13 +237,15 @@ class _Functions(TorchFunctionMode):
         if self._gpu.is_capturing and generator not in self._gpu.registered:
             raise RuntimeError("Attempt to increase offset for a CUDA generator not in capture mode.")
 
-    def _layer(
-        self, kind: str, x: Tensor, state: Any, weights: Sequence[Tensor], has_biases: bool, layers: int,
-        dropout: float, train: bool, bidirectional: bool, batch_first: bool,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
+    def _layer(self, kind: str, x: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
         """`_cudnn_impl` of the same RNN.cpp, and autocast_mode.cpp's cast of all that goes in to fp16."""
-        given = (has_biases, layers, dropout, bidirectional, batch_first)
-        assert given == (True, 1, 0.0, False, False), "a layer of a kind that the program never has"
+        sizes = arguments[0] if x.dim() == 2 else None  # of a packed sequence
+        state, weights, has_biases, layers, dropout, train, *rest = arguments[0 if sizes is None else 1 :]
+        given = (has_biases, layers, dropout, *rest)
+        expected = (True, 1, 0.0, False, *([False] if sizes is None else []))
+        assert given == expected, "a layer of a kind that the program never has"
+        if sizes is not None and sizes.device.type != "cpu":
+            raise RuntimeError("batch_sizes tensor should be on CPU")
         h, c = state if kind == "lstm" else (state, None)
         if torch.is_autocast_enabled("cuda"):
             x, h, weights = x.half(), h.half(), [weight.half() for weight in weights]
@@ -253,8 +255,9 @@ class _Functions(TorchFunctionMode):
         mode, _ = LAYERS[kind]
         with torch.autocast("cuda", enabled=False):
             output, after, memory, *_ = torch._cudnn_rnn(
-                x, list(weights), 4, x.new_empty(0), h, c, mode, h.shape[-1], 0, 1, False, 0.0, train, False, [], None
-            )
+                x, list(weights), 4, x.new_empty(0), h, c, mode, h.shape[-1], 0, 1, False, 0.0, train, False,
+                [] if sizes is None else sizes.tolist(), None,
+            )  # fmt: skip
         return (output, after) if c is None else (output, after, memory)
 
 

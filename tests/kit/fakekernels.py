@@ -20,7 +20,10 @@ def cudnn_rnn(
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """aten/src/ATen/native/cudnn/RNN.cpp: its checks, and tensors of the shapes of its results."""
     gates = dict(LAYERS.values())[mode]
-    T, B, I = x.shape  # noqa: E741
+    sizes, I = rest[6], x.shape[-1]  # noqa: E741
+    if sizes and (x.dim() != 2 or sum(sizes) != len(x) or sizes != sorted(sizes, reverse=True) or not sizes[-1]):
+        raise RuntimeError(f"a packed sequence {tuple(x.shape)} of {sizes} rows")
+    B = sizes[0] if sizes else x.shape[1]
     for tensor in (x, h, *([] if c is None else [c]), *weights):
         if tensor.device != GPU:
             raise RuntimeError(f"Input and parameter tensors are not at the same device, found {tensor.device}")
@@ -36,7 +39,7 @@ def cudnn_rnn(
     if [tuple(weight.shape) for weight in weights] != expected:
         raise RuntimeError(f"weights of shapes {[tuple(weight.shape) for weight in weights]}, not {expected}")
     after = x.new_empty(0) if c is None else torch.empty_like(c)
-    return x.new_empty(T, B, hidden), torch.empty_like(h), after, x.new_empty(0, dtype=torch.uint8), buffer
+    return x.new_empty(*x.shape[:-1], hidden), torch.empty_like(h), after, x.new_empty(0, dtype=torch.uint8), buffer
 
 
 def cudnn_rnn_backward(

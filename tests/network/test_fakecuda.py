@@ -33,6 +33,7 @@ from charrnn.errors import RecordingFailed
 from charrnn.evaluation import bpc, dynamic
 from charrnn.evaluation.bpc import score
 from charrnn.evaluation.dynamic_rule import DEFAULTS
+from charrnn.network.model import CharacterModel
 from charrnn.network.stepper import TorchStepper
 from charrnn.settings import choices
 from charrnn.settings.config import ModelConfig, SamplingConfig, TrainingConfig
@@ -358,10 +359,33 @@ def test_sums_are_made_on_the_device(gpu: FakeGPU) -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("on_host", [True, False], ids=["starts of the host", "starts of the device"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_loop_of_a_sample_is_recorded(gpu: FakeGPU, cell: str) -> None:
+def test_documents_that_end_in_a_window_stay_on_the_device(gpu: FakeGPU, cell: str, on_host: bool) -> None:
+    """A kernel reads them in pieces, as the host says where; only where it must ask, it waits. A loop asks nothing."""
+    config, _ = _configured({"cell": cell})
+    model = CharacterModel(config, V, V - 1).to(GPU)
+    starts = torch.zeros(T, B, dtype=torch.bool)
+    starts[1, 2] = True
+    state, (ids, _) = model.zero_state(B), _ids()
+    if cell == "urnn":
+        model(ids, state)  # its permutation is copied once
+    with gpu.watched() as found, torch.autocast("cuda", torch.float16):
+        logits, after = model(ids, state, starts=starts if on_host else None)
+    logits.float().sum().backward()
+    assert (tuple(logits.shape), logits.device) == ((T, B, V), GPU)
+    assert [tuple(array.shape) for layer in after for array in layer] == [(B, 10) for layer in state for _ in layer]
+    assert all(array.grad is not None for array in model.arrays().values() if array.requires_grad)
+    kinds = {each.kind for each in found}
+    asks = cell != "urnn" and not on_host
+    assert kinds == ({"copies"} if on_host else {"copies", "waits"} if asks else set())
+
+
+@pytest.mark.parametrize("has_end", [False, True], ids=["endless", "documents"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_loop_of_a_sample_is_recorded(gpu: FakeGPU, cell: str, has_end: bool) -> None:
     """With and without cuts to the likeliest, alone and in lanes, where waits and copies are errors; ids come back."""
-    checkpoint = tiny(cell=cell)
+    checkpoint = tiny(cell=cell, has_end=has_end)
     stepper = TorchStepper(checkpoint, GPU)
     V = len(checkpoint.vocabulary)
     with gpu.watched() as found:

@@ -288,11 +288,13 @@ SAMPLED: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-def _stepper(**settings: Any) -> tuple[TorchStepper, Any, Any]:
+def _stepper(*, has_end: bool = False, **settings: Any) -> tuple[TorchStepper, Any, Any]:
     model, _ = configured(settings)
-    shapes, random = parameter_shapes(model, len(tiny().vocabulary)), np.random.default_rng(3)
+    saved = tiny(has_end=has_end)
+    shapes, random = parameter_shapes(model, len(saved.vocabulary)), np.random.default_rng(3)
     arrays = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    made = TorchStepper(replace(tiny(), model=model, parameters=arrays), CPU)
+    arrays["decoder.bias"][-1] += 4 * has_end  # so that it is drawn
+    made = TorchStepper(replace(saved, model=model, parameters=arrays), CPU)
     logits, state = made.read([1, 2], made.zero_state(1))
     return made, np.repeat(logits, 3, 0), made.take(state, [0, 0, 0])
 
@@ -305,19 +307,25 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize("cuts", [CUTS[:3], CUTS[2:] + CUTS[3:]], ids=["cut", "whole"])
+@pytest.mark.parametrize("has_end", [False, True], ids=["endless", "documents"])
 @pytest.mark.parametrize("settings", [*({"cell": cell} for cell in CELLS), *SAMPLED], ids=str)
 def test_the_recorded_loop_writes_what_the_step_writes(
-    settings: dict[str, Any], cuts: list[dict[str, Any]], fake_graphs: FakeGraphs, recording: pytest.MonkeyPatch
+    settings: dict[str, Any],
+    cuts: list[dict[str, Any]],
+    has_end: bool,
+    fake_graphs: FakeGraphs,
+    recording: pytest.MonkeyPatch,
 ) -> None:
     """The same ids, likelihoods, logits and states, bit for bit; it changes what it says, and where it writes."""
     configs = [SamplingConfig(**one) for one in cuts]
     uniforms = np.random.default_rng(0).random((20, 3))
-    ours, logits, state = _stepper(**settings)
+    ours, logits, state = _stepper(has_end=has_end, **settings)
     pieces = [ours.write(logits, state, configs, uniforms[:7])]
     pieces.append(ours.write(pieces[0].logits, pieces[0].state, configs, uniforms[7:]))
     recording.setattr(stepper, "records_on", lambda _device: False)
-    eager, logits, state = _stepper(**settings)
+    eager, logits, state = _stepper(has_end=has_end, **settings)
     whole = eager.write(logits, state, configs, uniforms)
+    assert not has_end or (whole.ids == eager.model.end).any(), "an end has to be among what is drawn"
     assert len(fake_graphs.graphs) == 1
     np.testing.assert_array_equal(np.concatenate([one.ids for one in pieces]), whole.ids)
     np.testing.assert_array_equal(np.concatenate([one.log_probabilities for one in pieces]), whole.log_probabilities)

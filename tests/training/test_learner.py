@@ -203,10 +203,21 @@ def test_the_lanes_of_ranks_are_all_lanes_once() -> None:
 def test_what_a_graph_cannot_do_is_not_recorded() -> None:
     """Windows of many lengths, and a word with other processes."""
     cuda = torch.device("cuda")
-    assert choose_way(TrainingConfig(), cuda, World(0, 1)) == "graph"
-    assert choose_way(TrainingConfig(random_bptt=True), cuda, World(0, 1)) == "device"
-    assert choose_way(TrainingConfig(), cuda, World(0, 2)) == "device"
-    assert choose_way(TrainingConfig(random_bptt=True), CPU, World(0, 1)) == "host"
+    assert choose_way(ModelConfig(), TrainingConfig(), cuda, World(0, 1)) == "graph"
+    assert choose_way(ModelConfig(), TrainingConfig(random_bptt=True), cuda, World(0, 1)) == "device"
+    assert choose_way(ModelConfig(), TrainingConfig(), cuda, World(0, 2)) == "device"
+    assert choose_way(ModelConfig(), TrainingConfig(random_bptt=True), CPU, World(0, 1)) == "host"
+
+
+def test_documents_that_end_in_a_window_are_recorded_where_a_loop_reads_them() -> None:
+    """A kernel gets them in pieces, as many as there happen to be."""
+    cuda = torch.device("cuda")
+    looped = {"cell": "urnn"}, {"cell": "lstm", "layer_norm": True}, {"cell": "gru", "zoneout": 0.1}
+    for cell in ("lstm", "gru", "rnn"):
+        assert choose_way(ModelConfig(cell=cell), TrainingConfig(), cuda, World(0, 1), has_end=True) == "device"
+    for model in looped:
+        assert choose_way(ModelConfig(**model), TrainingConfig(), cuda, World(0, 1), has_end=True) == "graph"
+    assert choose_way(ModelConfig(), TrainingConfig(), CPU, World(0, 1), has_end=True) == "host"
 
 
 def _of_another_device(state: dict[str, Any], *, has_scale: bool) -> dict[str, Any]:
