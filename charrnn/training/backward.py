@@ -26,6 +26,7 @@ from charrnn.network.precision import LossScale, Precision, gradient_products, p
 from charrnn.network.starts import find_starts
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.distributed import World
+from charrnn.training.lanes import TextWindow
 from charrnn.training.penalties import penalty, watches_outputs
 
 
@@ -56,12 +57,12 @@ class Backward:
             self._network = DistributedDataParallel(model, device_ids=here)
 
     def __call__(
-        self, inputs: Tensor, targets: Tensor, carry: StackState, scale: LossScale | None
+        self, window: TextWindow, carry: StackState, scale: LossScale | None
     ) -> tuple[Tensor, StackState, Noise]:
-        """Returns, for a window of ids (T, B), their successors and the state before it, this process's part of the
-        mean loss, the state after and the noise. Gradients are those of the loss times `scale`.
+        """Returns, for a window of ids (T, B) and the state before it, this process's part of the mean loss, the state
+        after and the noise. Gradients are those of the loss times `scale`.
         """
-        config, training = self._config, self._training
+        config, training, inputs = self._config, self._training, window.inputs
         all_lanes = training.batch_size
         noise = draw_noise(
             self._random, config, len(inputs), all_lanes, training.state_reset, self._model.vocabulary_size
@@ -74,7 +75,7 @@ class Backward:
         for part in self._parts:
             is_last = part is self._parts[-1]
             with contextlib.nullcontext() if is_last else self._without_talk():
-                loss, added, left = self._part(inputs, targets, state, noise, part, scale)
+                loss, added, left = self._part(window, state, noise, part, scale)
                 share = loss / (len(inputs) * all_lanes)
                 wanted = share if added is None else share + added * ((part.stop - part.start) / all_lanes)
                 # DistributedDataParallel takes the mean of the processes' gradients; what is needed is their sum.
@@ -91,23 +92,31 @@ class Backward:
         return torch.stack(losses).sum(), joined, noise
 
     def _part(
-        self, inputs: Tensor, targets: Tensor, state: StackState, noise: Noise, part: slice, scale: LossScale | None
+        self, window: TextWindow, state: StackState, noise: Noise, part: slice, scale: LossScale | None
     ) -> tuple[Tensor, Tensor | None, StackState]:
         """Returns the summed loss of some lanes, penalties of their mean loss, and their state after the window."""
         is_watched, read, last = watches_outputs(self._training), None, None
+        inputs, targets, starts = window
         if len(self._parts) > 1:
             inputs, targets = inputs[:, part].contiguous(), targets[:, part].contiguous()
+            starts = None if starts is None else starts[:, part].contiguous()
             state, noise = lanes_of(state, part), noise.of_lanes(part)
         unit = self._world.size / (len(inputs) * self._training.batch_size)
         keeper = make_keeper(self._training, self._config.activation, unit, scale.scale if scale else None)
         with products(self._precision, self._device):
             logits, after, *watched = self._network(
-                inputs, state, noise, is_narrow=self._precision == "bf16", is_watched=is_watched, keeper=keeper
+                inputs,
+                state,
+                noise,
+                starts=starts,
+                is_narrow=self._precision == "bf16",
+                is_watched=is_watched,
+                keeper=keeper,
             )
             loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
         if is_watched:
             read, last = watched
-        begun = find_starts(inputs, None, self._model.end) if is_watched else None
+        begun = find_starts(inputs, starts, self._model.end) if is_watched else None
         added = penalty(self._training, self._arrays, read, last, None if begun is None else begun.mask)
         return loss, added, tuple(tuple(array.detach() for array in layer) for layer in after)
 

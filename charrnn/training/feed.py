@@ -14,10 +14,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from charrnn.text.stored import pieces
-from charrnn.training.lanes import Ring
+from charrnn.training.lanes import Reading, Ring, TextWindow
 
 _MOST_OF_FREE = 0.25
 _PIECE = 1 << 24
@@ -27,16 +26,17 @@ _TENSORS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 class Feed(Protocol):
     """A source of the windows of a ring, on a device."""
 
-    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+    def at(self, position: int, length: int | None = None) -> TextWindow:
         """Returns the window at `position`: inputs (T, B) and their successors (T, B), int64.
 
-        T is `length`, at most the ring's `window + spare`; its `window` where none is given.
+        A window may lie in the computer's memory, whatever the device. T is `length`, at most the ring's
+        `window + spare`; its `window` where none is given.
         """
 
 
-def make_feed(ring: Ring, lanes: slice, device: torch.device) -> Feed:
-    """Returns the feed that suits the device and the size of the text."""
-    if device.type != "cuda":
+def make_feed(ring: Reading, lanes: slice, device: torch.device) -> Feed:
+    """Returns the feed that suits the device, the size of the text and the order in which it is read."""
+    if device.type != "cuda" or not isinstance(ring, Ring):
         return HostFeed(ring, lanes)
     free, _ = torch.cuda.mem_get_info(device)
     return (
@@ -49,10 +49,10 @@ def make_feed(ring: Ring, lanes: slice, device: torch.device) -> Feed:
 class HostFeed:
     """Cuts windows from the text in the computer's memory."""
 
-    def __init__(self, ring: Ring, lanes: slice) -> None:
+    def __init__(self, ring: Reading, lanes: slice) -> None:
         self._ring, self._lanes = ring, lanes
 
-    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+    def at(self, position: int, length: int | None = None) -> TextWindow:
         """Returns the window at `position`, as `Feed.at` describes."""
         return self._ring.at(position, self._lanes, length)
 
@@ -77,7 +77,7 @@ class ResidentFeed:
         self._position = torch.zeros((), dtype=torch.int64, device=device)
         self._window = ring.window
 
-    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+    def at(self, position: int, length: int | None = None) -> TextWindow:
         """Returns the window at `position`, as `Feed.at` describes."""
         self.seek(position)
         return self.gather(length)
@@ -86,13 +86,13 @@ class ResidentFeed:
         """Sets where the next window begins, with one kernel: this is the part that the host decides."""
         self._position.fill_(position)
 
-    def gather(self, length: int | None = None) -> tuple[Tensor, Tensor]:
+    def gather(self, length: int | None = None) -> TextWindow:
         """Returns the window that begins where `seek` said; a CUDA graph may record this."""
         T = self._window if length is None else length
         window = self._ids[(self._places[: T + 1] + self._position) % len(self._ids)].long()
         if self._ids.dtype != torch.uint8:
             window &= self._mask
-        return window[:-1], window[1:]
+        return TextWindow(window[:-1], window[1:])
 
 
 class PinnedFeed:
@@ -105,7 +105,7 @@ class PinnedFeed:
         self._sent = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
         self._turn = 0
 
-    def at(self, position: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+    def at(self, position: int, length: int | None = None) -> TextWindow:
         """Returns the window at `position`, as `Feed.at` describes."""
         self._turn = 1 - self._turn
         piece, sent = self._pieces[self._turn], self._sent[self._turn]
@@ -115,4 +115,4 @@ class PinnedFeed:
         piece.copy_(torch.from_numpy(cut))
         window = piece.to(self._device, non_blocking=True)
         sent.record()
-        return window[:-1], window[1:]
+        return TextWindow(window[:-1], window[1:])

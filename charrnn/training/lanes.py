@@ -16,12 +16,47 @@ Shape letters: T window, B lanes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from charrnn.text.stored import TextIds
+
+
+class TextWindow(NamedTuple):
+    """What lanes read in a step: inputs and their successors, (T, B) each, as int64."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    starts: torch.Tensor | None = None
+    """Where a lane's state is zero before it reads, (T, B), as bool, on the host; None where each goes on."""
+
+
+class Reading(Protocol):
+    """The order in which the lanes of a training run read their text."""
+
+    @property
+    def lanes(self) -> int:
+        """B."""
+
+    @property
+    def window(self) -> int:
+        """T of most windows."""
+
+    @property
+    def characters_per_step(self) -> int:
+        """Characters that all lanes read in one step, B * T."""
+
+    def epoch(self, position: int) -> float:
+        """Passes over the text when each lane has read `position` characters."""
+
+    def steps(self, epochs: float) -> int:
+        """Windows needed to read the text `epochs` times: the last may reach a little further."""
+
+    def at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> TextWindow:
+        """The window at `position` of these lanes; T is `length` or `window`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +103,7 @@ class Ring:
                 window[:, lane] = ids[np.arange(start, stop) % size]
         return window
 
-    def at(
-        self, position: int, lanes: slice = slice(None), length: int | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> TextWindow:
         """The window at `position`: inputs (T, B) and their successors (T, B) of these lanes, as int64."""
         tensor = torch.from_numpy(self.window_at(position, lanes, length))
-        return tensor[:-1], tensor[1:]
+        return TextWindow(tensor[:-1], tensor[1:])

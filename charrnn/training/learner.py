@@ -40,6 +40,7 @@ from charrnn.training.distributed import ALONE, World
 from charrnn.training.estimates import training_memory
 from charrnn.training.feed import Feed, ResidentFeed
 from charrnn.training.gradient import JoinedGradient
+from charrnn.training.lanes import TextWindow
 from charrnn.training.optimizers.registry import find_optimizer
 from charrnn.training.optimizers.updater import Updater
 from charrnn.training.step_mode import Way, choose_way
@@ -118,6 +119,7 @@ class Learner:
         self._report = torch.zeros(4, device=device)
         self._gradient = JoinedGradient(self._parameters, device, by_host=self.way == "host")
         self._window = torch.zeros(2, training.bptt, count, dtype=torch.int64, device=device)
+        self._starts = None if end is None else torch.zeros(training.bptt, count, dtype=torch.bool, device=device)
         self._steps = 0
         self._learning_rate = 0.0
         self._feed: Feed | None = None
@@ -154,12 +156,16 @@ class Learner:
             for tally in self._tallies:
                 tally.count(share)
         else:
-            self._make(*self._feed.at(position, length), learning_rate)
+            inputs, targets, starts = self._feed.at(position, length)
+            self._make(inputs, targets, starts, learning_rate)
             for tally in self._tallies:
                 tally.add(self._report, share)
 
-    def step(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> Tensor:
+    def step(self, inputs: Tensor, targets: Tensor, learning_rate: float, starts: Tensor | None = None) -> Tensor:
         """Makes one update from a window of ids (T, B) and their successors: forward, backward, clip, check, update.
+
+        `starts` (T, B) says where a lane's state is zero before it reads, as before each end symbol; on the host, so
+        that nothing waits for the device.
 
         Returns a report (4,): loss, in nats per character of the window (of this process's lanes, as a part of the mean
         over all lanes); global norm of the gradient before clipping, 0 where the step was skipped; 1 where it was
@@ -168,19 +174,21 @@ class Learner:
         Raises NotFinite, with the weights as they were, where the device allows to know at once, and RecordingFailed
         where a first step cannot be recorded.
         """
-        self._make(inputs, targets, learning_rate)
+        self._make(inputs, targets, starts, learning_rate)
         return self._report.clone()
 
-    def _make(self, inputs: Tensor, targets: Tensor, learning_rate: float) -> None:
+    def _make(self, inputs: Tensor, targets: Tensor, starts: Tensor | None, learning_rate: float) -> None:
         self._set_out(learning_rate)
         if self.way == "graph":
+            if self._starts is not None:
+                self._starts.fill_(value=False) if starts is None else self._starts.copy_(starts, non_blocking=True)
             self._window[0].copy_(inputs, non_blocking=True)
             self._window[1].copy_(targets, non_blocking=True)
             self._replay(is_fed=False)
         else:
-            inputs, targets = (ids.to(self.device, non_blocking=True) for ids in (inputs, targets))
+            sent = [ids.to(self.device, non_blocking=True) for ids in (inputs, targets)]
             with torch_beside(self.is_compiled):
-                self._update(inputs, targets, self._steps)
+                self._update(TextWindow(sent[0], sent[1], starts), self._steps)
             self._steps += 1
 
     def _set_out(self, learning_rate: float) -> None:
@@ -199,11 +207,10 @@ class Learner:
     def _work(self, turn: int, is_fed: bool) -> None:
         """Does the work of one graph: a step of one kind; if fed, it also gathers the window and adds to the sums."""
         if not is_fed:
-            inputs, targets = self._window
-            self._update(inputs, targets, turn)
+            self._update(TextWindow(*self._window, self._starts), turn)
             return
         assert isinstance(self._feed, ResidentFeed)
-        self._update(*self._feed.gather(), turn)
+        self._update(self._feed.gather(), turn)
         for tally in self._tallies:
             tally.add_report(self._report)
 
@@ -222,9 +229,9 @@ class Learner:
             *sums,
         ]
 
-    def _update(self, inputs: Tensor, targets: Tensor, turn: int) -> None:
+    def _update(self, window: TextWindow, turn: int) -> None:
         """Makes a step: gradients, norm, update and report. `turn` is the number of steps before it."""
-        loss, carry, noise = self._backward(inputs, targets, self._carry, self._scale)
+        loss, carry, noise = self._backward(window, self._carry, self._scale)
         scale = self._scale.scale if self._scale else 1.0
         norm = self._gradient.join() / scale
         # Of several processes each knows its own loss, but the norm is the same for all, and it is bad where a loss is.
@@ -235,7 +242,7 @@ class Learner:
             raise NotFinite(float(loss), float(norm))
         threshold = self._training.clip_norm or math.inf
         if self._training.clip_loss == "sum":  # the norm of the sum is that of the mean, times the window
-            threshold /= len(inputs)
+            threshold /= len(window.inputs)
         if not skips:
             if self._scale or self.way != "host" or bool(norm > threshold):
                 self._gradient.scale((threshold / (norm + _TINY)).clamp(max=1.0) / scale)

@@ -15,7 +15,7 @@ from charrnn.errors import UsageError
 from charrnn.events import Finished, Progress
 from charrnn.settings.config import Budget, TrainingConfig
 from charrnn.settings.run import RunConfig
-from charrnn.training.lanes import Ring
+from charrnn.training.lanes import Reading
 from charrnn.training.schedule import averaging_begins
 from charrnn.training.trend import trend_of
 
@@ -113,7 +113,7 @@ class Pace:
 
     budget: Budget
     run: RunConfig
-    ring: Ring
+    ring: Reading
     validation_characters: int
 
     @property
@@ -211,7 +211,7 @@ def _interval(last: float, total: float, shortest: float, longest: float) -> flo
     return min(total * longest, max(total * shortest, last))
 
 
-def place(counters: Counters, ring: Ring) -> dict[str, Any]:
+def place(counters: Counters, ring: Reading) -> dict[str, Any]:
     """Returns step, epoch, characters and seconds, as every line of metrics has them."""
     return {
         "step": counters.step,

@@ -28,13 +28,13 @@ from charrnn.text.corpus import Corpus
 from charrnn.training.above import TRAIN_ABOVE, explains_train
 from charrnn.training.beginning import resumed
 from charrnn.training.distributed import ALONE, World, check_parts
+from charrnn.training.documents import reading_of
 from charrnn.training.feed import make_feed
-from charrnn.training.lanes import Ring
 from charrnn.training.learner import SMALLER, Learner, NotFinite
 from charrnn.training.pace import Counters, Pace, check_trigger, finished, place, progress_of
 from charrnn.training.plan import Plan
 from charrnn.training.samples import Written, write_sample
-from charrnn.training.schedule import averaging_share, learning_rate, spare_characters, window_length
+from charrnn.training.schedule import averaging_share, learning_rate, window_length
 from charrnn.training.snapshot import snapshot
 from charrnn.training.tally import Recent, StepSums, load_tallies, tally_arrays
 
@@ -66,15 +66,15 @@ class Trainer:
         self._world = world
         self._signal: int | None = None
         self._parts, self._counters = corpus.split(plan.data), Counters()
-        lanes, bptt, accumulate = plan.training.batch_size, plan.training.bptt, plan.run.accumulate
-        self._ring = Ring(self._parts.train, lanes, bptt, spare_characters(plan.training))
+        lanes, accumulate, size = plan.training.batch_size, plan.run.accumulate, len(corpus.vocabulary)
+        self._ring = reading_of(self._parts, plan.training)
         self._pace = Pace(plan.budget, plan.run, self._ring, len(self._parts.validation))
         check_trigger(plan.training, plan.run, len(self._parts.validation))
         self._prime = corpus.vocabulary.encode(plan.run.prime)
         check_parts(lanes, world.size, accumulate)
         with devices.out_of_memory_explained(SMALLER, device):
             self._learner = Learner(
-                plan.model, plan.training, len(corpus.vocabulary), device, accumulate=accumulate, world=world
+                plan.model, plan.training, size, device, accumulate=accumulate, world=world, end=corpus.vocabulary.end
             )
             self._feed = make_feed(self._ring, world.lanes(lanes), device)
         self._tally, self._since_validation = self._tallies = StepSums(device), StepSums(device)

@@ -254,8 +254,8 @@ def stepper(shape: Shape, way: str, unroll: int) -> Callable[[], Any]:
 def training(
     threads: int | None, *, shape: list[Any], tried: Sequence[Sequence[Any]] = TRIED, only: str = ""
 ) -> tuple[Loop, dict[str, Any]]:
-    """The fastest of the ways whose names begin with `only`; tells which, and the milliseconds a step of each. Its threads are set by the worker's
-    environment, before JAX is loaded."""
+    """The fastest of the ways whose names begin with `only`; tells which, and the milliseconds a step of each. Its
+    threads are set by the worker's environment, before JAX is loaded."""
     steps, seconds = {}, {}
     for way, unroll in (each for each in tried if each[0].startswith(only)):
         name = f"{way}, unroll {unroll}"

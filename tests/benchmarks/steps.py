@@ -98,7 +98,7 @@ def _feed(shape: Shape, device: torch.device) -> Feed:
 def windows_of(shape: Shape, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Window after window of a random text: inputs and targets, each (T, B)."""
     feed = _feed(shape, device)
-    return (feed.at(number * shape.window) for number in itertools.count())
+    return (feed.at(number * shape.window)[:2] for number in itertools.count())
 
 
 def plain_model(shape: Shape) -> nn.Module:

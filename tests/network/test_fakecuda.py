@@ -336,7 +336,7 @@ def test_windows_come_without_waiting(gpu: FakeGPU, dtype: Any) -> None:
         feed = kind(ring, slice(1, 4), GPU)
         for turn, length in enumerate((None, 9, 1, 12)):
             with gpu.watched() as found:
-                inputs, targets = feed.at(9 * turn, length)
+                inputs, targets, _ = feed.at(9 * turn, length)
             assert {each.kind for each in found} <= allowed
             for ids in (inputs, targets):
                 assert (ids.device, ids.dtype, ids.shape) == (GPU, torch.int64, (length or 9, 3))

@@ -196,7 +196,7 @@ def test_fp16_learns_as_fp32_does(text_file: Callable[..., Path]) -> None:
         model = ModelConfig(num_layers=2, hidden_size=256, embedding_size=128)
         training = TrainingConfig(batch_size=16, bptt=32, precision=precision)
         learner = Learner(model, training, len(corpus.vocabulary), CUDA)
-        outcomes = [learner.step(*ring.at(step * ring.window), 3e-3) for step in range(200)]
+        outcomes = [learner.step(*ring.at(step * ring.window)[:2], 3e-3) for step in range(200)]
         assert sum(outcome[3].item() for outcome in outcomes) < 10
         curves.append(np.array([outcome[0].item() for outcome in outcomes]).reshape(20, 10).mean(1))
     assert np.abs(curves[0] - curves[1]).max() < 0.05
@@ -358,7 +358,7 @@ def test_windows_are_the_same_wherever_the_text_lies(dtype: Any) -> None:
     for position in range(0, 600, 9):
         for feed in feeds:
             for length in (None, 1 + position % 13):
-                for ours, theirs in zip(feed.at(position, length), host.at(position, length), strict=True):
+                for ours, theirs in zip(feed.at(position, length)[:2], host.at(position, length)[:2], strict=True):
                     assert torch.equal(ours.cpu(), theirs)
 
 

@@ -64,7 +64,7 @@ class _Training:
         if is_fed:
             self.learner.step_at(position, rate, T)
         else:
-            inputs, targets = self.ring.at(position)
+            inputs, targets, _ = self.ring.at(position)
             self.learner.step(inputs, targets, rate)
         if self.made % 2:
             self.learner.average(0.3)

@@ -36,7 +36,7 @@ def _make(kind: str, ring: Ring, lanes: slice) -> Feed:
 
 def _assert_same(feed: Feed, ring: Ring, lanes: slice) -> None:
     for position in POSITIONS:
-        inputs, targets = feed.at(position)
+        inputs, targets, _ = feed.at(position)
         whole = ring.at(position)
         assert inputs.dtype == targets.dtype == torch.int64
         assert inputs.shape == targets.shape == (T, lanes.stop - lanes.start)
@@ -90,7 +90,7 @@ def test_a_window_longer_than_the_text(kind: str) -> None:
     """It goes round more than once."""
     ring = Ring(np.array([65535, 1, 32768], np.uint16), lanes=2, window=8)
     feed = _make(kind, ring, slice(0, 2))
-    inputs, targets = feed.at(5)
+    inputs, targets, _ = feed.at(5)
     assert inputs[:, 0].tolist() == [32768, 65535, 1, 32768, 65535, 1, 32768, 65535]
     assert targets[:, 1].tolist() == [1, 32768, 65535, 1, 32768, 65535, 1, 32768]
 
@@ -116,7 +116,7 @@ def test_windows_differ_in_length(lanes: slice) -> None:
         feed = _make(kind, ring, lanes)
         for length in range(1, T + 4):
             for position in (0, 9, N - 2, 3 * N - 1):
-                inputs, targets = feed.at(position, length)
+                inputs, targets, _ = feed.at(position, length)
                 whole = Ring(ids, B, length).at(position, lanes)
                 assert torch.equal(inputs, whole[0])
                 assert torch.equal(targets, whole[1])

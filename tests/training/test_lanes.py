@@ -39,7 +39,7 @@ def test_targets_are_the_successors_on_the_ring(position: int) -> None:
     """Against plain modular indexing, the seam included."""
     ids = np.random.default_rng(0).integers(0, 250, 101).astype(np.uint8)
     ring = Ring(ids, lanes=7, window=5)
-    inputs, targets = ring.at(position)
+    inputs, targets, _ = ring.at(position)
     for lane in range(7):
         for t in range(5):
             place = lane * 101 // 7 + position + t
