@@ -67,7 +67,11 @@ class Checkpoint:
             "version": __version__,
             "kind": self.kind,
             "model": self.model.to_dict(),
-            "vocabulary": {"kind": self.vocabulary.kind, "code_points": self.vocabulary.code_points.tolist()},
+            "vocabulary": {
+                "kind": self.vocabulary.kind,
+                "code_points": self.vocabulary.code_points.tolist(),
+                "has_end": self.vocabulary.has_end,
+            },
             "data": self.data.to_dict(),
             "corpus": self.corpus,
             "progress": self.progress,

@@ -3,6 +3,9 @@
 The table is immutable and in code point order. Nothing is dropped or mapped silently: an unknown character is an error
 unless a policy is named.
 
+A vocabulary of documents has one more id, the last, for the end of a document. It is no character: no text has it, and
+it is decoded to nothing.
+
 A *text* vocabulary holds the characters of its corpus. A *bytes* vocabulary holds all 256 byte values (as the code
 points 0 to 255), so that no text has unknown characters; text is encoded to and decoded from UTF-8.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 import codecs
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
@@ -30,6 +33,10 @@ Kind = Literal["text", "bytes"]
 NUM_CODE_POINTS = 0x110000
 _UNKNOWN = np.uint32(0xFFFFFFFF)
 _PIECE = 1 << 16
+_END_OF_BYTES = 256
+
+END_NAME = "<end>"
+"""What the end of a document is called where characters are listed."""
 
 
 class Decoder(Protocol):
@@ -54,46 +61,59 @@ class Vocabulary:
     'hole'
     """
 
-    __slots__ = ("_table", "code_points", "kind")
+    __slots__ = ("_table", "code_points", "has_end", "kind")
 
-    def __init__(self, code_points: Iterable[int], kind: Kind = "text") -> None:
+    def __init__(self, code_points: Iterable[int], kind: Kind = "text", *, has_end: bool = False) -> None:
         points = np.array(sorted(set(code_points)), dtype=np.uint32)
         if len(points) and points[-1] >= NUM_CODE_POINTS:
             raise ValueError(f"{points[-1]:#x} is not a code point")
         self.code_points = points
         self.kind: Kind = kind
+        self.has_end = has_end
         self._table = np.full(int(points[-1]) + 2 if len(points) else 1, _UNKNOWN)
         self._table[points] = np.arange(len(points), dtype=np.uint32)
         points.flags.writeable = self._table.flags.writeable = False
 
     @classmethod
-    def of(cls, text: str) -> Self:
+    def of(cls, text: str, *, has_end: bool = False) -> Self:
         """Returns the vocabulary of the characters in `text`."""
-        return cls(ord(character) for character in set(text))
+        return cls((ord(character) for character in set(text)), has_end=has_end)
 
     @classmethod
-    def of_bytes(cls) -> Self:
+    def of_bytes(cls, *, has_end: bool = False) -> Self:
         """Returns the vocabulary of all byte values."""
-        return cls(range(256), kind="bytes")
+        return cls(range(256), "bytes", has_end=has_end)
+
+    @property
+    def end(self) -> int | None:
+        """The id of the end of a document; None where texts are not made of documents."""
+        return len(self.code_points) if self.has_end else None
 
     def __len__(self) -> int:
-        return len(self.code_points)
+        """Returns the number of ids, that of the end of a document included."""
+        return len(self.code_points) + self.has_end
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):
             return NotImplemented
-        return self.kind == other.kind and np.array_equal(self.code_points, other.code_points)
+        alike = (self.kind, self.has_end) == (other.kind, other.has_end)
+        return alike and np.array_equal(self.code_points, other.code_points)
 
     def __hash__(self) -> int:
-        return hash((self.kind, self.code_points.tobytes()))
+        return hash((self.kind, self.has_end, self.code_points.tobytes()))
 
     def __contains__(self, character: str) -> bool:
         return len(character) == 1 and (self.kind == "bytes" or bool(self.lookup(character)[0] != _UNKNOWN))
 
     @property
     def characters(self) -> str:
-        """The characters in the order of their ids."""
+        """The characters in the order of their ids, without the end of a document, which is none."""
         return "".join(map(chr, self.code_points.tolist()))
+
+    @property
+    def names(self) -> list[str]:
+        """What each id is called where ids are listed: its character, or `<end>`."""
+        return [*self.characters, *([END_NAME] if self.has_end else [])]
 
     @property
     def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16] | np.dtype[np.uint32]:
@@ -157,11 +177,19 @@ class Vocabulary:
         decode = self.decoder()
         return "".join(map(decode, ids)) + decode.finish()
 
+    def decode_documents(self, ids: npt.NDArray[Any]) -> str:
+        """Returns the text of ids (N,), with a line end where a document ends."""
+        if self.end is None:
+            return self.decode(ids)
+        return "\n".join(self.decode(part) for part in np.split(ids, np.flatnonzero(ids == self.end)))
+
     def decode_pieces(self, ids: npt.NDArray[Any]) -> Iterator[str]:
         """Yields the text of an array of ids (N,) in pieces, so that memory need not hold the whole of it."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for start in range(0, len(ids), _PIECE):
             some = ids[start : start + _PIECE]
+            if self.has_end:
+                some = some[some != self.end]
             if self.kind == "bytes":
                 yield decoder.decode(some.astype(np.uint8).tobytes(), final=start + _PIECE >= len(ids))
             else:
@@ -169,7 +197,9 @@ class Vocabulary:
 
     def decoder(self) -> Decoder:
         """Returns a function that decodes one id after the other, for streaming."""
-        return _Utf8Decoder() if self.kind == "bytes" else _TableDecoder(self.characters)
+        if self.kind == "bytes":
+            return _Utf8Decoder()
+        return _TableDecoder([*self.characters, ""] if self.has_end else self.characters)
 
 
 def _utf8(text: str) -> bytes:
@@ -183,9 +213,9 @@ def _utf8(text: str) -> bytes:
 
 
 class _TableDecoder:
-    """Decodes each id to its character."""
+    """Decodes each id to its character, and the end of a document to nothing."""
 
-    def __init__(self, characters: str) -> None:
+    def __init__(self, characters: Sequence[str]) -> None:
         self._characters = characters
 
     def __call__(self, id_: int) -> str:
@@ -202,6 +232,8 @@ class _Utf8Decoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def __call__(self, id_: int) -> str:
+        if id_ == _END_OF_BYTES:  # which no character goes on behind
+            return self._decoder.decode(b"", final=True)
         return self._decoder.decode(bytes((id_,)))
 
     def finish(self) -> str:

@@ -123,8 +123,20 @@ def test_safetensors_itself_reads_the_file(path: Path) -> None:
     assert all(np.array_equal(theirs[name], ours[name]) for name in ours)
     with safe_open(path, "numpy") as opened:
         metadata = opened.metadata()
-    assert metadata["charrnn.format"] == "3"
-    assert json.loads(metadata["charrnn"])["vocabulary"] == {"kind": "text", "code_points": [10, 32, *range(97, 105)]}
+    assert metadata["charrnn.format"] == "4"
+    points = [10, 32, *range(97, 105)]
+    assert json.loads(metadata["charrnn"])["vocabulary"] == {"kind": "text", "code_points": points, "has_end": False}
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_model_of_documents_comes_back(tmp_path: Path, as_bytes: bool) -> None:
+    """The end of a document is an id of its vocabulary, for which the model has a row."""
+    saved = tiny(documents="lines", as_bytes=as_bytes)
+    save(tmp_path / "c.safetensors", saved)
+    loaded = load(tmp_path / "c.safetensors")
+    assert _same(loaded, saved)
+    assert loaded.vocabulary.end == (256 if as_bytes else 10)
+    assert loaded.data.documents == "lines"
 
 
 def test_a_file_forged_by_hand_is_read(tmp_path: Path) -> None:
@@ -362,22 +374,22 @@ def test_a_file_that_may_not_be_read_is_refused(path: Path) -> None:
     assert "Permission denied" in _refused(path)
 
 
-@pytest.mark.parametrize("version", ["4", "17", "4000000000"])
+@pytest.mark.parametrize("version", ["5", "17", "4000000000"])
 def test_a_newer_format_asks_for_an_update(tmp_path: Path, version: str) -> None:
     """Before anything else in it is looked at: what a later version writes is for that version to know."""
     whole = tiny()
     content = forge({"later": True}, arrays_of(whole), **{"charrnn.format": version, "charrnn.later": "x"})
     message = _refused(tmp_path / "c.safetensors", content)
-    assert f"newer charrnn (format {version}; this one reads 3)" in message
+    assert f"newer charrnn (format {version}; this one reads 4)" in message
 
 
-@pytest.mark.parametrize("version", ["0", "1", "2"])
+@pytest.mark.parametrize("version", ["0", "1", "2", "3"])
 def test_an_older_format_is_refused_by_name(tmp_path: Path, version: str) -> None:
     """What an earlier version wrote, this one does not guess at."""
     whole = tiny()
     content = forge(whole.metadata(), arrays_of(whole), **{"charrnn.format": version})
     message = _refused(tmp_path / "c.safetensors", content)
-    assert f"older charrnn (format {version}; this one reads 3)" in message
+    assert f"older charrnn (format {version}; this one reads 4)" in message
 
 
 # Nothing else is taken for one: lies with a digest that is right.
@@ -454,6 +466,12 @@ _LIES: dict[str, Callable[[Metadata], None]] = {
     "a character that is true": _set("vocabulary", "code_points", [True, 10, *range(97, 105)]),
     "a third kind of vocabulary": _set("vocabulary", "kind", "words"),
     "bytes that are not 256": _set("vocabulary", "kind", "bytes"),
+    "an end that is a number": _set("vocabulary", "has_end", 0),
+    "an end of no document": _set("vocabulary", "has_end", True),
+    "documents without an end": _set("data", "documents", "lines"),
+    "documents of the future": _set("data", "documents", "chapters"),
+    "documents parted by no pattern": _set("data", "documents", "split:("),
+    "a column that is a number": _set("data", "column", 3),
     "an encoding that is a number": _set("data", "encoding", 8),
     "bytes with characters": _set("data", "as_bytes", True),
     "byte mode that is a word": _set("data", "as_bytes", "no"),

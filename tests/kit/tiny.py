@@ -24,10 +24,13 @@ def tiny(
     layers: int = 2,
     as_bytes: bool = False,
     characters: str = CHARACTERS,
+    documents: str = "none",
 ) -> Checkpoint:
     """What a run on a text of `characters` (or of bytes) might have saved; of hidden size 4, with embeddings of 3."""
     model = ModelConfig(cell=cell, num_layers=layers, hidden_size=4, embedding_size=3)  # type: ignore[arg-type]
-    vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(characters)
+    data = DataConfig(as_bytes=as_bytes, documents=documents)
+    has_end = data.has_documents
+    vocabulary = Vocabulary.of_bytes(has_end=has_end) if as_bytes else Vocabulary.of(characters, has_end=has_end)
     random = np.random.default_rng(7)
     shapes = parameter_shapes(model, len(vocabulary))
     is_last = kind == "last"
@@ -35,7 +38,7 @@ def tiny(
         kind=kind,  # type: ignore[arg-type]
         model=model,
         vocabulary=vocabulary,
-        data=DataConfig(as_bytes=as_bytes),
+        data=data,
         corpus={
             "name": "ring",
             "characters": 1234,
