@@ -89,7 +89,7 @@ def _outlook(ended: Finished) -> Iterator[str]:
 def _common_word(corpus: Corpus) -> str:
     """Returns the commonest word of three letters or more near the text's beginning; nothing where it has none."""
     try:
-        beginning = corpus.vocabulary.decode(corpus.ids[:_LOOKED_AT].tolist())
+        beginning = corpus.vocabulary.decode_documents(corpus.ids[:_LOOKED_AT])
     except TextLost:  # the run is done, and need not fail for this
         return ""
     words = Counter(re.findall(r"\b[A-Za-z]{3,}\b", beginning))

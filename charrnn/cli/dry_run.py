@@ -56,12 +56,13 @@ def describe(
         f"{count(model.hidden_size, 'unit')}{' each' if model.num_layers > 1 else ''}{said} "
         f"({count(weights, 'parameter')})"
     )
-    yield f"the text is {corpus.name} ({count(len(corpus), 'character')}, {vocabulary:,} different)"
+    made_of = f"{count(corpus.documents, 'document')} of " if corpus.documents else ""
+    yield f"the text is {corpus.name} ({made_of}{count(len(corpus), 'character')}, {vocabulary:,} different)"
     yield f"the run trains for {plan.budget} on {device.type} and is kept in {run.folder}"
     if resume is not None:
         return
     precision = choose_precision(training.precision, device)
-    size = max(1, len(corpus.split(plan.data).train))
+    size = max(1, corpus.split(plan.data).size)
     read = ""
     if forecast is not None:
         read = f"read about {rounded(forecast.characters)} characters ({epochs(forecast.characters / size)}), and to "
@@ -104,7 +105,7 @@ def expect(plan: Plan, corpus: Corpus, device: torch.device, world: World) -> Fo
     On a CPU this measures the speed of matrix products for a few hundredths of a second.
     """
     model, training, vocabulary = plan.model, plan.training, len(corpus.vocabulary)
-    size = max(1, len(corpus.split(plan.data).train))
+    size = max(1, corpus.split(plan.data).size)
     if plan.budget.minutes is None:
         steps = plan.budget.steps
         characters = plan.budget.amount * size if steps is None else steps * training.batch_size * training.bptt

@@ -206,7 +206,8 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     print(f"{result['bits_per_byte']:.4f} bits per byte, perplexity {result['perplexity']:.4f}")
     unknown = result["unknown_characters"]
     charged = f", of which {unknown:,} unknown and charged 20.1 bits each" if unknown else ""
-    print(f"over {count(result['characters'], 'character')}, {count(result['bytes'], 'byte')}{charged}")
+    ends = f", the ends of {count(result['documents'], 'document')} included" if "documents" in result else ""
+    print(f"over {count(result['characters'], 'character')}, {count(result['bytes'], 'byte')}{ends}{charged}")
     if result["protocol"] == "windowed":
         print(f"in {count(result['windows'], 'window')} of {result['context']:,}, each from the zero state")
     if "ngrams" in result:

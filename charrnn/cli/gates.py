@@ -62,11 +62,12 @@ def _saturation(subject: Subject, texts: Callable[[], Iterator[str]]) -> Saturat
     """
     from charrnn.cli.reading import ids_of
     from charrnn.neurons.gates import saturation
+    from charrnn.text.encoding import without_marks
 
     vocabulary, total, missing = subject.loaded.vocabulary, 0, Counter[str]()
     for text in texts():
         total += len(text)
-        missing.update(vocabulary.unknown(text))
+        missing.update(vocabulary.unknown(without_marks(text, vocabulary)))
     vocabulary.check_unknown(missing, subject.unknown)
     total -= missing.total() if subject.unknown == "skip" else 0
     if total:
@@ -86,9 +87,10 @@ def _saturation(subject: Subject, texts: Callable[[], Iterator[str]]) -> Saturat
 
 def _beginning(sources: list[Source], config: DataConfig, most: int | None) -> Iterator[str]:
     """Yields the text in pieces, up to `most` characters (byte mode: one character for each byte)."""
+    from charrnn.text.cutting import Cutting
     from charrnn.text.decoding import pieces_of
 
-    for piece in pieces_of(sources, config, lambda _place, _done: None):
+    for piece in Cutting(config, sources)(pieces_of(sources, config, lambda _place, _done: None)):
         text = piece.text[:most]
         yield text
         if most is not None:

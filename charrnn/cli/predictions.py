@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.view import Given, Option, Result, View
@@ -46,7 +47,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
     for taken in guess(subject.engine, subject.ids, start, asked.length or _LENGTH, number, unit):
         tally += taken
         blocks.append(taken)
-        columns += _columns(taken, subject.text[start + len(columns) :], vocabulary.characters)
+        columns += _columns(taken, subject.shown[start + len(columns) :], vocabulary.names)
 
     def sections(_on_page: bool) -> list[Section]:
         scale = Scale(title(unit, subject.loaded.model), *limits(unit.kind, subject.loaded.model)) if unit else None
@@ -63,7 +64,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
     )
 
 
-def _columns(taken: Guesses, text: str, characters: str) -> list[Column]:
+def _columns(taken: Guesses, text: Sequence[str], characters: Sequence[str]) -> list[Column]:
     from charrnn.display.predictions import Column
 
     values = [None] * len(taken.ids) if taken.values is None else taken.values.tolist()
@@ -125,7 +126,7 @@ def _numbers(columns: list[Column], tally: GuessTally, subject: Subject, unit: U
                     {"character": character, "probability": _rounded(probability)}
                     for character, probability in column.guesses
                 ],
-                "next": None if came is None else subject.text[place + 1],
+                "next": None if came is None else subject.shown[place + 1],
                 "next_probability": None if came is None else _rounded(came),
             }
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -58,7 +59,16 @@ class Subject:
 
     @cached_property
     def text(self) -> str:
-        """The whole text that is read; in byte mode it has one character for each byte. Raises TextError if empty."""
+        """The whole text that is read; in byte mode it has one character for each byte. Raises TextError if empty.
+
+        Where a document ends there is a line end.
+        """
+        from charrnn.text.encoding import without_marks
+
+        return without_marks(self._read, self.loaded.vocabulary, "\n")
+
+    @cached_property
+    def _read(self) -> str:
         assert self.length is not None
         read = self.first(self.start + self.length)
         if not read:
@@ -66,8 +76,22 @@ class Subject:
         self.check_start(len(read))
         return read
 
+    @cached_property
+    def shown(self) -> Sequence[str]:
+        """The characters of the text as they are listed: the end of a document by its name."""
+        from charrnn.text.vocabulary import END_NAME
+
+        vocabulary = self.loaded.vocabulary
+        if vocabulary.end is None:
+            return self.text
+        return [
+            END_NAME if is_end else character
+            for character, is_end in zip(self.text, (self.ids == vocabulary.end).tolist(), strict=True)
+        ]
+
     def first(self, characters: int) -> str:
-        """Returns the first `characters` characters of the text, or fewer where it is shorter."""
+        """Returns the first `characters` characters of the text, or fewer where it is shorter; of documents with the
+        marks of their ends."""
         return read_text(self.argument, self.loaded, self.unknown, characters, self.split)
 
     def check_start(self, characters: int) -> None:
@@ -80,7 +104,7 @@ class Subject:
     @cached_property
     def ids(self) -> Any:
         """An id for each character of the text."""
-        return ids_of(self.text, self.loaded.vocabulary)
+        return ids_of(self._read, self.loaded.vocabulary)
 
     @property
     def characters(self) -> int:
@@ -111,22 +135,28 @@ class Subject:
 
     @cached_property
     def names_of_ids(self) -> list[str]:
-        """The vocabulary's characters in the order of their ids; in byte mode there is one for each byte value."""
-        return list(self.loaded.vocabulary.characters)
+        """The vocabulary's characters in the order of their ids, and the name of a document's end; in byte mode there
+        is one for each byte value."""
+        return self.loaded.vocabulary.names
 
     def as_arrays(self, count: int | None = None) -> dict[str, Any]:
         """Returns the characters from `start` on, or the first `count` of them, as arrays for an .npz file.
 
-        The arrays are `ids`, the place in the text where they begin, and the code point (or byte) of each id.
+        The arrays are `ids`, the place in the text where they begin, and the code point (or byte) of each id; the end
+        of a document has the last id, and no code point.
         """
         taken = self.ids[self.start : None if count is None else self.start + count]
         return {"ids": taken, "from": self.start, "code_points": self.loaded.vocabulary.code_points}
 
 
 def ids_of(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy = "error") -> Ids:
-    """Returns the ids of a text; in byte mode the text must have one character for each byte."""
+    """Returns the ids of a text, of documents with marks; in byte mode it must have one character for each byte."""
     import numpy as np
 
+    from charrnn.text.encoding import encode_cut
+
+    if vocabulary.has_end:
+        return encode_cut(text, vocabulary, unknown)
     if vocabulary.kind == "bytes":
         return np.frombuffer(text.encode("latin-1"), np.uint8)
     return vocabulary.encode(text, unknown)
@@ -135,10 +165,13 @@ def ids_of(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy = "error") 
 def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int, split: SplitName = "all") -> str:
     """Returns the first `length` characters of a text, as the model knows them (byte mode: a character for each byte).
 
-    With `split`, they are the first characters of that part of the text, which is cut as the run cut its corpus.
+    With `split`, they are the first characters of that part of the text, which is cut as the run cut its corpus. A text
+    of documents has the marks of their ends.
     """
     from charrnn.cli.texts import find
+    from charrnn.text.cutting import Cutting
     from charrnn.text.decoding import read_beginning
+    from charrnn.text.encoding import decode_cut, encode_cut
     from charrnn.text.sources import release
 
     if split != "all":
@@ -146,24 +179,33 @@ def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length:
     else:
         texts = find([argument], glob=None, report=lambda _doing, _done, _total: None, config=loaded.data)
         try:
-            read = read_beginning(texts.sources, loaded.data, length)
+            read = read_beginning(texts.sources, loaded.data, length, Cutting(loaded.data, texts.sources))
         finally:
             release(texts.sources)
     if loaded.vocabulary.kind == "bytes":
         return read
+    if loaded.vocabulary.has_end:
+        return decode_cut(encode_cut(read, loaded.vocabulary, unknown), loaded.vocabulary)
     return loaded.vocabulary.decode(loaded.vocabulary.encode(read, unknown))
 
 
 def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int | None = None) -> str:
-    """Returns a part of a text, or its first `length` characters. Raises TextError where the run has no such part."""
+    """Returns a part of a text, or its first `length` characters, of documents with the marks of their ends. Raises
+    TextError where the run has no such part."""
     from charrnn.cli.texts import check_split, find, load
     from charrnn.display.progress import WorkDisplay
+    from charrnn.text.encoding import decode_cut
 
     check_split(split, loaded)
     with WorkDisplay() as work:
         texts = find([argument], glob=None, report=work, config=loaded.data)
     corpus = load(texts, loaded.data)
-    ids = getattr(corpus.split(loaded.data), split)[:length]
+    if split == "all":
+        ids = corpus.ids[:length]
+    else:
+        ids = corpus.split(loaded.data).part(split)[:length]
+    if corpus.vocabulary.has_end:
+        return decode_cut(ids, corpus.vocabulary)
     if corpus.vocabulary.kind == "bytes":
         return bytes(ids).decode("latin-1")
     return corpus.vocabulary.decode(ids)

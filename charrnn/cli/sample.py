@@ -146,7 +146,7 @@ def sample(
         _say_what_is_missed(held, sum(request.config.length for request in requests))
     pieces = _begun(_in_order(write(engine, loaded.vocabulary, ids, requests), len(requests)))
     if output.as_json:
-        _print_json(loaded.vocabulary.decode(ids), pieces, requests)
+        _print_json(loaded.vocabulary.decode(ids), pieces, requests, has_end=loaded.vocabulary.has_end)
     else:
         _stream(ids, pieces, requests, loaded.vocabulary, color=output.color)
 
@@ -233,15 +233,17 @@ def _in_order(pieces: Iterator[SampledPiece], count: int) -> Iterator[SampledPie
             current += 1
 
 
-def _print_json(prime: str, pieces: Iterator[SampledPiece], requests: list[SampleRequest]) -> None:
+def _print_json(prime: str, pieces: Iterator[SampledPiece], requests: list[SampleRequest], *, has_end: bool) -> None:
     for place, written in groupby(pieces, lambda piece: piece.sample):
         parts, request = list(written), requests[place]
+        ended = {"ended": parts[-1].is_ended} if has_end else {}
         body = {
             "sample": request.number,
             "seed": request.config.seed,
             "temperature": request.config.temperature,
             "prime": prime,
             "text": "".join(part.text for part in parts),
+            **ended,
             "log_probabilities": [round(value, 6) for part in parts for value in part.log_probabilities.tolist()],
         }
         print(json.dumps(body), flush=True)
@@ -257,7 +259,7 @@ def _stream(
     try:
         for place, written in groupby(pieces, lambda piece: piece.sample):
             if len(requests) > 1:
-                _rule(requests, place, last)
+                _rule(requests, place, last, is_document=vocabulary.has_end)
             is_plain = not (color and sys.stdout.isatty())
             show = (lambda piece: write(piece.text, sys.stdout)) if is_plain else _coloured(vocabulary)
             last = ""
@@ -275,13 +277,14 @@ def _stream(
         sys.stdout.flush()
 
 
-def _rule(requests: list[SampleRequest], place: int, before: str) -> None:
-    """Writes the line between samples, or, with several temperatures, the line above each that names its own."""
+def _rule(requests: list[SampleRequest], place: int, before: str, *, is_document: bool) -> None:
+    """Writes the line between samples, or, with several temperatures, the line above each that names its own. Between
+    documents, which say by themselves where they end, there is a line end alone."""
     temperature = requests[place].config.temperature
     is_row = any(request.config.temperature != temperature for request in requests)
     if place and not before.endswith("\n"):
         sys.stdout.write("\n")
-    if is_row or place:
+    if is_row or (place and not is_document):
         sys.stdout.write((f"-- temperature {temperature:g} " if is_row else "").ljust(40, "-") + "\n")
 
 

@@ -62,10 +62,13 @@ def symbol(character: str, *, is_byte: bool = False) -> str:
 
     Line ends and tabs are symbols; a mark stands on a dotted circle; a character without width, or one that joins with
     the one before it, is named by its code point. A byte beyond ASCII, a part of a character, is shown in hexadecimal.
+    The name `<end>` of a document's end stands as it is.
 
     >>> symbol(chr(10)), symbol(chr(0x301)), symbol(chr(0x200D)), symbol(chr(0xE9), is_byte=True)
     ('↵', '◌́', '‹U+200D›', '‹E9›')
     """
+    if len(character) > 1:
+        return character
     code = ord(character)
     if is_byte and code >= 0x80:
         return f"\u2039{code:02X}\u203a"

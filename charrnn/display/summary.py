@@ -18,7 +18,7 @@ from charrnn.checkpoints.metrics import Entry, is_number
 from charrnn.display.curve import Chart, Line
 from charrnn.display.safe import visible
 from charrnn.settings.fields import variants
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import END_NAME, Vocabulary
 from charrnn.wording import count
 
 _WIDE = 50
@@ -38,11 +38,13 @@ def parameters_by_part(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
 
 
 def _vocabulary_line(vocabulary: Vocabulary) -> str:
+    end = f", and {END_NAME}, which ends a document" if vocabulary.has_end else ""
     if vocabulary.kind == "bytes":
-        return "all 256 byte values"
-    shown = "".join(visible(character, kept="") for character in vocabulary.characters[:80])
-    more = f" and {len(vocabulary) - 80:,} more" if len(vocabulary) > 80 else ""
-    return f"{count(len(vocabulary), 'character')}: {shown}{more}"
+        return f"all 256 byte values{end}"
+    characters = vocabulary.characters
+    shown = "".join(visible(character, kept="") for character in characters[:80])
+    more = f" and {len(characters) - 80:,} more" if len(characters) > 80 else ""
+    return f"{count(len(characters), 'character')}: {shown}{more}{end}"
 
 
 def _bpc(nats: float | None) -> str:

@@ -53,17 +53,25 @@ class ForeignText:
     """The number of UTF-8 bytes of each character of the text's own vocabulary."""
     is_charged: npt.NDArray[np.bool_]
     """Which characters of the text's own vocabulary are unknown to the model."""
+    documents: int | None = None
+    """How many documents the text has, the end of each of which is scored as a character; None where it has none."""
 
     @classmethod
     def of(cls, corpus: Corpus, checkpoint: Checkpoint, split: Split, policy: UnknownPolicy) -> Self:
         """Returns the part `split` of `corpus`. Raises TextError where characters are unknown or nothing is left to
         score."""
-        ids = corpus.ids if split == "all" else getattr(corpus.split(checkpoint.data), split)
+        ids = corpus.ids if split == "all" else corpus.split(checkpoint.data).part(split)
         ours, theirs = corpus.vocabulary, checkpoint.vocabulary
         lengths = _utf8_lengths(ours.code_points) if ours.kind == "text" else np.ones(256, np.int64)
+        if ours.has_end:  # which costs a byte, as a line end does
+            lengths = np.append(lengths, 1)
         counts = _counts(ids, len(ours))
+        documents = None if ours.end is None else max(0, int(counts[ours.end]) - 1)
         num_bytes = int(counts @ lengths) - (int(lengths[ids[0]]) if len(ids) else 0)
         table = theirs.lookup(ours.characters) if ours.kind == "text" else np.arange(256, dtype=np.uint32)
+        if ours.end is not None:
+            assert theirs.end is not None, "the text was cut as the model's own"
+            table = np.append(table, np.uint32(theirs.end))
         is_unknown = table >= len(theirs)
         is_charged = is_unknown.copy()
         missing = np.flatnonzero(is_unknown & (counts > 0))
@@ -85,7 +93,7 @@ class ForeignText:
         originals = ids
         if not np.array_equal(table, np.arange(len(table))):
             ids = _translated(ids, table.astype(theirs.dtype))
-        return cls(ids, num_bytes, unknown, originals, lengths, is_charged)
+        return cls(ids, num_bytes, unknown, originals, lengths, is_charged, documents)
 
     def without_firsts(self, context: int) -> tuple[int, int]:
         """Returns `bytes` and `unknown` where the first of each `context` characters fed to the model is not scored."""
@@ -179,6 +187,8 @@ def figures(result: TextScore, text: ForeignText, context: int | None = None) ->
         "perplexity": math.exp(min(nats_per_character, _LARGEST_EXPONENT)),
         "unknown_characters": unknown,
     }
+    if text.documents is not None:
+        found["documents"] = text.documents
     if context is not None:
         found |= {"context": context, "windows": -(-len(text.ids) // context)}
     return found

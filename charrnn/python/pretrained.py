@@ -42,6 +42,8 @@ from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
 from charrnn.settings.config import ModelConfig, SamplingConfig
 from charrnn.settings.keywords import SAMPLING, errors_in_python, with_settings
 from charrnn.settings.typed import SamplingSettings
+from charrnn.text.cutting import cut_text
+from charrnn.text.encoding import encode_cut
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
@@ -176,7 +178,8 @@ class Pretrained:
     ) -> Iterator[str]:
         """Yields one sample, piece by piece, without the prime.
 
-        The same seed and `number` always give the same text. `unknown` says what becomes of characters of the prime
+        The same seed and `number` always give the same text. A model of documents ends where its document does, after
+        `length` characters at the latest. `unknown` says what becomes of characters of the prime
         that the model does not know: "error", "skip" or "replace" (by a near one). Raises TextError for a prime with
         unknown characters, UsageError for settings that cannot be used.
         """
@@ -227,10 +230,14 @@ class Pretrained:
     def score(self, text: str, *, unknown: UnknownPolicy = "error") -> TextScore:
         """Returns the nats of `text`, of each character but the first given all before it, from the zero state.
 
-        `charrnn eval` prints the same number for a text whose characters the model knows. Raises TextError where fewer
-        than two characters are left.
+        Of a model of documents, the text is cut into documents as the model's own was (into one, if its documents were
+        files or cells of a table), and of each all characters and the end are scored. `charrnn eval` prints the same
+        number for a text whose characters the model knows. Raises TextError where fewer than two characters are left.
         """
-        ids = self.vocabulary.encode(text, unknown)
+        if self.vocabulary.has_end:
+            ids = encode_cut(cut_text(text, self.checkpoint.data), self.vocabulary, unknown)
+        else:
+            ids = self.vocabulary.encode(text, unknown)
         if len(ids) < 2:
             raise TextError("there is nothing to score", "give a text of at least two characters")
         state, logits, likely = self.engine.zero_state(1), None, []
@@ -244,18 +251,20 @@ class Pretrained:
     def surprisal(self, text: str, *, unknown: UnknownPolicy = "error") -> Doubles:
         """Returns the bits (T,) that each character of `text` costs, given all before it, from the zero state.
 
-        The first is nan; the mean of the others is the score's bits per character.
+        The first is nan; the mean of the others is the score's bits per character. A model of documents reads `text` as
+        the beginning of one, here and in the methods below: there the first character has its cost as well.
         """
-        return losses_of(self.engine, self._read(text, unknown))
+        losses = losses_of(self.engine, self._read(text, unknown, is_begun=True))
+        return losses[1:] if self.vocabulary.has_end else losses
 
     @errors_in_python()
     def probabilities(self, text: str, *, unknown: UnknownPolicy = "error") -> npt.NDArray[np.float32]:
         """Returns the distribution (T, V) of the character to come after each character of `text`.
 
-        The V columns stand in the order of `vocabulary.characters`, and each row adds up to 1. The memory it takes is
-        4 T V bytes.
+        The V columns stand in the order of `vocabulary.characters`, behind which a model of documents has one more for
+        the end of the document, and each row adds up to 1. The memory it takes is 4 T V bytes.
         """
-        ids, walk = self._read(text, unknown), self.engine.walk(self.engine.zero_state(1))
+        ids, walk = self._read(text, unknown), self.engine.walk(self._begun())
         found = np.empty((len(ids), len(self.vocabulary)), np.float32)
         for place, id_ in enumerate(ids):
             found[place] = np.exp(log_probabilities(walk.step([id_])[0]))
@@ -278,7 +287,8 @@ class Pretrained:
             raise UsageError("units are recorded on a CPU only", 'load the model with device="cpu"')
         ids = self._read(text, unknown)
         points = self.vocabulary.code_points[ids]
-        return recording(self.engine, ids, "".join(map(chr, points.tolist())), units)
+        before = [] if self.vocabulary.end is None else [self.vocabulary.end]
+        return recording(self.engine, ids, "".join(map(chr, points.tolist())), units, before)
 
     def curve(self) -> Curve:
         """Returns the metrics of the run that the model comes from; see `charrnn.curve`."""
@@ -290,18 +300,27 @@ class Pretrained:
 
     @errors_in_python()
     def step(self, text: str, state: Any = None, *, unknown: UnknownPolicy = "error") -> tuple[Doubles, Any]:
-        """Reads `text` (one character or more) from `state` on, by default from the zero state.
+        """Reads `text` (one character or more) from `state` on, by default from the zero state (of a model of
+        documents, from the beginning of one).
 
         Returns the log-probabilities (V,) of each character to come next, in the order of `vocabulary.characters`, and
-        the new state.
+        the new state. Of a model of documents the last is that of the end.
         """
         ids = self._read(text, unknown)
-        logits, state = self.engine.read(ids, self.engine.zero_state(1) if state is None else state)
+        logits, state = self.engine.read(ids, self._begun() if state is None else state)
         return log_probabilities(logits[0]), state
 
-    def _read(self, text: str, unknown: UnknownPolicy) -> Ids:
-        """Returns the ids of a text. Raises TextError where there are none."""
+    def _begun(self) -> Any:
+        """Returns the state in which a text begins: zero, or after the end of a document."""
+        state = self.engine.zero_state(1)
+        return state if self.vocabulary.end is None else self.engine.read([self.vocabulary.end], state)[1]
+
+    def _read(self, text: str, unknown: UnknownPolicy, *, is_begun: bool = False) -> Ids:
+        """Returns the ids of a text; with `is_begun`, behind the end of a document where the model knows one. Raises
+        TextError where there are none."""
         ids = self.vocabulary.encode(text, unknown)
         if not len(ids):
             raise TextError("there is nothing to read", "give at least one character")
+        if is_begun and self.vocabulary.end is not None:
+            ids = np.concatenate([np.array([self.vocabulary.end], self.vocabulary.dtype), ids])
         return ids

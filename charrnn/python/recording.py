@@ -124,11 +124,15 @@ def named(name: str, config: ModelConfig) -> list[Unit]:
 
 
 def recording(
-    engine: RecordingEngine, ids: npt.NDArray[np.integer], text: str, names: Sequence[str] | None
+    engine: RecordingEngine,
+    ids: npt.NDArray[np.integer],
+    text: str,
+    names: Sequence[str] | None,
+    before: Sequence[int] = (),
 ) -> Recording:
     """Returns the recording of the units called `names`, by default of every state, while the engine reads `ids` (T,).
 
-    The memory it takes is 4 T N bytes.
+    It reads `before` first, which is not recorded. The memory it takes is 4 T N bytes.
     """
     config = engine.config
     if isinstance(names, str):
@@ -144,10 +148,10 @@ def recording(
         to, from_ = columns.setdefault(unit.part, ([], []))
         to.append(place)
         from_.append(unit.index)
-    values, done = np.empty((len(ids), len(units)), np.float32), 0
-    for block in record(engine, ids, list(columns)):
+    values, done = np.empty((len(ids), len(units)), np.float32), -len(before)
+    for block in record(engine, np.concatenate([np.asarray(before, ids.dtype), ids]), list(columns)):
         for part, (to, from_) in columns.items():
-            taken = block[part]
-            values[done : done + len(taken), to] = taken[:, from_]
-        done += len(taken)
+            taken = block[part][max(0, -done) :]
+            values[max(0, done) : max(0, done) + len(taken), to] = taken[:, from_]
+        done += len(block[part])
     return Recording(text, values, units, config)

@@ -26,9 +26,10 @@ from charrnn.sampling.next_words import Place, WordCharacters, likeliest_words
 from charrnn.sampling.sampler import read_blocks, read_prime, require_finite
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.settings.config import SamplingConfig
-from charrnn.text.vocabulary import Decoder, Vocabulary
+from charrnn.text.vocabulary import END_NAME, Decoder, Vocabulary
 
 CHOICES = 10
+_END_OF_BYTES = 256
 LONGEST_LINE = 1000
 """The largest number of characters of a word or line that the model does not end."""
 _CHUNK = 32  # characters drawn at once; the number is fixed, so that a text does not depend on the machine's speed
@@ -66,7 +67,8 @@ class _Moment:
 class Session:
     """A co-writing session: the text so far, and all operations on it.
 
-    The text begins with `prime_ids`. The model reads a line end before them, which is not a part of the text.
+    The text begins with `prime_ids`. The model reads a line end before them (of a model of documents the end of one),
+    which is not a part of the text. Where a document ends, the text has a line end, and what follows is another one.
     Raises CheckpointError, here and wherever the model reads or writes, where its output is not finite; the text stays
     as it was before that.
     """
@@ -114,12 +116,13 @@ class Session:
     def encoded(self) -> bytes:
         """Returns the text as a file holds it: UTF-8, or in byte mode the bytes themselves."""
         if self.vocabulary.kind == "bytes":
-            return np.asarray(self._ids[: self.now.length]).astype(np.uint8).tobytes()
+            ids = np.asarray(self._ids[: self.now.length])
+            return np.where(ids == _END_OF_BYTES, ord("\n"), ids).astype(np.uint8).tobytes()
         return self.text.encode("utf-8", "surrogatepass")
 
     def text_between(self, start: int, end: int) -> str:
         """Returns the text of the ids from `start` to before `end`, both within the text."""
-        return self.vocabulary.decode(np.asarray(self._ids[start:end]))
+        return self.vocabulary.decode_documents(np.asarray(self._ids[start:end]))
 
     # What may come next.
 
@@ -141,6 +144,8 @@ class Session:
         return self._word_characters.end(self._ids[max(0, self.now.length - 2) : self.now.length])
 
     def _choice(self, ids: tuple[int, ...], probability: float) -> Proposal:
+        if ids == (self.vocabulary.end,):
+            return Proposal(ids, END_NAME, probability)
         decode = self._decoder()
         text = "".join(map(decode, ids))
         text = f"<{ids[0]:02X}>" if not text and len(ids) == 1 else text + decode.finish()
@@ -223,9 +228,11 @@ class Session:
     def write_line(self) -> Iterator[str]:
         """Draws until a line end has been written, or 1,000 characters; yields the text, piece by piece.
 
-        Raises UsageError where the model knows no line end.
+        Raises UsageError where the model knows no line end, nor that of a document.
         """
         if "\n" not in self.vocabulary:
+            if self.vocabulary.has_end:
+                return self.write(LONGEST_LINE)
             raise UsageError("the model knows no line end", "say how many characters it should write")
         line_end = int(self.vocabulary.encode("\n")[0])
         return self._draw(LONGEST_LINE, lambda ids: ids.index(line_end) + 1 if line_end in ids else None)
@@ -249,24 +256,27 @@ class Session:
         return self._draw(LONGEST_LINE, end_in)
 
     def _draw(self, most: int, end_in: Callable[[list[int]], int | None]) -> Iterator[str]:
-        """Draws up to `most` ids and yields their text. `end_in` returns how many ids of a chunk still belong to it, or
-        None where the text goes on after the chunk."""
+        """Draws up to `most` ids, or to the end of the document, and yields their text. `end_in` returns how many ids
+        of a chunk still belong to it, or None where the text goes on after the chunk."""
         random = generator(self.config.seed, self._drawings)
         self._drawings += 1
         decode, before, is_last = self._decoder(), self.now, False
+        document_end = self.vocabulary.end
         while most and not is_last:
             size, now = min(_CHUNK, most), self.now
             written = self._engine.write(now.logits, now.state, [self.config], random.random((size, 1)))
             require_finite(written.is_finite)
             ids = written.ids[:, 0].tolist()
             end = end_in(ids)
+            if document_end in ids and (end is None or ids.index(document_end) < end):
+                end = ids.index(document_end) + 1
             count, is_last = (len(ids), False) if end is None else (end, True)
             most -= count
             if count == len(ids):
                 self._become(before, ids, written.logits, written.state)
             elif count:
                 self._become(before, ids[:count], *self._engine.read(ids[:count], now.state))
-            text = "".join(map(decode, ids[:count]))
+            text = "".join(map(decode, ids[:count])) + "\n" * (document_end in ids[:count])
             if is_last or not most:
                 text += decode.finish()
             now = self.now

@@ -46,11 +46,14 @@ class Place(IntEnum):
 class WordCharacters:
     """The ids that make up words: letters, marks, digits and underscores; apostrophes right after one of these.
 
-    In byte mode every byte of a character of several bytes counts as a letter.
+    In byte mode every byte of a character of several bytes counts as a letter. The end of a document ends a word too,
+    and no word is looked for behind it.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        characters = vocabulary.characters
+        characters = [*vocabulary.characters, *(["\n"] if vocabulary.has_end else [])]
+        self.is_character = np.arange(len(characters)) != vocabulary.end
+        """Which ids are characters, (V,): all but the end of a document."""
         self.core = np.array([_is_core(character) for character in characters], bool)
         self.joiners = np.array([character in _JOINERS for character in characters], bool)
         if vocabulary.kind == "bytes":
@@ -102,7 +105,7 @@ def likeliest_words(
     found: list[tuple[float, tuple[int, ...]]] = []
     floor = -math.inf  # a beginning must exceed the log-probability of the last word in the ranking
     beginnings = _Beginnings([()], np.array([place]), np.zeros(1, np.int64), np.zeros(1), state)
-    allowed = np.ones((1, engine.vocabulary_size), bool)  # the word at the end of the text may go on, or end
+    allowed = characters.is_character[None, :]  # the word at the end of the text may go on, or end
     batches = [_Batch(beginnings, logits, allowed, floor)]
     for _ in range(steps):
         batch = max(batches, key=lambda batch: batch.best)
@@ -121,6 +124,7 @@ def likeliest_words(
         if len(found) == count:
             floor = -found[-1][0]
         allowed = characters.goes_on[places] | ((places == Place.OUTSIDE) & (separators < _MOST_SEPARATORS))[:, None]
+        allowed &= characters.is_character
         batches.append(_Batch(beginnings, logits, allowed, floor))
     is_exact = max(batch.best for batch in batches) <= floor
     return Words(tuple((string, math.exp(-cost)) for cost, string in found), is_exact)

@@ -50,6 +50,8 @@ class SampledPiece:
     log_probabilities: Doubles
     """The natural log-probabilities of the ids under the model itself (temperature 1, nothing cut), (T,)."""
     is_last: bool
+    is_ended: bool = False
+    """Whether the sample ended because its document did; the end of it is then the last of the ids."""
 
 
 def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -57,8 +59,10 @@ def prime_ids(vocabulary: Vocabulary, ids: Sequence[int] | npt.NDArray[Any]) -> 
 
     In training a model has hardly seen beginnings of texts, and the first characters of a prime after the zero state
     lead some models astray (guide/experiments.md). After a line end, the prime is the beginning of a line, which is
-    common.
+    common. A model of documents reads the end of a document there, after which each document begins.
     """
+    if vocabulary.end is not None:
+        return np.concatenate([[vocabulary.end], np.asarray(ids)]).astype(np.int32)
     start = vocabulary.lookup("\n")[:1] if "\n" in vocabulary else np.zeros(0 if len(ids) else 1)
     return np.concatenate([start, np.asarray(ids)]).astype(np.int32)
 
@@ -93,14 +97,14 @@ def write(
 ) -> Iterator[SampledPiece]:
     """Yields what the model writes after `prime` (ids) for each request, piece by piece, side by side.
 
-    The pieces of one sample come in order. A sample ends after `config.length` ids or with `config.stop`. Raises
-    CheckpointError where the model's output is not finite.
+    The pieces of one sample come in order. A sample ends after `config.length` ids, with `config.stop`, or where its
+    document does, of a model of documents. Raises CheckpointError where the model's output is not finite.
     """
     logits, state = read_prime(engine, vocabulary, prime)
     most = engine.most_lanes
     for start in range(0, len(requests), most):
         lanes = [
-            _Lane(start + place, request, vocabulary.decoder())
+            _Lane(start + place, request, vocabulary.decoder(), vocabulary.end)
             for place, request in enumerate(requests[start : start + most])
         ]
         yield from _write_together(
@@ -124,9 +128,9 @@ def sample(
 class _Lane:
     """A sample that is being written, in its lane of the batch."""
 
-    def __init__(self, place: int, request: SampleRequest, decode: Decoder) -> None:
+    def __init__(self, place: int, request: SampleRequest, decode: Decoder, end: int | None) -> None:
         config = request.config
-        self.place, self.request, self.decode = place, request, decode
+        self.place, self.request, self.decode, self.end = place, request, decode, end
         self.random = generator(config.seed, request.number)
         self.left = math.inf if config.repeat_until_stop else config.length
         """The number of characters still to write."""
@@ -138,7 +142,9 @@ class _Lane:
         count = int(min(len(ids), self.left))
         stop = self.request.config.stop
         pieces: list[str] = []
-        is_stopped = False
+        is_stopped = is_ended = False
+        if self.end is not None and (ends := np.flatnonzero(ids[:count] == self.end)).size:
+            count, is_ended = int(ends[0]) + 1, True
         if stop is None:
             pieces = list(map(self.decode, ids[:count].tolist()))
         else:
@@ -146,13 +152,13 @@ class _Lane:
                 pieces.append(self.decode(id_))
                 self.tail = (self.tail + pieces[-1])[-len(stop) :]
                 if self.tail == stop:
-                    count, is_stopped = place + 1, True
+                    count, is_stopped, is_ended = place + 1, True, False
                     break
         self.left -= count
-        is_last = is_stopped or self.left <= 0
+        is_last = is_stopped or is_ended or self.left <= 0
         if is_last:
             pieces.append(self.decode.finish())
-        return SampledPiece(self.place, "".join(pieces), ids[:count], log_probabilities[:count], is_last)
+        return SampledPiece(self.place, "".join(pieces), ids[:count], log_probabilities[:count], is_last, is_ended)
 
 
 def _write_together(engine: Engine, lanes: list[_Lane], logits: Floats, state: Any) -> Iterator[SampledPiece]:

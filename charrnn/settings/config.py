@@ -29,6 +29,7 @@ from charrnn.settings.checks import (
     whole,
 )
 from charrnn.settings.conflicts import check_frozen, check_initial, check_schedule, check_wiring
+from charrnn.settings.documents import DOCUMENTS, check_documents
 from charrnn.settings.fields import Record, setting, switch
 from charrnn.wording import figure
 
@@ -139,10 +140,11 @@ class DataConfig(Record):
     validation_fraction: float = _data(
         0.1, number(0.0, 0.9), "--validation-fraction", shown="0.1, at most 250,000 characters"
     )
-    """Share of the corpus held out for validation, taken from its end (before the test part)."""
+    """Share of the corpus held out for validation, taken from its end (before the test part), or of documents
+    whole ones."""
     test_fraction: float = _data(0.0, number(0.0, 0.9), "--test-fraction")
-    """Share of the corpus held out at its very end and never looked at in training, which `eval --split test`
-    scores."""
+    """Share of the corpus held out at its very end (of documents whole ones) and never looked at in training, which
+    `eval --split test` scores."""
     encoding: str = _data("utf-8", text("the name of an encoding"), "--encoding")
     """Encoding of the text files."""
     encoding_errors: choices.DecodeErrors = _data("strict", one_of(choices.DecodeErrors), "--encoding-errors")
@@ -151,11 +153,25 @@ class DataConfig(Record):
     """Model bytes instead of characters, so that any file will do."""
     newlines: choices.Newlines = _data("keep", one_of(choices.Newlines), "--newlines")
     """What becomes of line ends: keep (they stay as they are) or lf (each becomes one line feed)."""
+    documents: str = _data("none", DOCUMENTS, "--documents", level="everyday", metavar="lines|files|split:REGEX")
+    """Documents that are read each from the zero state, in a new order each epoch, with an end that is learned: lines
+    (each line), files (each file), split:REGEX (what stands between two matches), or none (one long text)."""
+    column: str | None = _data(None, SOME_TEXT, "--column", metavar="NAME")
+    """Column of a CSV or TSV file with a header, or key of the objects of JSON lines, of which each text is a
+    document."""
+    split_seed: int = _data(1, SEED, "--split-seed")
+    """Seed by which documents are held out, each by its own content, so that the order of the text is of no account."""
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether the text is made of documents."""
+        return self.documents != "none" or self.column is not None
 
     def check_together(self) -> None:
-        """Raises UsageError where hardly anything would be left to train on."""
+        """Raises UsageError where hardly anything would be left to train on, or documents cannot be cut."""
         held_out = self.validation_fraction + self.test_fraction
         require(held_out <= 0.9, "the held-out share (validation + test)", held_out, "at most 0.9")
+        check_documents(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

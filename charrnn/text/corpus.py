@@ -13,16 +13,18 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from charrnn.errors import ResourceError, TextError
 from charrnn.files import ANOTHER_CACHE, explained, require_room
 from charrnn.settings.config import DataConfig
 from charrnn.system_errors import retried
-from charrnn.text import entries, stored, under_way
+from charrnn.text import documents, entries, stored, under_way
 from charrnn.text.archives import COMPRESSED_SUFFIXES
-from charrnn.text.decoding import Progress, is_strict_utf8, pieces_of
-from charrnn.text.encoding import encoder, scan
+from charrnn.text.decoding import Progress, is_strict_utf8
+from charrnn.text.documents import Documents
+from charrnn.text.encoding import Groups, Reading, encoder, scan
 from charrnn.text.entries import Described
 from charrnn.text.sources import Source
 from charrnn.text.stored import Damaged, Digests, TextIds, part_of
@@ -30,7 +32,8 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.wording import count
 
 MINIMUM_CHARACTERS = 200
-_FORMAT = 2
+MINIMUM_DOCUMENTS = 3
+_FORMAT = 3
 _ATTEMPTS = 5
 
 Report = Callable[[str, int, int], None]
@@ -41,11 +44,26 @@ Note = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a corpus: consecutive slices of its ids."""
+    """The parts of a corpus: consecutive slices of its ids, or of a text that is made of documents, whole ones."""
 
     train: TextIds
+    """Of documents all ids, those of documents that are held out too; `documents` says which are to be learned."""
     validation: TextIds
     test: TextIds
+    documents: Documents | None = None
+    """The documents of the training part, by their places in `train`; None where the text is not made of any."""
+
+    @property
+    def size(self) -> int:
+        """How many characters an epoch reads, the ends of documents included."""
+        return len(self.train) if self.documents is None else self.documents.pairs
+
+    def part(self, name: Literal["train", "validation", "test"]) -> TextIds:
+        """Returns the ids of one part, and of documents those alone, with an end before them and behind each."""
+        if name == "train" and self.documents is not None:
+            return documents.gathered(self.train, self.documents)
+        ids: TextIds = getattr(self, name)
+        return ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +73,19 @@ class Corpus:
     name: str
     vocabulary: Vocabulary
     ids: TextIds
-    """The ids of the text, read-only, (characters,): in memory, or read from the cache where they are many."""
+    """The ids of the text, read-only, (characters,): in memory, or read from the cache where they are many. A text that
+    is made of documents has the id of an end before them and behind each, and so has a separate validation text."""
     num_bytes: int
-    """The length of the text in bytes of UTF-8 (in byte mode, of the raw bytes)."""
+    """The length of the text in bytes of UTF-8 (in byte mode, of the raw bytes), as it was before documents were cut
+    out of it."""
     sha256: str
-    """The SHA-256 of the text in UTF-8 without BOM (in byte mode, of the raw bytes). For a plain UTF-8 file it is what
-    `sha256sum` prints."""
+    """The SHA-256 of the text in UTF-8 without BOM (in byte mode, of the raw bytes), as it was before documents were
+    cut out of it. For a plain UTF-8 file it is what `sha256sum` prints."""
     separate_validation: int
     """The number of ids at the end that come from separate validation sources; 0 if there are none."""
+    documents: int = 0
+    """How many documents there are; 0 where the text is not made of any."""
+    _splits: dict[DataConfig, Parts] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,21 +93,33 @@ class Corpus:
     def check_size(self) -> None:
         """Raises TextError where the text is too small, or too uniform, to train on."""
         length = len(self.ids) - self.separate_validation
+        if self.vocabulary.has_end:
+            length -= self.documents + 1
+            if self.documents < MINIMUM_DOCUMENTS:
+                raise TextError(
+                    f"the corpus has {count(self.documents, 'document')}; training needs at least {MINIMUM_DOCUMENTS}",
+                    "cut it otherwise with --documents, or leave that out: a text may be one long document",
+                )
         if length < MINIMUM_CHARACTERS:
             raise TextError(
                 f"the corpus has {count(length, 'character')}; training needs at least {MINIMUM_CHARACTERS}",
                 "give a longer text: about 100,000 characters begin to be worth while, a million is good",
             )
-        if len(self.vocabulary) < 2:
+        if len(self.vocabulary.code_points) < 2:
             raise TextError("the corpus repeats a single character: there is nothing to learn", "give another text")
 
     def split(self, config: DataConfig) -> Parts:
         """Returns the training, validation and test parts, in this order from the start of the text.
 
         Separate validation sources, if any, are the validation part, and only the test part is cut off the rest.
-        Raises TextError where the text, or a part of it, is too small to train on.
+        Documents are held out as `documents.py` says, whatever their order. Raises TextError where the text, or a part
+        of it, is too small to train on.
         """
         self.check_size()
+        if self.vocabulary.has_end:
+            if config not in self._splits:
+                self._splits[config] = self._split_documents(config)
+            return self._splits[config]
         own = self.separate_validation
         body = part_of(self.ids, 0, len(self.ids) - own)
         fraction = 0.0 if own else config.validation_fraction
@@ -102,6 +137,34 @@ class Corpus:
                     f"the {name} part has a single character; it needs two or none", "hold out more, or none"
                 )
         return Parts(part_of(body, 0, end_of_train), validation, test)
+
+    def _split_documents(self, config: DataConfig) -> Parts:
+        end, own = self.vocabulary.end, self.separate_validation
+        assert end is not None
+        body = part_of(self.ids, 0, len(self.ids) - own)
+        every = documents.find(body, end)
+        validation_share = 0.0 if own else config.validation_fraction
+        if not validation_share and not config.test_fraction:
+            return Parts(body, part_of(self.ids, len(body), len(self.ids)), part_of(body, 0, 0), every)
+        numbers = documents.numbers_of(body, self.vocabulary, config.split_seed)
+        total = int(every.lengths.sum())
+        is_test = documents.held_out(numbers, every.lengths, config.test_fraction, total)
+        rest = every.some(~is_test)
+        held = documents.held_out(numbers[~is_test] - config.test_fraction, rest.lengths, validation_share, total)
+        train, wanted = rest.some(~held), {"validation": validation_share, "test": config.test_fraction}
+        found = {"validation": rest.some(held), "test": every.some(is_test)}
+        lacking = [name for name, share in wanted.items() if share and not len(found[name])]
+        if lacking or int(train.lengths.sum()) < MINIMUM_CHARACTERS:
+            raise TextError(
+                f"of {count(len(every), 'document')} nothing is left "
+                + (f"for the {lacking[0]} part" if lacking else "to train on once whole ones are held out"),
+                "hold out less (--validation-fraction 0 holds out nothing), name a --validation text, or cut into more "
+                "documents",
+            )
+        validation = part_of(self.ids, len(body), len(self.ids))
+        if not own:
+            validation = documents.gathered(body, found["validation"])
+        return Parts(body, validation, documents.gathered(body, found["test"]), train)
 
 
 def load(
@@ -134,9 +197,14 @@ def load(
             "CHARRNN_CACHE names another place for it",
         )
     described, ids = found
-    if validation_sources and not described.validation:
+    if validation_sources and described.validation <= described.vocabulary.has_end:
         raise TextError("the validation text is empty", "name another, or leave --validation out")
-    return Corpus(name, described.vocabulary, ids, described.num_bytes, described.sha256, described.validation)
+    if described.empty:
+        note(f"{count(described.empty, 'empty document')} {'is' if described.empty == 1 else 'are'} left out of {name}")
+    return Corpus(
+        name, described.vocabulary, ids, described.num_bytes, described.sha256, described.validation,
+        described.documents,
+    )  # fmt: skip
 
 
 def _find(key: str, note: Note) -> tuple[Described, TextIds] | None:
@@ -160,6 +228,7 @@ def _contents(sources: list[Source]) -> list[tuple[str, str]]:
 
 def _key(contents: list[tuple[str, str]], validation_contents: list[tuple[str, str]], config: DataConfig) -> str:
     decoding = [config.encoding, config.encoding_errors, config.as_bytes, config.newlines]
+    decoding += [config.documents, config.column]
     content = [_FORMAT, contents, validation_contents, decoding]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
@@ -185,21 +254,20 @@ def _encode(
         # A compressed source gives more bytes than lie on disk; it counts as done when it has given as many as those.
         return lambda place, done: report(doing, min(ends[place] + done, ends[place + 1]), ends[-1]) if report else None
 
-    vocabulary, counts, num_bytes = scan(everything, config, progress("reading"))
+    groups: Groups = (sources, validation_sources)
+    vocabulary, counts, num_bytes = scan(Reading(groups, config, progress("reading")), config, len(everything))
     is_file = _is_file(everything, config) and num_bytes == ends[-1]  # with a mark the file is longer than the text
     digest, blocks = hashlib.sha256(), Digests(stored.BLOCK)
-    encode = encoder(vocabulary)
+    encode, reading = encoder(vocabulary), Reading(groups, config, progress("encoding"))
     with explained(under_way.shelves()[0] / key, "encoding the corpus into", ANOTHER_CACHE), under_way.begin() as work:
         require_room(work, sum(counts) * vocabulary.dtype.itemsize, "encoding the corpus")
         made = work / "entry"
         retried(made.mkdir)
         with entries.synced(made / entries.IDS) as file:
-            for piece in pieces_of(everything, config, progress("encoding")):
+            for piece in reading.pieces((lambda _raw: None) if is_file else digest.update):
                 ids = encode(piece)
                 file.write(ids)
                 blocks.update(ids)
-                if not is_file:
-                    digest.update(piece.raw)
         # The files have been read three times. While someone writes to them the three need not be the same text,
         # and the cache must not keep one text under the key of another.
         contents, validation_contents = _contents(sources), _contents(validation_sources)
@@ -210,6 +278,8 @@ def _encode(
             vocabulary=vocabulary,
             characters=sum(counts),
             validation=sum(counts[len(sources) :]),
+            documents=reading.documents,
+            empty=reading.cutting.empty,
             num_bytes=num_bytes,
             sha256=(contents + validation_contents)[0][0] if is_file else digest.hexdigest(),
             block=stored.BLOCK,

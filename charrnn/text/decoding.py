@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import functools
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, cast
@@ -24,6 +25,9 @@ from charrnn.text.vocabulary import Ids, Vocabulary, describe_character
 # A piece is small enough that its bytes, its text and its ids stay in a core's L2 cache, and that its memory is reused
 # instead of being returned to the system: pieces of megabytes take twice as long.
 _PIECE = 1 << 16
+
+# A carriage return at the end of a chunk may be half of a line end.
+_LINE_END = re.compile(rb"\r?\n|\r(?!\Z)")
 
 # Codecs that take a mark off themselves: what stands after it is text, even if it looks like a second one.
 _WITHOUT_MARK = ("utf-8-sig", "utf-16", "utf-32")
@@ -51,9 +55,14 @@ class TextPiece(NamedTuple):
     """The characters of the piece; in byte mode one for each byte."""
 
 
-def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> Iterator[TextPiece]:
-    """Yields the text of the sources in pieces, one source after the other."""
-    for place, source in enumerate(sources):
+def pieces_of(sources: list[Source], config: DataConfig, progress: Progress, first: int = 0) -> Iterator[TextPiece]:
+    """Yields the text of the sources in pieces, one source after the other; the place of the first is `first`.
+
+    A source that does not end in a line end is followed by one, unless it is the last: the last word of a file and the
+    first of the next would be one. Files of bytes stand as they are, as do those that are documents.
+    """
+    last = first + len(sources) - 1
+    for place, source in enumerate(sources, first):
         chunks = _chunks(source, functools.partial(progress, place))
         if not config.as_bytes:
             chunks = _cut(chunks) if is_strict_utf8(config) else _transcoded(chunks, source, config)
@@ -61,6 +70,8 @@ def pieces_of(sources: list[Source], config: DataConfig, progress: Progress) -> 
                 chunks = _without_mark(chunks)
         if config.newlines == "lf":
             chunks = _with_lf(chunks)
+        if place < last and not config.as_bytes and not config.has_documents:
+            chunks = _with_line_end(chunks)
         for raw in chunks:
             yield TextPiece(place, raw, raw.decode("latin-1") if config.as_bytes else _decoded(raw, source, config))
 
@@ -127,6 +138,19 @@ def _with_lf(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield b"\n"
 
 
+def _with_line_end(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yields the chunks of one source, and a line end behind them where there is none: of the kind that the source has
+    first."""
+    end, last = b"", b""
+    for chunk in chunks:
+        if not end and (found := _LINE_END.search(last + chunk)) is not None:
+            end = found[0]
+        last = chunk[-1:] or last
+        yield chunk
+    if last not in (b"", b"\n", b"\r"):
+        yield end or b"\n"
+
+
 def _decoded(raw: bytes, source: Source, config: DataConfig) -> str:
     """Returns the characters of a piece in UTF-8. Raises TextError where it is not valid UTF-8, or holds characters
     that no text holds."""
@@ -185,11 +209,16 @@ def encoded(sources: Sequence[Source], config: DataConfig, vocabulary: Vocabular
     return cast("Ids", np.frombuffer(read, vocabulary.dtype))
 
 
-def read_beginning(sources: Sequence[Source], config: DataConfig, length: int) -> str:
-    """Returns the first `length` characters of the sources, decoded as `config` says."""
+def read_beginning(
+    sources: Sequence[Source],
+    config: DataConfig,
+    length: int,
+    cut: Callable[[Iterator[TextPiece]], Iterator[TextPiece]] = lambda pieces: pieces,
+) -> str:
+    """Returns the first `length` characters of the sources, decoded as `config` says, of what `cut` makes of them."""
     read = ""
-    for text in _texts(sources, config):
-        read += text
+    for piece in cut(pieces_of(list(sources), config, lambda _place, _done: None)):
+        read += piece.text
         if len(read) >= length:
             break
     return read[:length]

@@ -2,46 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
+from charrnn.settings.choices import UnknownPolicy
 from charrnn.settings.config import DataConfig
+from charrnn.text.cutting import Cutting, mark_of
 from charrnn.text.decoding import Progress, TextPiece, pieces_of
 from charrnn.text.sources import Source
-from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
+from charrnn.text.vocabulary import NUM_CODE_POINTS, Ids, Vocabulary
+
+Groups = tuple[list[Source], list[Source]]
+"""The sources of a text, and those of a separate validation text."""
+
+
+class Reading:
+    """One pass over the sources of a text, as `config` has them decoded and cut into documents."""
+
+    def __init__(self, groups: Groups, config: DataConfig, progress: Progress) -> None:
+        self._groups, self._config, self._progress = groups, config, progress
+        self.cutting = Cutting(config, [*groups[0], *groups[1]])
+        self.documents = 0
+        """How many documents the text has, without those of the validation text, once it has been read."""
+
+    def pieces(self, see: Callable[[bytes], object]) -> Iterator[TextPiece]:
+        """Yields the text in pieces, with marks where it is made of documents; `see` is told all of it in UTF-8 (in
+        byte mode, as it is) as it was before it was cut."""
+        first = 0
+        for sources in self._groups:
+            if sources:
+                yield from self.cutting(_seen(pieces_of(sources, self._config, self._progress, first), see), first)
+            if not first:
+                self.documents = self.cutting.documents
+            first += len(sources)
+
+
+def _seen(pieces: Iterator[TextPiece], see: Callable[[bytes], object]) -> Iterator[TextPiece]:
+    for piece in pieces:
+        see(piece.raw)
+        yield piece
 
 
 def encoder(vocabulary: Vocabulary) -> Callable[[TextPiece], bytes]:
     """Returns a function that turns a piece into the bytes of its ids, as the cache file holds them. All characters of
-    the piece must be in the vocabulary."""
+    the piece must be in the vocabulary, but for the mark of a document's end where that has one."""
     table = bytearray(256)
+    end = vocabulary.end
+    is_narrow = end is None or end < 256
     for id_, code_point in enumerate(vocabulary.code_points[:128].tolist()):
         if code_point < 128:
             table[code_point] = id_
+    if end is not None and is_narrow:
+        table[0] = end  # the mark is U+0000
 
     def encode(piece: TextPiece) -> bytes:
         if vocabulary.kind == "bytes":
-            return piece.raw
-        if not piece.text.isascii():
-            return vocabulary.lookup(piece.text).astype(vocabulary.dtype).tobytes()
+            return piece.raw if end is None else np.frombuffer(piece.raw, "<u2").astype(vocabulary.dtype).tobytes()
+        if not piece.text.isascii() or not is_narrow:
+            ids = vocabulary.lookup(piece.text)
+            if end is not None:
+                ids = np.minimum(ids, end)  # the mark alone is unknown, which is the largest number
+            return ids.astype(vocabulary.dtype).tobytes()
         # `translate` is the fastest table look-up in Python: about two gigabytes a second.
-        ids = piece.raw.translate(table)
-        return ids if vocabulary.dtype == np.uint8 else np.frombuffer(ids, np.uint8).astype(vocabulary.dtype).tobytes()
+        raw = piece.raw.translate(table)
+        return raw if vocabulary.dtype == np.uint8 else np.frombuffer(raw, np.uint8).astype(vocabulary.dtype).tobytes()
 
     return encode
 
 
-def scan(sources: Sequence[Source], config: DataConfig, progress: Progress) -> tuple[Vocabulary, list[int], int]:
-    """Makes the first pass over the sources. Returns the vocabulary, the number of characters of each source, and the
-    number of bytes of all sources in UTF-8 (in byte mode, of the raw bytes)."""
+def encode_cut(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy = "error") -> Ids:
+    """Returns the ids of a text with marks, in byte mode with a character for each byte.
+
+    `unknown` says what becomes of characters that the vocabulary lacks; an error names all of them.
+    """
+    assert vocabulary.end is not None
+    if vocabulary.kind == "bytes":
+        return cast("Ids", np.frombuffer(text.encode("utf-16-le"), "<u2").astype(vocabulary.dtype))
+    vocabulary.check_unknown(vocabulary.unknown(without_marks(text, vocabulary)), unknown)
+    end = np.array([vocabulary.end], vocabulary.dtype)
+    whole = text.split(mark_of(as_bytes=False))
+    parts = [part for one in whole for part in (vocabulary.encode(one, unknown), end)]
+    return cast("Ids", np.concatenate(parts[:-1]))
+
+
+def decode_cut(ids: npt.NDArray[Any], vocabulary: Vocabulary) -> str:
+    """Returns the text of ids (N,) with marks, in byte mode with a character for each byte."""
+    if vocabulary.kind == "bytes":
+        return ids.astype("<u2").tobytes().decode("utf-16-le")
+    points = np.append(vocabulary.code_points, ord(mark_of(as_bytes=False)))[ids]
+    return str(points.astype("<u4").tobytes(), "utf-32-le", "surrogatepass")
+
+
+def without_marks(text: str, vocabulary: Vocabulary, other: str = "") -> str:
+    """Returns a text with `other` in the place of each mark, where a text of the vocabulary has marks."""
+    return text.replace(mark_of(as_bytes=vocabulary.kind == "bytes"), other) if vocabulary.has_end else text
+
+
+def scan(reading: Reading, config: DataConfig, places: int) -> tuple[Vocabulary, list[int], int]:
+    """Makes the first pass over `places` sources. Returns the vocabulary, the number of ids of each source, and the
+    number of bytes of all sources in UTF-8 (in byte mode, of the raw bytes), as they are before they are cut."""
     seen = np.zeros(NUM_CODE_POINTS, bool)
     seen_ascii = b""
     num_bytes = 0
-    counts = [0] * len(sources)
-    for place, raw, text in pieces_of(list(sources), config, progress):
-        counts[place] += len(text)
+    counts = [0] * places
+
+    def measure(raw: bytes) -> None:
+        nonlocal num_bytes
         num_bytes += len(raw)
+
+    for place, raw, text in reading.pieces(measure):
+        counts[place] += len(text)
         if config.as_bytes:
             continue
         # In most texts nearly all characters are ASCII and seen already: what is left without them is short to scan.
@@ -50,5 +123,9 @@ def scan(sources: Sequence[Source], config: DataConfig, progress: Progress) -> t
         if left:
             seen[np.frombuffer(left.encode("utf-32-le"), "<u4").astype(np.intp)] = True
             seen_ascii = np.flatnonzero(seen[:128]).astype(np.uint8).tobytes()
-    vocabulary = Vocabulary.of_bytes() if config.as_bytes else Vocabulary(np.flatnonzero(seen).tolist())
-    return vocabulary, counts, num_bytes
+    has_end = config.has_documents
+    if config.as_bytes:
+        return Vocabulary.of_bytes(has_end=has_end), counts, num_bytes
+    if has_end:
+        seen[ord(mark_of(as_bytes=False))] = False
+    return Vocabulary(np.flatnonzero(seen).tolist(), has_end=has_end), counts, num_bytes

@@ -49,8 +49,13 @@ class Described:
     """The name of its entry."""
     vocabulary: Vocabulary
     characters: int
+    """How many ids there are, those of the ends of documents included."""
     validation: int
-    """How many of the characters, at the end, come from separate validation sources."""
+    """How many of these, at the end, come from separate validation sources."""
+    documents: int
+    """How many documents there are, without those of separate validation sources; 0 where there are none."""
+    empty: int
+    """How many documents without a character were left out."""
     num_bytes: int
     sha256: str
     block: int
@@ -66,6 +71,9 @@ class Described:
             "code_points": self.vocabulary.code_points.tolist(),
             "characters": self.characters,
             "validation": self.validation,
+            "has_end": self.vocabulary.has_end,
+            "documents": self.documents,
+            "empty": self.empty,
             "bytes": self.num_bytes,
             "sha256": self.sha256,
             "block": self.block,
@@ -90,26 +98,36 @@ class Described:
         if content["key"] != key:
             raise ValueError("of another text")
         points, kind = content["code_points"], content["kind"]
-        whole = [content[name] for name in ("characters", "validation", "bytes", "block")]
-        if not all(type(each) is int for each in [*points, *whole]):
+        whole = [content[name] for name in ("characters", "validation", "bytes", "block", "documents", "empty")]
+        if not all(type(each) is int for each in [*points, *whole]) or type(content["has_end"]) is not bool:
             raise TypeError("not a whole number")
-        characters, validation, num_bytes, block = whole
+        characters, validation, num_bytes, block, documents, empty = whole
         if kind not in ("text", "bytes") or (kind == "bytes" and points != list(range(256))):
             raise ValueError("no vocabulary")
         if any(one >= two for one, two in itertools.pairwise([-1, *points, NUM_CODE_POINTS])):
             raise ValueError("no code points in ascending order")
-        vocabulary = Vocabulary(points, kind)
-        if not (0 <= validation <= characters <= num_bytes <= 4 * characters and 4 <= block <= _LARGEST_BLOCK):
+        vocabulary = Vocabulary(points, kind, has_end=content["has_end"])
+        if not (0 <= validation <= characters and 4 <= block <= _LARGEST_BLOCK):
             raise ValueError("out of range")
-        if characters > _LARGEST_LENGTH or (characters and not points):
+        if vocabulary.has_end:
+            # What parted the documents has bytes and no ids, and an end has an id where there may be no byte.
+            # A document has a character and its end, and before the first one stands another end.
+            own = characters - validation
+            are_sound = empty in range(_LARGEST_LENGTH) and num_bytes >= 0 and 0 <= 2 * documents <= max(0, own - 1)
+            are_sound = are_sound and (documents > 0 or own <= 1)
+        else:
+            are_sound = characters <= num_bytes <= 4 * characters and documents == empty == 0
+        if not are_sound:
+            raise ValueError("out of range")
+        if characters > _LARGEST_LENGTH or (characters and not len(vocabulary)):
             raise ValueError("too many characters, or none")
         digests, sha256 = bytes.fromhex(content["digests"]), content["sha256"]
         blocks = -(-characters * vocabulary.dtype.itemsize // block)
         if block % vocabulary.dtype.itemsize or len(digests) != blocks * DIGEST or len(bytes.fromhex(sha256)) != 32:
             raise ValueError("digests that do not fit")
         return cls(
-            key=key, vocabulary=vocabulary, characters=characters, validation=validation, num_bytes=num_bytes,
-            sha256=sha256, block=block, digests=digests,
+            key=key, vocabulary=vocabulary, characters=characters, validation=validation, documents=documents,
+            empty=empty, num_bytes=num_bytes, sha256=sha256, block=block, digests=digests,
         )  # fmt: skip
 
 

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from charrnn.errors import TextError
 from charrnn.settings.choices import UnknownPolicy
 
 if TYPE_CHECKING:
-    from charrnn.text.vocabulary import Vocabulary
+    from charrnn.text.vocabulary import Ids, Vocabulary
 
 _MOST_LABELS = 50
 
@@ -59,6 +59,9 @@ def read_labelled(file: Path, vocabulary: Vocabulary, unknown: UnknownPolicy, mo
     for ids, (number, _, _) in zip(texts, kept, strict=True):
         if not len(ids):
             raise TextError(f"{file}, line {number:,}: there is no text that the model can read", "leave the line out")
+    if vocabulary.end is not None:  # behind which each document begins
+        end = np.array([vocabulary.end], vocabulary.dtype)
+        texts = [cast("Ids", np.concatenate([end, ids])) for ids in texts]
     return Labelled([label for _, label, _ in kept], texts, lines)
 
 

@@ -3,6 +3,9 @@
 The table is immutable and in code point order. Nothing is dropped or mapped silently: an unknown character is an error
 unless a policy is named.
 
+A vocabulary of documents has one more id, the last, for the end of a document. It is no character: no text has it, and
+it is decoded to nothing.
+
 A *text* vocabulary holds the characters of its corpus. A *bytes* vocabulary holds all 256 byte values (as the code
 points 0 to 255), so that no text has unknown characters; text is encoded to and decoded from UTF-8.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 import codecs
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
@@ -30,6 +33,10 @@ Kind = Literal["text", "bytes"]
 NUM_CODE_POINTS = 0x110000
 _UNKNOWN = np.uint32(0xFFFFFFFF)
 _PIECE = 1 << 16
+_END_OF_BYTES = 256
+
+END_NAME = "<end>"
+"""What the end of a document is called where characters are listed."""
 
 
 class Decoder(Protocol):
@@ -63,34 +70,34 @@ class Vocabulary:
         self.code_points = points
         self.kind: Kind = kind
         self.has_end = has_end
-        """Whether there is one more id than characters, the end of a document, which is no character of any text."""
         self._table = np.full(int(points[-1]) + 2 if len(points) else 1, _UNKNOWN)
         self._table[points] = np.arange(len(points), dtype=np.uint32)
         points.flags.writeable = self._table.flags.writeable = False
 
     @classmethod
-    def of(cls, text: str) -> Self:
+    def of(cls, text: str, *, has_end: bool = False) -> Self:
         """Returns the vocabulary of the characters in `text`."""
-        return cls(ord(character) for character in set(text))
+        return cls((ord(character) for character in set(text)), has_end=has_end)
 
     @classmethod
-    def of_bytes(cls) -> Self:
+    def of_bytes(cls, *, has_end: bool = False) -> Self:
         """Returns the vocabulary of all byte values."""
-        return cls(range(256), kind="bytes")
-
-    def __len__(self) -> int:
-        return len(self.code_points) + self.has_end
+        return cls(range(256), "bytes", has_end=has_end)
 
     @property
     def end(self) -> int | None:
-        """The id of the end of a document, the last one; None where there is none."""
+        """The id of the end of a document; None where texts are not made of documents."""
         return len(self.code_points) if self.has_end else None
+
+    def __len__(self) -> int:
+        """Returns the number of ids, that of the end of a document included."""
+        return len(self.code_points) + self.has_end
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):
             return NotImplemented
-        is_like = self.kind == other.kind and self.has_end == other.has_end
-        return is_like and np.array_equal(self.code_points, other.code_points)
+        alike = (self.kind, self.has_end) == (other.kind, other.has_end)
+        return alike and np.array_equal(self.code_points, other.code_points)
 
     def __hash__(self) -> int:
         return hash((self.kind, self.has_end, self.code_points.tobytes()))
@@ -100,8 +107,13 @@ class Vocabulary:
 
     @property
     def characters(self) -> str:
-        """The characters in the order of their ids."""
+        """The characters in the order of their ids, without the end of a document, which is none."""
         return "".join(map(chr, self.code_points.tolist()))
+
+    @property
+    def names(self) -> list[str]:
+        """What each id is called where ids are listed: its character, or `<end>`."""
+        return [*self.characters, *([END_NAME] if self.has_end else [])]
 
     @property
     def dtype(self) -> np.dtype[np.uint8] | np.dtype[np.uint16] | np.dtype[np.uint32]:
@@ -165,12 +177,19 @@ class Vocabulary:
         decode = self.decoder()
         return "".join(map(decode, ids)) + decode.finish()
 
+    def decode_documents(self, ids: npt.NDArray[Any]) -> str:
+        """Returns the text of ids (N,), with a line end where a document ends."""
+        if self.end is None:
+            return self.decode(ids)
+        return "\n".join(self.decode(part) for part in np.split(ids, np.flatnonzero(ids == self.end)))
+
     def decode_pieces(self, ids: npt.NDArray[Any]) -> Iterator[str]:
         """Yields the text of an array of ids (N,) in pieces, so that memory need not hold the whole of it."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for start in range(0, len(ids), _PIECE):
             some = ids[start : start + _PIECE]
-            some = some[some != self.end] if self.has_end else some
+            if self.has_end:
+                some = some[some != self.end]
             if self.kind == "bytes":
                 yield decoder.decode(some.astype(np.uint8).tobytes(), final=start + _PIECE >= len(ids))
             else:
@@ -193,9 +212,9 @@ def _utf8(text: str) -> bytes:
 
 
 class _TableDecoder:
-    """Decodes each id to its character."""
+    """Decodes each id to its character, and the end of a document to nothing."""
 
-    def __init__(self, characters: str) -> None:
+    def __init__(self, characters: Sequence[str]) -> None:
         self._characters = characters
 
     def __call__(self, id_: int) -> str:
@@ -225,6 +244,8 @@ class _Utf8Decoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def __call__(self, id_: int) -> str:
+        if id_ == _END_OF_BYTES:  # which no character goes on behind
+            return self._decoder.decode(b"", final=True)
         return self._decoder.decode(bytes((id_,)))
 
     def finish(self) -> str:

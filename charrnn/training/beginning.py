@@ -5,6 +5,8 @@ The command line and `charrnn.train` ask here, so that both start, resume and re
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from charrnn.checkpoints.checkpoint import Checkpoint
@@ -17,6 +19,7 @@ from charrnn.settings.config import Budget
 from charrnn.settings.launch import Launch
 from charrnn.settings.settings_file import values_of
 from charrnn.text.corpus import Corpus
+from charrnn.text.lists import list_notice
 from charrnn.training.learner import Learner
 from charrnn.training.plan import Plan, TrainRequest, other_course, plan_resume, plan_start
 from charrnn.training.request import GROUPS, read_last
@@ -43,7 +46,10 @@ def begin(
         )
     precision = choose_precision(request.training.get("precision", "auto"), device)
     machine = describe_machine(device, precision, processes=processes)
-    return plan_start(request, len(corpus) - corpus.separate_validation, machine), None
+    plan = plan_start(request, len(corpus) - corpus.separate_validation, machine)
+    if (notice := list_notice(corpus)) is not None:
+        plan = replace(plan, notices=(*plan.notices, notice))
+    return plan, None
 
 
 def resumed(resume: Checkpoint, plan: Plan, learner: Learner, *, step: int, is_whole: bool) -> str:

@@ -207,7 +207,7 @@ class Learner:
     def _work(self, turn: int, is_fed: bool) -> None:
         """Does the work of one graph: a step of one kind; if fed, it also gathers the window and adds to the sums."""
         if not is_fed:
-            self._update(TextWindow(*self._window, self._starts), turn)
+            self._update(TextWindow(self._window[0], self._window[1], self._starts), turn)
             return
         assert isinstance(self._feed, ResidentFeed)
         self._update(self._feed.gather(), turn)

@@ -99,6 +99,11 @@ def settle(request: TrainRequest, corpus: list[str], launch: Mapping[str, Any], 
     Raises UsageError for what contradicts the run, and TextError or CheckpointError where it cannot go on.
     """
     run = next((Run(Path(word)) for word in corpus if _is_run(word)), None)
+    if "-" in corpus and request.data.get("documents") == "files":
+        raise UsageError(
+            "--documents files makes a document of each file, and standard input (or a string) is one text",
+            "name files or a folder, or cut it with --documents lines or split:REGEX",
+        )
     if run is None:
         if "glob" not in launch:
             _refuse_checkpoints(Order(request, corpus, Launch(**launch)), ways)

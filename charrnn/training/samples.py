@@ -13,6 +13,9 @@ from charrnn.text.vocabulary import Ids, Vocabulary
 from charrnn.training.learner import Learner
 from charrnn.training.plan import Plan
 
+_BEYOND = 1 << 40
+"""More than any step, which numbers a sample: the documents of one sample have random numbers of their own."""
+
 
 class Written(NamedTuple):
     """A sample."""
@@ -29,16 +32,23 @@ def write_sample(
     """Returns what the averaged weights write after the prime, unless `stop` tells of a signal.
 
     numpy reads the weights without a copy, and the training state is not touched. `number` chooses the random numbers.
+    A model of documents writes as many, one below the other, as have the sample's length together.
     """
-    run, pieces = plan.run, [plan.run.prime]
-    config = SamplingConfig(length=run.sample_length, temperature=run.sample_temperature, seed=plan.training.seed)
+    run = plan.run
+    text, left, others = "", run.sample_length, 0
     try:
         with learner.averaged():
             engine = make_engine(plan.model, learner.model.numpy_arrays(), threads=1, end=learner.model.end)
-            for piece in sample(engine, vocabulary, prime.tolist(), config, number):
-                pieces.append(piece)
-                if stop() is not None:
-                    return Written(None)
+            while left > 0:
+                config = SamplingConfig(length=left, temperature=run.sample_temperature, seed=plan.training.seed)
+                written = run.prime
+                for piece in sample(engine, vocabulary, prime.tolist(), config, number + others * _BEYOND):
+                    written += piece
+                    if stop() is not None:
+                        return Written(None)
+                text = f"{text}\n{written}" if others else written
+                left = run.sample_length - len(text) - 1 if vocabulary.has_end else 0
+                others += 1
     except CheckpointError:
         return Written(None, is_finite=False)
-    return Written("".join(pieces))
+    return Written(text)

@@ -26,7 +26,7 @@ def snapshot(
             "characters": len(corpus),
             "bytes": corpus.num_bytes,
             "sha256": corpus.sha256,
-            "train": len(parts.train),
+            "train": parts.size,
             "validation": len(parts.validation),
             "test": len(parts.test),
         },

@@ -124,11 +124,19 @@ def test_safetensors_itself_reads_the_file(path: Path) -> None:
     with safe_open(path, "numpy") as opened:
         metadata = opened.metadata()
     assert metadata["charrnn.format"] == "4"
-    assert json.loads(metadata["charrnn"])["vocabulary"] == {
-        "kind": "text",
-        "code_points": [10, 32, *range(97, 105)],
-        "has_end": False,
-    }
+    points = [10, 32, *range(97, 105)]
+    assert json.loads(metadata["charrnn"])["vocabulary"] == {"kind": "text", "code_points": points, "has_end": False}
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_model_of_documents_comes_back(tmp_path: Path, as_bytes: bool) -> None:
+    """The end of a document is an id of its vocabulary, for which the model has a row."""
+    saved = tiny(documents="lines", as_bytes=as_bytes)
+    save(tmp_path / "c.safetensors", saved)
+    loaded = load(tmp_path / "c.safetensors")
+    assert _same(loaded, saved)
+    assert loaded.vocabulary.end == (256 if as_bytes else 10)
+    assert loaded.data.documents == "lines"
 
 
 def test_a_file_forged_by_hand_is_read(tmp_path: Path) -> None:
@@ -456,10 +464,14 @@ _LIES: dict[str, Callable[[Metadata], None]] = {
     "characters that are digits": _set("vocabulary", "code_points", [str(code) for code in (10, 32, *range(97, 105))]),
     "characters that are floats": _set("vocabulary", "code_points", [10.5, 32.5, *range(97, 105)]),
     "a character that is true": _set("vocabulary", "code_points", [True, 10, *range(97, 105)]),
-    "an end that is a number": _set("vocabulary", "has_end", 1),
     "an end that the arrays lack": _set("vocabulary", "has_end", True),
     "a third kind of vocabulary": _set("vocabulary", "kind", "words"),
     "bytes that are not 256": _set("vocabulary", "kind", "bytes"),
+    "an end that is a number": _set("vocabulary", "has_end", 0),
+    "documents without an end": _set("data", "documents", "lines"),
+    "documents of the future": _set("data", "documents", "chapters"),
+    "documents parted by no pattern": _set("data", "documents", "split:("),
+    "a column that is a number": _set("data", "column", 3),
     "an encoding that is a number": _set("data", "encoding", 8),
     "bytes with characters": _set("data", "as_bytes", True),
     "byte mode that is a word": _set("data", "as_bytes", "no"),

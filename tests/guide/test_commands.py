@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.command import Command
-from tests.kit.guide_commands import Shown, in_small, named_runs, play, run_of, shown_commands
+from tests.kit.guide_commands import Shown, in_small, named_runs, play, run_of, shown_commands, write_documents
 from tests.kit.guide_options import commands, pages
 
 README = Path(__file__).parents[2] / "README.md"
@@ -34,6 +34,7 @@ def prepare(command: Command, monkeypatch: pytest.MonkeyPatch) -> Prepare:
     def make(shown: list[Shown]) -> None:
         for name in TEXTS:
             Path(f"{name}.txt").write_text(play(), "utf-8")
+        write_documents()
         monkeypatch.setenv("CHARRNN_CORPORA", str(Path.cwd()))
         made = {run for one in shown if (run := run_of(one.words))}
         for run in sorted({"checkpoints/tinyshakespeare", *named_runs(shown)} - made):

@@ -114,6 +114,18 @@ def _without(words: list[str], *flags: str) -> list[str]:
     return kept
 
 
+def write_documents() -> None:
+    """Writes the texts of many documents that the manual names: a list, a folder of files, a table."""
+    words = sorted(f"{a}{b}{c}{d}" for a in "ABCD" for b in "aeiou" for c in "lmnr" for d in ("", "a", "tes"))
+    Path("names.txt").write_text("\n".join(words), "utf-8")
+    Path("replies.csv").write_text(
+        "id,reply\n" + "".join(f'{n},"Yes, {word}"\n' for n, word in enumerate(words)), "utf-8"
+    )
+    Path("letters").mkdir(exist_ok=True)
+    for number, word in enumerate(words[::10]):
+        Path("letters", f"{number}.txt").write_text(f"Dear {word},\nthank you.\n", "utf-8")
+
+
 def play(lines: int = 150) -> str:
     """A text that has what the manual's commands look for: speakers, quotes, brackets, numbers, long lines."""
     words = "the king said to his men that a storm would come and none of them should sail".split()

@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 import random
+import re
+
+
+def with_line_ends(texts: list[str]) -> str:
+    """Returns files as one text: behind each but the last stands a line end, where it has none, of the kind that comes
+    first in it."""
+    whole = ""
+    for place, text in enumerate(texts):
+        kinds = re.findall(r"\r\n|\r|\n", text)
+        is_ended = not text or text[-1] in "\r\n"
+        whole += text if is_ended or place == len(texts) - 1 else text + (kinds[0] if kinds else "\n")
+    return whole
 
 
 def make_text(characters: int, seed: int = 0) -> str:

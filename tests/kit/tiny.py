@@ -24,15 +24,16 @@ def tiny(
     layers: int = 2,
     as_bytes: bool = False,
     characters: str = CHARACTERS,
-    has_end: bool = False,
+    documents: str = "none",
 ) -> Checkpoint:
     """What a run on a text of `characters` (or of bytes) might have saved; of hidden size 4, with embeddings of 3.
 
     Documents end where it `has_end`.
     """
     model = ModelConfig(cell=cell, num_layers=layers, hidden_size=4, embedding_size=3)  # type: ignore[arg-type]
-    vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(characters)
-    vocabulary = Vocabulary(vocabulary.code_points.tolist(), vocabulary.kind, has_end=has_end)
+    data = DataConfig(as_bytes=as_bytes, documents=documents)
+    has_end = data.has_documents
+    vocabulary = Vocabulary.of_bytes(has_end=has_end) if as_bytes else Vocabulary.of(characters, has_end=has_end)
     random = np.random.default_rng(7)
     shapes = parameter_shapes(model, len(vocabulary))
     is_last = kind == "last"
@@ -40,7 +41,7 @@ def tiny(
         kind=kind,  # type: ignore[arg-type]
         model=model,
         vocabulary=vocabulary,
-        data=DataConfig(as_bytes=as_bytes),
+        data=data,
         corpus={
             "name": "ring",
             "characters": 1234,

@@ -385,7 +385,7 @@ def test_documents_that_end_in_a_window_stay_on_the_device(gpu: FakeGPU, cell: s
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_loop_of_a_sample_is_recorded(gpu: FakeGPU, cell: str, has_end: bool) -> None:
     """With and without cuts to the likeliest, alone and in lanes, where waits and copies are errors; ids come back."""
-    checkpoint = tiny(cell=cell, has_end=has_end)
+    checkpoint = tiny(cell=cell, documents="lines" if has_end else "none")
     stepper = TorchStepper(checkpoint, GPU)
     V = len(checkpoint.vocabulary)
     with gpu.watched() as found:

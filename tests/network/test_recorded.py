@@ -290,7 +290,7 @@ SAMPLED: list[dict[str, Any]] = [
 
 def _stepper(*, has_end: bool = False, **settings: Any) -> tuple[TorchStepper, Any, Any]:
     model, _ = configured(settings)
-    saved = tiny(has_end=has_end)
+    saved = tiny(documents="lines" if has_end else "none")
     shapes, random = parameter_shapes(model, len(saved.vocabulary)), np.random.default_rng(3)
     arrays = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     arrays["decoder.bias"][-1] += 4 * has_end  # so that it is drawn

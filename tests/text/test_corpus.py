@@ -33,7 +33,7 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.wording import count
 from tests.kit.full_disk import no_file_above
 from tests.kit.packing import PACK
-from tests.kit.text import make_text
+from tests.kit.text import make_text, with_line_ends
 
 PIECE = 1 << 16  # what is read at a time, if nothing is said
 # In every text but those of its own test: U+0000 is refused.
@@ -108,7 +108,7 @@ def test_ids_are_places_in_the_sorted_characters(texts: list[str], encoding: str
         decoded = [text.encode(encoding).decode(encoding) for text in texts]
         if encoding not in ("utf-8-sig", "utf-16", "utf-32"):
             decoded = [text.removeprefix("\ufeff") for text in decoded]
-        _check(load(sources, DataConfig(encoding=encoding), name="texts"), "".join(decoded))
+        _check(load(sources, DataConfig(encoding=encoding), name="texts"), with_line_ends(decoded))
 
 
 @given(raw=st.lists(st.binary(max_size=30), min_size=1, max_size=3), piece=st.integers(1, 7))
@@ -382,7 +382,7 @@ def test_digest_is_of_the_text_whatever_the_file_holds(
 ) -> None:
     """Where the text is the file, its digest need not be taken twice; nowhere else is the file's digest the text's."""
     sources = [_source(tmp_path, PACK[suffix](raw), f"text{suffix}")] * copies
-    _check(load(sources, config, name="text"), text * copies)
+    _check(load(sources, config, name="text"), with_line_ends([text] * copies))
 
 
 def test_file_is_hashed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -651,7 +651,7 @@ def test_work_grows_with_the_number_of_files_not_with_its_square(
     real = Source.size
     monkeypatch.setattr(Source, "size", lambda source: asked.append(source) or real(source))
     corpus = load(sources, DataConfig(), name="text", report=lambda _doing, _done, _total: None)
-    assert len(corpus) == 37
+    assert len(corpus) == 37 + 36  # line ends
     assert len(asked) <= 2 * 37
 
 
@@ -667,8 +667,9 @@ def test_validation_sources_come_last(tmp_path: Path) -> None:
             _source(tmp_path, held_out[17:].encode(), "c.txt"),
         ],
     )
+    held_out = with_line_ends([held_out[:17], held_out[17:]])
     _check(corpus, train + held_out)
-    assert corpus.separate_validation == 52
+    assert corpus.separate_validation == 53
     parts = corpus.split(DataConfig(validation_fraction=0.3, test_fraction=0.25))
     cut = int(409 * 0.75)
     decode = corpus.vocabulary.decode
@@ -690,7 +691,7 @@ def test_empty_validation_text_is_an_error(tmp_path: Path) -> None:
 
 def test_corpus_and_validation_swapped_are_another_entry(tmp_path: Path) -> None:
     """The same characters, but held out elsewhere."""
-    first, second = _source(tmp_path, b"a" * 211, "a"), _source(tmp_path, b"b" * 223, "b")
+    first, second = _source(tmp_path, b"a" * 211 + b"\n", "a"), _source(tmp_path, b"b" * 223, "b")
     together = load([first, second], DataConfig(), name="text")
     apart = load([first], DataConfig(), name="text", validation_sources=[second])
     assert (together.separate_validation, apart.separate_validation) == (0, 223)
@@ -778,7 +779,7 @@ def test_reading_follows_the_same_rules(texts: Sequence[str], length: int, piece
         sources = [_source(Path(folder), text.encode(), str(number)) for number, text in enumerate(texts)]
         plain = [text.removeprefix("\ufeff") for text in texts]
         assert [read_beginning([source], DataConfig(), 1 << 20) for source in sources] == plain
-        assert read_beginning(sources, DataConfig(), length) == "".join(plain)[:length]
+        assert read_beginning(sources, DataConfig(), length) == with_line_ends(plain)[:length]
         raw = "".join(texts).encode().decode("latin-1")
         assert read_beginning(sources, DataConfig(as_bytes=True), length) == raw[:length]
 

@@ -153,8 +153,12 @@ WILD: list[Any] = [
 
 
 @pytest.mark.parametrize(
-    "name", ["key", "kind", "code_points", "characters", "validation", "bytes", "block", "digests", "sha256"]
-)
+    "name",
+    [
+        "key", "kind", "code_points", "characters", "validation", "bytes", "block", "digests", "sha256", "has_end",
+        "documents", "empty",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("is_large", [False, True])
 def test_a_description_that_says_something_wild(name: str, is_large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the right digest, so that it comes to be looked at; or without the field."""

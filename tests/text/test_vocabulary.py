@@ -254,3 +254,28 @@ def test_arrays_decode_as_lists_do(ids: list[int], piece: int) -> None:
         for vocabulary in tables:
             pieces = list(vocabulary.decode_pieces(np.array(ids, np.uint16)))
             assert "".join(pieces) == vocabulary.decode(ids) == vocabulary.decode(np.array(ids, np.uint16))
+
+
+@pytest.mark.parametrize("vocabulary", [Vocabulary.of("abé", has_end=True), Vocabulary.of_bytes(has_end=True)])
+def test_the_end_of_a_document_is_the_last_id_and_no_character(vocabulary: Vocabulary) -> None:
+    """It counts as an id, is decoded to nothing in every way, and stands in no text."""
+    plain = Vocabulary(vocabulary.code_points.tolist(), vocabulary.kind)
+    assert plain.end is None
+    assert vocabulary.end == len(plain) == len(vocabulary) - 1
+    assert vocabulary != plain
+    assert hash(vocabulary) != hash(plain)
+    assert vocabulary.characters == plain.characters
+    assert vocabulary.names == [*plain.names, "<end>"]
+    ids = [*vocabulary.encode("é").tolist(), vocabulary.end, *vocabulary.encode("ab").tolist(), vocabulary.end]
+    decode = vocabulary.decoder()
+    assert "".join(map(decode, ids)) + decode.finish() == vocabulary.decode(ids) == "éab"
+    assert vocabulary.decode(np.array(ids)) == "éab"
+    assert vocabulary.decode_documents(np.array(ids)) == "é\nab\n"
+    assert plain.decode_documents(np.array(ids[:1])) == plain.decode(ids[:1])
+
+
+def test_a_byte_that_goes_on_does_not_go_on_behind_the_end() -> None:
+    """What is left of a character at the end of a document is U+FFFD, and the next one begins afresh."""
+    vocabulary = Vocabulary.of_bytes(has_end=True)
+    decode = vocabulary.decoder()
+    assert [decode(id_) for id_ in (0xC3, 256, 0xA9, 0x61)] == ["", "\ufffd", "\ufffd", "a"]
