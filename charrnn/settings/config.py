@@ -153,7 +153,7 @@ class DataConfig(Record):
     """Model bytes instead of characters, so that any file will do."""
     newlines: choices.Newlines = _data("keep", one_of(choices.Newlines), "--newlines")
     """What becomes of line ends: keep (they stay as they are) or lf (each becomes one line feed)."""
-    documents: str = _data("none", DOCUMENTS, "--documents", level="everyday", metavar="lines|files|split:REGEX")
+    documents: str = _data("none", DOCUMENTS, "--documents", metavar="lines|files|split:REGEX")
     """Documents that are read each from the zero state, in a new order each epoch, with an end that is learned: lines
     (each line), files (each file), split:REGEX (what stands between two matches), or none (one long text)."""
     column: str | None = _data(None, SOME_TEXT, "--column", metavar="NAME")

@@ -23,7 +23,7 @@ from charrnn.text.vocabulary import Ids, Vocabulary
 Numbers = npt.NDArray[np.int64]
 _Hashes = npt.NDArray[np.uint64]
 
-_PIECE = 1 << 20
+_PIECE = 1 << 15
 _FACTOR = 0x9E3779B97F4A7C15
 _WHOLE = 1 << 64
 _LEAST, _MOST = 0.5, 2.0

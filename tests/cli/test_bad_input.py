@@ -726,8 +726,8 @@ _DAMAGE: dict[str, Case] = {
         _write("a", b'\x40\0\0\0\0\0\0\0{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}          \0\0\0\0'),
     ),
     "of the future": Case(
-        "-c a", CHECKPOINT, ("newer charrnn (format 4", "update charrnn"),
-        _write("a", forge(tiny().metadata(), arrays_of(tiny()), **{"charrnn.format": "4"})),
+        "-c a", CHECKPOINT, ("newer charrnn (format 5", "update charrnn"),
+        _write("a", forge(tiny().metadata(), arrays_of(tiny()), **{"charrnn.format": "5"})),
     ),
     "a pickle": Case("-c a.pt", CHECKPOINT, "looks like a pickle", _write("a.pt", b"\x80\x04\x95\x03" + bytes(40))),
     "a zip of pickles": Case("-c a.pt", CHECKPOINT, "looks like a pickle", _write("a.pt", b"PK\x03\x04" + bytes(40))),

@@ -118,12 +118,10 @@ def write_documents() -> None:
     """Writes the texts of many documents that the manual names: a list, a folder of files, a table."""
     words = sorted(f"{a}{b}{c}{d}" for a in "ABCD" for b in "aeiou" for c in "lmnr" for d in ("", "a", "tes"))
     Path("names.txt").write_text("\n".join(words), "utf-8")
-    Path("replies.csv").write_text(
-        "id,reply\n" + "".join(f'{n},"Yes, {word}"\n' for n, word in enumerate(words)), "utf-8"
-    )
-    Path("letters").mkdir(exist_ok=True)
+    Path("docs").mkdir(exist_ok=True)
     for number, word in enumerate(words[::10]):
-        Path("letters", f"{number}.txt").write_text(f"Dear {word},\nthank you.\n", "utf-8")
+        Path("docs", f"{number}.txt").write_text(f"Return {word},\nand nothing else.\n", "utf-8")
+    Path("signs.csv").write_text("sign,name\n" + "".join(f'{n},"A, {word}"\n' for n, word in enumerate(words)), "utf-8")
 
 
 def play(lines: int = 150) -> str:
