@@ -107,6 +107,20 @@ def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
     return unit
 
 
+def units_named(name: str, config: ModelConfig, option: str = "the unit") -> list[Unit]:
+    """Returns the units called `name`: one (L2.c17), a layer's of a kind (L2.c), all states of a layer (L2), or all
+    units of a kind (c). Raises UsageError where there are none; `option` says in what the name was given.
+    """
+    if name in kinds(config):
+        return units_of(config, name)
+    match = re.fullmatch(r"L([0-9]{1,6})(?:\.([a-z]))?", name)
+    if match is None:
+        return [parse_unit(name, config, option)]
+    states = make_cell(config).state_names
+    firsts = [parse_unit(f"L{match[1]}.{kind}0", config, option) for kind in ([match[2]] if match[2] else states)]
+    return [Unit(*first.part, index) for first in firsts for index in range(config.hidden_size)]
+
+
 def limits(kind: str, config: ModelConfig) -> tuple[float, float]:
     """Returns the range in which a kind is shown: 0 to 1 for gates, -1 to 1 for all else (unbounded values as tanh)."""
     return make_cell(config).limits(kind)
@@ -150,6 +164,22 @@ def record_pieces(
                 values = taken[kind][:, layer - 1]
                 here[layer, kind] = np.tanh(values) if is_unbounded(kind, engine.config) else values
             yield here
+
+
+def record_units(
+    engine: RecordingEngine, ids: Sequence[int] | npt.NDArray[Any], units: Sequence[Unit], block: int = _BLOCK
+) -> Iterator[Floats]:
+    """Yields, for each block of the text, the values (T, N) of `units` after each character, a column for each."""
+    columns: dict[Part, tuple[list[int], list[int]]] = {}
+    for place, unit in enumerate(units):
+        to, from_ = columns.setdefault(unit.part, ([], []))
+        to.append(place)
+        from_.append(unit.index)
+    for taken in record(engine, ids, list(columns), block):
+        values = np.empty((len(next(iter(taken.values()))), len(units)), np.float32)
+        for part, (to, from_) in columns.items():
+            values[:, to] = taken[part][:, from_]
+        yield values
 
 
 def record_passage(engine: RecordingEngine, ids: npt.NDArray[Any], part: Part, begin: int, end: int) -> Floats:
