@@ -50,6 +50,7 @@ VIEWS = (
     probe.VIEW,
     probe.FILE_VIEW,
     states.VIEW,
+    onnx.VIEW,
 )
 
 TEXT = typer.Argument(
