@@ -230,7 +230,7 @@ FORMATS = (
         _write_result,
     ),
     Format(
-        Option("--svg", Path, "Write what a terminal would show as a picture, in colour.", more={"metavar": "FILE"}),
+        Option("--svg", Path, "Write what a terminal would show as a picture.", more={"metavar": "FILE"}),
         _write_picture,
     ),
     Format(

@@ -187,5 +187,5 @@ VIEW = View(
     length=None,
     alone=("--states names its units itself", (UNIT, UNITS)),
     check=_check,
-    shows="What units do at every character, or a vector for each line, as arrays.",
+    shows="What units do at every character or line, as arrays.",
 )

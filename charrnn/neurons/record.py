@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,20 +166,42 @@ def record_pieces(
             yield here
 
 
+class Columns:
+    """Takes the values of units, a column for each in their order, out of the values of whole parts."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self.count = len(units)
+        places: dict[Part, tuple[list[int], list[int]]] = {}
+        for place, unit in enumerate(units):
+            to, from_ = places.setdefault(unit.part, ([], []))
+            to.append(place)
+            from_.append(unit.index)
+        self._places = {part: (_as_slice(to), _as_slice(from_)) for part, (to, from_) in places.items()}
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts that have the units."""
+        return list(self._places)
+
+    def taken_from(self, values: Mapping[Part, Floats]) -> Floats:
+        """Returns the values (T, units) of the units, from those of their parts, (T, H) each."""
+        found = np.empty((len(next(iter(values.values()))), self.count), np.float32)
+        for part, (to, from_) in self._places.items():
+            found[:, to] = values[part][:, from_]
+        return found
+
+
+def _as_slice(places: list[int]) -> slice | list[int]:
+    """Returns places that stand one after the other as a slice, which numpy copies faster."""
+    whole = slice(places[0], places[0] + len(places))
+    return whole if places == [*range(whole.start, whole.stop)] else places
+
+
 def record_units(
-    engine: RecordingEngine, ids: Sequence[int] | npt.NDArray[Any], units: Sequence[Unit], block: int = _BLOCK
+    engine: RecordingEngine, ids: Sequence[int] | npt.NDArray[Any], columns: Columns, block: int = _BLOCK
 ) -> Iterator[Floats]:
-    """Yields, for each block of the text, the values (T, N) of `units` after each character, a column for each."""
-    columns: dict[Part, tuple[list[int], list[int]]] = {}
-    for place, unit in enumerate(units):
-        to, from_ = columns.setdefault(unit.part, ([], []))
-        to.append(place)
-        from_.append(unit.index)
-    for taken in record(engine, ids, list(columns), block):
-        values = np.empty((len(next(iter(taken.values()))), len(units)), np.float32)
-        for part, (to, from_) in columns.items():
-            values[:, to] = taken[part][:, from_]
-        yield values
+    """Yields, for each block of the text, the values (T, units) of units after each character."""
+    return (columns.taken_from(taken) for taken in record(engine, ids, columns.parts, block))
 
 
 def record_passage(engine: RecordingEngine, ids: npt.NDArray[Any], part: Part, begin: int, end: int) -> Floats:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from charrnn.cells.registry import make_cell
 from charrnn.inference.engine import RecordingEngine
 from charrnn.neurons.record import (
+    Columns,
     Floats,
     Part,
     Report,
@@ -47,7 +48,7 @@ def states_of(engine: RecordingEngine, ids: Ids, units: Sequence[Unit], start: i
     Raises WeightsTooLarge where a value is not finite.
     """
     done = 0
-    for block in record_units(engine, ids, units):
+    for block in record_units(engine, ids, Columns(units)):
         check_finite("the state is", block)
         taken = block[max(0, start - done) :]
         done += len(block)
@@ -87,9 +88,10 @@ def vectors_of(
     Each text is read from the zero state after the ids `before`, so that it does not depend on the texts around it. No
     text may be empty. Raises WeightsTooLarge where a value is not finite.
     """
+    columns = Columns(units)
     for text in texts:
         sums, unread = np.zeros(len(units)), len(before)
-        for block in record_units(engine, np.concatenate([before, text]), units):
+        for block in record_units(engine, np.concatenate([before, text]), columns):
             check_finite("the state is", block)
             sums += block[unread:].sum(0, dtype=np.float64)
             unread = max(0, unread - len(block))

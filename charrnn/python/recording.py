@@ -15,7 +15,7 @@ from charrnn.cells.registry import make_cell
 from charrnn.display.notebook import coloured, table
 from charrnn.errors import UsageError
 from charrnn.inference.engine import RecordingEngine
-from charrnn.neurons.record import Floats, Unit, limits, record_units, title, units_named
+from charrnn.neurons.record import Columns, Floats, Unit, limits, record_units, title, units_named
 from charrnn.settings.config import ModelConfig
 from charrnn.wording import count
 
@@ -125,7 +125,7 @@ def recording(
     if not units or not len(ids):
         raise UsageError("there is nothing to record", "give a text of at least one character, and at least one unit")
     values, done = np.empty((len(ids), len(units)), np.float32), 0
-    for taken in record_units(engine, ids, units):
+    for taken in record_units(engine, ids, Columns(units)):
         values[done : done + len(taken)] = taken
         done += len(taken)
     return Recording(text, values, units, config)
