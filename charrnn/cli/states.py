@@ -81,14 +81,8 @@ def _units(words: list[str], model: ModelConfig) -> list[Unit]:
     from charrnn.neurons.record import units_named
     from charrnn.neurons.states import state_units
 
-    units: list[Unit] = []
-    for word in words:
-        try:
-            units += state_units(model) if word == _ALL else units_named(word, model, "--states")
-        except UsageError as error:
-            hint = f"{_ALL} stands for all states, L1 for those of a layer, h for all of a kind, L1.h for a layer's"
-            raise UsageError(error.message, *error.hints, hint) from error
-    return list(dict.fromkeys(units))
+    named = [state_units(model) if word == _ALL else units_named(word, model, "--states") for word in words]
+    return list(dict.fromkeys(unit for units in named for unit in units))
 
 
 def _is_tanh(units: list[Unit], model: ModelConfig) -> Any:

@@ -32,6 +32,7 @@ Part = tuple[int, str]
 Report = Callable[[str, int, int], None]
 """A function that is told what is being done, how much of it is done, and how much there is in all."""
 
+_MANY = "L1 stands for the states of a layer, h for all units of a kind, L1.h for those of a layer"
 _BLOCK = 256
 _WARM_UP = 1000
 _SCORED = 1024
@@ -115,7 +116,10 @@ def units_named(name: str, config: ModelConfig, option: str = "the unit") -> lis
         return units_of(config, name)
     match = re.fullmatch(r"L([0-9]{1,6})(?:\.([a-z]))?", name)
     if match is None:
-        return [parse_unit(name, config, option)]
+        try:
+            return [parse_unit(name, config, option)]
+        except UsageError as error:
+            raise UsageError(error.message, *error.hints, None if re.match(r"L\d", name) else _MANY) from error
     states = make_cell(config).state_names
     firsts = [parse_unit(f"L{match[1]}.{kind}0", config, option) for kind in ([match[2]] if match[2] else states)]
     return [Unit(*first.part, index) for first in firsts for index in range(config.hidden_size)]
