@@ -111,15 +111,16 @@ def _characters(subject: Subject, ids: Ids, units: list[Unit]) -> tuple[dict[str
 def _documents(subject: Subject, ids: Ids, units: list[Unit]) -> tuple[dict[str, Any], Streamed, str]:
     """Makes two arrays with a row for each line: after its last character, and the mean over all its characters.
 
-    Each line is read from the zero state, after a line feed, as `sample` begins.
+    Each line is read from the zero state, after what `sample` reads before a prime: a line feed.
     """
     import numpy as np
 
     from charrnn.neurons.states import lines_in, vectors_of
+    from charrnn.sampling.sampler import prime_ids
 
     vocabulary = subject.loaded.vocabulary
     read = ids[subject.start :]
-    feed = vocabulary.lookup("\n")[:1] if "\n" in vocabulary else np.zeros(0, np.uint32)
+    before = prime_ids(vocabulary, read[:1])[:-1]
     lines = lines_in(read, _id_of("\n", vocabulary), _id_of("\r", vocabulary))
     number = len(lines.starts)
     if not number:
@@ -128,7 +129,7 @@ def _documents(subject: Subject, ids: Ids, units: list[Unit]) -> tuple[dict[str,
 
     def pieces() -> Iterator[tuple[Any, Any]]:
         texts = (read[start : start + length] for start, length in zip(*lines, strict=True))
-        vectors, done = vectors_of(subject.engine, texts, units, feed), 0
+        vectors, done = vectors_of(subject.engine, texts, units, before), 0
         with _bar() as bar:
             while some := list(itertools.islice(vectors, _ROWS)):
                 yield np.stack([last for last, _ in some]), np.stack([mean for _, mean in some])
