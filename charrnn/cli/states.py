@@ -38,7 +38,8 @@ def _check(asked: Given) -> None:
 
 
 def _words(asked: Given) -> list[str]:
-    return [word.strip() for word in asked.states.split(",")]
+    words = (word.strip() for word in asked.states.split(","))
+    return [word.lower() if word.lower() in (_ALL, _DOCUMENTS) else word for word in words]
 
 
 def _measure(subject: Subject, asked: Given) -> Result:
@@ -79,9 +80,8 @@ def _measure(subject: Subject, asked: Given) -> Result:
 def _units(words: list[str], model: ModelConfig) -> list[Unit]:
     """Returns the units that the words name, each once, in their order. Raises UsageError where there are none."""
     from charrnn.neurons.record import units_named
-    from charrnn.neurons.states import state_units
 
-    named = [state_units(model) if word == _ALL else units_named(word, model, "--states") for word in words]
+    named = [units_named(word, model, "--states") for word in words]
     return list(dict.fromkeys(unit for units in named for unit in units))
 
 

@@ -32,7 +32,9 @@ Part = tuple[int, str]
 Report = Callable[[str, int, int], None]
 """A function that is told what is being done, how much of it is done, and how much there is in all."""
 
-_MANY = "L1 stands for the states of a layer, h for all units of a kind, L1.h for those of a layer"
+ALL = "all"
+"""The name of all states of a model together."""
+_MANY = "all stands for all states, L1 for those of a layer, h for all units of a kind, L1.h for those of a layer"
 _BLOCK = 256
 _WARM_UP = 1000
 _SCORED = 1024
@@ -109,9 +111,11 @@ def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
 
 
 def units_named(name: str, config: ModelConfig, option: str = "the unit") -> list[Unit]:
-    """Returns the units called `name`: one (L2.c17), a layer's of a kind (L2.c), all states of a layer (L2), or all
-    units of a kind (c). Raises UsageError where there are none; `option` says in what the name was given.
+    """Returns the units called `name`: one (L2.c17), a layer's of a kind (L2.c), all states of a layer (L2), all units
+    of a kind (c), or all states (all). Raises UsageError where there are none, in the name of `option`.
     """
+    if name == ALL:
+        return units_of(config, make_cell(config).state_names)
     if name in kinds(config):
         return units_of(config, name)
     match = re.fullmatch(r"L([0-9]{1,6})(?:\.([a-z]))?", name)

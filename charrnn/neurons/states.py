@@ -18,6 +18,7 @@ import numpy.typing as npt
 from charrnn.cells.registry import make_cell
 from charrnn.inference.engine import RecordingEngine
 from charrnn.neurons.record import (
+    ALL,
     Columns,
     Floats,
     Part,
@@ -27,7 +28,7 @@ from charrnn.neurons.record import (
     parts_of,
     record,
     record_units,
-    units_of,
+    units_named,
 )
 from charrnn.neurons.statistics import Doubles
 from charrnn.settings.config import ModelConfig
@@ -39,7 +40,7 @@ _TEXTS = 20  # texts between two reports of progress
 
 def state_units(config: ModelConfig) -> list[Unit]:
     """Returns the D units of a state, in the order of its columns."""
-    return units_of(config, make_cell(config).state_names)
+    return units_named(ALL, config)
 
 
 def states_of(engine: RecordingEngine, ids: Ids, units: Sequence[Unit], start: int, report: Report) -> Iterator[Floats]:

@@ -155,7 +155,7 @@ def test_the_file_has_states_names_and_characters(inspect: Callable[..., Result]
 
 def test_units_layers_and_kinds_can_be_listed(inspect: Callable[..., Result]) -> None:
     """Each once, in their order, for a stretch of the text; the model reads what stands before it too."""
-    words = "L2.f,L1,h,L2.c3"
+    words = "L2.f, L1,h,L2.c3,L1.c0"
     result = inspect("text.txt", "--states", words, "--npz", "a.npz", "--from", "9", "-n", "20", "--json")
     names = [f"L2.f{n}" for n in range(4)] + [f"L1.{kind}{n}" for kind in "hc" for n in range(4)]
     names += [*(f"L2.h{n}" for n in range(4)), "L2.c3"]
@@ -172,7 +172,7 @@ def test_units_layers_and_kinds_can_be_listed(inspect: Callable[..., Result]) ->
 @pytest.mark.parametrize("start", [0, 2, 10])
 def test_a_vector_for_each_line(start: int, inspect: Callable[..., Result]) -> None:
     """Read by itself after a line feed; lines can be found again in the text."""
-    result = inspect("text.txt", "--states", "documents,L2.h", "--npz", "a.npz", "--from", str(start))
+    result = inspect("text.txt", "--states", "Documents,L2.h", "--npz", "a.npz", "--from", str(start))
     lines = [line for line in TEXT[start:].replace("\r\n", "\n").split("\n") if line]
     assert f"note: {len(lines)} documents x 4 units take " in result.err
     found, run = _read("a.npz"), _run()
@@ -294,5 +294,6 @@ def test_a_layer_stands_for_its_states() -> None:
     """One by one, as in `Pretrained.record`."""
     config = ModelConfig(num_layers=2, hidden_size=3)
     assert [str(unit) for unit in units_named("L2", config)] == [f"L2.{kind}{n}" for kind in "hc" for n in range(3)]
+    assert units_named("all", config) == state_units(config) == [*units_named("L1", config), *units_named("L2", config)]
     with pytest.raises(UsageError, match="no layer 3"):
         units_named("L3", config)
