@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,16 @@ def test_the_file_says_what_it_is(command: Command) -> None:
     for name, array in tiny().parameters.items():
         np.testing.assert_array_equal(stored[name], array)
     assert sum(array.nbytes for array in stored.values()) < 1.1 * sum(a.nbytes for a in tiny().parameters.values())
+
+
+def test_writing_a_graph_needs_no_torch() -> None:
+    """Its import takes a second, and nothing of it is used."""
+    pytest.importorskip("onnx")
+    RUN.parent.mkdir(parents=True)
+    save(RUN, tiny())
+    code = "import sys, charrnn; charrnn.load().to_onnx('model.onnx'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert Path("model.onnx").stat().st_size > 1000
 
 
 def test_a_tied_matrix_is_stored_once() -> None:
