@@ -68,18 +68,16 @@ def drawn(page: str, console: Console) -> str:
 def drawn_index(topics: Mapping[str, str], console: Console) -> str:
     """Returns the list of topics, each with its line, as text for a terminal like that of the console.
 
-    Topics named after another one, as train-options is, stand below the table without their lines: they belong to that
-    one's page, and the list fits a small window.
+    A page that belongs to another one, as results-cells does to results, is named in the line of that.
     """
     table = Table.grid(padding=(0, _GAP, 0, 0))
-    below = [topic for topic in topics if topic.rpartition("-")[0] in topics]
     for topic, line in topics.items():
-        if topic not in below:
-            table.add_row(Text(topic, "guide.command"), Text(line.replace("`", "")))
+        if any(topic.startswith(f"{other}-") for other in topics):
+            continue
+        table.add_row(Text(topic, "guide.command"), Text(line.replace("`", "")))
     with console.capture() as captured:
         console.print(Text.assemble(("charrnn help TOPIC", "guide.command"), " shows a page of the manual:"))
         console.print(table)
-        console.print(Text(" ".join(below), "guide.command"))
     return captured.get()
 
 
