@@ -2,8 +2,8 @@
 
 A cell's step is written once and runs on both: on tensors in training, on arrays in sampling and inspecting. The
 operators that it also uses (`@`, `*`, `+`, `.T`) are the same in both libraries. This module does not import torch:
-what is not a numpy array is taken to be a tensor. Its methods are called, and functions that are not methods are looked
-up in torch, which is loaded by then, since somebody made the tensor.
+what is not a numpy array is taken to be a tensor, or something like one. Its methods are called, and functions that are
+not methods are looked up in its `library`, or in torch, which is loaded by then, since somebody made the tensor.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ EPSILON = 1e-5
 """The number that is added to a variance before its root is taken to divide by."""
 _KEY = 151106464
 """The seed from which `permuted` draws its order."""
+
+
+def _library(x: Array) -> Any:
+    """Returns what has the functions for `x`, which is not a numpy array."""
+    return getattr(x, "library", None) or sys.modules["torch"]
 
 
 def sigmoid(x: Array) -> Array:
@@ -64,7 +69,7 @@ def between(before: Array, after: Array, share: Array) -> Array:
 
 def joined(*arrays: Array) -> Array:
     """Concatenates arrays along their last axis: the inverse of `split`."""
-    return np.concatenate(arrays, -1) if isinstance(arrays[0], np.ndarray) else sys.modules["torch"].cat(arrays, -1)
+    return np.concatenate(arrays, -1) if isinstance(arrays[0], np.ndarray) else _library(arrays[0]).cat(arrays, -1)
 
 
 def normalised(x: Array, gain: Array) -> Array:
@@ -74,7 +79,7 @@ def normalised(x: Array, gain: Array) -> Array:
     as in their code.
     """
     if not isinstance(x, np.ndarray):
-        return sys.modules["torch"].layer_norm(x, x.shape[-1:], gain, None, EPSILON)
+        return _library(x).layer_norm(x, x.shape[-1:], gain, None, EPSILON)
     centred = x - x.mean(-1, keepdims=True)
     variance = (centred * centred).mean(-1, keepdims=True)
     return centred / np.sqrt(variance + x.dtype.type(EPSILON)) * gain

@@ -57,5 +57,5 @@ VIEW = View(
     None,
     _measure,
     is_coloured=lambda _asked: True,
-    shows="The text coloured by each --unit, or by the units that vary most.",
+    shows="The text coloured by each --unit, or by the liveliest.",
 )

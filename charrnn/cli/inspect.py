@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli import ablate, card, find, gates, heat, horizon, predictions, probe, runs, select, summary
+from charrnn.cli import (
+    ablate,
+    card,
+    find,
+    gates,
+    heat,
+    horizon,
+    onnx,
+    predictions,
+    probe,
+    runs,
+    select,
+    states,
+    summary,
+)
 from charrnn.cli.inspect_options import EVERY_TEXT, LENGTH, SPLIT, UNIT
 from charrnn.cli.options import CHECKPOINTS, READING_DEVICE, complete_texts, refuse_beside
 from charrnn.cli.output import FORMATS, PALETTE, check_files, give_out
@@ -35,6 +49,8 @@ VIEWS = (
     select.VIEW,
     probe.VIEW,
     probe.FILE_VIEW,
+    states.VIEW,
+    onnx.VIEW,
 )
 
 TEXT = typer.Argument(

@@ -9,17 +9,22 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from charrnn.cli.view import Given, Option, Result
+from charrnn.cli.view import Given, Option, Result, Streamed
 from charrnn.display.palette import PaletteName
 from charrnn.errors import UsageError
 from charrnn.files import explained
+
+if TYPE_CHECKING:
+    import zipfile
 
 PALETTE = Option(
     "--palette",
@@ -31,6 +36,8 @@ PALETTE = Option(
 SCHEMA = 2
 """The version of what --json prints, raised whenever a field changes its meaning or goes."""
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # a zip file can tell no earlier time
+_PIECE = 1 << 20
+_IN_MEMORY = 1 << 26  # bytes of an array that waits to be written; beyond, they lie in a temporary file
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +75,11 @@ def check_files(asked: Given) -> None:
             raise UsageError(f"{other} and {flag} are both {file}", "name two files")
         if real in read and not os.path.isdir(real):
             raise UsageError(f"{flag} is {file}, which is read", "name another file")
-        _check_can_be_written(file)
+        check_can_be_written(file)
 
 
-def _check_can_be_written(file: Path) -> None:
+def check_can_be_written(file: Path) -> None:
+    """Raises UsageError where a file cannot be written: its name is a folder's, or its folder is none."""
     folder = os.path.dirname(os.path.realpath(file))
     with explained(file):
         with contextlib.suppress(FileNotFoundError):
@@ -81,7 +89,7 @@ def _check_can_be_written(file: Path) -> None:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
-def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
+def write_arrays(file: Path, arrays: Mapping[str, Any], streamed: Streamed | None = None) -> None:
     """Writes named arrays to an .npz file in one step, and prints a notice that it did.
 
     The format is that of `numpy.savez`, with one fixed time stamp, so that the same arrays give the same bytes. Arrays
@@ -96,10 +104,45 @@ def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
     def write(temporary: Path) -> None:
         with opened(temporary, "wb") as stream, zipfile.ZipFile(_written_once(stream), "w") as archive:
             for name, array in arrays.items():
-                with archive.open(zipfile.ZipInfo(f"{name}.npy", _OLDEST), "w", force_zip64=True) as entry:
+                with _entry(archive, name) as entry:
                     np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+            if streamed is not None:
+                _write_streamed(archive, streamed)
 
     _write_file(file, write)
+
+
+def _entry(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    from zipfile import ZipInfo
+
+    return archive.open(ZipInfo(f"{name}.npy", _OLDEST), "w", force_zip64=True)
+
+
+def _write_streamed(archive: zipfile.ZipFile, streamed: Streamed) -> None:
+    """Writes arrays as their rows come. An archive is written from end to end, so those but the first wait in files."""
+    import numpy as np
+
+    written = np.dtype(np.float32)
+    headers = {
+        name: {"descr": np.lib.format.dtype_to_descr(written), "fortran_order": False, "shape": shape}
+        for name, shape in streamed.shapes.items()
+    }
+    first, *others = streamed.shapes
+    with contextlib.ExitStack() as stack:
+        waiting = [stack.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY)) for _ in others]
+        with _entry(archive, first) as entry:
+            number = 0
+            np.lib.format.write_array_header_1_0(entry, headers[first])
+            for rows in streamed.pieces():
+                number += len(rows[0])
+                for file, some in zip([entry, *waiting], rows, strict=True):
+                    file.write(np.ascontiguousarray(some, written).data.cast("B"))
+        assert number == streamed.shapes[first][0], "other rows came than were said"
+        for name, file in zip(others, waiting, strict=True):
+            file.seek(0)
+            with _entry(archive, name) as entry:
+                np.lib.format.write_array_header_1_0(entry, headers[name])
+                shutil.copyfileobj(file, entry, _PIECE)
 
 
 def _written_once(stream: IO[bytes]) -> Any:
@@ -174,7 +217,7 @@ def _print_json(result: Result, _asked: bool) -> None:
 
 def _write_npz(result: Result, file: Path) -> None:
     assert result.arrays is not None, "asked for without a text"
-    write_arrays(file, result.arrays())
+    write_arrays(file, result.arrays(), result.streamed)
 
 
 FORMATS = (
@@ -187,7 +230,7 @@ FORMATS = (
         _write_result,
     ),
     Format(
-        Option("--svg", Path, "Write what a terminal would show as a picture, in colour.", more={"metavar": "FILE"}),
+        Option("--svg", Path, "Write what a terminal would show as a picture.", more={"metavar": "FILE"}),
         _write_picture,
     ),
     Format(

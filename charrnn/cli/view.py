@@ -5,8 +5,9 @@ A new view is a `View` in a module of its own, and a line in `VIEWS` of `inspect
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,6 +59,21 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
+class Streamed:
+    """Arrays of float32 for an .npz file that are made and written piece by piece, and never held as a whole."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    """The shape of each array by its name; all have as many rows."""
+    pieces: Callable[[], Iterable[Sequence[Any]]]
+    """Makes the arrays: yields the next rows of each, in the order of `shapes`."""
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all arrays together."""
+        return sum(4 * math.prod(shape) for shape in self.shapes.values())
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a view measured, in each form in which it can be output; a form is made only when it is asked for."""
 
@@ -71,6 +87,8 @@ class Result:
     """Returns the fields of the JSON output, to which the checkpoint's name is added."""
     arrays: Callable[[], Mapping[str, Any]] | None = None
     """Returns the arrays of the .npz file by name; None where the view has no arrays."""
+    streamed: Streamed | None = None
+    """Arrays of the .npz file that are too large to be held."""
 
     @property
     def heading(self) -> str:

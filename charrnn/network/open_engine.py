@@ -6,6 +6,7 @@ from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import UsageError
 from charrnn.inference.engine import Engine
 from charrnn.inference.make_engine import make_engine
+from charrnn.settings.checks import COUNT, one_of
 from charrnn.settings.choices import DeviceName, WeightsName
 
 
@@ -14,8 +15,12 @@ def open_engine(
 ) -> Engine:
     """Returns an engine that runs the model on `device`; the one for a CPU needs no torch and starts at once.
 
-    Raises UsageError for what this machine lacks, and for rounded weights on a GPU.
+    Raises UsageError for what this machine lacks, for rounded weights on a GPU, and for values that are none.
     """
+    one_of(DeviceName).require("--device", device)
+    one_of(WeightsName).require("--weights", weights)
+    if threads is not None:
+        COUNT.require("--threads", threads)
     if device in ("cpu", "auto"):
         engine: Engine = make_engine(
             loaded.model, loaded.parameters, weights=weights, threads=threads, end=loaded.vocabulary.end

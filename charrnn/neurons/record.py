@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,9 @@ Part = tuple[int, str]
 Report = Callable[[str, int, int], None]
 """A function that is told what is being done, how much of it is done, and how much there is in all."""
 
+ALL = "all"
+"""The name of all states of a model together."""
+_MANY = "all stands for all states, L1 for those of a layer, h for all units of a kind, L1.h for those of a layer"
 _BLOCK = 256
 _WARM_UP = 1000
 _SCORED = 1024
@@ -107,6 +110,25 @@ def parse_unit(name: str, config: ModelConfig, option: str = "--unit") -> Unit:
     return unit
 
 
+def units_named(name: str, config: ModelConfig, option: str = "the unit") -> list[Unit]:
+    """Returns the units called `name`: one (L2.c17), a layer's of a kind (L2.c), all states of a layer (L2), all units
+    of a kind (c), or all states (all). Raises UsageError where there are none, in the name of `option`.
+    """
+    if name == ALL:
+        return units_of(config, make_cell(config).state_names)
+    if name in kinds(config):
+        return units_of(config, name)
+    match = re.fullmatch(r"L([0-9]{1,6})(?:\.([a-z]))?", name)
+    if match is None:
+        try:
+            return [parse_unit(name, config, option)]
+        except UsageError as error:
+            raise UsageError(error.message, *error.hints, None if re.match(r"L\d", name) else _MANY) from error
+    states = make_cell(config).state_names
+    firsts = [parse_unit(f"L{match[1]}.{kind}0", config, option) for kind in ([match[2]] if match[2] else states)]
+    return [Unit(*first.part, index) for first in firsts for index in range(config.hidden_size)]
+
+
 def limits(kind: str, config: ModelConfig) -> tuple[float, float]:
     """Returns the range in which a kind is shown: 0 to 1 for gates, -1 to 1 for all else (unbounded values as tanh)."""
     return make_cell(config).limits(kind)
@@ -150,6 +172,44 @@ def record_pieces(
                 values = taken[kind][:, layer - 1]
                 here[layer, kind] = np.tanh(values) if is_unbounded(kind, engine.config) else values
             yield here
+
+
+class Columns:
+    """Takes the values of units, a column for each in their order, out of the values of whole parts."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self.count = len(units)
+        places: dict[Part, tuple[list[int], list[int]]] = {}
+        for place, unit in enumerate(units):
+            to, from_ = places.setdefault(unit.part, ([], []))
+            to.append(place)
+            from_.append(unit.index)
+        self._places = {part: (_as_slice(to), _as_slice(from_)) for part, (to, from_) in places.items()}
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts that have the units."""
+        return list(self._places)
+
+    def taken_from(self, values: Mapping[Part, Floats]) -> Floats:
+        """Returns the values (T, units) of the units, from those of their parts, (T, H) each."""
+        found = np.empty((len(next(iter(values.values()))), self.count), np.float32)
+        for part, (to, from_) in self._places.items():
+            found[:, to] = values[part][:, from_]
+        return found
+
+
+def _as_slice(places: list[int]) -> slice | list[int]:
+    """Returns places that stand one after the other as a slice, which numpy copies faster."""
+    whole = slice(places[0], places[0] + len(places))
+    return whole if places == [*range(whole.start, whole.stop)] else places
+
+
+def record_units(
+    engine: RecordingEngine, ids: Sequence[int] | npt.NDArray[Any], columns: Columns, block: int = _BLOCK
+) -> Iterator[Floats]:
+    """Yields, for each block of the text, the values (T, units) of units after each character."""
+    return (columns.taken_from(taken) for taken in record(engine, ids, columns.parts, block))
 
 
 def record_passage(engine: RecordingEngine, ids: npt.NDArray[Any], part: Part, begin: int, end: int) -> Floats:

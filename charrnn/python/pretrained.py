@@ -32,6 +32,7 @@ from charrnn.errors import CheckpointError, TextError, UsageError
 from charrnn.evaluation.score import TextScore
 from charrnn.inference.distribution import Doubles, log_probabilities
 from charrnn.inference.engine import Engine, RecordingEngine
+from charrnn.network.onnx_file import write_onnx
 from charrnn.network.open_engine import open_engine
 from charrnn.neurons.clamping import clamp as hold
 from charrnn.neurons.clamping import parse_clamp
@@ -47,6 +48,7 @@ from charrnn.text.encoding import encode_cut
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
+    from charrnn.network.plain_model import PlainModel
     from charrnn.python.metrics import Curve
     from charrnn.python.recording import Recording
 
@@ -275,8 +277,9 @@ class Pretrained:
         """Returns what units do while the model reads `text` from the zero state: a value after each character.
 
         `units` names single units ("L2.c17": the second layer, kind c, index 17), a layer's units of a kind ("L2.c"),
-        or all units of a kind: "h" and "c" are the states, "i", "f", "o" and "g" the gates of an lstm, "r", "z" and
-        "n" those of a gru. By default all states are recorded. An lstm's c is given as tanh(c).
+        all states of a layer ("L2"), or all units of a kind: "h" and "c" are the states, "i", "f", "o" and "g" the
+        gates of an lstm, "r", "z" and "n" those of a gru. By default all states are recorded. An lstm's c is given as
+        tanh(c).
 
         The memory it takes is 4 bytes for each unit and character: 4 T L H for the h of L layers with H units. Raises
         UsageError for units that the model does not have, and on a GPU.
@@ -289,6 +292,26 @@ class Pretrained:
         points = self.vocabulary.code_points[ids]
         before = [] if self.vocabulary.end is None else [self.vocabulary.end]
         return recording(self.engine, ids, "".join(map(chr, points.tolist())), units, before)
+
+    @errors_in_python()
+    def to_torch(self) -> PlainModel:
+        """Returns the model as plain modules of torch: nn.Embedding, nn.LSTM (or GRU, or RNN) layers, and nn.Linear.
+
+        It is called with ids (T, B) and a state: logits (T, B, V), and the state after. The modules are on the CPU, in
+        evaluation mode, and have copies of the weights. Raises UsageError for a cell that torch has no module for.
+        """
+        from charrnn.network.plain_model import plain_model
+
+        return plain_model(self.config, self.checkpoint.parameters)
+
+    @errors_in_python()
+    def to_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Writes one step of the model as an ONNX file: ids (B,) and states (L, B, H) in; logits (B, V) and states out.
+
+        The text "charrnn" of its metadata is what a checkpoint says of itself, as JSON, with the vocabulary. Raises
+        UsageError where the package onnx is missing or the cell computes with complex numbers.
+        """
+        write_onnx(Path(path), self.checkpoint)
 
     def curve(self) -> Curve:
         """Returns the metrics of the run that the model comes from; see `charrnn.curve`."""

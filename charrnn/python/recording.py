@@ -5,7 +5,6 @@ Shape letters: T characters, L layers, H hidden size, N units.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from charrnn.cells.registry import make_cell
 from charrnn.display.notebook import coloured, table
 from charrnn.errors import UsageError
 from charrnn.inference.engine import RecordingEngine
-from charrnn.neurons.record import Floats, Unit, kinds, limits, parse_unit, record, title, units_of
+from charrnn.neurons.record import Columns, Floats, Unit, limits, record_units, title, units_named
 from charrnn.settings.config import ModelConfig
 from charrnn.wording import count
 
@@ -76,7 +75,7 @@ class Recording:
         return len(self.text)
 
     def __getitem__(self, name: str) -> Floats:
-        wanted = named(name, self.config)
+        wanted = units_named(name, self.config)
         places = {unit: place for place, unit in enumerate(self.units)}
         missing = next((unit for unit in wanted if unit not in places), None)
         if missing is not None:
@@ -90,7 +89,7 @@ class Recording:
 
     def picture(self, unit: str, begin: int = 0, end: int = _SHOWN) -> UnitPicture:
         """Returns the characters from `begin` to `end`, coloured by one unit, for a notebook to draw."""
-        (parsed,) = named(unit, self.config)[:1]
+        (parsed,) = units_named(unit, self.config)[:1]
         low, high = limits(parsed.kind, self.config)
         name = title(parsed, self.config)
         return UnitPicture(name, self.text[begin:end], self[str(parsed)][begin:end], low, high)
@@ -110,19 +109,6 @@ class Recording:
         return table(rows) + self.picture(liveliest)._repr_html_()
 
 
-def named(name: str, config: ModelConfig) -> list[Unit]:
-    """Returns the units called `name`: one (L2.c17), a layer's of a kind (L2.c), or all of a kind (c).
-
-    Raises UsageError where there are none.
-    """
-    if name in kinds(config):
-        return units_of(config, name)
-    if match := re.fullmatch(r"(L[0-9]{1,6}\.[a-z])", name):
-        first = parse_unit(f"{match[1]}0", config, "the unit")
-        return [Unit(first.layer, first.kind, index) for index in range(config.hidden_size)]
-    return [parse_unit(name, config, "the unit")]
-
-
 def recording(
     engine: RecordingEngine,
     ids: npt.NDArray[np.integer],
@@ -137,21 +123,14 @@ def recording(
     config = engine.config
     if isinstance(names, str):
         names = [names]
-    wanted = [
-        unit for name in (make_cell(config).state_names if names is None else names) for unit in named(name, config)
-    ]
+    names = make_cell(config).state_names if names is None else names
+    wanted = [unit for name in names for unit in units_named(name, config)]
     units = list(dict.fromkeys(wanted))
     if not units or not len(ids):
         raise UsageError("there is nothing to record", "give a text of at least one character, and at least one unit")
-    columns: dict[tuple[int, str], tuple[list[int], list[int]]] = {}
-    for place, unit in enumerate(units):
-        to, from_ = columns.setdefault(unit.part, ([], []))
-        to.append(place)
-        from_.append(unit.index)
     values, done = np.empty((len(ids), len(units)), np.float32), -len(before)
-    for block in record(engine, np.concatenate([np.asarray(before, ids.dtype), ids]), list(columns)):
-        for part, (to, from_) in columns.items():
-            taken = block[part][max(0, -done) :]
-            values[max(0, done) : max(0, done) + len(taken), to] = taken[:, from_]
-        done += len(block[part])
+    for taken in record_units(engine, np.concatenate([np.asarray(before, ids.dtype), ids]), Columns(units)):
+        kept = taken[max(0, -done) :]
+        values[max(0, done) : max(0, done) + len(kept)] = kept
+        done += len(taken)
     return Recording(text, values, units, config)

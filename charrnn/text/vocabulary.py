@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import TextError
+from charrnn.settings.checks import one_of
 from charrnn.settings.choices import UnknownPolicy
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ class Vocabulary:
 
     def check_unknown(self, counts: Mapping[str, int], policy: UnknownPolicy) -> None:
         """Raises TextError that lists the unknown characters that `policy` leaves unresolved, if any (see `encode`)."""
+        one_of(UnknownPolicy).require("--unknown", policy)
         if policy == "skip":
             return
         left = {one: count for one, count in counts.items() if policy == "error" or self.nearest(one) is None}

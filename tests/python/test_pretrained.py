@@ -196,6 +196,12 @@ def test_what_cannot_be_is_refused(model: Pretrained) -> None:
         model.sample(top_p=0)
     with pytest.raises(UsageError, match="int8"):
         charrnn.load(RUN, device="cuda", weights="int8")
+    for wrong in ({"device": "gpu"}, {"weights": "fp8"}, {"threads": 0}):
+        ((name, value),) = wrong.items()
+        with pytest.raises(UsageError, match=f"{name} is {value!r}\nit must be "):
+            charrnn.load(RUN, **wrong)
+    with pytest.raises(UsageError, match="unknown is 'drop'\nit must be one of error, skip, replace"):
+        model.sample("aXb", unknown="drop")
     with pytest.raises(CheckpointError, match="no checkpoint"):
         charrnn.load("elsewhere")
 
