@@ -21,8 +21,11 @@ from charrnn.training.request import Order, Ways, origin_of, read_last
 def refusal(other: OtherSettings, run: Run, request: TrainRequest, arguments: list[str], launch: Launch) -> UsageError:
     """Returns the error for a run that was made with other settings or of another text, with the command that goes
     on."""
-    ways = "choose another --out, start over with --fresh, or "
-    given = Origin(arguments, launch.validation, launch.glob)
+    ways, given = "choose another --out, start over with --fresh, ", Origin(arguments, launch.validation, launch.glob)
+    if other.has_grown:
+        command = whole_command(other.before, request, given, run, launch)
+        return UsageError(other.message, f"{ways}or go on with the grown text: {command} --change")
+    ways += "add --change to take over what is given now, or " if other.can_change else "or "
     if not other.is_other_text:
         command = whole_command(other.before, request, given, run, launch)
         return UsageError(other.message, f"{ways}go on with the run as it is: {command}")

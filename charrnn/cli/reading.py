@@ -155,6 +155,7 @@ def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length:
 
 def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int | None = None) -> str:
     """Returns a part of a text, or its first `length` characters. Raises TextError where the run has no such part."""
+    from charrnn.checkpoints.lineage import parts_as
     from charrnn.cli.texts import check_split, find, load
     from charrnn.display.progress import WorkDisplay
 
@@ -162,7 +163,7 @@ def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int |
     with WorkDisplay() as work:
         texts = find([argument], glob=None, report=work, config=loaded.data)
     corpus = load(texts, loaded.data)
-    ids = getattr(corpus.split(loaded.data), split)[:length]
+    ids = getattr(parts_as(loaded, corpus), split)[:length]
     if corpus.vocabulary.kind == "bytes":
         return bytes(ids).decode("latin-1")
     return corpus.vocabulary.decode(ids)

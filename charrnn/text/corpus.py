@@ -14,6 +14,7 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from charrnn.errors import ResourceError, TextError
 from charrnn.files import ANOTHER_CACHE, explained, require_room
@@ -24,8 +25,10 @@ from charrnn.text.archives import COMPRESSED_SUFFIXES
 from charrnn.text.decoding import Progress, is_strict_utf8, pieces_of
 from charrnn.text.encoding import encoder, scan
 from charrnn.text.entries import Described
+from charrnn.text.joined import joined
 from charrnn.text.sources import Source
 from charrnn.text.stored import Damaged, Digests, TextIds, part_of
+from charrnn.text.union import covers, union
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.wording import count
 
@@ -41,7 +44,7 @@ Note = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a corpus: consecutive slices of its ids."""
+    """The parts of a corpus: consecutive slices of its ids, but that what a text has grown by is trained on, too."""
 
     train: TextIds
     validation: TextIds
@@ -78,8 +81,11 @@ class Corpus:
         if len(self.vocabulary) < 2:
             raise TextError("the corpus repeats a single character: there is nothing to learn", "give another text")
 
-    def split(self, config: DataConfig) -> Parts:
+    def split(self, config: DataConfig, begun: int | None = None) -> Parts:
         """Returns the training, validation and test parts, in this order from the start of the text.
+
+        Where the text has grown since its first `begun` characters were cut, these are cut as they were, and all that
+        came later is trained on: what was held out stays so.
 
         Separate validation sources, if any, are the validation part, and only the test part is cut off the rest.
         Raises TextError where the text, or a part of it, is too small to train on.
@@ -87,12 +93,14 @@ class Corpus:
         self.check_size()
         own = self.separate_validation
         body = part_of(self.ids, 0, len(self.ids) - own)
+        later = part_of(body, len(body) if begun is None else begun, len(body))
+        body = part_of(body, 0, len(body) - len(later))
         fraction = 0.0 if own else config.validation_fraction
         # nanoGPT's customary cut of tiny Shakespeare, int(n * 0.9), is this one with the shares (0.1, 0).
         end_of_train = int(len(body) * (1.0 - (fraction + config.test_fraction)))
         end_of_validation = int(len(body) * (1.0 - config.test_fraction))
         if own:
-            validation = part_of(self.ids, len(body), len(self.ids))
+            validation = part_of(self.ids, len(self.ids) - own, len(self.ids))
         else:
             validation = part_of(body, end_of_train, end_of_validation)
         test = part_of(body, end_of_validation, len(body))
@@ -101,7 +109,7 @@ class Corpus:
                 raise TextError(
                     f"the {name} part has a single character; it needs two or none", "hold out more, or none"
                 )
-        return Parts(part_of(body, 0, end_of_train), validation, test)
+        return Parts(joined(part_of(body, 0, end_of_train), later), validation, test)
 
 
 def load(
@@ -110,23 +118,41 @@ def load(
     *,
     name: str,
     validation_sources: Sequence[Source] = (),
+    known: Vocabulary | None = None,
     report: Report | None = None,
     note: Note = lambda _said: None,
 ) -> Corpus:
     """Returns the encoded corpus of `sources` (one after the other), from the cache if it is there already.
+
+    Its vocabulary has the symbols of `known` besides those of the text, where both are of characters.
 
     `note` is told where what the cache held is damaged, and the text is therefore encoded anew. Raises TextError where
     a source cannot be read or decoded, UsageError where the cache cannot be written to, and ResourceError where its
     disk is full or loses what has just been written.
     """
     sources, validation_sources = list(sources), list(validation_sources)
-    key = _key(_contents(sources), _contents(validation_sources), config)
+    corpus = _load(sources, validation_sources, config, name, None, report, note)
+    if known is None or known.kind != corpus.vocabulary.kind or covers(corpus.vocabulary, known):
+        return corpus
+    return _load(sources, validation_sources, config, name, known, report, note)
+
+
+def _load(
+    sources: list[Source],
+    validation_sources: list[Source],
+    config: DataConfig,
+    name: str,
+    known: Vocabulary | None,
+    report: Report | None,
+    note: Note,
+) -> Corpus:
+    key = _key(_contents(sources), _contents(validation_sources), config, known)
     under_way.clear()
     found = _find(key, note)
     # Encoding once is enough, unless another process finds an entry torn and takes the new one away with it.
     for _ in range(_ATTEMPTS):
         if found is None:
-            _encode(key, sources, validation_sources, config, report)
+            _encode(key, sources, validation_sources, config, known, report)
             found = _find(key, note)
     if found is None:
         raise ResourceError(
@@ -158,9 +184,16 @@ def _contents(sources: list[Source]) -> list[tuple[str, str]]:
     return [(source.digest(), _compression(source)) for source in sources]
 
 
-def _key(contents: list[tuple[str, str]], validation_contents: list[tuple[str, str]], config: DataConfig) -> str:
+def _key(
+    contents: list[tuple[str, str]],
+    validation_contents: list[tuple[str, str]],
+    config: DataConfig,
+    known: Vocabulary | None,
+) -> str:
     decoding = [config.encoding, config.encoding_errors, config.as_bytes, config.newlines]
-    content = [_FORMAT, contents, validation_contents, decoding]
+    content: list[Any] = [_FORMAT, contents, validation_contents, decoding]
+    if known is not None:
+        content.append(known.code_points.tolist())
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
@@ -175,6 +208,7 @@ def _encode(
     sources: list[Source],
     validation_sources: list[Source],
     config: DataConfig,
+    known: Vocabulary | None,
     report: Report | None,
 ) -> None:
     """Makes the entry of this key and gives it its place."""
@@ -186,6 +220,7 @@ def _encode(
         return lambda place, done: report(doing, min(ends[place] + done, ends[place + 1]), ends[-1]) if report else None
 
     vocabulary, counts, num_bytes = scan(everything, config, progress("reading"))
+    vocabulary = vocabulary if known is None else union(vocabulary, known)
     is_file = _is_file(everything, config) and num_bytes == ends[-1]  # with a mark the file is longer than the text
     digest, blocks = hashlib.sha256(), Digests(stored.BLOCK)
     encode = encoder(vocabulary)
@@ -203,7 +238,7 @@ def _encode(
         # The files have been read three times. While someone writes to them the three need not be the same text,
         # and the cache must not keep one text under the key of another.
         contents, validation_contents = _contents(sources), _contents(validation_sources)
-        if key != _key(contents, validation_contents, config):
+        if key != _key(contents, validation_contents, config, known):
             raise TextError("the text changed while it was being read", "run this again once it is complete")
         described = Described(
             key=key,

@@ -56,7 +56,7 @@ _TINY = 1e-6  # keeps the clipping factor of a zero gradient finite, as in torch
 
 
 class NotFinite(Exception):
-    """Loss or gradient is not a finite number; the weights have not been changed."""
+    """Loss or gradient is not a finite number, or far beyond all that a model in training makes."""
 
     def __init__(self, loss: float, gradient_norm: float) -> None:
         super().__init__(loss, gradient_norm)
@@ -76,7 +76,9 @@ class Learner:
         accumulate: int = 1,
         world: World = ALONE,
         way: Way | None = None,
+        initial: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:
+        """`initial` are the weights to begin with; without them they are drawn by the seed."""
         self.device, self.world = device, world
         self.precision = choose_precision(training.precision, device)
         self.is_compiled = is_compiled(device, is_plain=is_plain_in_training(model))
@@ -89,7 +91,10 @@ class Learner:
         self._config, self._training = model, training
         self.model = CharacterModel(model, vocabulary_size)
         # Drawn on the CPU, so that a seed gives the same weights on every device.
-        self.model.initialise(torch.Generator().manual_seed(training.seed))
+        if initial is None:
+            self.model.initialise(torch.Generator().manual_seed(training.seed))
+        else:
+            self.model.load_arrays(initial)
         self.model.to(device)
         self._arrays = self.model.arrays()
         for name, array in self._arrays.items():

@@ -38,6 +38,8 @@ _UPDATES = 20_000
 EPOCHS_ON_GPU = 6.0
 # The widths that three minutes on a CPU were measured with read five characters for each weight.
 _FEWEST_FOR_WEIGHT = 4.0
+# Weights that have learned are thrown away by the rate of new ones.
+_FINE_TUNING = 0.25
 _MOST_READ = 40.0  # epochs after which a run has learned what it will, however long it lasts
 
 
@@ -147,6 +149,11 @@ def completed(asked: Mapping[str, Any], hidden_size: int = ModelConfig().hidden_
         known.setdefault("hidden_size", known.get("embedding_size", hidden_size))
         known.setdefault("embedding_size", known["hidden_size"])
     return known
+
+
+def for_fine_tuning(training: TrainingConfig) -> TrainingConfig:
+    """Returns the settings with the learning rate that suits weights which have learned on another text."""
+    return replace(training, learning_rate=_FINE_TUNING * training.learning_rate)
 
 
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
