@@ -79,6 +79,7 @@ def _asked(asked: Order) -> list[str]:
     ):  # fmt: skip
         words += typed(record_type, values)
     words += ["--fresh"] if asked.launch.fresh else []
+    words += ["--change"] if asked.launch.change else []
     return words + _computing(asked.launch)
 
 

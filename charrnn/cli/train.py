@@ -54,7 +54,6 @@ def train(
     charrnn train books/ --cell gru --layers 3 --hidden 512 --epochs 20
     zcat corpus.gz | charrnn train - --name mine
     charrnn train checkpoints/mine --minutes 30
-    charrnn train letters.txt --init-from checkpoints/mine
     """
     from charrnn.cli.request import make_order
     from charrnn.cli.training import carry_out

@@ -66,9 +66,14 @@ def drawn(page: str, console: Console) -> str:
 
 
 def drawn_index(topics: Mapping[str, str], console: Console) -> str:
-    """Returns the list of topics, each with its line, as text for a terminal like that of the console."""
+    """Returns the list of topics, each with its line, as text for a terminal like that of the console.
+
+    A page that belongs to another one, as results-cells does to results, is named in the line of that.
+    """
     table = Table.grid(padding=(0, _GAP, 0, 0))
     for topic, line in topics.items():
+        if any(topic.startswith(f"{other}-") for other in topics):
+            continue
         table.add_row(Text(topic, "guide.command"), Text(line.replace("`", "")))
     with console.capture() as captured:
         console.print(Text.assemble(("charrnn help TOPIC", "guide.command"), " shows a page of the manual:"))

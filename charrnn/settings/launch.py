@@ -34,7 +34,7 @@ class Launch(Computing):
     config: Path | None = setting(None, PATH, "--config", panel="Run", metavar="FILE")
     """A TOML file of settings under the names of the options, or the config.json of a run, whose settings hold where
     the command line says nothing else."""
-    init_from: Path | None = setting(None, PATH, "--init-from", panel="Model", level="everyday", metavar="RUN")
+    init_from: Path | None = setting(None, PATH, "--init-from", panel="Model", metavar="RUN")
     """A trained model, by its checkpoint file or its run's folder, whose weights and settings a new run begins with, on
     any text, with new characters added."""
     dry_run: bool = setting(False, FLAG, "--dry-run", panel="Run")
