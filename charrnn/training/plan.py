@@ -174,14 +174,14 @@ def plan_start(
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
     budget = request.budget or default_budget(characters, machine, model)
     recipe = choose(characters, budget, machine, model)
-    training = recipe.training if initial is None else for_fine_tuning(recipe.training)
-    training = replace(training, **completed_training(request.training))
+    training = replace(recipe.training, **completed_training(request.training))
     fitted = fit_to_corpus(training, characters)
     notices = []
-    if initial is not None and "learning_rate" not in request.training:
+    if initial is not None and "dropout" not in request.model and recipe.model.dropout:
+        recipe = for_fine_tuning(recipe)
         notices.append(
-            f"the learning rate is {figure(fitted.learning_rate, 6)}, where none is given: weights that have learned "
-            f"need less than new ones, for which it would be {figure(recipe.training.learning_rate, 6)}"
+            f"dropout is {recipe.model.dropout:g}, where none is given: half of what a new model gets, since these "
+            "weights have learned already; the learning rate is that of a new one"
         )
     if fitted != training:
         notices.append(

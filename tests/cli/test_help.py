@@ -73,7 +73,8 @@ def test_it_starts_at_once(words: str) -> None:
 
 @terminal
 def test_the_list_of_topics_fits_a_window(tmp_path: Path) -> None:
-    """Of 80 columns and 24 lines: a line for each topic, in which pages that belong to it are named, and room for the prompt; no pager takes it away."""
+    """Of 80 columns and 24 lines: a line for each topic, in which pages that belong to it are named, and room for the
+    prompt; no pager takes it away."""
     paged = tmp_path / "paged"
     shown = plain(in_window("help", PAGER=f"tee {paged}")).splitlines()
     assert not paged.exists()
