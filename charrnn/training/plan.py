@@ -13,6 +13,7 @@ from typing import Any, Self
 from charrnn.cells import registry
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.lineage import FROM
+from charrnn.checkpoints.runs import is_finished
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.events import Finished
 from charrnn.network.speed import REFERENCE, Machine
@@ -145,15 +146,16 @@ class OtherSettings(UsageError):
         reads_otherwise: bool,
         has_grown: bool = False,
         can_change: bool = False,
+        is_used_up: bool = False,
     ) -> None:
-        """`can_change` says that --change would let the run go on so."""
+        """`can_change` says that --change would let the run go on so; `is_used_up` says so of its budget."""
         made = "" if has_grown else "the run in this folder was made with other settings: "
         super().__init__(
             made + "; ".join(differences),
             "with --change it goes on so from where it is" if can_change else None,
             "repeat them to go on, choose another --out, or start over with --fresh",
         )
-        self.has_grown, self.can_change = has_grown, can_change
+        self.has_grown, self.can_change, self.is_used_up = has_grown, can_change, is_used_up
         self.before = before
         """The plan of the run that is there."""
         self.is_other_text = is_other_text
@@ -229,6 +231,7 @@ def plan_resume(
             is_other_text=is_other_text,
             reads_otherwise=any(each.group == "data" for each in found),
             has_grown=growth is not None,
+            is_used_up=is_finished(checkpoint.progress, checkpoint.training),
             can_change=(growth is not None or not is_other_text)
             and not any(each.is_given and each.declared.fixed for each in found),
         )
