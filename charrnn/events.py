@@ -111,6 +111,8 @@ class Finished:
     epoch: float = 0.0
     trend: Trend | None = None
     """None where too few validations were made to tell."""
+    is_worse_than_guessing: bool = False
+    """Whether even the best validation costs more than to hold all characters to be equally likely."""
 
 
 Event = Notice | Progress | Validated | Sampled | Saved | RolledBack | Finished

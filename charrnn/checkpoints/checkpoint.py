@@ -60,6 +60,8 @@ class Checkpoint:
     """The optimizer's arrays, the carried state and the random generators' states, in a `last` checkpoint."""
     environment: dict[str, Any] = field(default_factory=dict)
     """The library versions, device and threads that a bit-exact resume depends on."""
+    lineage: dict[str, Any] = field(default_factory=dict)
+    """Where the weights come from, if not from the seed alone; `lineage.py` reads it."""
 
     def metadata(self) -> dict[str, Any]:
         """Returns everything but the arrays, ready for JSON."""
@@ -77,6 +79,7 @@ class Checkpoint:
             "progress": self.progress,
             "training": self.training,
             "environment": self.environment,
+            "lineage": self.lineage,
         }
 
 
@@ -134,6 +137,12 @@ def read_metadata(path: Path) -> dict[str, Any]:
         return describe(path, file).metadata
 
 
+def fingerprint(path: Path) -> str:
+    """Returns the digest of a checkpoint, by which the weights that a run begins from are known. No array is read."""
+    with _explained(path), open_file(path) as file:
+        return describe(path, file).digest
+
+
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong in reading a checkpoint into a CheckpointError."""
@@ -180,6 +189,7 @@ def _load(path: Path, with_state: bool) -> Checkpoint:
             progress=metadata["progress"],
             training=metadata["training"] if with_state else {},
             environment=metadata["environment"],
+            lineage=metadata["lineage"],
             parameters=StoredArrays(path, file, reading, MODEL_PREFIX, list(found.shapes)),
             state=reading.arrays,
         )

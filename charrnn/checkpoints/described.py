@@ -6,6 +6,7 @@ goes unchecked: what the digest does not cover is compared with what is written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -108,11 +109,11 @@ _RECORDS: dict[str, dict[str, Any]] = {
         "name": str, "sha256": str, "characters": int, "bytes": int, "train": int, "validation": int, "test": int,
     },
     "progress": {
-        "step": int, "epoch": _Number, "characters": int, "seconds": _Number, "best_nats": (*_Number, type(None)),
-        "best_step": int, "history": list,
+        "step": int, "epoch": _Number, "characters": int, "seconds": _Number, "best_step": int, "history": list,
     },
     "training": {},
     "environment": {},
+    "lineage": {},
 }  # fmt: skip
 """The entries of each record that every use of a checkpoint reads; `training/trainer.py` and `training/plan.py` check
 the others."""
@@ -135,6 +136,9 @@ def _check_records(path: Path, metadata: dict[str, Any]) -> None:
             raise damaged(path, f"its record {group} is not one")
         for name, expected in types.items():
             _check_value(path, f"{group}.{name}", record[name], expected)
+    best = metadata["progress"]["best_nats"]
+    if best is not None and not _is_loss(best):
+        raise damaged(path, f"progress.best_nats is {best!a:.60}")
     for place, entry in enumerate(metadata["progress"]["history"]):
         if not _is_validation(entry):
             raise damaged(path, f"history[{place}] is {entry!a:.60}, not a step and two losses")
@@ -143,7 +147,12 @@ def _check_records(path: Path, metadata: dict[str, Any]) -> None:
 def _is_validation(entry: Any) -> bool:
     if type(entry) is not list or len(entry) != 3 or type(entry[0]) is not int:
         return False
-    return all(value is None or (type(value) in _Number and abs(value) < _MOST) for value in entry)
+    return abs(entry[0]) < _MOST and all(value is None or _is_loss(value) for value in entry[1:])
+
+
+def _is_loss(value: Any) -> bool:
+    """Returns whether a value is a finite number, of any size: a run that diverges may have written it."""
+    return type(value) in _Number and (abs(value) < _MOST if type(value) is int else math.isfinite(value))
 
 
 def _check_value(path: Path, name: str, value: Any, expected: Any) -> None:

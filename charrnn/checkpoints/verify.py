@@ -12,15 +12,17 @@ from typing import Any, Literal
 from charrnn.checkpoints.checkpoint import Checkpoint, load
 from charrnn.checkpoints.config_file import is_config, settings_in
 from charrnn.checkpoints.folder import BEST, CONFIG, LAST, METRICS, SAMPLES, Run, folder_size, is_set_aside, kept_step
+from charrnn.checkpoints.lineage import known_texts
 from charrnn.checkpoints.lock import LOCK, is_training
 from charrnn.checkpoints.metrics import Entry, entry_of, is_validation
 from charrnn.checkpoints.records import Agreement, agreements
 from charrnn.checkpoints.resuming import holder, would_resume
 from charrnn.errors import CharrnnError, CheckpointError, ResourceError
 from charrnn.files import read_file
-from charrnn.settings.config import TrainingConfig
+from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.settings.fields import Record, settings_of
 from charrnn.settings.settings_file import option_name
+from charrnn.text.union import covers
 from charrnn.wording import count
 
 Verdict = Literal["ok", "note", "damaged"]
@@ -107,12 +109,24 @@ def _checkpoint(path: Path) -> tuple[Finding, Checkpoint | None]:
 
 def _of_one_run(finding: Finding, loaded: Checkpoint, last: Checkpoint) -> Finding:
     """Returns the finding, or another where a checkpoint is not of the same run as the last one."""
-    for what in ("model", "vocabulary", "data"):
-        if getattr(loaded, what) != getattr(last, what):
+    earlier = known_texts(last.lineage)
+    is_known = covers(last.vocabulary, loaded.vocabulary) if earlier else loaded.vocabulary == last.vocabulary
+    is_same = {
+        "model": _fixed(loaded.model) == _fixed(last.model),
+        "vocabulary": is_known,
+        "data": loaded.data == last.data,
+    }
+    for what, same in is_same.items():
+        if not same:
             return Finding(finding.file, "damaged", f"it has another {what} than {LAST}")
-    if loaded.corpus["sha256"] != last.corpus["sha256"]:
+    if loaded.corpus["sha256"] not in {last.corpus["sha256"], *earlier}:
         return Finding(finding.file, "damaged", f"it was trained on another text than {LAST}")
     return finding
+
+
+def _fixed(model: ModelConfig) -> dict[str, Any]:
+    """Returns the settings of a model that no run changes on its way."""
+    return {name: getattr(model, name) for name, declared in settings_of(ModelConfig).items() if declared.fixed}
 
 
 def _best(run: Run, last: Checkpoint | None) -> Finding:

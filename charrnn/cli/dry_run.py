@@ -13,6 +13,7 @@ from charrnn.cells.registry import describe as describe_cell
 from charrnn.cells.registry import has_kernel, is_plain_in_training, make_cell, plain_cells
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
+from charrnn.checkpoints.lineage import begun_characters
 from charrnn.cli.uncompiled import missed_in_training
 from charrnn.network.cudnn import IMAGINED, explain
 from charrnn.network.device import describe_gpu, describe_machine, measured_speed
@@ -62,7 +63,7 @@ def describe(
     if resume is not None:
         return
     precision = choose_precision(training.precision, device)
-    size = max(1, corpus.split(plan.data).size)
+    size = max(1, corpus.split(plan.data, begun_characters(plan.lineage)).size)
     read = ""
     if forecast is not None:
         read = f"read about {rounded(forecast.characters)} characters ({epochs(forecast.characters / size)}), and to "
@@ -105,7 +106,7 @@ def expect(plan: Plan, corpus: Corpus, device: torch.device, world: World) -> Fo
     On a CPU this measures the speed of matrix products for a few hundredths of a second.
     """
     model, training, vocabulary = plan.model, plan.training, len(corpus.vocabulary)
-    size = max(1, corpus.split(plan.data).size)
+    size = max(1, corpus.split(plan.data, begun_characters(plan.lineage)).size)
     if plan.budget.minutes is None:
         steps = plan.budget.steps
         characters = plan.budget.amount * size if steps is None else steps * training.batch_size * training.bptt

@@ -4,7 +4,7 @@ words in capitals, which stand for a text that only the user knows."""
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from charrnn.checkpoints.config_file import Origin, read_origin
@@ -21,8 +21,15 @@ from charrnn.training.request import Order, Ways, origin_of, read_last
 def refusal(other: OtherSettings, run: Run, request: TrainRequest, arguments: list[str], launch: Launch) -> UsageError:
     """Returns the error for a run that was made with other settings or of another text, with the command that goes
     on."""
-    ways = "choose another --out, start over with --fresh, or "
-    given = Origin(arguments, launch.validation, launch.glob)
+    ways, given = "choose another --out, start over with --fresh, ", Origin(arguments, launch.validation, launch.glob)
+    if other.has_grown:
+        if other.is_used_up and request.budget in (None, other.before.budget):
+            request = replace(request, budget=_twice(other.before.budget))
+        command = whole_command(other.before, request, given, run, launch)
+        if read_origin(run.config) == origin_of(arguments, launch):
+            command = command_by_folder(run, Order(_changed(request, other.before), [], launch))
+        return UsageError(other.message, f"{ways}or go on with the grown text: {command} --change")
+    ways += "add --change to take over what is given now, or " if other.can_change else "or "
     if not other.is_other_text:
         command = whole_command(other.before, request, given, run, launch)
         return UsageError(other.message, f"{ways}go on with the run as it is: {command}")
@@ -40,6 +47,12 @@ def refusal(other: OtherSettings, run: Run, request: TrainRequest, arguments: li
     command = whole_command(other.before, request, recorded, run, launch)
     text = ", with its text on standard input" if "-" in recorded.texts else ""
     return UsageError(other.message, f"{ways}go on with the run as it is{text}: {command}")
+
+
+def _twice(budget: Budget) -> Budget:
+    """Returns a budget that goes on where one is used up."""
+    amount = 2 * budget.amount
+    return Budget.from_dict({budget.unit: int(amount) if budget.unit == "steps" else amount})
 
 
 def _changed(request: TrainRequest, before: Plan) -> TrainRequest:
@@ -76,6 +89,7 @@ def _asked(asked: Order) -> list[str]:
     ):  # fmt: skip
         words += typed(record_type, values)
     words += ["--fresh"] if asked.launch.fresh else []
+    words += ["--change"] if asked.launch.change else []
     return words + _computing(asked.launch)
 
 

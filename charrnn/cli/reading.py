@@ -192,6 +192,7 @@ def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length:
 def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int | None = None) -> str:
     """Returns a part of a text, or its first `length` characters, of documents with the marks of their ends. Raises
     TextError where the run has no such part."""
+    from charrnn.checkpoints.lineage import parts_as
     from charrnn.cli.texts import check_split, find, load
     from charrnn.display.progress import WorkDisplay
     from charrnn.text.encoding import decode_cut
@@ -203,7 +204,7 @@ def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int |
     if split == "all":
         ids = corpus.ids[:length]
     else:
-        ids = corpus.split(loaded.data).part(split)[:length]
+        ids = parts_as(loaded, corpus).part(split)[:length]
     if corpus.vocabulary.has_end:
         return decode_cut(ids, corpus.vocabulary)
     if corpus.vocabulary.kind == "bytes":

@@ -64,6 +64,8 @@ def _read_file(path: Path) -> Said:
         launch["validation"] = _placed_beside(path, launch["validation"])
     if "out" in launch:
         launch["out"] = path.parent / launch["out"]
+    if "init_from" in launch and os.path.lexists(path.parent / launch["init_from"]):
+        launch["init_from"] = path.parent / launch["init_from"]
     return Said([_placed_beside(path, word) for word in written.corpus], written.preset, settings)
 
 

@@ -18,6 +18,7 @@ from charrnn.text import catalogue, corpus, finding, sources
 from charrnn.text.corpus import Corpus
 from charrnn.text.finding import Texts
 from charrnn.text.sources import Source
+from charrnn.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
@@ -82,6 +83,7 @@ def load(
     texts: Texts,
     config: DataConfig,
     validation: Sequence[Source] = (),
+    known: Vocabulary | None = None,
     *,
     quiet: bool = False,
     work: WorkDisplay | None = None,
@@ -89,12 +91,13 @@ def load(
 ) -> Corpus:
     """Encodes texts as a corpus, with a bar where it takes long (`work`), and removes their temporary files.
 
-    `note` shows a notice.
+    The vocabulary has the characters that are `known` beside those of the text. `note` shows a notice.
     """
     try:
         with work or WorkDisplay(quiet=quiet) as bar:
+            found, name = texts.sources, texts.name
             return corpus.load(
-                texts.sources, config, name=texts.name, validation_sources=validation, report=bar, note=note
+                found, config, name=name, validation_sources=validation, known=known, report=bar, note=note
             )
     finally:
         sources.release([*texts.sources, *validation])

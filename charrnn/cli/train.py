@@ -61,7 +61,7 @@ def train(
 
     settings = {"budget": budget, "model": model, "data": data, "training": training, "run": run, "launch": launch}
     order = make_order(Said(corpus or [], preset, settings))
-    order.request.check()  # bad values are found before any text is read
+    order.request.check(has_initial=order.launch.init_from is not None)  # bad values are found before any text is read
     signal = carry_out(order.request, order.corpus, order.launch, order.notices)
     if signal is not None:
         raise typer.Exit(128 + signal)

@@ -35,6 +35,9 @@ from charrnn.settings.conflicts import check_together
 from charrnn.settings.launch import Launch
 from charrnn.settings.run import RunConfig
 from charrnn.text.corpus import Corpus
+from charrnn.text.finding import title_of
+from charrnn.training.inherited import inherited
+from charrnn.training.initial_model import InitialModel
 from charrnn.training.plan import OtherSettings, Plan, TrainRequest, used
 from charrnn.training.request import computing_as_before, origin_of
 from charrnn.wording import count, shortened
@@ -135,13 +138,17 @@ class _Prepared:
     launch: Launch
     origin: Origin
     """Where the text lies, as the run's folder records it."""
+    initial: InitialModel | None
+    """The model that a run which begins takes its weights from."""
 
     def plan(self, device: torch.device, world: World, *, fresh: bool) -> tuple[Plan, checkpoints.Checkpoint | None]:
         """What to do in the run's folder, and the checkpoint to go on from, if the run goes on."""
         from charrnn.training.beginning import begin
 
         try:
-            return begin(self.request, self.run, self.corpus, device, fresh=fresh, processes=world.size)
+            return begin(
+                self.request, self.run, self.corpus, device, fresh=fresh, processes=world.size, initial=self.initial
+            )
         except OtherSettings as other:
             raise refusal(other, self.run, self.request, self.arguments, self.launch) from other
 
@@ -167,24 +174,25 @@ def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: 
     """Reads and encodes the text."""
     with _one_process_of_a_machine_first():
         named = [launch.validation] if launch.validation else []
+        run = Run(launch.out or RUNS / title_of(arguments))
         with display.work() as work:
-            look = partial(text_arguments.find, glob=launch.glob, report=work, config=DataConfig(**request.data))
+            known = inherited(launch, run, request.data)
+            config = DataConfig(**{**known.data, **request.data})
+            look = partial(text_arguments.find, glob=launch.glob, report=work, config=config)
             texts, held_out = look(arguments), look(named)
         display.note(*texts.notices, *held_out.notices)
-        run = Run(launch.out or RUNS / texts.name)
         if launch.fresh:
             run.check_can_be_set_aside(source.path for source in (*texts.sources, *held_out.sources))
         origin = origin_of(arguments, launch)
         separate = {"validation_fraction": 0.0} if named else {}
-        request = replace(request, data={**separate, **texts.customary, **request.data})
-        corpus = text_arguments.load(
-            texts, DataConfig(**request.data), held_out.sources, work=display.work(), note=display.note
-        )
+        request = replace(request, data={**separate, **texts.customary, **known.data, **request.data})
+        config, held = DataConfig(**request.data), held_out.sources
+        corpus = text_arguments.load(texts, config, held, known.vocabulary, work=display.work(), note=display.note)
         corpus.check_size()  # before torch is loaded
         request = replace(request, run=_with_prime(request.run, corpus, display))
     if torchrun.world_size() == 1:  # several processes have chosen their devices before they read
         launch = computing_as_before(launch, run)
-    return _Prepared(request, run, corpus, arguments, launch, origin)
+    return _Prepared(replace(request, change=launch.change), run, corpus, arguments, launch, origin, known.initial)
 
 
 @contextlib.contextmanager

@@ -55,9 +55,10 @@ def summary(event: Finished) -> str:
         text += f", with {count(event.skipped, 'step')} skipped for overflow"
     if event.best_nats is None:
         return text
+    worse = ", which is worse than guessing" if event.is_worse_than_guessing else ""
     return (
         f"{text}; best validation {bits(event.best_nats):.4f} bpc ({event.best_nats:.4f} nats) "
-        f"at step {event.best_step:,}"
+        f"at step {event.best_step:,}{worse}"
     )
 
 

@@ -14,6 +14,7 @@ from charrnn.cells.parameters import is_statistic
 from charrnn.cells.registry import describe
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.curves import Curves, curves_of
+from charrnn.checkpoints.lineage import told
 from charrnn.checkpoints.metrics import Entry, is_number
 from charrnn.display.curve import Chart, Line
 from charrnn.display.safe import visible
@@ -74,7 +75,7 @@ def summary(path: str, checkpoint: Checkpoint, metrics: Sequence[Entry] = ()) ->
         f"{progress['seconds'] / 60:.1f} minutes",
         "best": f"{_bpc(progress['best_nats'])} at step {progress['best_step']:,}",
     }
-    for name, value in rows.items():
+    for name, value in {**rows, **told(checkpoint.lineage)}.items():
         table.add_row(name, Text(visible(value, kept="")))
     yield table
     yield from _curves(curves_of(metrics, progress))

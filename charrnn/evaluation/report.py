@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.checkpoints.lineage import parts_as
 from charrnn.errors import TextError
 from charrnn.evaluation.bpc import DEFAULT_WINDOW, Proceed, score
 from charrnn.evaluation.score import TextScore
@@ -60,7 +61,7 @@ class ForeignText:
     def of(cls, corpus: Corpus, checkpoint: Checkpoint, split: Split, policy: UnknownPolicy) -> Self:
         """Returns the part `split` of `corpus`. Raises TextError where characters are unknown or nothing is left to
         score."""
-        ids = corpus.ids if split == "all" else corpus.split(checkpoint.data).part(split)
+        ids = corpus.ids if split == "all" else parts_as(checkpoint, corpus).part(split)
         ours, theirs = corpus.vocabulary, checkpoint.vocabulary
         lengths = _utf8_lengths(ours.code_points) if ours.kind == "text" else np.ones(256, np.int64)
         if ours.has_end:  # which costs a byte, as a line end does

@@ -43,6 +43,7 @@ def _asked(asked: Order) -> dict[str, Any]:
         "device": None if launch.device == "auto" else launch.device,
         "threads": launch.threads,
         "fresh": launch.fresh or None,
+        "change": launch.change or None,
     }
     budget = request.budget.to_dict() if request.budget else {}
     return {**budget, **request.model, **request.data, **request.training, **request.run, **computing}

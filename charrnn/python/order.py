@@ -25,6 +25,7 @@ from charrnn.text import sources
 from charrnn.text.corpus import Corpus
 from charrnn.text.finding import Texts, find
 from charrnn.text.sources import Source
+from charrnn.training.inherited import Inherited, inherited
 from charrnn.training.plan import TrainRequest, used
 from charrnn.training.request import Order, computing_as_before, origin_of
 
@@ -101,7 +102,8 @@ def events_of(order: Order, folder: Path, given: GivenText | None, stop: Stop) -
 def _run(order: Order, given: GivenText | None, run: Run, stop: Stop) -> Generator[Event, None, None]:
     """Reads the text, decides in the run's folder, and trains."""
     launch = computing_as_before(order.launch, run)
-    request, corpus, notices = _read(order, given, run)
+    known = inherited(launch, run, order.request.data)
+    request, corpus, notices = _read(order, given, run, known)
     origin = origin_of(order.corpus, launch)
     yield from map(Notice, [*order.notices, *notices])
     from charrnn.network.device import choose_device, passed_over, prepare
@@ -116,7 +118,7 @@ def _run(order: Order, given: GivenText | None, run: Run, stop: Stop) -> Generat
     choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
     with contextlib.ExitStack() as held:
         held.enter_context(_opened(run))
-        plan, resume = begin(request, run, corpus, device, fresh=launch.fresh)
+        plan, resume = begin(request, run, corpus, device, fresh=launch.fresh, initial=known.initial)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
         if resume is not None and trainer.is_finished:
             done = used(plan.budget, outcome := trainer.outcome())
@@ -149,13 +151,15 @@ def _opened(run: Run) -> Iterator[None]:
             _open.remove(folder)
 
 
-def _read(order: Order, given: GivenText | None, run: Run) -> tuple[TrainRequest, Corpus, Sequence[str]]:
+def _read(
+    order: Order, given: GivenText | None, run: Run, known: Inherited
+) -> tuple[TrainRequest, Corpus, Sequence[str]]:
     """Reads and encodes the text. Returns the request with what is customary for it, the text, and notices.
 
     Raises UsageError where the run is to be set aside and cannot be.
     """
     request, launch = order.request, order.launch
-    config = DataConfig(**request.data)
+    config = DataConfig(**{**known.data, **request.data})
     named = [launch.validation] if launch.validation else []
     found: list[Source] = []
     damaged: list[str] = []
@@ -167,18 +171,19 @@ def _read(order: Order, given: GivenText | None, run: Run) -> tuple[TrainRequest
         if launch.fresh:
             run.check_can_be_set_aside(source.path for source in found)
         separate = {"validation_fraction": 0.0} if named else {}
-        request = replace(request, data={**separate, **texts.customary, **request.data})
+        request = replace(request, data={**separate, **texts.customary, **known.data, **request.data})
         corpus = corpora.load(
             texts.sources,
             DataConfig(**request.data),
             name=texts.name,
             validation_sources=held_out.sources,
+            known=known.vocabulary,
             note=damaged.append,
         )
     finally:
         sources.release(found)
     corpus.check_size()  # before torch is loaded
-    return request, corpus, [*texts.notices, *held_out.notices, *damaged]
+    return replace(request, change=launch.change), corpus, [*texts.notices, *held_out.notices, *damaged]
 
 
 def _find(words: Sequence[str], launch: Launch, config: DataConfig) -> Texts:

@@ -124,6 +124,8 @@ def train(
     device: DeviceName = "auto",
     threads: int | None = None,
     fresh: bool = False,
+    init_from: Argument | None = None,
+    change: bool = False,
     **settings: Unpack[TrainingSettings],
 ) -> Training:
     """Trains a model on a text, as the command `charrnn train` does: an iterator over the events of the run.
@@ -159,6 +161,10 @@ def train(
         CPU threads; by default all cores.
     fresh
         Start over; a run in the folder is kept, under a dated name beside it.
+    init_from
+        A trained model, by its checkpoint file or its run's folder, whose weights and settings a new run begins with.
+    change
+        Let a run that goes on take over the settings that are given otherwise, or a text that has grown at its end.
 
     This prints nothing. torch computes with flushed denormals, and with `threads`, in the whole process from then on.
     A budget is one of `epochs`, `steps` and `minutes`. Settings that are wrong raise UsageError at once, and so does a
@@ -179,10 +185,11 @@ def train(
     launch = {key: value for key, value in {**place, "threads": threads}.items() if value is not None}
     # A run that goes on keeps its device where this call leaves it open.
     launch |= ({} if device == "auto" else {"device": device}) | ({"fresh": fresh} if fresh else {})
+    launch |= ({} if init_from is None else {"init_from": Path(init_from)}) | ({"change": change} if change else {})
     check_place(launch)
     asked = Said(words, preset, said).with_preset()
     order = settle(asked, words if text is None else ["-"], launch, WAYS)
-    order.request.check()
+    order.request.check(has_initial=order.launch.init_from is not None)
     if torchrun.world_size() > 1:
         raise UsageError("several processes train together by the command line only", "torchrun -m charrnn train ...")
     given = None if text is None else GivenText(text, name or "text")

@@ -36,10 +36,18 @@ from charrnn.wording import figure
 CHOSEN = "auto"
 """How help shows the default of what follows the corpus, the machine and the budget."""
 
+_SHAPES = "it shapes the weights"
+_BEGINNING = "it is about the weights that a run begins with"
+_READ = "it decides what is read of a text and what is held out"
+_LEARNT = "the weights have learned with it"
+_LANES = "each lane has a state, which is carried on"
+_MOMENTS = "the optimizer's moments, which go on, are of other arrays or of another kind"
+_DRAWN = "random numbers go on from where they are"
+
 _model = partial(setting, panel="Model")
-_cell = partial(setting, panel="The cell in other ways")
-_cell_switch = partial(switch, panel="The cell in other ways")
-_data = partial(setting, panel="Data")
+_cell = partial(setting, panel="The cell in other ways", fixed=_SHAPES)
+_cell_switch = partial(switch, panel="The cell in other ways", fixed=_SHAPES)
+_data = partial(setting, panel="Data", fixed=_READ)
 _training = partial(setting, panel="Optimisation")
 _training_switch = partial(switch, panel="Optimisation")
 _budget = partial(setting, panel="Budget (one of)", level="everyday", may_change=True)
@@ -51,34 +59,34 @@ _drawing = partial(setting, panel="Drawing")
 class ModelConfig(Record):
     """The shape of the network. The size of its vocabulary is the vocabulary's to know."""
 
-    cell: str = _model("lstm", text("the name of a cell"), "--cell", level="everyday")
+    cell: str = _model("lstm", text("the name of a cell"), "--cell", fixed=_SHAPES, level="everyday")
     """Recurrent cell."""
-    num_layers: int = _model(1, whole(1, 1000), "--layers", level="everyday", shown=CHOSEN)
+    num_layers: int = _model(1, whole(1, 1000), "--layers", fixed=_SHAPES, level="everyday", shown=CHOSEN)
     """Recurrent layers stacked on each other."""
-    hidden_size: int = _model(320, SIZE, "--hidden", level="everyday", shown=CHOSEN)
+    hidden_size: int = _model(320, SIZE, "--hidden", fixed=_SHAPES, level="everyday", shown=CHOSEN)
     """Units in each recurrent layer."""
-    embedding_size: int = _model(64, SIZE, "--embedding", shown=CHOSEN)
+    embedding_size: int = _model(64, SIZE, "--embedding", fixed=_SHAPES, shown=CHOSEN)
     """Size of the vector that stands for a character."""
     dropout: float = _model(0.0, RATE, "--dropout", level="everyday", shown=CHOSEN)
     """Share of each layer's outputs that is dropped in training."""
-    forget_bias: float = _model(1.0, number(), "--forget-bias")
+    forget_bias: float = _model(1.0, number(), "--forget-bias", fixed=_BEGINNING)
     """Initial bias of the lstm's forget gate, which above 0 lets the cell start out remembering."""
-    init: choices.InitName = _model("uniform", one_of(choices.InitName), "--init")
+    init: choices.InitName = _model("uniform", one_of(choices.InitName), "--init", fixed=_BEGINNING)
     """Initial weights: uniform (+-1/sqrt(hidden)), orthogonal or, for the rnn, identity recurrent matrices, xavier, or
     chrono (uniform, with gate biases that spread how long units remember)."""
-    init_gain: float = _model(1.0, AT_LEAST_0, "--init-gain")
+    init_gain: float = _model(1.0, AT_LEAST_0, "--init-gain", fixed=_BEGINNING)
     """Factor on the recurrent matrices of --init orthogonal and identity."""
-    chrono_range: int | None = _model(None, whole(3, WIDEST), "--chrono-range", metavar="CHARACTERS")
+    chrono_range: int | None = _model(None, whole(3, WIDEST), "--chrono-range", fixed=_BEGINNING, metavar="CHARACTERS")
     """Characters that the slowest units start out remembering under --init chrono, 256 where it is not given."""
-    gate_bias: float | None = _model(None, number(), "--gate-bias", metavar="A")
+    gate_bias: float | None = _model(None, number(), "--gate-bias", fixed=_BEGINNING, metavar="A")
     """Initial biases of the lstm's gates i = -A, f = A, o = -A (blocks start one by one), or of the gru's update gate A
     (h is kept)."""
-    spectral_radius: float | None = _model(None, ABOVE_0, "--spectral-radius", metavar="R")
+    spectral_radius: float | None = _model(None, ABOVE_0, "--spectral-radius", fixed=_BEGINNING, metavar="R")
     """Size of the largest eigenvalue that each gate's recurrent matrix is scaled to once it is drawn."""
-    tie: bool = switch(False, "--tie", panel="Model")
+    tie: bool = switch(False, "--tie", panel="Model", fixed=_SHAPES)
     """Take the embedding's matrix as the decoder's, which therefore reads as many numbers, so that --embedding follows
     --hidden."""
-    skip: choices.SkipName = _model("none", one_of(choices.SkipName), "--skip")
+    skip: choices.SkipName = _model("none", one_of(choices.SkipName), "--skip", fixed=_SHAPES)
     """Connections past layers: none, residual (each layer's output is added to its input), dense (layers and decoder
     read all that is below them, side by side), or sum (the decoder reads the sum of all layers' outputs)."""
     variational_dropout: float = _model(0.0, RATE, "--variational-dropout")
@@ -95,14 +103,14 @@ class ModelConfig(Record):
     lane."""
     embedding_dropout: float = _model(0.0, RATE, "--embedding-dropout")
     """Share of characters whose embedding is dropped for a window, wherever they occur in it."""
-    activation: choices.ActivationName = _cell("tanh", one_of(choices.ActivationName), "--activation")
+    activation: choices.ActivationName = _cell("tanh", one_of(choices.ActivationName), "--activation", fixed=_LEARNT)
     """What the rnn's units do with what comes in: tanh, relu, or modrelu (the sign stays, the size changes by a trained
     bias)."""
     forget_gate: bool = _cell_switch(True, "--forget-gate")
     """Give the lstm a forget gate, without which its memory only ever adds up (the cell of 1997)."""
     peephole: bool = _cell_switch(False, "--peephole")
     """Let the lstm's gates see the memory c."""
-    coupled: choices.CouplingName = _cell("off", one_of(choices.CouplingName), "--coupled")
+    coupled: choices.CouplingName = _cell("off", one_of(choices.CouplingName), "--coupled", fixed=_SHAPES)
     """How the lstm's input gate i goes with its forget gate f: off (free), tied (i = 1 - f), or min (at most 1 - f)."""
     orthogonal: bool = _cell_switch(False, "--orthogonal")
     """Keep each gate's recurrent matrix orthogonal all through training, as the exponential of a skew matrix, which is
@@ -112,12 +120,12 @@ class ModelConfig(Record):
     batch_norm: bool = _cell_switch(False, "--batch-norm")
     """Normalise over the lanes, at every step, what the units are fed and, of an lstm, the memory its output sees,
     outside training by running averages of the lanes' means and variances."""
-    zoneout: float = _cell(0.0, RATE, "--zoneout")
+    zoneout: float = _cell(0.0, RATE, "--zoneout", fixed="")
     """Share of the units whose output h keeps its value of the step before, drawn anew in every step of training."""
-    zoneout_cell: float = _cell(0.0, RATE, "--zoneout-cell")
+    zoneout_cell: float = _cell(0.0, RATE, "--zoneout-cell", fixed="")
     """Share of the lstm's units whose memory c keeps its value of the step before, drawn anew in every step of
     training."""
-    recurrent_dropout: float = _cell(0.0, RATE, "--recurrent-dropout")
+    recurrent_dropout: float = _cell(0.0, RATE, "--recurrent-dropout", fixed="")
     """Share of the candidates (what an lstm or gru is about to write to its memory) that is dropped, drawn anew in
     every step of training, while the memory itself is never dropped."""
     multiplicative: bool = _cell_switch(False, "--multiplicative")
@@ -149,7 +157,7 @@ class DataConfig(Record):
     """Encoding of the text files."""
     encoding_errors: choices.DecodeErrors = _data("strict", one_of(choices.DecodeErrors), "--encoding-errors")
     """What to do with bytes that are not valid in the encoding: strict (an error) or replace (by U+FFFD)."""
-    as_bytes: bool = switch(False, "--bytes", panel="Data")
+    as_bytes: bool = switch(False, "--bytes", panel="Data", fixed=_READ)
     """Model bytes instead of characters, so that any file will do."""
     newlines: choices.Newlines = _data("keep", one_of(choices.Newlines), "--newlines")
     """What becomes of line ends: keep (they stay as they are) or lf (each becomes one line feed)."""
@@ -178,7 +186,7 @@ class DataConfig(Record):
 class TrainingConfig(Record):
     """How the network is trained: everything that changes the course of the numbers."""
 
-    batch_size: int = _training(16, SIZE, "--batch", level="everyday", shown=CHOSEN)
+    batch_size: int = _training(16, SIZE, "--batch", level="everyday", shown=CHOSEN, fixed=_LANES)
     """Parallel lanes of text read at once."""
     bptt: int = _training(64, SIZE, "--bptt", level="everyday", shown=CHOSEN)
     """Characters in a window, which is how far gradients flow back (the state itself is carried on)."""
@@ -190,7 +198,7 @@ class TrainingConfig(Record):
     wherever a text begins (0 carries the state for ever)."""
     learning_rate: float = _training(1.2e-2, ABOVE_0, "--lr", level="everyday", shown=CHOSEN)
     """Peak learning rate."""
-    optimizer: choices.OptimizerName = _training("muon", one_of(choices.OptimizerName), "--optimizer")
+    optimizer: choices.OptimizerName = _training("muon", one_of(choices.OptimizerName), "--optimizer", fixed=_MOMENTS)
     """Optimizer: muon (orthogonalised momentum for the layers' matrices, adamw for the rest), adamw, schedule-free
     (adamw whose rate need not fall, since an average of its own is validated and kept), sgd (with momentum), or
     rmsprop."""
@@ -232,7 +240,7 @@ class TrainingConfig(Record):
     """What products are made of: fp32, on NVIDIA GPUs also tf32 or fp16 (with scaled losses; weights, softmax, norms
     and updates stay fp32), on CPUs with AVX512-BF16 also bf16 (sums, state and weights stay fp32), or auto, the fastest
     that the device has."""
-    seed: int = _training(1, SEED, "--seed", level="everyday")
+    seed: int = _training(1, SEED, "--seed", level="everyday", fixed=_DRAWN)
     """Seed of initial weights, dropout and state resets."""
     activation_penalty: float = _training(0.0, AT_LEAST_0, "--activation-penalty")
     """Weight of a penalty added to the loss that is differentiated (not to the one reported): the mean square of what
@@ -248,9 +256,9 @@ class TrainingConfig(Record):
     squares of all weights, the L2 of papers, which unlike --weight-decay is a part of the gradient, so that clipping
     and the optimizer's moments see it and adamw makes little of it where gradients are large, and which spares no
     biases."""
-    freeze: choices.FreezeName = _training("none", one_of(choices.FreezeName), "--freeze")
-    """What stays as it was drawn: none (every weight learns), recurrent (the weights of the recurrent layers), or echo
-    (all but the decoder, as in an echo state network)."""
+    freeze: choices.FreezeName = _training("none", one_of(choices.FreezeName), "--freeze", fixed=_MOMENTS)
+    """What stays as it began: none (every weight learns), recurrent (the weights of the recurrent layers), or echo (all
+    but the decoder, as in an echo state network)."""
     jacobian_penalty: float = _training(0.0, AT_LEAST_0, "--jacobian-penalty")
     """Weight of a penalty added to the loss that is differentiated (not to the one reported): how far a step back in
     time makes an rnn's gradient shorter or longer, as the mean square of the norms' ratio less 1."""

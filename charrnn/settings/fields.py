@@ -32,6 +32,8 @@ class Setting:
     level: Level = "advanced"
     may_change: bool = False
     """Whether a run that is resumed may have another value than it began with."""
+    fixed: str = ""
+    """Why --change cannot change it in a run that is resumed, as the end of a sentence; nothing where it can."""
     shown: str | None = None
     """What the help shows as the default, where that is not the plain default; empty for nothing."""
     metavar: str | None = None

@@ -33,7 +33,7 @@ TRAINING = (ModelConfig, DataConfig, TrainingConfig, Budget, RunConfig)
 _BESIDE = {
     "--out": "out", "--name": "name", "--validation": "validation", "--glob": "glob", "--device": "device",
     "--threads": "threads", "--unknown": "unknown", "--weights": "weights", "--clamp": "clamp", "--preset": "preset",
-    "--unit": "units", "--checkpoint": "path", "-c": "path",
+    "--unit": "units", "--checkpoint": "path", "-c": "path", "--init-from": "init_from",
 }  # fmt: skip
 """Options that are no fields of the classes here -> keyword."""
 _WORDS = {"unknown": choices.UnknownPolicy, "device": choices.DeviceName, "weights": choices.WeightsName}
@@ -81,7 +81,7 @@ def is_open(keyword: Keyword) -> bool:
 def _options() -> Mapping[str, tuple[str, Any]]:
     """Returns, for each option, its keyword and what its value is made of: a type, or a Literal of words."""
     found: dict[str, tuple[str, Any]] = {flag: (name, _WORDS.get(name, str)) for flag, name in _BESIDE.items()}
-    found["--fresh"] = "fresh", bool
+    found["--fresh"], found["--change"] = ("fresh", bool), ("change", bool)
     for cls in (*TRAINING, *SAMPLING):
         for name, declared in settings_of(cls).items():
             found[declared.flag] = name, declared.check.kind

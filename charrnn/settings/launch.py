@@ -34,10 +34,16 @@ class Launch(Computing):
     config: Path | None = setting(None, PATH, "--config", panel="Run", metavar="FILE")
     """A TOML file of settings under the names of the options, or the config.json of a run, whose settings hold where
     the command line says nothing else."""
+    init_from: Path | None = setting(None, PATH, "--init-from", panel="Model", metavar="RUN")
+    """A trained model, by its checkpoint file or its run's folder, whose weights and settings a new run begins with, on
+    any text, with new characters added."""
     dry_run: bool = setting(False, FLAG, "--dry-run", panel="Run")
     """Say what would be done, and with which settings, and stop."""
     fresh: bool = setting(False, FLAG, "--fresh", panel="Run", level="everyday")
     """Start over, and keep a run that is in the folder under a dated name beside it."""
+    change: bool = setting(False, FLAG, "--change", panel="Run")
+    """Let a run that goes on take over the other settings that are given, such as --lr or --dropout, or a text that has
+    grown at its end, and keep a record of the change."""
     quiet: bool = setting(False, FLAG, "--quiet", "-q", panel="Run", level="everyday")
     """Print nothing but errors."""
     validation: str | None = setting(None, TEXT, "--validation", panel="Data", level="everyday", metavar="FILE")

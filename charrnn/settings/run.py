@@ -41,5 +41,5 @@ class RunConfig(Record):
     accumulate: int = _run(1, SIZE, "--accumulate", metavar="PARTS")
     """Parts of the lanes that each step is computed in, one after the other, for less memory and the same result."""
     on_divergence: DivergencePolicy = _run("stop", one_of(DivergencePolicy), "--on-divergence")
-    """What to do when loss or gradient is not finite: stop (exit status 5), or rollback to the last save at half the
-    rate."""
+    """What to do when loss or gradient is not finite, or the loss three times that of guessing: stop (exit status 5)
+    or rollback to the last save at half the rate."""

@@ -14,7 +14,7 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from charrnn.errors import ResourceError, TextError
 from charrnn.files import ANOTHER_CACHE, explained, require_room
@@ -26,8 +26,10 @@ from charrnn.text.decoding import Progress, is_strict_utf8
 from charrnn.text.documents import Documents
 from charrnn.text.encoding import Groups, Reading, encoder, scan
 from charrnn.text.entries import Described
+from charrnn.text.joined import joined
 from charrnn.text.sources import Source
 from charrnn.text.stored import Damaged, Digests, TextIds, part_of
+from charrnn.text.union import covers, union
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.wording import count
 
@@ -44,7 +46,8 @@ Note = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a corpus: consecutive slices of its ids, or of a text that is made of documents, whole ones."""
+    """The parts of a corpus: consecutive slices of its ids, but that what a text has grown by is trained on, too; or, of
+    documents, whole ones."""
 
     train: TextIds
     """Of documents all ids, those of documents that are held out too; `documents` says which are to be learned."""
@@ -108,8 +111,11 @@ class Corpus:
         if len(self.vocabulary.code_points) < 2:
             raise TextError("the corpus repeats a single character: there is nothing to learn", "give another text")
 
-    def split(self, config: DataConfig) -> Parts:
+    def split(self, config: DataConfig, begun: int | None = None) -> Parts:
         """Returns the training, validation and test parts, in this order from the start of the text.
+
+        Where the text has grown since its first `begun` characters were cut, these are cut as they were, and all that
+        came later is trained on: what was held out stays so.
 
         Separate validation sources, if any, are the validation part, and only the test part is cut off the rest.
         Documents are held out as `documents.py` says, whatever their order. Raises TextError where the text, or a part
@@ -122,12 +128,14 @@ class Corpus:
             return self._splits[config]
         own = self.separate_validation
         body = part_of(self.ids, 0, len(self.ids) - own)
+        later = part_of(body, len(body) if begun is None else begun, len(body))
+        body = part_of(body, 0, len(body) - len(later))
         fraction = 0.0 if own else config.validation_fraction
         # nanoGPT's customary cut of tiny Shakespeare, int(n * 0.9), is this one with the shares (0.1, 0).
         end_of_train = int(len(body) * (1.0 - (fraction + config.test_fraction)))
         end_of_validation = int(len(body) * (1.0 - config.test_fraction))
         if own:
-            validation = part_of(self.ids, len(body), len(self.ids))
+            validation = part_of(self.ids, len(self.ids) - own, len(self.ids))
         else:
             validation = part_of(body, end_of_train, end_of_validation)
         test = part_of(body, end_of_validation, len(body))
@@ -136,7 +144,7 @@ class Corpus:
                 raise TextError(
                     f"the {name} part has a single character; it needs two or none", "hold out more, or none"
                 )
-        return Parts(part_of(body, 0, end_of_train), validation, test)
+        return Parts(joined(part_of(body, 0, end_of_train), later), validation, test)
 
     def _split_documents(self, config: DataConfig) -> Parts:
         end, own = self.vocabulary.end, self.separate_validation
@@ -173,23 +181,41 @@ def load(
     *,
     name: str,
     validation_sources: Sequence[Source] = (),
+    known: Vocabulary | None = None,
     report: Report | None = None,
     note: Note = lambda _said: None,
 ) -> Corpus:
     """Returns the encoded corpus of `sources` (one after the other), from the cache if it is there already.
+
+    Its vocabulary has the symbols of `known` besides those of the text, where both are of characters.
 
     `note` is told where what the cache held is damaged, and the text is therefore encoded anew. Raises TextError where
     a source cannot be read or decoded, UsageError where the cache cannot be written to, and ResourceError where its
     disk is full or loses what has just been written.
     """
     sources, validation_sources = list(sources), list(validation_sources)
-    key = _key(_contents(sources), _contents(validation_sources), config)
+    corpus = _load(sources, validation_sources, config, name, None, report, note)
+    if known is None or known.kind != corpus.vocabulary.kind or covers(corpus.vocabulary, known):
+        return corpus
+    return _load(sources, validation_sources, config, name, known, report, note)
+
+
+def _load(
+    sources: list[Source],
+    validation_sources: list[Source],
+    config: DataConfig,
+    name: str,
+    known: Vocabulary | None,
+    report: Report | None,
+    note: Note,
+) -> Corpus:
+    key = _key(_contents(sources), _contents(validation_sources), config, known)
     under_way.clear()
     found = _find(key, note)
     # Encoding once is enough, unless another process finds an entry torn and takes the new one away with it.
     for _ in range(_ATTEMPTS):
         if found is None:
-            _encode(key, sources, validation_sources, config, report)
+            _encode(key, sources, validation_sources, config, known, report)
             found = _find(key, note)
     if found is None:
         raise ResourceError(
@@ -226,10 +252,17 @@ def _contents(sources: list[Source]) -> list[tuple[str, str]]:
     return [(source.digest(), _compression(source)) for source in sources]
 
 
-def _key(contents: list[tuple[str, str]], validation_contents: list[tuple[str, str]], config: DataConfig) -> str:
+def _key(
+    contents: list[tuple[str, str]],
+    validation_contents: list[tuple[str, str]],
+    config: DataConfig,
+    known: Vocabulary | None,
+) -> str:
     decoding = [config.encoding, config.encoding_errors, config.as_bytes, config.newlines]
     decoding += [config.documents, config.column]
-    content = [_FORMAT, contents, validation_contents, decoding]
+    content: list[Any] = [_FORMAT, contents, validation_contents, decoding]
+    if known is not None:
+        content.append([known.code_points.tolist(), known.has_end])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
@@ -244,6 +277,7 @@ def _encode(
     sources: list[Source],
     validation_sources: list[Source],
     config: DataConfig,
+    known: Vocabulary | None,
     report: Report | None,
 ) -> None:
     """Makes the entry of this key and gives it its place."""
@@ -256,6 +290,7 @@ def _encode(
 
     groups: Groups = (sources, validation_sources)
     vocabulary, counts, num_bytes = scan(Reading(groups, config, progress("reading")), config, len(everything))
+    vocabulary = vocabulary if known is None else union(vocabulary, known)
     is_file = _is_file(everything, config) and num_bytes == ends[-1]  # with a mark the file is longer than the text
     digest, blocks = hashlib.sha256(), Digests(stored.BLOCK)
     encode, reading = encoder(vocabulary), Reading(groups, config, progress("encoding"))
@@ -271,7 +306,7 @@ def _encode(
         # The files have been read three times. While someone writes to them the three need not be the same text,
         # and the cache must not keep one text under the key of another.
         contents, validation_contents = _contents(sources), _contents(validation_sources)
-        if key != _key(contents, validation_contents, config):
+        if key != _key(contents, validation_contents, config, known):
             raise TextError("the text changed while it was being read", "run this again once it is complete")
         described = Described(
             key=key,

@@ -6,20 +6,25 @@ The command line and `charrnn.train` ask here, so that both start, resume and re
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from charrnn.checkpoints.checkpoint import Checkpoint
-from charrnn.checkpoints.config_file import Origin, write_config
+from charrnn.checkpoints.config_file import Origin, settings_in, write_config
 from charrnn.checkpoints.folder import Run
+from charrnn.checkpoints.lineage import begun_from
 from charrnn.errors import CheckpointError
 from charrnn.network.device import describe_machine, differences
 from charrnn.network.precision import choose_precision
 from charrnn.settings.config import Budget
 from charrnn.settings.launch import Launch
-from charrnn.settings.settings_file import values_of
+from charrnn.settings.settings_file import BEGUN_FROM, values_of
 from charrnn.text.corpus import Corpus
+from charrnn.text.growth import growth_of
 from charrnn.text.lists import list_notice
+from charrnn.training.inherited import lasting
+from charrnn.training.initial_model import InitialModel
 from charrnn.training.learner import Learner
 from charrnn.training.plan import Plan, TrainRequest, other_course, plan_resume, plan_start
 from charrnn.training.request import GROUPS, read_last
@@ -27,18 +32,28 @@ from charrnn.training.snapshot import environment
 
 
 def begin(
-    request: TrainRequest, run: Run, corpus: Corpus, device: torch.device, *, fresh: bool, processes: int = 1
+    request: TrainRequest,
+    run: Run,
+    corpus: Corpus,
+    device: torch.device,
+    *,
+    fresh: bool,
+    processes: int = 1,
+    initial: InitialModel | None = None,
 ) -> tuple[Plan, Checkpoint | None]:
     """Returns what to do in the run's folder, and the checkpoint to go on from, if the run goes on.
 
-    Raises UsageError where the folder holds another run, or links in the place of files, and CheckpointError where a
-    run cannot be gone on with.
+    One that begins takes its weights from `initial`, where that is given. Raises UsageError where the folder holds
+    another run, or links in the place of files, and CheckpointError where a run cannot be gone on with.
     """
     if not fresh:
         run.check_files()
     if not fresh and run.has(run.last):
         resume = read_last(run)
-        return plan_resume(request, resume, corpus.sha256), resume
+        growth = None
+        if corpus.sha256 != resume.corpus["sha256"]:
+            growth = growth_of(corpus, resume.corpus["characters"], resume.corpus["sha256"])
+        return plan_resume(request, resume, corpus.sha256, growth), resume
     if not fresh and run.has(run.best):
         raise CheckpointError(
             f"{run.folder} holds {run.best.name} but no {run.last.name} to go on from",
@@ -46,9 +61,10 @@ def begin(
         )
     precision = choose_precision(request.training.get("precision", "auto"), device)
     machine = describe_machine(device, precision, processes=processes)
-    plan = plan_start(request, len(corpus) - corpus.separate_validation, machine)
-    if (notice := list_notice(corpus)) is not None:
-        plan = replace(plan, notices=(*plan.notices, notice))
+    plan = plan_start(request, len(corpus) - corpus.separate_validation, machine, initial)
+    before = () if initial is None else initial.notices(corpus)
+    found = list_notice(corpus)
+    plan = replace(plan, notices=(*before, *plan.notices, *(() if found is None else (found,))))
     return plan, None
 
 
@@ -71,7 +87,10 @@ def record(run: Run, plan: Plan, origin: Origin, launch: Launch) -> None:
     written.
     """
     computing = {"device": launch.device, "threads": launch.threads}
-    settings = {name: value for name, value in computing.items() if value is not None}
+    settings: dict[str, Any] = {name: value for name, value in computing.items() if value is not None}
+    if (sha256 := begun_from(plan.lineage)) is not None:
+        named = settings_in(run.config).get("init-from") if launch.init_from is None else lasting(launch.init_from)
+        settings |= {"init-from": named, BEGUN_FROM: sha256} if named else {BEGUN_FROM: sha256}
     for group in GROUPS:
         if group != "launch":
             settings |= values_of(getattr(plan, group))

@@ -57,7 +57,7 @@ _TINY = 1e-6  # keeps the clipping factor of a zero gradient finite, as in torch
 
 
 class NotFinite(Exception):
-    """Loss or gradient is not a finite number; the weights have not been changed."""
+    """Loss or gradient is not a finite number, or far beyond all that a model in training makes."""
 
     def __init__(self, loss: float, gradient_norm: float) -> None:
         super().__init__(loss, gradient_norm)
@@ -78,7 +78,9 @@ class Learner:
         accumulate: int = 1,
         world: World = ALONE,
         way: Way | None = None,
+        initial: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> None:
+        """`initial` are the weights to begin with; without them they are drawn by the seed."""
         self.device, self.world = device, world
         self.precision = choose_precision(training.precision, device)
         self.is_compiled = is_compiled(device, is_plain=is_plain_in_training(model))
@@ -91,13 +93,15 @@ class Learner:
         self._config, self._training = model, training
         self.model = CharacterModel(model, vocabulary_size, end)
         # Drawn on the CPU, so that a seed gives the same weights on every device.
-        self.model.initialise(torch.Generator().manual_seed(training.seed))
+        if initial is None:
+            self.model.initialise(torch.Generator().manual_seed(training.seed))
+        else:
+            self.model.load_arrays(initial)
         self.model.to(device)
         self._arrays = self.model.arrays()
         for name, array in self._arrays.items():
             array.requires_grad_(is_trained(name, training.freeze))
-        # Those that gradients move; the others have neither gradient nor moments, and no layer is gone back through for
-        # them alone.
+        # Those that gradients move: the others have neither gradient nor moments.
         self._trained = {name: array for name, array in self._arrays.items() if array.requires_grad}
         self._parameters = list(self._trained.values())
         is_narrow = narrow_iteration(self.precision, device)
@@ -164,8 +168,7 @@ class Learner:
     def step(self, inputs: Tensor, targets: Tensor, learning_rate: float, starts: Tensor | None = None) -> Tensor:
         """Makes one update from a window of ids (T, B) and their successors: forward, backward, clip, check, update.
 
-        `starts` (T, B) says where a lane's state is zero before it reads, as before each end symbol; on the host, so
-        that nothing waits for the device.
+        `starts` (T, B), on the host, says where a lane's state is zero before it reads, as before each end symbol.
 
         Returns a report (4,): loss, in nats per character of the window (of this process's lanes, as a part of the mean
         over all lanes); global norm of the gradient before clipping, 0 where the step was skipped; 1 where it was

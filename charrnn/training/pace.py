@@ -47,6 +47,8 @@ class Counters:
     """Seconds that the last validation took, with its saves."""
     sampled_step: int = 0
     sampled_seconds: float = 0.0
+    first_nats: float | None = None
+    """The loss of the first step."""
     best_nats: float | None = None
     best_step: int = 0
     without_gain: int = 0
@@ -235,8 +237,8 @@ def progress_of(counters: Counters, pace: Pace, means: Mapping[str, float], lear
     )
 
 
-def finished(counters: Counters, pace: Pace, *, skipped: int, signal: int | None) -> Finished:
-    """Returns the last event of a run."""
+def finished(counters: Counters, pace: Pace, *, skipped: int, signal: int | None, guess: float = math.inf) -> Finished:
+    """Returns the last event of a run; a guess costs `guess` nats per character."""
     reason: Literal["budget", "patience", "signal"] = "budget"
     if signal is not None:
         reason = "signal"
@@ -254,4 +256,5 @@ def finished(counters: Counters, pace: Pace, *, skipped: int, signal: int | None
         signal=signal,
         epoch=pace.ring.epoch(counters.position),
         trend=trend_of(counters.history),
+        is_worse_than_guessing=counters.best_nats is not None and counters.best_nats > guess,
     )

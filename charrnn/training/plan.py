@@ -12,27 +12,29 @@ from typing import Any, Self
 
 from charrnn.cells import registry
 from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.checkpoints.lineage import FROM
+from charrnn.checkpoints.runs import is_finished
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.events import Finished
 from charrnn.network.speed import REFERENCE, Machine
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.conflicts import check_together
-from charrnn.settings.fields import settings_of
+from charrnn.settings.fields import Record, settings_of
 from charrnn.settings.presets import PRESETS, PresetName
 from charrnn.settings.run import RunConfig
+from charrnn.text.growth import Growth
+from charrnn.training.changes import GROUPS, Difference, check_changes, differences, lineage_with, record_of, told
+from charrnn.training.initial_model import InitialModel
 from charrnn.training.recipe import (
     choose,
     completed,
     completed_training,
     default_budget,
     fit_to_corpus,
+    for_fine_tuning,
     validation_share,
 )
 from charrnn.wording import count, figure
-
-_GROUPS = ("model", "data", "training", "run")
-_FOLLOWING = {"model": completed, "training": completed_training}
-"""How settings that are left open follow from those that are given, by group."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,10 +48,18 @@ class TrainRequest:
     budget: Budget | None = None
     notices: tuple[str, ...] = ()
     """Messages about the request that the user sees when a run begins."""
+    change: bool = False
+    """Whether a run that goes on is to take over the settings that are given otherwise."""
 
-    def check(self) -> None:
-        """Raises UsageError for settings that are wrong by themselves or do not go together, on any text."""
+    def check(self, *, has_initial: bool = False) -> None:
+        """Raises UsageError for settings that are wrong by themselves or do not go together, on any text.
+
+        Where the run begins from another model, which `has_initial` says, its settings are not known yet.
+        """
         DataConfig(**self.data)
+        if has_initial:
+            TrainingConfig(**completed_training(self.training))
+            return
         model, training = ModelConfig(**completed(self.model)), TrainingConfig(**completed_training(self.training))
         registry.check(model, training)
         check_together(model, training, parts=RunConfig(**self.run).accumulate)
@@ -89,6 +99,12 @@ class Plan:
     requested: dict[str, dict[str, Any]]
     """The settings that the user gave when the run began; a request to resume is compared with them."""
     notices: tuple[str, ...] = ()
+    lineage: dict[str, Any] = field(default_factory=dict)
+    """Where the weights come from, as the run's checkpoints keep it."""
+    change: dict[str, Any] = field(default_factory=dict)
+    """What changes with this start of a run that goes on; empty where nothing does."""
+    initial: InitialModel | None = field(default=None, repr=False, compare=False)
+    """The model that a run which begins takes its weights from."""
 
     def __post_init__(self) -> None:
         registry.check(self.model, self.training)
@@ -114,17 +130,32 @@ class Plan:
             run=RunConfig.from_dict(kept["run"]),
             budget=Budget.from_dict(kept["budget"]),
             requested=kept["requested"],
+            lineage=checkpoint.lineage,
         )
 
 
 class OtherSettings(UsageError):
     """A run that is there was made with other settings, or of another text, than are asked for."""
 
-    def __init__(self, differences: list[str], before: Plan, *, is_other_text: bool, reads_otherwise: bool) -> None:
+    def __init__(
+        self,
+        differences: list[str],
+        before: Plan,
+        *,
+        is_other_text: bool,
+        reads_otherwise: bool,
+        has_grown: bool = False,
+        can_change: bool = False,
+        is_used_up: bool = False,
+    ) -> None:
+        """`can_change` says that --change would let the run go on so; `is_used_up` says so of its budget."""
+        made = "" if has_grown else "the run in this folder was made with other settings: "
         super().__init__(
-            "the run in this folder was made with other settings: " + "; ".join(differences),
+            made + "; ".join(differences),
+            "with --change it goes on so from where it is" if can_change else None,
             "repeat them to go on, choose another --out, or start over with --fresh",
         )
+        self.has_grown, self.can_change, self.is_used_up = has_grown, can_change, is_used_up
         self.before = before
         """The plan of the run that is there."""
         self.is_other_text = is_other_text
@@ -132,15 +163,28 @@ class OtherSettings(UsageError):
         """Whether settings differ that decide what is read from a text."""
 
 
-def plan_start(request: TrainRequest, characters: int, machine: Machine = REFERENCE) -> Plan:
-    """Returns the plan of a new run on `machine`; `characters` count the corpus without separate held-out text."""
+def plan_start(
+    request: TrainRequest, characters: int, machine: Machine = REFERENCE, initial: InitialModel | None = None
+) -> Plan:
+    """Returns the plan of a new run on `machine`; `characters` count the corpus without separate held-out text.
+
+    It begins with the weights and with the settings of `initial`, where there is one. Raises UsageError where what is
+    asked for does not go with these.
+    """
+    model = request.model if initial is None else initial.settings(request.model)
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
-    budget = request.budget or default_budget(characters, machine, request.model)
-    recipe = choose(characters, budget, machine, request.model)
+    budget = request.budget or default_budget(characters, machine, model)
+    recipe = choose(characters, budget, machine, model)
     training = replace(recipe.training, **completed_training(request.training))
     fitted = fit_to_corpus(training, characters)
     notices = []
+    if initial is not None and "dropout" not in request.model and recipe.model.dropout:
+        recipe = for_fine_tuning(recipe)
+        notices.append(
+            f"dropout is {recipe.model.dropout:g}, where none is given: half of what a new model gets, since these "
+            "weights have learned already; the learning rate is that of a new one"
+        )
     if fitted != training:
         notices.append(
             f"the training part has only {count(characters, 'character')}, so a step reads "
@@ -153,35 +197,70 @@ def plan_start(request: TrainRequest, characters: int, machine: Machine = REFERE
         training=fitted,
         run=RunConfig(**request.run),
         budget=budget,
-        requested={group: dict(getattr(request, group)) for group in _GROUPS},
+        requested={group: dict(getattr(request, group)) for group in GROUPS},
         notices=(*request.notices, *notices),
+        lineage={} if initial is None else {FROM: initial.record},
+        initial=initial,
     )
 
 
-def plan_resume(request: TrainRequest, checkpoint: Checkpoint, corpus_sha256: str) -> Plan:
+def plan_resume(
+    request: TrainRequest, checkpoint: Checkpoint, corpus_sha256: str, growth: Growth | None = None
+) -> Plan:
     """Returns the plan to resume from `checkpoint`: its own settings, with the request's budget and reporting.
 
-    Raises UsageError where the request differs in anything that decides what is learned, or in the corpus.
+    With the request's `change` also the other settings that are given, and a text that has grown. Raises UsageError
+    where else the request differs in anything that decides what is learned, or in the corpus.
     """
     before = plan_of(checkpoint)
-    differences = _differences(request, before)
-    is_other_text = corpus_sha256 != checkpoint.corpus["sha256"]
-    if is_other_text:
-        differences.insert(
-            0,
-            f"corpus: {checkpoint.corpus['name']} {checkpoint.corpus['sha256'][:12]} -> {corpus_sha256[:12]}",
-        )
-    if differences:
+    found, name = _differences(request, before), checkpoint.corpus["name"]
+    then, is_other_text = checkpoint.corpus["sha256"], corpus_sha256 != checkpoint.corpus["sha256"]
+    given = [each for each in found if each.is_given]
+    if request.change:
+        check_changes(given)
+    goes_on = not is_other_text or (request.change and growth is not None)
+    if not goes_on or (found and not request.change):
+        said = list(map(str, found))
+        if growth is not None:
+            said.insert(0, f"the text of {name} has grown by {count(growth.by, 'character')} at its end")
+        elif is_other_text:
+            said.insert(0, f"corpus: {name} {then[:12]} -> {corpus_sha256[:12]}")
         raise OtherSettings(
-            differences,
+            said,
             before,
             is_other_text=is_other_text,
-            reads_otherwise=bool(_differences(request, before, ("data",))),
+            reads_otherwise=any(each.group == "data" for each in found),
+            has_grown=growth is not None,
+            is_used_up=is_finished(checkpoint.progress, checkpoint.training),
+            can_change=(growth is not None or not is_other_text)
+            and not any(each.is_given and each.declared.fixed for each in found),
         )
+    return _resumed(request, before, given, growth, (then, corpus_sha256), checkpoint.progress["step"])
+
+
+def _resumed(
+    request: TrainRequest,
+    before: Plan,
+    given: Sequence[Difference],
+    growth: Growth | None,
+    sha256: tuple[str, str],
+    step: int,
+) -> Plan:
+    """Returns the plan of a run that goes on with the settings that are `given` otherwise, on a text that may have
+    grown."""
+    budget = request.budget or before.budget
+    taken: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+    for each in given:
+        taken[each.group][each.name] = each.now
+    change = record_of(given, (before.budget, budget), growth, sha256, step) if request.change else {}
     return replace(
         before,
-        budget=request.budget or before.budget,
-        **{group: _with_changes(getattr(before, group), getattr(request, group)) for group in _GROUPS},
+        budget=budget,
+        requested={group: {**before.requested.get(group, {}), **taken[group]} for group in GROUPS},
+        notices=tuple(told(given, growth, step)),
+        lineage=lineage_with(before.lineage, change) if change else before.lineage,
+        change=change,
+        **{group: _with_changes(getattr(before, group), getattr(request, group), taken[group]) for group in GROUPS},
     )
 
 
@@ -223,29 +302,13 @@ def used(budget: Budget, ended: Finished) -> Budget:
     return Budget.from_dict({budget.unit: max(budget.amount, float(f"{done:.3g}"))})
 
 
-def _with_changes(resolved: Any, asked: dict[str, Any]) -> Any:
-    """Returns the configuration with those requested settings that may change when a run is resumed."""
+def _with_changes(resolved: Any, asked: dict[str, Any], taken: dict[str, Any]) -> Any:
+    """Returns the configuration with those requested settings that may change when a run is resumed, and with those
+    that are `taken` over on purpose."""
     may_change = {name for name, declared in settings_of(type(resolved)).items() if declared.may_change}
-    return replace(resolved, **{name: value for name, value in asked.items() if name in may_change})
+    return replace(resolved, **{name: value for name, value in asked.items() if name in may_change}, **taken)
 
 
-def _differences(request: TrainRequest, before: Plan, groups: Sequence[str] = _GROUPS) -> list[str]:
-    """Returns the settings that differ from those of the run, as `--hidden 64 -> 128`.
-
-    A setting left open both times does not differ, nor does one given now with the value that was chosen then, nor one
-    left out now that was given then with the value that it has by itself on every text and machine.
-    """
-    found = []
-    for group in groups:
-        asked, then = getattr(request, group), before.requested.get(group, {})
-        resolved = getattr(before, group)
-        by_itself = type(resolved)(**_FOLLOWING.get(group, dict)(asked)).to_dict()
-        for name in dict.fromkeys([*then, *asked]):
-            declared = settings_of(type(resolved))[name]
-            same_as_chosen = name in asked and asked[name] == getattr(resolved, name)
-            is_left_out = name not in asked and declared.shown is None and then[name] == by_itself[name]
-            same = same_as_chosen or is_left_out or asked.get(name) == then.get(name)
-            if not declared.may_change and not same:
-                shown = asked.get(name, "not given")
-                found.append(f"{declared.flag} {then.get(name, getattr(resolved, name))} -> {shown}")
-    return found
+def _differences(request: TrainRequest, before: Plan) -> list[Difference]:
+    resolved: dict[str, Record] = {group: getattr(before, group) for group in GROUPS}
+    return differences({group: getattr(request, group) for group in GROUPS}, before.requested, resolved)

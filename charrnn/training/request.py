@@ -44,6 +44,7 @@ NOT_IN_A_FILE = {
     "config": "a file of settings names no other one",
     "fresh": "--fresh is about one start of a run: give it on the command line",
     "dry-run": "--dry-run is about one start of a run: give it on the command line",
+    "change": "--change is about one start of a run: give it on the command line",
 }
 """Settings that no file holds, each with the reason."""
 OF_THE_PLACE = ("name", "out")
@@ -115,7 +116,7 @@ def settle(request: TrainRequest, corpus: list[str], launch: Mapping[str, Any], 
         )
     _refuse_place(launch, run, ways)
     origin, before = _read_run(run, ways, Order(request, corpus, Launch(**launch)))
-    launch = {**before.settings["launch"], **_origin_settings(origin), **launch, "out": run.folder}
+    launch = {**_kept_of(before, launch, run), **_origin_settings(origin), **launch, "out": run.folder}
     return Order(over(request, before.request()), origin.corpus, Launch(**launch), _notices(run))
 
 
@@ -128,6 +129,7 @@ def over(top: TrainRequest, below: TrainRequest) -> TrainRequest:
         run={**below.run, **top.run},
         budget=top.budget or below.budget,
         notices=(*below.notices, *top.notices),
+        change=top.change or below.change,
     )
 
 
@@ -262,6 +264,14 @@ def _read_run(run: Run, ways: Ways, asked: Order) -> tuple[Origin, Said]:
                 + ways.with_text(run, "NEWPATH", path, asked),
             )
     return origin, Said(origin.corpus, None, written.settings)
+
+
+def _kept_of(before: Said, launch: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Returns what a run's config.json says of its start; a run that goes on does not begin from a model again."""
+    kept = dict(before.settings["launch"])
+    if run.has(run.last) and not launch.get("fresh"):
+        kept.pop("init_from", None)
+    return kept
 
 
 def _origin_settings(origin: Origin) -> dict[str, Any]:

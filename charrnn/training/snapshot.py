@@ -38,6 +38,7 @@ def snapshot(
         },
         parameters=learner.model.numpy_arrays(),
         environment=environment(plan, learner),
+        lineage=plan.lineage,
     )
 
 

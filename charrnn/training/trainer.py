@@ -7,7 +7,6 @@ training state unchanged. `learner.py` makes the steps.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,27 +18,29 @@ import torch
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
+from charrnn.checkpoints.lineage import begun_characters
 from charrnn.checkpoints.records import FILES, Records
 from charrnn.errors import CheckpointError, DivergenceError, TextLost
-from charrnn.evaluation.bpc import Stopped, score
 from charrnn.events import Event, Finished, Notice, RolledBack, Sampled, Saved, Validated
 from charrnn.network import device as devices
 from charrnn.text.corpus import Corpus
 from charrnn.training.above import TRAIN_ABOVE, explains_train
 from charrnn.training.beginning import resumed
 from charrnn.training.distributed import ALONE, World, check_parts
+from charrnn.training.divergence import MOST_ROLLBACKS, bound, divergence, guessing
 from charrnn.training.documents import reading_of
 from charrnn.training.feed import make_feed
-from charrnn.training.learner import SMALLER, Learner, NotFinite
+from charrnn.training.fitting import adapted, first_learner
+from charrnn.training.learner import SMALLER, NotFinite
 from charrnn.training.pace import Counters, Pace, check_trigger, finished, place, progress_of
 from charrnn.training.plan import Plan
 from charrnn.training.samples import Written, write_sample
 from charrnn.training.schedule import averaging_share, learning_rate, window_length
+from charrnn.training.scoring import held_out_nats
 from charrnn.training.snapshot import snapshot
 from charrnn.training.tally import Recent, StepSums, load_tallies, tally_arrays
 
 _SECONDS_BETWEEN_REPORTS = 0.2
-_MOST_ROLLBACKS = 10
 
 StopSignal = Callable[[], int | None]
 """A function called after every step: returns the number of a signal that asks the run to end, or None."""
@@ -65,17 +66,16 @@ class Trainer:
         self._stop = stop
         self._world = world
         self._signal: int | None = None
-        self._parts, self._counters = corpus.split(plan.data), Counters()
-        lanes, accumulate, size = plan.training.batch_size, plan.run.accumulate, len(corpus.vocabulary)
+        self._parts, self._counters = corpus.split(plan.data, begun_characters(plan.lineage)), Counters()
+        lanes, accumulate = plan.training.batch_size, plan.run.accumulate
         self._ring = reading_of(self._parts, plan.training)
         self._pace = Pace(plan.budget, plan.run, self._ring, len(self._parts.validation))
         check_trigger(plan.training, plan.run, len(self._parts.validation))
         self._prime = corpus.vocabulary.encode(plan.run.prime)
+        self._guess = guessing(len(corpus.vocabulary))
         check_parts(lanes, world.size, accumulate)
         with devices.out_of_memory_explained(SMALLER, device):
-            self._learner = Learner(
-                plan.model, plan.training, size, device, accumulate=accumulate, world=world, end=corpus.vocabulary.end
-            )
+            self._learner = first_learner(plan, corpus.vocabulary, self._parts.train, device, world)
             self._feed = make_feed(self._ring, world.lanes(lanes), device)
         self._tally, self._since_validation = self._tallies = StepSums(device), StepSums(device)
         self._recent = Recent(self._since_validation)
@@ -83,9 +83,15 @@ class Trainer:
         self._records = Records(run)
         self.mended: list[str] = []
         """What was wrong with the metrics and the samples of the run that goes on, a sentence each."""
+        if resume is not None:
+            resume = adapted(resume, plan, corpus.vocabulary, self._parts.train, self._learner)
         self._anew = [] if resume is None else self._restore(resume)
         self._started = time.monotonic() - self._counters.seconds
         self._saved_at = self._reported_at = self._counters.seconds
+
+    @property
+    def _bound(self) -> float:
+        return bound(len(self._corpus.vocabulary), self._counters.first_nats)
 
     @property
     def is_finished(self) -> bool:
@@ -97,13 +103,15 @@ class Trainer:
     def outcome(self, signal: int | None = None) -> Finished:
         """Returns the run's last event, which says where the run stands."""
         since_then = round(self._tally.means(self._world)["skipped"])
-        return finished(self._counters, self._pace, skipped=self._counters.skipped + since_then, signal=signal)
+        skipped = self._counters.skipped + since_then
+        return finished(self._counters, self._pace, skipped=skipped, signal=signal, guess=self._guess)
 
     def run(self) -> Iterator[Event]:
         """Trains, yielding events; the last one is Finished.
 
-        Raises DivergenceError where loss or gradient is not finite (before the weights are touched) and
-        ResourceError where memory or disk run out, or the text is lost (TextLost); what was saved before stays.
+        Raises DivergenceError where loss or gradient is not finite (before the weights are touched) or a loss is
+        far above guessing, and ResourceError where memory or disk run out, or the text is lost (TextLost); what was
+        saved before stays.
         """
         with devices.out_of_memory_explained(SMALLER, self._device):
             yield from self._begin()
@@ -123,6 +131,7 @@ class Trainer:
                     if is_validated and explains_train(self._plan.model, self._counters.history):
                         yield Notice(TRAIN_ABOVE)
                     if self._signal is not None or self.is_finished:
+                        self._means()  # which raises where the last steps were bad
                         break
                     if not self._pace.is_over(self._counters):  # else the time ran out while a sample was written
                         self._step()
@@ -148,6 +157,9 @@ class Trainer:
             said = resumed(self._resume, self._plan, self._learner, step=self._counters.step, is_whole=not self.mended)
             yield Notice("; ".join((said, *self._anew, *self.mended)))
             self._resume = None  # its arrays have been copied
+            if change := self._plan.change:
+                self._append_metrics(change={what: told for what, told in change.items() if what != "step"})
+                yield self._save_last()  # from now on it is the same run, with these settings
         if not len(self._parts.validation):
             yield Notice(
                 "nothing is held out to validate on, so best.safetensors is the latest checkpoint, not the best"
@@ -165,6 +177,8 @@ class Trainer:
         except NotFinite as error:
             raise self._divergence(error.loss, error.gradient_norm) from error
         counters.advance(length)
+        if counters.step == 1 and math.isfinite(nats := self._tally.means(self._world)["nats"]):
+            counters.first_nats = nats
         self._look()
         fraction, since = self._pace.fraction(counters), counters.averaging_since
         self._learner.average(averaging_share(self._plan.training, counters.step, fraction, since))
@@ -197,7 +211,7 @@ class Trainer:
     def _means(self) -> dict[str, float]:
         """Returns the means since the last line of metrics. Raises DivergenceError where a step since was bad."""
         means = self._tally.means(self._world)
-        if not math.isfinite(means["nats"] + means["gradient_norm"]):
+        if not (means["nats"] <= self._bound and math.isfinite(means["gradient_norm"])):
             raise self._divergence(means["nats"], means["gradient_norm"])
         return means
 
@@ -205,15 +219,16 @@ class Trainer:
         """Scores the held-out part, keeps the best and saves. When a signal arrives, it stops and changes nothing."""
         counters, began = self._counters, self._counters.seconds
         train_nats = self._since_validation.means(self._world)["nats"] if self._since_validation.steps else None
-        if train_nats is not None and not math.isfinite(train_nats):
+        if train_nats is not None and not train_nats <= self._bound:
             raise self._divergence(train_nats, math.nan)
         nats = None
         if len(self._parts.validation):
-            nats = self._score()
+            try:
+                nats = held_out_nats(self._learner, self._parts, self._bound, self._world, self._stop)
+            except NotFinite as error:
+                raise self._divergence(error.loss, error.gradient_norm) from error
             if nats is None:
                 return
-            if not math.isfinite(nats):
-                raise self._divergence(nats, math.nan)
         is_best = counters.take(train_nats, nats)
         if counters.trigger(self._plan.training, self._pace.fraction(counters)):
             yield Notice(f"the weights are averaged from step {counters.step:,} on")
@@ -223,27 +238,14 @@ class Trainer:
         bpc = None if nats is None else nats / math.log(2)
         self._append_metrics(train_nats=train_nats, validation_nats=nats, validation_bpc=bpc)
         if nats is not None:
-            yield Validated(**self._place(), train_nats=recent_nats, validation_nats=nats, is_best=is_best)
+            is_new_best = is_best and nats <= self._guess  # one that is worse than guessing is not called so
+            yield Validated(**self._place(), train_nats=recent_nats, validation_nats=nats, is_best=is_new_best)
         if is_best:
             yield self._save_best()
         self._look()
         counters.validation_cost = counters.seconds - began
         counters.validated_seconds = counters.seconds
         yield self._save_last()
-
-    def _score(self) -> float | None:
-        """Returns the held-out part's nats per character, scored by the first rank; None where a signal came first."""
-        nats = -1.0
-        if self._world.is_first:
-            with contextlib.suppress(Stopped), self._learner.averaged():
-                nats = score(self._learner.model, self._parts.validation, proceed=self._give_up).nats_per_character
-                nats = nats if math.isfinite(nats) else math.inf  # a number that ranks can compare
-        nats = self._world.first_says(nats)
-        return None if nats == -1.0 else nats
-
-    def _give_up(self, _done: int) -> None:
-        if self._stop() is not None:
-            raise Stopped
 
     def _sample(self) -> Iterator[Event]:
         """Lets the model write a sample, and touches no training state. When a signal arrives, it stops as well."""
@@ -274,7 +276,7 @@ class Trainer:
         self._counters.seconds = seconds
         self._signal = int(signal) or None
 
-    def _append_metrics(self, **values: float | None) -> None:
+    def _append_metrics(self, **values: Any) -> None:
         if self._world.is_first:
             self._records.add_metrics({**self._place(), **values})
 
@@ -330,18 +332,13 @@ class Trainer:
         return anew
 
     def _divergence(self, nats: float, norm: float) -> DivergenceError:
-        return DivergenceError(
-            f"training diverged at step {self._counters.step:,}: loss {nats:.4g}, gradient norm {norm:.4g}, "
-            f"learning rate {self._learner.learning_rate:.4g}",
-            f"{self._run.last} holds the last good state; start over with a smaller --lr or --clip, "
-            "or let --on-divergence rollback try",
-        )
+        return divergence(self._run, self._plan.run, self._counters, nats, norm, self._learner.learning_rate)
 
     def _roll_back(self, error: DivergenceError) -> RolledBack:
         """Goes back to the last save at half the learning rate; gives up after a few times."""
         counters = self._counters
         rollbacks = counters.rollbacks + 1
-        if self._plan.run.on_divergence == "stop" or rollbacks > _MOST_ROLLBACKS:
+        if self._plan.run.on_divergence == "stop" or rollbacks > MOST_ROLLBACKS:
             raise error
         scale, diverged_at, seconds = counters.learning_rate_scale / 2, counters.step, counters.seconds
         self._restore(checkpoints.load(self._run.last, with_state=True))

@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from charrnn.checkpoints import described
-from charrnn.checkpoints.checkpoint import Checkpoint, load, save
+from charrnn.checkpoints.checkpoint import FORMAT, Checkpoint, load, save
 from charrnn.display.summary import summary
 from charrnn.errors import CheckpointError, ResourceError, UsageError
 from tests.kit.tiny import arrays_of, enclose, forge, tiny
@@ -123,7 +123,7 @@ def test_safetensors_itself_reads_the_file(path: Path) -> None:
     assert all(np.array_equal(theirs[name], ours[name]) for name in ours)
     with safe_open(path, "numpy") as opened:
         metadata = opened.metadata()
-    assert metadata["charrnn.format"] == "4"
+    assert metadata["charrnn.format"] == str(FORMAT)
     points = [10, 32, *range(97, 105)]
     assert json.loads(metadata["charrnn"])["vocabulary"] == {"kind": "text", "code_points": points, "has_end": False}
 
@@ -374,22 +374,22 @@ def test_a_file_that_may_not_be_read_is_refused(path: Path) -> None:
     assert "Permission denied" in _refused(path)
 
 
-@pytest.mark.parametrize("version", ["5", "17", "4000000000"])
+@pytest.mark.parametrize("version", [str(FORMAT + 1), "17", "4000000000"])
 def test_a_newer_format_asks_for_an_update(tmp_path: Path, version: str) -> None:
     """Before anything else in it is looked at: what a later version writes is for that version to know."""
     whole = tiny()
     content = forge({"later": True}, arrays_of(whole), **{"charrnn.format": version, "charrnn.later": "x"})
     message = _refused(tmp_path / "c.safetensors", content)
-    assert f"newer charrnn (format {version}; this one reads 4)" in message
+    assert f"newer charrnn (format {version}; this one reads {FORMAT})" in message
 
 
-@pytest.mark.parametrize("version", ["0", "1", "2", "3"])
+@pytest.mark.parametrize("version", [str(each) for each in range(FORMAT)])
 def test_an_older_format_is_refused_by_name(tmp_path: Path, version: str) -> None:
     """What an earlier version wrote, this one does not guess at."""
     whole = tiny()
     content = forge(whole.metadata(), arrays_of(whole), **{"charrnn.format": version})
     message = _refused(tmp_path / "c.safetensors", content)
-    assert f"older charrnn (format {version}; this one reads 4)" in message
+    assert f"older charrnn (format {version}; this one reads {FORMAT})" in message
 
 
 # Nothing else is taken for one: lies with a digest that is right.

@@ -247,8 +247,7 @@ def test_a_text_that_has_changed_is_named(command: Command) -> None:
     words = ["train", "text.txt", *SMALL, "--out", "run", "--steps"]
     assert command(*words, "2").status == 0
     shutil.copy("text.txt", "as it was.txt")
-    with open("text.txt", "a") as file:
-        file.write("more\n")
+    Path("text.txt").write_text("more\n" + Path("text.txt").read_text("utf-8"), "utf-8")
     for given in (["train", "run", "--steps", "3"], [*words, "3"]):
         changed = f"the text in {Path.cwd() / 'text.txt'} has changed since"
         said = ("corpus: text ", changed, "--fresh", "NEWPATH", "--steps 3")

@@ -107,6 +107,8 @@ def test_another_run_in_the_folder_is_refused_or_set_aside() -> None:
     with pytest.raises(UsageError, match=r"hidden_size=7 -> 8.*\n.*fresh=True"):
         list(charrnn.train(text=TEXT, steps=3, **{**SMALL, "hidden_size": 8}))
     with pytest.raises(UsageError, match="corpus: text"):
+        list(charrnn.train(text="x" + TEXT, steps=3, **SMALL))
+    with pytest.raises(UsageError, match="the text of text has grown by 1 character at its end\nwith change=True"):
         list(charrnn.train(text=TEXT + "x", steps=3, **SMALL))
     before = Path("checkpoints/text/best.safetensors").read_bytes()
     for event in charrnn.train(text=TEXT, steps=3, fresh=True, **{**SMALL, "hidden_size": 8}):

@@ -220,7 +220,7 @@ def test_rollback_gives_up_in_the_end(text_file: Callable[..., Path], tmp_path: 
 def test_patience_stops_a_run_that_gains_nothing(text_file: Callable[..., Path], tmp_path: Path) -> None:
     """With a learning rate near nothing on the wrong side of luck, validations stop improving."""
     corpus = _corpus(text_file().read_text("utf-8"), tmp_path)
-    training = {"learning_rate": 3.0, "warmup": 0, "decay": "constant"}
+    training = {"learning_rate": 0.5, "warmup": 0, "decay": "constant"}
     run = {"patience": 2, "validate_every": 1}
     events = _train(
         corpus, tmp_path / "run", TrainRequest(model=SMALL, training=training, run=run, budget=Budget(steps=500))

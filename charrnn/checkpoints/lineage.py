@@ -1,0 +1,67 @@
+"""Where the weights of a checkpoint come from, if not from its seed and its settings alone.
+
+A record in the checkpoint's metadata, each entry of which may be absent:
+
+    from       {sha256, corpus, step, characters}: the checkpoint that the run began from (--init-from), by its digest
+    texts      [{characters, sha256}, ...]: what the run's text was before it grew, the first one first
+    changes    [{step, settings: {option: [before, now]}, text: [characters before, now]}, ...]: what --change changed
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from charrnn.checkpoints.checkpoint import Checkpoint
+from charrnn.text.corpus import Corpus, Parts
+
+FROM, TEXTS, CHANGES = "from", "texts", "changes"
+
+
+def begun_from(lineage: Mapping[str, Any]) -> str | None:
+    """Returns the digest of the checkpoint that a run began from, where it did."""
+    with contextlib.suppress(KeyError, TypeError):
+        return str(lineage[FROM]["sha256"])
+    return None
+
+
+def begun_characters(lineage: Mapping[str, Any]) -> int | None:
+    """Returns how many characters of the text, without a separate one to validate on, were cut into parts at the
+    beginning; None where the text has not grown."""
+    with contextlib.suppress(KeyError, TypeError, IndexError):
+        found = lineage[TEXTS][0]["characters"]
+        return found if type(found) is int and found > 0 else None
+    return None
+
+
+def known_texts(lineage: Mapping[str, Any]) -> set[str]:
+    """Returns the digests of the texts that a run's text has grown from."""
+    with contextlib.suppress(KeyError, TypeError):
+        return {str(each["sha256"]) for each in lineage[TEXTS]}
+    return set()
+
+
+def parts_as(checkpoint: Checkpoint, corpus: Corpus) -> Parts:
+    """Returns the parts of a text, cut as the run of a checkpoint cut its own. Raises TextError where it is small."""
+    is_own = corpus.sha256 == checkpoint.corpus["sha256"]
+    return corpus.split(checkpoint.data, begun_characters(checkpoint.lineage) if is_own else None)
+
+
+def told(lineage: Mapping[str, Any]) -> dict[str, str]:
+    """Returns what a lineage says, in words: from which model the run began, and each change of its settings."""
+    said: dict[str, str] = {}
+    with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
+        if FROM in lineage:
+            model = lineage[FROM]
+            said["begun from"] = f"{model['corpus']}, step {model['step']:,}, sha256 {model['sha256'][:16]}"
+        if CHANGES in lineage:
+            said["changed"] = "; ".join(f"at step {each['step']:,} {_change(each)}" for each in lineage[CHANGES])
+    return said
+
+
+def _change(change: Mapping[str, Any]) -> str:
+    made = [f"--{name} {was} -> {now}" for name, (was, now) in change.get("settings", {}).items()]
+    if "text" in change:
+        made.append("the text from {:,} to {:,} characters".format(*change["text"]["characters"]))
+    return ", ".join(made)

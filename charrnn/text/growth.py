@@ -1,0 +1,45 @@
+"""Whether a text is another one that has grown at its end."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from charrnn.text.corpus import Corpus
+from charrnn.text.stored import part_of, pieces
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How a text has grown, without a separate text to validate on."""
+
+    before: int
+    """Its characters before."""
+    by: int
+    """The characters that have come since."""
+
+
+def growth_of(corpus: Corpus, characters: int, sha256: str) -> Growth | None:
+    """Returns how `corpus` has grown from the text of so many characters with this SHA-256; None where it has not.
+
+    A separate text to validate on stands at the end of both, and must be the same.
+    """
+    own = corpus.separate_validation
+    by = len(corpus) - characters
+    if by <= 0 or characters <= own:
+        return None
+    digest = hashlib.sha256()
+    for start, stop in ((0, characters - own), (len(corpus) - own, len(corpus))):
+        for some in pieces(part_of(corpus.ids, start, stop), _PIECE):
+            digest.update(_bytes_of(corpus, some))
+    return Growth(characters - own, by) if digest.hexdigest() == sha256 else None
+
+
+def _bytes_of(corpus: Corpus, ids: Any) -> bytes:
+    """Returns the bytes of a piece of the text, of which its SHA-256 is taken."""
+    if corpus.vocabulary.kind == "bytes":
+        return bytes(ids.tobytes())
+    return "".join(corpus.vocabulary.decode_pieces(ids)).encode("utf-8", "surrogatepass")

@@ -1,0 +1,53 @@
+"""When a run has diverged, and what its user can do then.
+
+A loss that is not finite is the end of it. So is one that is finite and three times as dear as guessing, ln V nats for
+each of V characters: such weights are thrown about, and hardly ever find back. A model that begins from another one may
+be sure of the wrong characters at first, so that what counts is three times its first loss where that is more.
+"""
+
+from __future__ import annotations
+
+import math
+
+from charrnn.checkpoints.folder import Run
+from charrnn.errors import DivergenceError
+from charrnn.settings.run import RunConfig
+from charrnn.training.pace import Counters
+from charrnn.wording import count, figure
+
+_TOLERATED = 3.0
+MOST_ROLLBACKS = 10
+
+
+def guessing(vocabulary_size: int) -> float:
+    """Returns the nats per character of a guess that holds all characters to be as likely as each other."""
+    return math.log(vocabulary_size)
+
+
+def bound(vocabulary_size: int, first_nats: float | None) -> float:
+    """Returns the nats per character above which a run has diverged; `first_nats` is the loss of its first step."""
+    return _TOLERATED * max(guessing(vocabulary_size), first_nats or 0.0)
+
+
+def divergence(
+    run: Run, config: RunConfig, counters: Counters, nats: float, norm: float, rate: float
+) -> DivergenceError:
+    """Returns the error for a run that has diverged at a loss, a gradient's norm and a learning rate."""
+    ways = [f"go on from it at a lower rate, such as --change --lr {_lower(rate)}"] if counters.step else []
+    ways.append("start over with a smaller --lr or --clip")
+    kept = f"{run.last} holds the last good state"
+    if config.on_divergence == "stop":
+        ways.append("let --on-divergence rollback try")
+    elif counters.rollbacks:
+        kept += f", and going back to it {count(counters.rollbacks, 'time')}, at half the rate each time, did not help"
+    return DivergenceError(
+        f"training diverged at step {counters.step:,}: loss {nats:.4g}, gradient norm {norm:.4g}, "
+        f"learning rate {rate:.4g}",
+        f"{kept}: {', '.join(ways[:-1])}{', or ' if len(ways) > 1 else ''}{ways[-1]}",
+    )
+
+
+def _lower(rate: float) -> str:
+    """Returns a tenth of a rate, as a user would type it."""
+    tenth = rate / 10
+    return figure(tenth, 1).replace(",", "") if 1e-6 < tenth < 1e6 else f"{tenth:.0e}"
