@@ -37,11 +37,15 @@ from charrnn.neurons.clamping import clamp as hold
 from charrnn.neurons.clamping import parse_clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.record import losses_of
+from charrnn.sampling.choosing import Judge, choose
 from charrnn.sampling.sampler import SampleRequest, write
+from charrnn.sampling.training_text import TrainingText, read_training_text
 from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
-from charrnn.settings.config import ModelConfig, SamplingConfig
-from charrnn.settings.keywords import SAMPLING, errors_in_python, with_settings
-from charrnn.settings.typed import SamplingSettings
+from charrnn.settings.config import ModelConfig
+from charrnn.settings.fields import settings_of
+from charrnn.settings.keywords import LISTS, SAMPLING, errors_in_python, with_settings
+from charrnn.settings.sampling import SamplingConfig, Selection
+from charrnn.settings.typed import ListSettings, SamplingSettings
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
@@ -196,7 +200,7 @@ class Pretrained:
         """Returns the text of one sample, without the prime; `stream` says what the arguments mean."""
         return "".join(self.stream(prime, number=number, unknown=unknown, **settings))
 
-    @with_settings(*SAMPLING)
+    @with_settings(*LISTS)
     def samples(
         self,
         count: int,
@@ -204,24 +208,35 @@ class Pretrained:
         *,
         temperatures: Sequence[float] | None = None,
         unknown: UnknownPolicy = "error",
-        **settings: Unpack[SamplingSettings],
+        **settings: Unpack[ListSettings],
     ) -> list[str]:
         """Returns `count` samples, with the numbers 0 to count - 1, written side by side.
 
-        With `temperatures` there are as many samples for each of them, in their order. `stream` says what the other
-        arguments mean.
+        With `temperatures` there are as many samples for each of them, in their order. With `unique`, `novel` or
+        `filter` more are drawn for those that are not kept; where too few can be found, fewer are returned. With
+        `num_beams` they are the best texts, where so many were found. `stream` says what the other arguments mean.
         """
-        config = SamplingConfig(**settings)
-        chosen = [config.temperature] if temperatures is None else temperatures
-        requests = [
-            SampleRequest(replace(config, temperature=temperature), number)
-            for temperature in chosen
-            for number in range(count)
-        ]
+        given: dict[str, Any] = dict(settings)
+        chosen = {name: given.pop(name) for name in settings_of(Selection) if name in given}
+        selection, config = Selection(**chosen), SamplingConfig(**given)
+        ids = self.vocabulary.encode(prime, unknown)
+        configs = [config]
+        if temperatures is not None:
+            configs = [replace(config, temperature=temperature) for temperature in temperatures]
+        if selection.is_choosy:
+            judge = Judge(selection, self._training_text() if selection.novel else None)
+            found = (choose(self.engine, self.vocabulary, ids, each, judge, count) for each in configs)
+            return [piece.text for kept in found for _, piece in kept]
+        requests = [SampleRequest(each, number) for each in configs for number in range(count)]
         texts = [""] * len(requests)
-        for piece in write(self.engine, self.vocabulary, self.vocabulary.encode(prime, unknown), requests):
+        for piece in write(self.engine, self.vocabulary, ids, requests):
             texts[piece.sample] += piece.text
         return texts
+
+    def _training_text(self) -> TrainingText:
+        if self.path is None:
+            raise UsageError("--novel needs the text of the run, and the model was not loaded from one", "leave it out")
+        return read_training_text(self.checkpoint, self.path)[0]
 
     @errors_in_python()
     def score(self, text: str, *, unknown: UnknownPolicy = "error") -> TextScore:

@@ -15,12 +15,10 @@ from charrnn.settings.checks import (
     ABOVE_0,
     AT_LEAST_0,
     COUNT,
-    FLAG,
     RATE,
     SEED,
     SHARE,
     SIZE,
-    SOME_TEXT,
     WIDEST,
     number,
     one_of,
@@ -42,8 +40,6 @@ _data = partial(setting, panel="Data")
 _training = partial(setting, panel="Optimisation")
 _training_switch = partial(switch, panel="Optimisation")
 _budget = partial(setting, panel="Budget (one of)", level="everyday", may_change=True)
-_text = partial(setting, panel="Text")
-_drawing = partial(setting, panel="Drawing")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,28 +276,3 @@ class Budget(Record):
 
     def __str__(self) -> str:
         return f"{figure(self.amount, digits=15)} {self.unit if self.amount != 1 else self.unit[:-1]}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingConfig(Record):
-    """How characters are drawn from the model's distribution."""
-
-    length: int = _text(1000, COUNT, "--length", "-n", level="everyday")
-    """Characters to write."""
-    stop: str | None = _text(None, SOME_TEXT, "--stop", level="everyday")
-    """Text after which to stop (it is included)."""
-    repeat_until_stop: bool = _text(False, FLAG, "--repeat-until-stop")
-    """Write on past the length until the stop text comes, or without a stop text until Ctrl-C."""
-    temperature: float = _drawing(
-        0.8, AT_LEAST_0, "--temperature", "-t", level="everyday", metavar="NUMBER[,NUMBER...]", is_listed=True
-    )
-    """Number that logits are divided by (below 1 safer, above 1 wilder, 0 takes the likeliest character each time), or
-    several with commas between them, which write one sample each (with --count, as many each)."""
-    top_k: int | None = _drawing(None, COUNT, "--top-k", level="everyday")
-    """Draw only from this many characters, the likeliest."""
-    top_p: float | None = _drawing(None, number(0.0, 1.0, above=True), "--top-p", level="everyday")
-    """Draw only from the smallest set of characters that holds this much probability (nucleus sampling)."""
-    min_p: float | None = _drawing(None, SHARE, "--min-p")
-    """Draw only from characters at least this share as likely as the likeliest."""
-    seed: int = _drawing(1, SEED, "--seed", level="everyday")
-    """Seed of the random numbers, of which the same gives the same text."""

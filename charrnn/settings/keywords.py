@@ -19,14 +19,17 @@ from typing import Any, ParamSpec, TypeVar, get_args, get_type_hints
 
 from charrnn.errors import CharrnnError
 from charrnn.settings import choices
-from charrnn.settings.config import Budget, DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.fields import Level, Record, help_of, settings_of
 from charrnn.settings.run import RunConfig
+from charrnn.settings.sampling import SamplingConfig, Selection
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 SAMPLING = (SamplingConfig,)
+LISTS = (SamplingConfig, Selection)
+"""The classes whose settings writing several samples takes."""
 TRAINING = (ModelConfig, DataConfig, TrainingConfig, Budget, RunConfig)
 """The classes whose settings training takes, with no name in two of them."""
 
@@ -82,7 +85,7 @@ def _options() -> Mapping[str, tuple[str, Any]]:
     """Returns, for each option, its keyword and what its value is made of: a type, or a Literal of words."""
     found: dict[str, tuple[str, Any]] = {flag: (name, _WORDS.get(name, str)) for flag, name in _BESIDE.items()}
     found["--fresh"] = "fresh", bool
-    for cls in (*TRAINING, *SAMPLING):
+    for cls in (*TRAINING, *LISTS):
         for name, declared in settings_of(cls).items():
             found[declared.flag] = name, declared.check.kind
             if declared.check.kind is bool:

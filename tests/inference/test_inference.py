@@ -41,7 +41,8 @@ from charrnn.native import step as library
 from charrnn.native.loader import candidates
 from charrnn.network.model import CharacterModel
 from charrnn.network.stepper import TorchStepper
-from charrnn.settings.config import DataConfig, ModelConfig, SamplingConfig
+from charrnn.settings.config import DataConfig, ModelConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
 from tests.kit.tiny import tiny
 
@@ -916,7 +917,8 @@ _SMALL_ENGINE = """
 import os, random, signal, sys
 import numpy as np
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.settings.config import ModelConfig, SamplingConfig
+from charrnn.settings.config import ModelConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.inference.compiled import CompiledNetwork
 config = ModelConfig(cell="lstm", num_layers=2, hidden_size=70, embedding_size=5)
 draw = np.random.default_rng(4)

@@ -18,9 +18,9 @@ import charrnn
 import charrnn.settings.keywords
 from charrnn.errors import UsageError
 from charrnn.python.pretrained import Pretrained
-from charrnn.settings.config import SamplingConfig
 from charrnn.settings.fields import settings_of
 from charrnn.settings.keywords import SAMPLING, TRAINING, errors_in_python, in_python, keywords
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.settings.typed import SamplingSettings, TrainingSettings
 from tests.kit.typed_settings import FILE, source
 
