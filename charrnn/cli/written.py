@@ -32,7 +32,8 @@ class Layout:
     has_prime: bool = True
     """Whether a sample is written with its prime."""
     separator: str | None = None
-    """What stands between samples; by default a rule on a terminal, and elsewhere a line end where there is none."""
+    """What stands between samples; by default a rule on a terminal, but not behind a line, and elsewhere a line end
+    where there is none."""
     color: bool = False
     """Whether characters are coloured on a terminal by how little the model expected them."""
 
@@ -65,11 +66,12 @@ def stream(pieces: Iterable[Written], vocabulary: Vocabulary, layout: Layout) ->
     """Writes each sample as it comes, with its prime before it."""
     out = _Out(vocabulary)
     is_first = is_new = True
+    was_line = False
     show: Callable[[SampledPiece], None] = out.piece
     try:
         for request, piece in pieces:
             if is_new:
-                _part(out, request, layout, is_first=is_first)
+                _part(out, request, layout, is_first=is_first, was_line=was_line)
                 out.begin()
                 show = _coloured(out, vocabulary) if layout.color and out.is_terminal else out.piece
                 if layout.has_prime:
@@ -77,6 +79,7 @@ def stream(pieces: Iterable[Written], vocabulary: Vocabulary, layout: Layout) ->
             show(piece)
             sys.stdout.flush()
             is_first, is_new = False, piece.ended is not None
+            was_line = piece.ended is not None and piece.ended.is_line and out.is_one_line
     finally:
         # Ctrl-C keeps the text so far, and the prompt begins on a line of its own.
         if layout.separator is None or out.is_terminal:
@@ -84,14 +87,15 @@ def stream(pieces: Iterable[Written], vocabulary: Vocabulary, layout: Layout) ->
         sys.stdout.flush()
 
 
-def _part(out: _Out, request: SampleRequest, layout: Layout, *, is_first: bool) -> None:
-    """Writes what stands before a sample: nothing before a single one."""
-    if layout.separator is not None:
-        if not is_first:
-            write(layout.separator, sys.stdout)
+def _part(out: _Out, request: SampleRequest, layout: Layout, *, is_first: bool, was_line: bool) -> None:
+    """Writes what stands before a sample: nothing before a single one, and no rule behind one that is a line."""
+    if not is_first and layout.separator is not None:
+        write(layout.separator, sys.stdout)
     elif not is_first:
         out.end_line(is_needed=True)
-    if layout.separator is None and out.is_terminal and (layout.is_row or (layout.is_several and not is_first)):
+    if layout.separator is not None or not out.is_terminal:
+        return
+    if layout.is_row or (layout.is_several and not is_first and not was_line):
         name = f"-- temperature {request.config.temperature:g} " if layout.is_row else ""
         sys.stdout.write(name.ljust(40, "-") + "\n")
 
@@ -103,11 +107,11 @@ class _Out:
         self.is_terminal = sys.stdout.isatty()
         self._vocabulary = vocabulary
         self._is_exact = vocabulary.kind == "bytes" and not self.is_terminal
-        self._last = ""
+        self._last, self.is_one_line = "", True
 
     def begin(self) -> None:
         """Begins a sample."""
-        self._last = ""
+        self._last, self.is_one_line = "", True
 
     def prime(self, ids: Any) -> None:
         """Writes the ids of a prime."""
@@ -131,6 +135,7 @@ class _Out:
 
     def note(self, text: str) -> None:
         """Takes note of a text that was written."""
+        self.is_one_line = self.is_one_line and "\n" not in (self._last + text)[:-1]
         self._last = text[-1:] or self._last
 
     def end_line(self, *, is_needed: bool) -> None:

@@ -39,7 +39,7 @@ def read_training_text(loaded: Checkpoint, path: Path) -> tuple[TrainingText, st
     file = Run(path.parent).config
     origin = read_origin(file)
     if origin is None or "-" in origin.corpus:
-        why = f"{file} does not name it" if origin is None else "it came from standard input"
+        why = f"{file} does not name it" if origin is None else "it did not come from a file"
         raise UsageError(f"--novel needs the text of the run, and {why}", "leave --novel out")
     found = finding.find(origin.corpus, glob=origin.glob, report=lambda _doing, _done, _total: None, config=loaded.data)
     try:

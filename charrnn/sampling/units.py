@@ -21,7 +21,10 @@ REACH = 200
 
 _MARKS = ".!?\u2026\u2025\u061f\u06d4\u0964\u0965\u203c\u2047\u2048\u2049"
 _WIDE_MARKS = "\u3002\uff01\uff1f\uff61"
-_CLOSING = "\"'\u00ab\u2039\u201d\u2019\u201c\u2018\u00bb\u203a)]}\uff02\uff07\uff09\uff3d\uff5d\u300d\u300f\u3011\u3015\u300b\u3009"
+_CLOSING = (
+    "\"'\u00ab\u2039\u201d\u2019\u201c\u2018\u00bb\u203a)]}"
+    "\uff02\uff07\uff09\uff3d\uff5d\u300d\u300f\u3011\u3015\u300b\u3009"
+)
 _RUN = re.compile(
     f"[{re.escape(_MARKS + _WIDE_MARKS)}][{re.escape(_MARKS + _WIDE_MARKS + _CLOSING)}]*+(?=(.))", re.DOTALL
 )

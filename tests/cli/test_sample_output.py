@@ -116,6 +116,9 @@ def test_a_terminal_has_rules_between_samples() -> None:
     assert [bool(re.fullmatch("-{40}", line)) for line in seen.lines if not line.startswith("\x1b")] == [
         False, True, False, True, False, False,
     ]  # fmt: skip
+    lines = on_terminal(80, *WORDS, "--count", "4", "--stop", r"\n", "--seed", "2")
+    assert "---" not in lines.terminal  # each is a line of its own
+    assert lines.terminal.count("\n") == 4
     row = on_terminal(80, *WORDS, "-t", "1,2,1", "-n", "5")
     assert re.findall(r"^-- temperature (\S+) -+\r?$", row.terminal, re.MULTILINE) == ["1", "2", "1"]
 
