@@ -41,7 +41,7 @@ def sample(
     \b
     charrnn sample --prime "KING" --temperature 0.8 --length 500
     charrnn sample --prime "KING" --temperature 0.2,0.6,1
-    charrnn sample -c checkpoints/stdlib --prime "def " --count 3
+    charrnn sample -c checkpoints/names --count 50 --stop "\\n" --unique
     echo "Once upon" | charrnn sample --prime-file - --unknown replace
     charrnn sample --prime "My " --interactive
     charrnn sample --clamp L2.c318=+1                   with a unit held; inspect --find finds some

@@ -38,7 +38,7 @@ from charrnn.neurons.clamping import parse_clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.record import losses_of
 from charrnn.sampling.choosing import Judge, choose
-from charrnn.sampling.sampler import SampleRequest, write
+from charrnn.sampling.sampler import SampleRequest, check_possible, write
 from charrnn.sampling.training_text import TrainingText, read_training_text
 from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
 from charrnn.settings.config import ModelConfig
@@ -185,6 +185,7 @@ class Pretrained:
         unknown characters, UsageError for settings that cannot be used.
         """
         config, ids = SamplingConfig(**settings), self.vocabulary.encode(prime, unknown)
+        check_possible(config, self.vocabulary)  # now, and not when the first piece is taken
         pieces = write(self.engine, self.vocabulary, ids, [SampleRequest(config, number)])
         return (piece.text for piece in pieces if piece.text)
 

@@ -102,6 +102,13 @@ def require_finite(is_finite: bool) -> None:
         raise WeightsTooLarge("the model's output is")
 
 
+def check_possible(config: SamplingConfig, vocabulary: Vocabulary) -> None:
+    """Raises UsageError for a stop that can never come, and for a biased text that the model cannot write."""
+    Stopping(config, vocabulary)
+    if config.is_adjusted:
+        Adjustment(config, vocabulary)
+
+
 def write(
     engine: Engine,
     vocabulary: Vocabulary,

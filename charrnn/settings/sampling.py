@@ -24,6 +24,7 @@ from charrnn.settings.fields import Record, setting
 UnitName = Literal["sentence", "line", "paragraph"]
 """A unit of text at whose end a sample may stop."""
 
+SeedWord = Literal["random"]
 RANDOM = "random"
 _MOST_BIAS = 1000.0
 _LARGEST_SEED = 2**63 - 1
@@ -129,7 +130,7 @@ class SamplingConfig(Record):
     """Search for the likeliest text with this many beams, instead of drawing."""
     length_penalty: float = _drawing(0.0, number(-10.0, 10.0), "--length-penalty")
     """Power of a text's length that its log-probability is divided by where --num-beams compares texts that end."""
-    seed: int | Literal["random"] = _drawing(1, _SEED, "--seed", level="everyday", metavar="N|random")
+    seed: int | SeedWord = _drawing(1, _SEED, "--seed", level="everyday", metavar="N|random")
     """Seed of the random numbers, of which the same gives the same text, or random for one that is drawn and told."""
 
     def __post_init__(self) -> None:

@@ -21,11 +21,11 @@ Written by `python -m tests.kit.typed_settings` from the fields that declare the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 from charrnn.settings import choices
 from charrnn.settings.run import DivergencePolicy
-from charrnn.settings.sampling import UnitName
+from charrnn.settings.sampling import SeedWord, UnitName
 
 
 class SamplingSettings(TypedDict, total=False):
