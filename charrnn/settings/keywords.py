@@ -68,6 +68,7 @@ def keywords(*classes: type[Record]) -> Mapping[str, Keyword]:
             shown, annotation, default = declared[each.name].shown, types[each.name], each.default
             # On the command line one option may take several values, which is told at the end.
             text = in_python(f"{texts[each.name].partition(', or several with')[0].removesuffix('.')}.")
+            text = text.replace("(may be given several times)", "(a sequence gives several)")
             if shown is not None:
                 text = f"{text.removesuffix('.')} (by default {shown})."
                 default, annotation = None, annotation | None

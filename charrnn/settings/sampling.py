@@ -97,7 +97,7 @@ class SamplingConfig(Record):
     length: int = _text(1000, COUNT, "--length", "-n", level="everyday")
     """Characters to write, at most."""
     stop: str | Sequence[str] | None = _text(None, _STOPS, "--stop", level="everyday", metavar="TEXT")
-    """Text after which to stop (it is included), of several the one that comes first (may be given several times)."""
+    """Text after which to stop, itself included, of several the one that comes first (may be given several times)."""
     stop_at: UnitName | None = _text(None, one_of(UnitName), "--stop-at", level="everyday")
     """Stop at the end of the first sentence, line or paragraph, without the space or line end behind it."""
     repeat_until_stop: bool = _text(False, FLAG, "--repeat-until-stop")
@@ -131,7 +131,7 @@ class SamplingConfig(Record):
     length_penalty: float = _drawing(0.0, number(-10.0, 10.0), "--length-penalty")
     """Power of a text's length that its log-probability is divided by where --num-beams compares texts that end."""
     seed: int | SeedWord = _drawing(1, _SEED, "--seed", level="everyday", metavar="N|random")
-    """Seed of the random numbers, of which the same gives the same text, or random for one that is drawn and told."""
+    """Seed of the random numbers, of which the same gives the same text, or random to have one drawn."""
 
     def __post_init__(self) -> None:
         """Checks the values, and draws the seed where it is to be random."""
