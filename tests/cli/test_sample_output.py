@@ -260,3 +260,45 @@ def test_samples_that_are_listed_keep_their_numbers(command: Command) -> None:
     lines = command(*WORDS, "--count", "150", "-n", "90", "--stop", "a", "--stop", r"\n", "--json").out.splitlines()
     assert [json.loads(line)["text"] for line in lines] == texts
     assert np.std([len(text) for text in texts]) > 1
+
+
+def test_what_compares_or_converses_takes_no_list(command: Command) -> None:
+    """Each is refused with its name, before a model is looked for."""
+    for words in (
+        "--unique",
+        "--novel",
+        "--filter a",
+        "--prime-lines primes",
+        "--no-prime",
+        "--separator x",
+        "--num-beams 2",
+    ):
+        for other in (["--interactive"], ["--clamp", "L1.c1=1", "--compare"]):
+            result = command("sample", *words.split(), *other)
+            assert (result.status, result.out) == (2, ""), (words, other)
+            assert words.split()[0] in result.err
+    for words in ("--stop-at line", "--logit-bias a=1", "--repetition-penalty 2"):
+        result = command("sample", *words.split(), "--interactive")
+        assert result.status == 2
+        assert f"leave {words.split()[0]} out" in result.err
+
+
+def test_novel_bytes_are_compared_as_bytes(command: Command) -> None:
+    """What is not UTF-8 is no U+FFFD: a sample whose bytes the text has is not new, another is."""
+    from charrnn.checkpoints.config_file import Origin, write_config
+
+    saved = _save(as_bytes=True)
+    write_config(RUN.with_name("config.json"), Origin([str(Path("text.bin").absolute())]), {})
+    model = charrnn.load(RUN)
+    settings: dict[str, Any] = {"length": 2, "temperature": 9.0}
+    from charrnn.sampling.sampler import SampleRequest, write
+    from charrnn.settings.sampling import SamplingConfig
+
+    raw = dict.fromkeys(range(3), b"")
+    requests = [SampleRequest(SamplingConfig(**settings), n) for n in range(3)]
+    for piece in write(model.engine, saved.vocabulary, [], requests):
+        raw[piece.sample] += bytes(piece.ids.tolist())
+    assert len(set(raw.values())) == 3
+    Path("text.bin").write_bytes(b"x" * 300 + raw[0] + b"x" * 9)
+    lines = command(*WORDS, "-n", "2", "-t", "9", "--novel", "--count", "2", "--json").out.splitlines()
+    assert [json.loads(line)["sample"] for line in lines] == [1, 2]

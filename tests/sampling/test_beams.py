@@ -116,3 +116,34 @@ def test_it_is_the_same_again_and_refuses_what_has_no_part_in_it() -> None:
             SamplingConfig(num_beams=3, **settings)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--length-penalty is about"):
         SamplingConfig(length_penalty=1.0)
+
+
+def test_an_end_of_document_ends_a_text_and_counts() -> None:
+    """Against all texts: the log-probability of the end is part of a text's, and the end is not written."""
+    from charrnn.sampling.stopping import Ended
+    from tests.sampling.test_stopping import WithEnd
+
+    for seed in (1, 2, 3):
+        engine, _ = _model(seed, "\nabc")  # whose last character stands for the end
+        vocabulary = WithEnd.of("\nab")
+        scores: dict[str, float] = {}
+        for ids in itertools.product(range(4), repeat=T):
+            end = ids.index(3) if 3 in ids else T
+            text = vocabulary.decode(list(ids[:end]))
+            scores[text + "|" * (end < T)] = sum(_likelihood(engine, vocabulary, ids[: end + 1]))
+        best = max(scores, key=lambda text: scores[text])
+        (found,) = _search(engine, vocabulary, num_beams=60)
+        assert found.text == best.removesuffix("|")
+        assert found.ended == Ended("end" if best.endswith("|") else "length")
+        assert len(found.ids) == len(found.log_probabilities) == len(found.text)
+
+
+def test_a_unit_ends_a_text() -> None:
+    """A line has no line end behind it, and each line is found once, though several characters might follow it."""
+    engine, vocabulary = _model(5, "ab \n")
+    found = _search(engine, vocabulary, 4, num_beams=40, stop_at="line")
+    texts = [piece.text for piece in found]
+    assert len(set(texts)) == 4
+    for piece in found:
+        assert piece.ended is not None
+        assert "\n" not in piece.text.lstrip("\n ") or piece.ended.reason == "length"

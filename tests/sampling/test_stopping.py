@@ -165,7 +165,7 @@ def test_pieces_do_not_matter_to_where_a_unit_ends() -> None:
             assert found == (text if at_once is None else text[: at_once.end])
 
 
-class _WithEnd(Vocabulary):
+class WithEnd(Vocabulary):
     """A vocabulary with a last id that ends a document."""
 
     @property
@@ -175,7 +175,7 @@ class _WithEnd(Vocabulary):
 
 def test_an_end_of_document_is_one_more_reason() -> None:
     """It is not written; a stop text that comes before it wins, and one that would come behind it does not."""
-    vocabulary = _WithEnd.of("abc\n")
+    vocabulary = WithEnd.of("abc\n")
     script = [*vocabulary.encode("abc").tolist(), 4, *vocabulary.encode("ab").tolist()]
     engine = Scripted(5, script)
     for settings, text, ended in (
