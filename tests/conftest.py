@@ -34,8 +34,11 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the command in this process, as its installed program does, with nothing or `stdin` on standard input."""
+def command(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Command:
+    """Runs the command in this process, as its installed program does, with nothing or `stdin` on standard input.
+
+    Bytes in its output that are not UTF-8 are surrogates in the result.
+    """
     from charrnn.cli.app import main
 
     def run(*arguments: str, stdin: bytes = b"") -> Result:
@@ -43,7 +46,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         with pytest.raises(SystemExit) as leaving:
             main()
-        result = Result(int(leaving.value.code or 0), *capsys.readouterr())
+        written = (part.decode("utf-8", "surrogateescape") for part in capsysbinary.readouterr())
+        result = Result(int(leaving.value.code or 0), *written)
         check_hints(result, arguments[0] if arguments else "")
         return result
 

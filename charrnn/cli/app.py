@@ -215,7 +215,10 @@ def main() -> None:
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - open as long as the program
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal's encoding lacks is spelled out
+        if sys.stdout.isatty():
+            sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal's encoding lacks is spelled out
+        else:  # a pipe or a file gets the text itself, whatever the terminal can show
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
     try:
         make_app()()
     except SystemExit as leaving:

@@ -11,9 +11,13 @@ from typer.core import TyperCommand, TyperOption
 
 from charrnn.errors import UsageError
 from charrnn.settings.fields import Level
+from charrnn.wording import shortened
 
 if TYPE_CHECKING:
     from charrnn.display.help_page import Section
+
+_LONGEST_VALUE = 60
+"""Characters of a value that a message repeats."""
 
 Arrange = Callable[[Mapping[str, Any], bool], "list[Section]"]
 """Makes the sections of a help page of the options by name; the second argument says whether all are shown."""
@@ -67,19 +71,30 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Reads the command's words. Raises UsageError for an option given twice that can be given once."""
         if not ctx.resilient_parsing:
+            parser = self.make_parser(ctx)
+            for option in {
+                id(each): each for each in (*parser._short_opt.values(), *parser._long_opt.values())
+            }.values():
+                option.action = _EVERY.get(option.action, option.action)  # so that no value takes another's place
             try:
-                _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+                given, _, order = parser.parse_args(args=list(args))
             except Exception as error:
                 vars(error)["ctx"] = ctx  # some of the parser's errors know it, and some do not
                 raise
             for param, times in Counter(order).items():
                 if times > 1 and param.param_type_name == "option" and not param.multiple:
-                    raise UsageError(
-                        f"{' or '.join((*param.opts[:1], *param.secondary_opts[:1]))} is given {_often(times)}",
-                        "give it once",
-                    )
+                    raise UsageError(_told(param, given[str(param.name)], times), "give it once")
         return super().parse_args(ctx, args)
 
 
-def _often(times: int) -> str:
-    return "twice" if times == 2 else f"{times} times"
+_EVERY = {"store": "append", "store_const": "append_const"}
+
+
+def _told(param: Any, values: list[Any], times: int) -> str:
+    """Returns what is wrong with an option that is given several times, with its values where it takes any."""
+    name = " or ".join((*param.opts[:1], *param.secondary_opts[:1]))
+    said = f"{name} is given {'twice' if times == 2 else f'{times} times'}"
+    if param.is_flag:
+        return said
+    words = [shortened(str(value), _LONGEST_VALUE) or "''" for value in values]
+    return f"{said}: {', '.join(words[:-1])} and {words[-1]}"

@@ -19,13 +19,13 @@ from charrnn.cli.prompt import Prompt
 from charrnn.cli.signals import StopOnSignal, catching_ctrl_c, leaving_on_signals
 from charrnn.cli.typed import Typed, is_near_command, joint, understood, unescaped
 from charrnn.display.menu import Menu
-from charrnn.display.safe import write
+from charrnn.display.safe import write, write_bytes
 from charrnn.errors import CharrnnError, CheckpointError, TextError, UsageError
 from charrnn.files import explained, replace_durably, write_content
 from charrnn.inference.engine import Engine
 from charrnn.sampling.cowriting import Session
 from charrnn.settings.choices import UnknownPolicy
-from charrnn.settings.config import SamplingConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.wording import count
 
@@ -77,15 +77,20 @@ def run(
             _Conversation(session, Menu(sys.stderr)).hold()
     except BaseException:
         with contextlib.suppress(OSError):  # the terminal may be what is gone
-            _give(session.text)
+            _give(session)
         raise
-    _give(session.text)
+    _give(session)
 
 
-def _give(text: str) -> None:
+def _give(session: Session) -> None:
     """Writes the text to stdout: exactly as it is, but on a terminal with a line end, for the shell's prompt."""
-    needs_end = sys.stdout is not None and sys.stdout.isatty() and not text.endswith("\n")
-    write(text + "\n" if needs_end else text, sys.stdout)
+    if sys.stdout.isatty():
+        text = session.text
+        write(text if text.endswith("\n") else text + "\n", sys.stdout)
+    elif session.vocabulary.kind == "bytes":
+        write_bytes(session.encoded(), sys.stdout)
+    else:
+        write(session.text, sys.stdout)
     sys.stdout.flush()
 
 

@@ -61,8 +61,12 @@ def _checked(cls: type[Record], values: dict[str, Any]) -> dict[str, Any]:
     """Returns what was said of settings. Raises UsageError for a value that is wrong by itself, before a file of
     settings, a run or a text is looked at."""
     for name, declared in settings_of(cls).items():
-        if name in values and not declared.is_listed:
-            declared.check.require(declared.flag, values[name])
+        if name not in values or declared.is_listed:
+            continue
+        if declared.check.read is not None:
+            values[name] = declared.check.read(values[name])
+        for value in values[name] if isinstance(values[name], list) else [values[name]]:
+            declared.check.require(declared.flag, value)
     return values
 
 
@@ -71,7 +75,7 @@ def _parameters(cls: type[Record], choices: Mapping[str, Mapping[str, str]]) -> 
     defaults = {field.name: field.default for field in fields(cls)}  # type: ignore[arg-type]
     for name, text in help_of(cls).items():
         declared = settings[name]
-        kind = str if declared.is_listed else declared.check.kind
+        kind = str if declared.is_listed or declared.check.read is not None else declared.check.kind
         if words := choices.get(name):
             kind = Literal[tuple(words)]
             text = f"{text.removesuffix('.')}: {', '.join(f'{word} ({meaning})' for word, meaning in words.items())}."

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Report, Unit
+    from charrnn.text.sources import Source
     from charrnn.text.vocabulary import Ids, Vocabulary
 
 _SHORTEST = 200
@@ -214,19 +215,54 @@ def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int |
 
 def read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids:
     """Returns the ids of a file: of its bytes as they are, or of its UTF-8 text with line ends as in training."""
-    import os
-
-    from charrnn.cli.texts import refuse_runs
     from charrnn.settings.config import DataConfig
     from charrnn.text.decoding import encoded
-    from charrnn.text.sources import find, release
+    from charrnn.text.sources import release
 
-    refuse_runs([argument])
-    if os.path.isdir(argument):
-        raise TextError(f"--prime-file {argument} is a folder", "name a file")
-    found, _ = find(argument)
+    found = _found("--prime-file", argument)
     try:
         config = DataConfig(as_bytes=loaded.data.as_bytes, newlines=loaded.data.newlines)
         return encoded(found, config, loaded.vocabulary, unknown)
     finally:
         release(found)
+
+
+def read_prime_lines(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> list[Ids]:
+    """Returns the ids of each line of a file, without its line end.
+
+    Raises TextError, which names the line, for one that the model cannot read.
+    """
+    from charrnn.settings.config import DataConfig
+    from charrnn.text.decoding import pieces_of
+    from charrnn.text.sources import release
+
+    found = _found("--prime-lines", argument)
+    try:
+        config = DataConfig(as_bytes=loaded.data.as_bytes, newlines="lf")
+        text = "".join(piece.text for piece in pieces_of(found, config, lambda _place, _done: None))
+    finally:
+        release(found)
+    lines = text.removesuffix("\n").split("\n")
+    if not text:
+        raise TextError(f"--prime-lines {argument} is empty", "give a file with a text to go on from in each line")
+    primes = []
+    for number, line in enumerate(lines, 1):
+        try:
+            primes.append(ids_of(line, loaded.vocabulary, unknown))
+        except TextError as error:
+            raise TextError(f"line {number:,} of {argument}: {error.message}", *error.hints) from error
+    return primes
+
+
+def _found(option: str, argument: str) -> list[Source]:
+    """Returns the source of a file that an option names. Raises TextError for a run, a folder, or nothing."""
+    import os
+
+    from charrnn.cli.texts import refuse_runs
+    from charrnn.text.sources import find
+
+    refuse_runs([argument])
+    if os.path.isdir(argument):
+        raise TextError(f"{option} {argument} is a folder", "name a file")
+    found, _ = find(argument)
+    return found

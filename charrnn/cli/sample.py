@@ -2,70 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from functools import partial
-from itertools import chain, groupby, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from charrnn.cli import steering
 from charrnn.cli.chosen import say_chosen
-from charrnn.cli.escapes import as_expected, unescaped
+from charrnn.cli.escapes import unescaped
 from charrnn.cli.options import CHECKPOINT, with_options
-from charrnn.cli.reading import read_prime
-from charrnn.errors import RecordingFailed, UsageError
-from charrnn.settings.checks import FLAG, SIZE, TEXT, one_of, whole
-from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
-from charrnn.settings.config import SamplingConfig
-from charrnn.settings.fields import Record, setting
+from charrnn.cli.reading import read_prime, read_prime_lines
+from charrnn.cli.sampling import Asked, Output, Prime, read_as_expected, read_exactly, temperatures
+from charrnn.errors import RecordingFailed
+from charrnn.settings.sampling import RANDOM, SamplingConfig, Selection, drawn_seed
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
+    from charrnn.cli.written import Written
+    from charrnn.sampling.choosing import Judge
     from charrnn.sampling.sampler import SampledPiece, SampleRequest
-    from charrnn.text.vocabulary import Ids, Vocabulary
-
-_text = partial(setting, panel="Text")
-_output = partial(setting, panel="Output")
-_run = partial(setting, panel="Run")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prime(Record):
-    """What the model goes on from."""
-
-    prime: str | None = _text(None, TEXT, "--prime", "-p", level="everyday", shown="none: a new line")
-    """Text to go on from, which the model reads first, as the beginning of a line."""
-    prime_file: str | None = _text(None, TEXT, "--prime-file", level="everyday", metavar="FILE")
-    """File with the text to go on from, - for standard input."""
-    escapes: bool = _text(False, FLAG, "--escapes", "-e")
-    r"""Read every escape (\n, \t, \\, \uXXXX) in --prime and --stop exactly, where without this option \n and \t are a
-    line end and a tab unless the model's text has backslashes."""
-    unknown: UnknownPolicy = _text("error", one_of(UnknownPolicy), "--unknown", level="everyday")
-    """What to do with characters of the prime that the model does not know: error, skip, or replace by the nearest."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Output(Record):
-    """How samples are written."""
-
-    count: int = _text(1, SIZE, "--count", level="everyday", shown=f"1, with --compare {steering.COUNT}")
-    """Samples to write, each with its own random numbers."""
-    interactive: bool = _output(False, FLAG, "--interactive", "-i", level="everyday")
-    """Write together with the model, which proposes characters and words, while you choose, type and undo."""
-    color: bool = _output(False, FLAG, "--color")
-    """Colour each character by how little the model expected it (on a terminal)."""
-    as_json: bool = _output(False, FLAG, "--json", level="everyday")
-    """Print a line for each sample, a JSON object with the log-probability of every character."""
-    weights: WeightsName = _run("float32", one_of(WeightsName), "--weights")
-    """Recurrent weights: float32; float16, which takes half the room and costs nothing that shows; or int8, a quarter,
-    at a cost of about a thousandth of a bit. Both are faster where the model is wide."""
-    threads: int | None = _run(None, whole(1, 64), "--threads", shown="by the model's size")
-    """CPU threads, on which the text does not depend."""
-    device: DeviceName = _run("cpu", one_of(DeviceName), "--device", level="everyday")
-    """Where to compute: the CPU, which auto takes too and which starts at once, or cuda, for many samples."""
+    from charrnn.text.vocabulary import Ids
 
 
 @with_options()
@@ -74,6 +32,7 @@ def sample(
     *,
     begin: Prime,
     drawing: Annotated[dict[str, Any], SamplingConfig],
+    choice: Selection,
     output: Output,
     steered: steering.Steering,
 ) -> None:
@@ -82,7 +41,7 @@ def sample(
     \b
     charrnn sample --prime "KING" --temperature 0.8 --length 500
     charrnn sample --prime "KING" --temperature 0.2,0.6,1
-    charrnn sample -c checkpoints/stdlib --prime "def " --count 3
+    charrnn sample -c checkpoints/names --count 50 --stop "\\n" --unique
     echo "Once upon" | charrnn sample --prime-file - --unknown replace
     charrnn sample --prime "My " --interactive
     charrnn sample --clamp L2.c318=+1                   with a unit held; inspect --find finds some
@@ -91,73 +50,128 @@ def sample(
     from charrnn.checkpoints.folder import find_checkpoint
     from charrnn.display.notice import say
     from charrnn.network.open_engine import open_engine
-    from charrnn.sampling.sampler import SampleRequest, write
+    from charrnn.sampling.sampler import SampleRequest
 
-    if begin.prime is not None and begin.prime_file is not None:
-        raise UsageError("--prime and --prime-file are both given", "give one of them")
+    separator = None if output.separator is None else unescaped("--separator", output.separator)
+    is_random = drawing.get("seed") == RANDOM
+    if is_random:
+        drawing = {**drawing, "seed": drawn_seed()}
     if begin.escapes:
-        begin = replace(begin, prime=None if begin.prime is None else unescaped("--prime", begin.prime))
-        if "stop" in drawing:
-            drawing["stop"] = unescaped("--stop", drawing["stop"])
-    configs = [SamplingConfig(**{**drawing, **one}) for one in _temperatures(drawing.get("temperature"))]
-    _refuse_endless(configs, output)
-    if output.interactive:
-        _refuse_beside_session(drawing, output, begin.prime_file, is_row=len(configs) > 1)
-    texts_only = {
-        "--interactive": output.interactive,
-        "--color": output.color,
-        "a second temperature": len(configs) > 1,
-        "--repeat-until-stop without --stop": _is_endless(configs[0]),
-    }
-    steered.check_beside(texts_only, configs[0])
+        begin, drawing = read_exactly(begin, drawing)
+    asked = Asked(begin, drawing, _configs(drawing), choice, output, steered)
+    asked.check()
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
     if checkpoint is None:
         say_chosen(path, loaded)
     held = steered.clamped(loaded)
-    prime = begin.prime or ""
     if not begin.escapes:
-        prime = _as_expected("--prime", prime, loaded.vocabulary)
-        if configs[0].stop:
-            stop = _as_expected("--stop", configs[0].stop, loaded.vocabulary)
-            configs = [replace(config, stop=stop) for config in configs]
-    ids = (
-        loaded.vocabulary.encode(prime, begin.unknown)
-        if begin.prime_file is None
-        else read_prime(begin.prime_file, loaded, begin.unknown)
-    )
+        begin, drawing = read_as_expected(begin, drawing, loaded.vocabulary)
+    configs, primes = _configs(drawing), _primes(begin, loaded)
     open_it = partial(open_engine, device=output.device, weights=output.weights, threads=output.threads)
     engine = open_it(held)
+    seed = configs[0].seed_number
+    if is_random:
+        say(f"the seed is {seed}: --seed {seed} writes the same again")
     if steered.compare:
         count = output.count if output.count > 1 else steering.COUNT
         pairs = [SampleRequest(configs[0], number) for number in range(count)]
-        steered.show(open_it(loaded), engine, loaded, ids, pairs, as_json=output.as_json)
+        steered.show(open_it(loaded), engine, loaded, primes[0], pairs, as_json=output.as_json)
         return
     if output.interactive:
         from charrnn.cli.interactive import run
 
-        run(engine, loaded.vocabulary, ids, configs[0], unknown=begin.unknown)
+        run(engine, loaded.vocabulary, primes[0], configs[0], unknown=begin.unknown)
         return
-    if "seed" not in drawing and not output.as_json and sys.stderr.isatty() and configs[0].temperature > 0:
-        seed = configs[0].seed
+    if "seed" not in drawing and not output.as_json and sys.stderr.isatty() and not configs[0].is_certain:
         say(f"seed {seed}, which writes the same text again; --seed {seed + 1} writes another", is_dim=True)
-    requests = [SampleRequest(config, number) for config in configs for number in range(output.count)]
+    groups = [(prime, config) for prime in primes for config in configs]
     if output.device != "cuda":
-        _say_what_is_missed(held, sum(request.config.length for request in requests))
-    pieces = _begun(_in_order(write(engine, loaded.vocabulary, ids, requests), len(requests)))
-    if output.as_json:
-        _print_json(loaded.vocabulary.decode(ids), pieces, requests, has_end=loaded.vocabulary.has_end)
+        _say_what_is_missed(held, output.count * sum(config.length for _, config in groups))
+    if choice.is_choosy:
+        pieces = _chosen(engine, loaded, path, groups, choice, output.count)
     else:
-        _stream(ids, pieces, requests, loaded.vocabulary, color=output.color)
+        requests = [SampleRequest(config, number, prime) for prime, config in groups for number in range(output.count)]
+        pieces = _drawn(engine, loaded, requests)
+    _give_out(_begun(pieces), loaded, output, len(configs) > 1, output.count * len(groups) > 1, separator)
 
 
-def _as_expected(option: str, text: str, vocabulary: Vocabulary) -> str:
+def _configs(drawing: dict[str, Any]) -> list[SamplingConfig]:
+    """Returns the settings for each temperature."""
+    return [SamplingConfig(**{**drawing, **one}) for one in temperatures(drawing.get("temperature"))]
+
+
+def _primes(begin: Prime, loaded: Checkpoint) -> list[Ids]:
+    """Returns the ids of each text to go on from."""
+    if begin.prime_lines is not None:
+        return read_prime_lines(begin.prime_lines, loaded, begin.unknown)
+    if begin.prime_file is not None:
+        return [read_prime(begin.prime_file, loaded, begin.unknown)]
+    return [loaded.vocabulary.encode(begin.prime or "", begin.unknown)]
+
+
+def _drawn(engine: Any, loaded: Checkpoint, requests: list[SampleRequest]) -> Iterator[Written]:
+    """Yields the pieces of each sample with its request, one sample after the other."""
+    from charrnn.sampling.sampler import write
+
+    common = loaded.vocabulary.encode("")
+    pieces = _in_order(write(engine, loaded.vocabulary, common, requests), len(requests))
+    return ((requests[piece.sample], piece) for piece in pieces)
+
+
+def _chosen(
+    engine: Any,
+    loaded: Checkpoint,
+    path: Path,
+    groups: list[tuple[Ids, SamplingConfig]],
+    choice: Selection,
+    count: int,
+) -> Iterator[Written]:
+    """Yields samples that are kept, `count` for each prime and temperature; says so where there are fewer."""
     from charrnn.display.notice import say
+    from charrnn.sampling.choosing import Judge, choose
+    from charrnn.sampling.training_text import read_training_text
 
-    text, notice = as_expected(option, text, has_backslashes="\\" in vocabulary)
-    if notice is not None:
-        say(f"note: {notice}")
-    return text
+    text = None
+    if choice.novel:
+        text, notice = read_training_text(loaded, path)
+        if notice is not None:
+            say(f"note: {notice}")
+    judge, kept = Judge(choice, text), 0
+    for prime, config in groups:
+        for written in choose(engine, loaded.vocabulary, prime, config, judge, count):
+            kept += 1
+            yield written
+    if kept < (wanted := count * len(groups)):
+        say(f"note: {_told(judge, kept, wanted)}")
+
+
+def _told(judge: Judge, kept: int, wanted: int) -> str:
+    """Returns what to say where fewer samples were kept than were wanted."""
+    why = ", ".join(f"{number:,} {reason}" for reason, number in judge.refused.most_common())
+    tried = kept + judge.refused.total()
+    return (
+        f"{kept:,} of {wanted:,} samples were found in {tried:,} tries, of which the others were not kept ({why}); "
+        "--tries allows more of them, and a higher --temperature makes samples more different"
+    )
+
+
+def _give_out(
+    pieces: Iterator[Written], loaded: Checkpoint, output: Output, is_row: bool, is_several: bool, separator: str | None
+) -> None:
+    from charrnn.cli.written import Layout, print_json, stream
+
+    if output.as_json:
+        print_json(pieces, loaded.vocabulary)
+    else:
+        layout = Layout(
+            is_several=is_several,
+            is_row=is_row,
+            has_prime=not output.no_prime,
+            separator=separator,
+            color=output.color,
+        )
+        stream(pieces, loaded.vocabulary, layout)
 
 
 def _say_what_is_missed(loaded: Checkpoint, characters: int) -> None:
@@ -168,47 +182,7 @@ def _say_what_is_missed(loaded: Checkpoint, characters: int) -> None:
         say(f"note: {missed}")
 
 
-def _temperatures(text: str | None) -> list[dict[str, float]]:
-    """Returns what `--temperature` says of each sample to write: one temperature or several, or nothing."""
-    if text is None:
-        return [{}]
-    try:
-        return [{"temperature": float(word)} for word in text.split(",")]
-    except ValueError:
-        raise UsageError(
-            f"--temperature is {text!r}", "give a number of at least 0, or several with commas between them"
-        ) from None
-
-
-def _is_endless(config: SamplingConfig) -> bool:
-    return config.repeat_until_stop and config.stop is None
-
-
-def _refuse_endless(configs: list[SamplingConfig], output: Output) -> None:
-    if _is_endless(configs[0]) and (output.as_json or output.count > 1 or len(configs) > 1):
-        raise UsageError(
-            "--repeat-until-stop without --stop writes one sample, as text, until Ctrl-C",
-            "say where to stop with --stop",
-        )
-
-
-def _refuse_beside_session(drawing: dict[str, Any], output: Output, prime_file: str | None, *, is_row: bool) -> None:
-    given = {
-        "--json": output.as_json,
-        "--color": output.color,
-        "--count": output.count > 1,
-        "further temperatures": is_row,
-        "--length": "length" in drawing,
-        "--stop": "stop" in drawing,
-        "--repeat-until-stop": "repeat_until_stop" in drawing,
-    }
-    if senseless := [option for option, is_given in given.items() if is_given]:
-        raise UsageError("--interactive writes one text and ends when you say so", f"leave {', '.join(senseless)} out")
-    if prime_file == "-":
-        raise UsageError("--interactive reads your choices from standard input", "give the prime in a file")
-
-
-def _begun(pieces: Iterator[SampledPiece]) -> Iterator[SampledPiece]:
+def _begun(pieces: Iterator[Written]) -> Iterator[Written]:
     """Returns the pieces with the first of them made already: until one is shown, another process can begin anew."""
     from charrnn.cli.without_graphs import without_graphs
 
@@ -231,82 +205,3 @@ def _in_order(pieces: Iterator[SampledPiece], count: int) -> Iterator[SampledPie
             if not here[-1].is_last:
                 break
             current += 1
-
-
-def _print_json(prime: str, pieces: Iterator[SampledPiece], requests: list[SampleRequest], *, has_end: bool) -> None:
-    for place, written in groupby(pieces, lambda piece: piece.sample):
-        parts, request = list(written), requests[place]
-        ended = {"ended": parts[-1].is_ended} if has_end else {}
-        body = {
-            "sample": request.number,
-            "seed": request.config.seed,
-            "temperature": request.config.temperature,
-            "prime": prime,
-            "text": "".join(part.text for part in parts),
-            **ended,
-            "log_probabilities": [round(value, 6) for part in parts for value in part.log_probabilities.tolist()],
-        }
-        print(json.dumps(body), flush=True)
-
-
-def _stream(
-    prime: Ids, pieces: Iterator[SampledPiece], requests: list[SampleRequest], vocabulary: Vocabulary, *, color: bool
-) -> None:
-    """Writes each sample as it comes, with the prime (ids) before it."""
-    from charrnn.display.safe import write
-
-    last = ""
-    try:
-        for place, written in groupby(pieces, lambda piece: piece.sample):
-            if len(requests) > 1:
-                _rule(requests, place, last, is_document=vocabulary.has_end)
-            is_plain = not (color and sys.stdout.isatty())
-            show = (lambda piece: write(piece.text, sys.stdout)) if is_plain else _coloured(vocabulary)
-            last = ""
-            for text in vocabulary.decode_pieces(prime):
-                write(text, sys.stdout)
-                last = text or last
-            for piece in written:
-                show(piece)
-                sys.stdout.flush()
-                last = piece.text or last
-    finally:
-        # Ctrl-C keeps the text so far, and the prompt begins on a line of its own.
-        if last and not last.endswith("\n"):
-            sys.stdout.write("\n")
-        sys.stdout.flush()
-
-
-def _rule(requests: list[SampleRequest], place: int, before: str, *, is_document: bool) -> None:
-    """Writes the line between samples, or, with several temperatures, the line above each that names its own. Between
-    documents, which say by themselves where they end, there is a line end alone."""
-    temperature = requests[place].config.temperature
-    is_row = any(request.config.temperature != temperature for request in requests)
-    if place and not before.endswith("\n"):
-        sys.stdout.write("\n")
-    if is_row or (place and not is_document):
-        sys.stdout.write((f"-- temperature {temperature:g} " if is_row else "").ljust(40, "-") + "\n")
-
-
-def _coloured(vocabulary: Vocabulary) -> Callable[[SampledPiece], None]:
-    """Returns what shows pieces of one sample, each character coloured by its surprisal (the sum of its bytes')."""
-    from rich.console import Console
-
-    from charrnn.display.surprisal import coloured
-
-    console, decode = Console(highlight=False, soft_wrap=True), vocabulary.decoder()
-    under_way = 0.0
-
-    def show(piece: SampledPiece) -> None:
-        nonlocal under_way
-        characters: list[tuple[str, float]] = []
-        for id_, log_probability in zip(piece.ids.tolist(), piece.log_probabilities.tolist(), strict=True):
-            under_way += log_probability
-            if text := decode(id_):
-                characters.append((text, under_way))
-                under_way = 0.0
-        if piece.is_last and (rest := decode.finish()):
-            characters.append((rest, under_way))
-        console.print(coloured(characters, console), end="")
-
-    return show

@@ -16,7 +16,7 @@ from charrnn.settings.fields import Record, setting
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.sampling.sampler import SampleRequest
-    from charrnn.settings.config import SamplingConfig
+    from charrnn.settings.sampling import SamplingConfig
 
 COUNT = 32
 """Pairs of texts that are compared where `--count` is not given."""

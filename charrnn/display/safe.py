@@ -61,3 +61,13 @@ def write(text: str, stream: IO[str]) -> None:
     except UnicodeEncodeError:  # the terminal is not UTF-8, or the text has a lone surrogate
         encoding = getattr(stream, "encoding", None) or "ascii"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def write_bytes(raw: bytes, stream: IO[str]) -> None:
+    """Writes bytes to a stream that is no terminal, exactly as they are, behind the text that was written before."""
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:  # a stream of text alone, such as io.StringIO
+        stream.write(raw.decode("utf-8", "replace"))
+        return
+    stream.flush()
+    buffer.write(raw)

@@ -23,7 +23,8 @@ from charrnn.inference.panels import NEVER, Panels
 from charrnn.native.crew import most_threads
 from charrnn.native.step import MOST_LANES, Job, Settings, aligned, best_set, find_library
 from charrnn.settings.choices import WeightsName
-from charrnn.settings.config import ModelConfig, SamplingConfig
+from charrnn.settings.config import ModelConfig
+from charrnn.settings.sampling import SamplingConfig
 
 _BYTES_FOR_A_THREAD = 1 << 17
 _MOST_THREADS = 4  # more read hardly faster, and wait for the slowest of them
@@ -75,6 +76,12 @@ class CompiledNetwork(RecordingEngine):
         """Returns the state of these lanes, in this order; one may be named several times."""
         chosen = list(lanes)
         return CompiledState(state.hidden[:, chosen], None if state.cell is None else state.cell[:, chosen])
+
+    def join(self, states: Sequence[CompiledState]) -> CompiledState:
+        """Returns one state of the lanes of several, in their order."""
+        cells = [state.cell for state in states if state.cell is not None]
+        hidden = np.concatenate([state.hidden for state in states], axis=1)
+        return CompiledState(hidden, np.concatenate(cells, axis=1) if cells else None)
 
     def step(self, ids: npt.ArrayLike, state: CompiledState) -> tuple[Floats, CompiledState]:
         """Reads one character in each lane: `ids` (B,) -> logits of the next (B, V), new state."""

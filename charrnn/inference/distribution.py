@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.settings.config import SamplingConfig
+from charrnn.settings.sampling import SamplingConfig
 
 Doubles = npt.NDArray[np.float64]
 

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.inference.distribution import draw, log_probabilities, probabilities
-from charrnn.settings.config import ModelConfig, SamplingConfig
+from charrnn.settings.config import ModelConfig
+from charrnn.settings.sampling import SamplingConfig
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -86,6 +87,13 @@ class Engine(ABC):
         """Returns the state of these lanes, in this order; a lane may be named several times."""
         chosen = list(lanes)
         return tuple(tuple(array[chosen] for array in layer) for layer in state)
+
+    def join(self, states: Sequence[Any]) -> Any:
+        """Returns one state of the lanes of several, in their order."""
+        return tuple(
+            tuple(np.concatenate(arrays) for arrays in zip(*layers, strict=True))
+            for layers in zip(*states, strict=True)
+        )
 
     def walk(self, state: Any) -> Walk:
         """Returns what takes steps from `state` on."""

@@ -26,7 +26,7 @@ from charrnn.inference.engine import Doubles, Engine, Floats, Scored, Written
 from charrnn.network.graphs import GraphRecorder, records_on
 from charrnn.network.layers import StackState
 from charrnn.network.model import CharacterModel
-from charrnn.settings.config import SamplingConfig
+from charrnn.settings.sampling import SamplingConfig
 
 _LONGEST = 4096
 _KEPT = 2
@@ -53,6 +53,13 @@ class TorchStepper(Engine):
     def zero_state(self, lanes: int = 1) -> StackState:
         """Returns the state before the first character."""
         return self.model.zero_state(lanes)
+
+    def join(self, states: Sequence[StackState]) -> StackState:
+        """Returns one state of the lanes of several, in their order."""
+        with torch.inference_mode():
+            return tuple(
+                tuple(torch.cat(arrays) for arrays in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
+            )
 
     def step(self, ids: npt.ArrayLike, state: StackState) -> tuple[Floats, StackState]:
         """Reads one character in each lane: `ids` (B,) -> logits (B, V) of the next, new state."""

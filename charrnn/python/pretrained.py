@@ -29,7 +29,7 @@ from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import BEST, find_checkpoint
 from charrnn.errors import CheckpointError, TextError, UsageError
-from charrnn.evaluation.score import TextScore
+from charrnn.evaluation.score import TextScore, nats_of
 from charrnn.inference.distribution import Doubles, log_probabilities
 from charrnn.inference.engine import Engine, RecordingEngine
 from charrnn.network.onnx_file import write_onnx
@@ -38,11 +38,15 @@ from charrnn.neurons.clamping import clamp as hold
 from charrnn.neurons.clamping import parse_clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.record import losses_of
-from charrnn.sampling.sampler import SampleRequest, write
+from charrnn.sampling.choosing import Judge, choose
+from charrnn.sampling.sampler import SampleRequest, check_possible, write
+from charrnn.sampling.training_text import TrainingText, read_training_text
 from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
-from charrnn.settings.config import ModelConfig, SamplingConfig
-from charrnn.settings.keywords import SAMPLING, errors_in_python, with_settings
-from charrnn.settings.typed import SamplingSettings
+from charrnn.settings.config import ModelConfig
+from charrnn.settings.fields import settings_of
+from charrnn.settings.keywords import LISTS, SAMPLING, errors_in_python, with_settings
+from charrnn.settings.sampling import SamplingConfig, Selection
+from charrnn.settings.typed import ListSettings, SamplingSettings
 from charrnn.text.cutting import cut_text
 from charrnn.text.encoding import encode_cut
 from charrnn.text.vocabulary import Ids, Vocabulary
@@ -51,8 +55,6 @@ if TYPE_CHECKING:
     from charrnn.network.plain_model import PlainModel
     from charrnn.python.metrics import Curve
     from charrnn.python.recording import Recording
-
-_BLOCK = 4096
 
 
 @errors_in_python()
@@ -156,18 +158,9 @@ class Pretrained:
 
     def _repr_html_(self) -> str:
         """Returns a small table for a notebook."""
-        from charrnn.display.notebook import table
+        from charrnn.python.shown import as_table
 
-        config, progress, corpus, bpc = self.config, self.checkpoint.progress, self.checkpoint.corpus, self.best_bpc
-        rows = {
-            "model": f"{describe(config)}, {config.num_layers} x {config.hidden_size}, "
-            f"embedding {config.embedding_size}",
-            "parameters": f"{self.num_parameters:,}",
-            "corpus": f"{corpus['name']}: {corpus['characters']:,} characters, {len(self.vocabulary):,} different",
-            "best": "nothing was held out" if bpc is None else f"{bpc:.4f} bpc at step {progress['best_step']:,}",
-            "path": self._place(),
-        }
-        return table({name: value for name, value in rows.items() if value})
+        return as_table(self, self._place())
 
     @with_settings(*SAMPLING)
     def stream(
@@ -181,11 +174,12 @@ class Pretrained:
         """Yields one sample, piece by piece, without the prime.
 
         The same seed and `number` always give the same text. A model of documents ends where its document does, after
-        `length` characters at the latest. `unknown` says what becomes of characters of the prime
-        that the model does not know: "error", "skip" or "replace" (by a near one). Raises TextError for a prime with
-        unknown characters, UsageError for settings that cannot be used.
+        `length` characters at the latest. `unknown` says what becomes of characters of the prime that the model does
+        not know: "error", "skip" or "replace" (by a near one). Raises TextError for a prime with unknown characters,
+        UsageError for settings that cannot be used.
         """
         config, ids = SamplingConfig(**settings), self.vocabulary.encode(prime, unknown)
+        check_possible(config, self.vocabulary)  # now, and not when the first piece is taken
         pieces = write(self.engine, self.vocabulary, ids, [SampleRequest(config, number)])
         return (piece.text for piece in pieces if piece.text)
 
@@ -201,7 +195,7 @@ class Pretrained:
         """Returns the text of one sample, without the prime; `stream` says what the arguments mean."""
         return "".join(self.stream(prime, number=number, unknown=unknown, **settings))
 
-    @with_settings(*SAMPLING)
+    @with_settings(*LISTS)
     def samples(
         self,
         count: int,
@@ -209,24 +203,35 @@ class Pretrained:
         *,
         temperatures: Sequence[float] | None = None,
         unknown: UnknownPolicy = "error",
-        **settings: Unpack[SamplingSettings],
+        **settings: Unpack[ListSettings],
     ) -> list[str]:
         """Returns `count` samples, with the numbers 0 to count - 1, written side by side.
 
-        With `temperatures` there are as many samples for each of them, in their order. `stream` says what the other
-        arguments mean.
+        With `temperatures` there are as many samples for each of them, in their order. With `unique`, `novel` or
+        `filter` more are drawn for those that are not kept; where too few can be found, fewer are returned. With
+        `num_beams` they are the best texts, where so many were found. `stream` says what the other arguments mean.
         """
-        config = SamplingConfig(**settings)
-        chosen = [config.temperature] if temperatures is None else temperatures
-        requests = [
-            SampleRequest(replace(config, temperature=temperature), number)
-            for temperature in chosen
-            for number in range(count)
-        ]
+        given: dict[str, Any] = dict(settings)
+        chosen = {name: given.pop(name) for name in settings_of(Selection) if name in given}
+        selection, config = Selection(**chosen), SamplingConfig(**given)
+        ids = self.vocabulary.encode(prime, unknown)
+        configs = [config]
+        if temperatures is not None:
+            configs = [replace(config, temperature=temperature) for temperature in temperatures]
+        if selection.is_choosy:
+            judge = Judge(selection, self._training_text() if selection.novel else None)
+            found = (choose(self.engine, self.vocabulary, ids, each, judge, count) for each in configs)
+            return [piece.text for kept in found for _, piece in kept]
+        requests = [SampleRequest(each, number) for each in configs for number in range(count)]
         texts = [""] * len(requests)
-        for piece in write(self.engine, self.vocabulary, self.vocabulary.encode(prime, unknown), requests):
+        for piece in write(self.engine, self.vocabulary, ids, requests):
             texts[piece.sample] += piece.text
         return texts
+
+    def _training_text(self) -> TrainingText:
+        if self.path is None:
+            raise UsageError("--novel needs the text of the run, and the model was not loaded from one", "leave it out")
+        return read_training_text(self.checkpoint, self.path)[0]
 
     @errors_in_python()
     def score(self, text: str, *, unknown: UnknownPolicy = "error") -> TextScore:
@@ -242,12 +247,7 @@ class Pretrained:
             ids = self.vocabulary.encode(text, unknown)
         if len(ids) < 2:
             raise TextError("there is nothing to score", "give a text of at least two characters")
-        state, logits, likely = self.engine.zero_state(1), None, []
-        for start in range(0, len(ids), _BLOCK):
-            scored = self.engine.score(ids[start : start + _BLOCK], state, logits)
-            logits, state = scored.logits, scored.state
-            likely.append(scored.log_probabilities)
-        return TextScore(float(-np.concatenate(likely)[1:].sum()), len(ids) - 1)
+        return TextScore(nats_of(self.engine, ids), len(ids) - 1)
 
     @errors_in_python()
     def surprisal(self, text: str, *, unknown: UnknownPolicy = "error") -> Doubles:

@@ -25,7 +25,7 @@ from charrnn.inference.engine import Engine, Floats
 from charrnn.sampling.next_words import Place, WordCharacters, likeliest_words
 from charrnn.sampling.sampler import read_blocks, read_prime, require_finite
 from charrnn.settings.choices import UnknownPolicy
-from charrnn.settings.config import SamplingConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.text.vocabulary import END_NAME, Decoder, Vocabulary
 
 CHOICES = 10
@@ -258,7 +258,7 @@ class Session:
     def _draw(self, most: int, end_in: Callable[[list[int]], int | None]) -> Iterator[str]:
         """Draws up to `most` ids, or to the end of the document, and yields their text. `end_in` returns how many ids
         of a chunk still belong to it, or None where the text goes on after the chunk."""
-        random = generator(self.config.seed, self._drawings)
+        random = generator(self.config.seed_number, self._drawings)
         self._drawings += 1
         decode, before, is_last = self._decoder(), self.now, False
         document_end = self.vocabulary.end

@@ -30,6 +30,8 @@ class Check:
     beyond: tuple[float, str] | None = None
     """What no number may be larger than in size, and the end of the sentence for one that is, where the usual one names
     no such bound."""
+    read: Callable[[str], Any] | None = None
+    """Makes a value of a word of the command line, before it is checked; None where the kind is enough."""
 
     def require(self, option: str, value: object) -> None:
         """Raises UsageError, in the name of `option`, unless the value is accepted."""
@@ -99,7 +101,6 @@ SIZE = whole(1, WIDEST)
 SEED = whole(0, 2**63 - 1)
 FLAG = Check(bool, lambda value: isinstance(value, bool), "true or false")
 TEXT = text("a text")
-SOME_TEXT = Check(str, lambda value: isinstance(value, str) and value != "", "at least one character")
 PATH = Check(Path, lambda value: isinstance(value, Path), "a path")
 NAME = Check(
     str,

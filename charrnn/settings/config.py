@@ -15,12 +15,10 @@ from charrnn.settings.checks import (
     ABOVE_0,
     AT_LEAST_0,
     COUNT,
-    FLAG,
     RATE,
     SEED,
     SHARE,
     SIZE,
-    SOME_TEXT,
     WIDEST,
     number,
     one_of,
@@ -29,7 +27,7 @@ from charrnn.settings.checks import (
     whole,
 )
 from charrnn.settings.conflicts import check_frozen, check_initial, check_schedule, check_wiring
-from charrnn.settings.documents import DOCUMENTS, check_documents
+from charrnn.settings.documents import COLUMN, DOCUMENTS, check_documents
 from charrnn.settings.fields import Record, setting, switch
 from charrnn.wording import figure
 
@@ -51,8 +49,6 @@ _data = partial(setting, panel="Data", fixed=_READ)
 _training = partial(setting, panel="Optimisation")
 _training_switch = partial(switch, panel="Optimisation")
 _budget = partial(setting, panel="Budget (one of)", level="everyday", may_change=True)
-_text = partial(setting, panel="Text")
-_drawing = partial(setting, panel="Drawing")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +160,7 @@ class DataConfig(Record):
     documents: str = _data("none", DOCUMENTS, "--documents", metavar="lines|files|split:REGEX")
     """Documents that are read each from the zero state, in a new order each epoch, with an end that is learned: lines
     (each line), files (each file), split:REGEX (what stands between two matches), or none (one long text)."""
-    column: str | None = _data(None, SOME_TEXT, "--column", metavar="NAME")
+    column: str | None = _data(None, COLUMN, "--column", metavar="NAME")
     """Column of a CSV or TSV file with a header, or key of the objects of JSON lines, of which each text is a
     document."""
     split_seed: int = _data(1, SEED, "--split-seed")
@@ -304,28 +300,3 @@ class Budget(Record):
 
     def __str__(self) -> str:
         return f"{figure(self.amount, digits=15)} {self.unit if self.amount != 1 else self.unit[:-1]}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingConfig(Record):
-    """How characters are drawn from the model's distribution."""
-
-    length: int = _text(1000, COUNT, "--length", "-n", level="everyday")
-    """Characters to write."""
-    stop: str | None = _text(None, SOME_TEXT, "--stop", level="everyday")
-    """Text after which to stop (it is included)."""
-    repeat_until_stop: bool = _text(False, FLAG, "--repeat-until-stop")
-    """Write on past the length until the stop text comes, or without a stop text until Ctrl-C."""
-    temperature: float = _drawing(
-        0.8, AT_LEAST_0, "--temperature", "-t", level="everyday", metavar="NUMBER[,NUMBER...]", is_listed=True
-    )
-    """Number that logits are divided by (below 1 safer, above 1 wilder, 0 takes the likeliest character each time), or
-    several with commas between them, which write one sample each (with --count, as many each)."""
-    top_k: int | None = _drawing(None, COUNT, "--top-k", level="everyday")
-    """Draw only from this many characters, the likeliest."""
-    top_p: float | None = _drawing(None, number(0.0, 1.0, above=True), "--top-p", level="everyday")
-    """Draw only from the smallest set of characters that holds this much probability (nucleus sampling)."""
-    min_p: float | None = _drawing(None, SHARE, "--min-p")
-    """Draw only from characters at least this share as likely as the likeliest."""
-    seed: int = _drawing(1, SEED, "--seed", level="everyday")
-    """Seed of the random numbers, of which the same gives the same text."""

@@ -21,6 +21,7 @@ def _accepts(value: Any) -> bool:
     return value in ("none", "lines", "files") or (value.startswith(_SPLIT) and value != _SPLIT)
 
 
+COLUMN = Check(str, lambda name: isinstance(name, str) and bool(name), "the name of a column")
 DOCUMENTS = Check(str, _accepts, "none, lines, files, or split: with a regular expression behind it")
 
 

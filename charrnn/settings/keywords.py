@@ -19,14 +19,17 @@ from typing import Any, ParamSpec, TypeVar, get_args, get_type_hints
 
 from charrnn.errors import CharrnnError
 from charrnn.settings import choices
-from charrnn.settings.config import Budget, DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.fields import Level, Record, help_of, settings_of
 from charrnn.settings.run import RunConfig
+from charrnn.settings.sampling import SamplingConfig, Selection
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 SAMPLING = (SamplingConfig,)
+LISTS = (SamplingConfig, Selection)
+"""The classes whose settings writing several samples takes."""
 TRAINING = (ModelConfig, DataConfig, TrainingConfig, Budget, RunConfig)
 """The classes whose settings training takes, with no name in two of them."""
 
@@ -65,6 +68,7 @@ def keywords(*classes: type[Record]) -> Mapping[str, Keyword]:
             shown, annotation, default = declared[each.name].shown, types[each.name], each.default
             # On the command line one option may take several values, which is told at the end.
             text = in_python(f"{texts[each.name].partition(', or several with')[0].removesuffix('.')}.")
+            text = text.replace("(may be given several times)", "(a sequence gives several)")
             if shown is not None:
                 text = f"{text.removesuffix('.')} (by default {shown})."
                 default, annotation = None, annotation | None
@@ -82,7 +86,7 @@ def _options() -> Mapping[str, tuple[str, Any]]:
     """Returns, for each option, its keyword and what its value is made of: a type, or a Literal of words."""
     found: dict[str, tuple[str, Any]] = {flag: (name, _WORDS.get(name, str)) for flag, name in _BESIDE.items()}
     found["--fresh"], found["--change"] = ("fresh", bool), ("change", bool)
-    for cls in (*TRAINING, *SAMPLING):
+    for cls in (*TRAINING, *LISTS):
         for name, declared in settings_of(cls).items():
             found[declared.flag] = name, declared.check.kind
             if declared.check.kind is bool:

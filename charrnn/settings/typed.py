@@ -5,23 +5,41 @@ Written by `python -m tests.kit.typed_settings` from the fields that declare the
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from charrnn.settings import choices
 from charrnn.settings.run import DivergencePolicy
+from charrnn.settings.sampling import SeedWord, UnitName
 
 
 class SamplingSettings(TypedDict, total=False):
     """The settings of sampling; each has a default."""
 
     length: int
-    stop: str | None
+    stop: str | Sequence[str] | None
+    stop_at: UnitName | None
     repeat_until_stop: bool
     temperature: float
     top_k: int | None
     top_p: float | None
     min_p: float | None
-    seed: int
+    repetition_penalty: float
+    repetition_window: int
+    repetition_stretch: int
+    logit_bias: Mapping[str, float] | Sequence[str] | None
+    num_beams: int | None
+    length_penalty: float
+    seed: int | SeedWord
+
+
+class ListSettings(SamplingSettings, total=False):
+    """The settings of writing several samples; each has a default."""
+
+    unique: bool
+    novel: bool
+    filter: str | None
+    tries: int
 
 
 class TrainingSettings(TypedDict, total=False):

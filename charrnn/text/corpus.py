@@ -46,8 +46,7 @@ Note = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a corpus: consecutive slices of its ids, but that what a text has grown by is trained on, too; or, of
-    documents, whole ones."""
+    """The parts of a corpus: slices of its ids, and what a text has grown by is trained on; or whole documents."""
 
     train: TextIds
     """Of documents all ids, those of documents that are held out too; `documents` says which are to be learned."""

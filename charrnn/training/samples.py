@@ -8,7 +8,7 @@ from typing import NamedTuple
 from charrnn.errors import CheckpointError
 from charrnn.inference.make_engine import make_engine
 from charrnn.sampling.sampler import sample
-from charrnn.settings.config import SamplingConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.text.vocabulary import Ids, Vocabulary
 from charrnn.training.learner import Learner
 from charrnn.training.plan import Plan

@@ -17,7 +17,8 @@ from torch import nn
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.network.model import CharacterModel
 from charrnn.sampling.sampler import SampleRequest, write
-from charrnn.settings.config import DataConfig, ModelConfig, SamplingConfig
+from charrnn.settings.config import DataConfig, ModelConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(range(32, 97))

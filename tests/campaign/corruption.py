@@ -23,7 +23,7 @@ from charrnn.checkpoints.checkpoint import Checkpoint, load, read_metadata
 from charrnn.errors import CharrnnError, CheckpointError
 from charrnn.network.open_engine import open_engine
 from charrnn.sampling.sampler import SampleRequest, write
-from charrnn.settings.config import SamplingConfig
+from charrnn.settings.sampling import SamplingConfig
 from tests.campaign import _damage
 from tests.campaign.campaign import Campaign
 from tests.kit.forked import Job, run

@@ -29,7 +29,8 @@ _TEXT_KINDS: dict[str, tuple[str, ...]] = {
     "select": wild.REGEXES, "label": wild.LABELS, "glob": wild.REGEXES, "unit": wild.UNITS, "clamp": wild.UNITS,
     "probe": (*wild.UNITS, "word,space", "name=a", ","), "encoding": wild.ENCODINGS, "name": wild.NAMES,
     "temperature": (*wild.NUMBERS, "1,2", ",", "1,,2", "0,nan", "1," * 3000, "0.5, 1"), "prime": wild.TEXTS,
-    "stop": wild.TEXTS, "topic": (*wild.TEXTS, "options", "../../errors"),
+    "stop": wild.TEXTS, "filter": wild.REGEXES, "separator": wild.TEXTS,
+    "topic": (*wild.TEXTS, "options", "../../errors"),
 }  # fmt: skip
 """What a text is taken for, by the option's name. An option that is not here gets all texts and paths."""
 _PATHS = (
@@ -37,6 +38,7 @@ _PATHS = (
     "corpus",
     "checkpoint",
     "prime_file",
+    "prime_lines",
     "validation",
     "statistics",
     "tune_on",

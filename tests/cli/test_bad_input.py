@@ -32,6 +32,7 @@ from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.lock import LOCK, is_training
 from charrnn.settings.config import DataConfig
 from tests.kit.command import Command, Result
+from tests.kit.pseudoterminal import run as on_terminal
 from tests.kit.tiny import arrays_of, forge, tiny
 
 USAGE, TEXT, CHECKPOINT, RESOURCE = 2, 3, 4, 6
@@ -1054,14 +1055,13 @@ def test_ctrl_c_keeps_the_text_so_far() -> None:
     assert err == b""
 
 
-def test_an_encoding_of_the_terminal_that_lacks_a_character() -> None:
-    """What cannot be shown is spelled out."""
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+def test_an_encoding_of_the_terminal_that_lacks_a_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be shown is spelled out; a pipe is UTF-8 all the same."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     for words in (["inspect"], ["inspect", "text.txt"], ["sample", "-n", "9"]):
-        result = _run_apart(*words, *NAMED, env=environment)
-        assert result.status == 0, result.err
-        assert result.err == ""
-        assert result.out.isascii()
+        result = on_terminal(80, *words, *NAMED)
+        assert result.status == 0, result.terminal
+        assert result.terminal.isascii()
 
 
 def test_a_traceback_can_be_asked_for() -> None:

@@ -64,10 +64,13 @@ from tests.kit.tiny import arrays_of, forge, tiny
             "there is no file or folder txet.txt",
             "did you mean text.txt? charrnn train --help lists the corpora known by name",
         ),
-        ("train text.txt --minutes 1 --minutes 2", "--minutes is given twice", "give it once"),
+        ("train text.txt --minutes 1 --minutes 2", "--minutes is given twice: 1 and 2", "give it once"),
         ("train text.txt -q --quiet", "--quiet is given twice", "give it once"),
         ("train text.txt --tie --no-tie", "--tie or --no-tie is given twice", "give it once"),
-        ("sample -t 1 -t 2 -t 3", "--temperature is given 3 times", "give it once"),
+        ("sample -t 1 -t 2 -t 3", "--temperature is given 3 times: 1, 2 and 3", "give it once"),
+        ("sample --prime= -p KING", "--prime is given twice: '' and KING", "give it once"),
+        ("eval text.txt --split all --split=test", "--split is given twice: all and test", "give it once"),
+        ("inspect text.txt --from 1 --from 2", "--from is given twice: 1 and 2", "give it once"),
     ],
 )
 def test_what_is_wrong_and_what_was_meant(command: Command, words: str, message: str, hint: str) -> None:

@@ -22,7 +22,8 @@ from charrnn.native import step as library
 from charrnn.native import window
 from charrnn.network.stepper import TorchStepper
 from charrnn.neurons.record import losses_of, parts_of, record
-from charrnn.settings.config import DataConfig, ModelConfig, SamplingConfig
+from charrnn.settings.config import DataConfig, ModelConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
 
 T, B, V = 23, 5, 11

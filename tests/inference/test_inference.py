@@ -41,7 +41,8 @@ from charrnn.native import step as library
 from charrnn.native.loader import candidates
 from charrnn.network.model import CharacterModel
 from charrnn.network.stepper import TorchStepper
-from charrnn.settings.config import DataConfig, ModelConfig, SamplingConfig
+from charrnn.settings.config import DataConfig, ModelConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
 from tests.kit.tiny import tiny
 
@@ -916,7 +917,8 @@ _SMALL_ENGINE = """
 import os, random, signal, sys
 import numpy as np
 from charrnn.cells.parameters import parameter_shapes
-from charrnn.settings.config import ModelConfig, SamplingConfig
+from charrnn.settings.config import ModelConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.inference.compiled import CompiledNetwork
 config = ModelConfig(cell="lstm", num_layers=2, hidden_size=70, embedding_size=5)
 draw = np.random.default_rng(4)
@@ -1090,3 +1092,35 @@ def test_numpy_holds_matrices_once(tmp_path: Path) -> None:
     recorded, _ = engine.record(ids_of((9,), 17), engine.zero_state())
     for name, values in reference.record(ids_of((9,), 17), reference.zero_state())[0].items():
         np.testing.assert_array_equal(recorded[name], values)
+
+
+# ------------------------------------------------------------------------------------------------------- lanes together
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_lanes_of_several_states_are_joined(kind: str) -> None:
+    """By every engine: the lanes go on as they do in the state that they come from, and that stays as it was."""
+    V, H, L = 9, 12, 2
+    config = ModelConfig(cell=kind, num_layers=L, hidden_size=H, embedding_size=5)
+    random = np.random.default_rng(4)
+    arrays = {name: random.normal(size=shape).astype(np.float32) for name, shape in parameter_shapes(config, V).items()}
+    checkpoint = Checkpoint(
+        kind="best", model=config, vocabulary=Vocabulary.of("abcdefghi"), data=DataConfig(), corpus={}, progress={},
+        parameters=arrays,
+    )  # fmt: skip
+    ours: list[Any] = [
+        Network(config, arrays),
+        make_engine(config, arrays),
+        TorchStepper(checkpoint, torch.device("cpu")),
+    ]
+    ours.append(InPlaceNetwork(config, dict(arrays)))
+    ids = np.array([[3, 1, 4, 1, 5], [2, 0, 8, 6, 7]])
+    for engine in ours:
+        _, state = engine.read(ids, engine.zero_state(5))
+        expected, _ = engine.step([0, 1, 2, 3, 4], state)
+        parts = [engine.take(state, [0]), engine.take(state, [1, 2]), engine.take(state, [3, 4])]
+        joined = engine.join(parts)
+        found, _ = engine.step([0, 1, 2, 3, 4], joined)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        again, _ = engine.step([1, 2], parts[1])
+        np.testing.assert_allclose(again, expected[1:3], atol=1e-6)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import charrnn
 from charrnn.settings.fields import Record
-from charrnn.settings.keywords import SAMPLING, TRAINING, is_open, keywords
+from charrnn.settings.keywords import LISTS, SAMPLING, TRAINING, is_open, keywords
 
 FILE = Path(charrnn.__file__).parent / "settings/typed.py"
 
@@ -20,14 +20,22 @@ Written by `python -m tests.kit.typed_settings` from the fields that declare the
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from charrnn.settings import choices
 from charrnn.settings.run import DivergencePolicy
+from charrnn.settings.sampling import SeedWord, UnitName
 
 
 class SamplingSettings(TypedDict, total=False):
     """The settings of sampling; each has a default."""
+
+'''
+_LISTS = '''
+
+class ListSettings(SamplingSettings, total=False):
+    """The settings of writing several samples; each has a default."""
 
 '''
 _MIDDLE = '''
@@ -50,7 +58,7 @@ def _lines(classes: tuple[type[Record], ...]) -> str:
 
 def source() -> str:
     """Returns the module's source."""
-    return _BEGINNING + _lines(SAMPLING) + _MIDDLE + _lines(TRAINING)
+    return _BEGINNING + _lines(SAMPLING) + _LISTS + _lines(LISTS[len(SAMPLING) :]) + _MIDDLE + _lines(TRAINING)
 
 
 if __name__ == "__main__":

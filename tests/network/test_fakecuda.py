@@ -36,7 +36,8 @@ from charrnn.evaluation.dynamic_rule import DEFAULTS
 from charrnn.network.model import CharacterModel
 from charrnn.network.stepper import TorchStepper
 from charrnn.settings import choices
-from charrnn.settings.config import ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.training.feed import PinnedFeed, ResidentFeed, make_feed
 from charrnn.training.lanes import Ring
 from charrnn.training.learner import Learner

@@ -33,7 +33,8 @@ from charrnn.network.open_engine import open_engine
 from charrnn.network.precision import LossScale, choose_precision
 from charrnn.network.stepper import TorchStepper
 from charrnn.sampling.sampler import SampleRequest, sample, write
-from charrnn.settings.config import Budget, DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source

@@ -17,7 +17,8 @@ from charrnn.network import stepper
 from charrnn.network.graphs import GraphRecorder, records_on
 from charrnn.network.precision import LossScale
 from charrnn.network.stepper import TorchStepper
-from charrnn.settings.config import ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.training.feed import ResidentFeed
 from charrnn.training.lanes import Ring
 from charrnn.training.learner import Learner

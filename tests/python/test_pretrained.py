@@ -91,11 +91,10 @@ def test_a_row_of_temperatures_is_each_alone(model: Pretrained) -> None:
     alone = [model.sample("a", number=number, temperature=t, length=30) for t in (0.0, 0.5, 2.0) for number in (0, 1)]
     assert row == alone
     assert row[0] == row[1] != row[2]
-    shown = _sample(*"--prime a -n 30 -t 0,0.5,2 --count 2".split())
+    shown = _on_a_terminal(*"--prime a -n 30 -t 0,0.5,2 --count 2".split()).replace("\r\n", "\n")
     parts = re.split(r"^-- temperature (\S+) -+\n", shown, flags=re.MULTILINE)
     assert parts[1::2] == ["0", "0", "0.5", "0.5", "2", "2"]
     assert [part.removesuffix("\n") for part in parts[2::2]] == ["a" + text.removesuffix("\n") for text in row]
-    assert re.findall(r"^-- temperature (\S+)", _sample(*"-n 9 -t 1,2,1".split()), re.MULTILINE) == ["1", "2", "1"]
 
 
 def test_log_probabilities_are_the_models_own(model: Pretrained) -> None:

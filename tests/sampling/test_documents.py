@@ -17,7 +17,8 @@ from charrnn.python.pretrained import Pretrained, load
 from charrnn.sampling.cowriting import Session
 from charrnn.sampling.next_words import WordCharacters, likeliest_words
 from charrnn.sampling.sampler import SampleRequest, prime_ids, write
-from charrnn.settings.config import SamplingConfig
+from charrnn.sampling.stopping import Ended
+from charrnn.settings.sampling import SamplingConfig
 from tests.kit.command import Command
 from tests.kit.tiny import tiny
 
@@ -40,7 +41,7 @@ def drawn(checkpoint: Checkpoint, prime: str, config: SamplingConfig, number: in
     engine, vocabulary = make_engine(checkpoint.model, checkpoint.parameters), checkpoint.vocabulary
     assert vocabulary.end is not None
     logits, state = engine.read([vocabulary.end, *vocabulary.encode(prime).tolist()], engine.zero_state(1))
-    ids, likely, random = [], [], generator(config.seed, number)
+    ids, likely, random = [], [], generator(config.seed_number, number)
     while len(ids) < config.length and vocabulary.end not in ids:
         ids.append(draw(probabilities(logits[0], config), random.random()))
         likely.append(float(log_probabilities(logits[0])[ids[-1]]))
@@ -63,14 +64,15 @@ def test_samples_are_whole_documents(prime: str, as_bytes: bool) -> None:
         found[piece.sample] += piece.ids.tolist()
         likely[piece.sample] += piece.log_probabilities.tolist()
         texts[piece.sample] += piece.text
-        ended[piece.sample] = piece.is_ended
-        assert piece.is_last or not piece.is_ended
+        ended[piece.sample] = piece.ended is not None and piece.ended.reason == "end"
     for number in range(20):
         ids, values = drawn(checkpoint, prime, config, number)
+        is_ended = ids[-1] == vocabulary.end
+        ids, values = ids[: len(ids) - is_ended], values[: len(ids) - is_ended]
         assert found[number] == ids
         np.testing.assert_allclose(likely[number], values, atol=1e-4)
         assert texts[number] == vocabulary.decode(ids)
-        assert ended[number] == (ids[-1] == vocabulary.end)
+        assert ended[number] == is_ended
     assert any(ended)
     assert len(set(texts)) > 5
 
@@ -90,7 +92,7 @@ def test_a_stop_text_comes_first_or_the_end_does() -> None:
     for number in range(40):
         config = SamplingConfig(length=200, stop="a", temperature=1.0)
         pieces = list(write(engine, checkpoint.vocabulary, [], [SampleRequest(config, number)]))
-        text, is_ended = "".join(piece.text for piece in pieces), pieces[-1].is_ended
+        text, is_ended = "".join(piece.text for piece in pieces), pieces[-1].ended == Ended("end")
         plain, _ = drawn(checkpoint, "", replace(config, stop=None), number)
         whole = checkpoint.vocabulary.decode(plain)
         assert text == (whole[: whole.index("a") + 1] if "a" in whole else whole)
@@ -127,22 +129,15 @@ def test_the_command_writes_one_document_a_line(model: Pretrained, command: Comm
 
 
 def test_json_says_whether_the_document_ended(model: Pretrained, command: Command) -> None:
-    """The last log-probability is then that of the end."""
+    """Whose log-probability is that of no character."""
     result = command("sample", "--count", "8", "--length", "12", "--json")
     for number, line in enumerate(result.out.splitlines()):
         said = json.loads(line)
         ids, likely = drawn(model.checkpoint, "", SamplingConfig(length=12), number)
-        assert said["ended"] is (ids[-1] == model.vocabulary.end)
+        is_ended = ids[-1] == model.vocabulary.end
+        assert said["ended_by"] == ("end" if is_ended else "length")
         assert said["text"] == model.vocabulary.decode(ids)
-        np.testing.assert_allclose(said["log_probabilities"], likely, atol=1e-4)
-        assert len(said["log_probabilities"]) == len(said["text"]) + said["ended"]
-
-
-def test_a_model_of_one_text_says_nothing_of_ends(command: Command) -> None:
-    """Its samples end by length or stop text alone."""
-    RUN.parent.mkdir(parents=True)
-    save(RUN, tiny())
-    assert "ended" not in json.loads(command("sample", "--length", "5", "--json").out)
+        np.testing.assert_allclose(said["log_probabilities"], likely[: len(likely) - is_ended], atol=1e-4)
 
 
 # Writing together.

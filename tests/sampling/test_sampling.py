@@ -16,7 +16,8 @@ from charrnn.inference.reference import Network
 from charrnn.network.model import CharacterModel
 from charrnn.network.stepper import TorchStepper
 from charrnn.sampling.sampler import SampleRequest, prime_ids, sample, write
-from charrnn.settings.config import DataConfig, ModelConfig, SamplingConfig
+from charrnn.settings.config import DataConfig, ModelConfig
+from charrnn.settings.sampling import SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
 
 LOGITS = np.log([0.5, 0.1, 0.3, 0.1])
@@ -93,6 +94,9 @@ class _Uniform(Engine):
     def take(self, state: int, lanes: Sequence[int]) -> int:
         assert all(lane < state for lane in lanes)
         return len(lanes)
+
+    def join(self, states: Sequence[int]) -> int:
+        return sum(states)
 
     def step(self, ids: Any, state: int) -> tuple[np.ndarray, int]:
         assert len(ids) == state

@@ -15,9 +15,10 @@ from charrnn.cli.command import Command
 from charrnn.cli.options import with_options
 from charrnn.errors import UsageError
 from charrnn.settings.checks import FLAG, Check, number, one_of, text, whole
-from charrnn.settings.config import Budget, DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.fields import Record, help_of, setting, settings_of, switch
 from charrnn.settings.run import RunConfig
+from charrnn.settings.sampling import SamplingConfig
 
 
 @pytest.mark.parametrize(

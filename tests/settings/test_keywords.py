@@ -18,15 +18,15 @@ import charrnn
 import charrnn.settings.keywords
 from charrnn.errors import UsageError
 from charrnn.python.pretrained import Pretrained
-from charrnn.settings.config import SamplingConfig
 from charrnn.settings.fields import settings_of
-from charrnn.settings.keywords import SAMPLING, TRAINING, errors_in_python, in_python, keywords
-from charrnn.settings.typed import SamplingSettings, TrainingSettings
+from charrnn.settings.keywords import LISTS, SAMPLING, TRAINING, errors_in_python, in_python, keywords
+from charrnn.settings.sampling import SamplingConfig
+from charrnn.settings.typed import ListSettings, SamplingSettings, TrainingSettings
 from tests.kit.typed_settings import FILE, source
 
 FUNCTIONS: list[tuple[Callable[..., Any], tuple[type[Any], ...]]] = [
     (Pretrained.sample, SAMPLING),
-    (Pretrained.samples, SAMPLING),
+    (Pretrained.samples, LISTS),
     (Pretrained.stream, SAMPLING),
     (charrnn.sample, SAMPLING),
     (charrnn.train, TRAINING),
@@ -63,7 +63,8 @@ def test_no_setting_of_training_has_the_name_of_another() -> None:
 def test_the_types_for_type_checkers_are_those_of_the_fields() -> None:
     """The generated file is what the generator writes, and says the same as the signatures."""
     assert FILE.read_text("utf-8") == source(), "run: python -m tests.kit.typed_settings"
-    for typed, classes in ((SamplingSettings, SAMPLING), (TrainingSettings, TRAINING)):
+    kinds = ((SamplingSettings, SAMPLING), (ListSettings, LISTS), (TrainingSettings, TRAINING))
+    for typed, classes in kinds:
         assert get_type_hints(typed) == {each.name: each.annotation for each in keywords(*classes).values()}
 
 
