@@ -11,6 +11,7 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from charrnn.cli import novelty as copying
 from charrnn.cli import steering
 from charrnn.cli.chosen import say_chosen
 from charrnn.cli.escapes import as_expected, unescaped
@@ -59,6 +60,8 @@ class Output(Record):
     """Colour each character by how little the model expected it (on a terminal)."""
     as_json: bool = _output(False, FLAG, "--json", level="everyday")
     """Print a line for each sample, a JSON object with the log-probability of every character."""
+    novelty: bool = _output(False, FLAG, "--novelty")
+    """With --json, add how much of each sample stands word for word in the text that the run was trained on."""
     weights: WeightsName = _run("float32", one_of(WeightsName), "--weights")
     """Recurrent weights: float32; float16, which takes half the room and costs nothing that shows; or int8, a quarter,
     at a cost of about a thousandth of a bit. Both are faster where the model is wide."""
@@ -109,6 +112,8 @@ def sample(
         "a second temperature": len(configs) > 1,
         "--repeat-until-stop without --stop": _is_endless(configs[0]),
     }
+    if output.novelty:
+        copying.check_sampling(as_json=output.as_json, compare=steered.compare)
     steered.check_beside(texts_only, configs[0])
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
@@ -146,7 +151,8 @@ def sample(
         _say_what_is_missed(held, sum(request.config.length for request in requests))
     pieces = _begun(_in_order(write(engine, loaded.vocabulary, ids, requests), len(requests)))
     if output.as_json:
-        _print_json(loaded.vocabulary.decode(ids), pieces, requests)
+        compare = copying.with_own_text(path, loaded) if output.novelty else None
+        _print_json(loaded.vocabulary.decode(ids), pieces, requests, compare)
     else:
         _stream(ids, pieces, requests, loaded.vocabulary, color=output.color)
 
@@ -233,10 +239,12 @@ def _in_order(pieces: Iterator[SampledPiece], count: int) -> Iterator[SampledPie
             current += 1
 
 
-def _print_json(prime: str, pieces: Iterator[SampledPiece], requests: list[SampleRequest]) -> None:
+def _print_json(
+    prime: str, pieces: Iterator[SampledPiece], requests: list[SampleRequest], compare: copying.Compare | None = None
+) -> None:
     for place, written in groupby(pieces, lambda piece: piece.sample):
         parts, request = list(written), requests[place]
-        body = {
+        body: dict[str, Any] = {
             "sample": request.number,
             "seed": request.config.seed,
             "temperature": request.config.temperature,
@@ -244,6 +252,8 @@ def _print_json(prime: str, pieces: Iterator[SampledPiece], requests: list[Sampl
             "text": "".join(part.text for part in parts),
             "log_probabilities": [round(value, 6) for part in parts for value in part.log_probabilities.tolist()],
         }
+        if compare is not None:
+            body["novelty"] = compare(body["text"])
         print(json.dumps(body), flush=True)
 
 
