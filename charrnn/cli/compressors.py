@@ -66,9 +66,11 @@ def _verdict(model: float, listed: list[dict[str, Any]]) -> str:
         f"The model needs {abs(bits - model):.4f} bits per character {less} than the best of them, {name} "
         f"({model:.4f} and {bits:.4f})."
     )
-    if model >= bits:
-        return f"{verdict} It has learned less of such text than a general compressor finds out by itself."
-    return verdict
+    if model < bits:
+        return verdict
+    if model < min(one["bits_per_character"] for one in listed):
+        return f"{verdict} It has learned less from the training text than a general compressor finds in it."
+    return f"{verdict} It knows less of such text than a general compressor finds out by itself."
 
 
 def show(result: Mapping[str, Any]) -> None:

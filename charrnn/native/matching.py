@@ -16,7 +16,7 @@ from charrnn.native.loader import fields, load
 from charrnn.native.step import STEM
 
 VERSION = 1
-_STATE = np.dtype([(name, np.int32) for name in ("length", "link", "first", "best")])
+_STATE = np.dtype([(name, np.int32) for name in ("length", "link", "character", "target", "more")])
 _EDGE_BYTES = 16
 
 
@@ -25,7 +25,7 @@ class Matching(ctypes.Structure):
 
     _fields_ = [
         ("count", c_int64),
-        *fields(c_void_p, "characters ends states edges places"),
+        *fields(c_void_p, "characters ends states edges best places"),
         *fields(c_int64, "mask read"),
         *fields(c_int32, "num_states state matched reserved"),
     ]
@@ -38,7 +38,7 @@ def find_library() -> ctypes.CDLL | None:
 
 
 class CompiledAutomaton:
-    """The suffix automaton of samples (N,), which reads a text piece by piece; about 150 bytes a character."""
+    """The suffix automaton of samples (N,), which reads a text piece by piece; about 130 bytes a character."""
 
     def __init__(self, library: ctypes.CDLL, characters: npt.NDArray[np.int32]) -> None:
         count = len(characters)
@@ -46,11 +46,12 @@ class CompiledAutomaton:
         self._characters = np.ascontiguousarray(characters, np.int32)
         self._ends = np.empty(count, np.int32)
         self._states = np.empty(2 * count + 1, _STATE)
+        self._best = np.empty(2 * count + 1, np.int32)
         self._places = np.zeros(2 * count + 1, np.int64)
-        size = 1 << max(2, (4 * count - 1).bit_length())
+        size = 1 << (2 * count + 1).bit_length()
         self._edges = np.empty(size * _EDGE_BYTES, np.uint8)
         self._job = Matching(count=count, mask=size - 1)
-        for name in ("characters", "ends", "states", "edges", "places"):
+        for name in ("characters", "ends", "states", "edges", "best", "places"):
             setattr(self._job, name, getattr(self, f"_{name}").ctypes.data)
         library.charrnn_matching_build(byref(self._job))
 
@@ -65,4 +66,4 @@ class CompiledAutomaton:
         states = self._states[: self._job.num_states]
         order = np.argsort(states["length"], kind="stable").astype(np.int32)
         self._library.charrnn_matching_finish(byref(self._job), c_void_p(order.ctypes.data))
-        return states["best"][self._ends].astype(np.int64), self._places[self._ends]
+        return self._best[self._ends].astype(np.int64), self._places[self._ends]
