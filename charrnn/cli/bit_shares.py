@@ -22,7 +22,7 @@ _TITLES = {
     "by_occurrence": "times the word has occurred",
     "by_context": "characters read before",
 }
-_SHOWN = 60
+_SHOWN = 90
 """Characters of a line that are shown."""
 
 

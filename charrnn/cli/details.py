@@ -28,15 +28,13 @@ class Details(Record):
     """What is told beside the score."""
 
     lines: bool = _option(False, FLAG, "--lines", level="everyday")
-    """Show what each line costs, or each document where the model knows of documents: read in its context, or by itself
-    under --protocol lines."""
+    """Show what each line costs."""
     sort: LineOrder = _option("text", one_of(LineOrder), "--sort")
     """The order of --lines: that of the text, or by bits per character, the dearest or the cheapest first."""
     errors: bool = _option(False, FLAG, "--errors", level="everyday")
-    """Show where the bits go: by kinds of characters, places in words, how often a word has occurred and how much was
-    read before, with the model's errors by what might have prevented them, and the dearest lines."""
-    compressors: bool = _option(False, FLAG, "--compressors", level="everyday")
-    """Show what general compressors need for the same characters, alone and after the training text."""
+    """Show where the bits go, and the kinds of errors."""
+    compressors: bool = _option(False, FLAG, "--compressors")
+    """Show what general compressors need for the same characters."""
 
     def flags(self) -> dict[str, bool]:
         """Returns whether each option was given."""

@@ -53,13 +53,12 @@ class Scoring(Record):
     )
     """What to do with bytes that are not valid in the encoding: strict (an error) or replace (by U+FFFD)."""
     protocol: _Protocol = _protocol("streamed", one_of(_Protocol), "--protocol", level="everyday")
-    """How the text is read: streamed (the state is carried through the whole text, as recurrent models are compared),
-    windowed (in windows of --context characters, each from the zero state, with every character after the first of its
-    window scored, as transformers are), or lines (each line by itself, from the zero state and a line end, with every
-    character scored, so that no line depends on another)."""
+    """How the text is read: streamed (the state is carried through all of it, as recurrent models are compared),
+    windowed (in windows of --context characters, each from the zero state and its first one not scored, as
+    transformers are), or lines (each by itself, after a line end that is read from the zero state)."""
     context: int | None = _protocol(None, whole(2), "--context", shown=f"{_DEFAULT_CONTEXT}")
     """Characters in a window of --protocol windowed (nanoGPT's block of 256 scores 256 characters: 257)."""
-    ngrams: int | None = _protocol(None, whole(0, 100), "--ngrams", level="everyday", metavar="CHARACTERS")
+    ngrams: int | None = _protocol(None, whole(0, 100), "--ngrams", metavar="CHARACTERS")
     """With --split, the longest context of n-gram models (interpolated modified Kneser-Ney) to score beside the model,
     counted on the training part."""
 
@@ -114,12 +113,11 @@ def evaluate(
 
     \b
     charrnn eval held_out.txt
-    charrnn eval tinyshakespeare --split validation -c checkpoints/tinyshakespeare --json
-    charrnn eval held_out.txt -c checkpoints/a -c checkpoints/b     which of two models is better
+    charrnn eval tinyshakespeare --split validation --json
+    charrnn eval held_out.txt -c checkpoints/a -c checkpoints/b
     charrnn eval corpus.txt --split test --dynamic rms --tune
-    charrnn eval corpus.txt --split test --ngrams 9     beside what counting achieves
-    charrnn eval names.txt --lines --sort dearest
-    charrnn eval --novelty samples.txt          what of samples stands in the run's text
+    charrnn eval corpus.txt --split test --ngrams 9
+    charrnn eval --novelty samples.txt
     """
     from dataclasses import replace
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 NOVELTY = typer.Option(
     "--novelty",
-    help="A file of samples, or - for standard input, to compare with the text of the run, or with the TEXT that is "
-    "named, instead of scoring one: what of them stands there word for word, and what is new; several may be given.",
+    help="Compare a file of samples, or several, with the text of the run or with TEXT: "
+    "what is copied, and what is new.",
     metavar="SAMPLES",
     rich_help_panel="Beside the score",
     show_default=False,
@@ -187,9 +187,8 @@ def _show(result: Mapping[str, Any]) -> None:
         print(f"{result['copies']:,} of {count(len(samples), 'sample')} stand there as a whole.")
     if lines["lines"] > 1:
         share = f" ({100 * lines['copied_share']:.1f} %)" if lines["copied"] else ""
-        print(
-            f"Of {count(lines['lines'], 'line')} {lines['different']:,} are different. Of these {lines['copied']:,}{share}"
-        )
+        different = f"{count(lines['lines'], 'line')} {lines['different']:,} are different"
+        print(f"Of {different}. Of these {lines['copied']:,}{share}")
         print(f"stand there as whole lines, and {lines['new']:,} are new.")
 
 

@@ -3,7 +3,7 @@
 Blumer et al. 1985 (Theoretical Computer Science 40). Each state is a set of stretches of the samples that end at the
 same places there; the state knows its longest stretch, and the state of the longest end of these stretches that is in
 another set. Time and memory grow with the lengths alone, whatever repeats in them. Compiled code does the same
-(`native/matching.h`) some sixty times faster.
+(`native/matching.h`) several times faster.
 
 Shape letters: N characters of the samples.
 """

@@ -162,9 +162,10 @@ def _lines(text: str, lengths: Numbers) -> list[tuple[str, bool]]:
 
 
 def line_numbers(ids: TextIds, places: Sequence[int], vocabulary: Vocabulary) -> list[int]:
-    """Returns the number, from 1, of the line in which each place of a text lies."""
+    """Returns the number, from 1, of the line, or of the document, in which each place of a text lies."""
     coding, numbers = _Coding(vocabulary), dict[int, int]()
-    wanted, before, start = sorted(set(places)), 1, 0
+    wanted, start = sorted(set(places)), 0
+    before = int(getattr(vocabulary, "end", None) is None)  # else the end of none stands before the first document
     for piece in pieces(ids, _PIECE):
         is_end = coding.of_text(piece) == coding.line_end
         while wanted and wanted[0] < start + len(piece):

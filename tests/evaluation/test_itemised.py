@@ -352,6 +352,40 @@ def test_the_losses_go_to_the_places_they_are_of() -> None:
     assert items.begins.tolist() == [0, 3, 6]
 
 
+class _OfDocuments(Vocabulary):
+    """A vocabulary whose last id is the end of a document."""
+
+    __slots__ = ()
+
+    @property
+    def end(self) -> int:
+        return len(self.code_points)
+
+    def __len__(self) -> int:
+        return len(self.code_points) + 1
+
+
+def test_documents_are_lines() -> None:
+    """Each with its end, from the zero state before it; line ends within a document are no ends."""
+
+    class Text:
+        whole = np.array([3, 0, 1, 3, 2, 0, 0, 3], np.uint8)  # END "\n" a END b "\n" "\n" END
+        is_skipped = is_charged = np.zeros(4, bool)
+
+    text: Any = Text()
+    items = itemised(text, np.arange(1, 8, dtype=np.float32), _OfDocuments(map(ord, "\nab")), unknown_nats=100)
+    assert items.text == "\n\na\nb\n\n\n"
+    assert [(line.number, line.text, line.characters, line.nats) for line in items.lines()] == [
+        (1, "\na", 3, 6.0), (2, "b\n\n", 4, 22.0),
+    ]  # fmt: skip
+    assert items.begins.tolist() == [0, 3, 7]
+    assert {group.name: group.characters for group in by_class(items)} == {
+        "small letters": 2, "line ends": 3, "ends of documents": 2,
+    }  # fmt: skip
+    context = {group.name: group.characters for group in by_context(items)}
+    assert context == {"0": 2, "1": 2, "2 to 3": 3}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

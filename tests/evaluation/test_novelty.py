@@ -173,6 +173,31 @@ def test_bytes_are_compared_as_bytes() -> None:
     assert lines == LineTally(1, 1, 0)
 
 
+class _OfDocuments(Vocabulary):
+    """A vocabulary whose last id is the end of a document."""
+
+    __slots__ = ()
+
+    @property
+    def end(self) -> int:
+        return len(self.code_points)
+
+    def __len__(self) -> int:
+        return len(self.code_points) + 1
+
+
+def test_documents_are_compared_as_lines() -> None:
+    """The end of a document is a line end of the samples, whether the documents hold any or not."""
+    for characters in ("abc", "\nabc"):
+        vocabulary = _OfDocuments(map(ord, characters))
+        end = [vocabulary.end]
+        ids = np.array([*end, *vocabulary.encode("ab"), *end, *vocabulary.encode("cab"), *end], np.uint8)
+        (one,), lines = novelty([("a", "ab\nca\ncab\nab\nb")], ids, vocabulary)
+        assert lines == LineTally(5, 4, 2)
+        assert one.longest.text == "ab\nca"
+        assert line_numbers(ids, [1, 4], vocabulary) == [1, 2]
+
+
 def test_too_many_samples_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_CHARACTERS", 5)
     with pytest.raises(ValueError, match="more than 5 characters"):
