@@ -61,6 +61,8 @@ def run(
     from charrnn.display.progress import WorkDisplay
     from charrnn.evaluation.novelty import MOST_CHARACTERS, line_numbers, novelty
 
+    if "-" in samples and "-" in named:
+        raise UsageError("standard input (-) is named twice", "it can be read only once")
     found = read_samples(list(samples), loaded.data)
     characters = sum(len(text) for _, text in found)
     if characters > MOST_CHARACTERS:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -276,6 +278,7 @@ def test_samples_of_the_other_forms(command: Command, text: str) -> None:
     [
         ("--novelty empty.txt", 3, "there is no sample in empty.txt"),
         ("--novelty no.txt", 3, "there is no file or folder no.txt"),
+        ("- --novelty -", 2, "standard input (-) is named twice"),
         ("--novelty a.txt --errors", 2, "--errors does not go with it"),
         ("--novelty a.txt --temperature 0.5", 2, "--temperature does not go with it"),
         ("--novelty a.txt -c checkpoints/run -c checkpoints/lost", 2, "--novelty does not go with that"),
@@ -313,3 +316,37 @@ def test_samples_that_are_too_many_are_refused(command: Command, text: str, monk
     result = command("eval", "--novelty", "a.txt")
     assert result.status == 3
     assert "the samples have 101 characters, and 100 can be compared at a time" in result.err
+
+
+def test_sample_tells_what_stands_in_the_training_text(command: Command, text: str) -> None:
+    """With --json, where it is asked for: what eval tells of the same sample, of its text without its prime."""
+    words = ("sample", "--json", "--count", "2", "-n", "60", "-p", text[:5])
+    plain, out = command(*words), command(*words, "--novelty").out
+    assert "novelty" not in plain.out
+    Path("s.jsonl").write_text(out)
+    compared = json.loads(command("eval", "--novelty", "s.jsonl", "--json").out)["novelty"]["samples"]
+    told = [json.loads(line) for line in out.splitlines()]
+    assert len(told) == 2
+    for one, wanted in zip(told, compared, strict=True):
+        assert one["novelty"] == {name: wanted[name] for name in ("longest", "ngrams", "is_copy")}
+        assert one["novelty"]["longest"]["text"] in one["text"]
+    for more, said in (([], "--novelty is for --json"), (["--json", "--compare", "--clamp", "L1.c1=1"], "--compare")):
+        result = command("sample", "--novelty", *more)
+        assert (result.status, result.out) == (2, "")
+        assert said in result.err
+
+
+def test_neither_torch_nor_a_model_is_needed(text: str) -> None:
+    """The command compares without importing torch, whose import takes a second."""
+    Path("a.txt").write_text(text[:300])
+    code = (
+        "import sys\n"
+        "from charrnn.cli.app import main\n"
+        "sys.argv[1:] = ['eval', '--novelty', 'a.txt']\n"
+        "try: main()\n"
+        "except SystemExit as leaving: assert not leaving.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "a.txt" in result.stdout
