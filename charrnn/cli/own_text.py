@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,6 @@ def own_text(path: Path, loaded: Checkpoint) -> Corpus:
     from charrnn.checkpoints.folder import CONFIG
     from charrnn.cli import texts
     from charrnn.display.progress import WorkDisplay
-    from charrnn.text import sources
 
     origin = read_origin(path.with_name(CONFIG))
     if origin is None:
@@ -32,9 +32,9 @@ def own_text(path: Path, loaded: Checkpoint) -> Corpus:
         raise TextError("the run's text came on standard input, and is not kept", _NAME_IT)
     try:
         with WorkDisplay() as bar:
-            found = texts.find(origin.corpus, glob=origin.glob, report=bar, config=loaded.data)
-            validation = [] if origin.validation is None else sources.find(origin.validation, None, loaded.data)[0]
-        corpus = texts.load(found, loaded.data, validation)
+            look = partial(texts.find, glob=origin.glob, report=bar, config=loaded.data)
+            found, held_out = look(origin.corpus), look([] if origin.validation is None else [origin.validation])
+        corpus = texts.load(found, loaded.data, held_out.sources)
     except TextError as error:
         raise TextError(f"the run's text cannot be read again: {error.message}", _NAME_IT) from error
     if corpus.sha256 != loaded.corpus["sha256"]:

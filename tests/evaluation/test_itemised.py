@@ -22,6 +22,7 @@ from charrnn.inference.distribution import log_probabilities
 from charrnn.inference.reference import Network
 from charrnn.text.vocabulary import Vocabulary
 from tests.kit.command import Command
+from tests.kit.documents import OfDocuments
 from tests.kit.text import make_text
 from tests.kit.tiny import CHARACTERS, tiny
 
@@ -352,19 +353,6 @@ def test_the_losses_go_to_the_places_they_are_of() -> None:
     assert items.begins.tolist() == [0, 3, 6]
 
 
-class _OfDocuments(Vocabulary):
-    """A vocabulary whose last id is the end of a document."""
-
-    __slots__ = ()
-
-    @property
-    def end(self) -> int:
-        return len(self.code_points)
-
-    def __len__(self) -> int:
-        return len(self.code_points) + 1
-
-
 def test_documents_are_lines() -> None:
     """Each with its end, from the zero state before it; line ends within a document are no ends."""
 
@@ -373,7 +361,7 @@ def test_documents_are_lines() -> None:
         is_skipped = is_charged = np.zeros(4, bool)
 
     text: Any = Text()
-    items = itemised(text, np.arange(1, 8, dtype=np.float32), _OfDocuments(map(ord, "\nab")), unknown_nats=100)
+    items = itemised(text, np.arange(1, 8, dtype=np.float32), OfDocuments(map(ord, "\nab")), unknown_nats=100)
     assert items.text == "\n\na\nb\n\n\n"
     assert [(line.number, line.text, line.characters, line.nats) for line in items.lines()] == [
         (1, "\na", 3, 6.0), (2, "b\n\n", 4, 22.0),

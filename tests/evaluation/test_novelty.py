@@ -27,6 +27,7 @@ from charrnn.native.matching import CompiledAutomaton, find_library
 from charrnn.settings.config import DataConfig
 from charrnn.text.vocabulary import Vocabulary
 from tests.kit.command import Command
+from tests.kit.documents import OfDocuments
 from tests.kit.text import make_text
 from tests.kit.tiny import tiny
 
@@ -175,23 +176,10 @@ def test_bytes_are_compared_as_bytes() -> None:
     assert lines == LineTally(1, 1, 0)
 
 
-class _OfDocuments(Vocabulary):
-    """A vocabulary whose last id is the end of a document."""
-
-    __slots__ = ()
-
-    @property
-    def end(self) -> int:
-        return len(self.code_points)
-
-    def __len__(self) -> int:
-        return len(self.code_points) + 1
-
-
 def test_documents_are_compared_as_lines() -> None:
     """The end of a document is a line end of the samples, whether the documents hold any or not."""
     for characters in ("abc", "\nabc"):
-        vocabulary = _OfDocuments(map(ord, characters))
+        vocabulary = OfDocuments(map(ord, characters))
         end = [vocabulary.end]
         ids = np.array([*end, *vocabulary.encode("ab"), *end, *vocabulary.encode("cab"), *end], np.uint8)
         (one,), lines = novelty([("a", "ab\nca\ncab\nab\nb")], ids, vocabulary)
@@ -241,6 +229,18 @@ def test_eval_compares_samples_with_the_training_text_of_the_run(command: Comman
     assert found["lines"]["different"] == tally.different
     assert (found["lines"]["copied"], found["lines"]["new"]) == (tally.copied, tally.new)
     assert command("eval", "--novelty", "b.txt", "text.txt", "--split", "validation", "--json").status == 0
+
+
+def test_the_text_of_a_run_with_a_validation_text_of_its_own(command: Command, text: str) -> None:
+    """It is found as it was read, and what was validated on does not count."""
+    Path("a.txt").write_text(text[2_700:2_800] + "\nc a b\n")
+    Path("held.txt").write_text("c a b\n" * 9)
+    words = ("--hidden", "4", "--layers", "1", "--steps", "1", "--threads", "1", "--quiet")
+    assert command("train", "text.txt", "--validation", "held.txt", "--name", "own", *words).status == 0
+    found = json.loads(command("eval", "--novelty", "a.txt", "-c", "checkpoints/own", "--json").out)["novelty"]
+    assert found["text"]["characters"] == 3_000
+    assert found["longest"]["characters"] == 100
+    assert found["lines"]["copied"] == _brute([("a", text[2_700:2_800] + "\nc a b\n")], text)[1].copied
 
 
 def test_other_texts_can_be_named_and_samples_piped(command: Command, text: str) -> None:
