@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,8 @@ import numpy as np
 import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.cli import lines
+from charrnn.display.wrap import cells
 from charrnn.evaluation.breakdown import by_class, by_context, by_occurrence, by_place_in_word, dearest
 from charrnn.evaluation.error_pie import Training, error_pie
 from charrnn.evaluation.itemised import Itemised, itemised, text_of
@@ -151,6 +155,26 @@ def test_the_table_of_lines(command: Command, run: checkpoints.Checkpoint) -> No
     assert out[4].split() == ["bpc", "bits", "characters", "line", "text"]
     assert out[5].split()[2:] == ["2", "1", "ab"]
     assert out[6].endswith("abcdefgh " * 40)
+
+
+def test_a_terminal_cuts_lines_at_its_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is in them, which is shown and not sent."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("COLUMNS", "60")
+    texts = ["short", "a" * 300, "\u65e5\u672c" * 100, "\x1b[2J" * 40, ""]
+    row = {"characters": 3, "nats": 1.0, "bits_per_character": None}
+    lines.show([{"line": number, "text": text, **row} for number, text in enumerate(texts, 1)])
+    shown = out.getvalue().splitlines()[2:]
+    assert len(shown) == len(texts)
+    assert shown[0].endswith("  short")
+    assert all(55 <= cells(line) <= 60 for line in shown[1:4])
+    assert "\x1b" not in out.getvalue()
 
 
 def _items(text: str, *, losses: np.ndarray = LOSSES, known: str | None = None) -> Itemised:
