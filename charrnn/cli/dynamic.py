@@ -68,9 +68,10 @@ class Adaptation:
             raise UsageError("--statistics are for --dynamic rms", "add --dynamic rms, or leave --statistics out")
         if "epsilon" in rates and dynamic == "sgd":
             raise UsageError("--epsilon is for --dynamic rms", "leave it out")
-        if dynamic is not None and protocol == "windowed":
+        if dynamic is not None and protocol != "streamed":
             raise UsageError(
-                "--dynamic carries state and weights along one stream, and --protocol windowed starts again and again",
+                f"--dynamic carries state and weights along one stream, and --protocol {protocol} starts again "
+                "and again",
                 "leave one of them out",
             )
         lacking = [(_flag(name), "--dynamic") for name in rates if dynamic is None]

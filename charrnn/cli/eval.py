@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from charrnn.cli import details as beside
 from charrnn.cli import dynamic, versus
 from charrnn.cli import ngrams as counting
+from charrnn.cli import novelty as copying
 from charrnn.cli.options import CHECKPOINTS, complete_texts, with_options
 from charrnn.errors import UsageError, WeightsTooLarge
 from charrnn.settings.checks import COUNT, FLAG, TEXT, one_of, whole
@@ -29,7 +31,8 @@ _DEFAULT_CONTEXT = 256
 _text = partial(setting, panel="Text")
 _protocol = partial(setting, panel="Protocol")
 _run = partial(setting, panel="Run")
-_Protocol = Literal["streamed", "windowed"]
+_WHAT_TO_NAME = ("name a file, a folder or a corpus, such as charrnn eval stdlib, or - for standard input",)
+_Protocol = Literal["streamed", "windowed", "lines"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,12 +53,12 @@ class Scoring(Record):
     )
     """What to do with bytes that are not valid in the encoding: strict (an error) or replace (by U+FFFD)."""
     protocol: _Protocol = _protocol("streamed", one_of(_Protocol), "--protocol", level="everyday")
-    """How the text is read: streamed (the state is carried through the whole text, as recurrent models are compared),
-    or windowed (in windows of --context characters, each from the zero state, with every character after the first of
-    its window scored, as transformers are)."""
+    """How the text is read: streamed (the state is carried through all of it, as recurrent models are compared),
+    windowed (in windows of --context characters, each from the zero state and its first one not scored, as
+    transformers are), or lines (each by itself, after a line end that is read from the zero state)."""
     context: int | None = _protocol(None, whole(2), "--context", shown=f"{_DEFAULT_CONTEXT}")
     """Characters in a window of --protocol windowed (nanoGPT's block of 256 scores 256 characters: 257)."""
-    ngrams: int | None = _protocol(None, whole(0, 100), "--ngrams", level="everyday", metavar="CHARACTERS")
+    ngrams: int | None = _protocol(None, whole(0, 100), "--ngrams", metavar="CHARACTERS")
     """With --split, the longest context of n-gram models (interpolated modified Kneser-Ney) to score beside the model,
     counted on the training part."""
 
@@ -68,7 +71,7 @@ class Work(Computing):
     """Characters scored at a time, which changes memory, not the number."""
     lanes: int | None = _run(None, COUNT, "--lanes", shown="by length, at most 64")
     """Parts of the text scored side by side, each but the first after 1,024 characters before it, unscored (1 is a
-    single stream), or under --protocol windowed, windows side by side."""
+    single stream), or under --protocol windowed and lines, windows or lines side by side."""
     as_json: bool = _run(False, FLAG, "--json", level="everyday")
     """Print JSON."""
 
@@ -89,29 +92,32 @@ def _about_text(corpus: Corpus, loaded: Checkpoint, split: SplitName) -> str | N
 @with_options()
 def evaluate(
     text: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Files, folders, - for standard input, or a corpus known by name.",
             metavar="TEXT...",
             show_default=False,
             autocompletion=complete_texts,
         ),
-    ],
+    ] = None,
     checkpoint: Annotated[list[Path] | None, CHECKPOINTS] = None,
     *,
     options: Scoring,
     rule: Annotated[dict[str, Any], dynamic.DynamicRule],
     adapting: dynamic.Adapting,
+    details: beside.Details,
+    samples: Annotated[list[str] | None, copying.NOVELTY] = None,
     work: Work,
 ) -> None:
     """Bits per character of a model on a text: state carried throughout, every character but the first scored once.
 
     \b
     charrnn eval held_out.txt
-    charrnn eval tinyshakespeare --split validation -c checkpoints/tinyshakespeare --json
-    charrnn eval held_out.txt -c checkpoints/a -c checkpoints/b     which of two models is better
+    charrnn eval tinyshakespeare --split validation --json
+    charrnn eval held_out.txt -c checkpoints/a -c checkpoints/b
     charrnn eval corpus.txt --split test --dynamic rms --tune
-    charrnn eval corpus.txt --split test --ngrams 9     beside what counting achieves
+    charrnn eval corpus.txt --split test --ngrams 9
+    charrnn eval --novelty samples.txt
     """
     from dataclasses import replace
 
@@ -125,14 +131,21 @@ def evaluate(
     is_windowed = options.protocol == "windowed"
     if options.context is not None and not is_windowed:
         raise UsageError("--context is for --protocol windowed", "add --protocol windowed, or leave --context out")
-    counting.check(longest=options.ngrams, split=options.split, is_streamed=not is_windowed)
+    counting.check(longest=options.ngrams, split=options.split, is_streamed=options.protocol == "streamed")
     asked = dynamic.Adaptation.of(rule, adapting, protocol=options.protocol)
+    details.check(protocol=options.protocol, is_plain=asked.is_plain)
+    text = text or []
+    if not (text or samples):
+        raise UsageError("charrnn eval needs TEXT...", *_WHAT_TO_NAME)
+    if samples:
+        copying.check(asked.is_plain, {**details.flags(), "--ngrams": options.ngrams is not None})
     if options.glob is None:  # before another run is looked for than the one named by mistake
         text_arguments.refuse_runs(text)
     names = [str(path) for path in checkpoint or []]
     are_several = len(names) > 1
     if are_several:
         beyond = {"--ngrams": options.ngrams is not None, "--dynamic, --tune or --temperature": not asked.is_plain}
+        beyond |= {"--novelty": bool(samples), "--protocol lines": options.protocol == "lines", **details.flags()}
         versus.check(checkpoint or [], beyond)
     paths = [find_checkpoint(path) for path in checkpoint] if checkpoint else [find_checkpoint(None)]
     every = [checkpoints.load(path) for path in paths]
@@ -154,6 +167,9 @@ def evaluate(
             say(f"note: {notice}")
         return text_arguments.load(texts, data)
 
+    if samples:
+        copying.run(samples, text, paths[0], loaded, read, split=options.split, as_json=work.as_json)
+        return
     corpus = read(*text)
     for one in every:
         if (notice := _about_text(corpus, one, options.split)) is not None:
@@ -162,7 +178,7 @@ def evaluate(
     training, tuning = dynamic.find_parts(asked, dynamic.Part(corpus, options.split), loaded, read)
 
     # Only now torch: what can be wrong with the checkpoint and the text has been said at once.
-    from charrnn.evaluation.report import ForeignText, Static, static_figures
+    from charrnn.evaluation.report import ForeignText, Static
     from charrnn.network.device import choose_device, out_of_memory_explained, passed_over, prepare
 
     foreigns = [ForeignText.of(corpus, one, options.split, options.unknown) for one in every]
@@ -179,7 +195,8 @@ def evaluate(
         if are_several:
             compared = versus.score(every, foreigns, names, how, bar)
         elif asked.is_plain:
-            result = static_figures(how.model(loaded), foreign, how, bar)
+            scored = beside.scored(details, loaded, corpus, foreign, how, options.protocol, bar)
+            result = scored.result
         else:
             from charrnn.evaluation.compare import compare
 
@@ -195,6 +212,8 @@ def evaluate(
         raise WeightsTooLarge("the score is")
     if options.ngrams is not None:
         result["ngrams"] = counting.score(corpus, loaded, options.split, options.unknown, options.ngrams)
+    if asked.is_plain:
+        beside.add(details, scored, paths[0], loaded, options.split, options.unknown)
     _show(result, as_json=work.as_json)
 
 
@@ -210,7 +229,10 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     print(f"over {count(result['characters'], 'character')}, {count(result['bytes'], 'byte')}{ends}{charged}")
     if result["protocol"] == "windowed":
         print(f"in {count(result['windows'], 'window')} of {result['context']:,}, each from the zero state")
+    if result["protocol"] == "lines":
+        print(f"in {count(result['lines_read'], 'line')}, each by itself from the zero state")
     if "ngrams" in result:
         counting.show(result)
     if "static" in result:
         dynamic.show(result, result.get("tuning", {}).get("characters"))
+    beside.show(result)

@@ -21,7 +21,7 @@ def check(*, longest: int | None, split: str, is_streamed: bool) -> None:
     if split not in ("validation", "test"):
         raise UsageError("--ngrams are counted on the training part of the text", "add --split validation or test")
     if not is_streamed:
-        raise UsageError("--ngrams are scored in one stream", "leave --protocol windowed out")
+        raise UsageError("--ngrams are scored in one stream", "leave --protocol out")
 
 
 def score(corpus: Corpus, loaded: Checkpoint, split: Any, unknown: UnknownPolicy, longest: int) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from charrnn.cli import novelty as copying
 from charrnn.cli import steering
 from charrnn.cli.chosen import say_chosen
 from charrnn.cli.escapes import unescaped
@@ -48,6 +49,7 @@ def sample(
     """
     from charrnn.checkpoints import checkpoint as checkpoints
     from charrnn.checkpoints.folder import find_checkpoint
+    from charrnn.cli.written import Layout, print_json, stream
     from charrnn.display.notice import say
     from charrnn.network.open_engine import open_engine
     from charrnn.sampling.sampler import SampleRequest
@@ -60,6 +62,8 @@ def sample(
         begin, drawing = read_exactly(begin, drawing)
     asked = Asked(begin, drawing, _configs(drawing), choice, output, steered)
     asked.check()
+    if output.novelty:
+        copying.check_sampling(as_json=output.as_json, compare=steered.compare)
     path = find_checkpoint(checkpoint)
     loaded = checkpoints.load(path)
     if checkpoint is None:
@@ -88,12 +92,23 @@ def sample(
     groups = [(prime, config) for prime in primes for config in configs]
     if output.device != "cuda":
         _say_what_is_missed(held, output.count * sum(config.length for _, config in groups))
+    compare = copying.with_own_text(path, loaded) if output.novelty else None
     if choice.is_choosy:
         pieces = _chosen(engine, loaded, path, groups, choice, output.count)
     else:
         requests = [SampleRequest(config, number, prime) for prime, config in groups for number in range(output.count)]
         pieces = _drawn(engine, loaded, requests)
-    _give_out(_begun(pieces), loaded, output, len(configs) > 1, output.count * len(groups) > 1, separator)
+    if output.as_json:
+        print_json(_begun(pieces), loaded.vocabulary, compare)
+        return
+    layout = Layout(
+        is_several=output.count * len(groups) > 1,
+        is_row=len(configs) > 1,
+        has_prime=not output.no_prime,
+        separator=separator,
+        color=output.color,
+    )
+    stream(_begun(pieces), loaded.vocabulary, layout)
 
 
 def _configs(drawing: dict[str, Any]) -> list[SamplingConfig]:
@@ -154,24 +169,6 @@ def _told(judge: Judge, kept: int, wanted: int) -> str:
         f"{kept:,} of {wanted:,} samples were found in {tried:,} tries, of which the others were not kept ({why}); "
         "--tries allows more of them, and a higher --temperature makes samples more different"
     )
-
-
-def _give_out(
-    pieces: Iterator[Written], loaded: Checkpoint, output: Output, is_row: bool, is_several: bool, separator: str | None
-) -> None:
-    from charrnn.cli.written import Layout, print_json, stream
-
-    if output.as_json:
-        print_json(pieces, loaded.vocabulary)
-    else:
-        layout = Layout(
-            is_several=is_several,
-            is_row=is_row,
-            has_prime=not output.no_prime,
-            separator=separator,
-            color=output.color,
-        )
-        stream(pieces, loaded.vocabulary, layout)
 
 
 def _say_what_is_missed(loaded: Checkpoint, characters: int) -> None:

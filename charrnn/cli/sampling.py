@@ -61,6 +61,8 @@ class Output(Record):
     """Colour each character by how little the model expected it (on a terminal)."""
     as_json: bool = _output(False, FLAG, "--json", level="everyday")
     """Print a line for each sample, a JSON object with the log-probability of every character."""
+    novelty: bool = _output(False, FLAG, "--novelty")
+    """With --json, add how much of each sample stands word for word in the text that the run was trained on."""
     no_prime: bool = _output(False, FLAG, "--no-prime")
     """Leave the text that the model went on from out of the output."""
     separator: str | None = _output(None, TEXT, "--separator", shown="a line end; on a terminal a rule")

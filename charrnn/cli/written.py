@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.display.safe import write, write_bytes
 
 if TYPE_CHECKING:
+    from charrnn.cli.novelty import Compare
     from charrnn.sampling.sampler import SampledPiece, SampleRequest
     from charrnn.text.vocabulary import Vocabulary
 
@@ -38,8 +39,8 @@ class Layout:
     """Whether characters are coloured on a terminal by how little the model expected them."""
 
 
-def print_json(pieces: Iterable[Written], vocabulary: Vocabulary) -> None:
-    """Prints a line for each sample, as it ends."""
+def print_json(pieces: Iterable[Written], vocabulary: Vocabulary, compare: Compare | None = None) -> None:
+    """Prints a line for each sample, as it ends, with what `compare` says of its text."""
     parts: list[SampledPiece] = []
     prime, shown = None, ""
     for request, piece in pieces:
@@ -48,7 +49,7 @@ def print_json(pieces: Iterable[Written], vocabulary: Vocabulary) -> None:
             continue
         if request.prime is not prime:
             prime, shown = request.prime, vocabulary.decode(request.prime)  # type: ignore[arg-type]
-        body = {
+        body: dict[str, Any] = {
             "sample": request.number,
             "seed": request.config.seed,
             "temperature": request.config.temperature,
@@ -58,6 +59,8 @@ def print_json(pieces: Iterable[Written], vocabulary: Vocabulary) -> None:
             **({} if piece.ended.stop is None else {"stop": piece.ended.stop}),
             "log_probabilities": [round(value, 6) for part in parts for value in part.log_probabilities.tolist()],
         }
+        if compare is not None:
+            body["novelty"] = compare(body["text"])
         print(json.dumps(body), flush=True)
         parts = []
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,6 @@ from charrnn.evaluation.score import TextScore
 from charrnn.network.layers import StackState, lanes_of
 from charrnn.network.threads import torch_beside
 from charrnn.text.stored import TextIds
-from charrnn.text.vocabulary import Ids
 
 if TYPE_CHECKING:
     from charrnn.network.model import CharacterModel
@@ -205,14 +204,19 @@ class _Reader:
         return nats, state
 
     def _window(self, lanes: int) -> int:
-        """Returns how many characters of each lane are read at a time."""
-        return max(1, min(self.window, _MOST_LOGITS // (lanes * self.model.vocabulary_size)))
+        return logits_window(self.model, self.window, lanes)
 
     def _take(self, places: npt.NDArray[np.int64]) -> torch.Tensor:
         return as_tensor(self.ids[places], self.model)
 
 
-def as_tensor(ids: Ids, model: CharacterModel) -> torch.Tensor:
+def logits_window(model: CharacterModel, window: int, lanes: int) -> int:
+    """Returns how many characters of each of some lanes are read at a time: `window`, or fewer of a large
+    vocabulary."""
+    return max(1, min(window, _MOST_LOGITS // (lanes * model.vocabulary_size)))
+
+
+def as_tensor(ids: npt.NDArray[Any], model: CharacterModel) -> torch.Tensor:
     """Returns the ids as an int64 tensor on the model's device."""
     return torch.from_numpy(ids.astype(np.int64)).to(model.embedding.device)
 

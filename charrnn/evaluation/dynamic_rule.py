@@ -21,9 +21,8 @@ class DynamicRule(Record):
     """One of the two rules, with its rates."""
 
     name: RuleName = _rule("rms", one_of(RuleName), "--dynamic", level="everyday", shown="")
-    """Score also in one stream while the weights learn from each segment once it is scored (Krause et al. 2018), by the
-    rule rms (each weight's gradient is divided by its root mean square on training text) or sgd (it is not), and report
-    that beside the static score, with the checkpoint left as it is."""
+    """Score also while the weights learn from each segment once it is scored (Krause et al. 2018), by the rule rms
+    (each weight's gradient is divided by its root mean square on training text) or sgd (it is not)."""
     segment: int = _rule(20, COUNT, "--segment")
     """Characters scored between two updates of the weights."""
     learning_rate: float = _rule(

@@ -56,13 +56,18 @@ def ngram_nats(
     `progress` is called with the number of lengths done and of all lengths. Raises ValueError for texts without
     anything to count or to score.
     """
-    return [float(-np.log(p).mean()) for p in _probabilities(training, text, vocabulary_size, longest, progress)]
+    return [float(-np.log(p).mean()) for p in ngram_probabilities(training, text, vocabulary_size, longest, progress)]
 
 
-def _probabilities(
-    training: TextIds, text: TextIds, vocabulary_size: int, longest: int, progress: Callable[[int, int], None]
+def ngram_probabilities(
+    training: TextIds,
+    text: TextIds,
+    vocabulary_size: int,
+    longest: int,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> list[Doubles]:
-    """Returns the probability of each character of `text` but the first, for each length of the context."""
+    """Returns the probability of each character of `text` but the first, for each length of the context; see
+    `ngram_nats`."""
     training = training[-MOST_TRAINING:]
     if not len(training) or len(text) < 2:
         raise ValueError("there is nothing to count, or nothing to score")

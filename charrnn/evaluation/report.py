@@ -54,8 +54,18 @@ class ForeignText:
     """The number of UTF-8 bytes of each character of the text's own vocabulary."""
     is_charged: npt.NDArray[np.bool_]
     """Which characters of the text's own vocabulary are unknown to the model."""
+    whole: TextIds
+    """The ids of all characters in the text's own vocabulary, with those that are not fed to the model."""
+    is_skipped: npt.NDArray[np.bool_]
+    """Which characters of the text's own vocabulary are not fed to the model."""
     documents: int | None = None
     """How many documents the text has, the end of each of which is scored as a character; None where it has none."""
+
+    @property
+    def num_skipped(self) -> int:
+        """The number of unknown characters after the first character that are charged without being fed."""
+        skipped = len(self.whole) - len(self.ids)
+        return skipped - int(bool(skipped) and bool(self.is_skipped[self.whole[0]]))
 
     @classmethod
     def of(cls, corpus: Corpus, checkpoint: Checkpoint, split: Split, policy: UnknownPolicy) -> Self:
@@ -76,7 +86,7 @@ class ForeignText:
         is_unknown = table >= len(theirs)
         is_charged = is_unknown.copy()
         missing = np.flatnonzero(is_unknown & (counts > 0))
-        unknown = int(counts[missing].sum())
+        unknown, whole = int(counts[missing].sum()), ids
         if unknown and policy == "error":
             characters = ours.characters
             theirs.check_unknown({characters[i]: int(counts[i]) for i in missing.tolist()}, policy)
@@ -94,7 +104,7 @@ class ForeignText:
         originals = ids
         if not np.array_equal(table, np.arange(len(table))):
             ids = _translated(ids, table.astype(theirs.dtype))
-        return cls(ids, num_bytes, unknown, originals, lengths, is_charged, documents)
+        return cls(ids, num_bytes, unknown, originals, lengths, is_charged, whole, is_unknown, documents)
 
     def without_firsts(self, context: int) -> tuple[int, int]:
         """Returns `bytes` and `unknown` where the first of each `context` characters fed to the model is not scored."""
@@ -176,7 +186,7 @@ def figures(result: TextScore, text: ForeignText, context: int | None = None) ->
     """Returns the figures of `text` from the score of its known characters; the unknown ones are charged on top."""
     num_bytes, unknown = (text.bytes, text.unknown) if context is None else text.without_firsts(context)
     nats = result.nats + unknown * NATS_PER_UNKNOWN
-    characters = result.characters + unknown
+    characters = result.characters + text.num_skipped
     nats_per_character = nats / characters
     found = {
         "protocol": "streamed" if context is None else "windowed",

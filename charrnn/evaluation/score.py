@@ -36,7 +36,7 @@ class TextScore:
 
 
 def nats_of(engine: Engine, ids: Ids) -> float:
-    """Returns the nats of `ids` (T,) after the first, each given all before it, read as one stream from the zero state."""
+    """Returns the nats of `ids` (T,) after the first, each given all before it, read in one stream from zero state."""
     state, logits, likely = engine.zero_state(1), None, []
     for start in range(0, len(ids), _BLOCK):
         scored = engine.score(ids[start : start + _BLOCK], state, logits)

@@ -688,7 +688,7 @@ def test_a_number_that_cannot_be(command: Command, words: str, option: str) -> N
            "--on-divergence")),
         *(("sample", name) for name in ("--unknown", "--device", "--weights")),
         *(("eval text.txt", name) for name in ("--split", "--unknown", "--encoding-errors", "--device",
-                                              "--protocol", "--dynamic")),
+                                              "--protocol", "--dynamic", "--sort")),
         *(("inspect text.txt", name) for name in ("--unknown", "--device", "--palette")),
     ],
 )  # fmt: skip

@@ -21,7 +21,7 @@ WITH_COMMANDS = [file for file, found in SHOWN.items() if found]
 EVERY = [(file, one) for file, found in SHOWN.items() for one in found]
 WITH_PROGRAMS = [file for file, page in DOCUMENTS.items() if "\n```python\n" in page and file.stem != "python"]
 """The page about Python is one program, which has a test of its own."""
-TEXTS = ("text", "emma", "held_out", "corpus", "tinyshakespeare", "warandpeace", "stdlib")
+TEXTS = ("text", "emma", "held_out", "corpus", "tinyshakespeare", "warandpeace", "stdlib", "samples")
 
 
 Prepare = Callable[[list[Shown]], None]
