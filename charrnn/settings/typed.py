@@ -64,6 +64,9 @@ class TrainingSettings(TypedDict, total=False):
     encoding_errors: choices.DecodeErrors
     as_bytes: bool
     newlines: choices.Newlines
+    documents: str
+    column: str | None
+    split_seed: int
     batch_size: int | None
     bptt: int | None
     random_bptt: bool
