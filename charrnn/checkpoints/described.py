@@ -80,9 +80,9 @@ def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
 
 
 def _read_vocabulary(path: Path, described: dict[str, Any]) -> Vocabulary:
-    points, kind = described["code_points"], described["kind"]
-    if len(described) != 3 or type(described["has_end"]) is not bool:
-        raise damaged(path, "its vocabulary is not a kind, characters, and whether documents end")
+    points, kind, has_end = described["code_points"], described["kind"], described["has_end"]
+    if len(described) != 3 or type(has_end) is not bool:
+        raise damaged(path, "its vocabulary is not a kind, characters and whether documents end")
     are_code_points = (
         isinstance(points, list) and bool(points) and all(type(p) is int and 0 <= p < NUM_CODE_POINTS for p in points)
     )
@@ -90,7 +90,7 @@ def _read_vocabulary(path: Path, described: dict[str, Any]) -> Vocabulary:
         raise damaged(path, "its vocabulary is not a list of characters in order")
     if kind == "bytes" and points != list(range(256)):
         raise damaged(path, "its vocabulary is not that of bytes")
-    return Vocabulary(points, kind, has_end=described["has_end"])
+    return Vocabulary(points, kind, has_end=has_end)
 
 
 def _read_data(path: Path, described: dict[str, Any], vocabulary: Vocabulary) -> DataConfig:

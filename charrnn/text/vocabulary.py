@@ -3,9 +3,6 @@
 The table is immutable and in code point order. Nothing is dropped or mapped silently: an unknown character is an error
 unless a policy is named.
 
-A vocabulary of documents has one more id, the last, for the end of a document. It is no character: no text has it, and
-it is decoded to nothing.
-
 A *text* vocabulary holds the characters of its corpus. A *bytes* vocabulary holds all 256 byte values (as the code
 points 0 to 255), so that no text has unknown characters; text is encoded to and decoded from UTF-8.
 """
@@ -15,7 +12,7 @@ from __future__ import annotations
 import codecs
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
@@ -34,8 +31,6 @@ Kind = Literal["text", "bytes"]
 NUM_CODE_POINTS = 0x110000
 _UNKNOWN = np.uint32(0xFFFFFFFF)
 _PIECE = 1 << 16
-_END_OF_BYTES = 256
-
 END_NAME = "<end>"
 """What the end of a document is called where characters are listed."""
 
@@ -71,6 +66,7 @@ class Vocabulary:
         self.code_points = points
         self.kind: Kind = kind
         self.has_end = has_end
+        """Whether there is one more id than characters, the end of a document, which is no character of any text."""
         self._table = np.full(int(points[-1]) + 2 if len(points) else 1, _UNKNOWN)
         self._table[points] = np.arange(len(points), dtype=np.uint32)
         points.flags.writeable = self._table.flags.writeable = False
@@ -83,22 +79,21 @@ class Vocabulary:
     @classmethod
     def of_bytes(cls, *, has_end: bool = False) -> Self:
         """Returns the vocabulary of all byte values."""
-        return cls(range(256), "bytes", has_end=has_end)
+        return cls(range(256), kind="bytes", has_end=has_end)
+
+    def __len__(self) -> int:
+        return len(self.code_points) + self.has_end
 
     @property
     def end(self) -> int | None:
-        """The id of the end of a document; None where texts are not made of documents."""
+        """The id of the end of a document, the last one; None where there is none."""
         return len(self.code_points) if self.has_end else None
-
-    def __len__(self) -> int:
-        """Returns the number of ids, that of the end of a document included."""
-        return len(self.code_points) + self.has_end
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):
             return NotImplemented
-        alike = (self.kind, self.has_end) == (other.kind, other.has_end)
-        return alike and np.array_equal(self.code_points, other.code_points)
+        is_like = self.kind == other.kind and self.has_end == other.has_end
+        return is_like and np.array_equal(self.code_points, other.code_points)
 
     def __hash__(self) -> int:
         return hash((self.kind, self.has_end, self.code_points.tobytes()))
@@ -190,8 +185,7 @@ class Vocabulary:
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for start in range(0, len(ids), _PIECE):
             some = ids[start : start + _PIECE]
-            if self.has_end:
-                some = some[some != self.end]
+            some = some[some != self.end] if self.has_end else some
             if self.kind == "bytes":
                 yield decoder.decode(some.astype(np.uint8).tobytes(), final=start + _PIECE >= len(ids))
             else:
@@ -214,9 +208,9 @@ def _utf8(text: str) -> bytes:
 
 
 class _TableDecoder:
-    """Decodes each id to its character, and the end of a document to nothing."""
+    """Decodes each id to its character."""
 
-    def __init__(self, characters: Sequence[str]) -> None:
+    def __init__(self, characters: str) -> None:
         self._characters = characters
 
     def __call__(self, id_: int) -> str:
@@ -246,8 +240,6 @@ class _Utf8Decoder:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def __call__(self, id_: int) -> str:
-        if id_ == _END_OF_BYTES:  # which no character goes on behind
-            return self._decoder.decode(b"", final=True)
         return self._decoder.decode(bytes((id_,)))
 
     def finish(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 from tests.campaign._texts import Reading, content, looks_like_text, packed, text_of, unpacked
+from tests.kit.text import with_line_ends
 
 _SUFFIXES = ["", ".gz", ".bz2", ".xz", ".zip"]
 _NAMES = [
@@ -59,7 +60,7 @@ def form(random: Random, folder: Path, reading: Reading, most: int) -> Given:
     if kind == 11:
         other, more = one("")
         (folder / "other").write_bytes(other)
-        return Given(names=[name, "other"], text=None if text is None or more is None else text + more)
+        return Given(names=[name, "other"], text=None if None in (text, more) else _together([text, more], reading))
     return Given(names=[name], text=text)
 
 
@@ -85,5 +86,10 @@ def _folder(random: Random, folder: Path, reading: Reading, one: Callable[[str],
         if reading.as_bytes or looks_like_text(inside, reading):
             taken[Path(name).parts] = text
     texts = [taken[parts] for parts in sorted(taken)]
-    whole = "".join(text for text in texts if text is not None)
-    return Given(names=["texts"], text=None if not texts or None in texts else whole)
+    return Given(names=["texts"], text=None if not texts or None in texts else _together(texts, reading))
+
+
+def _together(texts: list[str | None], reading: Reading) -> str:
+    """Returns files as one text: bytes as they are, of other files each with a line end behind it."""
+    known = [text for text in texts if text is not None]
+    return "".join(known) if reading.as_bytes else with_line_ends(known)

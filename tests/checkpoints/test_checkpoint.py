@@ -467,7 +467,7 @@ _LIES: dict[str, Callable[[Metadata], None]] = {
     "an end that the arrays lack": _set("vocabulary", "has_end", True),
     "a third kind of vocabulary": _set("vocabulary", "kind", "words"),
     "bytes that are not 256": _set("vocabulary", "kind", "bytes"),
-    "an end that is a number": _set("vocabulary", "has_end", 0),
+    "an end that is nothing": _set("vocabulary", "has_end", None),
     "documents without an end": _set("data", "documents", "lines"),
     "documents of the future": _set("data", "documents", "chapters"),
     "documents parted by no pattern": _set("data", "documents", "split:("),

@@ -155,9 +155,9 @@ def test_predictions_name_the_end(model: Path, command: Command) -> None:
 def test_arrays_have_the_id_of_the_end(model: Path, command: Command) -> None:
     """The last one, for which there is no code point."""
     assert command("inspect", str(model), "--length", "6", "--npz", "a.npz").status == 0
-    arrays = np.load("a.npz")
-    assert arrays["ids"].tolist() == [9, 1, 2, 3, 9, 8]
-    assert len(arrays["code_points"]) == 9
+    with np.load("a.npz") as arrays:
+        assert arrays["ids"].tolist() == [9, 1, 2, 3, 9, 8]
+        assert len(arrays["code_points"]) == 9
 
 
 def test_a_split_part_of_documents_is_read(model: Path, command: Command) -> None:

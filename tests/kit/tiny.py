@@ -25,13 +25,14 @@ def tiny(
     as_bytes: bool = False,
     characters: str = CHARACTERS,
     documents: str = "none",
+    has_end: bool = False,
 ) -> Checkpoint:
     """What a run on a text of `characters` (or of bytes) might have saved; of hidden size 4, with embeddings of 3.
 
-    Documents end where it `has_end`.
+    The text is cut into `documents`, into lines where none are named and it `has_end`.
     """
     model = ModelConfig(cell=cell, num_layers=layers, hidden_size=4, embedding_size=3)  # type: ignore[arg-type]
-    data = DataConfig(as_bytes=as_bytes, documents=documents)
+    data = DataConfig(as_bytes=as_bytes, documents="lines" if has_end and documents == "none" else documents)
     has_end = data.has_documents
     vocabulary = Vocabulary.of_bytes(has_end=has_end) if as_bytes else Vocabulary.of(characters, has_end=has_end)
     random = np.random.default_rng(7)
