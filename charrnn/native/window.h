@@ -141,47 +141,57 @@ INLINE void NAME(activate)(const Window *window, int64_t row, int64_t unit, cons
         NAME(put_factor)((factor *)window->factors + after, NAME(kept)(output, next));
 }
 
+/* The same in all lanes of a tile, from sums in memory (lanes x blocks vectors): apart from the product, whose loop
+ * would lose registers to its constants. */
+#define APART(name, cell)                                                                                              \
+    TARGET __attribute__((noinline)) static void NAME(activate_##name)(                                                \
+        const Window *window, int64_t row, int64_t unit, const real *sums, const int64_t *places, int lanes) {         \
+        const int has_ids = window->ids != 0;                                                                          \
+        const uint8_t *starts = window->starts, *after = window->step + 1 < window->steps ? starts : 0;                \
+        for (int l = 0; l < lanes; l++, sums += BLOCKS(cell) * W) {                                                    \
+            vec a[4];                                                                                                  \
+            for (int g = 0; g < BLOCKS(cell); g++) a[g] = NAME(get)(sums + g * W);                                     \
+            const vec candidate = cell == GRU ? NAME(input)(window, places[l], has_ids) : a[0];                        \
+            NAME(activate)(window, row + l, unit, a, candidate, cell, NAME(keeping)(starts, row + l),                  \
+                           NAME(keeping)(after, row + window->lanes + l));                                             \
+        }                                                                                                              \
+    }
+APART(lstm, LSTM)
+APART(gru, GRU)
+APART(rnn, RNN)
+#undef APART
+
 INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, const int cell, const int lanes) {
     const int blocks = BLOCKS(cell);
     const int64_t P = window->padded, unit = (int64_t)panel * W, row = (int64_t)t * window->lanes + b;
     const factor *w = (const factor *)window->panels + (int64_t)panel * P * blocks * W;
     const factor *factors = (const factor *)window->factors + row * P;
     const int has_ids = window->ids != 0; /* read once: for all the compiler knows, every store may change it */
-    const uint8_t *starts = window->starts, *after = t + 1 < window->steps ? starts : 0;
-    BITS now[MOST], next[MOST];
     int64_t places[MOST];
     vec bias[4];
     for (int g = 0; g < blocks; g++)
         bias[g] = window->bias ? NAME(get)((const real *)window->bias + g * P + unit) : NAME(splat)(0);
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
         places[l] = (has_ids ? window->ids[row + l] : row + l) * window->input_width + unit;
-    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
-        now[l] = NAME(keeping)(starts, row + l), next[l] = NAME(keeping)(after, row + window->lanes + l);
-#if IS_TILED
     real sums[MOST * 4 * W] __attribute__((aligned(64)));
+#if IS_TILED
     for (int l = 0; l < lanes; l++)
         for (int g = 0; g < blocks; g++)
             NAME(put)(sums + (l * blocks + g) * W, NAME(start)(window, places[l], bias, g, cell, has_ids));
     TILES(tiles_begin)((int)P, lanes);
     TILES(tiles_multiply)(sums, w, factors, P, (int)P, blocks);
     TILES(release_tiles)();
-    for (int l = 0; l < lanes; l++) {
-        vec a[4];
-        for (int g = 0; g < blocks; g++) a[g] = NAME(get)(sums + (l * blocks + g) * W);
-        NAME(activate)(window, row + l, unit, a, cell == GRU ? NAME(input)(window, places[l], has_ids) : a[0], cell, now[l],
-                       next[l]);
-    }
 #else
-    vec a[MOST][4], candidate[MOST];
-    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) {
+    vec a[MOST][4];
+    _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
         _Pragma("GCC unroll 4") for (int g = 0; g < blocks; g++)
             a[l][g] = NAME(start)(window, places[l], bias, g, cell, has_ids);
-        if (cell == GRU) candidate[l] = NAME(input)(window, places[l], has_ids);
-    }
     NAME(multiply)(a, w, factors, P, (int)P, blocks, lanes);
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
-        NAME(activate)(window, row + l, unit, a[l], cell == GRU ? candidate[l] : a[l][0], cell, now[l], next[l]);
+        _Pragma("GCC unroll 4") for (int g = 0; g < blocks; g++) NAME(put)(sums + (l * blocks + g) * W, a[l][g]);
 #endif
+    (cell == LSTM ? NAME(activate_lstm) : cell == GRU ? NAME(activate_gru) : NAME(activate_rnn))(window, row, unit, sums,
+                                                                                                 places, lanes);
 }
 
 /* A piece of getting ready: one panel. */

@@ -18,6 +18,7 @@ from charrnn.evaluation import bpc
 from charrnn.evaluation.bpc import Stopped, default_lanes, score
 from charrnn.evaluation.report import NATS_PER_UNKNOWN, ForeignText, Static, static_figures
 from charrnn.inference.reference import Network
+from charrnn.native.window import find_library
 from charrnn.network.model import CharacterModel
 from charrnn.settings.config import DataConfig, ModelConfig
 from charrnn.text import corpus as corpora
@@ -333,3 +334,54 @@ def test_many_characters_do_not_multiply_what_is_computed_at_a_time(monkeypatch:
     assert max(seen) == 7 * 4 * 17
     assert cut.characters == whole.characters
     assert cut.nats == pytest.approx(whole.nats, rel=1e-6)
+
+
+def _documents(count: int, longest: int, seed: int = 3) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    lengths = random.integers(1, longest, count)
+    return [np.append(V - 1, random.integers(0, V - 1, length)).astype(np.uint8) for length in lengths]
+
+
+def _by_document(model: CharacterModel, documents: list[np.ndarray]) -> np.ndarray:
+    """-ln p of each character and of the end of each document, read alone."""
+    found = []
+    for document in documents:
+        text = torch.from_numpy(np.append(document, V - 1).astype(np.int64))
+        with torch.no_grad():
+            logits, _ = model(text[:-1, None], model.zero_state(1))
+        found.append(-log_softmax(logits[:, 0].double(), dim=-1)[torch.arange(len(document)), text[1:]].numpy())
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize(("longest", "lanes"), [(12, None), (12, 1), (12, 7), (300, None), (5000, 4), (20000, 4)])
+def test_documents_are_scored_as_if_each_were_alone(longest: int, lanes: int | None) -> None:
+    """Whatever the lanes: each character once, the end too, to rounding."""
+    model, documents = _model(scale=2.0), _documents(8000 // longest + 3, longest)
+    model.end = V - 1
+    text, expected = np.concatenate([*documents, [V - 1]]), _by_document(model, documents)
+    found = np.full(len(text) - 1, np.nan, np.float32)
+    result = score(model, text, lanes=lanes, losses=found)
+    assert result.characters == len(expected)
+    assert result.nats == pytest.approx(expected.sum(), rel=1e-6)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_what_a_document_costs_does_not_tell_what_stands_before_it() -> None:
+    """To the last bit, in another order and with other documents before it, which moves all lanes."""
+    model, documents = _model(scale=2.0), _documents(900, 60)
+    model.end = V - 1
+
+    def scored(order: list[int]) -> dict[int, bytes]:
+        text = np.concatenate([*(documents[number] for number in order), [V - 1]])
+        found, start, own = np.full(len(text) - 1, np.nan, np.float32), 0, {}
+        score(model, text, losses=found)
+        for number in order:
+            own[number] = found[start : start + len(documents[number])].tobytes()
+            start += len(documents[number])
+        return own
+
+    order = list(range(900))
+    expected = scored(order)
+    if find_library() is not None:
+        assert scored(order[::-1]) == expected
+        assert scored(order[5:] + order[:3]).items() <= expected.items()

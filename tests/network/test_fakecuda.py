@@ -382,6 +382,23 @@ def test_documents_that_end_in_a_window_stay_on_the_device(gpu: FakeGPU, cell: s
     assert kinds == ({"copies"} if on_host else {"copies", "waits"} if asks else set())
 
 
+@pytest.mark.parametrize(
+    "model", [{"cell": "urnn"}, {"layer_norm": True}, {"cell": "gru", "zoneout": 0.1}, {"cell": "rnn"}], ids=str
+)
+def test_a_step_on_documents_stays_on_the_device(gpu: FakeGPU, model: dict[str, Any]) -> None:
+    """A loop finds where documents end by itself and asks for nothing; a kernel waits to be told."""
+    learner = Learner(*_configured(model, temporal_penalty=0.5), V, GPU, end=V - 1)
+    assert learner.way == ("device" if model == {"cell": "rnn"} else "graph")
+    if learner.way == "graph":
+        learner = Learner(*_configured(model, temporal_penalty=0.5), V, GPU, way="device", end=V - 1)
+        _assert_steps(gpu, learner)
+        return
+    with gpu.watched() as found:
+        learner.step(*_ids(), 0.01)
+    assert _mixed(found) == []
+    assert all(array.grad is not None for array in learner.model.arrays().values() if array.requires_grad)
+
+
 @pytest.mark.parametrize("has_end", [False, True], ids=["endless", "documents"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_loop_of_a_sample_is_recorded(gpu: FakeGPU, cell: str, has_end: bool) -> None:

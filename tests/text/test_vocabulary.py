@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from typing import Any
 
 import numpy as np
 import pytest
@@ -279,3 +280,23 @@ def test_a_byte_that_goes_on_does_not_go_on_behind_the_end() -> None:
     vocabulary = Vocabulary.of_bytes(has_end=True)
     decode = vocabulary.decoder()
     assert [decode(id_) for id_ in (0xC3, 256, 0xA9, 0x61)] == ["", "\ufffd", "\ufffd", "a"]
+
+
+@pytest.mark.parametrize("kind", ["text", "bytes"])
+def test_the_end_of_a_document_is_one_more_id_and_no_character(kind: Any) -> None:
+    """It is the last id, counts, decodes to nothing in every way of decoding, and cannot be typed; all else stays."""
+    plain = Vocabulary(range(256) if kind == "bytes" else map(ord, "abé"), kind)
+    ending = Vocabulary(plain.code_points.tolist(), kind, has_end=True)
+    assert (plain.end, ending.end, len(ending)) == (None, len(plain), len(plain) + 1)
+    assert ending.characters == plain.characters
+    assert ending != plain
+    assert ending == Vocabulary(plain.code_points.tolist(), kind, has_end=True)
+    ids = ending.encode("abéa")
+    assert ids.tolist() == plain.encode("abéa").tolist()
+    assert ids.dtype == ending.dtype == (np.uint16 if kind == "bytes" else np.uint8)
+    written = [ending.end, *ids.tolist(), ending.end, ending.end, int(ids[0])]
+    assert ending.decode(written) == ending.decode(np.array(written)) == "abéaa"
+    if kind == "text":
+        assert all(character not in ending for character in ("", "<end>", "\0", chr(0x10FFFF)))
+    else:
+        assert ending.decode([0xC3, ending.end, ord("a")]) == "\ufffda", "a document ends in the middle of a character"
