@@ -38,6 +38,7 @@ _PATHS = (
     "checkpoint",
     "prime_file",
     "validation",
+    "init_from",
     "statistics",
     "tune_on",
     "label_file",
