@@ -44,7 +44,7 @@ def known_texts(lineage: Mapping[str, Any]) -> set[str]:
 
 def parts_as(checkpoint: Checkpoint, corpus: Corpus) -> Parts:
     """Returns the parts of a text, cut as the run of a checkpoint cut its own. Raises TextError where it is small."""
-    is_own = corpus.sha256 == checkpoint.corpus["sha256"]
+    is_own = corpus.sha256 == checkpoint.corpus.get("sha256")
     return corpus.split(checkpoint.data, begun_characters(checkpoint.lineage) if is_own else None)
 
 
