@@ -62,7 +62,7 @@ class WeightsTooLarge(CheckpointError):
 
 
 class DivergenceError(CharrnnError):
-    """Loss or gradient stopped being finite; the last good checkpoint has been kept."""
+    """Loss or gradient stopped being finite, or the loss exploded; the last good checkpoint has been kept."""
 
     exit_status = 5
 

@@ -170,7 +170,7 @@ def train(
     A budget is one of `epochs`, `steps` and `minutes`. Settings that are wrong raise UsageError at once, and so does a
     run's folder that cannot go on (or TextError or CheckpointError, where its text or its files are missing); iterating
     raises TextError for a text that cannot be read, CheckpointError for a damaged run, DivergenceError where loss or
-    gradient are not finite, and ResourceError where memory or disk run out.
+    gradient are not finite or the loss explodes, and ResourceError where memory or disk run out.
     """
     said: dict[str, dict[str, Any]] = {
         group: {key: settings[key] for key in settings_of(cls) if settings.get(key) is not None}  # type: ignore[literal-required]

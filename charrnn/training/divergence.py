@@ -13,10 +13,11 @@ from charrnn.checkpoints.folder import Run
 from charrnn.errors import DivergenceError
 from charrnn.settings.run import RunConfig
 from charrnn.training.pace import Counters
-from charrnn.wording import count, figure
+from charrnn.wording import count
 
 _TOLERATED = 3.0
 MOST_ROLLBACKS = 10
+_USUAL = 0.01
 
 
 def guessing(vocabulary_size: int) -> float:
@@ -32,7 +33,8 @@ def bound(vocabulary_size: int, first_nats: float | None) -> float:
 def divergence(
     run: Run, config: RunConfig, counters: Counters, nats: float, norm: float, rate: float
 ) -> DivergenceError:
-    """Returns the error for a run that has diverged at a loss, a gradient's norm and a learning rate."""
+    """Returns the error for a run that has diverged at a loss, a gradient's norm (nan where that is not known) and a
+    learning rate."""
     ways = [f"go on from it at a lower rate, such as --change --lr {_lower(rate)}"] if counters.step else []
     ways.append("start over with a smaller --lr or --clip")
     kept = f"{run.last} holds the last good state"
@@ -40,14 +42,13 @@ def divergence(
         ways.append("let --on-divergence rollback try")
     elif counters.rollbacks:
         kept += f", and going back to it {count(counters.rollbacks, 'time')}, at half the rate each time, did not help"
+    measured = "" if math.isnan(norm) and math.isfinite(nats) else f", gradient norm {norm:.4g}"
     return DivergenceError(
-        f"training diverged at step {counters.step:,}: loss {nats:.4g}, gradient norm {norm:.4g}, "
-        f"learning rate {rate:.4g}",
+        f"training diverged at step {counters.step:,}: loss {nats:.4g}{measured}, learning rate {rate:.4g}",
         f"{kept}: {', '.join(ways[:-1])}{', or ' if len(ways) > 1 else ''}{ways[-1]}",
     )
 
 
 def _lower(rate: float) -> str:
-    """Returns a tenth of a rate, as a user would type it."""
-    tenth = rate / 10
-    return figure(tenth, 1).replace(",", "") if 1e-6 < tenth < 1e6 else f"{tenth:.0e}"
+    """Returns a tenth of a rate, or the usual one where that is lower, as a user would type it."""
+    return f"{min(rate / 10, _USUAL):.1g}"

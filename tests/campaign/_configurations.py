@@ -19,6 +19,8 @@ LEFT_OUT = {
     "config": "says what other options say",
     "dry_run": "trains nothing",
     "fresh": "begins another run",
+    "change": "is about what a run that goes on is given otherwise",
+    "init_from": "another run, which no configuration has; the settings of the model would have to be its own",
     "quiet": "prints nothing of what a trial reads",
     "name": "the trial says where a run lies",
     "out": "the trial says where a run lies",

@@ -40,6 +40,7 @@ _PATHS = (
     "prime_file",
     "prime_lines",
     "validation",
+    "init_from",
     "statistics",
     "tune_on",
     "label_file",

@@ -28,7 +28,7 @@ from tests.kit.tiny import tiny
 
 CPU = torch.device("cpu")
 SMALL = {"num_layers": 1, "hidden_size": 8, "embedding_size": 5, "dropout": 0.0}
-WILD = {"clip_norm": 0.0, "warmup": 0, "decay": "constant", "average": 0.0}
+WILD = {"optimizer": "adamw", "weight_decay": 0.0, "clip_norm": 0.0, "warmup": 0, "decay": "constant", "average": 0.0}
 
 
 def _corpus(text: str, tmp_path: Path) -> Corpus:
@@ -55,6 +55,7 @@ def test_a_finite_explosion_is_a_divergence(tmp_path: Path, rate: float, every: 
     with pytest.raises(DivergenceError, match="training diverged at step") as caught:
         _train(corpus, tmp_path / "run", seen, training=training, run=run, budget=Budget(steps=60))
     assert caught.value.exit_status == 5
+    assert math.isfinite(float(caught.value.message.split("loss ")[1].split(",")[0]))
     guess = math.log(len(corpus.vocabulary))
     assert all(event.validation_nats <= 3 * guess for event in seen if isinstance(event, Validated))
     assert all(event.validation_nats <= guess for event in seen if isinstance(event, Validated) and event.is_best)
@@ -103,7 +104,22 @@ def test_what_is_no_loss_is_still_refused(tmp_path: Path, entry: list[Any]) -> N
 
 def _words(rate: str, *more: str) -> list[str]:
     small = ["--hidden", "8", "--embedding", "5", "--batch", "4", "--bptt", "20", "--threads", "1", "--steps", "60"]
-    wild = ["--clip", "0", "--warmup", "0", "--decay", "constant", "--average", "0", "--validate-every", "1"]
+    wild = [
+        "--optimizer",
+        "adamw",
+        "--weight-decay",
+        "0",
+        "--clip",
+        "0",
+        "--warmup",
+        "0",
+        "--decay",
+        "constant",
+        "--average",
+        "0",
+        "--validate-every",
+        "1",
+    ]
     return ["train", "text.txt", *small, *wild, "--lr", rate, "--sample-every", "0", "--out", "run", *more]
 
 
@@ -127,9 +143,8 @@ def test_a_run_that_has_diverged_goes_on_at_another_rate(command: Command) -> No
     assert command(*[word if word != "60" else "10" for word in words]).status == 0
     result = command("train", "run", "--change", "--lr", "1e6", "--steps", "30")
     assert result.status == 5
-    assert "such as --change --lr 100,000" not in result.err
     rate = result.err.split("--change --lr ")[1].split(",")[0]
-    assert float(rate) == 1e5
+    assert float(rate) == 0.01
     result = command("train", "run", "--change", "--lr", "0.005", "--steps", "30")
     assert result.status == 0, result.err
     kept = checkpoints.load(Path("run/last.safetensors"), with_state=True)
