@@ -17,6 +17,7 @@ Shape letters: T window, B lanes, N documents, M pairs.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +27,12 @@ from charrnn.settings.config import TrainingConfig
 from charrnn.text.corpus import Parts
 from charrnn.text.documents import Documents
 from charrnn.text.stored import TextIds
+from charrnn.text.vocabulary import Ids
 from charrnn.training.lanes import Reading, Ring, TextWindow
 from charrnn.training.schedule import spare_characters
 
 Places = npt.NDArray[np.int64]
+_BLOCK = 1 << 15  # ids of a stream that are put together at once: each window by itself would take a tenth of a step
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +46,20 @@ class DocumentRing:
     window: int
     spare: int = 0
     """A window may be longer than `window` by this many characters."""
+    pairs: int = field(init=False)
+    """The characters of all documents and their ends, M."""
+    _lengths: Places = field(init=False, repr=False, compare=False)
     _orders: dict[int, tuple[Places, Places]] = field(default_factory=dict, repr=False, compare=False)
+    _blocks: dict[tuple[int, int], Ids] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pairs", self.documents.pairs)
+        object.__setattr__(self, "_lengths", self.documents.lengths)
 
     @property
     def characters_per_step(self) -> int:
         """Characters that all lanes read in one step, B * T."""
         return self.lanes * self.window
-
-    @property
-    def pairs(self) -> int:
-        """The characters of all documents and their ends, M."""
-        documents = self.documents
-        return int((documents.ends - documents.begins).sum()) + len(documents.begins)
 
     @property
     def lane_length(self) -> int:
@@ -77,33 +82,58 @@ class DocumentRing:
         T is `length` or `window`.
         """
         T = self.window if length is None else length
-        begins = np.array([lane * self.pairs // self.lanes for lane in range(self.lanes)[lanes]], np.int64)
-        places = np.empty((T, len(begins)), np.int64)
-        starts = np.zeros((T, len(begins)), np.bool_)
+        begins = [lane * self.pairs // self.lanes for lane in range(self.lanes)[lanes]]
+        read, following = np.empty((2, T, len(begins)), np.int64)
+        is_first = np.zeros((T, 1), np.bool_)
         done = 0
         while done < T:
             epoch, offset = divmod(position + done, self.lane_length)
             count = min(T - done, self.lane_length - offset)
-            places[done : done + count] = self._places(epoch, begins + offset + np.arange(count)[:, None])
-            starts[done] = offset == 0
+            for lane, begin in enumerate(begins):
+                ids = self._read(epoch, begin + offset, count + 1)
+                read[done : done + count, lane], following[done : done + count, lane] = ids[:-1], ids[1:]
+            is_first[done] = offset == 0
             done += count
-        read = self.ids[places.ravel()].astype(np.int64).reshape(places.shape)
-        starts |= read == int(self.ids[0])  # the end symbol
-        following = self.ids[places.ravel() + 1].astype(np.int64).reshape(places.shape)
-        return read, following, starts
+        return read, following, (read == self._end) | is_first
 
     def at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> TextWindow:
         """The window at `position`: inputs (T, B), their successors (T, B) and starts (T, B) of these lanes."""
         inputs, targets, starts = map(torch.from_numpy, self.window_at(position, lanes, length))
         return TextWindow(inputs, targets, starts)
 
-    def _places(self, epoch: int, offsets: Places) -> Places:
-        """Returns where in `ids` the pairs at these places of the epoch's stream are read."""
+    @property
+    def _end(self) -> int:
+        """The id of the end symbol."""
+        return int(self.ids[0])
+
+    def _read(self, epoch: int, start: int, count: int) -> Ids:
+        """Returns so many ids of an epoch's stream, which goes on at its beginning."""
+        parts = []
+        while count:
+            start %= self.pairs
+            number, place = divmod(start, _BLOCK)
+            parts.append(self._block(epoch, number)[place : place + count])
+            count -= len(parts[-1])
+            start += len(parts[-1])
+        return parts[0] if len(parts) == 1 else cast(Ids, np.concatenate(parts))
+
+    def _block(self, epoch: int, number: int) -> Ids:
+        """Returns one block of an epoch's stream; those that were read last are kept."""
+        if (epoch, number) not in self._blocks:
+            while len(self._blocks) > 2 * self.lanes:
+                del self._blocks[next(iter(self._blocks))]
+            self._blocks[epoch, number] = cast(Ids, self.ids[self._places(epoch, number * _BLOCK)])
+        return self._blocks[epoch, number]
+
+    def _places(self, epoch: int, start: int) -> Places:
+        """Returns where in `ids` the block that begins at `start` in the epoch's stream is read."""
         order, ends = self._order(epoch)
-        offsets = offsets % self.pairs
-        number = np.searchsorted(ends, offsets, side="right")
-        document = order[number]
-        places: Places = self.documents.ends[document] - (ends[number] - offsets)
+        stop = min(start + _BLOCK, self.pairs)
+        first, last = np.searchsorted(ends, (start, stop - 1), side="right")
+        document, ends = order[first : last + 1], ends[first : last + 1]
+        begins = ends - self._lengths[document] - 1
+        lengths = np.minimum(ends, stop) - np.maximum(begins, start)
+        places: Places = np.repeat(self.documents.begins[document] - 1 - begins, lengths) + np.arange(start, stop)
         return places
 
     def _order(self, epoch: int) -> tuple[Places, Places]:
@@ -114,8 +144,7 @@ class DocumentRing:
             key = np.array([self.seed, epoch], np.uint64)
             drawn = np.random.Philox(key=key).random_raw(len(self.documents.begins))
             order = np.argsort(drawn, kind="stable").astype(np.int64)
-            lengths = self.documents.ends - self.documents.begins + 1
-            self._orders[epoch] = order, np.cumsum(lengths[order])
+            self._orders[epoch] = order, np.cumsum(self._lengths[order] + 1)
         return self._orders[epoch]
 
 

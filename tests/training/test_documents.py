@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn.text.documents import Documents
+from charrnn.training import documents as documents_module
 from charrnn.training.documents import DocumentRing
 
 END = 9
@@ -50,8 +51,12 @@ def _streams(ring: DocumentRing, documents: list[list[int]], epochs: int) -> lis
     ("sizes", "count", "lanes", "window"),
     [((1, 9), 40, 3, 7), ((1, 2), 17, 5, 4), ((50, 90), 3, 8, 11), ((2, 4), 2, 4, 9), ((3, 6), 7, 1, 64)],
 )
-def test_windows_are_those_of_the_stream(sizes: tuple[int, int], count: int, lanes: int, window: int) -> None:
-    """Short documents and long ones, more lanes than documents, windows longer than an epoch of a lane."""
+@pytest.mark.parametrize("block", [5, 1 << 15])
+def test_windows_are_those_of_the_stream(
+    sizes: tuple[int, int], count: int, lanes: int, window: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short documents and long ones, more lanes than documents, windows longer than an epoch of a lane or a block."""
+    monkeypatch.setattr(documents_module, "_BLOCK", block)
     documents = _drawn(sizes, count)
     ring = _ring(documents, lanes, window)
     steps = -(-3 * ring.lane_length // window)
