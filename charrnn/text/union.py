@@ -35,6 +35,8 @@ def union(one: Vocabulary, other: Vocabulary) -> Vocabulary:
     """
     if one.kind != other.kind:
         raise TextError("bytes and characters cannot be put into one vocabulary", "read both as bytes, or neither")
+    if covers(one, other):
+        return one
     return Vocabulary([*one.code_points, *other.code_points], one.kind, has_end=one.has_end)
 
 
