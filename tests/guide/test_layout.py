@@ -26,7 +26,7 @@ RUN = Path("checkpoints/tinyshakespeare/best.safetensors")
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("settings", [{}, {"num_layers": 1}, {"tie": True, "embedding_size": 4}])
 def test_the_program_of_the_page_is_eval(
-    cell: str, settings: dict[str, int], command: Command, capsys: pytest.CaptureFixture[str]
+    cell: str, settings: dict[str, int], command: Command, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """To a millionth of a nat, for a text of many characters; and the modules below it run after it."""
     small = tiny(cell=cell)
@@ -42,9 +42,9 @@ def test_the_program_of_the_page_is_eval(
     expected = json.loads(result.out)["nats_per_character"]
     known: dict[str, object] = {}
     exec(PROGRAM, known)  # noqa: S102 - a page of the manual
-    assert float(capsys.readouterr().out) == pytest.approx(expected, abs=1e-6)
+    assert float(capsysbinary.readouterr().out) == pytest.approx(expected, abs=1e-6)
     exec(MODULES.replace("To be, ", "abc"), known)  # noqa: S102
-    assert "(decoder): Linear" in capsys.readouterr().out
+    assert b"(decoder): Linear" in capsysbinary.readouterr().out
 
 
 def test_the_page_names_every_tensor() -> None:
