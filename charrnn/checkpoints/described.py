@@ -17,9 +17,10 @@ from charrnn.checkpoints.tensorfile import check_layout, damaged, foreign, parse
 from charrnn.errors import CheckpointError
 from charrnn.settings.checks import WIDEST
 from charrnn.settings.config import DataConfig, ModelConfig
-from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
+from charrnn.text.traits import Traits
+from charrnn.text.vocabulary import NUM_CODE_POINTS, UNKNOWN_SYMBOL, Vocabulary
 
-FORMAT = 3
+FORMAT = 4
 METADATA_KEY = "charrnn"
 FORMAT_KEY = "charrnn.format"
 DIGEST_KEY = "charrnn.sha256"
@@ -52,7 +53,8 @@ def describe(path: Path, file: IO[bytes]) -> Described:
     metadata = parse(path, text)
     model = ModelConfig.from_dict(metadata["model"])
     registry.check(model)
-    vocabulary = _read_vocabulary(path, metadata["vocabulary"])
+    traits = Traits.of_dict(metadata["corpus"]["traits"])
+    vocabulary = _read_vocabulary(path, metadata["vocabulary"], has_unknown_symbol=traits.rare > 0)
     check_layout(path, header, size - data_start)
     if model.num_layers > len(header):  # before a name is made for each of them
         raise damaged(path, "it lacks layers that its configuration names")
@@ -78,7 +80,7 @@ def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
     return wrapped[METADATA_KEY], wrapped[DIGEST_KEY]
 
 
-def _read_vocabulary(path: Path, described: dict[str, Any]) -> Vocabulary:
+def _read_vocabulary(path: Path, described: dict[str, Any], *, has_unknown_symbol: bool) -> Vocabulary:
     points, kind = described["code_points"], described["kind"]
     if len(described) != 2:
         raise damaged(path, "its vocabulary is more than a kind and characters")
@@ -89,7 +91,9 @@ def _read_vocabulary(path: Path, described: dict[str, Any]) -> Vocabulary:
         raise damaged(path, "its vocabulary is not a list of characters in order")
     if kind == "bytes" and points != list(range(256)):
         raise damaged(path, "its vocabulary is not that of bytes")
-    return Vocabulary(points, kind)
+    if has_unknown_symbol and UNKNOWN_SYMBOL not in points:
+        raise damaged(path, "its vocabulary lacks the unknown symbol that stands for rare characters")
+    return Vocabulary(points, kind, has_unknown_symbol=has_unknown_symbol)
 
 
 def _read_data(path: Path, described: dict[str, Any], vocabulary: Vocabulary) -> DataConfig:
@@ -105,6 +109,7 @@ _MOST = 1 << 63
 _RECORDS: dict[str, dict[str, Any]] = {
     "corpus": {
         "name": str, "sha256": str, "characters": int, "bytes": int, "train": int, "validation": int, "test": int,
+        "traits": dict,
     },
     "progress": {
         "step": int, "epoch": _Number, "characters": int, "seconds": _Number, "best_nats": (*_Number, type(None)),

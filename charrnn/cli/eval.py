@@ -152,7 +152,7 @@ def evaluate(
             texts = text_arguments.find(arguments, glob=options.glob, report=bar, config=data)
         for notice in texts.notices:
             say(f"note: {notice}")
-        return text_arguments.load(texts, data)
+        return text_arguments.load_for(texts, loaded, data)
 
     corpus = read(*text)
     for one in every:

@@ -25,7 +25,7 @@ _SLICE = 4096  # characters between two steps of the bar
 
 def _measure(subject: Subject, asked: Given) -> Result:
     from charrnn.cli import texts as text_arguments
-    from charrnn.cli.reading import read_part
+    from charrnn.cli.reading import fitting, read_part
     from charrnn.display.gates import pieces
     from charrnn.display.notice import say
     from charrnn.neurons.gates import gate_kinds
@@ -41,7 +41,8 @@ def _measure(subject: Subject, asked: Given) -> Result:
         for notice in texts.notices:
             say(f"note: {notice}")
         try:
-            found = _saturation(subject, lambda: _beginning(texts.sources, loaded.data, most))
+            data = fitting(texts.sources, loaded, most)
+            found = _saturation(subject, lambda: _beginning(texts.sources, data, most))
         finally:
             release(texts.sources)
     if found.characters == 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Report, Unit
+    from charrnn.settings.config import DataConfig
+    from charrnn.text.sources import Source
     from charrnn.text.vocabulary import Ids, Vocabulary
 
 _SHORTEST = 200
@@ -131,6 +135,33 @@ def ids_of(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy = "error") 
     return vocabulary.encode(text, unknown)
 
 
+def fitting(
+    sources: Sequence[Source], loaded: Checkpoint, length: int | None = None, what: str = "the text"
+) -> DataConfig:
+    """Returns how the model reads a text, or its first `length` characters, and says where that is not as its own."""
+    from charrnn.display.notice import say
+    from charrnn.text.decoding import pieces_of
+    from charrnn.text.fitting import Look, Reader
+    from charrnn.text.traits import CountedLineEnds
+
+    reader = Reader.of(loaded.data, loaded.vocabulary, loaded.corpus)
+
+    def look(data: DataConfig) -> Look:
+        line_ends, missing, left = CountedLineEnds(), Counter[str](), length
+        for piece in pieces_of(list(sources), data, lambda _place, _done: None):
+            text = piece.text[:left]
+            line_ends.see(text.encode())
+            missing.update(reader.vocabulary.missing(text))
+            if left is not None and (left := left - len(text)) <= 0:
+                break
+        return Look(missing, line_ends.found())
+
+    data, notes = reader.fitting(look, what)
+    for note in notes:
+        say(f"note: {note}")
+    return data
+
+
 def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int, split: SplitName = "all") -> str:
     """Returns the first `length` characters of a text, as the model knows them (byte mode: a character for each byte).
 
@@ -145,7 +176,7 @@ def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length:
     else:
         texts = find([argument], glob=None, report=lambda _doing, _done, _total: None, config=loaded.data)
         try:
-            read = read_beginning(texts.sources, loaded.data, length)
+            read = read_beginning(texts.sources, fitting(texts.sources, loaded, length), length)
         finally:
             release(texts.sources)
     if loaded.vocabulary.kind == "bytes":
@@ -155,13 +186,13 @@ def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length:
 
 def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int | None = None) -> str:
     """Returns a part of a text, or its first `length` characters. Raises TextError where the run has no such part."""
-    from charrnn.cli.texts import check_split, find, load
+    from charrnn.cli.texts import check_split, find, load_for
     from charrnn.display.progress import WorkDisplay
 
     check_split(split, loaded)
     with WorkDisplay() as work:
         texts = find([argument], glob=None, report=work, config=loaded.data)
-    corpus = load(texts, loaded.data)
+    corpus = load_for(texts, loaded)
     ids = getattr(corpus.split(loaded.data), split)[:length]
     if corpus.vocabulary.kind == "bytes":
         return bytes(ids).decode("latin-1")
@@ -169,11 +200,10 @@ def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int |
 
 
 def read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids:
-    """Returns the ids of a file: of its bytes as they are, or of its UTF-8 text with line ends as in training."""
+    """Returns the ids of a file: of its bytes as they are, or of its text by the rules of the run."""
     import os
 
     from charrnn.cli.texts import refuse_runs
-    from charrnn.settings.config import DataConfig
     from charrnn.text.decoding import encoded
     from charrnn.text.sources import find, release
 
@@ -182,7 +212,6 @@ def read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids
         raise TextError(f"--prime-file {argument} is a folder", "name a file")
     found, _ = find(argument)
     try:
-        config = DataConfig(as_bytes=loaded.data.as_bytes, newlines=loaded.data.newlines)
-        return encoded(found, config, loaded.vocabulary, unknown)
+        return encoded(found, fitting(found, loaded, what="the text of --prime-file"), loaded.vocabulary, unknown)
     finally:
         release(found)

@@ -25,6 +25,7 @@ from charrnn.settings.fields import Record, setting
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.sampling.sampler import SampledPiece, SampleRequest
+    from charrnn.text.fitting import Reader
     from charrnn.text.vocabulary import Ids, Vocabulary
 
 _text = partial(setting, panel="Text")
@@ -92,6 +93,7 @@ def sample(
     from charrnn.display.notice import say
     from charrnn.network.open_engine import open_engine
     from charrnn.sampling.sampler import SampleRequest, write
+    from charrnn.text.fitting import Reader
 
     if begin.prime is not None and begin.prime_file is not None:
         raise UsageError("--prime and --prime-file are both given", "give one of them")
@@ -115,14 +117,16 @@ def sample(
     if checkpoint is None:
         say_chosen(path, loaded)
     held = steered.clamped(loaded)
-    prime = begin.prime or ""
+    prime, reader = begin.prime or "", Reader.of(loaded.data, loaded.vocabulary, loaded.corpus)
     if not begin.escapes:
         prime = _as_expected("--prime", prime, loaded.vocabulary)
         if configs[0].stop:
             stop = _as_expected("--stop", configs[0].stop, loaded.vocabulary)
             configs = [replace(config, stop=stop) for config in configs]
+    if configs[0].stop:
+        configs = [replace(config, stop=_as_read("--stop", configs[0].stop, reader)) for config in configs]
     ids = (
-        loaded.vocabulary.encode(prime, begin.unknown)
+        loaded.vocabulary.encode(_as_read("--prime", prime, reader), begin.unknown)
         if begin.prime_file is None
         else read_prime(begin.prime_file, loaded, begin.unknown)
     )
@@ -136,7 +140,7 @@ def sample(
     if output.interactive:
         from charrnn.cli.interactive import run
 
-        run(engine, loaded.vocabulary, ids, configs[0], unknown=begin.unknown)
+        run(engine, loaded.vocabulary, ids, configs[0], unknown=begin.unknown, reader=reader)
         return
     if "seed" not in drawing and not output.as_json and sys.stderr.isatty() and configs[0].temperature > 0:
         seed = configs[0].seed
@@ -157,6 +161,16 @@ def _as_expected(option: str, text: str, vocabulary: Vocabulary) -> str:
     text, notice = as_expected(option, text, has_backslashes="\\" in vocabulary)
     if notice is not None:
         say(f"note: {notice}")
+    return text
+
+
+def _as_read(option: str, text: str, reader: Reader) -> str:
+    """Returns a text with the line ends and in the form that the model knows, and says what was changed."""
+    from charrnn.display.notice import say
+
+    text, notes = reader.text(text, option)
+    for note in notes:
+        say(f"note: {note}")
     return text
 
 

@@ -35,6 +35,7 @@ from charrnn.settings.conflicts import check_together
 from charrnn.settings.launch import Launch
 from charrnn.settings.run import RunConfig
 from charrnn.text.corpus import Corpus
+from charrnn.text.fitting import Reader
 from charrnn.training.plan import OtherSettings, Plan, TrainRequest, used
 from charrnn.training.request import computing_as_before, origin_of
 from charrnn.wording import count, shortened
@@ -146,14 +147,15 @@ class _Prepared:
             raise refusal(other, self.run, self.request, self.arguments, self.launch) from other
 
 
-def _with_prime(run: dict[str, Any], corpus: Corpus, display: TrainingDisplay) -> dict[str, Any]:
+def _with_prime(run: dict[str, Any], corpus: Corpus, data: DataConfig, display: TrainingDisplay) -> dict[str, Any]:
     """Returns the settings of the run with the prime as `sample` would read it. Raises TextError where the text lacks
     a character of it."""
     if "prime" not in run:
         return run
     prime, notice = as_expected("--prime", run["prime"], has_backslashes="\\" in corpus.vocabulary, exact=None)
+    prime, notes = Reader(data, corpus.vocabulary, corpus.traits.line_ends).text(prime, "--prime")
     corpus.vocabulary.encode(prime)
-    display.note(*([notice] if notice else []))
+    display.note(*([notice] if notice else []), *notes)
     return {**run, "prime": prime}
 
 
@@ -181,7 +183,9 @@ def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: 
             texts, DataConfig(**request.data), held_out.sources, work=display.work(), note=display.note
         )
         corpus.check_size()  # before torch is loaded
-        request = replace(request, run=_with_prime(request.run, corpus, display))
+        data = DataConfig(**request.data)
+        display.note(*corpus.traits.notices(data.min_count))
+        request = replace(request, run=_with_prime(request.run, corpus, data, display))
     if torchrun.world_size() == 1:  # several processes have chosen their devices before they read
         launch = computing_as_before(launch, run)
     return _Prepared(request, run, corpus, arguments, launch, origin)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from charrnn.neurons.statistics import Doubles
 
 _READING = {"as_bytes": "--bytes", "encoding": "--encoding", "encoding_errors": "--encoding-errors",
-            "newlines": "--newlines"}  # fmt: skip
+            "newlines": "--newlines", "normalize": "--normalize", "lowercase": "--lowercase"}  # fmt: skip
 """The settings on which depends what the characters of a text are, and their options."""
 
 

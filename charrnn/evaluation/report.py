@@ -47,6 +47,8 @@ class ForeignText:
     """The number of UTF-8 bytes of the scored characters: all but the first, unknown ones included."""
     unknown: int
     """The number of unknown characters after the first character."""
+    left_out: int
+    """The number of these that the model is not fed."""
     originals: TextIds
     """The ids of the same characters in the text's own vocabulary."""
     lengths: npt.NDArray[np.int64]
@@ -67,25 +69,29 @@ class ForeignText:
         is_unknown = table >= len(theirs)
         is_charged = is_unknown.copy()
         missing = np.flatnonzero(is_unknown & (counts > 0))
-        unknown = int(counts[missing].sum())
-        if unknown and policy == "error":
+        unknown, left_out = int(counts[missing].sum()), 0
+        symbol = theirs.unknown_symbol
+        if unknown and symbol is None and policy == "error":
             characters = ours.characters
             theirs.check_unknown({characters[i]: int(counts[i]) for i in missing.tolist()}, policy)
         if unknown:
             unknown -= int(is_unknown[ids[0]])  # the first character is context, whatever it is
-            if policy == "replace":
+            if symbol is not None:  # which is fed, and scored as that
+                table[is_unknown], is_unknown[:] = symbol, False
+            elif policy == "replace":
                 for i in missing.tolist():
                     nearest = theirs.nearest(ours.characters[i])
                     if nearest is not None:
                         table[i], is_unknown[i] = theirs.lookup(nearest)[0], False
+            left_out = int(counts[is_unknown].sum()) - int(is_unknown[ids[0]])
             ids = np.concatenate([piece[~is_unknown[piece]] for piece in pieces(ids, _PIECE)])
-        if len(ids) + unknown < 2:
-            there = count(len(ids) + unknown, "character")
+        if len(ids) + left_out < 2:
+            there = count(len(ids) + left_out, "character")
             raise TextError(f"there is nothing to score: the text has {there}", "it needs two")
         originals = ids
         if not np.array_equal(table, np.arange(len(table))):
             ids = _translated(ids, table.astype(theirs.dtype))
-        return cls(ids, num_bytes, unknown, originals, lengths, is_charged)
+        return cls(ids, num_bytes, unknown, left_out, originals, lengths, is_charged)
 
     def without_firsts(self, context: int) -> tuple[int, int]:
         """Returns `bytes` and `unknown` where the first of each `context` characters fed to the model is not scored."""
@@ -167,7 +173,7 @@ def figures(result: TextScore, text: ForeignText, context: int | None = None) ->
     """Returns the figures of `text` from the score of its known characters; the unknown ones are charged on top."""
     num_bytes, unknown = (text.bytes, text.unknown) if context is None else text.without_firsts(context)
     nats = result.nats + unknown * NATS_PER_UNKNOWN
-    characters = result.characters + unknown
+    characters = result.characters + text.left_out
     nats_per_character = nats / characters
     found = {
         "protocol": "streamed" if context is None else "windowed",

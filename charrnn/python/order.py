@@ -24,6 +24,7 @@ from charrnn.text import corpus as corpora
 from charrnn.text import sources
 from charrnn.text.corpus import Corpus
 from charrnn.text.finding import Texts, find
+from charrnn.text.fitting import Reader
 from charrnn.text.sources import Source
 from charrnn.training.plan import TrainRequest, used
 from charrnn.training.request import Order, computing_as_before, origin_of
@@ -178,7 +179,13 @@ def _read(order: Order, given: GivenText | None, run: Run) -> tuple[TrainRequest
     finally:
         sources.release(found)
     corpus.check_size()  # before torch is loaded
-    return request, corpus, [*texts.notices, *held_out.notices, *damaged]
+    data, notes = DataConfig(**request.data), list[str]()
+    if "prime" in request.run:
+        reader = Reader(data, corpus.vocabulary, corpus.traits.line_ends)
+        prime, notes = reader.text(request.run["prime"], "the prime")
+        request = replace(request, run={**request.run, "prime": prime})
+    said = [*texts.notices, *held_out.notices, *damaged, *corpus.traits.notices(data.min_count), *notes]
+    return request, corpus, said
 
 
 def _find(words: Sequence[str], launch: Launch, config: DataConfig) -> Texts:

@@ -42,6 +42,7 @@ from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
 from charrnn.settings.config import ModelConfig, SamplingConfig
 from charrnn.settings.keywords import SAMPLING, errors_in_python, with_settings
 from charrnn.settings.typed import SamplingSettings
+from charrnn.text.fitting import Reader
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
@@ -102,6 +103,10 @@ def sample(
 
 class Pretrained:
     """A trained model. Several threads may use it; a recurrent state is never changed and may be used again.
+
+    It reads texts by the rules of its run (--newlines, --normalize, --lowercase), and where it would not know their
+    characters otherwise, in another normal form or with other line ends: what is returned for each character counts
+    them as it reads them.
 
     `checkpoint` holds what was read from the file: `checkpoint.corpus`, `checkpoint.progress`, and `parameters`, the
     weights as numpy arrays by name.
@@ -180,7 +185,7 @@ class Pretrained:
         that the model does not know: "error", "skip" or "replace" (by a near one). Raises TextError for a prime with
         unknown characters, UsageError for settings that cannot be used.
         """
-        config, ids = SamplingConfig(**settings), self.vocabulary.encode(prime, unknown)
+        config, ids = SamplingConfig(**settings), self._ids(prime, unknown)
         pieces = write(self.engine, self.vocabulary, ids, [SampleRequest(config, number)])
         return (piece.text for piece in pieces if piece.text)
 
@@ -219,7 +224,7 @@ class Pretrained:
             for number in range(count)
         ]
         texts = [""] * len(requests)
-        for piece in write(self.engine, self.vocabulary, self.vocabulary.encode(prime, unknown), requests):
+        for piece in write(self.engine, self.vocabulary, self._ids(prime, unknown), requests):
             texts[piece.sample] += piece.text
         return texts
 
@@ -230,7 +235,7 @@ class Pretrained:
         `charrnn eval` prints the same number for a text whose characters the model knows. Raises TextError where fewer
         than two characters are left.
         """
-        ids = self.vocabulary.encode(text, unknown)
+        ids = self._ids(text, unknown)
         if len(ids) < 2:
             raise TextError("there is nothing to score", "give a text of at least two characters")
         state, logits, likely = self.engine.zero_state(1), None, []
@@ -299,9 +304,16 @@ class Pretrained:
         logits, state = self.engine.read(ids, self.engine.zero_state(1) if state is None else state)
         return log_probabilities(logits[0]), state
 
+    def _ids(self, text: str, unknown: UnknownPolicy) -> Ids:
+        """Returns the ids of a text by the rules of the run, and in the normal form and with the line ends that the
+        model knows. Raises TextError for characters that it does not know."""
+        loaded = self.checkpoint
+        read, _ = Reader.of(loaded.data, loaded.vocabulary, loaded.corpus).text(text, "the text")
+        return self.vocabulary.encode(read, unknown)
+
     def _read(self, text: str, unknown: UnknownPolicy) -> Ids:
         """Returns the ids of a text. Raises TextError where there are none."""
-        ids = self.vocabulary.encode(text, unknown)
+        ids = self._ids(text, unknown)
         if not len(ids):
             raise TextError("there is nothing to read", "give at least one character")
         return ids

@@ -28,7 +28,7 @@ from charrnn.settings.checks import (
     text,
     whole,
 )
-from charrnn.settings.conflicts import check_frozen, check_initial, check_schedule, check_wiring
+from charrnn.settings.conflicts import check_frozen, check_initial, check_of_characters, check_schedule, check_wiring
 from charrnn.settings.fields import Record, setting, switch
 from charrnn.wording import figure
 
@@ -150,12 +150,22 @@ class DataConfig(Record):
     as_bytes: bool = switch(False, "--bytes", panel="Data")
     """Model bytes instead of characters, so that any file will do."""
     newlines: choices.Newlines = _data("keep", one_of(choices.Newlines), "--newlines")
-    """What becomes of line ends: keep (they stay as they are) or lf (each becomes one line feed)."""
+    """What becomes of line ends: keep (they stay as they are), or lf (each becomes one line feed), crlf or cr."""
+    normalize: choices.NormalForm = _data("none", one_of(choices.NormalForm), "--normalize")
+    """Normal form of Unicode that texts are brought into: none (they stay as they are), nfc (a letter and its accent
+    are one character where there is such a one), nfd (they are two), or nfkc and nfkd, which also make one of
+    characters that look different and mean the same, such as ligatures."""
+    lowercase: bool = switch(False, "--lowercase", panel="Data")
+    """Bring texts to lower case."""
+    min_count: int = _data(1, COUNT, "--min-count", metavar="TIMES")
+    """Times that a character must occur in the corpus to be learnt as itself, where all rarer ones become one unknown
+    symbol, U+FFFD."""
 
     def check_together(self) -> None:
-        """Raises UsageError where hardly anything would be left to train on."""
+        """Raises UsageError where hardly anything would be left to train on, or bytes are treated as characters."""
         held_out = self.validation_fraction + self.test_fraction
         require(held_out <= 0.9, "the held-out share (validation + test)", held_out, "at most 0.9")
+        check_of_characters(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

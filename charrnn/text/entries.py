@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import stat
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,11 @@ from typing import IO, Any
 
 from charrnn.errors import TextLost
 from charrnn.files import explained, let_go, make_levels, opened, remove_all, sync_folder
-from charrnn.system_errors import retried
+from charrnn.system_errors import retried, take_lock
 from charrnn.text import stored, under_way
 from charrnn.text.stored import DIGEST, Damaged, File, StoredIds, TextIds
-from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
+from charrnn.text.traits import Traits
+from charrnn.text.vocabulary import NUM_CODE_POINTS, UNKNOWN_SYMBOL, Vocabulary
 
 IDS = "ids.bin"
 DESCRIBED = "described"
@@ -57,6 +59,7 @@ class Described:
     """Bytes of the ids that share a digest."""
     digests: bytes
     """The digest of each block, one after the other."""
+    traits: Traits
 
     def to_bytes(self) -> bytes:
         """Returns the content of the file that says so."""
@@ -70,6 +73,7 @@ class Described:
             "sha256": self.sha256,
             "block": self.block,
             "digests": self.digests.hex(),
+            "traits": self.traits.to_dict(),
         }
         line = json.dumps(content).encode() + b"\n"
         return hashlib.sha256(line).hexdigest().encode() + b"\n" + line
@@ -82,7 +86,7 @@ class Described:
             raise Damaged("has a damaged description")
         try:
             return cls._of(json.loads(line), key)
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise Damaged("has a senseless description") from error
 
     @classmethod
@@ -98,7 +102,10 @@ class Described:
             raise ValueError("no vocabulary")
         if any(one >= two for one, two in itertools.pairwise([-1, *points, NUM_CODE_POINTS])):
             raise ValueError("no code points in ascending order")
-        vocabulary = Vocabulary(points, kind)
+        traits = Traits.of_dict(content["traits"])
+        if traits.rare and UNKNOWN_SYMBOL not in points:
+            raise ValueError("no unknown symbol")
+        vocabulary = Vocabulary(points, kind, has_unknown_symbol=traits.rare > 0)
         if not (0 <= validation <= characters <= num_bytes <= 4 * characters and 4 <= block <= _LARGEST_BLOCK):
             raise ValueError("out of range")
         if characters > _LARGEST_LENGTH or (characters and not points):
@@ -109,7 +116,7 @@ class Described:
             raise ValueError("digests that do not fit")
         return cls(
             key=key, vocabulary=vocabulary, characters=characters, validation=validation, num_bytes=num_bytes,
-            sha256=sha256, block=block, digests=digests,
+            sha256=sha256, block=block, digests=digests, traits=traits,
         )  # fmt: skip
 
 
@@ -145,12 +152,24 @@ def _read(folder: Path) -> tuple[Described, TextIds]:
         descriptor, length=known.characters, size=len(known.vocabulary), dtype=dtype, block=known.block,
         digests=known.digests,
     )  # fmt: skip
+    _use(folder, descriptor)
     if size > stored.IN_MEMORY:
         return known, StoredIds.of(file_of_ids, lambda reason: _lost(folder, file_of_ids, reason))
     try:
-        return known, file_of_ids.whole()
+        ids = file_of_ids.whole()
+        with contextlib.suppress(OSError):
+            weakref.finalize(ids, let_go, os.dup(descriptor))  # as long as the ids are there, the entry is in use
+        return known, ids
     finally:
         file_of_ids.close()
+
+
+def _use(folder: Path, descriptor: int) -> None:
+    """Says to other processes that an entry is in use, while the file of its ids is open, and was used now."""
+    with contextlib.suppress(OSError):
+        take_lock(descriptor, shared=True)
+    with contextlib.suppress(OSError):  # it may be another user's
+        os.utime(folder / DESCRIBED)
 
 
 def _opened(path: Path) -> tuple[int, int]:
@@ -174,7 +193,7 @@ def _lost(folder: Path, file: File, reason: str) -> TextLost:
         )  # else another process has put a whole one there
     file.close()
     if is_there:
-        _remove(folder)
+        remove(folder)
     again = "give the same command again, and the text is encoded anew"
     if is_there and os.path.lexists(folder / IDS):
         again = f"remove {folder}, then give the same command again"
@@ -184,7 +203,8 @@ def _lost(folder: Path, file: File, reason: str) -> TextLost:
     )  # fmt: skip
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
+    """Removes an entry in one step."""
     try:
         with under_way.begin() as work:
             os.rename(folder, work / "damaged")

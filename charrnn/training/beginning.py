@@ -5,6 +5,9 @@ The command line and `charrnn.train` ask here, so that both start, resume and re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import torch
 
 from charrnn.checkpoints.checkpoint import Checkpoint
@@ -31,6 +34,13 @@ def begin(
     Raises UsageError where the folder holds another run, or links in the place of files, and CheckpointError where a
     run cannot be gone on with.
     """
+    plan, resume = _begin(request, run, corpus, device, fresh=fresh, processes=processes)
+    return replace(plan, notices=(*plan.notices, *_idle(plan, corpus))), resume
+
+
+def _begin(
+    request: TrainRequest, run: Run, corpus: Corpus, device: torch.device, *, fresh: bool, processes: int
+) -> tuple[Plan, Checkpoint | None]:
     if not fresh:
         run.check_files()
     if not fresh and run.has(run.last):
@@ -44,6 +54,15 @@ def begin(
     precision = choose_precision(request.training.get("precision", "auto"), device)
     machine = describe_machine(device, precision, processes=processes)
     return plan_start(request, len(corpus) - corpus.separate_validation, machine), None
+
+
+def _idle(plan: Plan, corpus: Corpus) -> Iterator[str]:
+    """Says so where --patience waits for validations that never come."""
+    if plan.run.patience is not None and not len(corpus.split(plan.data).validation):
+        yield (
+            f"nothing is held out to validate on, so --patience {plan.run.patience:,} does nothing: "
+            "--validation-fraction holds a share out"
+        )
 
 
 def resumed(resume: Checkpoint, plan: Plan, learner: Learner, *, step: int, is_whole: bool) -> str:

@@ -29,6 +29,7 @@ def snapshot(
             "train": len(parts.train),
             "validation": len(parts.validation),
             "test": len(parts.test),
+            "traits": corpus.traits.to_dict(),
         },
         progress={
             **place,

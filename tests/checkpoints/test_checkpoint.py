@@ -123,7 +123,7 @@ def test_safetensors_itself_reads_the_file(path: Path) -> None:
     assert all(np.array_equal(theirs[name], ours[name]) for name in ours)
     with safe_open(path, "numpy") as opened:
         metadata = opened.metadata()
-    assert metadata["charrnn.format"] == "3"
+    assert metadata["charrnn.format"] == "4"
     assert json.loads(metadata["charrnn"])["vocabulary"] == {"kind": "text", "code_points": [10, 32, *range(97, 105)]}
 
 
@@ -362,22 +362,22 @@ def test_a_file_that_may_not_be_read_is_refused(path: Path) -> None:
     assert "Permission denied" in _refused(path)
 
 
-@pytest.mark.parametrize("version", ["4", "17", "4000000000"])
+@pytest.mark.parametrize("version", ["5", "17", "4000000000"])
 def test_a_newer_format_asks_for_an_update(tmp_path: Path, version: str) -> None:
     """Before anything else in it is looked at: what a later version writes is for that version to know."""
     whole = tiny()
     content = forge({"later": True}, arrays_of(whole), **{"charrnn.format": version, "charrnn.later": "x"})
     message = _refused(tmp_path / "c.safetensors", content)
-    assert f"newer charrnn (format {version}; this one reads 3)" in message
+    assert f"newer charrnn (format {version}; this one reads 4)" in message
 
 
-@pytest.mark.parametrize("version", ["0", "1", "2"])
+@pytest.mark.parametrize("version", ["0", "1", "2", "3"])
 def test_an_older_format_is_refused_by_name(tmp_path: Path, version: str) -> None:
     """What an earlier version wrote, this one does not guess at."""
     whole = tiny()
     content = forge(whole.metadata(), arrays_of(whole), **{"charrnn.format": version})
     message = _refused(tmp_path / "c.safetensors", content)
-    assert f"older charrnn (format {version}; this one reads 3)" in message
+    assert f"older charrnn (format {version}; this one reads 4)" in message
 
 
 # Nothing else is taken for one: lies with a digest that is right.
@@ -418,7 +418,7 @@ _LIES: dict[str, Callable[[Metadata], None]] = {
     },
     **{
         f"corpus without {key}": _remove("corpus", key)
-        for key in ("name", "characters", "bytes", "sha256", "train", "validation", "test")
+        for key in ("name", "characters", "bytes", "sha256", "train", "validation", "test", "traits")
     },
     **{
         f"progress without {key}": _remove("progress", key)
@@ -457,7 +457,7 @@ _LIES: dict[str, Callable[[Metadata], None]] = {
     "an encoding that is a number": _set("data", "encoding", 8),
     "bytes with characters": _set("data", "as_bytes", True),
     "byte mode that is a word": _set("data", "as_bytes", "no"),
-    "line ends of the future": _set("data", "newlines", "crlf"),
+    "line ends of the future": _set("data", "newlines", "nel"),
     "all of it held out": _set("data", "validation_fraction", 1.0),
     "a share that is text": _set("data", "test_fraction", "a lot"),
     "a corpus without a name": _set("corpus", "name", None),
