@@ -36,7 +36,7 @@ from charrnn.settings.launch import Launch
 from charrnn.settings.run import RunConfig
 from charrnn.text.corpus import Corpus
 from charrnn.text.fitting import Reader
-from charrnn.training.plan import OtherSettings, Plan, TrainRequest, used
+from charrnn.training.plan import OtherSettings, Plan, TrainRequest, beyond_in_words
 from charrnn.training.request import computing_as_before, origin_of
 from charrnn.wording import count, shortened
 
@@ -238,9 +238,9 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         _check_same_start(world, prepared, plan, device, resume)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
         if resume is not None and trainer.is_finished:
-            done = used(plan.budget, outcome := trainer.outcome())
+            outcome = trainer.outcome()
             display.note(*trainer.mended)
-            display.note(f"this run is finished: a larger budget than {done} goes on, and --fresh starts over")
+            display.note(f"this run is finished: {beyond_in_words(plan, outcome)}, and --fresh starts over")
             display.show(outcome)
             farewell(display, outcome, plan, run, corpus, goes_on_alone=goes_on_alone)
             return None

@@ -26,7 +26,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.finding import Texts, find
 from charrnn.text.fitting import Reader
 from charrnn.text.sources import Source
-from charrnn.training.plan import TrainRequest, used
+from charrnn.training.plan import TrainRequest, beyond_in_words
 from charrnn.training.request import Order, computing_as_before, origin_of
 
 _open: set[Path] = set()
@@ -120,9 +120,9 @@ def _run(order: Order, given: GivenText | None, run: Run, stop: Stop) -> Generat
         plan, resume = begin(request, run, corpus, device, fresh=launch.fresh)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
         if resume is not None and trainer.is_finished:
-            done = used(plan.budget, outcome := trainer.outcome())
+            outcome = trainer.outcome()
             yield from map(Notice, trainer.mended)
-            yield Notice(f"this run is finished; a larger budget than {done} goes on, fresh=True starts over")
+            yield Notice(f"this run is finished; {beyond_in_words(plan, outcome)}, fresh=True starts over")
             yield outcome
             return
         if launch.fresh and (aside := run.set_aside()) is not None:

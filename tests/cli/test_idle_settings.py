@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import charrnn
+from charrnn.settings.config import Budget
 from charrnn.text import corpus
+from charrnn.training.plan import beyond, beyond_in_words
 from tests.kit.command import Command
 from tests.kit.text import make_text
 
@@ -75,5 +79,34 @@ def test_a_smaller_budget_advises_one_that_goes_on(command: Command) -> None:
     ended = command("train", "text.txt", *SMALL[:-1], "5")
     assert ended.status == 0
     assert "a larger budget than 30 steps goes on" in " ".join(ended.err.split())
+    assert re.search("charrnn train checkpoints/text --steps 60$", ended.err, re.MULTILINE)
     advised = [int(number.replace(",", "")) for number in re.findall(r"--steps ([0-9,]+)", ended.err)]
     assert all(number > 30 for number in advised)
+
+
+def test_a_run_out_of_patience_advises_more_of_it(command: Command) -> None:
+    """A larger budget alone would not go on with it: what is advised does."""
+    Path("text.txt").write_text(make_text(2000), "utf-8")
+    words = ["train", "text.txt", *SMALL[:-1], "400", "--validate-every", "2", "--lr", "0.5"]
+    ended = command(*words, "--patience", "1", "--validation-fraction", "0.2")
+    assert ended.status == 0, ended.err
+    step = charrnn.load("checkpoints/text/last.safetensors").checkpoint.progress["step"]
+    assert step < 400
+    again = command(*words, "--patience", "1", "--validation-fraction", "0.2")
+    assert "this run is finished: a larger patience than 1 goes on" in " ".join(again.err.split())
+    advised = re.findall("^ *charrnn (train .*)$", ended.err, re.MULTILINE)
+    assert [line.split()[2:] for line in advised] in ([], [["--patience", "2"]])
+    assert command("train", "checkpoints/text", "--patience", "9").status == 0
+    assert charrnn.load("checkpoints/text/last.safetensors").checkpoint.progress["step"] > step
+
+
+def test_a_run_out_of_both_advises_both() -> None:
+    """Patience that ends with the budget."""
+    plan, ended = (
+        SimpleNamespace(budget=Budget(steps=10), run=SimpleNamespace(patience=3)),
+        SimpleNamespace(reason="patience", step=10, epoch=1.0, seconds=1.0),
+    )
+    assert beyond(plan, ended) == {"steps": 10, "patience": 3}  # type: ignore[arg-type]
+    assert beyond_in_words(plan, ended) == (  # type: ignore[arg-type]
+        "a larger budget than 10 steps and a larger patience than 3 go on"
+    )
