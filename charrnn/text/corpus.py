@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -156,7 +157,7 @@ def load(
     key = _key(_contents(sources), _contents(validation_sources), config)
     under_way.clear()
     found = _find(key, note)
-    if found is None and in_passing:
+    if found is None and in_passing and not any(os.path.lexists(shelf / key) for shelf in under_way.shelves()):
         found = _in_memory(key, sources, validation_sources, config, report)
     # Encoding once is enough, unless another process finds an entry torn and takes the new one away with it.
     for _ in range(_ATTEMPTS):

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from charrnn.errors import TextError
 from charrnn.settings.choices import UnknownPolicy
+from charrnn.wording import NOT_UTF_8, not_utf_8
 
 if TYPE_CHECKING:
     from typing import Self
@@ -244,13 +245,8 @@ def _shown(character: str) -> str:
 
 def unknown_characters_error(counts: dict[str, int], vocabulary: Vocabulary) -> TextError:
     """Returns the error that names every unknown character (the first ten in full) and advises what to do."""
-    if broken := [character for character in counts if "\udc80" <= character <= "\udcff"]:
-        raw = ", ".join(f"0x{ord(character) - 0xDC00:02x}" for character in broken[:10])
-        return TextError(
-            f"the text is not UTF-8: it holds {'the byte' if len(broken) == 1 else 'bytes such as'} {raw}",
-            "a shell that is set to another encoding passes such bytes on: set it to UTF-8 (LANG, chcp 65001)",
-            "or put the text into a file",
-        )
+    if (broken := not_utf_8("".join(counts))) is not None:
+        return TextError(f"the text {broken}", NOT_UTF_8, "or put the text into a file")
     named = [
         describe_character(character) + (f" ({count} times)" if count > 1 else "")
         for character, count in list(counts.items())[:10]

@@ -259,7 +259,7 @@ _CASES: dict[str, Case] = {
     # Primes
     "unknown characters in a prime": Case("sample --prime 'ab XY'", TEXT, ("'X' U+0058", "'Y' U+0059", "--unknown")),
     "unknown characters that lie to the eye": Case("sample --prime 'a\u202eb'", TEXT, "U+202E RIGHT-TO-LEFT OVERRIDE"),
-    "bytes in a prime that are not UTF-8": Case("sample --prime 'a\udcff'", TEXT, "U+DCFF"),
+    "bytes in a prime that are not UTF-8": Case("sample --prime 'a\udcff'", TEXT, "holds the byte 0xff, which is not UTF-8"),
     "a prime and a file with one": Case("sample --prime a --prime-file text.txt", USAGE, "are both given"),
     "an empty prime and a file with one": Case("sample --prime '' --prime-file text.txt", USAGE, "are both given"),
     "a prime file that is missing": Case("sample --prime-file no.txt", TEXT, "no file or folder no.txt"),
@@ -726,8 +726,8 @@ _DAMAGE: dict[str, Case] = {
         _write("a", b'\x40\0\0\0\0\0\0\0{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}          \0\0\0\0'),
     ),
     "of the future": Case(
-        "-c a", CHECKPOINT, ("newer charrnn (format 4", "update charrnn"),
-        _write("a", forge(tiny().metadata(), arrays_of(tiny()), **{"charrnn.format": "4"})),
+        "-c a", CHECKPOINT, ("newer charrnn (format 5", "update charrnn"),
+        _write("a", forge(tiny().metadata(), arrays_of(tiny()), **{"charrnn.format": "5"})),
     ),
     "a pickle": Case("-c a.pt", CHECKPOINT, "looks like a pickle", _write("a.pt", b"\x80\x04\x95\x03" + bytes(40))),
     "a zip of pickles": Case("-c a.pt", CHECKPOINT, "looks like a pickle", _write("a.pt", b"PK\x03\x04" + bytes(40))),

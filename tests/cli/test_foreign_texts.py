@@ -149,12 +149,27 @@ def test_what_no_form_helps_is_an_error_as_before(command: Command) -> None:
 def test_an_argument_that_is_no_utf_8(command: Command) -> None:
     """A shell of another encoding passes its bytes on: that is said, instead of a character that the model lacks."""
     path = str(_model("cafe\u0301 \n"))
-    for option in ("--prime", "--stop"):
-        found = command("sample", "-c", path, option, "caf\udce9", "-n", "5")
-        if option == "--prime":
-            assert found.status == 3
-            assert "error: the text is not UTF-8: it holds the byte 0xe9" in found.err
-        assert "udce9" not in found.err
+    found = command("sample", "-c", path, "--prime", "caf\udce9", "-n", "5")
+    assert found.status == 3
+    assert "error: the text holds the byte 0xe9, which is not UTF-8" in found.err
+    assert found.err.count("a shell that is set to another encoding") == 1
+    found = command("sample", "-c", path, "--prime", "\udce9\udcff\udce9", "-n", "5")
+    assert "error: the text holds bytes that are not UTF-8: 0xe9, 0xff" in found.err
+    Path("text.txt").write_text("cafe\u0301 \n" * 99, "utf-8")
+    for words in (
+        ["sample", "-t", "\udce9"], ["sample", "-c", "\udce9"], ["train", "\udce9"],
+        ["train", "text.txt", "--steps", "\udce9"],
+        ["train", "text.txt", "--encoding", "\udce9"], ["help", "\udce9"], ["\udce9"], ["sample", "--\udce9"],
+        ["inspect", "text.txt", "-c", path, "--unit", "\udce9"],
+        ["inspect", "text.txt", "-c", path, "--select", "\udce9"],
+        ["inspect", "text.txt", "-c", path, "--find", "--label", "x=\udce9"],
+    ):  # fmt: skip
+        found = command(*words)
+        assert found.status in (2, 3, 4)
+        assert "bytes that are not UTF-8 come from a shell that is set to another encoding" in found.err, words
+    # A model of bytes knows them.
+    save(Path("bytes.safetensors"), tiny(as_bytes=True))
+    assert command("sample", "-c", "bytes.safetensors", "--prime", "caf\udce9", "-n", "5").status == 0
 
 
 # The unknown symbol.
