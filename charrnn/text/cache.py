@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
@@ -60,16 +61,19 @@ def largest_size() -> int:
     return int(size)
 
 
+@functools.cache
 def _takes_files(folder: Path) -> bool:
-    """Returns whether files can be put into a folder, which need not be there yet."""
+    """Returns whether files can be put into a folder, which need not be there yet. It is tried: what a system says of
+    permissions is not all that there is to it."""
     if not folder.is_absolute():  # nobody knows where this user's home is
         return False
     try:
         while not os.path.lexists(folder):
             folder = folder.parent
-        return os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)
+        os.rmdir(tempfile.mkdtemp(prefix=".charrnn-", suffix=".tmp", dir=folder))
     except OSError:
         return False
+    return True
 
 
 def _temporary() -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,11 +41,14 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Home:
         monkeypatch.setattr(cache, "usual_folder", lambda: usual)
         monkeypatch.setattr("charrnn.text.under_way.usual_folder", lambda: usual)
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-        real = os.access
-        monkeypatch.setattr(  # root may write everywhere
-            os, "access",
-            lambda path, how: bool(mode & 0o200) if str(path).startswith(str(base)) else real(path, how),
-        )  # fmt: skip
+        real = tempfile.mkdtemp
+
+        def mkdtemp(**more: Any) -> str:
+            if str(more["dir"]).startswith(str(base)) and not mode & 0o200:  # root may write everywhere
+                raise PermissionError(errno.EACCES, "Permission denied", str(more["dir"]))
+            return real(**more)
+
+        monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
         return usual
 
     return make
