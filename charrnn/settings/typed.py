@@ -64,6 +64,9 @@ class TrainingSettings(TypedDict, total=False):
     encoding_errors: choices.DecodeErrors
     as_bytes: bool
     newlines: choices.Newlines
+    normalize: choices.NormalForm
+    lowercase: bool
+    min_count: int
     batch_size: int | None
     bptt: int | None
     random_bptt: bool
