@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import mmap
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from charrnn.text.cache import DEFAULT_SIZE, cache_folder, elsewhere, largest_si
 from charrnn.text.corpus import Corpus, load
 from charrnn.text.entries import IDS
 from charrnn.text.sources import Held, Source, find
+from tests.kit.command import Command
 from tests.kit.text import make_text
 
 Home = Callable[..., Path]
@@ -319,3 +321,21 @@ def test_a_long_stream_is_copied_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     with found.open() as stream:
         assert stream.read() == content
     sources.release([found])
+
+
+def test_nothing_is_mapped(monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
+    """Some file systems of networks and containers cannot map files: texts, cache and checkpoints are only read."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr(mmap, "mmap", refused)
+    monkeypatch.setattr(stored, "IN_MEMORY", 1000)  # so that the text is read from the cache piece by piece
+    Path("text.txt").write_text(make_text(5000), "utf-8")
+    small = ("--steps", "2", "--hidden", "4", "--batch", "2", "--bptt", "8", "--threads", "1")
+    for words in (
+        ["train", "text.txt", *small], ["train", "text.txt", "--steps", "3", *small[2:]], ["sample", "-n", "9"],
+        ["eval", "text.txt"], ["eval", "text.txt", "--split", "validation"], ["inspect", "text.txt", "-n", "300"],
+        ["inspect"], ["inspect", "--verify"],
+    ):  # fmt: skip
+        assert command(*words).status == 0, words
