@@ -29,17 +29,22 @@ def symbols(vocabulary: Vocabulary) -> list[Hashable]:
 
 
 def union(one: Vocabulary, other: Vocabulary) -> Vocabulary:
-    """Returns the vocabulary of the characters of both, with an end of documents where `one` has it.
+    """Returns the vocabulary of the characters of both, with an end of documents where `one` has it, and the unknown
+    symbol where one of them has it.
 
     Raises TextError where one is of bytes and one of characters.
     """
     if one.kind != other.kind:
         raise TextError("bytes and characters cannot be put into one vocabulary", "read both as bytes, or neither")
-    return Vocabulary([*one.code_points, *other.code_points], one.kind, has_end=one.has_end)
+    has_symbol = one.unknown_symbol is not None or other.unknown_symbol is not None
+    points = [*one.code_points, *other.code_points]
+    return Vocabulary(points, one.kind, has_end=one.has_end, has_unknown_symbol=has_symbol)
 
 
 def covers(one: Vocabulary, other: Vocabulary) -> bool:
-    """Returns whether `one` has every character of `other`."""
+    """Returns whether `one` has every character of `other`, and its unknown symbol."""
+    if other.unknown_symbol is not None and one.unknown_symbol is None:
+        return False
     return one.kind == other.kind and set(symbols(other)) - {_END} <= set(symbols(one))
 
 

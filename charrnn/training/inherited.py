@@ -22,7 +22,7 @@ from charrnn.settings.launch import Launch
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.initial_model import InitialModel, read_initial
 
-_OF_CHARACTERS = ("as_bytes", "newlines")
+_OF_CHARACTERS = ("as_bytes", "newlines", "normalize", "lowercase")
 """The settings that say what a character is: those of the model hold for another text, too."""
 
 
@@ -64,7 +64,8 @@ def _of_itself(launch: Launch, run: Run) -> Inherited:
     if launch.init_from is not None:
         _check_same(launch.init_from, sha256, run)
     data = {} if sha256 is None else {name: metadata["data"][name] for name in _OF_CHARACTERS}
-    return Inherited(None, Vocabulary(described["code_points"], described["kind"]), data)
+    has_symbol = described["has_unknown_symbol"]
+    return Inherited(None, Vocabulary(described["code_points"], described["kind"], has_unknown_symbol=has_symbol), data)
 
 
 def _check_same(path: Path, sha256: str | None, run: Run) -> None:
