@@ -230,11 +230,11 @@ def _load(wanted: Wanted, name: str, report: Report | None, note: Note, *, in_pa
     under_way.clear()
     found = _find(key, note)
     if found is None and in_passing and not any(os.path.lexists(shelf / key) for shelf in under_way.shelves()):
-        found = _in_memory(wanted, key, report)
+        found = _in_memory(key, wanted, report)
     # Encoding once is enough, unless another process finds an entry torn and takes the new one away with it.
     for _ in range(_ATTEMPTS):
         if found is None:
-            _encode(wanted, key, report)
+            _encode(key, wanted, report)
             found = _find(key, note)
             bounded.shrink()
             if (said := elsewhere()) is not None:
@@ -269,7 +269,7 @@ def _find(key: str, note: Note) -> tuple[Described, TextIds] | None:
     return None
 
 
-def _encode(wanted: Wanted, key: str, report: Report | None) -> None:
+def _encode(key: str, wanted: Wanted, report: Report | None) -> None:
     """Makes the entry of this key and gives it its place."""
     passes = Passes(wanted, key, report)
     with explained(under_way.shelves()[0] / key, "encoding the corpus into", ANOTHER_CACHE), under_way.begin() as work:
@@ -283,7 +283,7 @@ def _encode(wanted: Wanted, key: str, report: Report | None) -> None:
         entries.place(made, key, work)
 
 
-def _in_memory(wanted: Wanted, key: str, report: Report | None) -> tuple[Described, TextIds] | None:
+def _in_memory(key: str, wanted: Wanted, report: Report | None) -> tuple[Described, TextIds] | None:
     """Encodes a small text without the cache; returns None where it is not small."""
     if sum(source.size() for source in wanted.everything) > _SMALL:
         return None

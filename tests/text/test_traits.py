@@ -90,7 +90,7 @@ def test_rare_characters_are_one_symbol(
     """Against counting in the whole text, ASCII and other, over several files."""
     monkeypatch.setattr(decoding, "_PIECE", piece)
     texts = "abcabcabc xyz \u00e9\u00e9\u00e9 \u4e00", "aaaa \U0001f600\U0001f600 z"
-    whole = "".join(texts)
+    whole = "\n".join(texts)
     corpus = _load(tmp_path, *texts, min_count=least)
     rare = {one for one in whole if whole.count(one) < least}
     expected = "".join("\ufffd" if one in rare else one for one in whole)
