@@ -55,12 +55,13 @@ def places(before: Vocabulary, now: Vocabulary) -> npt.NDArray[np.int64]:
 
 
 def listed(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
-    """Returns characters for a message, each made visible, the first forty of them.
+    """Returns characters for a message, each made visible, the first forty of them; the end of a document by its name.
 
     >>> listed(Vocabulary.of("\\nab"), [0, 2])
     '\\\\n b'
     """
-    shown = [_shown(chr(point)) for point in vocabulary.code_points[list(ids[:_NAMED])].tolist()]
+    names = vocabulary.names
+    shown = [_shown(names[id_]) for id_ in ids[:_NAMED]]
     more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
     return " ".join(shown) + more
 

@@ -29,6 +29,7 @@ from typing import Any
 import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.checkpoints.checkpoint import FORMAT
 from charrnn.checkpoints.lock import LOCK, is_training
 from charrnn.settings.config import DataConfig
 from tests.kit.command import Command, Result
@@ -729,8 +730,8 @@ _DAMAGE: dict[str, Case] = {
         _write("a", b'\x40\0\0\0\0\0\0\0{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}          \0\0\0\0'),
     ),
     "of the future": Case(
-        "-c a", CHECKPOINT, ("newer charrnn (format 5", "update charrnn"),
-        _write("a", forge(tiny().metadata(), arrays_of(tiny()), **{"charrnn.format": "5"})),
+        "-c a", CHECKPOINT, (f"newer charrnn (format {FORMAT + 1}", "update charrnn"),
+        _write("a", forge(tiny().metadata(), arrays_of(tiny()), **{"charrnn.format": str(FORMAT + 1)})),
     ),
     "a pickle": Case("-c a.pt", CHECKPOINT, "looks like a pickle", _write("a.pt", b"\x80\x04\x95\x03" + bytes(40))),
     "a zip of pickles": Case("-c a.pt", CHECKPOINT, "looks like a pickle", _write("a.pt", b"PK\x03\x04" + bytes(40))),
@@ -880,7 +881,7 @@ def test_a_run_of_other_settings_is_not_resumed(command: Command) -> None:
 def test_a_run_of_another_corpus_is_not_resumed(command: Command) -> None:
     """Though it has the same name."""
     Path("other").mkdir(exist_ok=True)
-    Path("other/text.txt").write_text("abc def gh\n" * 60)
+    Path("other/text.txt").write_text("hg fed cba\n" * 60)
     words = ["train", "other/text.txt", "--out", "checkpoints/text", "--hidden", "4", "--steps", "4"]
     _check(command(*words), USAGE, "other settings: corpus: text", "--fresh")
 
