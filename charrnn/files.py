@@ -27,17 +27,6 @@ _ABANDONED = 24 * 60 * 60.0
 """Seconds after which nobody writes in a private folder any more."""
 
 
-def cache_folder() -> Path:
-    """Returns the folder of encoded corpora and downloads: `CHARRNN_CACHE`, else the system's place for a user's
-    caches."""
-    named = os.environ.get("CHARRNN_CACHE")
-    if named:
-        return Path(named)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("charrnn", appauthor=False))
-
-
 @contextlib.contextmanager
 def explained(path: Path, doing: str = "writing", hint: str | None = None) -> Iterator[None]:
     """Turns an OSError inside into the error that `system_errors.py` tells, which says what was done to `path`: a

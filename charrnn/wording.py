@@ -38,6 +38,29 @@ def shortened(text: str, most: int) -> str:
     return f"{text[:begin]} ... ({count(len(text) - most, 'character')}) ... {text[-end:]}"
 
 
+NOT_UTF_8 = (
+    "bytes that are not UTF-8 come from a shell that is set to another encoding: set it to UTF-8 (LANG, chcp 65001)"
+)
+
+
+def not_utf_8(text: str) -> str | None:
+    """Returns which bytes of an argument are not UTF-8, as the end of a sentence, or None. Python hands such bytes over
+    as characters that no text has.
+
+    >>> not_utf_8("caf\udce9"), not_utf_8("café")
+    ('holds the byte 0xe9, which is not UTF-8', None)
+    """
+    bytes_ = list(dict.fromkeys(ord(each) - 0xDC00 for each in text if "\udc80" <= each <= "\udcff"))
+    if not bytes_:
+        return None
+    named = ", ".join(f"0x{byte:02x}" for byte in bytes_[:10])
+    return (
+        f"holds the byte {named}, which is not UTF-8"
+        if len(bytes_) == 1
+        else f"holds bytes that are not UTF-8: {named}"
+    )
+
+
 def ago(seconds: float) -> str:
     """Returns how long ago something was, in whole units, such as "4 minutes ago"."""
     if seconds < 1:

@@ -73,6 +73,7 @@ class Checkpoint:
                 "kind": self.vocabulary.kind,
                 "code_points": self.vocabulary.code_points.tolist(),
                 "has_end": self.vocabulary.has_end,
+                "has_unknown_symbol": self.vocabulary.unknown_symbol is not None,
             },
             "data": self.data.to_dict(),
             "corpus": self.corpus,

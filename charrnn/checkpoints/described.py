@@ -18,9 +18,10 @@ from charrnn.checkpoints.tensorfile import check_layout, damaged, foreign, parse
 from charrnn.errors import CheckpointError
 from charrnn.settings.checks import WIDEST
 from charrnn.settings.config import DataConfig, ModelConfig
-from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
+from charrnn.text.traits import Traits
+from charrnn.text.vocabulary import NUM_CODE_POINTS, UNKNOWN_SYMBOL, Vocabulary
 
-FORMAT = 4
+FORMAT = 5
 METADATA_KEY = "charrnn"
 FORMAT_KEY = "charrnn.format"
 DIGEST_KEY = "charrnn.sha256"
@@ -53,7 +54,8 @@ def describe(path: Path, file: IO[bytes]) -> Described:
     metadata = parse(path, text)
     model = ModelConfig.from_dict(metadata["model"])
     registry.check(model)
-    vocabulary = _read_vocabulary(path, metadata["vocabulary"])
+    traits = Traits.of_dict(metadata["corpus"]["traits"])
+    vocabulary = _read_vocabulary(path, metadata["vocabulary"], traits)
     check_layout(path, header, size - data_start)
     if model.num_layers > len(header):  # before a name is made for each of them
         raise damaged(path, "it lacks layers that its configuration names")
@@ -79,10 +81,11 @@ def _unwrap(path: Path, wrapped: Any) -> tuple[str, str]:
     return wrapped[METADATA_KEY], wrapped[DIGEST_KEY]
 
 
-def _read_vocabulary(path: Path, described: dict[str, Any]) -> Vocabulary:
-    points, kind, has_end = described["code_points"], described["kind"], described["has_end"]
-    if len(described) != 3 or type(has_end) is not bool:
-        raise damaged(path, "its vocabulary is not a kind, characters and whether documents end")
+def _read_vocabulary(path: Path, described: dict[str, Any], traits: Traits) -> Vocabulary:
+    points, kind = described["code_points"], described["kind"]
+    has_end, has_unknown_symbol = described["has_end"], described["has_unknown_symbol"]
+    if len(described) != 4 or type(has_end) is not bool or type(has_unknown_symbol) is not bool:
+        raise damaged(path, "its vocabulary is not a kind, characters, and whether it has an end and an unknown symbol")
     are_code_points = (
         isinstance(points, list) and bool(points) and all(type(p) is int and 0 <= p < NUM_CODE_POINTS for p in points)
     )
@@ -90,7 +93,10 @@ def _read_vocabulary(path: Path, described: dict[str, Any]) -> Vocabulary:
         raise damaged(path, "its vocabulary is not a list of characters in order")
     if kind == "bytes" and points != list(range(256)):
         raise damaged(path, "its vocabulary is not that of bytes")
-    return Vocabulary(points, kind, has_end=has_end)
+    is_possible = kind == "text" and UNKNOWN_SYMBOL in points
+    if (has_unknown_symbol and not is_possible) or (traits.rare and not has_unknown_symbol):
+        raise damaged(path, "its vocabulary lacks the unknown symbol that stands for rare characters")
+    return Vocabulary(points, kind, has_end=has_end, has_unknown_symbol=has_unknown_symbol)
 
 
 def _read_data(path: Path, described: dict[str, Any], vocabulary: Vocabulary) -> DataConfig:
@@ -107,6 +113,7 @@ _MOST = 1 << 63
 _RECORDS: dict[str, dict[str, Any]] = {
     "corpus": {
         "name": str, "sha256": str, "characters": int, "bytes": int, "train": int, "validation": int, "test": int,
+        "traits": dict,
     },
     "progress": {
         "step": int, "epoch": _Number, "characters": int, "seconds": _Number, "best_step": int, "history": list,

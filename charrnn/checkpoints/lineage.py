@@ -45,7 +45,8 @@ def known_texts(lineage: Mapping[str, Any]) -> set[str]:
 def parts_as(checkpoint: Checkpoint, corpus: Corpus) -> Parts:
     """Returns the parts of a text, cut as the run of a checkpoint cut its own. Raises TextError where it is small."""
     is_own = corpus.sha256 == checkpoint.corpus.get("sha256")
-    return corpus.split(checkpoint.data, begun_characters(checkpoint.lineage) if is_own else None)
+    begun = begun_characters(checkpoint.lineage) if is_own else None
+    return corpus.split(checkpoint.data, begun, checkpoint.vocabulary)
 
 
 def told(lineage: Mapping[str, Any]) -> dict[str, str]:

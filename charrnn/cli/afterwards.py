@@ -6,15 +6,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import starmap
 
 from charrnn.checkpoints.folder import Run
 from charrnn.display.blocks import bits
 from charrnn.display.progress import TrainingDisplay
 from charrnn.errors import TextLost
 from charrnn.events import Finished
-from charrnn.settings.config import Budget
 from charrnn.text.corpus import Corpus
-from charrnn.training.plan import Plan, used
+from charrnn.training.plan import Plan, beyond
 from charrnn.wording import figure
 
 _LOOKED_AT = 20_000
@@ -30,7 +30,7 @@ def farewell(
     process.
     """
     display.tell(*_outlook(ended))
-    more = "" if ended.signal is not None else _longer(used(plan.budget, ended))
+    more = "" if ended.signal is not None else " ".join(starmap(_longer, beyond(plan, ended).items()))
     is_worth_it = ended.signal is not None or _would_learn_more(ended)
     if is_worth_it and not goes_on_alone:
         display.tell(f"the same command {f'with {more} ' if more else ''}goes on")
@@ -46,13 +46,13 @@ def farewell(
     display.tell_command("charrnn", "inspect", "-c", str(run.folder))
 
 
-def _longer(budget: Budget) -> str:
-    """Returns the option for twice the budget, in minutes and epochs a number that is easy to type."""
-    amount = 2 * budget.amount
-    if budget.unit != "steps" and figure(amount, 2) != figure(amount, 12):
-        unit = 1.0 if amount >= 5 else 0.1
-        amount = math.ceil(amount / unit) * unit
-    return f"--{budget.unit} {figure(amount, 12).replace(',', '')}"
+def _longer(unit: str, amount: float) -> str:
+    """Returns the option for twice of what was used up, in minutes and epochs a number that is easy to type."""
+    amount = 2 * amount
+    if unit not in ("steps", "patience") and figure(amount, 2) != figure(amount, 12):
+        step = 1.0 if amount >= 5 else 0.1
+        amount = math.ceil(amount / step) * step
+    return f"--{unit} {figure(amount, 12).replace(',', '')}"
 
 
 def _has_hardly_begun(ended: Finished) -> bool:

@@ -22,11 +22,13 @@ from charrnn.cli.command import Command
 from charrnn.errors import CharrnnError, ResourceError, UsageError, in_one_line
 from charrnn.system_errors import FULL, Outcome, lacking, outcome_of, told
 from charrnn.version import __version__
-from charrnn.wording import shortened
+from charrnn.wording import NOT_UTF_8, shortened
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _LONGEST = 1200
 """Characters of an error's message; a whole command that a hint tells may have more."""
+_NOT_UTF_8 = re.compile(r"[\udc80-\udcff]|\\udc[89a-f][0-9a-f]")
+"""What Python makes of bytes of the command line that are not UTF-8, as it stands or spelled out."""
 
 
 _COMMANDS = {
@@ -165,6 +167,8 @@ def _fail(error: CharrnnError, flags: Set[str] = frozenset()) -> NoReturn:
     who = "" if number == "0" else f"process {number}: "
     say(f"{who}error: {shortened(error.message, _LONGEST)}")
     hints = [hint for hint in error.hints if not flags or _is_possible(hint, flags)]
+    if _NOT_UTF_8.search(error.message):
+        hints.append(NOT_UTF_8)
     if hints:
         say(f"{who} hint: {in_one_line(shortened(hint, 2 * _LONGEST) for hint in hints)}")
     raise typer.Exit(error.exit_status) from None

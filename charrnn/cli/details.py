@@ -155,11 +155,12 @@ def _training_part(corpus: Corpus, split: SplitName, path: Path, loaded: Checkpo
 
     It is the training part of the scored text, where that is cut, or else of the run's own.
     """
+    from charrnn.checkpoints.lineage import parts_as
     from charrnn.cli.own_text import own_text_if_there
 
     if split in ("validation", "test"):
-        return TrainingPart(corpus, corpus.split(loaded.data).train)
+        return TrainingPart(corpus, parts_as(loaded, corpus).part("train"))
     if corpus.sha256 == loaded.corpus["sha256"]:
         return None
     own = own_text_if_there(path, loaded)
-    return None if own is None else TrainingPart(own, own.split(loaded.data).train)
+    return None if own is None else TrainingPart(own, parts_as(loaded, own).part("train"))

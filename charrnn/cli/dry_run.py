@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 
 import torch
@@ -36,6 +36,8 @@ from charrnn.wording import an, count, epochs, figure, rounded
 _KEPT = {"bf16": 0.42, "fp32": 0.6}
 
 _OFTEN = 0.1
+_MANY = 1000
+"""Different characters from which on bytes are worth a thought."""
 _TOO_OFTEN = 4 * EPOCHS_ON_GPU
 
 
@@ -59,6 +61,7 @@ def describe(
     )
     made_of = f"{count(corpus.documents, 'document')} of " if corpus.documents else ""
     yield f"the text is {corpus.name} ({made_of}{count(len(corpus), 'character')}, {vocabulary:,} different)"
+    yield from _many_characters(corpus, parameter_shapes(model, vocabulary), weights)
     yield f"the run trains for {plan.budget} on {device.type} and is kept in {run.folder}"
     if resume is not None:
         return
@@ -98,6 +101,19 @@ def describe(
             yield f"torch sees no NVIDIA GPU here: what follows holds for {gpu.name}"
         if has_kernel(model):
             yield from explain(model, training.batch_size, precision, gpu, parts=parts)
+
+
+def _many_characters(corpus: Corpus, shapes: Mapping[str, tuple[int, ...]], weights: int) -> Iterator[str]:
+    """Says what bytes would bring where there are many different characters."""
+    vocabulary = corpus.vocabulary
+    if vocabulary.kind == "bytes" or len(vocabulary) < _MANY:
+        return
+    rows = sum(prod(shape) for name, shape in shapes.items() if name.startswith(("embedding", "decoder")))
+    length = corpus.num_bytes / max(1, len(corpus))
+    yield (
+        f"{rows / weights:.0%} of the parameters are there for its {len(vocabulary):,} different characters: "
+        f"--bytes has 256 instead, and reads {length:.1f} bytes in the place of a character"
+    )
 
 
 def expect(plan: Plan, corpus: Corpus, device: torch.device, world: World) -> Forecast | None:

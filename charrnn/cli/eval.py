@@ -165,7 +165,7 @@ def evaluate(
             texts = text_arguments.find(arguments, glob=options.glob, report=bar, config=data)
         for notice in texts.notices:
             say(f"note: {notice}")
-        return text_arguments.load(texts, data)
+        return text_arguments.load_for(texts, loaded, data)
 
     if samples:
         copying.run(samples, text, paths[0], loaded, read, split=options.split, as_json=work.as_json)

@@ -26,6 +26,7 @@ from charrnn.inference.engine import Engine
 from charrnn.sampling.cowriting import Session
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.settings.sampling import SamplingConfig
+from charrnn.text.fitting import Reader
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.wording import count
 
@@ -63,18 +64,20 @@ def run(
     config: SamplingConfig,
     *,
     unknown: UnknownPolicy = "error",
+    reader: Reader | None = None,
 ) -> None:
     """Holds a session on stdin, stderr and stdout, beginning with `prime_ids` (maybe none).
 
     Of `config`, temperature, top_k, top_p, min_p and seed count. `unknown` says what becomes of typed characters that
-    the model does not know. Returns on `q` and at the end of input; raises KeyboardInterrupt on Ctrl-C at the prompt,
+    the model does not know; the `reader` brings what is typed into the form that it knows. Returns on `q` and at the
+    end of input; raises KeyboardInterrupt on Ctrl-C at the prompt,
     SystemExit with the signal's status on SIGTERM and SIGHUP, CheckpointError where the model's output is not finite.
     Once the session has begun, its text is written to stdout in every case.
     """
     session = Session(engine, vocabulary, prime_ids, config, unknown=unknown)
     try:
         with leaving_on_signals(), catching_ctrl_c():
-            _Conversation(session, Menu(sys.stderr)).hold()
+            _Conversation(session, Menu(sys.stderr), reader).hold()
     except BaseException:
         with contextlib.suppress(OSError):  # the terminal may be what is gone
             _give(session)
@@ -97,8 +100,8 @@ def _give(session: Session) -> None:
 class _Conversation:
     """Obeys lines that are typed: changes the session and shows menus."""
 
-    def __init__(self, session: Session, menu: Menu) -> None:
-        self._session, self._menu = session, menu
+    def __init__(self, session: Session, menu: Menu, reader: Reader | None = None) -> None:
+        self._session, self._menu, self._reader = session, menu, reader
 
     def hold(self) -> None:
         """Answers lines until `q` or the end of input."""
@@ -173,6 +176,10 @@ class _Conversation:
 
     def _add(self, text: str, *, is_joined: bool) -> None:
         before = len(self._session)
+        if self._reader is not None:
+            text, notes = self._reader.text(text, "what you typed")
+            for note in notes:
+                self._menu.say(note)
         if is_joined and " " in self._session.vocabulary:
             text = joint(self._tail(), text) + text
         try:

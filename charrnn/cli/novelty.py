@@ -56,6 +56,7 @@ def run(
 
     The text is the part of the run's own that it was trained on, or all of another one, unless `split` names a part.
     """
+    from charrnn.checkpoints.lineage import parts_as
     from charrnn.cli.own_text import own_text
     from charrnn.cli.samples import read_samples
     from charrnn.display.progress import WorkDisplay
@@ -73,7 +74,7 @@ def run(
     corpus = read(*named) if named else own_text(path, loaded)
     is_own = corpus.sha256 == loaded.corpus["sha256"]
     part = "train" if split == "all" and is_own else split
-    ids: TextIds = corpus.ids if part == "all" else getattr(corpus.split(loaded.data), part)
+    ids: TextIds = corpus.ids if part == "all" else getattr(parts_as(loaded, corpus), part)
     with WorkDisplay() as bar:
         each, lines = novelty(found, ids, corpus.vocabulary, lambda done, total: bar("comparing", done, total))
     numbers = line_numbers(ids, [one.longest.start for one in each], corpus.vocabulary)

@@ -173,12 +173,17 @@ def rounded(value: Any) -> Any:
 
 
 def print_pieces(pieces: Iterable[object]) -> None:
-    """Prints pieces that rich can draw, one below the other."""
+    """Prints pieces that rich can draw, one below the other; of tables nothing is cut where no terminal shows them."""
     from rich.console import Console
+
+    from charrnn.display.table import Columns, Pairs
 
     console = Console(highlight=False, markup=False, emoji=False)
     for piece in pieces:
-        console.print(piece, crop=False)
+        if isinstance(piece, (Columns, Pairs)) and not console.is_terminal:
+            print(piece.whole())
+        else:
+            console.print(piece, crop=False)
 
 
 def write_page(file: Path, page: str) -> None:

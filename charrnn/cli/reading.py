@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Report, Unit
+    from charrnn.settings.config import DataConfig
     from charrnn.text.sources import Source
     from charrnn.text.vocabulary import Ids, Vocabulary
 
@@ -163,6 +165,42 @@ def ids_of(text: str, vocabulary: Vocabulary, unknown: UnknownPolicy = "error") 
     return vocabulary.encode(text, unknown)
 
 
+def fitting(
+    sources: Sequence[Source],
+    loaded: Checkpoint,
+    length: int | None = None,
+    what: str = "the text",
+    data: DataConfig | None = None,
+) -> DataConfig:
+    """Returns how the model reads a text, or its first `length` characters, and says where that is not as its own.
+
+    `data` says how its own was read, where that is not what the run says.
+    """
+    from charrnn.display.notice import say
+    from charrnn.text.cutting import Cutting
+    from charrnn.text.decoding import pieces_of
+    from charrnn.text.encoding import without_marks
+    from charrnn.text.fitting import Look, Reader
+    from charrnn.text.traits import CountedLineEnds
+
+    reader = Reader.of(data or loaded.data, loaded.vocabulary, loaded.corpus)
+
+    def look(data: DataConfig) -> Look:
+        line_ends, missing, left = CountedLineEnds(), Counter[str](), length
+        for piece in Cutting(data, sources)(pieces_of(list(sources), data, lambda _place, _done: None)):
+            text = piece.text[:left]
+            line_ends.see(text.encode())
+            missing.update(reader.vocabulary.missing(without_marks(text, reader.vocabulary)))
+            if left is not None and (left := left - len(text)) <= 0:
+                break
+        return Look(missing, line_ends.found())
+
+    data, notes = reader.fitting(look, what)
+    for note in notes:
+        say(f"note: {note}")
+    return data
+
+
 def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length: int, split: SplitName = "all") -> str:
     """Returns the first `length` characters of a text, as the model knows them (byte mode: a character for each byte).
 
@@ -180,7 +218,8 @@ def read_text(argument: str, loaded: Checkpoint, unknown: UnknownPolicy, length:
     else:
         texts = find([argument], glob=None, report=lambda _doing, _done, _total: None, config=loaded.data)
         try:
-            read = read_beginning(texts.sources, loaded.data, length, Cutting(loaded.data, texts.sources))
+            data = fitting(texts.sources, loaded, length)
+            read = read_beginning(texts.sources, data, length, Cutting(data, texts.sources))
         finally:
             release(texts.sources)
     if loaded.vocabulary.kind == "bytes":
@@ -194,14 +233,14 @@ def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int |
     """Returns a part of a text, or its first `length` characters, of documents with the marks of their ends. Raises
     TextError where the run has no such part."""
     from charrnn.checkpoints.lineage import parts_as
-    from charrnn.cli.texts import check_split, find, load
+    from charrnn.cli.texts import check_split, find, load_for
     from charrnn.display.progress import WorkDisplay
     from charrnn.text.encoding import decode_cut
 
     check_split(split, loaded)
     with WorkDisplay() as work:
         texts = find([argument], glob=None, report=work, config=loaded.data)
-    corpus = load(texts, loaded.data)
+    corpus = load_for(texts, loaded)
     if split == "all":
         ids = corpus.ids[:length]
     else:
@@ -214,15 +253,14 @@ def read_part(argument: str, loaded: Checkpoint, split: SplitName, length: int |
 
 
 def read_prime(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) -> Ids:
-    """Returns the ids of a file: of its bytes as they are, or of its UTF-8 text with line ends as in training."""
-    from charrnn.settings.config import DataConfig
+    """Returns the ids of a file: of its bytes as they are, or of its text by the rules of the run."""
     from charrnn.text.decoding import encoded
     from charrnn.text.sources import release
 
     found = _found("--prime-file", argument)
     try:
-        config = DataConfig(as_bytes=loaded.data.as_bytes, newlines=loaded.data.newlines)
-        return encoded(found, config, loaded.vocabulary, unknown)
+        data = fitting(found, loaded, what="the text of --prime-file", data=_uncut(loaded.data))
+        return encoded(found, data, loaded.vocabulary, unknown)
     finally:
         release(found)
 
@@ -232,14 +270,14 @@ def read_prime_lines(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) 
 
     Raises TextError, which names the line, for one that the model cannot read.
     """
-    from charrnn.settings.config import DataConfig
     from charrnn.text.decoding import pieces_of
     from charrnn.text.sources import release
 
     found = _found("--prime-lines", argument)
     try:
-        config = DataConfig(as_bytes=loaded.data.as_bytes, newlines="lf")
-        text = "".join(piece.text for piece in pieces_of(found, config, lambda _place, _done: None))
+        lined = replace(_uncut(loaded.data), newlines="lf")
+        data = fitting(found, loaded, what="the text of --prime-lines", data=lined)
+        text = "".join(piece.text for piece in pieces_of(found, data, lambda _place, _done: None))
     finally:
         release(found)
     lines = text.removesuffix("\n").split("\n")
@@ -252,6 +290,11 @@ def read_prime_lines(argument: str, loaded: Checkpoint, unknown: UnknownPolicy) 
         except TextError as error:
             raise TextError(f"line {number:,} of {argument}: {error.message}", *error.hints) from error
     return primes
+
+
+def _uncut(data: DataConfig) -> DataConfig:
+    """Returns how a text is read that goes on, and is no set of documents."""
+    return replace(data, documents="none", column=None)
 
 
 def _found(option: str, argument: str) -> list[Source]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from charrnn.cli.written import Written
     from charrnn.sampling.choosing import Judge
     from charrnn.sampling.sampler import SampledPiece, SampleRequest
+    from charrnn.text.fitting import Reader
     from charrnn.text.vocabulary import Ids
 
 
@@ -52,7 +53,9 @@ def sample(
     from charrnn.cli.written import Layout, print_json, stream
     from charrnn.display.notice import say
     from charrnn.network.open_engine import open_engine
+    from charrnn.sampling.known_form import in_known_form
     from charrnn.sampling.sampler import SampleRequest
+    from charrnn.text.fitting import Reader
 
     separator = None if output.separator is None else unescaped("--separator", output.separator)
     is_random = drawing.get("seed") == RANDOM
@@ -71,7 +74,11 @@ def sample(
     held = steered.clamped(loaded)
     if not begin.escapes:
         begin, drawing = read_as_expected(begin, drawing, loaded.vocabulary)
-    configs, primes = _configs(drawing), _primes(begin, loaded)
+    reader = Reader.of(loaded.data, loaded.vocabulary, loaded.corpus)
+    configs, notes = in_known_form(_configs(drawing), reader)
+    for note in notes:
+        say(f"note: {note}")
+    primes = _primes(begin, loaded, reader)
     open_it = partial(open_engine, device=output.device, weights=output.weights, threads=output.threads)
     engine = open_it(held)
     seed = configs[0].seed_number
@@ -85,7 +92,7 @@ def sample(
     if output.interactive:
         from charrnn.cli.interactive import run
 
-        run(engine, loaded.vocabulary, primes[0], configs[0], unknown=begin.unknown)
+        run(engine, loaded.vocabulary, primes[0], configs[0], unknown=begin.unknown, reader=reader)
         return
     if "seed" not in drawing and not output.as_json and sys.stderr.isatty() and not configs[0].is_certain:
         say(f"seed {seed}, which writes the same text again; --seed {seed + 1} writes another", is_dim=True)
@@ -116,13 +123,18 @@ def _configs(drawing: dict[str, Any]) -> list[SamplingConfig]:
     return [SamplingConfig(**{**drawing, **one}) for one in temperatures(drawing.get("temperature"))]
 
 
-def _primes(begin: Prime, loaded: Checkpoint) -> list[Ids]:
-    """Returns the ids of each text to go on from."""
+def _primes(begin: Prime, loaded: Checkpoint, reader: Reader) -> list[Ids]:
+    """Returns the ids of each text to go on from, in the form that the model knows, and says what was changed."""
+    from charrnn.display.notice import say
+
     if begin.prime_lines is not None:
         return read_prime_lines(begin.prime_lines, loaded, begin.unknown)
     if begin.prime_file is not None:
         return [read_prime(begin.prime_file, loaded, begin.unknown)]
-    return [loaded.vocabulary.encode(begin.prime or "", begin.unknown)]
+    prime, notes = reader.text(begin.prime or "", "--prime")
+    for note in notes:
+        say(f"note: {note}")
+    return [loaded.vocabulary.encode(prime, begin.unknown)]
 
 
 def _drawn(engine: Any, loaded: Checkpoint, requests: list[SampleRequest]) -> Iterator[Written]:

@@ -17,6 +17,7 @@ from charrnn.settings.config import DataConfig
 from charrnn.text import catalogue, corpus, finding, sources
 from charrnn.text.corpus import Corpus
 from charrnn.text.finding import Texts
+from charrnn.text.fitting import Look, Reader
 from charrnn.text.sources import Source
 from charrnn.text.vocabulary import Vocabulary
 
@@ -101,6 +102,38 @@ def load(
             )
     finally:
         sources.release([*texts.sources, *validation])
+
+
+def load_for(texts: Texts, loaded: Checkpoint, data: DataConfig | None = None) -> Corpus:
+    """Encodes texts as a model reads them (by `data` instead of its run's own rules where that is given), with a bar
+    where it takes long, says where they are read otherwise than the model's own, and removes their temporary files.
+
+    What is small is not kept in the cache.
+    """
+    reader = Reader.of(data or loaded.data, loaded.vocabulary, loaded.corpus)
+    read: dict[DataConfig, Corpus] = {}
+
+    def look(data: DataConfig) -> Look:
+        with WorkDisplay() as bar:
+            read[data] = corpus.load(
+                texts.sources,
+                data,
+                name=texts.name,
+                report=bar,
+                note=lambda said: say(f"note: {said}"),
+                in_passing=True,
+            )
+        return Look(read[data].missing(reader.vocabulary), read[data].traits.line_ends)
+
+    try:
+        chosen, notes = reader.fitting(look)
+        if chosen not in read:
+            look(chosen)
+    finally:
+        sources.release(texts.sources)
+    for note in notes:
+        say(f"note: {note}")
+    return read[chosen]
 
 
 def check_split(split: str, loaded: Checkpoint) -> None:

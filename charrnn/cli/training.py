@@ -36,9 +36,10 @@ from charrnn.settings.launch import Launch
 from charrnn.settings.run import RunConfig
 from charrnn.text.corpus import Corpus
 from charrnn.text.finding import title_of
+from charrnn.text.fitting import Reader
 from charrnn.training.inherited import inherited
 from charrnn.training.initial_model import InitialModel
-from charrnn.training.plan import OtherSettings, Plan, TrainRequest, used
+from charrnn.training.plan import OtherSettings, Plan, TrainRequest, beyond_in_words
 from charrnn.training.request import computing_as_before, origin_of
 from charrnn.wording import count, shortened
 
@@ -153,14 +154,15 @@ class _Prepared:
             raise refusal(other, self.run, self.request, self.arguments, self.launch) from other
 
 
-def _with_prime(run: dict[str, Any], corpus: Corpus, display: TrainingDisplay) -> dict[str, Any]:
+def _with_prime(run: dict[str, Any], corpus: Corpus, data: DataConfig, display: TrainingDisplay) -> dict[str, Any]:
     """Returns the settings of the run with the prime as `sample` would read it. Raises TextError where the text lacks
     a character of it."""
     if "prime" not in run:
         return run
     prime, notice = as_expected("--prime", run["prime"], has_backslashes="\\" in corpus.vocabulary, exact=None)
+    prime, notes = Reader(data, corpus.vocabulary, corpus.traits.line_ends).text(prime, "--prime")
     corpus.vocabulary.encode(prime)
-    display.note(*([notice] if notice else []))
+    display.note(*([notice] if notice else []), *notes)
     return {**run, "prime": prime}
 
 
@@ -189,7 +191,9 @@ def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: 
         config, held = DataConfig(**request.data), held_out.sources
         corpus = text_arguments.load(texts, config, held, known.vocabulary, work=display.work(), note=display.note)
         corpus.check_size()  # before torch is loaded
-        request = replace(request, run=_with_prime(request.run, corpus, display))
+        data = DataConfig(**request.data)
+        display.note(*corpus.traits.notices(data.min_count))
+        request = replace(request, run=_with_prime(request.run, corpus, data, display))
     if torchrun.world_size() == 1:  # several processes have chosen their devices before they read
         launch = computing_as_before(launch, run)
     return _Prepared(replace(request, change=launch.change), run, corpus, arguments, launch, origin, known.initial)
@@ -242,9 +246,9 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         _check_same_start(world, prepared, plan, device, resume)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop, world=world)
         if resume is not None and trainer.is_finished:
-            done = used(plan.budget, outcome := trainer.outcome())
+            outcome = trainer.outcome()
             display.note(*trainer.mended)
-            display.note(f"this run is finished: a larger budget than {done} goes on, and --fresh starts over")
+            display.note(f"this run is finished: {beyond_in_words(plan, outcome)}, and --fresh starts over")
             display.show(outcome)
             farewell(display, outcome, plan, run, corpus, goes_on_alone=goes_on_alone)
             return None

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from charrnn.neurons.statistics import Doubles
 
 _READING = {"as_bytes": "--bytes", "encoding": "--encoding", "encoding_errors": "--encoding-errors",
-            "newlines": "--newlines", "documents": "--documents", "column": "--column"}  # fmt: skip
+            "newlines": "--newlines", "normalize": "--normalize", "lowercase": "--lowercase",
+            "documents": "--documents", "column": "--column"}  # fmt: skip
 """The settings on which depends what the characters of a text are, and their options."""
 
 

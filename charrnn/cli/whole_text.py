@@ -53,7 +53,7 @@ def whole_text(subject: Subject, length: int | None) -> Iterator[WholeText]:
     UsageError where the text ends before `start`.
     """
     from charrnn.cli import texts as text_arguments
-    from charrnn.cli.reading import read_part
+    from charrnn.cli.reading import fitting, read_part
     from charrnn.display.notice import say
     from charrnn.text.sources import release
 
@@ -66,7 +66,8 @@ def whole_text(subject: Subject, length: int | None) -> Iterator[WholeText]:
     for notice in texts.notices:
         say(f"note: {notice}")
     try:
-        yield _checked(subject, lambda: _beginning(texts.sources, loaded.data, most))
+        data = fitting(texts.sources, loaded, most)
+        yield _checked(subject, lambda: _beginning(texts.sources, data, most))
     finally:
         release(texts.sources)
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from charrnn.display.notice import say
 from charrnn.errors import RecordingFailed
-from charrnn.text.sources import set_back
+from charrnn.text.standard_input import set_back
 
 _ANEW = "CHARRNN_GOES_ON"
 """In the environment of the other process, which has nothing to set aside that this one has begun."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean as mean
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from charrnn.cells.parameters import is_statistic
@@ -18,7 +17,9 @@ from charrnn.checkpoints.lineage import told
 from charrnn.checkpoints.metrics import Entry, is_number
 from charrnn.display.curve import Chart, Line
 from charrnn.display.safe import visible
+from charrnn.display.table import Pairs
 from charrnn.settings.fields import variants
+from charrnn.text.traits import Traits
 from charrnn.text.vocabulary import END_NAME, Vocabulary
 from charrnn.wording import count
 
@@ -48,6 +49,13 @@ def _vocabulary_line(vocabulary: Vocabulary) -> str:
     return f"{count(len(characters), 'character')}: {shown}{more}{end}"
 
 
+def _rare(traits: Traits) -> str:
+    if not traits.rare:
+        return ""
+    rare = count(traits.rare, "rarer one")
+    return f"; U+FFFD stands for {rare}, {count(traits.unknown, 'character')} of the text in all"
+
+
 def _bpc(nats: float | None) -> str:
     return "-" if nats is None else f"{nats / math.log(2):.4f} bpc ({nats:.4f} nats)"
 
@@ -58,15 +66,12 @@ def summary(path: str, checkpoint: Checkpoint, metrics: Sequence[Entry] = ()) ->
     shapes = {name: array.shape for name, array in checkpoint.parameters.items()}
     counts = parameters_by_part(shapes)
     by_part = ", ".join(f"{part} {count:,}" for part, count in counts.items())
-    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
     rows = {
         "checkpoint": path,
         "model": f"{describe(model)}, {model.num_layers} x {model.hidden_size}, embedding {model.embedding_size}, "
         f"dropout {model.dropout:g}" + (f", {said}" if (said := variants(model)) else ""),
         "parameters": f"{sum(counts.values()):,} ({by_part})",
-        "vocabulary": _vocabulary_line(checkpoint.vocabulary),
+        "vocabulary": _vocabulary_line(checkpoint.vocabulary) + _rare(Traits.of_dict(corpus["traits"])),
         "corpus": f"{corpus['name']}: {count(corpus['characters'], 'character')} "
         f"(train {corpus['train']:,}, validation {corpus['validation']:,}, test {corpus['test']:,}), "
         f"sha256 {corpus['sha256'][:16]}",
@@ -75,9 +80,7 @@ def summary(path: str, checkpoint: Checkpoint, metrics: Sequence[Entry] = ()) ->
         f"{progress['seconds'] / 60:.1f} minutes",
         "best": f"{_bpc(progress['best_nats'])} at step {progress['best_step']:,}",
     }
-    for name, value in {**rows, **told(checkpoint.lineage)}.items():
-        table.add_row(name, Text(visible(value, kept="")))
-    yield table
+    yield Pairs({**rows, **told(checkpoint.lineage)})
     yield from _curves(curves_of(metrics, progress))
     yield from _gradients(metrics)
 

@@ -6,7 +6,7 @@ else each row becomes a small paragraph, its first cell above and the others bel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,29 @@ class Row:
 
     cells: Sequence[str]
     weight: Literal["bold", "", "dim"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Names, each with a text to its right, which is folded where the terminal is too narrow for it."""
+
+    rows: Mapping[str, str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in self.rows.items():
+            table.add_row(name, Text(visible(value, kept="")))
+        yield table
+
+    def whole(self) -> str:
+        """Returns the pairs for what is no terminal, each on one line."""
+        width = max(map(cell_len, self.rows), default=0)
+        lines = [
+            f"{name}{' ' * (width - cell_len(name))}  {visible(value, kept='')}" for name, value in self.rows.items()
+        ]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +101,20 @@ tr.dim td { opacity: .7; }
                         yield Text(f"\nA wider terminal also shows {self._others(places)}.", "dim")
                     return
         yield from self._paragraphs(room)
+
+    def whole(self) -> str:
+        """Returns the table for what is no terminal: every column, no line broken, and no space at a line's end."""
+        columns = [[visible(name), *self._cells(place)] for place, name in enumerate(self.names)]
+        widths = [max(map(cell_len, column)) for column in columns]
+        lines = []
+        for cells in zip(*columns, strict=True):
+            padded = (
+                cell + room if self._is_words(place) else room + cell
+                for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+                for room in [" " * (width - cell_len(cell))]
+            )
+            lines.append((" " * _GAPS[0]).join(padded).rstrip())
+        return "\n".join(lines)
 
     def _cells(self, place: int) -> list[str]:
         return [visible(row.cells[place], kept="") for row in self.rows]

@@ -86,20 +86,24 @@ class ForeignText:
         is_unknown = table >= len(theirs)
         is_charged = is_unknown.copy()
         missing = np.flatnonzero(is_unknown & (counts > 0))
-        unknown, whole = int(counts[missing].sum()), ids
-        if unknown and policy == "error":
+        unknown, left_out = int(counts[missing].sum()), 0
+        whole, symbol = ids, theirs.unknown_symbol
+        if unknown and symbol is None and policy == "error":
             characters = ours.characters
             theirs.check_unknown({characters[i]: int(counts[i]) for i in missing.tolist()}, policy)
         if unknown:
             unknown -= int(is_unknown[ids[0]])  # the first character is context, whatever it is
-            if policy == "replace":
+            if symbol is not None:  # which is fed, and scored as that
+                table[is_unknown], is_unknown[:] = symbol, False
+            elif policy == "replace":
                 for i in missing.tolist():
                     nearest = theirs.nearest(ours.characters[i])
                     if nearest is not None:
                         table[i], is_unknown[i] = theirs.lookup(nearest)[0], False
+            left_out = int(counts[is_unknown].sum()) - int(is_unknown[ids[0]])
             ids = np.concatenate([piece[~is_unknown[piece]] for piece in pieces(ids, _PIECE)])
-        if len(ids) + unknown < 2:
-            there = count(len(ids) + unknown, "character")
+        if len(ids) + left_out < 2:
+            there = count(len(ids) + left_out, "character")
             raise TextError(f"there is nothing to score: the text has {there}", "it needs two")
         originals = ids
         if not np.array_equal(table, np.arange(len(table))):

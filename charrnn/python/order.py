@@ -24,9 +24,10 @@ from charrnn.text import corpus as corpora
 from charrnn.text import sources
 from charrnn.text.corpus import Corpus
 from charrnn.text.finding import Texts, find
+from charrnn.text.fitting import Reader
 from charrnn.text.sources import Source
 from charrnn.training.inherited import Inherited, inherited
-from charrnn.training.plan import TrainRequest, used
+from charrnn.training.plan import TrainRequest, beyond_in_words
 from charrnn.training.request import Order, computing_as_before, origin_of
 
 _open: set[Path] = set()
@@ -121,9 +122,9 @@ def _run(order: Order, given: GivenText | None, run: Run, stop: Stop) -> Generat
         plan, resume = begin(request, run, corpus, device, fresh=launch.fresh, initial=known.initial)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
         if resume is not None and trainer.is_finished:
-            done = used(plan.budget, outcome := trainer.outcome())
+            outcome = trainer.outcome()
             yield from map(Notice, trainer.mended)
-            yield Notice(f"this run is finished; a larger budget than {done} goes on, fresh=True starts over")
+            yield Notice(f"this run is finished; {beyond_in_words(plan, outcome)}, fresh=True starts over")
             yield outcome
             return
         if launch.fresh and (aside := run.set_aside()) is not None:
@@ -183,7 +184,13 @@ def _read(
     finally:
         sources.release(found)
     corpus.check_size()  # before torch is loaded
-    return replace(request, change=launch.change), corpus, [*texts.notices, *held_out.notices, *damaged]
+    data, notes = DataConfig(**request.data), list[str]()
+    if "prime" in request.run:
+        reader = Reader(data, corpus.vocabulary, corpus.traits.line_ends)
+        prime, notes = reader.text(request.run["prime"], "the prime")
+        request = replace(request, run={**request.run, "prime": prime})
+    said = [*texts.notices, *held_out.notices, *damaged, *corpus.traits.notices(data.min_count), *notes]
+    return replace(request, change=launch.change), corpus, said
 
 
 def _find(words: Sequence[str], launch: Launch, config: DataConfig) -> Texts:

@@ -38,6 +38,7 @@ from charrnn.neurons.clamping import clamp as hold
 from charrnn.neurons.clamping import parse_clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.record import losses_of
+from charrnn.python import texts
 from charrnn.sampling.choosing import Judge, choose
 from charrnn.sampling.sampler import SampleRequest, check_possible, write
 from charrnn.sampling.training_text import TrainingText, read_training_text
@@ -45,10 +46,8 @@ from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
 from charrnn.settings.config import ModelConfig
 from charrnn.settings.fields import settings_of
 from charrnn.settings.keywords import LISTS, SAMPLING, errors_in_python, with_settings
-from charrnn.settings.sampling import SamplingConfig, Selection
+from charrnn.settings.sampling import Selection
 from charrnn.settings.typed import ListSettings, SamplingSettings
-from charrnn.text.cutting import cut_text
-from charrnn.text.encoding import encode_cut
 from charrnn.text.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
@@ -108,6 +107,10 @@ def sample(
 
 class Pretrained:
     """A trained model. Several threads may use it; a recurrent state is never changed and may be used again.
+
+    It reads texts by the rules of its run (--newlines, --normalize, --lowercase), and where it would not know their
+    characters otherwise, in another normal form or with other line ends: what is returned for each character counts
+    them as it reads them.
 
     `checkpoint` holds what was read from the file: `checkpoint.corpus`, `checkpoint.progress`, and `parameters`, the
     weights as numpy arrays by name.
@@ -178,7 +181,7 @@ class Pretrained:
         not know: "error", "skip" or "replace" (by a near one). Raises TextError for a prime with unknown characters,
         UsageError for settings that cannot be used.
         """
-        config, ids = SamplingConfig(**settings), self.vocabulary.encode(prime, unknown)
+        config, ids = texts.drawing(self.checkpoint, dict(settings)), texts.ids_of(self.checkpoint, prime, unknown)
         check_possible(config, self.vocabulary)  # now, and not when the first piece is taken
         pieces = write(self.engine, self.vocabulary, ids, [SampleRequest(config, number)])
         return (piece.text for piece in pieces if piece.text)
@@ -213,8 +216,8 @@ class Pretrained:
         """
         given: dict[str, Any] = dict(settings)
         chosen = {name: given.pop(name) for name in settings_of(Selection) if name in given}
-        selection, config = Selection(**chosen), SamplingConfig(**given)
-        ids = self.vocabulary.encode(prime, unknown)
+        selection, config = Selection(**chosen), texts.drawing(self.checkpoint, given)
+        ids = texts.ids_of(self.checkpoint, prime, unknown)
         configs = [config]
         if temperatures is not None:
             configs = [replace(config, temperature=temperature) for temperature in temperatures]
@@ -223,10 +226,10 @@ class Pretrained:
             found = (choose(self.engine, self.vocabulary, ids, each, judge, count) for each in configs)
             return [piece.text for kept in found for _, piece in kept]
         requests = [SampleRequest(each, number) for each in configs for number in range(count)]
-        texts = [""] * len(requests)
+        written = [""] * len(requests)
         for piece in write(self.engine, self.vocabulary, ids, requests):
-            texts[piece.sample] += piece.text
-        return texts
+            written[piece.sample] += piece.text
+        return written
 
     def _training_text(self) -> TrainingText:
         if self.path is None:
@@ -241,10 +244,7 @@ class Pretrained:
         files or cells of a table), and of each all characters and the end are scored. `charrnn eval` prints the same
         number for a text whose characters the model knows. Raises TextError where fewer than two characters are left.
         """
-        if self.vocabulary.has_end:
-            ids = encode_cut(cut_text(text, self.checkpoint.data), self.vocabulary, unknown)
-        else:
-            ids = self.vocabulary.encode(text, unknown)
+        ids = texts.ids_to_score(self.checkpoint, text, unknown)
         if len(ids) < 2:
             raise TextError("there is nothing to score", "give a text of at least two characters")
         return TextScore(nats_of(self.engine, ids), len(ids) - 1)
@@ -341,7 +341,7 @@ class Pretrained:
     def _read(self, text: str, unknown: UnknownPolicy, *, is_begun: bool = False) -> Ids:
         """Returns the ids of a text; with `is_begun`, behind the end of a document where the model knows one. Raises
         TextError where there are none."""
-        ids = self.vocabulary.encode(text, unknown)
+        ids = texts.ids_of(self.checkpoint, text, unknown)
         if not len(ids):
             raise TextError("there is nothing to read", "give at least one character")
         if is_begun and self.vocabulary.end is not None:

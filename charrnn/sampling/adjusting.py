@@ -44,7 +44,7 @@ class Adjustment:
             self._is_word[0x80:] = True
         self._biases: list[tuple[str, float]] = []
         for text, bias in config.biases.items():
-            if missing := vocabulary.unknown(text):
+            if missing := vocabulary.missing(text):
                 raise UsageError(
                     f"--logit-bias {text}={bias:g} is about a text that the model cannot write: its vocabulary lacks "
                     + ", ".join(map(describe_character, missing)),

@@ -62,7 +62,7 @@ class Stopping:
 
     def __init__(self, config: SamplingConfig, vocabulary: Vocabulary) -> None:
         for stop in config.stops:
-            if missing := vocabulary.unknown(stop):
+            if missing := vocabulary.missing(stop):
                 raise UsageError(
                     f"--stop {stop!r} can never come: the model's vocabulary lacks "
                     + ", ".join(map(describe_character, missing)),

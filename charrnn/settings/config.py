@@ -26,7 +26,7 @@ from charrnn.settings.checks import (
     text,
     whole,
 )
-from charrnn.settings.conflicts import check_frozen, check_initial, check_schedule, check_wiring
+from charrnn.settings.conflicts import check_frozen, check_initial, check_of_characters, check_schedule, check_wiring
 from charrnn.settings.documents import COLUMN, DOCUMENTS, check_documents
 from charrnn.settings.fields import Record, setting, switch
 from charrnn.wording import figure
@@ -156,7 +156,16 @@ class DataConfig(Record):
     as_bytes: bool = switch(False, "--bytes", panel="Data", fixed=_READ)
     """Model bytes instead of characters, so that any file will do."""
     newlines: choices.Newlines = _data("keep", one_of(choices.Newlines), "--newlines")
-    """What becomes of line ends: keep (they stay as they are) or lf (each becomes one line feed)."""
+    """What becomes of line ends: keep (they stay as they are), or lf (each becomes one line feed), crlf or cr."""
+    normalize: choices.NormalForm = _data("none", one_of(choices.NormalForm), "--normalize")
+    """Normal form of Unicode that texts are brought into: none (they stay as they are), nfc (a letter and its accent
+    are one character where there is such a one), nfd (they are two), or nfkc and nfkd, which also make one of
+    characters that look different and mean the same, such as ligatures."""
+    lowercase: bool = switch(False, "--lowercase", panel="Data", fixed=_READ)
+    """Bring texts to lower case."""
+    min_count: int = _data(1, COUNT, "--min-count", metavar="TIMES")
+    """Times that a character must occur in the corpus to be learnt as itself, where all rarer ones become one unknown
+    symbol, U+FFFD."""
     documents: str = _data("none", DOCUMENTS, "--documents", metavar="lines|files|split:REGEX")
     """Documents that are read each from the zero state, in a new order each epoch, with an end that is learned: lines
     (each line), files (each file), split:REGEX (what stands between two matches), or none (one long text)."""
@@ -172,10 +181,12 @@ class DataConfig(Record):
         return self.documents != "none" or self.column is not None
 
     def check_together(self) -> None:
-        """Raises UsageError where hardly anything would be left to train on, or documents cannot be cut."""
+        """Raises UsageError where hardly anything would be left to train on, documents cannot be cut, or bytes are
+        treated as characters."""
         held_out = self.validation_fraction + self.test_fraction
         require(held_out <= 0.9, "the held-out share (validation + test)", held_out, "at most 0.9")
         check_documents(self)
+        check_of_characters(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from charrnn.errors import UsageError
 from charrnn.settings.choices import AVERAGING
 
 if TYPE_CHECKING:
-    from charrnn.settings.config import ModelConfig, TrainingConfig
+    from charrnn.settings.config import DataConfig, ModelConfig, TrainingConfig
 
 
 def check_initial(model: ModelConfig) -> None:
@@ -58,6 +58,20 @@ def check_wiring(model: ModelConfig) -> None:
             "--skip residual has nothing to add to: there is one layer, and its input is not as wide as its output",
             "give --layers 2 or more, or make --embedding and --hidden equal",
         )
+
+
+def check_of_characters(data: DataConfig) -> None:
+    """Raises UsageError where bytes are to be treated as if they were characters."""
+    given = {
+        "--normalize": data.normalize != "none",
+        "--lowercase": data.lowercase,
+        "--min-count": data.min_count > 1,
+    }
+    for option, is_given in given.items():
+        if data.as_bytes and is_given:
+            raise UsageError(
+                f"{option} is about characters, and with --bytes the model reads bytes", "give one of the two settings"
+            )
 
 
 def check_frozen(training: TrainingConfig) -> None:

@@ -82,6 +82,9 @@ class TrainingSettings(TypedDict, total=False):
     encoding_errors: choices.DecodeErrors
     as_bytes: bool
     newlines: choices.Newlines
+    normalize: choices.NormalForm
+    lowercase: bool
+    min_count: int
     documents: str
     column: str | None
     split_seed: int

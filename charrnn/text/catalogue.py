@@ -20,7 +20,6 @@ from typing import IO, Any
 from charrnn.errors import TextError
 from charrnn.files import (
     ANOTHER_CACHE,
-    cache_folder,
     explained,
     harmless,
     make_folder,
@@ -31,6 +30,7 @@ from charrnn.files import (
 from charrnn.system_errors import Lock, retried, take_lock
 from charrnn.text import download
 from charrnn.text.archives import COMPRESSED_SUFFIXES
+from charrnn.text.cache import cache_folder
 from charrnn.text.sources import Source
 
 STDLIB = "stdlib"

@@ -9,37 +9,39 @@ is never replaced, since another process may be reading it. `entries.py` says wh
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, cast
+
+import numpy as np
 
 from charrnn.errors import ResourceError, TextError
 from charrnn.files import ANOTHER_CACHE, explained, require_room
 from charrnn.settings.config import DataConfig
 from charrnn.system_errors import retried
-from charrnn.text import documents, entries, stored, under_way
-from charrnn.text.archives import COMPRESSED_SUFFIXES
-from charrnn.text.decoding import Progress, is_strict_utf8
+from charrnn.text import bounded, documents, entries, stored, under_way
+from charrnn.text.cache import elsewhere
 from charrnn.text.documents import Documents
-from charrnn.text.encoding import Groups, Reading, encoder, scan
 from charrnn.text.entries import Described
 from charrnn.text.joined import joined
+from charrnn.text.passes import Passes, Report, Wanted
 from charrnn.text.sources import Source
-from charrnn.text.stored import Damaged, Digests, TextIds, part_of
-from charrnn.text.union import covers, union
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.stored import Damaged, TextIds, part_of
+from charrnn.text.traits import Traits
+from charrnn.text.union import covers
+from charrnn.text.vocabulary import Ids, Vocabulary
 from charrnn.wording import count
 
 MINIMUM_CHARACTERS = 200
 MINIMUM_DOCUMENTS = 3
-_FORMAT = 3
+MOST_DIFFERENT = 1 << 16
+"""Different characters that a model may have: no writing has more, and each costs a row of two matrices."""
+_SMALL = 1 << 25
+"""Bytes of a text that is read in passing and not kept in the cache."""
 _ATTEMPTS = 5
+_PIECE = 1 << 20
 
-Report = Callable[[str, int, int], None]
-"""A function that is told what is being done, the bytes done and the bytes in all (of the sources on disk)."""
 Note = Callable[[str], object]
 """A function that is told a sentence the user should know."""
 
@@ -87,13 +89,15 @@ class Corpus:
     """The number of ids at the end that come from separate validation sources; 0 if there are none."""
     documents: int = 0
     """How many documents there are; 0 where the text is not made of any."""
-    _splits: dict[DataConfig, Parts] = field(default_factory=dict, repr=False, compare=False)
+    traits: Traits = Traits()
+    """How its lines end, and more of that kind."""
+    _splits: dict[tuple[DataConfig, Vocabulary | None], Parts] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def check_size(self) -> None:
-        """Raises TextError where the text is too small, or too uniform, to train on."""
+        """Raises TextError where the text is too small, too uniform or too varied to train on."""
         length = len(self.ids) - self.separate_validation
         if self.vocabulary.has_end:
             length -= self.documents + 1
@@ -107,24 +111,44 @@ class Corpus:
                 f"the corpus has {count(length, 'character')}; training needs at least {MINIMUM_CHARACTERS}",
                 "give a longer text: about 100,000 characters begin to be worth while, a million is good",
             )
+        if len(self.vocabulary.code_points) > MOST_DIFFERENT:
+            raise TextError(
+                f"the text has {len(self.vocabulary.code_points):,} different characters, and a model takes at most "
+                f"{MOST_DIFFERENT:,}",
+                "--bytes models bytes, of which there are 256",
+                "--min-count makes one symbol of the rare ones",
+                "or, if it should not have so many, --encoding names another encoding",
+            )
         if len(self.vocabulary.code_points) < 2:
             raise TextError("the corpus repeats a single character: there is nothing to learn", "give another text")
 
-    def split(self, config: DataConfig, begun: int | None = None) -> Parts:
+    def missing(self, vocabulary: Vocabulary) -> dict[str, int]:
+        """Returns the characters of the text that a vocabulary lacks, and how often each occurs."""
+        lacking = vocabulary.missing("" if self.vocabulary.kind == "bytes" else self.vocabulary.characters)
+        if not lacking:
+            return {}
+        places = self.vocabulary.lookup("".join(lacking))
+        counts = np.zeros(len(self.vocabulary), np.int64)
+        for piece in stored.pieces(self.ids, _PIECE):
+            counts += np.bincount(piece, minlength=len(counts))
+        return dict(zip(lacking, counts[places].tolist(), strict=True))
+
+    def split(self, config: DataConfig, begun: int | None = None, read_by: Vocabulary | None = None) -> Parts:
         """Returns the training, validation and test parts, in this order from the start of the text.
 
         Where the text has grown since its first `begun` characters were cut, these are cut as they were, and all that
         came later is trained on: what was held out stays so.
 
         Separate validation sources, if any, are the validation part, and only the test part is cut off the rest.
-        Documents are held out as `documents.py` says, whatever their order. Raises TextError where the text, or a part
-        of it, is too small to train on.
+        Documents are held out as `documents.py` says, whatever their order, and by what a model of the vocabulary
+        `read_by` reads of them, where that is given. Raises TextError where the text, or a part of it, is too small to
+        train on.
         """
         self.check_size()
         if self.vocabulary.has_end:
-            if config not in self._splits:
-                self._splits[config] = self._split_documents(config)
-            return self._splits[config]
+            if (config, read_by) not in self._splits:
+                self._splits[config, read_by] = self._split_documents(config, read_by)
+            return self._splits[config, read_by]
         own = self.separate_validation
         body = part_of(self.ids, 0, len(self.ids) - own)
         later = part_of(body, len(body) if begun is None else begun, len(body))
@@ -145,7 +169,7 @@ class Corpus:
                 )
         return Parts(joined(part_of(body, 0, end_of_train), later), validation, test)
 
-    def _split_documents(self, config: DataConfig) -> Parts:
+    def _split_documents(self, config: DataConfig, read_by: Vocabulary | None) -> Parts:
         end, own = self.vocabulary.end, self.separate_validation
         assert end is not None
         body = part_of(self.ids, 0, len(self.ids) - own)
@@ -153,7 +177,7 @@ class Corpus:
         validation_share = 0.0 if own else config.validation_fraction
         if not validation_share and not config.test_fraction:
             return Parts(body, part_of(self.ids, len(body), len(self.ids)), part_of(body, 0, 0), every)
-        numbers = documents.numbers_of(body, self.vocabulary, config.split_seed)
+        numbers = documents.numbers_of(body, self.vocabulary, config.split_seed, read_by)
         total = int(every.lengths.sum())
         is_test = documents.held_out(numbers, every.lengths, config.test_fraction, total)
         rest = every.some(~is_test)
@@ -183,52 +207,51 @@ def load(
     known: Vocabulary | None = None,
     report: Report | None = None,
     note: Note = lambda _said: None,
+    in_passing: bool = False,
 ) -> Corpus:
     """Returns the encoded corpus of `sources` (one after the other), from the cache if it is there already.
 
-    Its vocabulary has the symbols of `known` besides those of the text, where both are of characters.
+    Its vocabulary has the symbols of `known` besides those of the text, where both are of characters. One that is read
+    `in_passing` is not kept in the cache unless it is large.
 
-    `note` is told where what the cache held is damaged, and the text is therefore encoded anew. Raises TextError where
-    a source cannot be read or decoded, UsageError where the cache cannot be written to, and ResourceError where its
-    disk is full or loses what has just been written.
+    `note` is told where what the cache held is damaged, and the text is therefore encoded anew, and where the cache
+    lies in a temporary folder. Raises TextError where a source cannot be read or decoded, UsageError where the cache
+    cannot be written to, and ResourceError where its disk is full or loses what has just been written.
     """
-    sources, validation_sources = list(sources), list(validation_sources)
-    corpus = _load(sources, validation_sources, config, name, None, report, note)
+    wanted = Wanted(list(sources), list(validation_sources), config)
+    corpus = _load(wanted, name, report, note, in_passing=in_passing)
     if known is None or known.kind != corpus.vocabulary.kind or covers(corpus.vocabulary, known):
         return corpus
-    return _load(sources, validation_sources, config, name, known, report, note)
+    return _load(replace(wanted, known=known), name, report, note, in_passing=in_passing)
 
 
-def _load(
-    sources: list[Source],
-    validation_sources: list[Source],
-    config: DataConfig,
-    name: str,
-    known: Vocabulary | None,
-    report: Report | None,
-    note: Note,
-) -> Corpus:
-    key = _key(_contents(sources), _contents(validation_sources), config, known)
+def _load(wanted: Wanted, name: str, report: Report | None, note: Note, *, in_passing: bool) -> Corpus:
+    key = wanted.key(wanted.contents())
     under_way.clear()
     found = _find(key, note)
+    if found is None and in_passing and not any(os.path.lexists(shelf / key) for shelf in under_way.shelves()):
+        found = _in_memory(key, wanted, report)
     # Encoding once is enough, unless another process finds an entry torn and takes the new one away with it.
     for _ in range(_ATTEMPTS):
         if found is None:
-            _encode(key, sources, validation_sources, config, known, report)
+            _encode(key, wanted, report)
             found = _find(key, note)
+            bounded.shrink()
+            if (said := elsewhere()) is not None:
+                note(said)
     if found is None:
         raise ResourceError(
             f"the encoded text cannot be read back from {under_way.shelves()[0]}",
             "CHARRNN_CACHE names another place for it",
         )
     described, ids = found
-    if validation_sources and described.validation <= described.vocabulary.has_end:
+    if wanted.validation_sources and described.validation <= described.vocabulary.has_end:
         raise TextError("the validation text is empty", "name another, or leave --validation out")
     if described.empty:
         note(f"{count(described.empty, 'empty document')} {'is' if described.empty == 1 else 'are'} left out of {name}")
     return Corpus(
         name, described.vocabulary, ids, described.num_bytes, described.sha256, described.validation,
-        described.documents,
+        described.documents, described.traits,
     )  # fmt: skip
 
 
@@ -246,85 +269,27 @@ def _find(key: str, note: Note) -> tuple[Described, TextIds] | None:
     return None
 
 
-def _contents(sources: list[Source]) -> list[tuple[str, str]]:
-    """Returns what identifies the content of each source: the digest of its file, and how the file is compressed."""
-    return [(source.digest(), _compression(source)) for source in sources]
-
-
-def _key(
-    contents: list[tuple[str, str]],
-    validation_contents: list[tuple[str, str]],
-    config: DataConfig,
-    known: Vocabulary | None,
-) -> str:
-    decoding = [config.encoding, config.encoding_errors, config.as_bytes, config.newlines]
-    decoding += [config.documents, config.column]
-    content: list[Any] = [_FORMAT, contents, validation_contents, decoding]
-    if known is not None:
-        content.append([known.code_points.tolist(), known.has_end])
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-
-
-def _compression(source: Source) -> str:
-    # Only the part of the name counts that changes what the bytes mean.
-    suffix = source.path.suffix.lower()
-    return suffix if suffix in COMPRESSED_SUFFIXES else ""
-
-
-def _encode(
-    key: str,
-    sources: list[Source],
-    validation_sources: list[Source],
-    config: DataConfig,
-    known: Vocabulary | None,
-    report: Report | None,
-) -> None:
+def _encode(key: str, wanted: Wanted, report: Report | None) -> None:
     """Makes the entry of this key and gives it its place."""
-    everything = [*sources, *validation_sources]
-    ends = list(itertools.accumulate((source.size() for source in everything), initial=0))
-
-    def progress(doing: str) -> Progress:
-        # A compressed source gives more bytes than lie on disk; it counts as done when it has given as many as those.
-        return lambda place, done: report(doing, min(ends[place] + done, ends[place + 1]), ends[-1]) if report else None
-
-    groups: Groups = (sources, validation_sources)
-    vocabulary, counts, num_bytes = scan(Reading(groups, config, progress("reading")), config, len(everything))
-    vocabulary = vocabulary if known is None else union(vocabulary, known)
-    is_file = _is_file(everything, config) and num_bytes == ends[-1]  # with a mark the file is longer than the text
-    digest, blocks = hashlib.sha256(), Digests(stored.BLOCK)
-    encode, reading = encoder(vocabulary), Reading(groups, config, progress("encoding"))
+    passes = Passes(wanted, key, report)
     with explained(under_way.shelves()[0] / key, "encoding the corpus into", ANOTHER_CACHE), under_way.begin() as work:
-        require_room(work, sum(counts) * vocabulary.dtype.itemsize, "encoding the corpus")
+        require_room(work, passes.size, "encoding the corpus")
         made = work / "entry"
         retried(made.mkdir)
         with entries.synced(made / entries.IDS) as file:
-            for piece in reading.pieces((lambda _raw: None) if is_file else digest.update):
-                ids = encode(piece)
-                file.write(ids)
-                blocks.update(ids)
-        # The files have been read three times. While someone writes to them the three need not be the same text,
-        # and the cache must not keep one text under the key of another.
-        contents, validation_contents = _contents(sources), _contents(validation_sources)
-        if key != _key(contents, validation_contents, config, known):
-            raise TextError("the text changed while it was being read", "run this again once it is complete")
-        described = Described(
-            key=key,
-            vocabulary=vocabulary,
-            characters=sum(counts),
-            validation=sum(counts[len(sources) :]),
-            documents=reading.documents,
-            empty=reading.cutting.empty,
-            num_bytes=num_bytes,
-            sha256=(contents + validation_contents)[0][0] if is_file else digest.hexdigest(),
-            block=stored.BLOCK,
-            digests=blocks.whole(),
-        )
+            described = passes.write(file.write)
         with entries.synced(made / entries.DESCRIBED) as file:
             file.write(described.to_bytes())
         entries.place(made, key, work)
 
 
-def _is_file(sources: list[Source], config: DataConfig) -> bool:
-    """Returns whether the text equals the content of one file, byte by byte, apart from a byte order mark."""
-    is_plain = (config.as_bytes or is_strict_utf8(config)) and config.newlines == "keep"
-    return is_plain and [_compression(source) for source in sources] == [""]
+def _in_memory(key: str, wanted: Wanted, report: Report | None) -> tuple[Described, TextIds] | None:
+    """Encodes a small text without the cache; returns None where it is not small."""
+    if sum(source.size() for source in wanted.everything) > _SMALL:
+        return None
+    passes = Passes(wanted, key, report)
+    if passes.scanned.num_bytes > _SMALL:  # it was compressed
+        return None
+    encoded = bytearray()
+    described = passes.write(encoded.extend)
+    return described, cast("Ids", np.frombuffer(bytes(encoded), described.vocabulary.dtype))

@@ -17,6 +17,7 @@ from charrnn.settings.config import DataConfig
 from charrnn.settings.documents import compiled, pattern_of
 from charrnn.text import columns
 from charrnn.text.decoding import TextPiece
+from charrnn.text.fitting import as_read
 from charrnn.text.sources import Source
 
 _MARK, _MARK_OF_BYTES = "\0", "\u0100"
@@ -72,7 +73,8 @@ class Cutting:
         config = self._config
         if config.column is not None:
             cells = columns.cells(texts, config, self._sources[place].name)
-            cut: Iterator[Parts] = ([cell, ""] for cell in cells)
+            # The names of a table's columns stay as they are, and a text of JSON is one once its escapes are read.
+            cut: Iterator[Parts] = ([as_read(cell, config), ""] for cell in cells)
         elif config.documents == "lines":
             yield from map(self._lined, _with_line_feeds(texts))
             cut = iter(())

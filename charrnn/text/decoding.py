@@ -19,6 +19,7 @@ import numpy as np
 from charrnn.errors import TextError
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.settings.config import DataConfig
+from charrnn.text.forms import changed
 from charrnn.text.sources import Source, incremental_decoder
 from charrnn.text.vocabulary import Ids, Vocabulary, describe_character
 
@@ -32,6 +33,8 @@ _LINE_END = re.compile(rb"\r?\n|\r(?!\Z)")
 # Codecs that take a mark off themselves: what stands after it is text, even if it looks like a second one.
 _WITHOUT_MARK = ("utf-8-sig", "utf-16", "utf-32")
 
+LINE_ENDS = {"lf": b"\n", "crlf": b"\r\n", "cr": b"\r"}
+"""What line ends become under each --newlines but keep."""
 REMEDIES = (
     "--encoding names another encoding (latin-1, utf-16, ...)",
     "--encoding-errors replace puts U+FFFD",
@@ -68,8 +71,10 @@ def pieces_of(sources: list[Source], config: DataConfig, progress: Progress, fir
             chunks = _cut(chunks) if is_strict_utf8(config) else _transcoded(chunks, source, config)
             if codecs.lookup(config.encoding).name not in _WITHOUT_MARK:
                 chunks = _without_mark(chunks)
-        if config.newlines == "lf":
-            chunks = _with_lf(chunks)
+        if config.newlines != "keep":
+            chunks = _with_line_ends(chunks, LINE_ENDS[config.newlines])
+        if config.column is None and (config.normalize != "none" or config.lowercase):
+            chunks = _in_form(chunks, source, config)
         if place < last and not config.as_bytes and not config.has_documents:
             chunks = _with_line_end(chunks)
         for raw in chunks:
@@ -127,15 +132,23 @@ def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
         is_start = is_start and not chunk
 
 
-def _with_lf(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields the chunks with every line end turned into a line feed, also where a line end spans two chunks."""
+def _with_line_ends(chunks: Iterator[bytes], end: bytes) -> Iterator[bytes]:
+    """Yields the chunks with every line end turned into `end`, also where a line end spans two chunks."""
     held = b""
     for chunk in chunks:
         raw = held + chunk
         held = b"\r" if raw.endswith(b"\r") else b""  # its line feed may come with the next piece
-        yield raw.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = raw.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        yield lines if end == b"\n" else lines.replace(b"\n", end)
     if held:
-        yield b"\n"
+        yield end
+
+
+def _in_form(chunks: Iterator[bytes], source: Source, config: DataConfig) -> Iterator[bytes]:
+    """Yields the chunks of UTF-8 in the normal form and the case that are asked for."""
+    texts = (_decoded(raw, source, config) for raw in chunks)
+    for text in changed(texts, config.normalize, lowercase=config.lowercase):
+        yield text.encode()
 
 
 def _with_line_end(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.text.stored import TextIds, pieces
-from charrnn.text.vocabulary import Ids, Vocabulary
+from charrnn.text.vocabulary import UNKNOWN_SYMBOL, Ids, Vocabulary
 
 Numbers = npt.NDArray[np.int64]
 _Hashes = npt.NDArray[np.uint64]
@@ -86,17 +86,23 @@ def gathered(ids: TextIds, documents: Documents) -> Ids:
     return cast("Ids", taken)
 
 
-def numbers_of(ids: TextIds, vocabulary: Vocabulary, seed: int) -> npt.NDArray[np.float64]:
+def numbers_of(
+    ids: TextIds, vocabulary: Vocabulary, seed: int, read_by: Vocabulary | None = None
+) -> npt.NDArray[np.float64]:
     """Returns a number from 0 to 1 for each document of a text (n,), made of its characters and the seed alone.
 
     It is the polynomial of a document's scrambled characters c in a fixed odd factor f, c1 f^(n-1) + ... + cn modulo
-    2^64, scrambled (by splitmix64) with the seed. Ids are of no account, which are others in another vocabulary.
+    2^64, scrambled (by splitmix64) with the seed. Ids are of no account, which are others in another vocabulary; but
+    rare characters are what they are to the model of the vocabulary `read_by`, its unknown symbol.
     """
     assert vocabulary.end is not None
+    points = vocabulary.code_points
+    if read_by is not None and read_by.unknown_symbol is not None:
+        points = np.where(np.isin(points, read_by.code_points), points, np.uint32(UNKNOWN_SYMBOL))
     inverse = pow(_FACTOR, -1, _WHOLE)
     up, down = _powers(_FACTOR), _powers(inverse)
     characters = np.zeros(len(vocabulary), np.uint64)  # an end adds nothing
-    characters[:-1] = _scrambled(vocabulary.code_points.astype(np.uint64))
+    characters[:-1] = _scrambled(points.astype(np.uint64))
     found, under_way = [np.zeros(0, np.uint64)], np.zeros(1, np.uint64)
     for piece in pieces(ids, _PIECE):
         sums = np.zeros(len(piece) + 1, np.uint64)

@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import stat
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,11 @@ from typing import IO, Any
 
 from charrnn.errors import TextLost
 from charrnn.files import explained, let_go, make_levels, opened, remove_all, sync_folder
-from charrnn.system_errors import retried
+from charrnn.system_errors import retried, take_lock
 from charrnn.text import stored, under_way
 from charrnn.text.stored import DIGEST, Damaged, File, StoredIds, TextIds
-from charrnn.text.vocabulary import NUM_CODE_POINTS, Vocabulary
+from charrnn.text.traits import Traits
+from charrnn.text.vocabulary import NUM_CODE_POINTS, UNKNOWN_SYMBOL, Vocabulary
 
 IDS = "ids.bin"
 DESCRIBED = "described"
@@ -62,6 +64,7 @@ class Described:
     """Bytes of the ids that share a digest."""
     digests: bytes
     """The digest of each block, one after the other."""
+    traits: Traits
 
     def to_bytes(self) -> bytes:
         """Returns the content of the file that says so."""
@@ -72,12 +75,14 @@ class Described:
             "characters": self.characters,
             "validation": self.validation,
             "has_end": self.vocabulary.has_end,
+            "has_unknown_symbol": self.vocabulary.unknown_symbol is not None,
             "documents": self.documents,
             "empty": self.empty,
             "bytes": self.num_bytes,
             "sha256": self.sha256,
             "block": self.block,
             "digests": self.digests.hex(),
+            "traits": self.traits.to_dict(),
         }
         line = json.dumps(content).encode() + b"\n"
         return hashlib.sha256(line).hexdigest().encode() + b"\n" + line
@@ -90,7 +95,7 @@ class Described:
             raise Damaged("has a damaged description")
         try:
             return cls._of(json.loads(line), key)
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise Damaged("has a senseless description") from error
 
     @classmethod
@@ -99,14 +104,22 @@ class Described:
             raise ValueError("of another text")
         points, kind = content["code_points"], content["kind"]
         whole = [content[name] for name in ("characters", "validation", "bytes", "block", "documents", "empty")]
-        if not all(type(each) is int for each in [*points, *whole]) or type(content["has_end"]) is not bool:
+        if not all(type(each) is int for each in [*points, *whole]):
             raise TypeError("not a whole number")
+        has_end, has_unknown_symbol = content["has_end"], content["has_unknown_symbol"]
+        if type(has_end) is not bool or type(has_unknown_symbol) is not bool:
+            raise TypeError("neither true nor false")
         characters, validation, num_bytes, block, documents, empty = whole
         if kind not in ("text", "bytes") or (kind == "bytes" and points != list(range(256))):
             raise ValueError("no vocabulary")
         if any(one >= two for one, two in itertools.pairwise([-1, *points, NUM_CODE_POINTS])):
             raise ValueError("no code points in ascending order")
-        vocabulary = Vocabulary(points, kind, has_end=content["has_end"])
+        traits = Traits.of_dict(content["traits"])
+        if has_unknown_symbol and (kind != "text" or UNKNOWN_SYMBOL not in points):
+            raise ValueError("no unknown symbol")
+        if traits.rare and not has_unknown_symbol:
+            raise ValueError("rare characters without an unknown symbol")
+        vocabulary = Vocabulary(points, kind, has_end=has_end, has_unknown_symbol=has_unknown_symbol)
         if not (0 <= validation <= characters and 4 <= block <= _LARGEST_BLOCK):
             raise ValueError("out of range")
         if vocabulary.has_end:
@@ -127,7 +140,7 @@ class Described:
             raise ValueError("digests that do not fit")
         return cls(
             key=key, vocabulary=vocabulary, characters=characters, validation=validation, documents=documents,
-            empty=empty, num_bytes=num_bytes, sha256=sha256, block=block, digests=digests,
+            empty=empty, num_bytes=num_bytes, sha256=sha256, block=block, digests=digests, traits=traits,
         )  # fmt: skip
 
 
@@ -163,12 +176,24 @@ def _read(folder: Path) -> tuple[Described, TextIds]:
         descriptor, length=known.characters, size=len(known.vocabulary), dtype=dtype, block=known.block,
         digests=known.digests,
     )  # fmt: skip
+    _use(folder, descriptor)
     if size > stored.IN_MEMORY:
         return known, StoredIds.of(file_of_ids, lambda reason: _lost(folder, file_of_ids, reason))
     try:
-        return known, file_of_ids.whole()
+        ids = file_of_ids.whole()
+        with contextlib.suppress(OSError):
+            weakref.finalize(ids, let_go, os.dup(descriptor))  # as long as the ids are there, the entry is in use
+        return known, ids
     finally:
         file_of_ids.close()
+
+
+def _use(folder: Path, descriptor: int) -> None:
+    """Says to other processes that an entry is in use, while the file of its ids is open, and was used now."""
+    with contextlib.suppress(OSError):
+        take_lock(descriptor, shared=True)
+    with contextlib.suppress(OSError):  # it may be another user's
+        os.utime(folder / DESCRIBED)
 
 
 def _opened(path: Path) -> tuple[int, int]:
@@ -192,7 +217,7 @@ def _lost(folder: Path, file: File, reason: str) -> TextLost:
         )  # else another process has put a whole one there
     file.close()
     if is_there:
-        _remove(folder)
+        remove(folder)
     again = "give the same command again, and the text is encoded anew"
     if is_there and os.path.lexists(folder / IDS):
         again = f"remove {folder}, then give the same command again"
@@ -202,7 +227,8 @@ def _lost(folder: Path, file: File, reason: str) -> TextLost:
     )  # fmt: skip
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
+    """Removes an entry in one step."""
     try:
         with under_way.begin() as work:
             os.rename(folder, work / "damaged")

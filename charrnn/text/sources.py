@@ -18,22 +18,23 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from charrnn import files as system_files
 from charrnn.errors import CharrnnError, ResourceError, TextError, UsageError
-from charrnn.files import ANOTHER_CACHE, explained, harmless, is_device, let_go, opened, require_room
+from charrnn.files import ANOTHER_CACHE, explained, harmless, is_device, opened, require_room
 from charrnn.settings.config import DataConfig
 from charrnn.system_errors import Outcome, outcome_of, retried, told
-from charrnn.text import archives, under_way
+from charrnn.text import archives, standard_input, under_way
 from charrnn.text.archives import COMPRESSED_SUFFIXES
 from charrnn.wording import count
 
 _CHUNK = 1 << 20
 _HEAD = 8192
 _A_LOOK = 1 << 26  # bytes of a stream between two looks at the room that is left
+_HELD = 1 << 25  # bytes of a stream that are held in memory; one with more is copied to a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,30 @@ class Source:
         """Returns the number of bytes on disk."""
         with _explained(self.name):
             return self.path.stat().st_size
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Source):
+    """A text that is held in memory, without a file."""
+
+    content: bytes = field(default=b"", repr=False)
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Opens the bytes."""
+        yield io.BytesIO(self.content)
+
+    def digest(self) -> str:
+        """Returns the sha256 of the bytes."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def size(self) -> int:
+        """Returns the number of bytes."""
+        return len(self.content)
+
+
+_NOWHERE = Path(os.devnull)
+"""In the place of a file's path."""
 
 
 @contextlib.contextmanager
@@ -117,9 +142,9 @@ def find(argument: str, glob: str | None = None, config: DataConfig | None = Non
         raise TextError(f"there is no file or folder {argument or repr(argument)}", _remedy(FileNotFoundError()))
     if not os.path.isdir(path):
         if _is_pipe(path):
-            _gone.append(argument)
+            standard_input.lost(argument)
             with Source(path, argument).open() as stream:
-                return [_spool(stream, argument)], []
+                return [_kept(stream, argument)], []
         refuse_device(path)
         return [Source(path, argument)], []
     found = sorted(_walk(path), key=lambda file: file.relative_to(path).parts)
@@ -209,53 +234,52 @@ def _spool_standard_input() -> Source:
     with contextlib.suppress(OSError, ValueError):  # it may stand for no file
         if is_device(sys.stdin.fileno()):
             raise TextError("standard input is a device, not a text", "pipe a text into the command, or name a file")
-    source = _spool(sys.stdin.buffer, "stdin")
-    try:
-        is_ours = sys.platform != "win32" and sys.stdin.fileno() == 0
-    except (OSError, ValueError):
-        is_ours = False
-    if is_ours:
-        _stand_in_for_standard_input(source.path)
+    if _standard_input and _standard_input[0] is sys.stdin:
+        held: Source = _standard_input[1]
+        return held
+    source = _kept(sys.stdin.buffer, "stdin")
+    if isinstance(source, Held):  # so it can be asked for once more
+        _standard_input[:] = [sys.stdin, source]
+    if not standard_input.is_ours():
+        standard_input.lost("standard input")
+        return source
+    copy = standard_input.file_of(source.content) if isinstance(source, Held) else _opened(source.path)
+    if copy is None:
+        standard_input.lost("standard input")
     else:
-        _gone.append("standard input")
+        standard_input.put_in_place(copy)
     return source
 
 
-def _stand_in_for_standard_input(path: Path) -> None:
-    """Makes the file at `path`, a copy of the standard input, the standard input of this process.
-
-    A process that replaces this one can then read the text again. The file's name is removed early, and its content
-    disappears with the last process that has it open.
-    """
-    global _has_stand_in
-    with explained(path, "reading"):
-        file = os.open(path, os.O_RDONLY)
-        os.dup2(file, 0)
-    let_go(file)
-    os.lseek(0, 0, os.SEEK_END)
-    _has_stand_in = True
+def _opened(copy: Path) -> int:
+    with explained(copy, "reading"):
+        return os.open(copy, os.O_RDONLY)
 
 
-_has_stand_in = False
-_gone: list[str] = []
+_standard_input: list[Any] = []
+"""The standard input that was read last, and its text, where that is in memory."""
 
 
-def set_back() -> list[str]:
-    """Prepares the sources that this process has read for a process that replaces it; returns the names of those that
-    cannot be read again."""
-    if _has_stand_in:
-        os.lseek(0, 0, os.SEEK_SET)
-    return list(_gone)
+def _kept(stream: IO[bytes], name: str) -> Source:
+    """Returns a source of all that comes from a stream which can be read only once."""
+    beginning = bytearray()
+    while len(beginning) < _HELD:
+        if not (chunk := _read_some(stream, name)):
+            return Held(_NOWHERE, name, content=bytes(beginning))
+        beginning += chunk
+    return _spool(stream, name, bytes(beginning))
 
 
-def _spool(stream: IO[bytes], name: str) -> Source:
-    """Copies a stream that can be read only once to a temporary file, which `release` or the program's end removes."""
+def _spool(stream: IO[bytes], name: str, beginning: bytes = b"") -> Source:
+    """Copies a stream that can be read only once, and of which the `beginning` has been read, to a temporary file,
+    which `release` or the program's end removes."""
     with explained(under_way.shelves()[0], f"copying {name} to", ANOTHER_CACHE):
         work = under_way.begin()
         try:
             copy = work.folder / "stdin"
             with opened(copy, "wb") as file:
-                _copy(stream, file, name, work.folder)
+                file.write(beginning)
+                _copy(stream, file, name, work.folder, len(beginning))
         except BaseException:
             work.remove()
             raise
@@ -267,9 +291,12 @@ _copies: dict[Path, under_way.Workplace] = {}
 """Where each copy of a stream lies."""
 
 
-def _copy(stream: IO[bytes], file: IO[bytes], name: str, folder: Path) -> None:
-    """Copies a stream to a file in `folder`. Raises ResourceError where the disk would not have room for its text."""
-    copied = looked_at = 0
+def _copy(stream: IO[bytes], file: IO[bytes], name: str, folder: Path, before: int) -> None:
+    """Copies a stream, of which `before` bytes have come before, to a file in `folder`.
+
+    Raises ResourceError where the disk would not have room for its text.
+    """
+    copied = looked_at = before
     while chunk := _read_some(stream, name):
         file.write(chunk)
         copied += len(chunk)
@@ -281,14 +308,14 @@ def _copy(stream: IO[bytes], file: IO[bytes], name: str, folder: Path) -> None:
 
 
 def of_text(text: str, name: str, config: DataConfig) -> Source:
-    """Returns a source that holds `text`, in a temporary file, which `release` or the program's end removes.
+    """Returns a source that holds `text`.
 
     Raises TextError where the encoding of `config` lacks one of its characters.
     """
     encoding = "utf-8" if config.as_bytes else config.encoding
     incremental_decoder(config)  # which knows whether there is such an encoding
     try:
-        return _spool(io.BytesIO(text.encode(encoding)), name)
+        return Held(_NOWHERE, name, content=text.encode(encoding))
     except UnicodeEncodeError as error:
         character = ascii(text[error.start])
         raise TextError(f"the text holds {character}, which {encoding} cannot encode", "leave it out") from error

@@ -23,8 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from charrnn.files import cache_folder, let_go, make_levels, remove_all
+from charrnn.files import let_go, make_levels, remove_all
 from charrnn.system_errors import Lock, Outcome, outcome_of, retried, take_lock
+from charrnn.text.cache import CACHE, cache_folder, usual_folder
 
 _Done = TypeVar("_Done")
 _FOLDER = "under-way"
@@ -36,7 +37,9 @@ _ATTEMPTS = 100
 def shelves() -> list[Path]:
     """Returns the folders in which entries lie, in the order in which they are looked through and filled."""
     shared = cache_folder() / "corpora"
-    return [shared, shared.with_name(f"corpora-of-{os.geteuid()}")] if hasattr(os, "geteuid") else [shared]
+    found = [shared, shared.with_name(f"corpora-of-{os.geteuid()}")] if hasattr(os, "geteuid") else [shared]
+    # What cannot be written to may still hold what another machine has put there.
+    return found if os.environ.get(CACHE) else list(dict.fromkeys([*found, usual_folder() / "corpora"]))
 
 
 class Workplace:

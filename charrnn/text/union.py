@@ -29,19 +29,24 @@ def symbols(vocabulary: Vocabulary) -> list[Hashable]:
 
 
 def union(one: Vocabulary, other: Vocabulary) -> Vocabulary:
-    """Returns the vocabulary of the characters of both, with an end of documents where `one` has it.
+    """Returns the vocabulary of the characters of both, with an end of documents where `one` has it, and the unknown
+    symbol where one of them has it.
 
     Raises TextError where one is of bytes and one of characters.
     """
     if one.kind != other.kind:
         raise TextError("bytes and characters cannot be put into one vocabulary", "read both as bytes, or neither")
-    if covers(one, other):
+    has_symbol = one.unknown_symbol is not None or other.unknown_symbol is not None
+    if covers(one, other) and has_symbol == (one.unknown_symbol is not None):
         return one
-    return Vocabulary([*one.code_points, *other.code_points], one.kind, has_end=one.has_end)
+    points = [*one.code_points, *other.code_points]
+    return Vocabulary(points, one.kind, has_end=one.has_end, has_unknown_symbol=has_symbol)
 
 
 def covers(one: Vocabulary, other: Vocabulary) -> bool:
-    """Returns whether `one` has every character of `other`."""
+    """Returns whether `one` has every character of `other`, and its unknown symbol."""
+    if other.unknown_symbol is not None and one.unknown_symbol is None:
+        return False
     return one.kind == other.kind and set(symbols(other)) - {_END} <= set(symbols(one))
 
 
@@ -52,12 +57,13 @@ def places(before: Vocabulary, now: Vocabulary) -> npt.NDArray[np.int64]:
 
 
 def listed(vocabulary: Vocabulary, ids: Sequence[int]) -> str:
-    """Returns characters for a message, each made visible, the first forty of them.
+    """Returns characters for a message, each made visible, the first forty of them; the end of a document by its name.
 
     >>> listed(Vocabulary.of("\\nab"), [0, 2])
     '\\\\n b'
     """
-    shown = [_shown(chr(point)) for point in vocabulary.code_points[list(ids[:_NAMED])].tolist()]
+    names = vocabulary.names
+    shown = [_shown(names[id_]) for id_ in ids[:_NAMED]]
     more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
     return " ".join(shown) + more
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from charrnn.errors import TextError
 from charrnn.settings.checks import one_of
 from charrnn.settings.choices import UnknownPolicy
+from charrnn.wording import NOT_UTF_8, not_utf_8
 
 if TYPE_CHECKING:
     from typing import Self
@@ -29,6 +30,8 @@ Ids = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 Kind = Literal["text", "bytes"]
 
 NUM_CODE_POINTS = 0x110000
+UNKNOWN_SYMBOL = 0xFFFD
+"""The code point of the symbol that stands for all characters that are too rare to be learnt (--min-count)."""
 _UNKNOWN = np.uint32(0xFFFFFFFF)
 _PIECE = 1 << 16
 END_NAME = "<end>"
@@ -57,9 +60,17 @@ class Vocabulary:
     'hole'
     """
 
-    __slots__ = ("_table", "code_points", "has_end", "kind")
+    __slots__ = ("_table", "code_points", "has_end", "kind", "unknown_symbol")
 
-    def __init__(self, code_points: Iterable[int], kind: Kind = "text", *, has_end: bool = False) -> None:
+    def __init__(
+        self,
+        code_points: Iterable[int],
+        kind: Kind = "text",
+        *,
+        has_end: bool = False,
+        has_unknown_symbol: bool = False,
+    ) -> None:
+        """With `has_unknown_symbol`, which U+FFFD among the characters is, all others are read as that symbol."""
         points = np.array(sorted(set(code_points)), dtype=np.uint32)
         if len(points) and points[-1] >= NUM_CODE_POINTS:
             raise ValueError(f"{points[-1]:#x} is not a code point")
@@ -70,6 +81,8 @@ class Vocabulary:
         self._table = np.full(int(points[-1]) + 2 if len(points) else 1, _UNKNOWN)
         self._table[points] = np.arange(len(points), dtype=np.uint32)
         points.flags.writeable = self._table.flags.writeable = False
+        self.unknown_symbol = int(self._table[UNKNOWN_SYMBOL]) if has_unknown_symbol else None
+        """The id of the unknown symbol, where there is one."""
 
     @classmethod
     def of(cls, text: str, *, has_end: bool = False) -> Self:
@@ -92,11 +105,11 @@ class Vocabulary:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Vocabulary):
             return NotImplemented
-        is_like = self.kind == other.kind and self.has_end == other.has_end
-        return is_like and np.array_equal(self.code_points, other.code_points)
+        alike = (self.kind, self.has_end, self.unknown_symbol) == (other.kind, other.has_end, other.unknown_symbol)
+        return alike and np.array_equal(self.code_points, other.code_points)
 
     def __hash__(self) -> int:
-        return hash((self.kind, self.has_end, self.code_points.tobytes()))
+        return hash((self.kind, self.has_end, self.unknown_symbol, self.code_points.tobytes()))
 
     def __contains__(self, character: str) -> bool:
         return len(character) == 1 and (self.kind == "bytes" or bool(self.lookup(character)[0] != _UNKNOWN))
@@ -126,13 +139,15 @@ class Vocabulary:
     def encode(self, text: str, unknown: UnknownPolicy = "error") -> Ids:
         """Returns the ids of `text` (N,), as an array of `dtype`.
 
-        `unknown` says what becomes of characters that are not in the table: `error` raises TextError, which lists
-        them; `skip` leaves them out; `replace` puts the nearest known character in their place (see `nearest`), and
-        raises TextError for those that have none.
+        Where there is an unknown symbol, it takes the place of characters that are not in the table. Else `unknown`
+        says what becomes of them: `error` raises TextError, which lists them; `skip` leaves them out; `replace` puts
+        the nearest known character in their place (see `nearest`), and raises TextError for those that have none.
         """
         if self.kind == "bytes":
             return cast("Ids", np.frombuffer(_utf8(text), dtype=np.uint8).astype(self.dtype, copy=False))
         ids = self.lookup(text)
+        if self.unknown_symbol is not None:
+            ids[ids == _UNKNOWN] = self.unknown_symbol
         if (ids == _UNKNOWN).any():
             self.check_unknown(self.unknown(text), unknown)
             if unknown == "replace":
@@ -142,7 +157,13 @@ class Vocabulary:
         return cast("Ids", ids.astype(self.dtype))
 
     def unknown(self, text: str) -> dict[str, int]:
-        """Returns the unknown characters of `text` with the number of times each occurs, in order of appearance."""
+        """Returns the characters of `text` that cannot be read, with the number of times each occurs, in order of
+        appearance; none where there is an unknown symbol for them."""
+        return {} if self.unknown_symbol is not None else self.missing(text)
+
+    def missing(self, text: str) -> dict[str, int]:
+        """Returns the characters of `text` that are not in the table, with the number of times each occurs, in order of
+        appearance."""
         if self.kind == "bytes":
             return {}
         missing = np.flatnonzero(self.lookup(text) == _UNKNOWN)
@@ -269,6 +290,8 @@ def _shown(character: str) -> str:
 
 def unknown_characters_error(counts: dict[str, int], vocabulary: Vocabulary) -> TextError:
     """Returns the error that names every unknown character (the first ten in full) and advises what to do."""
+    if (broken := not_utf_8("".join(counts))) is not None:
+        return TextError(f"the text {broken}", NOT_UTF_8, "or put the text into a file")
     named = [
         describe_character(character) + (f" ({count} times)" if count > 1 else "")
         for character, count in list(counts.items())[:10]

@@ -5,6 +5,7 @@ The command line and `charrnn.train` ask here, so that both start, resume and re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.config_file import Origin, settings_in, write_config
 from charrnn.checkpoints.folder import Run
-from charrnn.checkpoints.lineage import begun_from
+from charrnn.checkpoints.lineage import begun_characters, begun_from
 from charrnn.errors import CheckpointError
 from charrnn.network.device import describe_machine, differences
 from charrnn.network.precision import choose_precision
@@ -46,6 +47,20 @@ def begin(
     One that begins takes its weights from `initial`, where that is given. Raises UsageError where the folder holds
     another run, or links in the place of files, and CheckpointError where a run cannot be gone on with.
     """
+    plan, resume = _begin(request, run, corpus, device, fresh=fresh, processes=processes, initial=initial)
+    return replace(plan, notices=(*plan.notices, *_idle(plan, corpus))), resume
+
+
+def _begin(
+    request: TrainRequest,
+    run: Run,
+    corpus: Corpus,
+    device: torch.device,
+    *,
+    fresh: bool,
+    processes: int,
+    initial: InitialModel | None,
+) -> tuple[Plan, Checkpoint | None]:
     if not fresh:
         run.check_files()
     if not fresh and run.has(run.last):
@@ -66,6 +81,15 @@ def begin(
     found = list_notice(corpus)
     plan = replace(plan, notices=(*before, *plan.notices, *(() if found is None else (found,))))
     return plan, None
+
+
+def _idle(plan: Plan, corpus: Corpus) -> Iterator[str]:
+    """Says so where --patience waits for validations that never come."""
+    if plan.run.patience is not None and not len(corpus.split(plan.data, begun_characters(plan.lineage)).validation):
+        yield (
+            f"nothing is held out to validate on, so --patience {plan.run.patience:,} does nothing: "
+            "--validation-fraction holds a share out"
+        )
 
 
 def resumed(resume: Checkpoint, plan: Plan, learner: Learner, *, step: int, is_whole: bool) -> str:

@@ -22,7 +22,7 @@ from charrnn.settings.launch import Launch
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.initial_model import InitialModel, read_initial
 
-_OF_CHARACTERS = ("as_bytes", "newlines", "documents")
+_OF_CHARACTERS = ("as_bytes", "newlines", "normalize", "lowercase", "documents")
 """The settings that say what a character and a document are: those of the model hold for another text, too."""
 
 
@@ -64,7 +64,8 @@ def _of_itself(launch: Launch, run: Run) -> Inherited:
     if launch.init_from is not None:
         _check_same(launch.init_from, sha256, run)
     data = {} if sha256 is None else {name: metadata["data"][name] for name in _OF_CHARACTERS}
-    vocabulary = Vocabulary(described["code_points"], described["kind"], has_end=described["has_end"])
+    has_end, has_symbol = described["has_end"], described["has_unknown_symbol"]
+    vocabulary = Vocabulary(described["code_points"], described["kind"], has_end=has_end, has_unknown_symbol=has_symbol)
     return Inherited(None, vocabulary, data)
 
 

@@ -302,6 +302,27 @@ def used(budget: Budget, ended: Finished) -> Budget:
     return Budget.from_dict({budget.unit: max(budget.amount, float(f"{done:.3g}"))})
 
 
+def beyond(plan: Plan, ended: Finished) -> dict[str, float]:
+    """Returns what a run that has ended has used up: a budget, --patience, or both. With more of each of them, by the
+    names of their settings, it goes on."""
+    found: dict[str, float] = {}
+    budget = used(plan.budget, ended)
+    done = {"steps": ended.step, "epochs": ended.epoch, "minutes": ended.seconds / 60}[budget.unit]
+    if ended.reason != "patience" or done >= plan.budget.amount:
+        found[budget.unit] = budget.amount
+    if ended.reason == "patience" and plan.run.patience is not None:
+        found["patience"] = plan.run.patience
+    return found
+
+
+def beyond_in_words(plan: Plan, ended: Finished) -> str:
+    """Returns with what a run that has ended goes on, such as "a larger budget than 300 steps goes on"."""
+    found = beyond(plan, ended)
+    parts = [f"a larger budget than {used(plan.budget, ended)}"] if len(found) > ("patience" in found) else []
+    parts += [f"a larger patience than {found['patience']:,}"] if "patience" in found else []
+    return f"{' and '.join(parts)} {'goes' if len(parts) == 1 else 'go'} on"
+
+
 def _with_changes(resolved: Any, asked: dict[str, Any], taken: dict[str, Any]) -> Any:
     """Returns the configuration with those requested settings that may change when a run is resumed, and with those
     that are `taken` over on purpose."""

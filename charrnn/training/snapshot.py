@@ -29,6 +29,7 @@ def snapshot(
             "train": parts.size,
             "validation": len(parts.validation),
             "test": len(parts.test),
+            "traits": corpus.traits.to_dict(),
         },
         progress={
             **place,

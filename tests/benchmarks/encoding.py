@@ -36,8 +36,8 @@ from pathlib import Path
 
 import numpy as np
 
-from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
+from charrnn.text.cache import cache_folder
 from charrnn.text.corpus import load
 from charrnn.text.sources import Source
 

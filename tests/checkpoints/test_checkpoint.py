@@ -124,8 +124,12 @@ def test_safetensors_itself_reads_the_file(path: Path) -> None:
     with safe_open(path, "numpy") as opened:
         metadata = opened.metadata()
     assert metadata["charrnn.format"] == str(FORMAT)
-    points = [10, 32, *range(97, 105)]
-    assert json.loads(metadata["charrnn"])["vocabulary"] == {"kind": "text", "code_points": points, "has_end": False}
+    assert json.loads(metadata["charrnn"])["vocabulary"] == {
+        "kind": "text",
+        "code_points": [10, 32, *range(97, 105)],
+        "has_end": False,
+        "has_unknown_symbol": False,
+    }
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
@@ -430,7 +434,7 @@ _LIES: dict[str, Callable[[Metadata], None]] = {
     },
     **{
         f"corpus without {key}": _remove("corpus", key)
-        for key in ("name", "characters", "bytes", "sha256", "train", "validation", "test")
+        for key in ("name", "characters", "bytes", "sha256", "train", "validation", "test", "traits")
     },
     **{
         f"progress without {key}": _remove("progress", key)
@@ -475,7 +479,7 @@ _LIES: dict[str, Callable[[Metadata], None]] = {
     "an encoding that is a number": _set("data", "encoding", 8),
     "bytes with characters": _set("data", "as_bytes", True),
     "byte mode that is a word": _set("data", "as_bytes", "no"),
-    "line ends of the future": _set("data", "newlines", "crlf"),
+    "line ends of the future": _set("data", "newlines", "nel"),
     "all of it held out": _set("data", "validation_fraction", 1.0),
     "a share that is text": _set("data", "test_fraction", "a lot"),
     "a corpus without a name": _set("corpus", "name", None),

@@ -191,6 +191,7 @@ def test_a_loaded_checkpoint_can_be_copied_and_pickled(make: Any, duplicate: Any
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks into Linux's /proc")
 def test_files_are_closed_with_the_checkpoint() -> None:
     """A large model's stays open as long as it may be read again, a small one's does not."""
+    gc.collect()  # what other tests have left open
     before = len(os.listdir("/proc/self/fd"))
     save(FILE, tiny())
     small = load(FILE)

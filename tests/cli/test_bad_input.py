@@ -29,7 +29,7 @@ from typing import Any
 import pytest
 
 from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.checkpoints.described import FORMAT
+from charrnn.checkpoints.checkpoint import FORMAT
 from charrnn.checkpoints.lock import LOCK, is_training
 from charrnn.settings.config import DataConfig
 from tests.kit.command import Command, Result
@@ -261,7 +261,9 @@ _CASES: dict[str, Case] = {
     # Primes
     "unknown characters in a prime": Case("sample --prime 'ab XY'", TEXT, ("'X' U+0058", "'Y' U+0059", "--unknown")),
     "unknown characters that lie to the eye": Case("sample --prime 'a\u202eb'", TEXT, "U+202E RIGHT-TO-LEFT OVERRIDE"),
-    "bytes in a prime that are not UTF-8": Case("sample --prime 'a\udcff'", TEXT, "U+DCFF"),
+    "bytes in a prime that are not UTF-8": Case(
+        "sample --prime 'a\udcff'", TEXT, "holds the byte 0xff, which is not UTF-8"
+    ),
     "a prime and a file with one": Case("sample --prime a --prime-file text.txt", USAGE, "are both given"),
     "an empty prime and a file with one": Case("sample --prime '' --prime-file text.txt", USAGE, "are both given"),
     "a prime file that is missing": Case("sample --prime-file no.txt", TEXT, "no file or folder no.txt"),

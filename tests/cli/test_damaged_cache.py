@@ -12,8 +12,8 @@ import pytest
 import charrnn
 from charrnn.cli import afterwards
 from charrnn.events import Notice
-from charrnn.files import cache_folder
 from charrnn.text import stored
+from charrnn.text.cache import cache_folder
 from charrnn.text.corpus import Corpus
 from charrnn.training.learner import Learner
 from tests.kit.command import Command

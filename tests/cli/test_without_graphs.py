@@ -20,7 +20,7 @@ from charrnn.cli import training, without_graphs
 from charrnn.cli.signals import StopOnSignal
 from charrnn.errors import RecordingFailed
 from charrnn.settings.launch import Launch
-from charrnn.text import sources
+from charrnn.text import standard_input
 from charrnn.training.plan import TrainRequest
 from tests.kit.command import Command, Result
 from tests.kit.forked import ROOT, Job, run
@@ -149,7 +149,7 @@ def test_on_windows_this_process_waits_for_the_other(
         started.append((words, options["env"]["CHARRNN_GRAPHS"], options["env"]["CHARRNN_GOES_ON"]))
         return subprocess.CompletedProcess(words, 143)
 
-    monkeypatch.setattr(sources, "_gone", [])
+    monkeypatch.setattr(standard_input, "_gone", [])
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(subprocess, "run", start)
     monkeypatch.setattr(sys, "argv", ["charrnn", "train", "a.txt", "--fresh", "--steps", "3"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -232,7 +233,7 @@ def test_replacing_feeds_the_nearest_and_still_charges(tmp_path: Path) -> None:
     text = _foreign("aBab", tmp_path / "t.txt", known="abcd", policy="replace")
     figures = _figures(text, "abcd")
     assert text.ids.tolist() == [0, 1, 0, 1]
-    assert figures["characters"] == 3
+    assert figures["characters"] == 3  # one that is replaced is counted once
     assert figures["nats_per_character"] * figures["characters"] == pytest.approx(3 * math.log(4) + NATS_PER_UNKNOWN)
 
 
@@ -385,3 +386,22 @@ def test_what_a_document_costs_does_not_tell_what_stands_before_it() -> None:
     if find_library() is not None:
         assert scored(order[::-1]) == expected
         assert scored(order[5:] + order[:3]).items() <= expected.items()
+
+
+@pytest.mark.parametrize("text", ["aXbYab", "XXab", "abX"])
+def test_the_unknown_symbol_is_fed_and_charged(tmp_path: Path, text: str) -> None:
+    """Unknown characters are one symbol to the model: scored as that, counted once, and charged for which they are."""
+    checkpoint = _checkpoint("ab\ufffd")
+    vocabulary = Vocabulary(checkpoint.vocabulary.code_points.tolist(), has_unknown_symbol=True)
+    path = tmp_path / "t.txt"
+    path.write_text(text, "utf-8")
+    corpus = corpora.load([Source(path, path.name)], DataConfig(), name="text")
+    given = replace(checkpoint, vocabulary=vocabulary)
+    foreign = ForeignText.of(corpus, given, "all", "error")
+    unknown = sum(one not in "ab" for one in text[1:])
+    assert vocabulary.decode(np.asarray(foreign.ids)) == "".join(one if one in "ab" else "\ufffd" for one in text)
+    how = Static(device=torch.device("cpu"), window=50)
+    figures = static_figures(how.model(checkpoint), foreign, how)
+    assert (figures["characters"], figures["unknown_characters"]) == (len(text) - 1, unknown)
+    expected = (len(text) - 1) * math.log(3) + unknown * NATS_PER_UNKNOWN
+    assert figures["nats_per_character"] * (len(text) - 1) == pytest.approx(expected)

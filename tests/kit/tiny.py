@@ -11,6 +11,7 @@ import numpy as np
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints.checkpoint import FORMAT, Checkpoint
 from charrnn.settings.config import DataConfig, ModelConfig
+from charrnn.text.traits import Traits
 from charrnn.text.vocabulary import Vocabulary
 
 CHARACTERS = "\n abcdefgh"
@@ -51,6 +52,7 @@ def tiny(
             "train": 1111,
             "validation": 123,
             "test": 0,
+            "traits": Traits().to_dict(),
         },
         progress={
             "step": 40,

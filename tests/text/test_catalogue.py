@@ -23,9 +23,9 @@ import pytest
 
 from charrnn.cli import texts
 from charrnn.errors import CharrnnError, ResourceError, TextError, UsageError
-from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
 from charrnn.text import catalogue, corpus, download
+from charrnn.text.cache import cache_folder
 from charrnn.text.catalogue import Entry, download_folder, fetch, standard_library
 from charrnn.text.sources import Source, find
 from tests.kit.full_disk import no_file_above

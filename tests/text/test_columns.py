@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +16,9 @@ from hypothesis import strategies as st
 from charrnn.errors import TextError
 from charrnn.settings.config import DataConfig
 from charrnn.text import columns
+from charrnn.text.corpus import load
+from charrnn.text.encoding import decode_cut
+from charrnn.text.sources import Source
 
 CELLS = st.text(st.one_of(st.sampled_from('a,;\t"\r\n é'), st.characters(codec="utf-8", exclude_characters="\0")))
 CUTS = st.lists(st.integers(1, 9), min_size=1, max_size=4)
@@ -137,3 +142,18 @@ def test_a_quotation_mark_that_nothing_closes_does_not_fill_the_memory(monkeypat
             read("text\n" + "word " * 1000, [100])
     finally:
         csv.field_size_limit(before)
+
+
+@given(cells=st.lists(st.text("aE\u00c9\u0301\u03a3\r\n ", max_size=7), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=60)
+def test_the_texts_of_a_column_are_brought_into_a_form(
+    cells: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Each by itself, once the escapes of JSON are read; the name of the column stays as it is."""
+    path = tmp_path_factory.mktemp("list") / "list.jsonl"
+    path.write_text("".join(json.dumps({"Te\u0301xt": cell}) + "\n" for cell in cells), "utf-8")
+    config = DataConfig(column="Te\u0301xt", normalize="nfc", lowercase=True, newlines="lf")
+    corpus = load([Source(path, path.name)], config, name="list", in_passing=True)
+    lined = (cell.replace("\r\n", "\n").replace("\r", "\n") for cell in cells)
+    meant = [unicodedata.normalize("NFC", unicodedata.normalize("NFC", cell).lower()) for cell in lined]
+    assert decode_cut(np.asarray(corpus.ids), corpus.vocabulary).split("\0")[1:-1] == [each for each in meant if each]

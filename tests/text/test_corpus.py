@@ -21,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import ResourceError, TextError, UsageError
-from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
 from charrnn.text import corpus as module
 from charrnn.text import decoding, stored
+from charrnn.text.cache import cache_folder
 from charrnn.text.corpus import Corpus, load
 from charrnn.text.decoding import read_beginning
 from charrnn.text.sources import Source

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from charrnn.errors import TextError
-from charrnn.files import cache_folder
 from charrnn.text import download
+from charrnn.text.cache import cache_folder
 from charrnn.text.catalogue import Entry, fetch
 from tests.campaign._server import Server
 from tests.kit.text import make_text

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from charrnn.errors import ResourceError, TextError, UsageError
-from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
 from charrnn.text import corpus, sources
+from charrnn.text.cache import cache_folder
 from charrnn.text.sources import Source, find
 from charrnn.text.vocabulary import Vocabulary
 from tests.kit.command import Command
@@ -40,6 +40,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     room = SimpleNamespace(free=10_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: room)
     monkeypatch.setattr(sources, "_A_LOOK", 1 << 20)
+    monkeypatch.setattr(sources, "_HELD", 1 << 20)
     return room
 
 

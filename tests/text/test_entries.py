@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from charrnn.errors import ResourceError, TextLost, UsageError
-from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
 from charrnn.text import corpus as module
 from charrnn.text import entries, stored
+from charrnn.text.cache import cache_folder
 from charrnn.text.corpus import Corpus, load
 from charrnn.text.entries import DESCRIBED, IDS
 from charrnn.text.sources import Source

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from charrnn.cli import texts
 from charrnn.errors import ResourceError, TextError, UsageError
-from charrnn.files import cache_folder
 from charrnn.settings.config import DataConfig
 from charrnn.text import archives, finding, sources
+from charrnn.text.cache import cache_folder
 from charrnn.text.sources import Source, find, release, title
 from tests.kit.full_disk import no_file_above
 from tests.kit.packing import PACK, zipped
@@ -44,7 +44,9 @@ def _names(found: list[Source], folder: Path) -> list[str]:
     return [source.path.relative_to(folder).as_posix() for source in found]
 
 
-def _give_stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+def _give_stdin(monkeypatch: pytest.MonkeyPatch, content: bytes, held: int = 0) -> None:
+    """Puts content on the standard input, of which more than `held` bytes are not held in memory."""
+    monkeypatch.setattr(sources, "_HELD", held)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
@@ -314,8 +316,10 @@ def test_release_spares_the_users_files(tmp_path: Path) -> None:
     assert path.read_bytes() == b"a"
 
 
-def test_named_pipe_is_kept_as_standard_input_is(tmp_path: Path) -> None:
-    """`charrnn train <(zcat corpus.gz)`: the shell gives the name of a pipe."""
+@pytest.mark.parametrize("held", [0, 1 << 20])
+def test_named_pipe_is_kept_as_standard_input_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    """`charrnn train <(zcat corpus.gz)`: the shell gives the name of a pipe. What is short needs no file."""
+    monkeypatch.setattr(sources, "_HELD", held)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     content = make_text(1013).encode()
@@ -326,8 +330,9 @@ def test_named_pipe_is_kept_as_standard_input_is(tmp_path: Path) -> None:
     assert _read(found[0]) == content
     assert _read(found[0]) == content
     assert found[0].name == str(pipe)
+    assert (list(cache_folder().glob("corpora/*")) != []) is (held == 0)
     release(found)
-    assert list((cache_folder() / "corpora").iterdir()) == []
+    assert list(cache_folder().glob("corpora/*")) == []
     assert pipe.exists()
 
 
@@ -375,7 +380,9 @@ def test_standard_input_is_gone_when_the_program_ends() -> None:
     Path("empty").mkdir()
     program = (
         "from charrnn.cli import texts\n"
-        "from charrnn.files import cache_folder\n"
+        "from charrnn.text import sources\n"
+        "sources._HELD = 0\n"
+        "from charrnn.text.cache import cache_folder\n"
         "try:\n"
         "    texts.find(['-', 'empty'], glob=None, report=lambda *_: None)\n"
         "finally:\n"

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import ResourceError, UsageError
-from charrnn.files import cache_folder
 from charrnn.text import sources, under_way
+from charrnn.text.cache import cache_folder
 from charrnn.text.under_way import begin, clear, shelves
 from tests.kit.full_disk import no_file_above
 
