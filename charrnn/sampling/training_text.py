@@ -10,7 +10,8 @@ from charrnn.checkpoints.config_file import read_origin
 from charrnn.checkpoints.folder import Run
 from charrnn.errors import UsageError
 from charrnn.text import finding, sources
-from charrnn.text.decoding import pieces_of
+from charrnn.text.decoding import TextPiece
+from charrnn.text.encoding import Reading, without_marks
 
 
 class TrainingText:
@@ -31,7 +32,8 @@ class TrainingText:
 
 
 def read_training_text(loaded: Checkpoint, path: Path) -> tuple[TrainingText, str | None]:
-    """Reads the text of a run, which the config.json beside its checkpoint `path` names; held-out parts are of it too.
+    """Reads the text of a run, which the config.json beside its checkpoint `path` names; held-out parts are of it too,
+    and each of its documents is a line.
 
     Returns it, and a notice where it is not what the run was trained on. Raises UsageError where it is not told where
     the text lies, and TextError where it cannot be read.
@@ -42,11 +44,19 @@ def read_training_text(loaded: Checkpoint, path: Path) -> tuple[TrainingText, st
         why = f"{file} does not name it" if origin is None else "it did not come from a file"
         raise UsageError(f"--novel needs the text of the run, and {why}", "leave --novel out")
     found = finding.find(origin.corpus, glob=origin.glob, report=lambda _doing, _done, _total: None, config=loaded.data)
+    digest, reading = hashlib.sha256(), Reading((found.sources, []), loaded.data, lambda _place, _done: None)
+
+    def read(piece: TextPiece) -> bytes:
+        if not loaded.vocabulary.has_end:
+            return piece.raw
+        lined = without_marks(piece.text, loaded.vocabulary, "\n")
+        return lined.encode("latin-1" if loaded.vocabulary.kind == "bytes" else "utf-8")
+
     try:
-        text = b"".join(piece.raw for piece in pieces_of(found.sources, loaded.data, lambda _place, _done: None))
+        text = b"".join(map(read, reading.pieces(digest.update)))
     finally:
         sources.release(found.sources)
-    is_known = origin.validation is not None or hashlib.sha256(text).hexdigest() == loaded.corpus.get("sha256")
+    is_known = origin.validation is not None or digest.hexdigest() == loaded.corpus.get("sha256")
     notice = (
         None if is_known else "the text of the run has changed since it was trained on it: --novel looks at it as it is"
     )

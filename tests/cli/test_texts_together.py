@@ -13,6 +13,7 @@ import charrnn
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.evaluation.report import NATS_PER_UNKNOWN
+from charrnn.sampling.training_text import read_training_text
 from tests.kit.command import Command
 from tests.kit.runs_compared import assert_same_run
 
@@ -124,6 +125,21 @@ def test_a_rare_character_can_be_no_stop(command: Command) -> None:
     assert command("sample", "-c", "run", "--stop", "\ufffd", "-n", "9").status == 0
 
 
+def test_the_text_of_a_run_is_searched_as_it_was_read(command: Command) -> None:
+    """Of a table the texts of its column, in the model's form, each a line."""
+    cells = ["Cafe\u0301 one\ntwo", "NA\u00cfVE", *(f"text {number}" for number in range(60))]
+    Path("list.jsonl").write_text("".join(json.dumps({"Text": cell}) + "\n" for cell in cells), "utf-8")
+    more = ("--column", "Text", "--normalize", "nfc", "--lowercase", "--steps", "2", "--out", "run")
+    assert command("train", "list.jsonl", *SMALL, *more).status == 0
+    path = Path("run/best.safetensors")
+    text, notice = read_training_text(checkpoints.load(path), path)
+    assert notice is None
+    assert text.holds("caf\u00e9 one\ntwo".encode(), is_line=True)
+    assert text.holds("na\u00efve".encode(), is_line=True)
+    assert not text.holds("NA\u00cfVE".encode(), is_line=False)
+    assert not text.holds(b"text 5 ", is_line=True)
+
+
 def test_a_fine_tuned_model_keeps_the_unknown_symbol(command: Command) -> None:
     """It learns new characters beside it, or reads new rare ones as it; what the model knows is never rare."""
     Path("old.txt").write_text("abcd abcd\n" * 60 + RARE, "utf-8")
@@ -145,3 +161,4 @@ def test_a_fine_tuned_model_keeps_the_unknown_symbol(command: Command) -> None:
         found = _eval(command, "foreign.txt", "-c", out)
         assert (found["unknown_characters"], found["characters"]) == (1, 5)
         assert math.isfinite(found["bits_per_character"])
+    assert _last("rare").corpus["traits"]["rare"] == 3  # and d, which the model knows, is none of them
