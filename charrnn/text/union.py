@@ -38,7 +38,8 @@ def union(one: Vocabulary, other: Vocabulary) -> Vocabulary:
         raise TextError("bytes and characters cannot be put into one vocabulary", "read both as bytes, or neither")
     has_symbol = one.unknown_symbol is not None or other.unknown_symbol is not None
     points = [*one.code_points, *other.code_points]
-    return Vocabulary(points, one.kind, has_end=one.has_end, has_unknown_symbol=has_symbol)
+    both = Vocabulary(points, one.kind, has_end=one.has_end, has_unknown_symbol=has_symbol)
+    return one if both == one else both
 
 
 def covers(one: Vocabulary, other: Vocabulary) -> bool:
