@@ -46,7 +46,8 @@ FIXED: dict[str, Any] = {
     "layer_norm": True, "batch_norm": True, "multiplicative": True, "mogrifier": 2, "mogrifier_rank": 2,
     "validation_fraction": 0.2, "test_fraction": 0.2, "encoding": "latin-1", "encoding_errors": "replace",
     "as_bytes": True, "newlines": "lf", "normalize": "nfc", "lowercase": True, "min_count": 2,
-    "documents": "lines", "column": "text", "split_seed": 2, "batch_size": 4, "optimizer": "adamw", "seed": 9, "freeze": "echo",
+    "documents": "lines", "column": "text", "split_seed": 2, "batch_size": 4, "optimizer": "adamw", "seed": 9,
+    "freeze": "echo",
 }  # fmt: skip
 """Another value for each that may not."""
 GROUPS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}
