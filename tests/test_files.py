@@ -19,7 +19,6 @@ import pytest
 from charrnn import files
 from charrnn.errors import ResourceError, TextError, UsageError
 from charrnn.files import (
-    cache_folder,
     explained,
     is_there,
     make_folder,
@@ -30,6 +29,7 @@ from charrnn.files import (
     sync_folder,
     write_content,
 )  # fmt: skip
+from charrnn.text.cache import cache_folder
 from tests.kit.full_disk import no_file_above
 
 

@@ -40,7 +40,8 @@ def union(one: Vocabulary, other: Vocabulary) -> Vocabulary:
     if covers(one, other) and has_symbol == (one.unknown_symbol is not None):
         return one
     points = [*one.code_points, *other.code_points]
-    return Vocabulary(points, one.kind, has_end=one.has_end, has_unknown_symbol=has_symbol)
+    both = Vocabulary(points, one.kind, has_end=one.has_end, has_unknown_symbol=has_symbol)
+    return one if both == one else both
 
 
 def covers(one: Vocabulary, other: Vocabulary) -> bool:
