@@ -26,9 +26,7 @@ LEFT_OUT = {
     "out": "the trial says where a run lies",
     "device": "the CPU",
     "column": "belongs to a table, which no corpus here is",
-    "change": "writes into the metrics that a budget was changed, which an uninterrupted run does not",
     "glob": "belongs to a corpus that is a folder, and is drawn with it",
-    "column": "belongs to a corpus that is a table",
     "steps": "the budget, which each configuration has in steps or epochs",
     "epochs": "the budget, which each configuration has in steps or epochs",
 }
