@@ -27,7 +27,7 @@ NOVELTY = typer.Option(
     show_default=False,
 )
 Compare = Callable[[str], dict[str, Any]]
-"""A function that compares one sample with a text."""
+"""A function that compares one sample, in byte mode with a character for each byte, with a text."""
 _MOST_ROWS = 20
 _SHOWN = 200
 """Characters of a stretch that are shown."""
@@ -103,15 +103,14 @@ def with_own_text(path: Path, loaded: Checkpoint) -> Compare:
 
     It gives the figures of one sample, ready for JSON, and reads the whole text each time.
     """
+    from charrnn.checkpoints.lineage import parts_as
     from charrnn.cli.own_text import own_text
     from charrnn.evaluation.novelty import line_numbers, novelty
 
     corpus = own_text(path, loaded)
-    ids = corpus.split(loaded.data).train
+    ids = parts_as(loaded, corpus).train
 
     def compare(text: str) -> dict[str, Any]:
-        if corpus.vocabulary.kind == "bytes":
-            text = text.encode("utf-8", "replace").decode("latin-1")
         (one,), _ = novelty([("", text)], ids, corpus.vocabulary)
         (line,) = line_numbers(ids, [one.longest.start], corpus.vocabulary)
         return {key: value for key, value in _numbers(one, line).items() if key not in ("name", "characters")}

@@ -145,4 +145,4 @@ def refuse_beside(why: str, given: Mapping[str, bool]) -> None:
     """Raises UsageError, which begins with `why`, for the first option that was given and does not go with another."""
     for name, is_given in given.items():
         if is_given:
-            raise UsageError(f"{why}, {name} does not go with it", f"leave {name} out")
+            raise UsageError(f"{why}, so {name} does not go with it", f"leave {name} out")

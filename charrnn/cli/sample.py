@@ -16,8 +16,9 @@ from charrnn.cli.escapes import unescaped
 from charrnn.cli.options import CHECKPOINT, with_options
 from charrnn.cli.reading import read_prime, read_prime_lines
 from charrnn.cli.sampling import Asked, Output, Prime, read_as_expected, read_exactly, temperatures
-from charrnn.errors import RecordingFailed
+from charrnn.errors import RecordingFailed, UsageError
 from charrnn.settings.sampling import RANDOM, SamplingConfig, Selection, drawn_seed
+from charrnn.wording import NOT_UTF_8, not_utf_8
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
@@ -57,6 +58,8 @@ def sample(
     from charrnn.sampling.sampler import SampleRequest
     from charrnn.text.fitting import Reader
 
+    if output.separator is not None and (broken := not_utf_8(output.separator)) is not None:
+        raise UsageError(f"--separator {broken}", NOT_UTF_8)
     separator = None if output.separator is None else unescaped("--separator", output.separator)
     is_random = drawing.get("seed") == RANDOM
     if is_random:

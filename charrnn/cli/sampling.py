@@ -145,9 +145,14 @@ class Asked:
                 raise UsageError("--tries is about samples that are not kept", "add --unique, --novel or --filter")
             return
         if certain := [config for config in self.configs if config.is_certain]:
-            why = "--num-beams" if certain[0].num_beams is not None else "a temperature of 0, or --top-k 1,"
+            is_search = certain[0].num_beams is not None
+            why = (
+                "--num-beams writes the likeliest texts"
+                if is_search
+                else "a temperature of 0, or --top-k 1, writes one text"
+            )
             raise UsageError(
-                f"{why} writes one text, so that there is nothing to choose from",
+                f"{why}, so that there is nothing to choose from",
                 f"leave {' '.join(self._given())} out",
             )
 

@@ -39,7 +39,7 @@ from charrnn.text.finding import title_of
 from charrnn.text.fitting import Reader
 from charrnn.training.inherited import inherited
 from charrnn.training.initial_model import InitialModel
-from charrnn.training.plan import OtherSettings, Plan, TrainRequest, beyond_in_words
+from charrnn.training.plan import OtherSettings, Plan, TrainRequest, finished_in_words
 from charrnn.training.request import computing_as_before, origin_of
 from charrnn.wording import count, shortened
 
@@ -248,7 +248,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         if resume is not None and trainer.is_finished:
             outcome = trainer.outcome()
             display.note(*trainer.mended)
-            display.note(f"this run is finished: {beyond_in_words(plan, outcome)}, and --fresh starts over")
+            display.note(f"{finished_in_words(plan, outcome)}, and --fresh starts over")
             display.show(outcome)
             farewell(display, outcome, plan, run, corpus, goes_on_alone=goes_on_alone)
             return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +60,16 @@ def print_json(pieces: Iterable[Written], vocabulary: Vocabulary, compare: Compa
             "log_probabilities": [round(value, 6) for part in parts for value in part.log_probabilities.tolist()],
         }
         if compare is not None:
-            body["novelty"] = compare(body["text"])
+            body["novelty"] = compare(_units(parts, vocabulary))
         print(json.dumps(body), flush=True)
         parts = []
+
+
+def _units(parts: Sequence[SampledPiece], vocabulary: Vocabulary) -> str:
+    """Returns a sample as the model's characters, which are bytes in byte mode, also where these are not UTF-8."""
+    if vocabulary.kind != "bytes":
+        return "".join(part.text for part in parts)
+    return "".join(chr(byte) for part in parts for byte in part.ids.tolist() if byte < 256)
 
 
 def stream(pieces: Iterable[Written], vocabulary: Vocabulary, layout: Layout) -> None:

@@ -15,12 +15,24 @@ _WIDE = {"step": 9, "characters": 15, "train bpc": 11, "validation bpc": 16}
 _NARROW = {"step": 9, "train": 8, "validation bpc": 16}
 _NARROWEST_WIDE = 60
 _MARK = "  | "
+_MOST_BEFORE_THE_POINT = 3
 _FIRST, _GROWN = 80, 0.25
 
 
 def bits(nats: float) -> float:
     """Returns a number of nats converted to bits."""
     return nats / math.log(2)
+
+
+def short(number: float, digits: int) -> str:
+    """Returns a number with so many digits behind the point. One of a run that explodes could have dozens before it,
+    which would fill the line: it has an exponent.
+
+    >>> short(2.25, 3), short(6.7e23, 3)
+    ('2.250', '6.7e+23')
+    """
+    shown = f"{number:.{digits}f}"
+    return shown if len(shown) <= _MOST_BEFORE_THE_POINT + 1 + digits else f"{number:.1e}"
 
 
 def heading(width: int | None) -> str:
@@ -38,7 +50,7 @@ def row(
     is_best: bool = False,
 ) -> str:
     """Returns the figures under their `heading`; a dash stands for one that was not measured."""
-    train, validation = ("-" if nats is None else f"{bits(nats):.3f}" for nats in (train_nats, validation_nats))
+    train, validation = ("-" if nats is None else short(bits(nats), 3) for nats in (train_nats, validation_nats))
     shown = [f"{step:,}", f"{characters:,}", train, validation]
     columns = _columns(width)
     if len(columns) < len(shown):

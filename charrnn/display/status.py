@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 
-from charrnn.display.blocks import bits
+from charrnn.display.blocks import bits, short
 from charrnn.events import Finished, Progress
 from charrnn.wording import count, figure
 
@@ -31,10 +31,10 @@ def figures(event: Progress, width: int | None) -> str:
     rate = figure(event.learning_rate)
     by_importance = {
         f"{duration(event.seconds_left)} left": 4,
-        f"train {bits(event.train_nats):.3f} bpc": 1,
+        f"train {short(bits(event.train_nats), 3)} bpc": 1,
         f"{event.characters_per_second:,.0f} characters/s": 0,
         f"learning rate {rate}": 2,
-        f"gradient {event.gradient_norm:.2f}": 3,
+        f"gradient {short(event.gradient_norm, 2)}": 3,
     }
     kept: list[str] = []
     for text in by_importance:

@@ -27,7 +27,7 @@ from charrnn.text.finding import Texts, find
 from charrnn.text.fitting import Reader
 from charrnn.text.sources import Source
 from charrnn.training.inherited import Inherited, inherited
-from charrnn.training.plan import TrainRequest, beyond_in_words
+from charrnn.training.plan import TrainRequest, finished_in_words
 from charrnn.training.request import Order, computing_as_before, origin_of
 
 _open: set[Path] = set()
@@ -124,7 +124,7 @@ def _run(order: Order, given: GivenText | None, run: Run, stop: Stop) -> Generat
         if resume is not None and trainer.is_finished:
             outcome = trainer.outcome()
             yield from map(Notice, trainer.mended)
-            yield Notice(f"this run is finished; {beyond_in_words(plan, outcome)}, fresh=True starts over")
+            yield Notice(f"{finished_in_words(plan, outcome)}, and fresh=True starts over")
             yield outcome
             return
         if launch.fresh and (aside := run.set_aside()) is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.config_file import read_origin
 from charrnn.checkpoints.folder import Run
-from charrnn.errors import UsageError
+from charrnn.errors import TextError, UsageError
 from charrnn.text import finding, sources
 from charrnn.text.decoding import TextPiece
 from charrnn.text.encoding import Reading, without_marks
@@ -43,7 +43,12 @@ def read_training_text(loaded: Checkpoint, path: Path) -> tuple[TrainingText, st
     if origin is None or "-" in origin.corpus:
         why = f"{file} does not name it" if origin is None else "it did not come from a file"
         raise UsageError(f"--novel needs the text of the run, and {why}", "leave --novel out")
-    found = finding.find(origin.corpus, glob=origin.glob, report=lambda _doing, _done, _total: None, config=loaded.data)
+    try:
+        found = finding.find(
+            origin.corpus, glob=origin.glob, report=lambda _doing, _done, _total: None, config=loaded.data
+        )
+    except TextError as error:
+        raise TextError(f"--novel needs the text of the run: {error.message}", "leave --novel out") from error
     digest, reading = hashlib.sha256(), Reading((found.sources, []), loaded.data, lambda _place, _done: None)
 
     def read(piece: TextPiece) -> bytes:

@@ -20,6 +20,7 @@ from charrnn.settings.checks import (
     whole,
 )
 from charrnn.settings.fields import Record, setting
+from charrnn.wording import not_utf_8
 
 UnitName = Literal["sentence", "line", "paragraph"]
 """A unit of text at whose end a sample may stop."""
@@ -72,7 +73,8 @@ def _seed_of(word: str) -> Any:
 
 def _is_pattern(value: Any) -> bool:
     try:
-        return isinstance(value, str) and value != "" and bool(re.compile(value))
+        is_text = isinstance(value, str) and value != "" and not_utf_8(value) is None  # others would never match
+        return is_text and bool(re.compile(value))
     except (re.error, OverflowError, RecursionError):
         return False
 

@@ -120,6 +120,11 @@ class Corpus:
                 "or, if it should not have so many, --encoding names another encoding",
             )
         if len(self.vocabulary.code_points) < 2:
+            if self.vocabulary.unknown_symbol is not None:
+                raise TextError(
+                    "every character of the text is rarer than --min-count asks for: there is nothing to learn",
+                    "give a smaller --min-count",
+                )
             raise TextError("the corpus repeats a single character: there is nothing to learn", "give another text")
 
     def missing(self, vocabulary: Vocabulary) -> dict[str, int]:

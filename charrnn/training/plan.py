@@ -315,6 +315,14 @@ def beyond(plan: Plan, ended: Finished) -> dict[str, float]:
     return found
 
 
+def finished_in_words(plan: Plan, ended: Finished) -> str:
+    """Returns that a run has ended, and with what it goes on, such as "this run is finished: a larger budget than 300
+    steps goes on". Of what is to change, nothing does before."""
+    if plan.notices:
+        return f"this run is finished, and nothing is changed: {beyond_in_words(plan, ended)} with what is to change"
+    return f"this run is finished: {beyond_in_words(plan, ended)}"
+
+
 def beyond_in_words(plan: Plan, ended: Finished) -> str:
     """Returns with what a run that has ended goes on, such as "a larger budget than 300 steps goes on"."""
     found = beyond(plan, ended)

@@ -96,17 +96,20 @@ class Recent:
     def __init__(self, tally: StepSums) -> None:
         self._tally = tally
         self._nats = self._windows = 0.0
+        self._unshown: float | None = None
 
     def mean(self, world: World = ALONE) -> float | None:
         """Returns the nats of a character; None where no step was made. This waits for the device, and all ranks."""
         nats, windows = self._tally.means(world)["nats"] * self._tally.windows, self._tally.windows
-        mean = (nats - self._nats) / (windows - self._windows) if windows > self._windows else None
-        self._nats, self._windows = nats, windows
+        mean = (nats - self._nats) / (windows - self._windows) if windows > self._windows else self._unshown
+        self._nats, self._windows, self._unshown = nats, windows, None
         return mean
 
-    def forget(self) -> None:
-        """Begins anew with sums that are cleared now."""
+    def forget(self, unshown: float | None = None) -> None:
+        """Begins anew with sums that are cleared now. A mean that nobody was shown is told to who asks before the next
+        step."""
         self._nats = self._windows = 0.0
+        self._unshown = unshown
 
 
 def tally_arrays(tallies: Sequence[StepSums], world: World) -> dict[str, npt.NDArray[np.float64]]:

@@ -234,7 +234,7 @@ class Trainer:
             yield Notice(f"the weights are averaged from step {counters.step:,} on")
         recent_nats = self._recent.mean(self._world)
         self._since_validation.clear()
-        self._recent.forget()
+        self._recent.forget(unshown=recent_nats if nats is None else None)
         bpc = None if nats is None else nats / math.log(2)
         self._append_metrics(train_nats=train_nats, validation_nats=nats, validation_bpc=bpc)
         if nats is not None:

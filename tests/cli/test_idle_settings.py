@@ -84,6 +84,23 @@ def test_a_smaller_budget_advises_one_that_goes_on(command: Command) -> None:
     assert all(number > 30 for number in advised)
 
 
+def test_a_finished_run_is_not_changed(command: Command) -> None:
+    """What is asked for with --change, or the text has more, is taken over by a larger budget alone, which is said."""
+    Path("text.txt").write_text(make_text(2000), "utf-8")
+    assert command("train", "text.txt", *SMALL).status == 0
+    said = "this run is finished, and nothing is changed: a larger budget than 4 steps goes on with what is to change"
+    before = Path("checkpoints/text/last.safetensors").read_bytes()
+    assert said not in " ".join(command("train", "checkpoints/text", "--change").err.split())
+    assert said in " ".join(command("train", "checkpoints/text", "--change", "--lr", "0.001").err.split())
+    with Path("text.txt").open("a", encoding="utf-8") as text:
+        text.write("more of it\n")
+    assert said in " ".join(command("train", "checkpoints/text", "--change").err.split())
+    assert Path("checkpoints/text/last.safetensors").read_bytes() == before
+    ended = command("train", "checkpoints/text", "--change", "--lr", "0.001", "--steps", "6")
+    assert "from step 4 on: --lr" in " ".join(ended.err.split())
+    assert "nothing is changed" not in ended.err
+
+
 def test_a_run_out_of_patience_advises_more_of_it(command: Command) -> None:
     """A larger budget alone would not go on with it: what is advised does."""
     Path("text.txt").write_text(make_text(2000), "utf-8")

@@ -253,6 +253,16 @@ def test_a_stop_that_cannot_come_is_an_error(command: Command) -> None:
         assert "can never come" in result.err
 
 
+@pytest.mark.parametrize("words", [["--separator", "caf\udce9"], ["--filter", "\udcff"], ["--stop", "\udce9"]])
+def test_an_argument_that_is_not_utf8_says_so(command: Command, words: list[str]) -> None:
+    """Python hands its bytes over as characters that no text has; they are neither written nor waited for."""
+    _save()
+    result = command(*WORDS, *words)
+    assert (result.status, result.out) == (2, "")
+    assert words[0] in result.err
+    assert "bytes that are not UTF-8 come from a shell" in " ".join(result.err.split())
+
+
 def test_samples_that_are_listed_keep_their_numbers(command: Command) -> None:
     """More samples than lanes: each is what it is alone, and they come in order."""
     _save()

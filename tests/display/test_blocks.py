@@ -31,6 +31,17 @@ def test_rows_by_hand() -> None:
     assert [heading(None), row(None, 14, 14_336, 5.5 * _BIT, None)] == rows[:2]
 
 
+@pytest.mark.parametrize("width", [40, 80, None])
+@pytest.mark.parametrize("bpc", [999.999, 999.9996, 1000.0, 5.4e18, math.inf])
+def test_columns_stay_apart_where_a_run_explodes(width: int | None, bpc: float) -> None:
+    """However many digits a loss has, it stands under its name, and not in the column before."""
+    shown = row(width, 2, 2_048, bpc * _BIT, bpc * _BIT)
+    assert len(shown) == len(heading(width))
+    loss = shown.split()[-1]
+    assert shown.split()[-2:] == [loss, loss]
+    assert float(loss) == pytest.approx(bpc, rel=0.05)
+
+
 @pytest.mark.parametrize("width", [40, 59])
 def test_a_narrow_terminal_has_no_column_of_characters(width: int) -> None:
     """Forty cells are enough for what is left."""

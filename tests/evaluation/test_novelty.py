@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.checkpoints import checkpoint as checkpoints
+from charrnn.cli.novelty import with_own_text
 from charrnn.cli.samples import read_samples
 from charrnn.errors import TextError
 from charrnn.evaluation import novelty as module
@@ -334,6 +335,38 @@ def test_sample_tells_what_stands_in_the_training_text(command: Command, text: s
         result = command("sample", "--novelty", *more)
         assert (result.status, result.out) == (2, "")
         assert said in result.err
+
+
+_TINY = ("--hidden", "8", "--embedding", "4", "--batch", "2", "--bptt", "16", "--threads", "1", "--lr", "0.05")
+
+
+def test_sample_compares_the_bytes_that_it_writes(command: Command) -> None:
+    """Bytes that are not UTF-8 are U+FFFD in the JSON of a sample, and themselves where it is compared."""
+    Path("raw.bin").write_bytes(b"\xff\xfe" * 500)
+    assert command("train", "raw.bin", "--bytes", *_TINY, "--steps", "60").status == 0
+    result = command(
+        "sample", "-c", "checkpoints/raw.bin", "-t", "0", "-n", "20", "-p", "\udcff", "--json", "--novelty"
+    )
+    found = json.loads(result.out)
+    assert set(found["text"]) == {"\ufffd"}
+    assert found["novelty"]["longest"]["characters"] == 20
+    assert found["novelty"]["longest"]["text"] == "\xfe\xff" * 10
+
+
+def test_sample_compares_with_what_a_grown_text_was_trained_on(command: Command, text: str) -> None:
+    """What was held out of the shorter text stays held out, and all that was added is trained on, as eval has it."""
+    old, new = text[:2000], "".join(reversed(text[:1000]))
+    Path("grown.txt").write_text(old)
+    words = ("train", "grown.txt", *_TINY, "--steps")
+    assert command(*words, "2").status == 0
+    Path("grown.txt").write_text(old + new)
+    assert command(*words, "4", "--change").status == 0
+    path = Path("checkpoints/grown/last.safetensors")
+    compare = with_own_text(path, checkpoints.load(path))
+    for sample, is_known in ((new[-200:], True), (old[-150:-50], False), (old[100:250], True)):
+        found = compare(sample)["longest"]["characters"]
+        assert found == max(_longest(sample, old[:1800] + new))
+        assert (found == len(sample)) is is_known
 
 
 def test_neither_torch_nor_a_model_is_needed(text: str) -> None:

@@ -234,4 +234,4 @@ def test_another_budget_and_a_finished_run_are_told() -> None:
     assert said in notices
     assert _config("run")["threads"] == 1
     notices = [each.text for each in charrnn.train("run", steps=3) if type(each) is Notice]
-    assert notices == ["this run is finished; a larger budget than 4 steps goes on, fresh=True starts over"]
+    assert notices == ["this run is finished: a larger budget than 4 steps goes on, and fresh=True starts over"]

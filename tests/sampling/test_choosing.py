@@ -123,7 +123,7 @@ def test_what_cannot_be_chosen_from_is_refused(command: Command, model: Pretrain
     for words, said in (
         ("--unique -t 0", "there is nothing to choose from"),
         ("--filter a --top-k 1", "there is nothing to choose from"),
-        ("--novel --num-beams 3", "there is nothing to choose from"),
+        ("--novel --num-beams 3 --count 2", "writes the likeliest texts, so that there is nothing to choose from"),
         ("--filter (", "--filter is '('"),
         ("--tries 3", "--tries is about samples that are not kept"),
         ("--unique --tries 0", "--tries is 0"),
@@ -132,7 +132,10 @@ def test_what_cannot_be_chosen_from_is_refused(command: Command, model: Pretrain
         assert (result.status, result.out) == (2, ""), words
         assert said in result.err
     Path("text.txt").unlink()
-    assert command(*WORDS, "--novel").status == 3
+    gone = command(*WORDS, "--novel")
+    assert gone.status == 3
+    assert "--novel needs the text of the run: there is no file or folder" in gone.err
+    assert "check the spelling" not in gone.err  # nobody has typed it
     (RUN / "config.json").unlink()
     result = command(*WORDS, "--novel")
     assert result.status == 2

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charrnn.errors import TextError
 from charrnn.settings.config import DataConfig
 from charrnn.text import decoding
 from charrnn.text.corpus import Corpus, load
@@ -107,6 +108,16 @@ def test_a_replacement_character_of_the_text_itself(tmp_path: Path) -> None:
     corpus = _load(tmp_path, "aaaa\ufffdaz", min_count=2)
     assert corpus.vocabulary.characters == "a\ufffd"
     assert (corpus.traits.rare, corpus.traits.unknown) == (1, 1)
+
+
+def test_a_text_of_rare_characters_alone_says_what_made_it_so(tmp_path: Path) -> None:
+    """The text is varied, and it is the setting that leaves one symbol of it."""
+    corpus = _load(tmp_path, "abcdefgh" * 50, min_count=100)
+    with pytest.raises(TextError, match="rarer than --min-count asks for") as refused:
+        corpus.split(DataConfig(min_count=100))
+    assert "give a smaller --min-count" in refused.value.hints
+    with pytest.raises(TextError, match="repeats a single character"):
+        _load(tmp_path, "a" * 400, min_count=100).split(DataConfig(min_count=100))
 
 
 def test_many_unknown_characters_need_wide_ids(tmp_path: Path) -> None:

@@ -246,6 +246,23 @@ def test_without_a_held_out_part_the_best_is_the_latest(text_file: Callable[...,
         np.testing.assert_array_equal(array, last.parameters[name])
 
 
+def test_without_a_held_out_part_samples_have_the_loss_since_the_last(
+    text_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Places where validations would be pass unseen, and the loss up to them is that of the sample there."""
+    corpus = _corpus(text_file().read_text("utf-8"), tmp_path)
+    request = TrainRequest(
+        model=SMALL, data={"validation_fraction": 0.0}, run={"validate_every": 2, "sample_every": 2, "log_every": 2},
+        budget=Budget(steps=8),
+    )  # fmt: skip
+    events = _train(corpus, tmp_path / "run", request)
+    sampled = {event.step: event.train_nats for event in events if isinstance(event, Sampled)}
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()]
+    logged = {line["step"]: line["train_nats"] for line in lines if "learning_rate" in line}
+    assert list(sampled) == [2, 4, 6, 8]
+    assert sampled == pytest.approx(logged)
+
+
 def test_two_hundred_characters_train(text_file: Callable[..., Path], tmp_path: Path) -> None:
     """The smallest corpus shrinks lanes and window, says so, and runs to its end; one character less is refused."""
     text = text_file(200).read_text("utf-8")
