@@ -228,10 +228,17 @@ def load(
     cannot be written to, and ResourceError where its disk is full or loses what has just been written.
     """
     wanted = Wanted(list(sources), list(validation_sources), config)
-    corpus = _load(wanted, name, report, note, in_passing=in_passing)
+    told = set[str]()
+
+    def once(said: str) -> None:
+        if said not in told:
+            told.add(said)
+            note(said)
+
+    corpus = _load(wanted, name, report, once, in_passing=in_passing)
     if known is None or known.kind != corpus.vocabulary.kind or covers(corpus.vocabulary, known):
         return corpus
-    return _load(replace(wanted, known=known), name, report, note, in_passing=in_passing)
+    return _load(replace(wanted, known=known), name, report, once, in_passing=in_passing)
 
 
 def _load(wanted: Wanted, name: str, report: Report | None, note: Note, *, in_passing: bool) -> Corpus:

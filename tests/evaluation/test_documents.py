@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,10 @@ def test_models_that_cut_otherwise_are_not_compared(tmp_path: Path, command: Com
     result = command("eval", str(tmp_path / "list.txt"), "-c", str(RUN), "-c", str(other))
     assert result.status == 3
     assert "reads texts with --documents lines" in result.err
+    save(other, replace(tiny(documents="lines", characters="\n abcdefh"), data=DataConfig(column="name")))
+    result = command("eval", str(tmp_path / "list.txt"), "-c", str(RUN), "-c", str(other))
+    assert "reads texts with --documents lines" in result.err
+    assert "with --column name\n" in result.err
 
 
 def test_a_text_without_documents_is_said_to_have_none(tmp_path: Path, command: Command) -> None:
