@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.evaluation.novelty import LineTally, Novelty
     from charrnn.text.corpus import Corpus
+    from charrnn.text.documents import Documents
     from charrnn.text.stored import TextIds
 
 NOVELTY = typer.Option(
@@ -26,6 +28,7 @@ NOVELTY = typer.Option(
     rich_help_panel="Beside the score",
     show_default=False,
 )
+_Part = Literal["all", "train", "validation", "test"]
 Compare = Callable[[str], dict[str, Any]]
 """A function that compares one sample, in byte mode with a character for each byte, with a text."""
 _MOST_ROWS = 20
@@ -49,18 +52,17 @@ def run(
     loaded: Checkpoint,
     read: Callable[..., Corpus],
     *,
-    split: str,
+    split: _Part,
     as_json: bool,
 ) -> None:
     """Compares samples with a text and prints what was found; `path` is the checkpoint's, `read` reads what is `named`.
 
     The text is the part of the run's own that it was trained on, or all of another one, unless `split` names a part.
     """
-    from charrnn.checkpoints.lineage import parts_as
     from charrnn.cli.own_text import own_text
     from charrnn.cli.samples import read_samples
     from charrnn.display.progress import WorkDisplay
-    from charrnn.evaluation.novelty import MOST_CHARACTERS, line_numbers, novelty
+    from charrnn.evaluation.novelty import MOST_CHARACTERS, novelty
 
     if "-" in samples and "-" in named:
         raise UsageError("standard input (-) is named twice", "it can be read only once")
@@ -74,12 +76,12 @@ def run(
     corpus = read(*named) if named else own_text(path, loaded)
     is_own = corpus.sha256 == loaded.corpus["sha256"]
     part = "train" if split == "all" and is_own else split
-    ids: TextIds = corpus.ids if part == "all" else getattr(parts_as(loaded, corpus), part)
+    against = _against(corpus, loaded, part)
     with WorkDisplay() as bar:
-        each, lines = novelty(found, ids, corpus.vocabulary, lambda done, total: bar("comparing", done, total))
-    numbers = line_numbers(ids, [one.longest.start for one in each], corpus.vocabulary)
+        each, lines = novelty(found, against.ids, corpus.vocabulary, lambda done, total: bar("comparing", done, total))
+    numbers = against.line_numbers([one.longest.start for one in each])
     result = figures(each, numbers, lines)
-    result["text"] = {"name": corpus.name, "part": part, "characters": len(ids)}
+    result["text"] = {"name": corpus.name, "part": part, "characters": len(against.ids)}
     if as_json:
         print(json.dumps({"novelty": result}))
     else:
@@ -103,19 +105,50 @@ def with_own_text(path: Path, loaded: Checkpoint) -> Compare:
 
     It gives the figures of one sample, ready for JSON, and reads the whole text each time.
     """
-    from charrnn.checkpoints.lineage import parts_as
     from charrnn.cli.own_text import own_text
-    from charrnn.evaluation.novelty import line_numbers, novelty
+    from charrnn.evaluation.novelty import novelty
 
     corpus = own_text(path, loaded)
-    ids = parts_as(loaded, corpus).train
+    against = _against(corpus, loaded, "train")
 
     def compare(text: str) -> dict[str, Any]:
-        (one,), _ = novelty([("", text)], ids, corpus.vocabulary)
-        (line,) = line_numbers(ids, [one.longest.start], corpus.vocabulary)
+        (one,), _ = novelty([("", text)], against.ids, corpus.vocabulary)
+        (line,) = against.line_numbers([one.longest.start])
         return {key: value for key, value in _numbers(one, line).items() if key not in ("name", "characters")}
 
     return compare
+
+
+@dataclass(frozen=True, slots=True)
+class _Against:
+    """What samples are compared with: a part of a text."""
+
+    corpus: Corpus
+    ids: TextIds
+    """The ids of the part; of documents, those alone that are in it."""
+    documents: Documents | None = None
+    """Where these documents stand in the whole text; None where the part is one stretch of it."""
+
+    def line_numbers(self, places: Sequence[int]) -> list[int]:
+        """Returns the number, from 1, of the line, or of the document, in which each place of the part lies: the whole
+        text's where it is known where the documents stand in that, and else the part's own."""
+        from charrnn.evaluation.novelty import line_numbers
+
+        numbers = line_numbers(self.ids, places, self.corpus.vocabulary)
+        if self.documents is None:
+            return numbers
+        begins = [int(self.documents.begins[max(0, number - 1)]) for number in numbers]
+        return line_numbers(self.corpus.ids, begins, self.corpus.vocabulary)
+
+
+def _against(corpus: Corpus, loaded: Checkpoint, part: _Part) -> _Against:
+    """Returns a part of a text, cut as the run of a checkpoint cut its own, or with "all" the whole text."""
+    from charrnn.checkpoints.lineage import parts_as
+
+    if part == "all":
+        return _Against(corpus, corpus.ids)
+    parts = parts_as(loaded, corpus)
+    return _Against(corpus, parts.part(part), parts.documents if part == "train" else None)
 
 
 def figures(each: Sequence[Novelty], numbers: Sequence[int], lines: LineTally) -> dict[str, Any]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.evaluation.report import ForeignText, Static
     from charrnn.neurons.statistics import Doubles
+    from charrnn.settings.config import DataConfig
 
 _READING = {"as_bytes": "--bytes", "encoding": "--encoding", "encoding_errors": "--encoding-errors",
             "newlines": "--newlines", "normalize": "--normalize", "lowercase": "--lowercase",
@@ -77,12 +78,19 @@ def check_reading(names: Sequence[str], loaded: Sequence[Checkpoint], overridden
                 "score each by itself, and compare the bits per byte",
             )
         for setting, flag in _READING.items():
-            one, two = getattr(first, setting), getattr(other.data, setting)
-            if one != two and setting not in overridden:
+            if getattr(first, setting) != getattr(other.data, setting) and setting not in overridden:
+                these, those = (_given(each, setting, flag) for each in (first, other.data))
                 raise TextError(
-                    f"{names[0]} reads texts with {flag} {one} and {name} with {flag} {two}",
+                    f"{names[0]} reads texts with {these} and {name} with {those}",
                     "compare models that read the same characters",
                 )
+
+
+def _given(data: DataConfig, setting: str, flag: str) -> str:
+    """Returns a setting as it is given; documents that are the rows of a table are given by its column."""
+    if setting == "documents" and data.column is not None:
+        return f"--column {data.column}"
+    return f"{flag} {getattr(data, setting)}"
 
 
 def check_same(names: Sequence[str], texts: Sequence[ForeignText]) -> None:

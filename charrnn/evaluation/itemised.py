@@ -40,7 +40,8 @@ class Itemised:
     is_line_end: Mask
     """Which end a line (N,), or a document in a text of documents."""
     begins: Numbers
-    """The places at which the model's state is zero, ascending, the first of them 0."""
+    """The places of the first characters since the model's state was zero, ascending, the first of them 0. Behind the
+    end of a document is one: the end before it is read from the zero state, as the line end before a line is."""
     fed: Numbers
     """The places of the characters that are fed to the model (K,)."""
     kind: Literal["text", "bytes"] = "text"
@@ -130,7 +131,7 @@ def itemised(
     is_scored |= charged
     begins = np.concatenate(([0], begins))
     if end is not None:
-        begins = np.concatenate((begins, np.flatnonzero(whole == end)))
+        begins = np.concatenate((begins, np.flatnonzero(whole == end) + 1))
     return Itemised(
         _decoded(whole, characters), nats, is_scored, charged, is_line_end,
         np.unique(begins[begins < N]), fed, vocabulary.kind, end is not None,

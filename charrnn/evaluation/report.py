@@ -103,6 +103,8 @@ class ForeignText:
             left_out = int(counts[is_unknown].sum()) - int(is_unknown[ids[0]])
             ids = np.concatenate([piece[~is_unknown[piece]] for piece in pieces(ids, _PIECE)])
         if len(ids) + left_out < 2:
+            if documents is not None:
+                raise TextError("there is nothing to score: the text has no document that is not empty")
             there = count(len(ids) + left_out, "character")
             raise TextError(f"there is nothing to score: the text has {there}", "it needs two")
         originals = ids

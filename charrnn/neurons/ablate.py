@@ -263,7 +263,7 @@ def _use(rise: Doubles, compared: Sequence[Doubles], label: Label, first: int, l
             if spread.is_known and surely > 0 and cost.bits > most:
                 used_at = "inside" if name == "inside" else "ends"
     asked = masks[1 if ends.is_enough else 0]
-    beside = max((float(other[asked].mean()) for other in compared), default=math.nan)
+    beside = max((float(other[asked].mean()) for other in compared), default=math.nan) if asked.any() else math.nan
     return Use(label.name, inside, ends, outside, beside, used_at)
 
 

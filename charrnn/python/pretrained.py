@@ -246,7 +246,8 @@ class Pretrained:
         """
         ids = texts.ids_to_score(self.checkpoint, text, unknown)
         if len(ids) < 2:
-            raise TextError("there is nothing to score", "give a text of at least two characters")
+            fewest = "one character" if self.vocabulary.has_end else "two characters"
+            raise TextError("there is nothing to score", f"give a text of at least {fewest}")
         return TextScore(nats_of(self.engine, ids), len(ids) - 1)
 
     @errors_in_python()

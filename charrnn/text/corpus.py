@@ -91,7 +91,9 @@ class Corpus:
     """How many documents there are; 0 where the text is not made of any."""
     traits: Traits = Traits()
     """How its lines end, and more of that kind."""
-    _splits: dict[tuple[DataConfig, Vocabulary | None], Parts] = field(default_factory=dict, repr=False, compare=False)
+    _splits: dict[tuple[DataConfig, int | None, Vocabulary | None], Parts] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -151,9 +153,10 @@ class Corpus:
         """
         self.check_size()
         if self.vocabulary.has_end:
-            if (config, read_by) not in self._splits:
-                self._splits[config, read_by] = self._split_documents(config, read_by)
-            return self._splits[config, read_by]
+            key = config, begun, read_by
+            if key not in self._splits:
+                self._splits[key] = self._split_documents(config, begun, read_by)
+            return self._splits[key]
         own = self.separate_validation
         body = part_of(self.ids, 0, len(self.ids) - own)
         later = part_of(body, len(body) if begun is None else begun, len(body))
@@ -174,7 +177,7 @@ class Corpus:
                 )
         return Parts(joined(part_of(body, 0, end_of_train), later), validation, test)
 
-    def _split_documents(self, config: DataConfig, read_by: Vocabulary | None) -> Parts:
+    def _split_documents(self, config: DataConfig, begun: int | None, read_by: Vocabulary | None) -> Parts:
         end, own = self.vocabulary.end, self.separate_validation
         assert end is not None
         body = part_of(self.ids, 0, len(self.ids) - own)
@@ -183,12 +186,18 @@ class Corpus:
         if not validation_share and not config.test_fraction:
             return Parts(body, part_of(self.ids, len(body), len(self.ids)), part_of(body, 0, 0), every)
         numbers = documents.numbers_of(body, self.vocabulary, config.split_seed, read_by)
-        total = int(every.lengths.sum())
-        is_test = documents.held_out(numbers, every.lengths, config.test_fraction, total)
-        rest = every.some(~is_test)
-        held = documents.held_out(numbers[~is_test] - config.test_fraction, rest.lengths, validation_share, total)
-        train, wanted = rest.some(~held), {"validation": validation_share, "test": config.test_fraction}
-        found = {"validation": rest.some(held), "test": every.some(is_test)}
+        is_first = every.ends < (len(body) if begun is None else begun)
+        is_test, is_validation = np.zeros((2, len(every)), bool)
+        total = int(every.lengths[is_first].sum())
+        is_test[is_first] = documents.held_out(numbers[is_first], every.lengths[is_first], config.test_fraction, total)
+        rest = is_first & ~is_test
+        is_validation[rest] = documents.held_out(
+            numbers[rest] - config.test_fraction, every.lengths[rest], validation_share, total
+        )
+        # What came later is trained on, but not what is equal to a document that is held out.
+        train = every.some(~np.isin(numbers, numbers[is_test | is_validation]))
+        wanted = {"validation": validation_share, "test": config.test_fraction}
+        found = {"validation": every.some(is_validation), "test": every.some(is_test)}
         lacking = [name for name, share in wanted.items() if share and not len(found[name])]
         if lacking or int(train.lengths.sum()) < MINIMUM_CHARACTERS:
             raise TextError(
@@ -224,10 +233,17 @@ def load(
     cannot be written to, and ResourceError where its disk is full or loses what has just been written.
     """
     wanted = Wanted(list(sources), list(validation_sources), config)
-    corpus = _load(wanted, name, report, note, in_passing=in_passing)
+    told = set[str]()
+
+    def once(said: str) -> None:
+        if said not in told:
+            told.add(said)
+            note(said)
+
+    corpus = _load(wanted, name, report, once, in_passing=in_passing)
     if known is None or known.kind != corpus.vocabulary.kind or covers(corpus.vocabulary, known):
         return corpus
-    return _load(replace(wanted, known=known), name, report, note, in_passing=in_passing)
+    return _load(replace(wanted, known=known), name, report, once, in_passing=in_passing)
 
 
 def _load(wanted: Wanted, name: str, report: Report | None, note: Note, *, in_passing: bool) -> Corpus:

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from charrnn.text.corpus import Corpus
 from charrnn.text.stored import part_of, pieces
 
@@ -25,8 +27,12 @@ class Growth:
 def growth_of(corpus: Corpus, characters: int, sha256: str) -> Growth | None:
     """Returns how `corpus` has grown from the text of so many characters with this SHA-256; None where it has not.
 
-    A separate text to validate on stands at the end of both, and must be the same.
+    A separate text to validate on stands at the end of both, and must be the same. Of documents a list of lines is
+    recognised that has no empty ones, and no such text to validate on: of others the ids do not tell what they were cut
+    out of.
     """
+    if corpus.vocabulary.has_end:
+        return _growth_of_list(corpus, characters, sha256)
     own = corpus.separate_validation
     by = len(corpus) - characters
     if by <= 0 or characters <= own:
@@ -36,6 +42,30 @@ def growth_of(corpus: Corpus, characters: int, sha256: str) -> Growth | None:
         for some in pieces(part_of(corpus.ids, start, stop), _PIECE):
             digest.update(_bytes_of(corpus, some))
     return Growth(characters - own, by) if digest.hexdigest() == sha256 else None
+
+
+def _growth_of_list(corpus: Corpus, characters: int, sha256: str) -> Growth | None:
+    by, end = len(corpus) - characters, corpus.vocabulary.end
+    if by <= 0 or characters < 2 or corpus.separate_validation or corpus.ids[characters - 1] != end:
+        return None
+    for line_end in (b"\n", b"\r\n", b"\r"):
+        digest = hashlib.sha256()
+        for some in pieces(part_of(corpus.ids, 1, characters - 1), _PIECE):
+            digest.update(_lined(corpus, some).replace(b"\n", line_end))
+        ended = digest.copy()
+        ended.update(line_end)
+        if sha256 in (digest.hexdigest(), ended.hexdigest()):
+            return Growth(characters, by)
+    return None
+
+
+def _lined(corpus: Corpus, ids: Any) -> bytes:
+    """Returns the bytes of a piece of a list, with a line feed for the end of each document."""
+    points = np.append(corpus.vocabulary.code_points, np.uint32(ord("\n")))[ids].astype("<u4")
+    text = str(points.tobytes(), "utf-32-le", "surrogatepass")
+    if corpus.vocabulary.kind == "bytes":
+        return text.encode("latin-1")
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _bytes_of(corpus: Corpus, ids: Any) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from charrnn.settings.launch import Launch
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.initial_model import InitialModel, read_initial
 
-_OF_CHARACTERS = ("as_bytes", "newlines", "normalize", "lowercase", "documents")
+_OF_CHARACTERS = ("as_bytes", "newlines", "normalize", "lowercase")
+_OF_DOCUMENTS = ("documents", "column")
 """The settings that say what a character and a document are: those of the model hold for another text, too."""
 
 
@@ -46,16 +47,22 @@ def inherited(launch: Launch, run: Run, asked: Mapping[str, Any]) -> Inherited:
     CheckpointError where that cannot be read.
     """
     if not launch.fresh and os.path.exists(run.last):
-        return _of_itself(launch, run)
+        return _of_itself(launch, run, asked)
     if launch.init_from is None:
         return Inherited()
     initial = read_initial(launch.init_from)
     loaded = initial.checkpoint
     _check_bytes(loaded.data, asked)
-    return Inherited(initial, loaded.vocabulary, {name: getattr(loaded.data, name) for name in _OF_CHARACTERS})
+    return Inherited(initial, loaded.vocabulary, _kept(asdict(loaded.data), asked))
 
 
-def _of_itself(launch: Launch, run: Run) -> Inherited:
+def _kept(data: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a model's text that hold for another; how that is cut is given as a whole or not."""
+    cut = () if any(name in asked for name in _OF_DOCUMENTS) else _OF_DOCUMENTS
+    return {name: data[name] for name in (*_OF_CHARACTERS, *cut)}
+
+
+def _of_itself(launch: Launch, run: Run, asked: Mapping[str, Any]) -> Inherited:
     try:
         metadata = read_metadata(run.last)
     except CheckpointError:  # whoever resumes the run says what is wrong
@@ -63,7 +70,7 @@ def _of_itself(launch: Launch, run: Run) -> Inherited:
     described, sha256 = metadata["vocabulary"], begun_from(metadata["lineage"])
     if launch.init_from is not None:
         _check_same(launch.init_from, sha256, run)
-    data = {} if sha256 is None else {name: metadata["data"][name] for name in _OF_CHARACTERS}
+    data = {} if sha256 is None else _kept(metadata["data"], asked)
     has_end, has_symbol = described["has_end"], described["has_unknown_symbol"]
     vocabulary = Vocabulary(described["code_points"], described["kind"], has_end=has_end, has_unknown_symbol=has_symbol)
     return Inherited(None, vocabulary, data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from charrnn.checkpoints.checkpoint import Checkpoint, save
 from charrnn.checkpoints.folder import BEST
+from charrnn.errors import TextError
 from charrnn.inference.distribution import log_probabilities
 from charrnn.inference.make_engine import make_engine
 from charrnn.python.pretrained import load as load_model
@@ -141,3 +143,21 @@ def test_models_that_cut_otherwise_are_not_compared(tmp_path: Path, command: Com
     result = command("eval", str(tmp_path / "list.txt"), "-c", str(RUN), "-c", str(other))
     assert result.status == 3
     assert "reads texts with --documents lines" in result.err
+    save(other, replace(tiny(documents="lines", characters="\n abcdefh"), data=DataConfig(column="name")))
+    result = command("eval", str(tmp_path / "list.txt"), "-c", str(RUN), "-c", str(other))
+    assert "reads texts with --documents lines" in result.err
+    assert "with --column name\n" in result.err
+
+
+def test_a_text_without_documents_is_said_to_have_none(tmp_path: Path, command: Command) -> None:
+    """Neither an empty text nor one of empty lines has a character, and one character is enough for a score."""
+    saved()
+    for text in ("", "\n\n"):
+        (tmp_path / "list.txt").write_text(text, "utf-8")
+        result = command("eval", str(tmp_path / "list.txt"))
+        assert result.status == 3
+        assert "nothing to score: the text has no document that is not empty" in result.err
+    model = load_model(RUN)
+    with pytest.raises(TextError, match="at least one character"):
+        model.score("")
+    assert model.score("a").characters == 2

@@ -390,12 +390,13 @@ def test_documents_are_lines() -> None:
     assert [(line.number, line.text, line.characters, line.nats) for line in items.lines()] == [
         (1, "\na", 3, 6.0), (2, "b\n\n", 4, 22.0),
     ]  # fmt: skip
-    assert items.begins.tolist() == [0, 3, 7]
+    assert items.begins.tolist() == [0, 1, 4]
     assert {group.name: group.characters for group in by_class(items)} == {
         "small letters": 2, "line ends": 3, "ends of documents": 2,
     }  # fmt: skip
-    context = {group.name: group.characters for group in by_context(items)}
-    assert context == {"0": 2, "1": 2, "2 to 3": 3}
+    context = {group.name: (group.characters, group.nats) for group in by_context(items)}
+    # A document's first character is read after none of it, and its end after all of it.
+    assert context == {"0": (2, 1 + 4), "1": (2, 2 + 5), "2 to 3": (3, 3 + 6 + 7)}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ from charrnn.evaluation.automaton import Automaton, make_automaton
 from charrnn.evaluation.novelty import LineTally, Novelty, line_numbers, novelty
 from charrnn.native.matching import CompiledAutomaton, find_library
 from charrnn.settings.config import DataConfig
+from charrnn.text.corpus import load
+from charrnn.text.sources import Source
 from charrnn.text.vocabulary import Vocabulary
 from tests.kit.command import Command
 from tests.kit.documents import OfDocuments
@@ -242,6 +244,28 @@ def test_the_text_of_a_run_with_a_validation_text_of_its_own(command: Command, t
     assert found["text"]["characters"] == 3_000
     assert found["longest"]["characters"] == 100
     assert found["lines"]["copied"] == _brute([("a", text[2_700:2_800] + "\nc a b\n")], text)[1].copied
+
+
+def test_held_out_documents_are_not_of_the_training_text(command: Command) -> None:
+    """A document that was held out is new to the model; where one was copied from is told by its place in the list."""
+    names = [f"{first}{second}{third}" for first in "abcd" for second in "efgh" for third in "ijklmn"]
+    Path("names.txt").write_text("\n".join(names) + "\n")
+    words = ("--hidden", "4", "--layers", "1", "--steps", "1", "--threads", "1", "--quiet")
+    assert command("train", "names.txt", "--documents", "lines", "--name", "own", *words).status == 0
+    loaded = checkpoints.load(Path("checkpoints/own/best.safetensors"))
+    whole = load([Source(Path("names.txt"), "names.txt")], loaded.data, name="names")
+    held = whole.vocabulary.decode(whole.split(loaded.data).validation[1:-1]).split("\n")
+    held = [name for name in names if name in "".join(held)]
+    learned = [name for name in names if name not in held]
+    assert held
+    for sample, copied in (([held[0]], 0), ([learned[-1]], 1), (names, len(learned))):
+        Path("a.txt").write_text("\n".join(sample) + "\n")
+        found = json.loads(command("eval", "--novelty", "a.txt", "-c", "checkpoints/own", "--json").out)["novelty"]
+        assert found["text"]["characters"] == 1 + 4 * len(learned)
+        assert (found["lines"]["copied"], found["lines"]["different"]) == (copied, len(sample))
+    Path("a.txt").write_text(learned[-1])
+    found = json.loads(command("eval", "--novelty", "a.txt", "-c", "checkpoints/own", "--json").out)["novelty"]
+    assert found["longest"]["line"] == names.index(learned[-1]) + 1
 
 
 def test_other_texts_can_be_named_and_samples_piped(command: Command, text: str) -> None:

@@ -171,6 +171,17 @@ def test_what_another_unit_costs_more_is_not_its_own() -> None:
     assert [one.uses[0].verdict for one in both] == ["used", "used"]
 
 
+def test_a_label_that_holds_only_where_it_ends_is_no_mean_of_nothing() -> None:
+    """It holds nowhere inside, and where it ends too rarely: there is nothing to compare with other units, and no
+    warning of numpy's (which the tests take for an error)."""
+    holds = np.zeros(len(IDS), np.int8)
+    holds[100:200:2] = 1
+    (found,) = ablate(CONFIG, planted_arrays(), IDS, {Unit(1, "h", PLANTED): [Label("single", holds)]}, compared=2)
+    (use,) = found.uses
+    assert use.verdict == "too few"
+    assert math.isnan(use.compared)
+
+
 RUN = Path("checkpoints/quotes/best.safetensors")
 
 

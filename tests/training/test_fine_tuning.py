@@ -209,6 +209,33 @@ def test_what_is_frozen_stays_as_the_model_had_it(command: Command, freeze: str)
     )
 
 
+@pytest.mark.parametrize(
+    ("first", "more", "cut"),
+    [
+        (["list.txt", "--documents", "lines"], ["list.txt"], ("lines", None)),
+        (["list.txt", "--documents", "lines"], ["table.csv", "--column", "name"], ("none", "name")),
+        (["table.csv", "--column", "name"], ["table.csv"], ("none", "name")),
+        (["table.csv", "--column", "name"], ["list.txt", "--documents", "lines"], ("lines", None)),
+        (["table.csv", "--column", "name"], ["list.txt", "--documents", "none"], ("none", None)),
+    ],
+)
+def test_how_a_text_is_cut_holds_until_it_is_given(
+    command: Command, first: list[str], more: list[str], cut: tuple[str, str | None]
+) -> None:
+    """As a whole: a column that is given is not in the way of documents of the model's, nor the other way round."""
+    names = [first + second + third for first in "abcd" for second in "efgh" for third in "ijklmn"]
+    Path("list.txt").write_text("\n".join([*names, ""]) + "\n\n", "utf-8")
+    Path("table.csv").write_text("\n".join(["name,number", *(f"{name}ß,1" for name in names), ",1", ""]), "utf-8")
+    assert command("train", *first, *MODEL, *SMALL, "--steps", "4", "--out", "cut").status == 0
+    words = ["train", *more, *SMALL, "--init-from", "cut", "--out", "new", "--steps"]
+    for steps in ("4", "6"):
+        result = command(*words, steps)
+        assert result.status == 0, result.err
+    assert result.err.count("empty document") == (cut != ("none", None))
+    data = _load("new/last.safetensors").data
+    assert (data.documents, data.column) == cut
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "schedule-free"])
 def test_averages_begin_with_the_weights(command: Command, optimizer: str) -> None:
     """A validation after a step of almost no length is that of the model."""

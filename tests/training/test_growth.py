@@ -87,6 +87,69 @@ def test_what_was_held_out_stays_held_out(tmp_path: Path, held_out: str) -> None
     assert len(parts.train) + len(parts.test) + (0 if held_out else len(parts.validation)) == len(text + more)
 
 
+LIST = [f"{first}{second}{third}é" for first in "abcd" for second in "efgh" for third in "ijklmn"] * 2
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_list_that_has_grown_is_recognised(tmp_path: Path, line_end: str, *, as_bytes: bool) -> None:
+    """Whether its last line ended or not; one that was changed elsewhere, or only longer in its last line, is not."""
+    data: dict[str, Any] = {"documents": "lines", "as_bytes": as_bytes}
+    for last in ("", line_end):
+        before = _load(line_end.join(LIST) + last, tmp_path, **data)
+        now = _load(line_end.join([*LIST, "ö", "new"]) + last, tmp_path, **data)
+        assert growth_of(now, len(before), before.sha256) == Growth(len(before), len(now) - len(before))
+        for other in (LIST, LIST[1:], ["x", *LIST], [*LIST[:-1], LIST[-1] + "more"], [*LIST[:9], "x", *LIST[10:], "y"]):
+            corpus = _load(line_end.join(other) + last, tmp_path, **data)
+            assert growth_of(corpus, len(before), before.sha256) is None
+
+
+def test_documents_that_were_held_out_stay_so_and_no_copy_of_them_is_trained_on(tmp_path: Path) -> None:
+    """And all else that came is trained on, also what its number would hold out."""
+    config = DataConfig(documents="lines", validation_fraction=0.2, test_fraction=0.1)
+    more = [f"new{number}" for number in range(30)]
+
+    def _documents(corpus: Corpus, begun: int | None = None) -> dict[str, list[str]]:
+        parts, found = corpus.split(config, begun), {}
+        for name in ("train", "validation", "test"):
+            ids = np.asarray(parts.part(name)).tolist()  # type: ignore[arg-type]
+            text = "".join("\n" if id_ == corpus.vocabulary.end else corpus.vocabulary.characters[id_] for id_ in ids)
+            found[name] = sorted(text.strip("\n").split("\n"))
+        return found
+
+    before = _load("\n".join(LIST), tmp_path, documents="lines")
+    then = _documents(before)
+    corpus = _load("\n".join([*LIST, *more, then["validation"][0], then["test"][0]]), tmp_path, documents="lines")
+    now = _documents(corpus, len(before))
+    assert (now["validation"], now["test"]) == (then["validation"], then["test"])
+    assert now["train"] == sorted([*then["train"], *more])
+    assert not set(more) <= set(_documents(corpus)["train"])
+
+
+def test_a_list_that_has_grown_is_offered_and_goes_on(command: Command) -> None:
+    """With new characters too, and then exactly, cut or not; eval scores what the run held out."""
+    Path("text.txt").write_text("\n".join(LIST) + "\n", "utf-8")
+    words = ["train", "text.txt", "--documents", "lines", "--layers", "1", *SMALL, "--out", "run"]
+    assert command(*words, "--steps", "6").status == 0
+    before = checkpoints.load(Path("run/best.safetensors"))
+    _grow("Zebra\nnewone\n")
+    result = command(*words, "--steps", "9")
+    assert "error: the text of text has grown by 13 characters at its end" in result.err
+    _hint(result)
+    shutil.copytree("run", "other")
+    other = [*words[:-1], "other"]
+    assert command(*words, "--steps", "9", "--change").status == 0
+    assert command(*other, "--steps", "9", "--change", "--save-every", "0").status == 0
+    for given in (words, other):
+        assert command(*given, "--steps", "12").status == 0
+    assert_same_run(Path("run"), Path("other"))
+    now = checkpoints.load(Path("run/last.safetensors"))
+    assert now.corpus["validation"] == before.corpus["validation"]
+    assert set("ZwbNo") & set(now.vocabulary.characters) == set("Zwbo")
+    scored = command("eval", "text.txt", "--split", "validation", "-c", "run", "--json")
+    assert f'"characters": {before.corpus["validation"] - 1}' in scored.out
+
+
 def _stored(ids: np.ndarray[Any, np.dtype[np.uint8]], tmp_path: Path) -> StoredIds:
     path = tmp_path / "ids"
     path.write_bytes(ids.tobytes())
