@@ -89,7 +89,9 @@ class Steering(Record):
         from charrnn.display.report import spaced
         from charrnn.display.steering import pieces
 
-        print_pieces(spaced(pieces(found, ", ".join(said), requests[0].config.length, bits)))  # type: ignore[arg-type]
+        length, may_end = requests[0].config.length, loaded.vocabulary.has_end
+        told = pieces(found, ", ".join(said), length, bits, may_end=may_end)  # type: ignore[arg-type]
+        print_pieces(spaced(told))
 
 
 def _written(

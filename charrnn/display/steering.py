@@ -11,10 +11,16 @@ from charrnn.neurons.steering import Change, Steered
 from charrnn.wording import count
 
 
-def pieces(found: Steered, held: str, length: int, bits: tuple[float, float]) -> Iterator[Prose | Columns]:
-    """Yields the table and its explanation; `bits` are the free model's bits per character on free and held texts."""
+def pieces(
+    found: Steered, held: str, length: int, bits: tuple[float, float], *, may_end: bool = False
+) -> Iterator[Prose | Columns]:
+    """Yields the table and its explanation; `bits` are the free model's bits per character on free and held texts.
+
+    Texts that `may_end` have at most `length` characters.
+    """
     yield Prose(
-        f"{held} against the free model, {count(found.pairs, 'pair')} of texts of {count(length, 'character')}",
+        f"{held} against the free model, {count(found.pairs, 'pair')} of texts of "
+        f"{'at most ' * may_end}{count(length, 'character')}",
         is_heading=True,
     )
     rows = [Row(_cells(change), "bold" if change.is_change else "dim") for change in found.changes]

@@ -110,6 +110,18 @@ def test_a_clamped_sample_is_what_the_held_network_writes(sample: Callable[..., 
     assert "ab" + model.sample("ab", seed=5, length=300) + "\n" == out
 
 
+def test_texts_that_may_end_by_themselves_are_not_said_to_be_as_long(
+    sample: Callable[..., tuple[int, str, str]],
+) -> None:
+    """Those of a model of documents."""
+    Path("checkpoints/names").mkdir()
+    checkpoints.save(Path("checkpoints/names/best.safetensors"), tiny(documents="lines"))
+    asked = ("-c", "checkpoints/names", "--clamp", "L1.c1=1", "--compare", "-n", "30", "--count", "14")
+    status, out, _ = sample(*asked)
+    assert status == 0
+    assert "pairs of texts of at most 30 characters" in out
+
+
 def test_compare_tells_what_holding_the_quote_cell_does(sample: Callable[..., tuple[int, str, str]]) -> None:
     """Held as if inside, closing quotes come everywhere; in words and in numbers, the same each time."""
     asked = ("--clamp", f"{UNIT}=0.76", "--compare", "-n", "200", "--count", "14")
