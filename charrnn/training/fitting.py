@@ -20,6 +20,7 @@ import torch
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.network.model import CharacterModel
 from charrnn.settings.config import ModelConfig
+from charrnn.text.corpus import Parts
 from charrnn.text.stored import TextIds
 from charrnn.text.union import places
 from charrnn.text.vocabulary import Vocabulary
@@ -60,13 +61,14 @@ def fitted(
 
 
 def first_learner(
-    plan: Plan, vocabulary: Vocabulary, text: TextIds, device: torch.device, world: World = ALONE
+    plan: Plan, vocabulary: Vocabulary, parts: Parts, device: torch.device, world: World = ALONE
 ) -> Learner:
     """Returns the learner that a run begins with: its weights are drawn, or those of a model that has learned."""
     first = None
     if plan.initial is not None:
         loaded = plan.initial.checkpoint
-        first = fitted(plan.model, plan.training.seed, loaded.vocabulary, loaded.parameters, vocabulary, text)
+        seed, text = plan.training.seed, parts.part("train")
+        first = fitted(plan.model, seed, loaded.vocabulary, loaded.parameters, vocabulary, text)
     return Learner(
         plan.model,
         plan.training,

@@ -75,7 +75,7 @@ class Trainer:
         self._guess = guessing(len(corpus.vocabulary))
         check_parts(lanes, world.size, accumulate)
         with devices.out_of_memory_explained(SMALLER, device):
-            self._learner = first_learner(plan, corpus.vocabulary, self._parts.train, device, world)
+            self._learner = first_learner(plan, corpus.vocabulary, self._parts, device, world)
             self._feed = make_feed(self._ring, world.lanes(lanes), device)
         self._tally, self._since_validation = self._tallies = StepSums(device), StepSums(device)
         self._recent = Recent(self._since_validation)

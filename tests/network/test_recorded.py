@@ -141,6 +141,27 @@ def test_a_run_may_go_over_to_windows_that_are_handed_in(fake_graphs: FakeGraphs
     assert len(fake_graphs.graphs) == 4
 
 
+@pytest.mark.parametrize("settings", [{"layer_norm": True}, {"cell": "gru", "zoneout": 0.2}], ids=str)
+def test_windows_of_documents_are_recorded_with_where_lanes_begin(
+    settings: dict[str, Any], fake_graphs: FakeGraphs
+) -> None:
+    """Each window has places of its own, which the one graph reads: the steps are those that are not recorded."""
+    model, training = configured(settings)
+    recorded, eager = (Learner(model, training, V, CPU, way=way, end=V - 1) for way in ("graph", "device"))  # type: ignore[arg-type]
+    plain = Learner(model, training, V, CPU, way="device", end=V - 1)
+    random = torch.Generator().manual_seed(4)
+    for _ in range(STEPS):
+        ids = torch.randint(0, V, (T + 1, B), generator=random)
+        starts = (torch.rand(T, B, generator=random) < 0.2) | (ids[:-1] == V - 1)
+        ours, theirs = (each.step(ids[:-1], ids[1:], 0.02, starts) for each in (recorded, eager))
+        assert torch.equal(ours, theirs)
+        without = plain.step(ids[:-1], ids[1:], 0.02)
+    assert not torch.equal(ours, without)
+    for name, array in recorded.model.numpy_arrays().items():
+        assert (array == eager.model.numpy_arrays()[name]).all(), name
+    assert len(fake_graphs.graphs) == recorded._updater.period
+
+
 def test_all_kinds_of_steps_are_recorded_at_the_first(fake_graphs: FakeGraphs, monkeypatch: pytest.MonkeyPatch) -> None:
     """All have run before the first is recorded, on one stream that stays, into one pool: so memory is never held by
     one graph while another one is made ready."""
