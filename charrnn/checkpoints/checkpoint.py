@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.cells.members import as_one
+from charrnn.cells.registry import describe as describe_cell
 from charrnn.checkpoints.described import (
     DIGEST_KEY,
     FORMAT,
@@ -53,7 +55,9 @@ class Checkpoint:
     progress: dict[str, Any]
     """Step, characters seen, losses and the history of validations."""
     parameters: Mapping[str, NumpyArray]
-    """The model's arrays under the names of `cells/parameters.py`."""
+    """The model's arrays under the names of `cells/parameters.py`, of an ensemble under those of `cells/members.py`."""
+    members: int = 1
+    """How many models of the configuration `model` the arrays are of; an ensemble is of several."""
     training: dict[str, Any] = field(default_factory=dict)
     """Every setting and counter of the run, in a `last` checkpoint; `training/trainer.py` reads it."""
     state: Mapping[str, NumpyArray] = field(default_factory=dict)
@@ -63,12 +67,25 @@ class Checkpoint:
     lineage: dict[str, Any] = field(default_factory=dict)
     """Where the weights come from, if not from the seed alone; `lineage.py` reads it."""
 
+    @property
+    def of_units(self) -> ModelConfig:
+        """The configuration by which units are named: a layer of an ensemble has the units of all members."""
+        return as_one(self.model, self.members)
+
+    @property
+    def shape_in_words(self) -> str:
+        """The cell and the size of the model, such as "lstm 2 x 256", and how many of them there are, if several."""
+        model = self.model
+        members = f"{self.members} members of " if self.members > 1 else ""
+        return f"{members}{describe_cell(model)} {model.num_layers} x {model.hidden_size}"
+
     def metadata(self) -> dict[str, Any]:
         """Returns everything but the arrays, ready for JSON."""
         return {
             "version": __version__,
             "kind": self.kind,
             "model": self.model.to_dict(),
+            "members": self.members,
             "vocabulary": {
                 "kind": self.vocabulary.kind,
                 "code_points": self.vocabulary.code_points.tolist(),
@@ -184,6 +201,7 @@ def _load(path: Path, with_state: bool) -> Checkpoint:
         return Checkpoint(
             kind=metadata["kind"],
             model=found.model,
+            members=metadata["members"],
             vocabulary=found.vocabulary,
             data=found.data,
             corpus=metadata["corpus"],

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, get_args
 
 from charrnn.cells import registry
+from charrnn.cells.members import joined
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints.tensorfile import check_layout, damaged, foreign, parse, read_header
 from charrnn.errors import CheckpointError
-from charrnn.settings.checks import WIDEST
+from charrnn.settings.checks import MOST_MEMBERS, WIDEST
 from charrnn.settings.config import DataConfig, ModelConfig
 from charrnn.text.traits import Traits
 from charrnn.text.vocabulary import NUM_CODE_POINTS, UNKNOWN_SYMBOL, Vocabulary
 
-FORMAT = 5
+FORMAT = 6
 METADATA_KEY = "charrnn"
 FORMAT_KEY = "charrnn.format"
 DIGEST_KEY = "charrnn.sha256"
@@ -57,9 +58,12 @@ def describe(path: Path, file: IO[bytes]) -> Described:
     traits = Traits.of_dict(metadata["corpus"]["traits"])
     vocabulary = _read_vocabulary(path, metadata["vocabulary"], traits)
     check_layout(path, header, size - data_start)
-    if model.num_layers > len(header):  # before a name is made for each of them
+    members = metadata["members"]
+    if type(members) is not int or not 1 <= members <= MOST_MEMBERS:
+        raise damaged(path, f"its number of members is {members!a:.60}")
+    if members * model.num_layers > len(header):  # before a name is made for each of them
         raise damaged(path, "it lacks layers that its configuration names")
-    shapes = parameter_shapes(model, len(vocabulary))
+    shapes = joined([parameter_shapes(model, len(vocabulary))] * members)
     _check_parameters(path, header, shapes)
     _check_records(path, metadata)
     _check_state(path, header, model, metadata)
@@ -126,7 +130,7 @@ _RECORDS: dict[str, dict[str, Any]] = {
 the others."""
 
 
-_KEYS = {"version", "kind", "model", "vocabulary", "data", *_RECORDS}
+_KEYS = {"version", "kind", "model", "members", "vocabulary", "data", *_RECORDS}
 
 
 def _check_records(path: Path, metadata: dict[str, Any]) -> None:

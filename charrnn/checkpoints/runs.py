@@ -40,6 +40,8 @@ class Standing:
     corpus: str | None = None
     model: Mapping[str, Any] | None = None
     """The model's settings by name."""
+    members: int = 1
+    """How many models of these settings the best checkpoint is of."""
     step: int | None = None
     characters: float | None = None
     seconds: float | None = None
@@ -109,6 +111,7 @@ def standing(folder: Path) -> Standing:
         state = "finished"
     return Standing(
         state=state, corpus=known["corpus"]["name"], model=known["model"], step=newest["step"],
+        members=(best or known)["members"],
         characters=newest["characters"], seconds=newest["seconds"], best_nats=best_nats, best_step=best_step,
         curves=curves, **common,
     )  # fmt: skip

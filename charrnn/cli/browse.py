@@ -133,9 +133,9 @@ class Tour:
         values = self._values(unit, self._begin, end).tolist()
         label = self._labels[finding.label]
         marked = [] if label.is_graded else (label.values[self._begin : end] > 0).tolist()
-        name = title(unit, self._subject.loaded.model)
+        name = title(unit, self._subject.loaded.of_units)
         text = self._text[self._begin : end]
-        whole = Picture(name, text, values, *limits(unit.kind, self._subject.loaded.model), marked, self._palette)
+        whole = Picture(name, text, values, *limits(unit.kind, self._subject.loaded.of_units), marked, self._palette)
         fitting = whole.fitting(width, room)
         self._shown = max(1, fitting)
         about = f"unit {self._unit + 1} of the {len(units)} best: {told(effect, finding)}" + (

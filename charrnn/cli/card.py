@@ -49,7 +49,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
             piece
             for card in cards
             for piece in display.pieces(
-                card, subject.text, subject.names_of_ids, title(card.unit, loaded.model), asked.colours
+                card, subject.text, subject.names_of_ids, title(card.unit, loaded.of_units), asked.colours
             )
         ]
 

@@ -88,11 +88,11 @@ def _passages(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: in
         begin = int(begins[int(np.argmax(spreads))])
         shown = record_passage(subject.engine, subject.ids, unit.part, begin, begin + _PASSAGE)[:, unit.index]
         marked = [] if finding.is_graded else (values[begin : begin + _PASSAGE] > 0).tolist()
-        heading = f"{title(unit, subject.loaded.model)}: {finding.label}"
+        heading = f"{title(unit, subject.loaded.of_units)}: {finding.label}"
         heading += "" if finding.is_graded else " (underlined where it holds)"
         text = subject.text[begin : begin + _PASSAGE]
         pictures[unit] = Picture(
-            heading, text, shown.tolist(), *limits(unit.kind, subject.loaded.model), marked, asked.colours
+            heading, text, shown.tolist(), *limits(unit.kind, subject.loaded.of_units), marked, asked.colours
         )
     return list(pictures.values())
 

@@ -21,7 +21,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
 
     units = subject.units(asked.unit) or liveliest(subject.engine, subject.ids, asked.units)
     values = _values(subject.engine, subject.ids, units, subject.start)
-    shown, model = subject.text[subject.start :], subject.loaded.model
+    shown, model = subject.text[subject.start :], subject.loaded.of_units
 
     def pictures(_on_page: bool) -> list[Picture]:
         return [

@@ -50,7 +50,8 @@ def _measure(subject: Subject, asked: Given) -> Result:
         columns += _columns(taken, subject.shown[start + len(columns) :], vocabulary.names)
 
     def sections(_on_page: bool) -> list[Section]:
-        scale = Scale(title(unit, subject.loaded.model), *limits(unit.kind, subject.loaded.model)) if unit else None
+        model = subject.loaded.of_units
+        scale = Scale(title(unit, model), *limits(unit.kind, model)) if unit else None
         are_charged = asked.unknown == "error" or vocabulary.kind == "bytes" or not tally.characters
         sentence = _sentence(tally, number) + ("" if are_charged else "; those it does not know are not counted")
         return [Grid(columns, scale, vocabulary.kind == "bytes", asked.colours), Prose(f"{sentence}.")]

@@ -52,7 +52,7 @@ def _measure_file(subject: Subject, asked: Given) -> Result:
     from charrnn.text.labelled import read_labelled
 
     file, loaded, seed = asked.probe_file, subject.loaded, asked.seed or 0
-    labelled = read_labelled(file, loaded.vocabulary, asked.unknown, most_places(loaded.model), seed)
+    labelled = read_labelled(file, loaded.vocabulary, asked.unknown, most_places(loaded.of_units), seed)
     if len(labelled.texts) < labelled.lines:
         say(f"note: {len(labelled.texts):,} of the {labelled.lines:,} texts were taken, drawn by --seed")
     return _result(

@@ -54,11 +54,13 @@ class Subject:
     @cached_property
     def novice(self) -> Any:
         """The engine of an untrained model of the same shape, for comparison."""
+        from charrnn.cells.members import joined
         from charrnn.inference.make_engine import make_engine
         from charrnn.neurons.untrained import untrained_arrays
 
         model, vocabulary = self.loaded.model, self.loaded.vocabulary
-        return make_engine(model, untrained_arrays(model, len(vocabulary)), end=vocabulary.end)
+        drawn = [untrained_arrays(model, len(vocabulary), seed) for seed in range(self.loaded.members)]
+        return make_engine(model, joined(drawn), end=vocabulary.end)
 
     @cached_property
     def text(self) -> str:
@@ -134,7 +136,7 @@ class Subject:
         """Returns the units with these names, each once. Raises UsageError where the model has no such unit."""
         from charrnn.neurons.record import parse_unit
 
-        return list(dict.fromkeys(parse_unit(name, self.loaded.model) for name in names or []))
+        return list(dict.fromkeys(parse_unit(name, self.loaded.of_units) for name in names or []))
 
     @cached_property
     def names_of_ids(self) -> list[str]:

@@ -253,6 +253,7 @@ def _facts(run: Standing, now: float) -> dict[str, Any]:
         "set_aside": run.is_aside,
         "corpus": run.corpus,
         "model": None if run.model is None else dict(run.model),
+        "members": run.members,
         "step": run.step,
         "characters": run.characters,
         "minutes": None if run.seconds is None else round(run.seconds / 60, 3),

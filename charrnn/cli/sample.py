@@ -190,7 +190,7 @@ def _say_what_is_missed(loaded: Checkpoint, characters: int) -> None:
     from charrnn.cli.uncompiled import missed_in_sampling
     from charrnn.display.notice import say
 
-    if (missed := missed_in_sampling(loaded.model, len(loaded.vocabulary), characters)) is not None:
+    if (missed := missed_in_sampling(loaded.model, len(loaded.vocabulary), loaded.members * characters)) is not None:
         say(f"note: {missed}")
 
 

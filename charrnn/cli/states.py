@@ -49,7 +49,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
     from charrnn.cli.whole_text import whole_text
 
     words = _words(asked)
-    units = _units([word for word in words if word != _DOCUMENTS] or [_ALL], subject.loaded.model)
+    units = _units([word for word in words if word != _DOCUMENTS] or [_ALL], subject.loaded.of_units)
     with whole_text(subject, asked.length) as text:
         ids = np.concatenate(list(text.pieces()))
     make = _documents if _DOCUMENTS in words else _characters
@@ -70,7 +70,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
             "from": subject.start,
             "code_points": subject.loaded.vocabulary.code_points,
             "units": names,
-            "is_tanh": _is_tanh(units, subject.loaded.model),
+            "is_tanh": _is_tanh(units, subject.loaded.of_units),
             **more,
         },
         streamed,

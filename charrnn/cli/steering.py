@@ -42,7 +42,7 @@ class Steering(Record):
         from charrnn.neurons.clamping import clamp, parse_clamp
         from charrnn.neurons.columns import with_own_columns
 
-        held = dict(parse_clamp(one, loaded.model) for one in self.clamp)
+        held = dict(parse_clamp(one, loaded.of_units) for one in self.clamp)
         if len(held) < len(self.clamp):
             raise UsageError("--clamp holds one unit at two values", "give each unit once")
         model, parameters = with_own_columns(loaded.model, loaded.parameters)

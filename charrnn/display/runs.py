@@ -47,11 +47,11 @@ def age_of(seconds: float) -> str:
 
 def _cells(run: Standing, now: float) -> dict[str, str]:
     """Returns what the table says of a run, by column."""
-    model = run.model
+    model, members = run.model, f"{run.members} x " if run.members > 1 else ""
     return {
         "name": visible(run.name, kept=""),
         "corpus": visible(run.corpus or "-", kept=""),
-        "model": f"{model['cell']} {model['num_layers']}x{model['hidden_size']}" if model else "-",
+        "model": f"{members}{model['cell']} {model['num_layers']}x{model['hidden_size']}" if model else "-",
         "characters": "-" if run.characters is None else shortened(run.characters),
         "minutes": "-" if run.seconds is None else f"{run.seconds / 60:.1f}",
         "best bpc": "-" if run.best_nats is None else f"{run.best_nats / math.log(2):.4f}",

@@ -28,12 +28,14 @@ _WIDE = 50
 
 
 def parameters_by_part(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Returns the number of parameters of the embedding, each layer and the decoder, without running statistics."""
+    """Returns the number of parameters of the embedding, each layer and the decoder, without running statistics; of an
+    ensemble those of all members."""
     counts: dict[str, int] = {}
     for name, shape in shapes.items():
         if is_statistic(name):
             continue
         parts = name.split(".")
+        parts = parts[2:] if parts[0] == "member" else parts
         part = f"layer {parts[1]}" if parts[0] == "layers" else parts[0]
         counts[part] = counts.get(part, 0) + math.prod(shape)
     return counts
@@ -56,6 +58,10 @@ def _rare(traits: Traits) -> str:
     return f"; U+FFFD stands for {rare}, {count(traits.unknown, 'character')} of the text in all"
 
 
+def _members(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.members} members, whose probabilities are averaged, each " if checkpoint.members > 1 else ""
+
+
 def _bpc(nats: float | None) -> str:
     return "-" if nats is None else f"{nats / math.log(2):.4f} bpc ({nats:.4f} nats)"
 
@@ -68,7 +74,8 @@ def summary(path: str, checkpoint: Checkpoint, metrics: Sequence[Entry] = ()) ->
     by_part = ", ".join(f"{part} {count:,}" for part, count in counts.items())
     rows = {
         "checkpoint": path,
-        "model": f"{describe(model)}, {model.num_layers} x {model.hidden_size}, embedding {model.embedding_size}, "
+        "model": f"{_members(checkpoint)}{describe(model)}, {model.num_layers} x {model.hidden_size}, "
+        f"embedding {model.embedding_size}, "
         f"dropout {model.dropout:g}" + (f", {said}" if (said := variants(model)) else ""),
         "parameters": f"{sum(counts.values()):,} ({by_part})",
         "vocabulary": _vocabulary_line(checkpoint.vocabulary) + _rare(Traits.of_dict(corpus["traits"])),

@@ -25,7 +25,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ from charrnn.network.threads import torch_beside
 from charrnn.text.stored import TextIds
 
 if TYPE_CHECKING:
+    from charrnn.network.ensemble import Ensemble
     from charrnn.network.model import CharacterModel
 
 WARM_UP = 1024
@@ -52,6 +53,7 @@ _LONGEST = 2
 """How much longer than all lanes' mean the longest may be, of those that begin with a document."""
 
 Places = npt.NDArray[np.int64]
+Model: TypeAlias = "CharacterModel | Ensemble"
 Proceed = Callable[[int], object]
 """A function that is told the number of characters done, now and then; an exception from it ends the work."""
 
@@ -67,7 +69,7 @@ def default_lanes(characters: int) -> int:
 
 
 def score(
-    model: CharacterModel,
+    model: Model,
     ids: TextIds,
     *,
     window: int = DEFAULT_WINDOW,
@@ -92,7 +94,7 @@ def score(
 
 
 @contextlib.contextmanager
-def reading(model: CharacterModel) -> Iterator[None]:
+def reading(model: Model) -> Iterator[None]:
     """Puts the model into evaluation mode without gradients while the context lasts, so that cuDNN allocates nothing
     for a backward pass (in training mode it does: the "reserve" of every window)."""
     was_training = model.training
@@ -118,7 +120,7 @@ def exact_losses(logits: torch.Tensor, targets: torch.Tensor, temperature: float
 class _Reader:
     """Runs lanes of a text through a model."""
 
-    model: CharacterModel
+    model: Model
     ids: TextIds
     window: int
     temperature: float
@@ -210,13 +212,13 @@ class _Reader:
         return as_tensor(self.ids[places], self.model)
 
 
-def logits_window(model: CharacterModel, window: int, lanes: int) -> int:
+def logits_window(model: Model, window: int, lanes: int) -> int:
     """Returns how many characters of each of some lanes are read at a time: `window`, or fewer of a large
     vocabulary."""
     return max(1, min(window, _MOST_LOGITS // (lanes * model.vocabulary_size)))
 
 
-def as_tensor(ids: npt.NDArray[Any], model: CharacterModel) -> torch.Tensor:
+def as_tensor(ids: npt.NDArray[Any], model: Model) -> torch.Tensor:
     """Returns the ids as an int64 tensor on the model's device."""
     return torch.from_numpy(ids.astype(np.int64)).to(model.embedding.device)
 

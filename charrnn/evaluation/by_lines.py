@@ -8,19 +8,16 @@ Shape letters: N ids of the text, L lines, T window, B lanes.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import TextError
-from charrnn.evaluation.bpc import Proceed, as_tensor, exact_losses, logits_window, reading
+from charrnn.evaluation.bpc import Model, Proceed, as_tensor, exact_losses, logits_window, reading
 from charrnn.evaluation.report import ForeignText, Progress, Static, figures
 from charrnn.evaluation.score import TextScore
 from charrnn.text.vocabulary import Ids, Vocabulary
-
-if TYPE_CHECKING:
-    from charrnn.network.model import CharacterModel
 
 LANES = 256
 Floats = npt.NDArray[np.float32]
@@ -28,7 +25,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 def line_losses(
-    model: CharacterModel,
+    model: Model,
     ids: Ids,
     ends: Numbers,
     before: int,
@@ -64,7 +61,7 @@ def line_losses(
 
 
 def figures_by_lines(
-    model: CharacterModel, text: ForeignText, vocabulary: Vocabulary, how: Static, progress: Progress
+    model: Model, text: ForeignText, vocabulary: Vocabulary, how: Static, progress: Progress
 ) -> tuple[dict[str, Any], Floats]:
     """Returns the figures of a text whose lines are read one by one, and the loss of each character that was read.
 

@@ -29,11 +29,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from charrnn.evaluation.bpc import Proceed, as_tensor, exact_losses
+from charrnn.evaluation.bpc import Model, Proceed, as_tensor, exact_losses
 from charrnn.evaluation.dynamic_rule import DynamicRule
 from charrnn.evaluation.score import TextScore
 from charrnn.network.layers import StackState
-from charrnn.network.model import CharacterModel
 from charrnn.text.stored import TextIds
 
 Arrays = list[Tensor]
@@ -70,13 +69,13 @@ def update(weights: Arrays, trained: Arrays, gradients: Arrays, rates: Arrays, p
         torch._foreach_addcmul_(weights, gradients, rates, value=-1)
 
 
-def weights_of(model: CharacterModel) -> Arrays:
+def weights_of(model: Model) -> Arrays:
     """Returns the arrays of weights that adapt: all that require gradients."""
     return [array for array in model.arrays().values() if array.requires_grad]
 
 
 def gradient_statistics(
-    model: CharacterModel,
+    model: Model,
     ids: TextIds,
     *,
     segment: int,
@@ -121,7 +120,7 @@ def _statistics_size(length: int, segment: int, lanes: int, segments: int) -> tu
 
 
 def segment_losses(
-    model: CharacterModel,
+    model: Model,
     ids: TextIds,
     rule: DynamicRule,
     mean_squares: Sequence[Tensor] | None = None,
@@ -152,7 +151,7 @@ def segment_losses(
 
 
 def score_dynamic(
-    model: CharacterModel,
+    model: Model,
     ids: TextIds,
     rule: DynamicRule,
     mean_squares: Sequence[Tensor] | None = None,

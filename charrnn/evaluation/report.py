@@ -19,9 +19,9 @@ import torch
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.lineage import parts_as
 from charrnn.errors import TextError
-from charrnn.evaluation.bpc import DEFAULT_WINDOW, Proceed, score
+from charrnn.evaluation.bpc import DEFAULT_WINDOW, Model, Proceed, score
 from charrnn.evaluation.score import TextScore
-from charrnn.network.model import CharacterModel
+from charrnn.network.ensemble import make_model
 from charrnn.settings.choices import UnknownPolicy
 from charrnn.text.corpus import Corpus
 from charrnn.text.stored import TextIds, pieces
@@ -149,15 +149,14 @@ class Static:
     lanes: int | None = None
     context: int | None = None
 
-    def model(self, checkpoint: Checkpoint) -> CharacterModel:
+    def model(self, checkpoint: Checkpoint) -> Model:
         """Returns the checkpoint's model on the device, with a copy of its weights."""
-        model = CharacterModel(checkpoint.model, len(checkpoint.vocabulary), checkpoint.vocabulary.end)
-        model.load_arrays(checkpoint.parameters)
-        return model.to(self.device)
+        vocabulary = checkpoint.vocabulary
+        return make_model(checkpoint.model, checkpoint.parameters, len(vocabulary), vocabulary.end).to(self.device)
 
     def score(
         self,
-        model: CharacterModel,
+        model: Model,
         ids: TextIds,
         temperature: float = 1.0,
         proceed: Proceed = lambda _done: None,
@@ -171,7 +170,7 @@ class Static:
 
 
 def static_figures(
-    model: CharacterModel,
+    model: Model,
     text: ForeignText,
     how: Static,
     progress: Progress = lambda *_: None,

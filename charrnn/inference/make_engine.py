@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy.typing as npt
 
+from charrnn.cells.members import count_members, parted
 from charrnn.cells.parameters import written_out
 from charrnn.cells.registry import describe, is_plain
 from charrnn.errors import UsageError
 from charrnn.inference.compiled import CompiledNetwork
+from charrnn.inference.ensemble import EnsembleEngine
 from charrnn.inference.inplace import InPlaceNetwork
 from charrnn.inference.reference import Network
 from charrnn.native.step import find_library
@@ -38,10 +40,16 @@ def make_engine(
 ) -> Any:
     """Makes the fastest engine for a CPU: the compiled step where the package has it, else numpy.
 
-    A lane reads the id `end` from the zero state, whatever stood before it.
+    A lane reads the id `end` from the zero state, whatever stood before it. The parameters of an ensemble make an
+    engine of as many engines.
 
     Raises UsageError for rounded weights where there is no compiled step: numpy would only be slower with them.
     """
+    if (members := count_members(parameters)) > 1:
+        each = [
+            make_engine(config, own, weights=weights, threads=threads, end=end) for own in parted(parameters, members)
+        ]
+        return EnsembleEngine(each)
     config, parameters = written_out(config, parameters)
     if has_compiled_step(config):
         return CompiledNetwork(config, parameters, weights=weights, threads=threads, end=end)

@@ -20,9 +20,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from charrnn.cells.members import joined, parted
 from charrnn.cells.parameters import written_out
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.inference.engine import Doubles, Engine, Floats, Scored, Written
+from charrnn.network.ensemble import Ensemble, make_model
 from charrnn.network.graphs import GraphRecorder, records_on
 from charrnn.network.layers import StackState
 from charrnn.network.model import CharacterModel
@@ -42,10 +44,11 @@ class TorchStepper(Engine):
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         self.device = device
-        config, parameters = written_out(checkpoint.model, checkpoint.parameters)
+        config, parameters = checkpoint.model, parted(checkpoint.parameters, checkpoint.members)
+        written = [written_out(config, each) for each in parameters]
+        arrays = joined([each for _, each in written])
         self.vocabulary_size = len(checkpoint.vocabulary)
-        self.model = CharacterModel(config, self.vocabulary_size, checkpoint.vocabulary.end)
-        self.model.load_arrays(parameters)
+        self.model = make_model(written[0][0], arrays, self.vocabulary_size, checkpoint.vocabulary.end)
         self.model.to(device).eval()
         self._recorder = GraphRecorder(device)
         self._loops: dict[tuple[int, bool], _Loop] = {}
@@ -130,7 +133,7 @@ class _Loop:
     """Static buffers of B lanes, and the step that reads and writes nothing else: what a CUDA graph needs."""
 
     def __init__(
-        self, model: CharacterModel, lanes: int, device: torch.device, recorder: GraphRecorder, *, cuts: bool
+        self, model: CharacterModel | Ensemble, lanes: int, device: torch.device, recorder: GraphRecorder, *, cuts: bool
     ) -> None:
         V, exact = model.vocabulary_size, exact_type(device)
         self._model, self._recorder, self._cuts = model, recorder, cuts

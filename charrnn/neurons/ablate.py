@@ -26,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.cells.members import as_one, count_members
 from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.autocorrelated import spread_of_mean
 from charrnn.neurons.clamping import check_can_hold, clamp
@@ -136,7 +137,7 @@ def ablate(
     config, parameters = with_own_columns(config, parameters)
     begin = max(0, start - WARM_UP)
     first = max(start, begin + 1)  # the very first character of a text has no prediction
-    others = _others(config, asked, compared, seed)
+    others = _others(as_one(config, count_members(parameters)), asked, compared, seed)
     units = [*asked, *(other for each in others.values() for other in each)]
     readings = len(units) + 2
     means = _means(config, parameters, ids[begin:], units, start - begin, end)

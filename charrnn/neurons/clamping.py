@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.cells.members import count_members, joined, parted
 from charrnn.cells.names import enumerated
 from charrnn.cells.registry import describe, make_cell, plain_cells
 from charrnn.errors import UsageError
@@ -78,12 +79,17 @@ def parse_clamp(said: str, config: ModelConfig) -> tuple[Unit, float]:
 
 def clamp(
     config: ModelConfig, parameters: Mapping[str, npt.NDArray[Any]], held: Mapping[Unit, float]
-) -> dict[str, Array]:
+) -> Mapping[str, Array]:
     """Returns parameters of the model in which each unit of `held` keeps its value; `parameters` are not changed.
 
     The model must have been rewritten by `columns.with_own_columns`. Where h is held, nothing reads the gates and the
-    memory of the same index any more: they are left as they are.
+    memory of the same index any more: they are left as they are. A unit of an ensemble is held in its member.
     """
+    if (members := count_members(parameters)) > 1:
+        H, each = config.hidden_size, [dict[Unit, float]() for _ in range(members)]
+        for unit, value in held.items():
+            each[unit.index // H][Unit(unit.layer, unit.kind, unit.index % H)] = value
+        return joined([clamp(config, *both) for both in zip(parted(parameters, members), each, strict=True)])
     changed = _Changed(config, parameters)
     for unit in held:
         check_can_hold(config, unit.kind)

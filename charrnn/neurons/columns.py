@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.cells.members import count_members, joined, parted
 from charrnn.cells.parameters import decoder_weight, parameter_shapes, written_out
 from charrnn.settings.config import ModelConfig
 
@@ -25,7 +26,13 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def with_own_columns(config: ModelConfig, parameters: Arrays) -> tuple[ModelConfig, Arrays]:
-    """Returns configuration and parameters of the rewritten model, or those given where nothing is to be rewritten."""
+    """Returns configuration and parameters of the rewritten model, or those given where nothing is to be rewritten.
+
+    Of an ensemble each member is rewritten.
+    """
+    if (members := count_members(parameters)) > 1:
+        each = [with_own_columns(config, own) for own in parted(parameters, members)]
+        return each[0][0], joined([arrays for _, arrays in each])
     config, parameters = written_out(config, parameters)
     if not config.tie and config.skip in ("none", "dense"):
         return config, parameters

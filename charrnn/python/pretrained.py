@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.parameters import is_statistic
-from charrnn.cells.registry import describe
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import BEST, find_checkpoint
@@ -33,7 +32,7 @@ from charrnn.evaluation.score import TextScore, nats_of
 from charrnn.inference.distribution import Doubles, log_probabilities
 from charrnn.inference.engine import Engine, RecordingEngine
 from charrnn.network.onnx_file import write_onnx
-from charrnn.network.open_engine import open_engine
+from charrnn.network.open_engine import check_single, members_of, open_engine
 from charrnn.neurons.clamping import clamp as hold
 from charrnn.neurons.clamping import parse_clamp
 from charrnn.neurons.columns import with_own_columns
@@ -87,7 +86,7 @@ def load(
     found = find_checkpoint(None if path is None else Path(path))
     loaded = checkpoints.load(found)
     if clamp:
-        held = dict(parse_clamp(f"{name}={value!r}", loaded.model) for name, value in clamp.items())
+        held = dict(parse_clamp(f"{name}={value!r}", loaded.of_units) for name, value in clamp.items())
         model, parameters = with_own_columns(loaded.model, loaded.parameters)
         loaded = replace(loaded, model=model, parameters=hold(model, parameters, held))
     return Pretrained(loaded, open_engine(loaded, device=device, weights=weights, threads=threads), found)
@@ -123,13 +122,18 @@ class Pretrained:
 
     @property
     def config(self) -> ModelConfig:
-        """Returns the model's configuration: its cell, layers and sizes."""
+        """Returns the model's configuration: its cell, layers and sizes (of an ensemble those of each member)."""
         return self.checkpoint.model
 
     @property
     def vocabulary(self) -> Vocabulary:
         """Returns the characters that the model knows; a character's place among them is its id."""
         return self.checkpoint.vocabulary
+
+    @property
+    def members(self) -> list[Pretrained]:
+        """Returns the models of an ensemble, each by itself; of a single model a list of it alone."""
+        return [Pretrained(loaded, engine) for loaded, engine in members_of(self.checkpoint, self.engine)]
 
     @property
     def num_parameters(self) -> int:
@@ -149,15 +153,9 @@ class Pretrained:
         return "" if path is None else str(path.parent if path.name == BEST else path)
 
     def __repr__(self) -> str:
-        from charrnn.display.safe import visible  # here and below: what is drawn seldom is loaded when it is drawn
+        from charrnn.python.shown import as_line  # here and below: what is drawn seldom is loaded when it is drawn
 
-        config, bpc = self.config, self.best_bpc
-        parts = [
-            f"{describe(config)} {config.num_layers} x {config.hidden_size} on {self.checkpoint.corpus['name']}",
-            "" if bpc is None else f"{bpc:.3f} bpc",
-            self._place(),
-        ]
-        return visible(f"<charrnn {', '.join(filter(None, parts))}>", kept="")
+        return as_line(self, self._place())
 
     def _repr_html_(self) -> str:
         """Returns a small table for a notebook."""
@@ -299,10 +297,12 @@ class Pretrained:
         """Returns the model as plain modules of torch: nn.Embedding, nn.LSTM (or GRU, or RNN) layers, and nn.Linear.
 
         It is called with ids (T, B) and a state: logits (T, B, V), and the state after. The modules are on the CPU, in
-        evaluation mode, and have copies of the weights. Raises UsageError for a cell that torch has no module for.
+        evaluation mode, and have copies of the weights. Raises UsageError for an ensemble, and for a cell that torch
+        has no module for.
         """
         from charrnn.network.plain_model import plain_model
 
+        check_single(self.checkpoint, "to_torch")
         return plain_model(self.config, self.checkpoint.parameters)
 
     @errors_in_python()
@@ -310,7 +310,7 @@ class Pretrained:
         """Writes one step of the model as an ONNX file: ids (B,) and states (L, B, H) in; logits (B, V) and states out.
 
         The text "charrnn" of its metadata is what a checkpoint says of itself, as JSON, with the vocabulary. Raises
-        UsageError where the package onnx is missing or the cell computes with complex numbers.
+        UsageError where the package onnx is missing, the cell computes with complex numbers, or for an ensemble.
         """
         write_onnx(Path(path), self.checkpoint)
 

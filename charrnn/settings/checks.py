@@ -17,6 +17,9 @@ MOST = 10**15
 WIDEST = 1 << 20
 """Nothing that is counted in a model or a step is larger."""
 
+MOST_MEMBERS = 64
+"""Of an ensemble."""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:

@@ -91,7 +91,14 @@ def occurrences(ids: TextIds, size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def read_initial(path: Path) -> InitialModel:
-    """Reads the model of a checkpoint file or a run's folder. Raises CheckpointError where there is none."""
+    """Reads the model of a checkpoint file or a run's folder. Raises CheckpointError where there is none, and
+    UsageError for an ensemble."""
     found = find_checkpoint(path)
-    sha256 = checkpoints.fingerprint(found)
-    return InitialModel(checkpoint=checkpoints.load(found), sha256=sha256)
+    sha256, loaded = checkpoints.fingerprint(found), checkpoints.load(found)
+    if loaded.members > 1:
+        raise UsageError(
+            f"--init-from names {path}, which is an ensemble of {loaded.members} members, and a run begins with the "
+            "weights of one model",
+            "name one of them, such as member-1.safetensors in that run's folder",
+        )
+    return InitialModel(checkpoint=loaded, sha256=sha256)

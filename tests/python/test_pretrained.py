@@ -150,7 +150,7 @@ def test_a_model_says_what_it_is(model: Pretrained) -> None:
     """On a line that tells cell, size, corpus, best score and folder; in a notebook as a small table."""
     assert repr(model) == "<charrnn lstm 2 x 4 on ring, 2.525 bpc, checkpoints/one>"
     page = model._repr_html_()
-    for words in ("lstm, 2 x 4, embedding 3", "2.5247 bpc at step 20", "1,234 characters, 10 different", "<table"):
+    for words in ("lstm 2 x 4, embedding 3", "2.5247 bpc at step 20", "1,234 characters, 10 different", "<table"):
         assert words in page
     assert f"{sum(array.size for array in model.checkpoint.parameters.values()):,}" in page
     assert repr(model.score("abc")).startswith("<score of 2 characters: ")
