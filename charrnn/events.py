@@ -48,7 +48,15 @@ class Validated:
     train_nats: float | None
     """Mean training loss since the previous validation or sample; None where no step was made since."""
     validation_nats: float
+    """Of an ensemble the better of the member in training alone and its average with those before it."""
     is_best: bool
+    member: int | None = None
+    """The number of the member in training, from 1; None in a run of one model."""
+    members: int = 1
+    member_nats: float | None = None
+    """What the member in training reaches alone."""
+    ensemble_nats: float | None = None
+    """What the average of it and the members before it reaches; None of the first."""
 
 
 @dataclass(frozen=True, slots=True)

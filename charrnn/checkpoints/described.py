@@ -28,7 +28,7 @@ FORMAT_KEY = "charrnn.format"
 DIGEST_KEY = "charrnn.sha256"
 _WRAPPED_KEYS = {"format", FORMAT_KEY, METADATA_KEY, DIGEST_KEY}
 MODEL_PREFIX = "model."
-Kind = Literal["best", "last", "step"]
+Kind = Literal["best", "last", "step", "member"]
 
 
 class Described(NamedTuple):
@@ -194,7 +194,8 @@ _MOST_COPIES, _MOST_BESIDE = 16, 1 << 26
 def _check_state(path: Path, header: dict[str, Any], model: ModelConfig, metadata: dict[str, Any]) -> None:
     """Refuses arrays beside the model's where there can be none, or more than any optimizer keeps.
 
-    To read them would take long. An optimizer keeps a few copies of the weights, and each lane its state.
+    To read them would take long. An optimizer keeps a few copies of the weights, each lane its state, and a run of
+    several members those that are finished.
     """
     sizes = {name: entry["data_offsets"][1] - entry["data_offsets"][0] for name, entry in header.items()}
     weights = sum(size for name, size in sizes.items() if name.startswith(MODEL_PREFIX))
@@ -206,7 +207,9 @@ def _check_state(path: Path, header: dict[str, Any], model: ModelConfig, metadat
     settings = metadata["training"].get("training")
     lanes = settings.get("batch_size") if isinstance(settings, dict) else None
     lanes = lanes if type(lanes) is int and 0 < lanes <= WIDEST else 1
-    if beside > _MOST_COPIES * (weights + 4 * lanes * model.num_layers * model.hidden_size) + _MOST_BESIDE:
+    members = settings.get("ensemble") if isinstance(settings, dict) else None
+    copies = _MOST_COPIES + (members if type(members) is int and 0 < members <= MOST_MEMBERS else 1)
+    if beside > copies * (weights + 4 * lanes * model.num_layers * model.hidden_size) + _MOST_BESIDE:
         raise damaged(
             path, f"it holds {beside:,} bytes beside its {weights:,} bytes of weights, more than any run keeps"
         )

@@ -4,6 +4,7 @@ config.json                   the settings and where the text lies, for people a
 best.safetensors              weights of the best validation
 last.safetensors              everything needed to resume
 step-00001000.safetensors     weights at a step, which --keep-every keeps
+member-1.safetensors          the best weights of a finished member of --ensemble, alone
 metrics.jsonl                 one object a line; `records.py` writes it, and cuts it back where a run goes on
 samples.txt                   what the model wrote as it learned; likewise
 .lock                         empty; who trains has it locked (`lock.py`)
@@ -38,6 +39,7 @@ METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
 CONFIG = "config.json"
 _KEPT = re.compile(r"step-(\d{8,})\.safetensors")
+_MEMBER = re.compile(r"member-\d{1,2}\.safetensors")
 _FILES = (CONFIG, LAST, METRICS, SAMPLES, BEST)
 _ASIDE = re.compile(r".+\.\d{4}-\d{2}-\d{2}T\d{6}(-\d+)?", re.DOTALL)
 
@@ -72,6 +74,10 @@ class Run:
     def config(self) -> Path:
         """Returns the path of the settings, written for people and for `train FOLDER`."""
         return self.folder / CONFIG
+
+    def member(self, number: int) -> Path:
+        """Returns the path of the weights of a member of an ensemble (from 1), alone."""
+        return self.folder / f"member-{number}.safetensors"
 
     def kept(self, step: int) -> Path:
         """Returns the path of the weights that `--keep-every` keeps at a step."""
@@ -215,7 +221,16 @@ def _whole_characters(name: bytes) -> str:
 
 
 def _is_own(path: Path) -> bool:
-    return path.name in _FILES or kept_step(path) is not None
+    return path.name in _FILES or kept_step(path) is not None or is_member(path)
+
+
+def is_member(path: Path) -> bool:
+    """Returns whether a file has the name of a member of an ensemble.
+
+    >>> is_member(Path("run/member-2.safetensors")), is_member(Path("run/best.safetensors"))
+    (True, False)
+    """
+    return _MEMBER.fullmatch(path.name) is not None
 
 
 def kept_step(path: Path) -> int | None:

@@ -143,6 +143,8 @@ def is_finished(progress: Mapping[str, Any], training: Mapping[str, Any]) -> boo
     checkpoint remembers. What is missing or odd counts as not finished.
     """
     with contextlib.suppress(KeyError, TypeError, AttributeError):
+        if (course := training.get("course")) is not None:  # of several members
+            return course["is_over"] is True
         counters, budget, patience = training["counters"], training["budget"], training["run"]["patience"]
         every, step = training["run"]["sample_every"], counters["step"]
         has_sample = counters["sampled_step"] == step or (every is not None and (not every or step % every))

@@ -11,7 +11,18 @@ from typing import Any, Literal
 
 from charrnn.checkpoints.checkpoint import Checkpoint, load
 from charrnn.checkpoints.config_file import is_config, settings_in
-from charrnn.checkpoints.folder import BEST, CONFIG, LAST, METRICS, SAMPLES, Run, folder_size, is_set_aside, kept_step
+from charrnn.checkpoints.folder import (
+    BEST,
+    CONFIG,
+    LAST,
+    METRICS,
+    SAMPLES,
+    Run,
+    folder_size,
+    is_member,
+    is_set_aside,
+    kept_step,
+)
 from charrnn.checkpoints.lineage import known_texts
 from charrnn.checkpoints.lock import LOCK, is_training
 from charrnn.checkpoints.metrics import Entry, entry_of, is_validation
@@ -73,8 +84,8 @@ def verify_run(folder: Path) -> Verified:
         finding = Finding(LAST, "note" if is_whole else "damaged", "it is missing")
     findings.append(finding)
     findings.append(_best(run, last))
-    for path in sorted(folder.glob("step-*.safetensors")):
-        if kept_step(path) is not None:
+    for path in sorted([*folder.glob("step-*.safetensors"), *folder.glob("member-*.safetensors")]):
+        if kept_step(path) is not None or is_member(path):
             finding, kept = _checkpoint(path)
             findings.append(finding if kept is None or last is None else _of_one_run(finding, kept, last))
     findings.append(_config(run, last))
@@ -96,6 +107,7 @@ def _checkpoint(path: Path) -> tuple[Finding, Checkpoint | None]:
         return Finding(path.name, "damaged", error.message.replace(str(path), "it")), None
     kept = kept_step(path)
     expected = {BEST: "best", LAST: "last"}.get(path.name, loaded.kind if kept is None else "step")
+    expected = "member" if is_member(path) else expected
     step = loaded.progress["step"]
     if loaded.kind != expected:
         return Finding(path.name, "damaged", f"it is a checkpoint of the kind {loaded.kind}, by its contents"), None

@@ -24,6 +24,7 @@ from charrnn.settings.config import ModelConfig
 from charrnn.settings.fields import variants
 from charrnn.text.corpus import Corpus
 from charrnn.training.contention import Contention
+from charrnn.training.course import usual_share
 from charrnn.training.distributed import World
 from charrnn.training.estimates import training_memory
 from charrnn.training.optimizers.registry import find_optimizer
@@ -63,6 +64,12 @@ def describe(
     yield f"the text is {corpus.name} ({made_of}{count(len(corpus), 'character')}, {vocabulary:,} different)"
     yield from _many_characters(corpus, parameter_shapes(model, vocabulary), weights)
     yield f"the run trains for {plan.budget} on {device.type} and is kept in {run.folder}"
+    if (members := training.ensemble) > 1:
+        share = usual_share(plan.budget, members)
+        yield (
+            f"{members} members are trained one after the other, each for about {figure(share.amount, 3)} {share.unit} "
+            "of that, and averaged: reading and writing take as many times as long as with one"
+        )
     if resume is not None:
         return
     precision = choose_precision(training.precision, device)

@@ -37,9 +37,10 @@ from charrnn.settings.run import RunConfig
 from charrnn.text.corpus import Corpus
 from charrnn.text.finding import title_of
 from charrnn.text.fitting import Reader
+from charrnn.training.beyond import finished_in_words
 from charrnn.training.inherited import inherited
 from charrnn.training.initial_model import InitialModel
-from charrnn.training.plan import OtherSettings, Plan, TrainRequest, finished_in_words
+from charrnn.training.plan import OtherSettings, Plan, TrainRequest
 from charrnn.training.request import computing_as_before, origin_of
 from charrnn.wording import count, shortened
 

@@ -18,7 +18,7 @@ from typing import IO, Any, Self
 from charrnn.display.bar import make_bar
 from charrnn.display.blocks import heading, row, sample_lines, shortened
 from charrnn.display.safe import visible, write
-from charrnn.display.status import figures, summary
+from charrnn.display.status import averaged, figures, summary
 from charrnn.display.wrap import columns, shell_lines, wrapped
 from charrnn.display.writer import Write, Writer
 from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Sampled, Saved, Validated
@@ -141,6 +141,8 @@ class TrainingDisplay:
                 self._progress(event)
             case Validated():
                 self._row(event.step, event.characters, event.train_nats, event.validation_nats, event.is_best)
+                if event.ensemble_nats is not None:
+                    self._line(averaged(event), self._err)
             case Sampled():
                 self._sample(event)
             case Notice():

@@ -6,7 +6,7 @@ import math
 import signal
 
 from charrnn.display.blocks import bits, short
-from charrnn.events import Finished, Progress
+from charrnn.events import Finished, Progress, Validated
 from charrnn.wording import count, figure
 
 
@@ -59,6 +59,16 @@ def summary(event: Finished) -> str:
     return (
         f"{text}; best validation {bits(event.best_nats):.4f} bpc ({event.best_nats:.4f} nats) "
         f"at step {event.best_step:,}{worse}"
+    )
+
+
+def averaged(event: Validated) -> str:
+    """Returns the line that tells what a member reaches alone, and with those before it."""
+    assert event.member_nats is not None
+    assert event.ensemble_nats is not None
+    return (
+        f"member {event.member} of {event.members}: {bits(event.member_nats):.4f} bpc, with the "
+        f"{'member' if event.member == 2 else 'members'} before it {bits(event.ensemble_nats):.4f}"
     )
 
 

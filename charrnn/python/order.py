@@ -26,8 +26,9 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.finding import Texts, find
 from charrnn.text.fitting import Reader
 from charrnn.text.sources import Source
+from charrnn.training.beyond import finished_in_words
 from charrnn.training.inherited import Inherited, inherited
-from charrnn.training.plan import TrainRequest, finished_in_words
+from charrnn.training.plan import TrainRequest
 from charrnn.training.request import Order, computing_as_before, origin_of
 
 _open: set[Path] = set()

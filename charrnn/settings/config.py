@@ -15,6 +15,7 @@ from charrnn.settings.checks import (
     ABOVE_0,
     AT_LEAST_0,
     COUNT,
+    MOST_MEMBERS,
     RATE,
     SEED,
     SHARE,
@@ -249,6 +250,9 @@ class TrainingConfig(Record):
     that the device has."""
     seed: int = _training(1, SEED, "--seed", level="everyday", fixed=_DRAWN)
     """Seed of initial weights, dropout and state resets."""
+    ensemble: int = _training(1, whole(1, MOST_MEMBERS), "--ensemble", metavar="MODELS", may_change=True)
+    """Models that are trained one after the other within the budget, each from its own seed, and averaged: sampled,
+    scored and inspected as one."""
     activation_penalty: float = _training(0.0, AT_LEAST_0, "--activation-penalty")
     """Weight of a penalty added to the loss that is differentiated (not to the one reported): the mean square of what
     the decoder reads."""

@@ -12,7 +12,6 @@ import math
 from charrnn.checkpoints.folder import Run
 from charrnn.errors import DivergenceError
 from charrnn.settings.run import RunConfig
-from charrnn.training.pace import Counters
 from charrnn.wording import count
 
 _TOLERATED = 3.0
@@ -31,20 +30,20 @@ def bound(vocabulary_size: int, first_nats: float | None) -> float:
 
 
 def divergence(
-    run: Run, config: RunConfig, counters: Counters, nats: float, norm: float, rate: float
+    run: Run, config: RunConfig, step: int, rollbacks: int, nats: float, norm: float, rate: float
 ) -> DivergenceError:
-    """Returns the error for a run that has diverged at a loss, a gradient's norm (nan where that is not known) and a
-    learning rate."""
-    ways = [f"go on from it at a lower rate, such as --change --lr {_lower(rate)}"] if counters.step else []
+    """Returns the error for a run that has diverged at a step, after so many rollbacks, at a loss, a gradient's norm
+    (nan where that is not known) and a learning rate."""
+    ways = [f"go on from it at a lower rate, such as --change --lr {_lower(rate)}"] if step else []
     ways.append("start over with a smaller --lr or --clip")
     kept = f"{run.last} holds the last good state"
     if config.on_divergence == "stop":
         ways.append("let --on-divergence rollback try")
-    elif counters.rollbacks:
-        kept += f", and going back to it {count(counters.rollbacks, 'time')}, at half the rate each time, did not help"
+    elif rollbacks:
+        kept += f", and going back to it {count(rollbacks, 'time')}, at half the rate each time, did not help"
     measured = "" if math.isnan(norm) and math.isfinite(nats) else f", gradient norm {norm:.4g}"
     return DivergenceError(
-        f"training diverged at step {counters.step:,}: loss {nats:.4g}{measured}, learning rate {rate:.4g}",
+        f"training diverged at step {step:,}: loss {nats:.4g}{measured}, learning rate {rate:.4g}",
         f"{kept}: {', '.join(ways[:-1])}{', or ' if len(ways) > 1 else ''}{ways[-1]}",
     )
 

@@ -27,6 +27,7 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.initial_model import occurrences
 from charrnn.training.learner import Learner
+from charrnn.training.members import kept_members
 from charrnn.training.plan import Plan
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -117,9 +118,14 @@ def adapted(resume: Checkpoint, plan: Plan, vocabulary: Vocabulary, text: TextId
     before = resume.vocabulary
     parameters = fitted(plan.model, plan.training.seed, before, resume.parameters, vocabulary, text)
     own, state = learner.state(), dict(resume.state)
+    for number, weights in enumerate(kept_members(state), 1):  # those that are finished, and the best of this one
+        fit = fitted(plan.model, plan.training.seed + number, before, weights, vocabulary, text)
+        state |= {f"members.{number}.{name}": array for name, array in fit.items()}
     ids = places(before, vocabulary)
     for kept, array in state.items():
         what, name = _kept_of(kept)
+        if what.startswith("members"):
+            continue
         if name in BY_CHARACTER and array.ndim and before != vocabulary:
             fill = parameters[name] if what in _WEIGHTS else np.zeros_like(own.get(kept, parameters[name]))
             state[kept] = _rows(array, ids, fill)

@@ -6,18 +6,14 @@ of steps alone, so that a resumed run does the same things at the same steps.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from charrnn.errors import UsageError
-from charrnn.events import Finished, Progress
 from charrnn.settings.config import Budget, TrainingConfig
 from charrnn.settings.run import RunConfig
 from charrnn.training.lanes import Reading
 from charrnn.training.schedule import averaging_begins
-from charrnn.training.trend import trend_of
 
 _VALIDATIONS = 20
 _FIRST_SHARE = 0.01
@@ -211,50 +207,3 @@ class Pace:
 def _interval(last: float, total: float, shortest: float, longest: float) -> float:
     """Returns the distance to the next event: that of the last one from the start, within two shares of the total."""
     return min(total * longest, max(total * shortest, last))
-
-
-def place(counters: Counters, ring: Reading) -> dict[str, Any]:
-    """Returns step, epoch, characters and seconds, as every line of metrics has them."""
-    return {
-        "step": counters.step,
-        "epoch": round(ring.epoch(counters.position), 6),
-        "characters": counters.position * ring.lanes,
-        "seconds": round(counters.seconds, 3),
-    }
-
-
-def progress_of(counters: Counters, pace: Pace, means: Mapping[str, float], learning_rate: float) -> Progress:
-    """Returns a report of progress; `means` are those since the last line of metrics (`StepSums.means`)."""
-    here, fraction = place(counters, pace.ring), pace.fraction(counters)
-    return Progress(
-        fraction=fraction,
-        seconds_left=counters.seconds / fraction - counters.seconds if fraction else math.inf,
-        train_nats=means["nats"],
-        learning_rate=learning_rate,
-        gradient_norm=means["gradient_norm"],
-        characters_per_second=here["characters"] / counters.seconds if counters.seconds else 0.0,
-        **here,
-    )
-
-
-def finished(counters: Counters, pace: Pace, *, skipped: int, signal: int | None, guess: float = math.inf) -> Finished:
-    """Returns the last event of a run; a guess costs `guess` nats per character."""
-    reason: Literal["budget", "patience", "signal"] = "budget"
-    if signal is not None:
-        reason = "signal"
-    elif pace.is_out_of_patience(counters):
-        reason = "patience"
-    return Finished(
-        reason=reason,
-        step=counters.step,
-        characters=counters.position * pace.ring.lanes,
-        seconds=counters.seconds,
-        validation_nats=counters.history[-1][2] if counters.history else None,
-        best_nats=counters.best_nats,
-        best_step=counters.best_step,
-        skipped=skipped,
-        signal=signal,
-        epoch=pace.ring.epoch(counters.position),
-        trend=trend_of(counters.history),
-        is_worse_than_guessing=counters.best_nats is not None and counters.best_nats > guess,
-    )

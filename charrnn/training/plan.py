@@ -15,7 +15,6 @@ from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.lineage import FROM
 from charrnn.checkpoints.runs import is_finished
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.events import Finished
 from charrnn.network.speed import REFERENCE, Machine
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.conflicts import check_together
@@ -24,6 +23,7 @@ from charrnn.settings.presets import PRESETS, PresetName
 from charrnn.settings.run import RunConfig
 from charrnn.text.growth import Growth
 from charrnn.training.changes import GROUPS, Difference, check_changes, differences, lineage_with, record_of, told
+from charrnn.training.course import check_members, check_other_members, usual_share
 from charrnn.training.initial_model import InitialModel
 from charrnn.training.recipe import (
     choose,
@@ -175,8 +175,9 @@ def plan_start(
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
     budget = request.budget or default_budget(characters, machine, model)
-    recipe = choose(characters, budget, machine, model)
+    recipe = choose(characters, usual_share(budget, request.training.get("ensemble", 1)), machine, model)
     training = replace(recipe.training, **completed_training(request.training))
+    check_members(training, budget, has_initial=initial is not None)
     fitted = fit_to_corpus(training, characters)
     notices = []
     if initial is not None and "dropout" not in request.model and recipe.model.dropout:
@@ -218,6 +219,11 @@ def plan_resume(
     given = [each for each in found if each.is_given]
     if request.change:
         check_changes(given)
+    members = request.training.get("ensemble", before.training.ensemble)
+    check_other_members(
+        (before.training.ensemble, before.budget), (members, request.budget or before.budget), checkpoint.training,
+        grows=growth is not None,
+    )  # fmt: skip
     goes_on = not is_other_text or (request.change and growth is not None)
     if not goes_on or (found and not request.change):
         said = list(map(str, found))
@@ -291,44 +297,6 @@ def other_course(before: Budget, plan: Plan) -> str | None:
         return None
     was = figure(before.amount, digits=15) if before.unit == budget.unit else str(before)
     return f"the budget is now {budget} instead of {was}, so {what} than in one run of {budget}"
-
-
-def used(budget: Budget, ended: Finished) -> Budget:
-    """Returns the budget that a run has used: its own, or what was done before under a larger one."""
-    if budget.unit == "steps":
-        return Budget(steps=max(int(budget.amount), ended.step))
-    done = ended.epoch if budget.unit == "epochs" else ended.seconds / 60
-    # A run ends with a whole step and a validation: what it did more than its budget in these is of no interest.
-    return Budget.from_dict({budget.unit: max(budget.amount, float(f"{done:.3g}"))})
-
-
-def beyond(plan: Plan, ended: Finished) -> dict[str, float]:
-    """Returns what a run that has ended has used up: a budget, --patience, or both. With more of each of them, by the
-    names of their settings, it goes on."""
-    found: dict[str, float] = {}
-    budget = used(plan.budget, ended)
-    done = {"steps": ended.step, "epochs": ended.epoch, "minutes": ended.seconds / 60}[budget.unit]
-    if ended.reason != "patience" or done >= plan.budget.amount:
-        found[budget.unit] = budget.amount
-    if ended.reason == "patience" and plan.run.patience is not None:
-        found["patience"] = plan.run.patience
-    return found
-
-
-def finished_in_words(plan: Plan, ended: Finished) -> str:
-    """Returns that a run has ended, and with what it goes on, such as "this run is finished: a larger budget than 300
-    steps goes on". Of what is to change, nothing does before."""
-    if plan.notices:
-        return f"this run is finished, and nothing is changed: {beyond_in_words(plan, ended)} with what is to change"
-    return f"this run is finished: {beyond_in_words(plan, ended)}"
-
-
-def beyond_in_words(plan: Plan, ended: Finished) -> str:
-    """Returns with what a run that has ended goes on, such as "a larger budget than 300 steps goes on"."""
-    found = beyond(plan, ended)
-    parts = [f"a larger budget than {used(plan.budget, ended)}"] if len(found) > ("patience" in found) else []
-    parts += [f"a larger patience than {found['patience']:,}"] if "patience" in found else []
-    return f"{' and '.join(parts)} {'goes' if len(parts) == 1 else 'go'} on"
 
 
 def _with_changes(resolved: Any, asked: dict[str, Any], taken: dict[str, Any]) -> Any:

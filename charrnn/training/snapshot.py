@@ -7,15 +7,19 @@ from typing import Any
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.network import device as devices
 from charrnn.text.corpus import Corpus, Parts
+from charrnn.training.course import Course
 from charrnn.training.learner import Learner
 from charrnn.training.pace import Counters
 from charrnn.training.plan import Plan
 
 
 def snapshot(
-    plan: Plan, corpus: Corpus, parts: Parts, counters: Counters, learner: Learner, *, place: dict[str, Any]
+    plan: Plan, corpus: Corpus, parts: Parts, reached: Counters | Course, learner: Learner, *, place: dict[str, Any]
 ) -> Checkpoint:
-    """Returns the weights with all that describes them, which is what best.safetensors holds."""
+    """Returns the weights with all that describes them, which is what best.safetensors holds of a run of one model.
+
+    `reached` has the history of the run's validations, and the best of them.
+    """
     return Checkpoint(
         kind="best",
         model=plan.model,
@@ -33,9 +37,9 @@ def snapshot(
         },
         progress={
             **place,
-            "best_nats": counters.best_nats,
-            "best_step": counters.best_step,
-            "history": counters.history,
+            "best_nats": reached.best_nats,
+            "best_step": reached.best_step,
+            "history": reached.history,
         },
         parameters=learner.model.numpy_arrays(),
         environment=environment(plan, learner),

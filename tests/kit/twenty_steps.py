@@ -40,12 +40,12 @@ def train(folder: Path, corpus: Corpus, request: TrainRequest = REQUEST, stop_af
     def stop() -> int | None:
         nonlocal polled
         polled += 1
-        return signal.SIGTERM if trainer._counters.step >= target else None
+        return signal.SIGTERM if trainer._place()["step"] >= target else None
 
     resume = checkpoints.load(run.last, with_state=True) if run.last.exists() else None
     planned = plan_resume(request, resume, corpus.sha256) if resume else plan(corpus, request)
     trainer = Trainer(run, corpus, planned, device=torch.device("cpu"), resume=resume, stop=stop)
-    target = 10**9 if stop_after is None else trainer._counters.step + stop_after
+    target = 10**9 if stop_after is None else trainer._place()["step"] + stop_after
     *_, last = trainer.run()
     assert isinstance(last, Finished)
     return last

@@ -272,7 +272,7 @@ def test_rows_go_with_their_characters(command: Command, optimizer: str) -> None
     source = Source(Path("text.txt"), "text.txt")
     corpus = corpora.load([source], DataConfig(), name="text", known=before.vocabulary)
     plan, resume = begin(TrainRequest(change=True), Run(Path("run")), corpus, torch.device("cpu"), fresh=False)
-    learner = Trainer(Run(Path("run")), corpus, plan, device=torch.device("cpu"), resume=resume)._learner
+    learner = Trainer(Run(Path("run")), corpus, plan, device=torch.device("cpu"), resume=resume)._stage.learner
     weights, state = learner.model.numpy_arrays(), learner.state()
     old, new = _ids(before.vocabulary, corpus.vocabulary)
     assert len(new) == len(set("0123 ÄÖ") - set(before.vocabulary.characters))

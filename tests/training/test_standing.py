@@ -23,7 +23,8 @@ from charrnn.settings.config import Budget
 from charrnn.settings.run import RunConfig
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.lanes import Ring
-from charrnn.training.pace import Counters, Pace, finished, place, progress_of
+from charrnn.training.pace import Counters, Pace
+from charrnn.training.standing import finished, place, progress_of
 from charrnn.training.tally import StepSums, load_tallies, tally_arrays
 
 CPU = torch.device("cpu")

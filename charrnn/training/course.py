@@ -1,0 +1,169 @@
+"""Where a run of several members stands: which one is in training, and what those before it have used and reached.
+
+The members of an ensemble are trained one after the other. Each is what a run of one model is, with counters of its
+own, its own seed and its own share of the budget: what is left of it when the member begins, divided by the members
+that are left. A run of one model has one member, before which nothing was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from charrnn.errors import CheckpointError, UsageError
+from charrnn.settings.checks import MOST_MEMBERS
+from charrnn.settings.config import Budget, TrainingConfig
+
+COURSE = "course"
+"""The entry of the record `training` in a `last` checkpoint that holds a course, where there are several members."""
+_SEEDS = 1 << 63
+_LEAST = 1e-9
+
+
+@dataclass(slots=True)
+class Course:
+    """What the members before the one in training have used, and what the run has reached with all of them."""
+
+    member: int = 1
+    """The number of the one in training, from 1."""
+    step: int = 0
+    position: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+    """Steps, characters of each lane, seconds and skipped steps of the members before."""
+    own_nats: list[float | None] = field(default_factory=list)
+    """The best validation of each finished member alone; None where nothing is held out."""
+    joint_nats: list[float | None] = field(default_factory=list)
+    """The validation of the average of the members, after each finished one."""
+    best_nats: float | None = None
+    best_step: int = 0
+    history: list[list[float | None]] = field(default_factory=list)
+    """One list for each validation: step, training nats, the better of the member alone and with those before it."""
+    is_over: bool = False
+    """Whether no member comes after the one in training, which is finished."""
+
+    def take(self, step: int, train_nats: float | None, nats: float | None) -> bool:
+        """Records a validation, and returns whether it is the best so far."""
+        self.history.append([step, train_nats, nats])
+        is_best = nats is not None and (self.best_nats is None or nats < self.best_nats)
+        if is_best:
+            self.best_nats, self.best_step = nats, step
+        return is_best
+
+    def conclude(self, own: float | None, joint: float | None) -> None:
+        """Records what the member in training has reached, alone and with those before it; again where that was."""
+        self.own_nats[self.member - 1 :] = [own]
+        self.joint_nats[self.member - 1 :] = [joint]
+
+    @property
+    def brings_nothing(self) -> bool:
+        """Whether the member that was finished last has not made the average better."""
+        *before, last = self.joint_nats or [None]
+        return bool(before) and before[-1] is not None and last is not None and last >= before[-1]
+
+    def next(self, *, step: int, position: int, seconds: float, skipped: int) -> Course:
+        """Returns the course of the next member, where the one in training has used so much."""
+        return replace(
+            self,
+            member=self.member + 1,
+            step=self.step + step,
+            position=self.position + position,
+            seconds=self.seconds + seconds,
+            skipped=self.skipped + skipped,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all of it by name, ready for JSON."""
+        return asdict(self)
+
+
+def course_in(training: Mapping[str, Any]) -> Course:
+    """Returns the course in the record `training` of a `last` checkpoint. Raises CheckpointError without one."""
+    try:
+        course = Course(**training[COURSE])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"the run's last checkpoint does not say where its members stand ({error})", "start over with --fresh"
+        ) from error
+    if type(course.member) is not int or not 1 <= course.member <= MOST_MEMBERS:
+        raise CheckpointError("the run's last checkpoint is of no member", "start over with --fresh")
+    return course
+
+
+def member_seed(training: TrainingConfig, member: int) -> TrainingConfig:
+    """Returns the settings of a member: those of the run, with a seed of its own."""
+    return replace(training, seed=(training.seed + member - 1) % _SEEDS)
+
+
+def share_of(budget: Budget, course: Course, members: int, epoch: Callable[[int], float]) -> Budget:
+    """Returns the budget of the member in training; `epoch` says how often the text was read at a position."""
+    if members == 1:
+        return budget
+    left = max(1, members - course.member + 1)
+    if budget.steps is not None:
+        return Budget(steps=max(1, (budget.steps - course.step) // left))
+    if budget.epochs is not None:
+        return Budget(epochs=max(_LEAST, (budget.epochs - epoch(course.position)) / left))
+    assert budget.minutes is not None
+    return Budget(minutes=max(_LEAST, (budget.minutes - course.seconds / 60) / left))
+
+
+def usual_share(budget: Budget, members: int) -> Budget:
+    """Returns the budget of the first member."""
+    return share_of(budget, Course(), members, lambda _position: 0.0)
+
+
+def check_members(training: TrainingConfig, budget: Budget, *, has_initial: bool) -> None:
+    """Raises UsageError where an ensemble cannot be begun as asked."""
+    members = training.ensemble
+    if members == 1:
+        return
+    if has_initial:
+        raise UsageError(
+            f"--ensemble {members} begins each model from its own seed, and --init-from gives all of them the same",
+            "give one of the two settings",
+        )
+    if budget.steps is not None and budget.steps < members:
+        raise UsageError(
+            f"--steps is {budget.steps}, too few for --ensemble {members}", f"give --steps {members} or more"
+        )
+
+
+def check_other_members(
+    before: tuple[int, Budget], now: tuple[int, Budget], training: Mapping[str, Any], *, grows: bool
+) -> None:
+    """Raises UsageError where a run with so many members and this budget `before` cannot go on as asked `now`.
+
+    `training` is the record of its last checkpoint. A run of several members takes more of them, and a larger budget.
+    `grows` says that its text does.
+    """
+    (had, budget), (members, larger) = before, now
+    if members != had and 1 in (had, members):
+        several, one = (had, members) if had > 1 else (members, had)
+        raise UsageError(
+            f"--ensemble {had} -> {members}: a run of {several} members and a run of {one} model are different runs",
+            "choose another --out, or start over with --fresh",
+        )
+    if had == 1:
+        return
+    course = course_in(training)
+    if members < course.member:
+        raise UsageError(
+            f"--ensemble is {members}, and member {course.member} is in training", f"give {course.member} or more"
+        )
+    if course.is_over and members == had == course.member and (larger != budget or grows):
+        raise UsageError(
+            f"all {had} members are trained, and more training would change none of them",
+            f"more members go on, such as --ensemble {2 * had} with twice the budget, or start over with --fresh",
+        )
+    if (
+        course.is_over
+        and members > had == course.member
+        and larger.unit == budget.unit
+        and larger.amount <= budget.amount
+    ):
+        raise UsageError(
+            f"--ensemble {members} adds members, for which nothing is left of {budget}",
+            f"give a larger budget too, such as --{budget.unit} {budget.amount * members / had:g}",
+        )

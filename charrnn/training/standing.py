@@ -1,0 +1,90 @@
+"""Where a run stands over all its members, as events and lines of metrics tell it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from charrnn.events import Finished, Progress
+from charrnn.training.course import Course
+from charrnn.training.lanes import Reading
+from charrnn.training.pace import Counters, Pace
+from charrnn.training.trend import trend_of
+
+ALONE = Course()
+
+
+def place(counters: Counters, ring: Reading, course: Course = ALONE) -> dict[str, Any]:
+    """Returns step, epoch, characters and seconds, as every line of metrics has them."""
+    position = course.position + counters.position
+    return {
+        "step": course.step + counters.step,
+        "epoch": round(ring.epoch(position), 6),
+        "characters": position * ring.lanes,
+        "seconds": round(course.seconds + counters.seconds, 3),
+    }
+
+
+def fraction_of(counters: Counters, pace: Pace, course: Course, members: int) -> float:
+    """Returns the share of the run's budget that is used."""
+    return (course.member - 1 + pace.fraction(counters)) / members
+
+
+def progress_of(
+    counters: Counters,
+    pace: Pace,
+    means: Mapping[str, float],
+    learning_rate: float,
+    course: Course = ALONE,
+    members: int = 1,
+) -> Progress:
+    """Returns a report of progress; `means` are those since the last line of metrics (`StepSums.means`)."""
+    here, fraction = place(counters, pace.ring, course), fraction_of(counters, pace, course, members)
+    seconds = course.seconds + counters.seconds
+    return Progress(
+        fraction=fraction,
+        seconds_left=seconds / fraction - seconds if fraction else math.inf,
+        train_nats=means["nats"],
+        learning_rate=learning_rate,
+        gradient_norm=means["gradient_norm"],
+        characters_per_second=here["characters"] / seconds if seconds else 0.0,
+        **here,
+    )
+
+
+def finished(
+    counters: Counters,
+    pace: Pace,
+    *,
+    skipped: int,
+    signal: int | None,
+    guess: float = math.inf,
+    course: Course = ALONE,
+    members: int = 1,
+) -> Finished:
+    """Returns the last event of a run; a guess costs `guess` nats per character.
+
+    Where validation was going is told of one model alone.
+    """
+    reached = counters if members == 1 else course
+    reason: Literal["budget", "patience", "signal"] = "budget"
+    if signal is not None:
+        reason = "signal"
+    elif pace.is_out_of_patience(counters) if members == 1 else course.member < members:
+        reason = "patience"
+    position = course.position + counters.position
+    return Finished(
+        reason=reason,
+        step=course.step + counters.step,
+        characters=position * pace.ring.lanes,
+        seconds=course.seconds + counters.seconds,
+        validation_nats=reached.history[-1][2] if reached.history else None,
+        best_nats=reached.best_nats,
+        best_step=reached.best_step,
+        skipped=course.skipped + skipped,
+        signal=signal,
+        epoch=pace.ring.epoch(position),
+        trend=trend_of(reached.history) if members == 1 else None,
+        is_worse_than_guessing=reached.best_nats is not None and reached.best_nats > guess,
+    )

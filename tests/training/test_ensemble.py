@@ -1,0 +1,331 @@
+"""Runs of several members: each is the run of one model that it would be alone, and stops change nothing."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.checkpoints.checkpoint import Checkpoint, load
+from charrnn.checkpoints.folder import Run
+from charrnn.checkpoints.runs import standing
+from charrnn.checkpoints.verify import verify_run
+from charrnn.errors import UsageError
+from charrnn.evaluation.report import Static
+from charrnn.events import Event, Finished, RolledBack, Validated
+from charrnn.settings.config import Budget, DataConfig
+from charrnn.text import corpus as corpora
+from charrnn.text.corpus import Corpus
+from charrnn.text.sources import Source
+from charrnn.training.course import Course, member_seed, share_of
+from charrnn.training.members import mean_nats
+from charrnn.training.plan import TrainRequest, plan_resume, plan_start
+from charrnn.training.trainer import Trainer
+from tests.kit.command import Command
+from tests.kit.runs_compared import assert_same_run, tensors
+from tests.kit.twenty_steps import REQUEST, STEPS, train
+
+K = 3
+# Averaged weights would hardly move in so few steps.
+SINGLE = replace(REQUEST, training={**REQUEST.training, "average": 0.0})
+SEVERAL = replace(SINGLE, training={**SINGLE.training, "ensemble": K})
+
+
+@pytest.fixture
+def corpus(text_file: Callable[..., Path]) -> Corpus:
+    path = text_file(2000)
+    return corpora.load([Source(path, "text.txt")], DataConfig(), name="text")
+
+
+def _events(folder: Path, corpus: Corpus, request: TrainRequest = SEVERAL, most: int | None = None) -> list[Event]:
+    """The events of a run that begins or goes on; after `most` of them the process is as good as killed."""
+    run = Run(folder)
+    folder.mkdir(exist_ok=True)
+    resume = load(run.last, with_state=True) if run.last.exists() else None
+    plan = plan_resume(request, resume, corpus.sha256) if resume else plan_start(request, len(corpus))
+    trainer, taken = Trainer(run, corpus, plan, device=torch.device("cpu"), resume=resume), list[Event]()
+    if trainer.is_finished:
+        return [trainer.outcome()]
+    for event in trainer.run():
+        if most is not None and len(taken) >= most:
+            return taken
+        taken.append(event)
+    return taken
+
+
+def _assert_same(one: Path, other: Path) -> None:
+    assert_same_run(one, other)
+    names = [sorted(path.name for path in folder.glob("*.safetensors")) for folder in (one, other)]
+    assert names[0] == names[1]
+    for name in names[0]:
+        assert tensors(one / name) == tensors(other / name), name
+    ours, theirs = (load(folder / "last.safetensors", with_state=True) for folder in (one, other))
+    clocks = {"seconds", "validated_seconds", "sampled_seconds", "validation_cost"}
+    for what in ("counters", "course"):
+        values = [
+            {name: value for name, value in each.training[what].items() if name not in clocks}
+            for each in (ours, theirs)
+        ]
+        assert values[0] == values[1]
+
+
+def _nats(checkpoint: Checkpoint, corpus: Corpus) -> float:
+    how = Static(device=torch.device("cpu"))
+    held_out = corpus.split(checkpoint.data).validation
+    return how.score(how.model(checkpoint), held_out).nats_per_character
+
+
+def test_a_run_stopped_anywhere_and_resumed_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
+    """For every number of steps, also between two members; checkpoints, members, metrics and samples are equal."""
+    assert train(tmp_path / "whole", corpus, SEVERAL).step == STEPS
+    for k in range(1, STEPS + 1):
+        folder = tmp_path / f"stopped-after-{k}"
+        assert train(folder, corpus, SEVERAL, stop_after=k).reason == "signal"
+        train(folder, corpus, SEVERAL)
+        _assert_same(folder, tmp_path / "whole")
+
+
+def test_a_run_killed_after_any_event_and_resumed_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
+    """Also before and after the first save of a new member; and what is on the disk is never damaged."""
+    request = replace(SEVERAL, run={**SEVERAL.run, "keep_every": 3, "sample_every": None})
+    events = len(_events(tmp_path / "whole", corpus, request))
+    assert verify_run(tmp_path / "whole").damaged == 0
+    for most in range(1, events):
+        folder = tmp_path / f"killed-after-{most}"
+        _events(folder, corpus, request, most)
+        assert verify_run(folder).damaged == 0, [each.said for each in verify_run(folder).findings]
+        _events(folder, corpus, request)
+        _assert_same(folder, tmp_path / "whole")
+
+
+def test_each_member_is_the_run_of_its_seed_and_its_share(corpus: Corpus, tmp_path: Path) -> None:
+    """Its best weights are those that a run of one model with that seed and so many steps ends with."""
+    train(tmp_path / "whole", corpus, SEVERAL)
+    for number, steps in ((1, 6), (2, 7), (3, 7)):
+        alone = {**SINGLE.training, "seed": SINGLE.training["seed"] + number - 1}
+        request = replace(SINGLE, training=alone, budget=Budget(steps=steps))
+        train(tmp_path / f"alone-{number}", corpus, request)
+        member = tensors(tmp_path / "whole" / f"member-{number}.safetensors")
+        assert member == tensors(tmp_path / f"alone-{number}" / "best.safetensors")
+    course = load(tmp_path / "whole" / "last.safetensors", with_state=True).training["course"]
+    bests = [load(tmp_path / f"alone-{number}" / "best.safetensors").progress["best_nats"] for number in (1, 2, 3)]
+    assert course["own_nats"] == bests
+
+
+def test_one_member_is_the_run_of_one_model(corpus: Corpus, tmp_path: Path) -> None:
+    """--ensemble 1 changes nothing, and its files know of no members."""
+    train(tmp_path / "plain", corpus, SINGLE)
+    train(tmp_path / "one", corpus, replace(SINGLE, training={**SINGLE.training, "ensemble": 1}))
+    assert_same_run(tmp_path / "plain", tmp_path / "one")
+    assert not list((tmp_path / "one").glob("member-*"))
+
+
+def test_what_is_told_is_what_the_files_score(tmp_path: Path) -> None:
+    """The best is the lowest of all that was told, is no worse than any member, and is what its file scores."""
+    (tmp_path / "text.txt").write_text(inspect.getsource(argparse)[:9000])  # where there is something to learn
+    corpus = corpora.load([Source(tmp_path / "text.txt", "text.txt")], DataConfig(), name="text")
+    request = replace(
+        SEVERAL,
+        model={"num_layers": 1, "hidden_size": 32, "embedding_size": 4, "dropout": 0.0},
+        training={**SEVERAL.training, "average": 0.05, "learning_rate": 0.02, "ensemble": 2},
+        run={"validate_every": 20, "sample_every": 0},
+        budget=Budget(steps=400),
+    )
+    events = _events(tmp_path / "run", corpus, request)
+    told = [event for event in events if isinstance(event, Validated)]
+    best = load(tmp_path / "run" / "best.safetensors")
+    nats = best.progress["best_nats"]
+    assert nats == min(event.validation_nats for event in told)
+    assert _nats(best, corpus) == pytest.approx(nats, abs=1e-6)
+    members = [load(tmp_path / "run" / f"member-{number}.safetensors") for number in (1, 2)]
+    assert all(_nats(each, corpus) >= nats for each in members)
+    course = load(tmp_path / "run" / "last.safetensors", with_state=True).training["course"]
+    for each, own in zip(members, course["own_nats"], strict=True):
+        assert _nats(each, corpus) == pytest.approx(own, abs=1e-6)
+    assert best.members == 2
+    assert course["joint_nats"][1] < min(course["own_nats"])
+    for event in told:
+        expected = [each for each in (event.member_nats, event.ensemble_nats) if each is not None]
+        assert event.validation_nats <= min(expected)
+        assert (event.ensemble_nats is None) == (event.member == 1)
+        assert event.members == 2
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    kept = [(line["member"], line["member_nats"]) for line in lines if "validation_nats" in line]
+    assert kept == [(event.member, event.member_nats) for event in told]
+    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+    assert standing(tmp_path / "run").state == "finished"
+    assert standing(tmp_path / "run").members == 2
+
+
+def test_the_mean_of_probabilities_by_hand() -> None:
+    """Of two models that give 1/2 and 1/4 to one character and 1/8 and 3/8 to the other: 3/8 and 1/4."""
+    losses = [-np.log(np.array(each, np.float32)) for each in ([1 / 2, 1 / 8], [1 / 4, 3 / 8])]
+    assert mean_nats(losses) == pytest.approx(-(np.log(3 / 8) + np.log(1 / 4)) / 2, abs=1e-6)
+    assert mean_nats(losses[:1]) == pytest.approx(losses[0].mean(), abs=1e-6)
+
+
+def test_without_a_held_out_part_members_are_their_last_weights(corpus: Corpus, tmp_path: Path) -> None:
+    """And the average is of those that are finished."""
+    request = replace(SEVERAL, data={"validation_fraction": 0.0})
+    _events(tmp_path / "run", corpus, request)
+    best = load(tmp_path / "run" / "best.safetensors")
+    assert best.members == K
+    for number in range(1, K + 1):
+        single = {**SINGLE.training, "seed": SINGLE.training["seed"] + number - 1}
+        steps = Budget(steps=6 if number == 1 else 7)
+        _events(tmp_path / f"{number}", corpus, replace(request, training=single, budget=steps))
+        alone = load(tmp_path / f"{number}" / "best.safetensors")
+        for name, array in alone.parameters.items():
+            np.testing.assert_array_equal(best.parameters[f"member.{number}.{name}"], array)
+    assert load(tmp_path / "run" / "last.safetensors").progress["best_step"] == STEPS
+
+
+@pytest.mark.parametrize("documents", ["lines"])
+def test_members_of_documents_resume_exactly(text_file: Callable[..., Path], tmp_path: Path, documents: str) -> None:
+    """Each member has an order of its own, and a stop anywhere changes nothing."""
+    data = DataConfig(documents=documents)
+    corpus = corpora.load([Source(text_file(2000), "text.txt")], data, name="text")
+    request = replace(SEVERAL, data={"documents": documents})
+    _events(tmp_path / "whole", corpus, request)
+    for k in (3, 6, 9, 15):
+        train(tmp_path / f"{k}", corpus, request, stop_after=k)
+        train(tmp_path / f"{k}", corpus, request)
+        _assert_same(tmp_path / f"{k}", tmp_path / "whole")
+    best = load(tmp_path / "whole" / "best.safetensors")
+    assert _nats(best, corpus) == pytest.approx(best.progress["best_nats"], abs=1e-6)
+
+
+def test_patience_ends_a_member_and_then_the_run(corpus: Corpus, tmp_path: Path) -> None:
+    """A member that no longer improves gives its time to the others; one that brings nothing ends the run."""
+    training = {**SEVERAL.training, "learning_rate": 1e-12, "average": 0.0, "ensemble": 5}
+    run = {**SEVERAL.run, "validate_every": 1, "patience": 2}
+    request = replace(SEVERAL, training=training, run=run, budget=Budget(steps=200))
+    *_, ended = _events(tmp_path / "run", corpus, request)
+    assert isinstance(ended, Finished)
+    assert ended.reason == "patience"
+    assert ended.step < 100
+    course = load(tmp_path / "run" / "last.safetensors", with_state=True).training["course"]
+    assert 1 < course["member"] < 5
+    assert course["joint_nats"][-1] >= course["joint_nats"][-2]
+    assert standing(tmp_path / "run").state == "finished"
+
+
+def test_a_run_of_members_takes_more_members_in_a_larger_budget(corpus: Corpus, tmp_path: Path) -> None:
+    """Three members of 20 steps, and then two more of seven each; a larger budget alone is refused."""
+    _events(tmp_path / "run", corpus)
+    larger = replace(SEVERAL, budget=Budget(steps=34))
+    with pytest.raises(UsageError, match="all 3 members are trained") as caught:
+        _events(tmp_path / "run", corpus, larger)
+    assert "--ensemble 6" in " ".join(filter(None, caught.value.hints))
+    more = replace(larger, training={**SEVERAL.training, "ensemble": 5})
+    with pytest.raises(UsageError, match="nothing is left of 20 steps"):
+        _events(tmp_path / "run", corpus, replace(more, budget=Budget(steps=20)))
+    *_, ended = _events(tmp_path / "run", corpus, more)
+    assert isinstance(ended, Finished)
+    assert ended.step == 34
+    alone = replace(SINGLE, training={**SINGLE.training, "seed": 3 + 4}, budget=Budget(steps=7))
+    train(tmp_path / "alone", corpus, alone)
+    assert tensors(tmp_path / "run" / "member-5.safetensors") == tensors(tmp_path / "alone" / "best.safetensors")
+    assert isinstance(_events(tmp_path / "run", corpus, more)[-1], Finished)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (1, 3, "a run of 3 members and a run of 1 model are different runs"),
+        (3, 1, "a run of 3 members and a run of 1 model are different runs"),
+        (3, 2, "--ensemble is 2, and member 3 is in training"),
+    ],
+)
+def test_what_no_run_goes_on_with_is_refused(corpus: Corpus, tmp_path: Path, before: int, now: int, said: str) -> None:
+    """A run of one model does not become one of several, nor the other way round; members are not given up."""
+    request = replace(SINGLE, training={**SINGLE.training, "ensemble": before})
+    train(tmp_path / "run", corpus, request, stop_after=15)
+    with pytest.raises(UsageError, match=said):
+        _events(tmp_path / "run", corpus, replace(request, training={**SINGLE.training, "ensemble": now}))
+
+
+def test_divergence_in_a_member_goes_back_to_that_member(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others stay as they were, and the run ends with all of them."""
+    from charrnn.training.stage import Stage, NotFinite  # noqa: I001
+
+    made, plain = [0], Stage.make_step
+
+    def fails_once(stage: Stage) -> None:
+        made[0] += 1
+        if made[0] == 10:
+            raise NotFinite(float("nan"), 1.0)
+        plain(stage)
+
+    monkeypatch.setattr(Stage, "make_step", fails_once)
+    request = replace(SEVERAL, run={**SEVERAL.run, "on_divergence": "rollback"})
+    events = _events(tmp_path / "run", corpus, request)
+    (back,) = [event for event in events if isinstance(event, RolledBack)]
+    assert back.step == 6
+    assert back.diverged_at == 9
+    monkeypatch.undo()
+    _events(tmp_path / "whole", corpus)
+    for name, is_same in (("member-1", True), ("member-2", False), ("member-3", True)):
+        both = [tensors(tmp_path / folder / f"{name}.safetensors") for folder in ("run", "whole")]
+        assert (both[0] == both[1]) == is_same
+
+
+@pytest.mark.parametrize(
+    ("budget", "course", "expected"),
+    [
+        (Budget(steps=20), Course(), Budget(steps=6)),
+        (Budget(steps=20), Course(member=2, step=6), Budget(steps=7)),
+        (Budget(steps=20), Course(member=3, step=13), Budget(steps=7)),
+        (Budget(steps=20), Course(member=3, step=3), Budget(steps=17)),
+        (Budget(epochs=6.0), Course(member=2, position=250), Budget(epochs=1.75)),
+        (Budget(minutes=10.0), Course(member=2, seconds=240.0), Budget(minutes=3.0)),
+        (Budget(minutes=10.0), Course(member=3, seconds=660.0), Budget(minutes=1e-9)),
+    ],
+)
+def test_a_member_has_its_share_of_what_is_left(budget: Budget, course: Course, expected: Budget) -> None:
+    """What a member before it did not use, or used too much, is shared by those that are left."""
+    assert share_of(budget, course, K, lambda position: position / 100) == expected
+    assert share_of(budget, course, 1, lambda _: 0.0) is budget
+
+
+def test_seeds_are_of_one_sequence_and_always_valid() -> None:
+    """The first member has the run's own seed; behind the largest comes 0."""
+    training = plan_start(SINGLE, 2000).training
+    assert [member_seed(training, member).seed for member in (1, 2, 3)] == [3, 4, 5]
+    assert member_seed(replace(training, seed=2**63 - 1), 2).seed == 0
+
+
+def test_the_command_says_how_members_share_the_budget(command: Command, text_file: Callable[..., Path]) -> None:
+    """In a dry run, in what it refuses, and in what a run that is finished goes on with."""
+    small = ["--hidden", "5", "--embedding", "3", "--batch", "4", "--bptt", "9", "--threads", "1"]
+    words = ["train", str(text_file(2000)), "--out", "run", *small]
+    told = command(*words, "--ensemble", "4", "--minutes", "10", "--dry-run").err
+    assert "4 members are trained one after the other, each for about 2.5 minutes" in " ".join(told.split())
+    refused = command(*words, "--ensemble", "4", "--steps", "3")
+    assert (refused.status, "too few for --ensemble 4" in refused.err) == (2, True)
+    refused = command(*words, "--ensemble", "65", "--steps", "300")
+    assert (refused.status, "--ensemble" in refused.err) == (2, True)
+    done = command(*words, "--ensemble", "2", "--steps", "8")
+    assert done.status == 0, done.err
+    assert "member 2 of 2 is finished" in " ".join(done.err.split())
+    assert "--ensemble 4" in command(*words, "--ensemble", "2", "--steps", "9").err
+    again = command(*words, "--ensemble", "2", "--steps", "8")
+    assert "more members than 2 and a larger budget than 8 steps go on" in " ".join(again.err.split())
+    more = command(*words, "--ensemble", "4", "--steps", "16")
+    assert more.status == 0, more.err
+    assert "member 4 of 4 is finished" in " ".join(more.err.split())
+    assert command("inspect", "run", "--verify").status == 0
+    for path in ("run", "run/member-3.safetensors"):
+        assert command("sample", "-c", path, "--length", "9").status == 0
+    started = command("train", str(text_file(2000)), "--out", "other", "--init-from", "run/member-1.safetensors",
+                      "--steps", "2", "--ensemble", "2")  # fmt: skip
+    assert (started.status, "--init-from gives all of them the same" in started.err) == (2, True)
