@@ -110,6 +110,7 @@ class TrainingSettings(TypedDict, total=False):
     average_from: float | None
     precision: choices.PrecisionName
     seed: int
+    ensemble: int
     activation_penalty: float
     temporal_penalty: float
     orthogonal_penalty: float
