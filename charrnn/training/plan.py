@@ -23,13 +23,12 @@ from charrnn.settings.presets import PRESETS, PresetName
 from charrnn.settings.run import RunConfig
 from charrnn.text.growth import Growth
 from charrnn.training.changes import GROUPS, Difference, check_changes, differences, lineage_with, record_of, told
-from charrnn.training.course import check_members, check_other_members, usual_share
+from charrnn.training.course import check_members, check_other_members
 from charrnn.training.initial_model import InitialModel
 from charrnn.training.recipe import (
     choose,
     completed,
     completed_training,
-    default_budget,
     fit_to_corpus,
     for_fine_tuning,
     validation_share,
@@ -174,10 +173,10 @@ def plan_start(
     model = request.model if initial is None else initial.settings(request.model)
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
-    budget = request.budget or default_budget(characters, machine, model)
-    recipe = choose(characters, usual_share(budget, request.training.get("ensemble", 1)), machine, model)
+    members = request.training.get("ensemble", None if initial is None else 1)
+    recipe = choose(characters, request.budget, machine, model, members=members)
     training = replace(recipe.training, **completed_training(request.training))
-    check_members(training, budget, has_initial=initial is not None)
+    check_members(training, recipe.budget, has_initial=initial is not None)
     fitted = fit_to_corpus(training, characters)
     notices = []
     if initial is not None and "dropout" not in request.model and recipe.model.dropout:
@@ -197,7 +196,7 @@ def plan_start(
         data=data,
         training=fitted,
         run=RunConfig(**request.run),
-        budget=budget,
+        budget=recipe.budget,
         requested={group: dict(getattr(request, group)) for group in GROUPS},
         notices=(*request.notices, *notices),
         lineage={} if initial is None else {FROM: initial.record},

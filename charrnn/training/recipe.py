@@ -25,8 +25,10 @@ _STEP = 64
 # The experiments took three minutes.
 _WORK = REFERENCE.speed * 180
 _WIDTH = 512
-# As many weights as a text has characters, about: 704 units learned a million of them by heart in ten minutes.
-_MOST_FOR_TEXT = 0.55
+# A text read often is learned by more units than it has characters for, where weights decay and outputs are dropped.
+_MOST_FOR_TEXT = 0.95
+# On a GPU, whose models have more layers: not measured.
+_MOST_FOR_TEXT_ON_GPU = 0.55
 # Read no more often than this, a text takes no dropout.
 _FRESH_EPOCHS = 1.1975
 # On a GPU.
@@ -41,23 +43,43 @@ _FEWEST_FOR_WEIGHT = 4.0
 # Of the dropout of new weights.
 _FINE_TUNING = 0.5
 _MOST_READ = 40.0  # epochs after which a run has learned what it will, however long it lasts
+# Passes over the text from which on its weights decay ten times as fast, and which a member of an ensemble is given.
+_OFTEN_READ = 4.0
+_OFTEN_READ_DECAY = 0.1
+_MEMBER_EPOCHS = 6.0
+_MOST_MEMBERS = 8
+_MEMBER_DROPOUT = 0.5
+# Passes of each member after which more minutes would not help.
+_ENOUGH_FOR_MEMBER = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A complete set of default settings."""
+    """A complete set of default settings, and the budget that they are for."""
 
     model: ModelConfig
     training: TrainingConfig
+    budget: Budget
 
 
 def choose(
-    characters: int, budget: Budget, machine: Machine, asked: Mapping[str, Any] = MappingProxyType({})
+    characters: int,
+    budget: Budget | None,
+    machine: Machine,
+    asked: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    members: int | None = None,
 ) -> Recipe:
-    """Chooses the defaults for a training part of `characters` characters on `machine`.
+    """Chooses the defaults for a training part of `characters` characters on `machine`, and the budget if it is open.
 
-    `asked` are fields of the model that the user has chosen, for the others to go with.
+    `asked` are fields of the model that the user has chosen, for the others to go with, and `members` is how many
+    models are to share the budget. Where that is open, minutes in which one would read the text too often are shared,
+    unless the user has said how large a model is wanted.
     """
+    if budget is None:
+        budget = default_budget(characters, machine, asked, members)
+        if budget.epochs is not None and machine.gpu is None:
+            members = members or _MOST_MEMBERS
     if machine.gpu is not None:
         return _choose_for_gpu(characters, budget, machine, asked)
     seconds = _seconds(budget)
@@ -66,9 +88,23 @@ def choose(
     epochs = expected_characters(model, _VOCABULARY, machine, seconds) / max(characters, 1)
     if budget.epochs is not None:
         epochs = budget.epochs
+    if members is None:
+        members = 1 if budget.minutes is None or _is_sized(asked) else _members(epochs)
+    epochs /= members
     if _wants_dropout(asked):
-        model = replace(model, dropout=_dropout(epochs))
-    return Recipe(model, _for_its_state(model, TrainingConfig()))
+        model = replace(model, dropout=_dropout(epochs) if members == 1 else _MEMBER_DROPOUT)
+    decay = _OFTEN_READ_DECAY if epochs >= _OFTEN_READ else TrainingConfig().weight_decay
+    return Recipe(model, _for_its_state(model, TrainingConfig(weight_decay=decay, ensemble=members)), budget)
+
+
+def _is_sized(asked: Mapping[str, Any]) -> bool:
+    """Whether the user has said how large the model is to be: it is one then, and not several of that size."""
+    return "hidden_size" in asked or "num_layers" in asked
+
+
+def _members(epochs: float) -> int:
+    """Returns how many models a budget is shared among that would let one read the text `epochs` times."""
+    return max(1, min(_MOST_MEMBERS, round(epochs / _MEMBER_EPOCHS)))
 
 
 def _seconds(budget: Budget) -> float:
@@ -98,7 +134,7 @@ def _choose_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Ma
     lanes, window = max(fitting, default=_LADDER[0], key=math.prod)
     if _wants_dropout(asked):
         model = replace(model, dropout=_dropout(read(lanes) / max(characters, 1)))
-    return Recipe(model, _for_its_state(model, TrainingConfig(batch_size=lanes, bptt=window)))
+    return Recipe(model, _for_its_state(model, TrainingConfig(batch_size=lanes, bptt=window)), budget)
 
 
 def _size_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Mapping[str, Any]) -> ModelConfig:
@@ -107,7 +143,7 @@ def _size_for_gpu(characters: int, budget: Budget, machine: Machine, asked: Mapp
     Where the budget is a time, it is the largest model up to that size whose weights can be trained in that time.
     """
     most_layers = min(_MOST_LAYERS, max(1, round(characters / _LAYER_WEIGHTS)))
-    widest = int(_MOST_FOR_TEXT * math.sqrt(characters)) // _GPU_STEP * _GPU_STEP
+    widest = int(_MOST_FOR_TEXT_ON_GPU * math.sqrt(characters)) // _GPU_STEP * _GPU_STEP
     widest = max(_GPU_STEP, min(_MOST_WIDTH, widest))
     most_lanes = _LADDER[-1][0]
 
@@ -164,19 +200,25 @@ def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def default_budget(characters: int, machine: Machine, asked: Mapping[str, Any] = MappingProxyType({})) -> Budget:
-    """Returns a budget of ten minutes, or fewer epochs on a GPU that would read the text more often than helps.
+def default_budget(
+    characters: int, machine: Machine, asked: Mapping[str, Any] = MappingProxyType({}), members: int | None = None
+) -> Budget:
+    """Returns a budget of ten minutes, or fewer epochs where they would read the text more often than helps.
 
-    `asked` are fields of the model that the user has chosen: some are slower than the defaults.
+    `asked` are fields of the model that the user has chosen: some are slower than the defaults. On a CPU `members`
+    models are asked for, or as many as help; one that the user has given a size takes its ten minutes.
     """
     if machine.gpu is not None:
         often = Budget(epochs=EPOCHS_ON_GPU)
         recipe = choose(characters, often, machine, asked)
         lanes = recipe.training.batch_size
         ten_minutes = expected_characters(recipe.model, _VOCABULARY, machine, _seconds(DEFAULT_BUDGET), lanes=lanes)
-        if ten_minutes > EPOCHS_ON_GPU * characters:
-            return often
-    return DEFAULT_BUDGET
+        return often if ten_minutes > EPOCHS_ON_GPU * characters else DEFAULT_BUDGET
+    members = members or (1 if _is_sized(asked) else _MOST_MEMBERS)
+    enough = members * _ENOUGH_FOR_MEMBER
+    model = choose(characters, DEFAULT_BUDGET, machine, asked, members=members).model
+    ten_minutes = expected_characters(model, _VOCABULARY, machine, _seconds(DEFAULT_BUDGET))
+    return Budget(epochs=enough) if members > 1 and ten_minutes > enough * characters else DEFAULT_BUDGET
 
 
 def _width(work: float, characters: int) -> int:
