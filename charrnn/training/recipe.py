@@ -49,8 +49,9 @@ _OFTEN_READ_DECAY = 0.1
 _MEMBER_EPOCHS = 6.0
 _MOST_MEMBERS = 8
 _MEMBER_DROPOUT = 0.5
-# Passes of each member after which more minutes would not help.
-_ENOUGH_FOR_MEMBER = 8.0
+# Passes of each member after which more minutes would not help, and updates, which a short text brings in more passes.
+_ENOUGH_EPOCHS = 8.0
+_ENOUGH_UPDATES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,8 @@ def default_budget(
         ten_minutes = expected_characters(recipe.model, _VOCABULARY, machine, _seconds(DEFAULT_BUDGET), lanes=lanes)
         return often if ten_minutes > EPOCHS_ON_GPU * characters else DEFAULT_BUDGET
     members = members or (1 if _is_sized(asked) else _MOST_MEMBERS)
-    enough = members * _ENOUGH_FOR_MEMBER
+    a_pass = max(characters, 1) / (TrainingConfig().batch_size * TrainingConfig().bptt)
+    enough = members * math.ceil(max(_ENOUGH_EPOCHS, _ENOUGH_UPDATES / a_pass))
     model = choose(characters, DEFAULT_BUDGET, machine, asked, members=members).model
     ten_minutes = expected_characters(model, _VOCABULARY, machine, _seconds(DEFAULT_BUDGET))
     return Budget(epochs=enough) if members > 1 and ten_minutes > enough * characters else DEFAULT_BUDGET
