@@ -110,6 +110,8 @@ class TrainingSettings(TypedDict, total=False):
     average_from: float | None
     precision: choices.PrecisionName
     seed: int
+    label_smoothing: float
+    distill_weight: float
     activation_penalty: float
     temporal_penalty: float
     orthogonal_penalty: float
