@@ -124,7 +124,7 @@ class Learner:
         self._backward = Backward(
             self.model, model, training, self._random, accumulate=accumulate, world=world, precision=self.precision
         )
-        self._teacher = teacher
+        self.teacher = teacher
         self._carry = self.model.zero_state(count)
         self._report = torch.zeros(4, device=device)
         self._gradient = JoinedGradient(self._parameters, device, by_host=self.way == "host")
@@ -174,7 +174,7 @@ class Learner:
     @property
     def _looks_up(self) -> bool:
         """Whether a teacher has to know where the windows stand."""
-        return self._teacher is not None and not self._teacher.reads_along
+        return self.teacher is not None and not self.teacher.reads_along
 
     def step(
         self,
@@ -257,7 +257,7 @@ class Learner:
 
     def _update(self, window: TextWindow, turn: int, places: Tensor | None) -> None:
         """Makes a step: gradients, norm, update and report. `turn` is the number of steps before it."""
-        soft = None if self._teacher is None else self._teacher(window, places)
+        soft = None if self.teacher is None else self.teacher(window, places)
         loss, carry, noise = self._backward(window, self._carry, self._scale, soft)
         scale = self._scale.scale if self._scale else 1.0
         norm = self._gradient.join() / scale
@@ -309,7 +309,7 @@ class Learner:
             **carry,
             **self._averages.state(),
             **self._running.state(),
-            **({} if self._teacher is None else self._teacher.state()),
+            **({} if self.teacher is None else self.teacher.state()),
             **({_SCALE: self._scale.to_numpy()} if self._scale else {}),
             _STEPS: np.array([self._steps], np.int64),
             _RANDOM: self._random.get_state().numpy(),
@@ -331,8 +331,8 @@ class Learner:
                 array.copy_(like(saved, whole)[self._lanes])
         self._averages.load(state)
         self._running.load(state)
-        if self._teacher is not None:
-            self._teacher.load(state)
+        if self.teacher is not None:
+            self.teacher.load(state)
         if self._scale and _SCALE in state:
             self._scale.load(state[_SCALE])
         elif self._scale:

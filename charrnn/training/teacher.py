@@ -40,7 +40,7 @@ _MOST_BYTES = 1 << 30
 _SHARE = 0.25
 """Of a device's memory, all of it and not what is free now: the same run has to choose the same way when it goes on."""
 _WINDOW = 128
-_CARRY = "teacher.carry."
+_CARRY = "carry.teacher."
 
 
 class Teacher:

@@ -39,6 +39,7 @@ from charrnn.training.schedule import averaging_share, learning_rate, window_len
 from charrnn.training.scoring import held_out_nats
 from charrnn.training.snapshot import snapshot
 from charrnn.training.tally import Recent, StepSums, load_tallies, tally_arrays
+from charrnn.training.teaching import prepared
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 
@@ -115,6 +116,7 @@ class Trainer:
         """
         with devices.out_of_memory_explained(SMALLER, self._device):
             yield from self._begin()
+            yield from prepared(self._learner.teacher, self._stop)
             self._look()
             while True:
                 try:
@@ -309,7 +311,8 @@ class Trainer:
     def _save_last(self) -> Saved:
         """Writes last.safetensors, which holds all that the next step depends on."""
         weights = self._snapshot()
-        state = {**self._learner.state(), **tally_arrays(self._tallies, self._world)}
+        taught = {} if self._plan.teacher is None else self._plan.teacher.arrays()
+        state = {**self._learner.state(), **tally_arrays(self._tallies, self._world), **taught}
         if self._world.is_first:
             settings = {**self._plan.to_dict(), "counters": self._counters.to_dict(), FILES: self._records.marks()}
             checkpoints.save(self._run.last, replace(weights, kind="last", training=settings, state=state))

@@ -268,7 +268,7 @@ def test_a_learner_goes_on_bit_for_bit(kind: str, fits: bool, way: str, monkeypa
         np.testing.assert_array_equal(array, cut.model.numpy_arrays()[name], err_msg=name)
     ours, theirs = whole.state(), cut.state()
     assert set(ours) == set(theirs)
-    assert any(name.startswith("teacher.") for name in ours) is not fits
+    assert any(name.startswith("carry.teacher.") for name in ours) is not fits
     for name, array in ours.items():
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
     assert (whole.model.numpy_arrays()["embedding"] != plain.model.numpy_arrays()["embedding"]).any()
