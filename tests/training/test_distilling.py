@@ -70,10 +70,8 @@ def test_all_weight_on_the_teacher_makes_its_copy(command: Command) -> None:
     words = ["train", "old.txt", "--hidden", "12", "--embedding", "5", "--layers", "1", *SMALL, "--distill-from", "old"]
     assert command(*words, "--steps", "250", "--out", "copy", *more).status == 0
     text = Path("old.txt").read_text("utf-8")[:400]
-    one, other = (charrnn.load(run).probabilities(text) for run in ("old", "copy"))
-    untaught = charrnn.load("copy").probabilities(text).mean(0)
-    distance = np.abs(one - other).sum(1).mean()
-    assert distance < 0.5 * np.abs(one - untaught).sum(1).mean()
+    one, other = (charrnn.load(run).probabilities(text) for run in ("old", "copy/last.safetensors"))
+    assert np.abs(one - other).sum(1).mean() < 0.2 * np.abs(one - 1 / one.shape[1]).sum(1).mean()
     history = _load("copy/last.safetensors").progress["history"]
     assert history[-1][1] == pytest.approx(history[-1][2], abs=0.3)
 
