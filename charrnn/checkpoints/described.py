@@ -28,6 +28,10 @@ FORMAT_KEY = "charrnn.format"
 DIGEST_KEY = "charrnn.sha256"
 _WRAPPED_KEYS = {"format", FORMAT_KEY, METADATA_KEY, DIGEST_KEY}
 MODEL_PREFIX = "model."
+TEACHER_PREFIX = "teacher."
+"""Before the names of the arrays of the models that a run learns from, each behind its number."""
+TEACHER = "teacher"
+"""The entry of the record `training` in a `last` checkpoint that says what these models are."""
 Kind = Literal["best", "last", "step", "member"]
 
 
@@ -66,7 +70,8 @@ def describe(path: Path, file: IO[bytes]) -> Described:
     shapes = joined([parameter_shapes(model, len(vocabulary))] * members)
     _check_parameters(path, header, shapes)
     _check_records(path, metadata)
-    _check_state(path, header, model, metadata)
+    taught = _check_teacher(path, header, metadata, len(vocabulary))
+    _check_state(path, header, model, metadata, taught)
     data = _read_data(path, metadata["data"], vocabulary)
     return Described(header, data_start, text, digest, metadata, model, vocabulary, data, shapes)
 
@@ -191,15 +196,37 @@ def _check_parameters(path: Path, header: dict[str, Any], shapes: Mapping[str, t
 _MOST_COPIES, _MOST_BESIDE = 16, 1 << 26
 
 
-def _check_state(path: Path, header: dict[str, Any], model: ModelConfig, metadata: dict[str, Any]) -> None:
+def _check_teacher(path: Path, header: dict[str, Any], metadata: dict[str, Any], vocabulary_size: int) -> int:
+    """Checks the arrays of the models that a run learns from against what is said of them; returns their bytes."""
+    found = {name: entry for name, entry in header.items() if name.startswith(TEACHER_PREFIX)}
+    kept = metadata["training"].get(TEACHER)
+    if kept is None and not found:
+        return 0
+    members = kept["members"] if isinstance(kept, dict) else 0
+    config = ModelConfig.from_dict(kept["model"]) if members else None
+    if type(members) is not int or config is None or not 0 < members * config.num_layers <= len(found):
+        raise damaged(path, "it does not say what the teacher is whose arrays it holds")
+    registry.check(config)
+    shapes = parameter_shapes(config, vocabulary_size)
+    expected = {
+        f"{TEACHER_PREFIX}{member}.{name}": shape for member in range(1, members + 1) for name, shape in shapes.items()
+    }
+    if expected != {name: tuple(entry["shape"]) for name, entry in found.items()}:
+        raise damaged(path, "the arrays of its teacher are not those of the configuration")
+    if any(entry["dtype"] != "F32" for entry in found.values()):
+        raise damaged(path, "the arrays of its teacher are not F32")
+    return sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in found.values())
+
+
+def _check_state(path: Path, header: dict[str, Any], model: ModelConfig, metadata: dict[str, Any], taught: int) -> None:
     """Refuses arrays beside the model's where there can be none, or more than any optimizer keeps.
 
     To read them would take long. An optimizer keeps a few copies of the weights, each lane its state, and a run of
-    several members those that are finished.
+    several members those that are finished; `taught` are the bytes of the models that it learns from.
     """
     sizes = {name: entry["data_offsets"][1] - entry["data_offsets"][0] for name, entry in header.items()}
     weights = sum(size for name, size in sizes.items() if name.startswith(MODEL_PREFIX))
-    beside = sum(sizes.values()) - weights
+    beside = sum(sizes.values()) - weights - taught
     if metadata["kind"] != "last":
         if not all(name.startswith(MODEL_PREFIX) for name in header):
             raise damaged(path, "it holds more than weights, which only the last checkpoint of a run does")

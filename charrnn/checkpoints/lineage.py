@@ -3,6 +3,7 @@
 A record in the checkpoint's metadata, each entry of which may be absent:
 
     from       {sha256, corpus, step, characters}: the checkpoint that the run began from (--init-from), by its digest
+    teacher    {sha256, corpus, step, characters, members}: the checkpoint that the run learns from (--distill-from)
     texts      [{characters, sha256}, ...]: what the run's text was before it grew, the first one first
     changes    [{step, settings: {option: [before, now]}, text: [characters before, now]}, ...]: what --change changed
 """
@@ -16,13 +17,22 @@ from typing import Any
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.text.corpus import Corpus, Parts
 
-FROM, TEXTS, CHANGES = "from", "texts", "changes"
+FROM, TAUGHT, TEXTS, CHANGES = "from", "teacher", "texts", "changes"
 
 
 def begun_from(lineage: Mapping[str, Any]) -> str | None:
     """Returns the digest of the checkpoint that a run began from, where it did."""
+    return _digest(lineage, FROM)
+
+
+def taught_by(lineage: Mapping[str, Any]) -> str | None:
+    """Returns the digest of the checkpoint that a run learns from, where it has such a teacher."""
+    return _digest(lineage, TAUGHT)
+
+
+def _digest(lineage: Mapping[str, Any], entry: str) -> str | None:
     with contextlib.suppress(KeyError, TypeError):
-        return str(lineage[FROM]["sha256"])
+        return str(lineage[entry]["sha256"])
     return None
 
 
@@ -56,6 +66,10 @@ def told(lineage: Mapping[str, Any]) -> dict[str, str]:
         if FROM in lineage:
             model = lineage[FROM]
             said["begun from"] = f"{model['corpus']}, step {model['step']:,}, sha256 {model['sha256'][:16]}"
+        if TAUGHT in lineage:
+            model = lineage[TAUGHT]
+            several = "" if model["members"] == 1 else f"{model['members']} members of "
+            said["taught by"] = f"{several}{model['corpus']}, step {model['step']:,}, sha256 {model['sha256'][:16]}"
         if CHANGES in lineage:
             said["changed"] = "; ".join(f"at step {each['step']:,} {_change(each)}" for each in lineage[CHANGES])
     return said

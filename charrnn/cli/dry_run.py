@@ -79,7 +79,9 @@ def describe(
         read = f"read about {rounded(forecast.characters)} characters ({epochs(forecast.characters / size)}), and to "
     parts = world.size * plan.run.accumulate
     kept = find_optimizer(training.optimizer).kept
-    memory = training_memory(model, training, vocabulary, kept=kept, precision=precision, parts=parts)
+    memory = training_memory(
+        model, training, vocabulary, kept=kept, precision=precision, parts=parts, is_taught=plan.teacher is not None
+    )
     used = count_threads(is_compiled=is_compiled(device, is_plain=is_plain_in_training(model)))
     threads = f" with {count(used, 'thread')}" if device.type == "cpu" else ""
     yield f"it is expected to {read}need {_size(memory)} of memory, in {precision}{threads}"

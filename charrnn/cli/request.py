@@ -64,8 +64,9 @@ def _read_file(path: Path) -> Said:
         launch["validation"] = _placed_beside(path, launch["validation"])
     if "out" in launch:
         launch["out"] = path.parent / launch["out"]
-    if "init_from" in launch and os.path.lexists(path.parent / launch["init_from"]):
-        launch["init_from"] = path.parent / launch["init_from"]
+    for model in ("init_from", "distill_from"):
+        if model in launch and os.path.lexists(path.parent / launch[model]):
+            launch[model] = path.parent / launch[model]
     return Said([_placed_beside(path, word) for word in written.corpus], written.preset, settings)
 
 

@@ -38,8 +38,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.finding import title_of
 from charrnn.text.fitting import Reader
 from charrnn.training.beyond import finished_in_words
-from charrnn.training.inherited import inherited
-from charrnn.training.initial_model import InitialModel
+from charrnn.training.inherited import Inherited, inherited
 from charrnn.training.plan import OtherSettings, Plan, TrainRequest
 from charrnn.training.request import computing_as_before, origin_of
 from charrnn.wording import count, shortened
@@ -140,8 +139,8 @@ class _Prepared:
     launch: Launch
     origin: Origin
     """Where the text lies, as the run's folder records it."""
-    initial: InitialModel | None
-    """The model that a run which begins takes its weights from."""
+    known: Inherited
+    """The models that a run which begins takes its weights from, and learns from."""
 
     def plan(self, device: torch.device, world: World, *, fresh: bool) -> tuple[Plan, checkpoints.Checkpoint | None]:
         """What to do in the run's folder, and the checkpoint to go on from, if the run goes on."""
@@ -149,7 +148,7 @@ class _Prepared:
 
         try:
             return begin(
-                self.request, self.run, self.corpus, device, fresh=fresh, processes=world.size, initial=self.initial
+                self.request, self.run, self.corpus, device, fresh=fresh, processes=world.size, known=self.known
             )
         except OtherSettings as other:
             raise refusal(other, self.run, self.request, self.arguments, self.launch) from other
@@ -197,7 +196,7 @@ def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: 
         request = replace(request, run=_with_prime(request.run, corpus, data, display))
     if torchrun.world_size() == 1:  # several processes have chosen their devices before they read
         launch = computing_as_before(launch, run)
-    return _Prepared(replace(request, change=launch.change), run, corpus, arguments, launch, origin, known.initial)
+    return _Prepared(replace(request, change=launch.change), run, corpus, arguments, launch, origin, known)
 
 
 @contextlib.contextmanager

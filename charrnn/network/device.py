@@ -195,15 +195,19 @@ def _require_threads(wanted: int) -> None:
             thread.join()
 
 
+def total_memory(device: torch.device) -> int | None:
+    """Returns the bytes of memory that a device has in all; None where nobody says."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
 def require_memory(needed: int, device: torch.device, what: str) -> None:
     """Raises ResourceError where `what` needs more bytes than the device has in all: sooner than when it is full."""
-    if device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-    elif "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    else:
-        return
-    if needed > total:
+    total = total_memory(device)
+    if total is not None and needed > total:
         raise ResourceError(
             f"{what} needs at least {needed / 2**30:,.1f} GiB, and {device.type} has {total / 2**30:,.1f} GiB in all",
             "--accumulate splits a step; else choose a smaller --hidden, --layers, --batch or --bptt",

@@ -120,7 +120,7 @@ def _run(order: Order, given: GivenText | None, run: Run, stop: Stop) -> Generat
     choose_precision(request.training.get("precision", "auto"), device)  # before a folder is made
     with contextlib.ExitStack() as held:
         held.enter_context(_opened(run))
-        plan, resume = begin(request, run, corpus, device, fresh=launch.fresh, initial=known.initial)
+        plan, resume = begin(request, run, corpus, device, fresh=launch.fresh, known=known)
         trainer = Trainer(run, corpus, plan, device=device, resume=resume, stop=stop)
         if resume is not None and trainer.is_finished:
             outcome = trainer.outcome()

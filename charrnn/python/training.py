@@ -125,6 +125,7 @@ def train(
     threads: int | None = None,
     fresh: bool = False,
     init_from: Argument | None = None,
+    distill_from: Argument | None = None,
     change: bool = False,
     **settings: Unpack[TrainingSettings],
 ) -> Training:
@@ -163,6 +164,8 @@ def train(
         Start over; a run in the folder is kept, under a dated name beside it.
     init_from
         A trained model, by its checkpoint file or its run's folder, whose weights and settings a new run begins with.
+    distill_from
+        A trained model or an ensemble, likewise, whose distributions a new run learns beside the text.
     change
         Let a run that goes on take over the settings that are given otherwise, or a text that has grown at its end.
 
@@ -185,7 +188,9 @@ def train(
     launch = {key: value for key, value in {**place, "threads": threads}.items() if value is not None}
     # A run that goes on keeps its device where this call leaves it open.
     launch |= ({} if device == "auto" else {"device": device}) | ({"fresh": fresh} if fresh else {})
-    launch |= ({} if init_from is None else {"init_from": Path(init_from)}) | ({"change": change} if change else {})
+    models = {"init_from": init_from, "distill_from": distill_from}
+    launch |= {key: Path(path) for key, path in models.items() if path is not None}
+    launch |= {"change": change} if change else {}
     check_place(launch)
     asked = Said(words, preset, said).with_preset()
     order = settle(asked, words if text is None else ["-"], launch, WAYS)

@@ -253,6 +253,12 @@ class TrainingConfig(Record):
     ensemble: int = _training(1, whole(1, MOST_MEMBERS), "--ensemble", metavar="MODELS", may_change=True)
     """Models that are trained one after the other within the budget, each from its own seed, and averaged: sampled,
     scored and inspected as one."""
+    label_smoothing: float = _training(0.0, RATE, "--label-smoothing")
+    """Share of each true character's probability in what is learned that is spread evenly over all characters (the loss
+    reported stays that of the true one)."""
+    distill_weight: float = _training(0.5, SHARE, "--distill-weight")
+    """Share of a teacher's distribution in what is learned, where there is one, beside that of the true characters (the
+    loss reported stays that of the true ones)."""
     activation_penalty: float = _training(0.0, AT_LEAST_0, "--activation-penalty")
     """Weight of a penalty added to the loss that is differentiated (not to the one reported): the mean square of what
     the decoder reads."""

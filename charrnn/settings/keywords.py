@@ -37,6 +37,7 @@ _BESIDE = {
     "--out": "out", "--name": "name", "--validation": "validation", "--glob": "glob", "--device": "device",
     "--threads": "threads", "--unknown": "unknown", "--weights": "weights", "--clamp": "clamp", "--preset": "preset",
     "--unit": "units", "--checkpoint": "path", "-c": "path", "--init-from": "init_from",
+    "--distill-from": "distill_from",
 }  # fmt: skip
 """Options that are no fields of the classes here -> keyword."""
 _WORDS = {"unknown": choices.UnknownPolicy, "device": choices.DeviceName, "weights": choices.WeightsName}

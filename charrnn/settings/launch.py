@@ -37,6 +37,9 @@ class Launch(Computing):
     init_from: Path | None = setting(None, PATH, "--init-from", panel="Model", metavar="RUN")
     """A trained model, by its checkpoint file or its run's folder, whose weights and settings a new run begins with, on
     any text, with new characters added."""
+    distill_from: Path | None = setting(None, PATH, "--distill-from", panel="Model", metavar="RUN")
+    """A trained model or an ensemble, by its checkpoint file or its run's folder, whose distributions over the next
+    character a new run learns beside the text, which must have no other characters."""
     dry_run: bool = setting(False, FLAG, "--dry-run", panel="Run")
     """Say what would be done, and with which settings, and stop."""
     fresh: bool = setting(False, FLAG, "--fresh", panel="Run", level="everyday")

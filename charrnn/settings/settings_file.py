@@ -32,6 +32,8 @@ VERSION = "charrnn"
 """The entry of config.json that holds the version of the program, and shows that the file is a run's."""
 BEGUN_FROM = "begun-from"
 """The entry of config.json that holds the digest of the checkpoint that a run began from."""
+TAUGHT_BY = "taught-by"
+"""The entry of config.json that holds the digest of the checkpoint that a run learns from."""
 _LARGEST = 1 << 20
 Reader = Callable[[Path, int], bytes]
 """Returns the first bytes of a file, at most so many. Raises OSError."""
@@ -95,7 +97,7 @@ def read_settings(
         elif name in known:
             group, own, declared = known[name]
             settings[group][own] = _checked(where, value, declared)
-        elif name not in (VERSION, BEGUN_FROM):
+        elif name not in (VERSION, BEGUN_FROM, TAUGHT_BY):
             raise _unknown(name, path, {**{key: own for key, (_, own, _) in known.items()}, CORPUS: "", PRESET: ""})
     return Written(corpus, preset, settings)
 

@@ -111,6 +111,8 @@ class TrainingSettings(TypedDict, total=False):
     precision: choices.PrecisionName
     seed: int
     ensemble: int
+    label_smoothing: float
+    distill_weight: float
     activation_penalty: float
     temporal_penalty: float
     orthogonal_penalty: float

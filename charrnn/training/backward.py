@@ -15,7 +15,6 @@ import contextlib
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from charrnn.network.jacobian_penalty import make_keeper
@@ -28,6 +27,7 @@ from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.distributed import World
 from charrnn.training.lanes import TextWindow
 from charrnn.training.penalties import penalty, watches_outputs
+from charrnn.training.soft_targets import losses
 
 
 class Backward:
@@ -57,10 +57,13 @@ class Backward:
             self._network = DistributedDataParallel(model, device_ids=here)
 
     def __call__(
-        self, window: TextWindow, carry: StackState, scale: LossScale | None
+        self, window: TextWindow, carry: StackState, scale: LossScale | None, soft: Tensor | None = None
     ) -> tuple[Tensor, StackState, Noise]:
-        """Returns, for a window of ids (T, B) and the state before it, this process's part of the mean loss, the state
-        after and the noise. Gradients are those of the loss times `scale`.
+        """Returns, for a window of ids (T, B) and the state before it, this process's part of the mean cross-entropy,
+        the state after and the noise.
+
+        Gradients are those of the loss to learn from times `scale`, into which go also what a teacher says of the
+        window, `soft` (T, B, V), label smoothing and penalties.
         """
         config, training, inputs = self._config, self._training, window.inputs
         all_lanes = training.batch_size
@@ -71,35 +74,38 @@ class Backward:
         state = reset(carry, noise.kept)
         for parameter in self._parameters:
             parameter.grad = None
-        losses, after = [], []
+        told, after = [], []
         for part in self._parts:
             is_last = part is self._parts[-1]
             with contextlib.nullcontext() if is_last else self._without_talk():
-                loss, added, left = self._part(window, state, noise, part, scale)
-                share = loss / (len(inputs) * all_lanes)
+                learned, plain, added, left = self._part(window, soft, state, noise, part, scale)
+                share = learned / (len(inputs) * all_lanes)
                 wanted = share if added is None else share + added * ((part.stop - part.start) / all_lanes)
                 # DistributedDataParallel takes the mean of the processes' gradients; what is needed is their sum.
                 scaled = wanted * self._world.size
                 with gradient_products(self._precision):
                     (scaled * scale.scale if scale else scaled).backward()
-            losses.append(share.detach())
+            told.append(plain.detach() / (len(inputs) * all_lanes))
             after.append(left)
         if len(after) == 1:
-            return losses[0], after[0], noise
+            return told[0], after[0], noise
         joined = tuple(
             tuple(torch.cat(arrays) for arrays in zip(*layers, strict=True)) for layers in zip(*after, strict=True)
         )
-        return torch.stack(losses).sum(), joined, noise
+        return torch.stack(told).sum(), joined, noise
 
     def _part(
-        self, window: TextWindow, state: StackState, noise: Noise, part: slice, scale: LossScale | None
-    ) -> tuple[Tensor, Tensor | None, StackState]:
-        """Returns the summed loss of some lanes, penalties of their mean loss, and their state after the window."""
+        self, window: TextWindow, soft: Tensor | None, state: StackState, noise: Noise, part: slice,
+        scale: LossScale | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None, StackState]:  # fmt: skip
+        """Returns the summed loss of some lanes that is learned from, their cross-entropy with the true characters,
+        penalties of their mean loss, and their state after the window."""
         is_watched, read, last = watches_outputs(self._training), None, None
         inputs, targets, starts = window
         if len(self._parts) > 1:
             inputs, targets = inputs[:, part].contiguous(), targets[:, part].contiguous()
             starts = None if starts is None else starts[:, part].contiguous()
+            soft = None if soft is None else soft[:, part]
             state, noise = lanes_of(state, part), noise.of_lanes(part)
         unit = self._world.size / (len(inputs) * self._training.batch_size)
         keeper = make_keeper(self._training, self._config.activation, unit, scale.scale if scale else None)
@@ -113,12 +119,18 @@ class Backward:
                 is_watched=is_watched,
                 keeper=keeper,
             )
-            loss = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="sum")
+            learned, plain = losses(
+                logits.flatten(0, 1).float(),
+                targets.flatten(),
+                None if soft is None else soft.flatten(0, 1),
+                weight=self._training.distill_weight,
+                smoothing=self._training.label_smoothing,
+            )
         if is_watched:
             read, last = watched
         begun = find_starts(inputs, starts, self._model.end) if is_watched else None
         added = penalty(self._training, self._arrays, read, last, None if begun is None else begun.mask)
-        return loss, added, tuple(tuple(array.detach() for array in layer) for layer in after)
+        return learned, plain, added, tuple(tuple(array.detach() for array in layer) for layer in after)
 
     def _without_talk(self) -> contextlib.AbstractContextManager[None]:
         """Keeps gradients inside this process: those of all parts are exchanged together with the last part's."""

@@ -14,22 +14,22 @@ import torch
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.config_file import Origin, settings_in, write_config
 from charrnn.checkpoints.folder import Run
-from charrnn.checkpoints.lineage import begun_characters, begun_from
+from charrnn.checkpoints.lineage import begun_characters, begun_from, taught_by
 from charrnn.errors import CheckpointError
 from charrnn.network.device import describe_machine, differences
 from charrnn.network.precision import choose_precision
 from charrnn.settings.config import Budget
 from charrnn.settings.launch import Launch
-from charrnn.settings.settings_file import BEGUN_FROM, values_of
+from charrnn.settings.settings_file import BEGUN_FROM, TAUGHT_BY, values_of
 from charrnn.text.corpus import Corpus
 from charrnn.text.growth import growth_of
 from charrnn.text.lists import list_notice
-from charrnn.training.inherited import lasting
-from charrnn.training.initial_model import InitialModel
+from charrnn.training.inherited import Inherited, lasting
 from charrnn.training.learner import Learner
-from charrnn.training.plan import Plan, TrainRequest, other_course, plan_resume, plan_start
+from charrnn.training.plan import Plan, TrainRequest, plan_resume, plan_start
 from charrnn.training.request import GROUPS, read_last
 from charrnn.training.snapshot import environment
+from charrnn.wording import figure
 
 
 def begin(
@@ -40,14 +40,17 @@ def begin(
     *,
     fresh: bool,
     processes: int = 1,
-    initial: InitialModel | None = None,
+    known: Inherited = Inherited(),  # noqa: B008 - it is frozen
 ) -> tuple[Plan, Checkpoint | None]:
     """Returns what to do in the run's folder, and the checkpoint to go on from, if the run goes on.
 
-    One that begins takes its weights from `initial`, where that is given. Raises UsageError where the folder holds
-    another run, or links in the place of files, and CheckpointError where a run cannot be gone on with.
+    One that begins takes its weights from a model, and learns from others, as `known` says. Raises UsageError where the
+    folder holds another run, or links in the place of files, CheckpointError where a run cannot be gone on with, and
+    TextError where a teacher does not know the text's characters.
     """
-    plan, resume = _begin(request, run, corpus, device, fresh=fresh, processes=processes, initial=initial)
+    plan, resume = _begin(request, run, corpus, device, fresh=fresh, processes=processes, known=known)
+    if plan.teacher is not None:
+        plan.teacher.check_characters(corpus.vocabulary)
     return replace(plan, notices=(*plan.notices, *_idle(plan, corpus))), resume
 
 
@@ -59,7 +62,7 @@ def _begin(
     *,
     fresh: bool,
     processes: int,
-    initial: InitialModel | None,
+    known: Inherited,
 ) -> tuple[Plan, Checkpoint | None]:
     if not fresh:
         run.check_files()
@@ -76,8 +79,11 @@ def _begin(
         )
     precision = choose_precision(request.training.get("precision", "auto"), device)
     machine = describe_machine(device, precision, processes=processes)
-    plan = plan_start(request, len(corpus) - corpus.separate_validation, machine, initial)
-    before = () if initial is None else initial.notices(corpus)
+    initial, teacher = known.initial, known.teacher
+    plan = plan_start(request, len(corpus) - corpus.separate_validation, machine, initial, teacher)
+    before = [] if initial is None else initial.notices(corpus)
+    if teacher is not None:
+        before += teacher.notices(plan.training.distill_weight)
     found = list_notice(corpus)
     plan = replace(plan, notices=(*before, *plan.notices, *(() if found is None else (found,))))
     return plan, None
@@ -104,6 +110,24 @@ def resumed(resume: Checkpoint, plan: Plan, learner: Learner, *, step: int, is_w
     return f"exact resume {place}: {other or 'the run goes on from there'}"
 
 
+def other_course(before: Budget, plan: Plan) -> str | None:
+    """Returns how a run that has had the budget `before` differs from one that had the plan's from its beginning.
+
+    What falls or is averaged over the budget follows another course under another budget; None where nothing does.
+    """
+    budget, training = plan.budget, plan.training
+    if training.decay != "constant" and training.final_learning_rate != 1.0:
+        what = "the learning rate follows another course"
+    elif training.average or training.average_from is not None or training.average_after is not None:
+        what = "the weights are averaged over other steps"
+    else:
+        what = ""
+    if budget == before or not what:
+        return None
+    was = figure(before.amount, digits=15) if before.unit == budget.unit else str(before)
+    return f"the budget is now {budget} instead of {was}, so {what} than in one run of {budget}"
+
+
 def record(run: Run, plan: Plan, origin: Origin, launch: Launch) -> None:
     """Writes into the run's folder with which settings and on which text it runs, where that is not said there.
 
@@ -112,9 +136,13 @@ def record(run: Run, plan: Plan, origin: Origin, launch: Launch) -> None:
     """
     computing = {"device": launch.device, "threads": launch.threads}
     settings: dict[str, Any] = {name: value for name, value in computing.items() if value is not None}
-    if (sha256 := begun_from(plan.lineage)) is not None:
-        named = settings_in(run.config).get("init-from") if launch.init_from is None else lasting(launch.init_from)
-        settings |= {"init-from": named, BEGUN_FROM: sha256} if named else {BEGUN_FROM: sha256}
+    for option, entry, path, sha256 in (
+        ("init-from", BEGUN_FROM, launch.init_from, begun_from(plan.lineage)),
+        ("distill-from", TAUGHT_BY, launch.distill_from, taught_by(plan.lineage)),
+    ):
+        if sha256 is not None:
+            named = settings_in(run.config).get(option) if path is None else lasting(path)
+            settings |= {option: named, entry: sha256} if named else {entry: sha256}
     for group in GROUPS:
         if group != "launch":
             settings |= values_of(getattr(plan, group))

@@ -16,8 +16,10 @@ Shape letters: T window, B lanes, N documents, M pairs.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +34,7 @@ from charrnn.training.lanes import Reading, Ring, TextWindow
 from charrnn.training.schedule import spare_characters
 
 Places = npt.NDArray[np.int64]
+Numbers = TypeVar("Numbers", bound=npt.NDArray[Any])
 _BLOCK = 1 << 15  # ids of a stream that are put together at once: each window by itself would take a tenth of a step
 
 
@@ -51,6 +54,7 @@ class DocumentRing:
     _lengths: Places = field(init=False, repr=False, compare=False)
     _orders: dict[int, tuple[Places, Places]] = field(default_factory=dict, repr=False, compare=False)
     _blocks: dict[tuple[int, int], Ids] = field(default_factory=dict, repr=False, compare=False)
+    _places: dict[tuple[int, int], Places] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pairs", self.documents.pairs)
@@ -82,19 +86,27 @@ class DocumentRing:
         T is `length` or `window`.
         """
         T = self.window if length is None else length
-        begins = [lane * self.pairs // self.lanes for lane in range(self.lanes)[lanes]]
+        begins = self._begins[lanes]
         read, following = np.empty((2, T, len(begins)), np.int64)
         is_first = np.zeros((T, 1), np.bool_)
-        done = 0
-        while done < T:
-            epoch, offset = divmod(position + done, self.lane_length)
-            count = min(T - done, self.lane_length - offset)
+        for steps, epoch, offset in self._turns(position, T):
+            count = steps.stop - steps.start
             for lane, begin in enumerate(begins):
-                ids = self._read(epoch, begin + offset, count + 1)
-                read[done : done + count, lane], following[done : done + count, lane] = ids[:-1], ids[1:]
-            is_first[done] = offset == 0
-            done += count
+                ids = self._read(self._block, epoch, begin + offset, count + 1)
+                read[steps, lane], following[steps, lane] = ids[:-1], ids[1:]
+            is_first[steps.start] = offset == 0
         return read, following, (read == self._end) | is_first
+
+    def places_at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> Places:
+        """Where in `ids` each character of the window at `position` stands, (T, lanes)."""
+        T = self.window if length is None else length
+        begins = self._begins[lanes]
+        places = np.empty((T, len(begins)), np.int64)
+        for steps, epoch, offset in self._turns(position, T):
+            for lane, begin in enumerate(begins):
+                count = steps.stop - steps.start
+                places[steps, lane] = self._read(self._places_of_block, epoch, begin + offset, count)
+        return places
 
     def at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> TextWindow:
         """The window at `position`: inputs (T, B), their successors (T, B) and starts (T, B) of these lanes."""
@@ -106,26 +118,45 @@ class DocumentRing:
         """The id of the end symbol."""
         return int(self.ids[0])
 
-    def _read(self, epoch: int, start: int, count: int) -> Ids:
-        """Returns so many ids of an epoch's stream, which goes on at its beginning."""
+    @property
+    def _begins(self) -> list[int]:
+        """The place in an epoch's stream where each lane begins."""
+        return [lane * self.pairs // self.lanes for lane in range(self.lanes)]
+
+    def _turns(self, position: int, T: int) -> Iterator[tuple[slice, int, int]]:
+        """Yields the parts of a window that lie in one epoch each: its steps, the epoch, how far lanes are in it."""
+        done = 0
+        while done < T:
+            epoch, offset = divmod(position + done, self.lane_length)
+            count = min(T - done, self.lane_length - offset)
+            yield slice(done, done + count), epoch, offset
+            done += count
+
+    def _read(self, block: Callable[[int, int], Numbers], epoch: int, start: int, count: int) -> Numbers:
+        """Returns so many numbers of an epoch's stream, which goes on at its beginning, out of its blocks."""
         parts = []
         while count:
             start %= self.pairs
             number, place = divmod(start, _BLOCK)
-            parts.append(self._block(epoch, number)[place : place + count])
+            parts.append(block(epoch, number)[place : place + count])
             count -= len(parts[-1])
             start += len(parts[-1])
-        return parts[0] if len(parts) == 1 else cast(Ids, np.concatenate(parts))
+        return cast(Numbers, parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def _block(self, epoch: int, number: int) -> Ids:
-        """Returns one block of an epoch's stream; those that were read last are kept."""
-        if (epoch, number) not in self._blocks:
-            while len(self._blocks) > 2 * self.lanes:
-                del self._blocks[next(iter(self._blocks))]
-            self._blocks[epoch, number] = cast(Ids, self.ids[self._places(epoch, number * _BLOCK)])
-        return self._blocks[epoch, number]
+        """Returns the ids of one block of an epoch's stream; those that were read last are kept."""
+        return _kept(
+            self._blocks,
+            (epoch, number),
+            2 * self.lanes,
+            lambda: cast(Ids, self.ids[self._look_up(epoch, number * _BLOCK)]),
+        )
 
-    def _places(self, epoch: int, start: int) -> Places:
+    def _places_of_block(self, epoch: int, number: int) -> Places:
+        """Returns where one block of an epoch's stream is read, likewise."""
+        return _kept(self._places, (epoch, number), 2 * self.lanes, partial(self._look_up, epoch, number * _BLOCK))
+
+    def _look_up(self, epoch: int, start: int) -> Places:
         """Returns where in `ids` the block that begins at `start` in the epoch's stream is read."""
         order, ends = self._order(epoch)
         stop = min(start + _BLOCK, self.pairs)
@@ -146,6 +177,17 @@ class DocumentRing:
             order = np.argsort(drawn, kind="stable").astype(np.int64)
             self._orders[epoch] = order, np.cumsum(self._lengths[order] + 1)
         return self._orders[epoch]
+
+
+def _kept(
+    kept: dict[tuple[int, int], Numbers], key: tuple[int, int], most: int, make: Callable[[], Numbers]
+) -> Numbers:
+    """Returns what is kept under a key, which is made where it is not; the first ones go where there are many."""
+    if key not in kept:
+        while len(kept) > most:
+            del kept[next(iter(kept))]
+        kept[key] = make()
+    return kept[key]
 
 
 def reading_of(parts: Parts, training: TrainingConfig) -> Reading:

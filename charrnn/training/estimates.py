@@ -20,10 +20,12 @@ def training_memory(
     kept: int,
     precision: str = "fp32",
     parts: int = 1,
+    is_taught: bool = False,
 ) -> int:
     """Returns the bytes that training holds at the least: weights, gradients and moments, and a window's activations.
 
-    An activation is kept for each state and gate of each unit, and twice for each logit (itself and its gradient).
+    An activation is kept for each state and gate of each unit, and twice for each logit (itself and its gradient), or
+    four times where it `is_taught` (with what the teacher says, and what is to be learned).
     `kept` is how many arrays of a weight's size the optimizer keeps for each; `parts` is in how many the
     lanes are computed one after the other, or by processes of their own.
     """
@@ -37,5 +39,5 @@ def training_memory(
         activated = 1  # what the decoder reads
     units = (2 if precision == "fp16" else 4) * model.num_layers * model.hidden_size * activated
     lanes = -(-training.batch_size // parts)
-    activations = (units + 4 * 2 * vocabulary_size) * lanes * longest_window(training)
+    activations = (units + 4 * (4 if is_taught else 2) * vocabulary_size) * lanes * longest_window(training)
     return 4 * (sum(sizes.values()) + moved * (1 + kept)) + activations

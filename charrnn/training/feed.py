@@ -33,6 +33,9 @@ class Feed(Protocol):
         `window + spare`; its `window` where none is given.
         """
 
+    def places(self, position: int, length: int | None = None) -> torch.Tensor:
+        """Returns where in the text each input of the window at `position` stands, (T, B), int64, likewise."""
+
 
 def make_feed(ring: Reading, lanes: slice, device: torch.device) -> Feed:
     """Returns the feed that suits the device, the size of the text and the order in which it is read."""
@@ -56,6 +59,10 @@ class HostFeed:
         """Returns the window at `position`, as `Feed.at` describes."""
         return self._ring.at(position, self._lanes, length)
 
+    def places(self, position: int, length: int | None = None) -> torch.Tensor:
+        """Returns where each input of the window at `position` stands, as `Feed.places` describes."""
+        return torch.from_numpy(self._ring.places_at(position, self._lanes, length))
+
 
 class ResidentFeed:
     """Gathers windows from the text in the device's memory."""
@@ -73,7 +80,7 @@ class ResidentFeed:
         self._mask = (1 << 8 * ids.itemsize) - 1
         starts = torch.tensor(ring.starts[lanes], dtype=torch.int64)
         most = torch.arange(ring.window + ring.spare + 1)
-        self._places = (starts[None, :] + most[:, None]).to(device)  # (T + 1, B) of the longest window
+        self._ahead = (starts[None, :] + most[:, None]).to(device)  # (T + 1, B) of the longest window
         self._position = torch.zeros((), dtype=torch.int64, device=device)
         self._window = ring.window
 
@@ -89,10 +96,22 @@ class ResidentFeed:
     def gather(self, length: int | None = None) -> TextWindow:
         """Returns the window that begins where `seek` said; a CUDA graph may record this."""
         T = self._window if length is None else length
-        window = self._ids[(self._places[: T + 1] + self._position) % len(self._ids)].long()
+        window = self._ids[self._gathered(T + 1)].long()
         if self._ids.dtype != torch.uint8:
             window &= self._mask
         return TextWindow(window[:-1], window[1:])
+
+    def places(self, position: int, length: int | None = None) -> torch.Tensor:
+        """Returns where each input of the window at `position` stands, as `Feed.places` describes."""
+        self.seek(position)
+        return self.gather_places(length)
+
+    def gather_places(self, length: int | None = None) -> torch.Tensor:
+        """Returns where the inputs of the window stand that begins where `seek` said; a graph may record this."""
+        return self._gathered(self._window if length is None else length)
+
+    def _gathered(self, count: int) -> torch.Tensor:
+        return (self._ahead[:count] + self._position) % len(self._ids)
 
 
 class PinnedFeed:
@@ -116,3 +135,7 @@ class PinnedFeed:
         window = piece.to(self._device, non_blocking=True)
         sent.record()
         return TextWindow(window[:-1], window[1:])
+
+    def places(self, position: int, length: int | None = None) -> torch.Tensor:
+        """Returns where each input of the window at `position` stands, as `Feed.places` describes, on the host."""
+        return torch.from_numpy(self._ring.places_at(position, self._lanes, length))

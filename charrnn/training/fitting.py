@@ -29,6 +29,7 @@ from charrnn.training.initial_model import occurrences
 from charrnn.training.learner import Learner
 from charrnn.training.members import kept_members
 from charrnn.training.plan import Plan
+from charrnn.training.teacher import Teacher
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 BY_CHARACTER = ("embedding", "decoder.weight", "decoder.bias")
@@ -70,15 +71,28 @@ def first_learner(
         loaded = plan.initial.checkpoint
         seed, text = plan.training.seed, parts.part("train")
         first = fitted(plan.model, seed, loaded.vocabulary, loaded.parameters, vocabulary, text)
+    taught, size, end = plan.teacher, len(vocabulary), vocabulary.end
     return Learner(
         plan.model,
         plan.training,
-        len(vocabulary),
+        size,
         device,
-        end=vocabulary.end,
+        end=end,
         accumulate=plan.run.accumulate,
         world=world,
         initial=first,
+        teacher=None
+        if taught is None
+        else Teacher(
+            taught.config,
+            taught.members,
+            size,
+            device,
+            lanes=plan.training.batch_size,
+            end=end,
+            text=parts.train,
+            world=world,
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run takes over before its text is read: from the model that it begins from, or from itself where it goes on.
+"""What a run takes over before its text is read: from models that it begins or learns from, or from itself.
 
 The text is encoded with the characters that are known already beside its own, and read as those were read.
 """
@@ -8,19 +8,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from charrnn.checkpoints.checkpoint import fingerprint, read_metadata
 from charrnn.checkpoints.config_file import settings_in
 from charrnn.checkpoints.folder import RUNS, Run, find_checkpoint
-from charrnn.checkpoints.lineage import begun_from
+from charrnn.checkpoints.lineage import begun_from, taught_by
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.settings.config import DataConfig
 from charrnn.settings.fields import settings_of
 from charrnn.settings.launch import Launch
+from charrnn.text.union import union
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.initial_model import InitialModel, read_initial
+from charrnn.training.teacher_model import NamedTeacher, read_teacher
 
 _OF_CHARACTERS = ("as_bytes", "newlines", "normalize", "lowercase")
 _OF_DOCUMENTS = ("documents", "column")
@@ -33,8 +36,10 @@ class Inherited:
 
     initial: InitialModel | None = None
     """The model that a run which begins takes its weights from."""
+    teacher: NamedTeacher | None = None
+    """The models that a run which begins learns from."""
     vocabulary: Vocabulary | None = None
-    """The characters that its model knows."""
+    """The characters that its model knows, or its teacher."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """Settings of how a text is read."""
 
@@ -48,12 +53,33 @@ def inherited(launch: Launch, run: Run, asked: Mapping[str, Any]) -> Inherited:
     """
     if not launch.fresh and os.path.exists(run.last):
         return _of_itself(launch, run, asked)
-    if launch.init_from is None:
+    initial = None if launch.init_from is None else read_initial(launch.init_from)
+    teacher = None if launch.distill_from is None else read_teacher(launch.distill_from)
+    known = {
+        option: named.checkpoint
+        for option, named in (("--init-from", initial), ("--distill-from", teacher))
+        if named is not None
+    }
+    for option, loaded in known.items():
+        _check_bytes(loaded.data, asked, option)
+    if not known:
         return Inherited()
-    initial = read_initial(launch.init_from)
-    loaded = initial.checkpoint
-    _check_bytes(loaded.data, asked)
-    return Inherited(initial, loaded.vocabulary, _kept(asdict(loaded.data), asked))
+    kept = [_kept(asdict(loaded.data), asked) for loaded in known.values()]
+    _check_alike(kept)
+    vocabularies = [loaded.vocabulary for loaded in known.values()]
+    return Inherited(initial, teacher, reduce(union, vocabularies), kept[0])
+
+
+def _check_alike(kept: list[dict[str, Any]]) -> None:
+    """Raises UsageError where the model that a run begins with and its teacher read texts in different ways."""
+    for name, value in kept[0].items():
+        if (other := kept[-1][name]) != value:
+            flag = settings_of(DataConfig)[name].flag
+            raise UsageError(
+                f"the model that --init-from names was trained with {flag} {value}, and the one that --distill-from "
+                f"names with {other}",
+                "name models that read texts in the same way",
+            )
 
 
 def _kept(data: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,33 +93,39 @@ def _of_itself(launch: Launch, run: Run, asked: Mapping[str, Any]) -> Inherited:
         metadata = read_metadata(run.last)
     except CheckpointError:  # whoever resumes the run says what is wrong
         return Inherited()
-    described, sha256 = metadata["vocabulary"], begun_from(metadata["lineage"])
+    described, lineage = metadata["vocabulary"], metadata["lineage"]
     if launch.init_from is not None:
-        _check_same(launch.init_from, sha256, run)
-    data = {} if sha256 is None else _kept(metadata["data"], asked)
+        _check_same(launch.init_from, begun_from(lineage), run, "--init-from", "did not begin from", "began from")
+    if launch.distill_from is not None:
+        _check_same(
+            launch.distill_from, taught_by(lineage), run, "--distill-from", "does not learn from", "learns from"
+        )
+    is_own = begun_from(lineage) is None and taught_by(lineage) is None
+    data = {} if is_own else _kept(metadata["data"], asked)
     has_end, has_symbol = described["has_end"], described["has_unknown_symbol"]
     vocabulary = Vocabulary(described["code_points"], described["kind"], has_end=has_end, has_unknown_symbol=has_symbol)
-    return Inherited(None, vocabulary, data)
+    return Inherited(vocabulary=vocabulary, data=data)
 
 
-def _check_same(path: Path, sha256: str | None, run: Run) -> None:
-    """Raises UsageError unless a run began from the model that is named."""
-    ways = ("choose another --out, or start over with --fresh", "or leave --init-from out to go on")
+def _check_same(path: Path, sha256: str | None, run: Run, option: str, does_not: str, does: str) -> None:
+    """Raises UsageError unless the model of this digest, which a run began or learns from, is the one that `option`
+    names."""
+    ways = ("choose another --out, or start over with --fresh", f"or leave {option} out to go on")
     if sha256 is None:
-        raise UsageError(f"the run in {run.folder} did not begin from a model, and --init-from is {path}", *ways)
-    recorded = settings_in(run.config).get("init-from")
+        raise UsageError(f"the run in {run.folder} {does_not} a model, and {option} is {path}", *ways)
+    recorded = settings_in(run.config).get(option.removeprefix("--"))
     if recorded in (os.path.abspath(path), os.path.abspath(RUNS / path)):  # it may have learned more since, or be gone
         return
     if fingerprint(find_checkpoint(path)) != sha256:
-        raise UsageError(f"the run in {run.folder} began from another model, and --init-from is {path}", *ways)
+        raise UsageError(f"the run in {run.folder} {does} another model, and {option} is {path}", *ways)
 
 
 def lasting(path: Path) -> str:
-    """Returns the whole path of what --init-from names, which may be a run under checkpoints/ by its name."""
+    """Returns the whole path of a model that is named, which may be a run under checkpoints/ by its name."""
     return os.path.abspath(path if os.path.lexists(path) else RUNS / path)
 
 
-def _check_bytes(data: DataConfig, asked: Mapping[str, Any]) -> None:
+def _check_bytes(data: DataConfig, asked: Mapping[str, Any], option: str) -> None:
     """Raises UsageError where a model of characters is to read bytes, or the other way round."""
     if asked.get("as_bytes", data.as_bytes) == data.as_bytes:
         return
@@ -101,6 +133,6 @@ def _check_bytes(data: DataConfig, asked: Mapping[str, Any]) -> None:
     given, known = ("bytes", "characters") if not data.as_bytes else ("characters", "bytes")
     said = flag if given == "bytes" else f"--no-{flag.removeprefix('--')}"
     raise UsageError(
-        f"{said} is given, and the model that --init-from names knows {known}, not {given}",
-        f"leave {said} out, or begin without --init-from",
+        f"{said} is given, and the model that {option} names knows {known}, not {given}",
+        f"leave {said} out, or begin without {option}",
     )

@@ -58,6 +58,9 @@ class Reading(Protocol):
     def at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> TextWindow:
         """The window at `position` of these lanes; T is `length` or `window`."""
 
+    def places_at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> npt.NDArray[np.int64]:
+        """Where in the text each character of the window at `position` stands, (T, lanes)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ring:
@@ -102,6 +105,12 @@ class Ring:
             else:  # over the seam, for a tiny text more than once
                 window[:, lane] = ids[np.arange(start, stop) % size]
         return window
+
+    def places_at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> npt.NDArray[np.int64]:
+        """Where in `ids` each character of the window at `position` stands, (T, lanes)."""
+        steps = np.arange(position, position + (self.window if length is None else length))
+        places: npt.NDArray[np.int64] = (steps[:, None] + np.array(self.starts[lanes])) % len(self.ids)
+        return places
 
     def at(self, position: int, lanes: slice = slice(None), length: int | None = None) -> TextWindow:
         """The window at `position`: inputs (T, B) and their successors (T, B) of these lanes, as int64."""

@@ -14,10 +14,10 @@ Shape letters: T window, B lanes (of this process), H hidden size, V vocabulary.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from charrnn.network.precision import LossScale, choose_precision, narrow_iterat
 from charrnn.network.threads import is_compiled, torch_beside
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.settings.conflicts import check_together
+from charrnn.training.averaged import Averaged, like
 from charrnn.training.backward import Backward
 from charrnn.training.distributed import ALONE, World
 from charrnn.training.estimates import training_memory
@@ -43,8 +44,10 @@ from charrnn.training.gradient import JoinedGradient
 from charrnn.training.lanes import TextWindow
 from charrnn.training.optimizers.registry import find_optimizer
 from charrnn.training.optimizers.updater import Updater
+from charrnn.training.random_state import restore
 from charrnn.training.step_mode import Way, choose_way
 from charrnn.training.tally import StepSums
+from charrnn.training.teacher import Teacher
 
 SMALLER = (
     "--accumulate 2 (or more) splits each step without changing its result; a smaller --batch, --bptt or --hidden "
@@ -52,7 +55,7 @@ SMALLER = (
 )
 """What to do where a step needs more memory than there is."""
 
-_CARRY, _RANDOM, _AVERAGE, _SCALE, _STEPS = "carry.", "random.training", "average.", "loss_scale", "steps"
+_CARRY, _RANDOM, _SCALE, _STEPS = "carry.", "random.training", "loss_scale", "steps"
 _TINY = 1e-6  # keeps the clipping factor of a zero gradient finite, as in torch's clip_grad_norm_
 
 
@@ -79,16 +82,21 @@ class Learner:
         world: World = ALONE,
         way: Way | None = None,
         initial: Mapping[str, npt.NDArray[Any]] | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
-        """`initial` are the weights to begin with; without them they are drawn by the seed."""
+        """`initial` are the weights to begin with; without them they are drawn by the seed. What a `teacher` says is
+        learned beside the true characters; its rows have to be made before the first step (`Teacher.prepare`)."""
         self.device, self.world = device, world
         self.precision = choose_precision(training.precision, device)
         self.is_compiled = is_compiled(device, is_plain=is_plain_in_training(model))
-        self.way: Way = way or choose_way(model, training, device, world, has_end=end is not None)
+        self.way: Way = way or choose_way(model, training, device, world, has_end=end is not None, teacher=teacher)
         parts = accumulate * world.size
         check_together(model, training, parts=parts)
         kept = find_optimizer(training.optimizer).kept
-        needed = training_memory(model, training, vocabulary_size, kept=kept, precision=self.precision, parts=parts)
+        needed = training_memory(
+            model, training, vocabulary_size, kept=kept, precision=self.precision, parts=parts,
+            is_taught=teacher is not None,
+        )  # fmt: skip
         require_memory(needed, device, "training this model")
         self._config, self._training = model, training
         self.model = CharacterModel(model, vocabulary_size, end)
@@ -108,10 +116,7 @@ class Learner:
         self._updater = Updater(training, self._trained, is_narrow=is_narrow, on_device=self.way != "host")
         self._running = Running(self._arrays, device)
         # Running statistics are averaged as the weights are that they were measured with.
-        self._averaged = {**self._trained, **self._running.arrays}
-        is_averaged = training.average or training.average_after is not None or training.average_from is not None
-        self._average = [array.detach().clone() for array in self._averaged.values()] if is_averaged else []
-        self._validated = self._average or self._updater.averages
+        self._averages = Averaged({**self._trained, **self._running.arrays}, training, self._updater.averages)
         self._random = torch.Generator(device).manual_seed(training.seed)
         self._scale = LossScale(device) if self.precision == "fp16" else None
         self._lanes = world.lanes(training.batch_size)
@@ -119,10 +124,11 @@ class Learner:
         self._backward = Backward(
             self.model, model, training, self._random, accumulate=accumulate, world=world, precision=self.precision
         )
+        self.teacher = teacher
         self._carry = self.model.zero_state(count)
         self._report = torch.zeros(4, device=device)
         self._gradient = JoinedGradient(self._parameters, device, by_host=self.way == "host")
-        self._window = torch.zeros(2, training.bptt, count, dtype=torch.int64, device=device)
+        self._window = torch.zeros(3, training.bptt, count, dtype=torch.int64, device=device)
         self._starts = None if end is None else torch.zeros(training.bptt, count, dtype=torch.bool, device=device)
         self._steps = 0
         self._learning_rate = 0.0
@@ -160,15 +166,28 @@ class Learner:
             for tally in self._tallies:
                 tally.count(share)
         else:
-            inputs, targets, starts = self._feed.at(position, length)
-            self._make(inputs, targets, starts, learning_rate)
+            places = self._feed.places(position, length) if self._looks_up else None
+            self._make(self._feed.at(position, length), places, learning_rate)
             for tally in self._tallies:
                 tally.add(self._report, share)
 
-    def step(self, inputs: Tensor, targets: Tensor, learning_rate: float, starts: Tensor | None = None) -> Tensor:
+    @property
+    def _looks_up(self) -> bool:
+        """Whether a teacher has to know where the windows stand."""
+        return self.teacher is not None and not self.teacher.reads_along
+
+    def step(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        learning_rate: float,
+        starts: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
         """Makes one update from a window of ids (T, B) and their successors: forward, backward, clip, check, update.
 
         `starts` (T, B), on the host, says where a lane's state is zero before it reads, as before each end symbol.
+        `places` (T, B) says where in the text the inputs stand, for a teacher that does not read along.
 
         Returns a report (4,): loss, in nats per character of the window (of this process's lanes, as a part of the mean
         over all lanes); global norm of the gradient before clipping, 0 where the step was skipped; 1 where it was
@@ -177,21 +196,24 @@ class Learner:
         Raises NotFinite, with the weights as they were, where the device allows to know at once, and RecordingFailed
         where a first step cannot be recorded.
         """
-        self._make(inputs, targets, starts, learning_rate)
+        self._make(TextWindow(inputs, targets, starts), places, learning_rate)
         return self._report.clone()
 
-    def _make(self, inputs: Tensor, targets: Tensor, starts: Tensor | None, learning_rate: float) -> None:
+    def _make(self, window: TextWindow, places: Tensor | None, learning_rate: float) -> None:
+        inputs, targets, starts = window
         self._set_out(learning_rate)
         if self.way == "graph":
             if self._starts is not None:
                 self._starts.fill_(value=False) if starts is None else self._starts.copy_(starts, non_blocking=True)
             self._window[0].copy_(inputs, non_blocking=True)
             self._window[1].copy_(targets, non_blocking=True)
+            if places is not None:
+                self._window[2].copy_(places, non_blocking=True)
             self._replay(is_fed=False)
         else:
             sent = [ids.to(self.device, non_blocking=True) for ids in (inputs, targets)]
             with torch_beside(self.is_compiled):
-                self._update(TextWindow(sent[0], sent[1], starts), self._steps)
+                self._update(TextWindow(sent[0], sent[1], starts), self._steps, places)
             self._steps += 1
 
     def _set_out(self, learning_rate: float) -> None:
@@ -210,10 +232,11 @@ class Learner:
     def _work(self, turn: int, is_fed: bool) -> None:
         """Does the work of one graph: a step of one kind; if fed, it also gathers the window and adds to the sums."""
         if not is_fed:
-            self._update(TextWindow(self._window[0], self._window[1], self._starts), turn)
+            self._update(TextWindow(self._window[0], self._window[1], self._starts), turn, self._window[2])
             return
         assert isinstance(self._feed, ResidentFeed)
-        self._update(self._feed.gather(), turn)
+        places = self._feed.gather_places() if self._looks_up else None
+        self._update(self._feed.gather(), turn, places)
         for tally in self._tallies:
             tally.add_report(self._report)
 
@@ -232,9 +255,10 @@ class Learner:
             *sums,
         ]
 
-    def _update(self, window: TextWindow, turn: int) -> None:
+    def _update(self, window: TextWindow, turn: int, places: Tensor | None) -> None:
         """Makes a step: gradients, norm, update and report. `turn` is the number of steps before it."""
-        loss, carry, noise = self._backward(window, self._carry, self._scale)
+        soft = None if self.teacher is None else self.teacher(window, places)
+        loss, carry, noise = self._backward(window, self._carry, self._scale, soft)
         scale = self._scale.scale if self._scale else 1.0
         norm = self._gradient.join() / scale
         # Of several processes each knows its own loss, but the norm is the same for all, and it is bad where a loss is.
@@ -263,25 +287,11 @@ class Learner:
 
     def average(self, share: float) -> None:
         """Moves the averaged weights by `share` (0 to 1) of the way to the weights as they are."""
-        if self._average and share:
-            torch._foreach_lerp_(self._average, [array.detach() for array in self._averaged.values()], share)
+        self._averages.move(share)
 
-    @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged(self) -> AbstractContextManager[None]:
         """Gives the model its averaged weights inside; it keeps its own where none are averaged."""
-        self._exchange()
-        try:
-            yield
-        finally:
-            self._exchange()
-
-    @torch.no_grad()
-    def _exchange(self) -> None:
-        # By value: a GPU's kernels want a layer's weights to stay side by side in memory.
-        for array, average in zip(self._averaged.values(), self._validated, strict=False):
-            kept = array.clone()
-            array.copy_(average)
-            average.copy_(kept)
+        return self._averages.exchanged()
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Returns every array beyond the weights that the next step depends on, by name; every process must call this.
@@ -297,11 +307,9 @@ class Learner:
         return {
             **self._updater.to_numpy(),
             **carry,
-            **{
-                f"{_AVERAGE}{name}": average.cpu().numpy()
-                for name, average in zip(self._averaged, self._average, strict=False)
-            },
+            **self._averages.state(),
             **self._running.state(),
+            **({} if self.teacher is None else self.teacher.state()),
             **({_SCALE: self._scale.to_numpy()} if self._scale else {}),
             _STEPS: np.array([self._steps], np.int64),
             _RANDOM: self._random.get_state().numpy(),
@@ -320,31 +328,14 @@ class Learner:
             for name, array in zip(self.model.cell.state_names, layer, strict=True):
                 saved = state[f"{_CARRY}{number}.{name}"]
                 whole = (self._training.batch_size, *array.shape[1:])
-                array.copy_(_like(saved, whole)[self._lanes])
-        for name, average in zip(self._averaged, self._average, strict=False):
-            average.copy_(_like(state[f"{_AVERAGE}{name}"], average.shape))
+                array.copy_(like(saved, whole)[self._lanes])
+        self._averages.load(state)
         self._running.load(state)
+        if self.teacher is not None:
+            self.teacher.load(state)
         if self._scale and _SCALE in state:
             self._scale.load(state[_SCALE])
         elif self._scale:
             anew.append("the scale of the loss begins anew: there was none in another precision")
         self._steps = int(state[_STEPS][0])
-        # A generator's state is handed over on the CPU, whatever its device.
-        random = torch.from_numpy(np.array(state[_RANDOM]))
-        if random.shape == self._random.get_state().shape:
-            self._random.set_state(random)
-        else:
-            self._random.manual_seed(_seed_at(self._training.seed, self._steps))
-            anew.append("its random numbers begin anew: those of one kind of device are not those of another")
-        return anew
-
-
-def _seed_at(seed: int, steps: int) -> int:
-    """Returns a seed for the random numbers of a run from a step on; it differs for each step."""
-    return int(np.random.SeedSequence([seed, steps]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _like(array: npt.NDArray[Any], shape: tuple[int, ...]) -> Tensor:
-    if array.shape != tuple(shape):
-        raise ValueError(f"an array has the shape {array.shape}, not {tuple(shape)}")
-    return torch.from_numpy(np.array(array))
+        return anew + restore(self._random, state[_RANDOM], self._training.seed, self._steps)

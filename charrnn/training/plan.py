@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from charrnn.cells import registry
 from charrnn.checkpoints.checkpoint import Checkpoint
-from charrnn.checkpoints.lineage import FROM
+from charrnn.checkpoints.lineage import FROM, TAUGHT
 from charrnn.checkpoints.runs import is_finished
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.network.speed import REFERENCE, Machine
@@ -33,7 +33,8 @@ from charrnn.training.recipe import (
     for_fine_tuning,
     validation_share,
 )
-from charrnn.wording import count, figure
+from charrnn.training.teacher_model import NamedTeacher, TeacherModel
+from charrnn.wording import count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +105,8 @@ class Plan:
     """What changes with this start of a run that goes on; empty where nothing does."""
     initial: InitialModel | None = field(default=None, repr=False, compare=False)
     """The model that a run which begins takes its weights from."""
+    teacher: TeacherModel | None = field(default=None, repr=False, compare=False)
+    """The models that it learns from."""
 
     def __post_init__(self) -> None:
         registry.check(self.model, self.training)
@@ -116,6 +119,7 @@ class Plan:
             "run": self.run.to_dict(),
             "budget": self.budget.to_dict(),
             "requested": self.requested,
+            **({} if self.teacher is None else self.teacher.record()),
         }
 
     @classmethod
@@ -130,6 +134,7 @@ class Plan:
             budget=Budget.from_dict(kept["budget"]),
             requested=kept["requested"],
             lineage=checkpoint.lineage,
+            teacher=TeacherModel.kept_in(checkpoint),
         )
 
 
@@ -163,12 +168,16 @@ class OtherSettings(UsageError):
 
 
 def plan_start(
-    request: TrainRequest, characters: int, machine: Machine = REFERENCE, initial: InitialModel | None = None
+    request: TrainRequest,
+    characters: int,
+    machine: Machine = REFERENCE,
+    initial: InitialModel | None = None,
+    teacher: NamedTeacher | None = None,
 ) -> Plan:
     """Returns the plan of a new run on `machine`; `characters` count the corpus without separate held-out text.
 
-    It begins with the weights and with the settings of `initial`, where there is one. Raises UsageError where what is
-    asked for does not go with these.
+    It begins with the weights and with the settings of `initial`, where there is one, and learns from `teacher`. Raises
+    UsageError where what is asked for does not go with these.
     """
     model = request.model if initial is None else initial.settings(request.model)
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
@@ -199,8 +208,10 @@ def plan_start(
         budget=recipe.budget,
         requested={group: dict(getattr(request, group)) for group in GROUPS},
         notices=(*request.notices, *notices),
-        lineage={} if initial is None else {FROM: initial.record},
+        lineage=({} if initial is None else {FROM: initial.record})
+        | ({} if teacher is None else {TAUGHT: teacher.lineage()}),
         initial=initial,
+        teacher=None if teacher is None else teacher.model,
     )
 
 
@@ -278,24 +289,6 @@ def plan_of(checkpoint: Checkpoint) -> Plan:
         raise CheckpointError(
             f"the run's last checkpoint lacks its settings ({reason})", "start over with --fresh"
         ) from error
-
-
-def other_course(before: Budget, plan: Plan) -> str | None:
-    """Returns how a run that has had the budget `before` differs from one that had the plan's from its beginning.
-
-    What falls or is averaged over the budget follows another course under another budget; None where nothing does.
-    """
-    budget, training = plan.budget, plan.training
-    if training.decay != "constant" and training.final_learning_rate != 1.0:
-        what = "the learning rate follows another course"
-    elif training.average or training.average_from is not None or training.average_after is not None:
-        what = "the weights are averaged over other steps"
-    else:
-        what = ""
-    if budget == before or not what:
-        return None
-    was = figure(before.amount, digits=15) if before.unit == budget.unit else str(before)
-    return f"the budget is now {budget} instead of {was}, so {what} than in one run of {budget}"
 
 
 def _with_changes(resolved: Any, asked: dict[str, Any], taken: dict[str, Any]) -> Any:

@@ -267,10 +267,11 @@ def _read_run(run: Run, ways: Ways, asked: Order) -> tuple[Origin, Said]:
 
 
 def _kept_of(before: Said, launch: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    """Returns what a run's config.json says of its start; a run that goes on does not begin from a model again."""
+    """Returns what a run's config.json says of its start; a run that goes on has its models already."""
     kept = dict(before.settings["launch"])
     if run.has(run.last) and not launch.get("fresh"):
         kept.pop("init_from", None)
+        kept.pop("distill_from", None)
     return kept
 
 

@@ -51,7 +51,8 @@ class Saver:
 
     def last(self) -> Saved:
         """Writes last.safetensors, which holds all that the next step depends on."""
-        weights, state = self._line.snapshot(), self._line.state()
+        taught = {} if self._plan.teacher is None else self._plan.teacher.arrays()
+        weights, state = self._line.snapshot(), {**self._line.state(), **taught}
         if self._world.is_first:
             settings = {**self._plan.to_dict(), **self._line.record(), FILES: self._records.marks()}
             checkpoints.save(self._run.last, replace(weights, kind="last", training=settings, state=state))

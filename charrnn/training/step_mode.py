@@ -10,6 +10,7 @@ from charrnn.cells.registry import has_kernel
 from charrnn.network.graphs import records_on
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.distributed import World
+from charrnn.training.teacher import Teacher
 
 Way = Literal["host", "device", "graph"]
 """How a step is made. On a CPU the host looks at the gradient before it updates: that is free, and a bad update is not
@@ -18,7 +19,13 @@ is asked of the host, and the caller finds a bad step in the next sum it reads. 
 
 
 def choose_way(
-    model: ModelConfig, training: TrainingConfig, device: torch.device, world: World, *, has_end: bool = False
+    model: ModelConfig,
+    training: TrainingConfig,
+    device: torch.device,
+    world: World,
+    *,
+    has_end: bool = False,
+    teacher: Teacher | None = None,
 ) -> Way:
     """Returns how steps of `training` are made on `device`; `has_end` where documents end inside a window."""
     if device.type != "cuda":
@@ -26,5 +33,7 @@ def choose_way(
     # What processes say to each other is the host's business, and a graph has one shape: the pieces that a window is
     # cut into for cuDNN have others each time.
     is_cut = has_end and has_kernel(model)
-    is_recorded = world.is_alone and not training.random_bptt and not is_cut
+    # A teacher that reads along has a state of its own, and a cell that may be cut likewise.
+    is_beside = teacher is not None and teacher.reads_along
+    is_recorded = world.is_alone and not training.random_bptt and not is_cut and not is_beside
     return "graph" if is_recorded and records_on(device) else "device"

@@ -38,6 +38,7 @@ from charrnn.training.scoring import held_out_nats
 from charrnn.training.stage import Stage
 from charrnn.training.standing import progress_of
 from charrnn.training.succession import Succession
+from charrnn.training.teaching import prepared
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 
@@ -107,7 +108,6 @@ class Trainer:
         """
         with devices.out_of_memory_explained(SMALLER, self._device):
             yield from self._begin()
-            self._look()
             while True:
                 yield from self._train()
                 if self._signal is not None:
@@ -123,6 +123,9 @@ class Trainer:
 
     def _train(self) -> Iterator[Event]:
         """Trains the model in training until it is finished, or a signal arrives."""
+        if not self._stage.is_finished:
+            yield from prepared(self._stage.learner.teacher, self._stop)
+        self._look()
         while True:
             stage = self._stage
             try:

@@ -21,6 +21,7 @@ LEFT_OUT = {
     "fresh": "begins another run",
     "change": "is about what a run that goes on is given otherwise",
     "init_from": "another run, which no configuration has; the settings of the model would have to be its own",
+    "distill_from": "another run, which no configuration has",
     "quiet": "prints nothing of what a trial reads",
     "name": "the trial says where a run lies",
     "out": "the trial says where a run lies",

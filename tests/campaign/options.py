@@ -41,6 +41,7 @@ _PATHS = (
     "prime_lines",
     "validation",
     "init_from",
+    "distill_from",
     "statistics",
     "tune_on",
     "label_file",

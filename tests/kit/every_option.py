@@ -66,6 +66,7 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     {"temporal_penalty": 1.0},
     {"orthogonal_penalty": 0.01},
     {"l2": 0.01},
+    {"label_smoothing": 0.1},
     {"cell": "rnn", "jacobian_penalty": 0.5},
     {"cell": "rnn", "jacobian_penalty": 0.5, "activation": "relu", "weight_drop": 0.4},
     {"freeze": "recurrent"},
@@ -96,6 +97,7 @@ ELSEWHERE = {
     "beta1": "a number in a product",
     "beta2": "a number in a product",
     "weight_decay": "a number in a product",
+    "distill_weight": "a number in a product, of what a teacher says: `test_a_step_with_a_teacher_is_recorded`",
     "precision": "kernels of other number formats, in the same order",
 }
 """Settings that are in no line of `OPTIONS`, and why."""

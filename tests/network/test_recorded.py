@@ -15,6 +15,7 @@ from charrnn.cells.parameters import parameter_shapes
 from charrnn.errors import RecordingFailed
 from charrnn.network import stepper
 from charrnn.network.graphs import GraphRecorder, records_on
+from charrnn.network.model import CharacterModel
 from charrnn.network.precision import LossScale
 from charrnn.network.stepper import TorchStepper
 from charrnn.settings.config import ModelConfig, TrainingConfig
@@ -25,6 +26,7 @@ from charrnn.training.learner import Learner
 from charrnn.training.optimizers import updater
 from charrnn.training.step_mode import Way
 from charrnn.training.tally import StepSums
+from charrnn.training.teacher import Teacher
 from tests.kit.every_option import CELLS, ELSEWHERE, OPTIMIZERS, OPTIONS, B, T, V, configured
 from tests.kit.fakegraphs import FakeGraphs, Watch, fake_graphs
 from tests.kit.tiny import tiny
@@ -48,12 +50,27 @@ def test_no_setting_is_forgotten() -> None:
 class _Training:
     """A learner that takes windows of a text, as in a run."""
 
-    def __init__(self, settings: dict[str, Any], way: Way, *, accumulate: int = 1, scale: float | None = None) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        way: Way,
+        *,
+        accumulate: int = 1,
+        scale: float | None = None,
+        taught: int | None = None,
+    ) -> None:
+        """`taught` is the seed of a model that is the teacher."""
         model, training = configured(settings)
-        self.learner = Learner(model, training, V, CPU, way=way, accumulate=accumulate)
+        ids = np.random.default_rng(0).integers(0, V, 97).astype(np.uint8)
+        teacher = None
+        if taught is not None:
+            source = CharacterModel(model, V)
+            source.initialise(torch.Generator().manual_seed(taught))
+            teacher = Teacher(model, [source.numpy_arrays()], V, CPU, lanes=B, text=ids)
+            teacher.prepare()
+        self.learner = Learner(model, training, V, CPU, way=way, accumulate=accumulate, teacher=teacher)
         if scale is not None:
             self.learner._scale = LossScale(CPU, scale)
-        ids = np.random.default_rng(0).integers(0, V, 97).astype(np.uint8)
         self.ring = Ring(ids, B, T)
         self.feed, self.tallies = ResidentFeed(self.ring, slice(0, B), CPU), (StepSums(CPU), StepSums(CPU))
         self.learner.connect(self.feed, self.tallies)
@@ -66,7 +83,8 @@ class _Training:
             self.learner.step_at(position, rate, T)
         else:
             inputs, targets, _ = self.ring.at(position)
-            self.learner.step(inputs, targets, rate)
+            places = torch.from_numpy(self.ring.places_at(position))
+            self.learner.step(inputs, targets, rate, places=places)
         if self.made % 2:
             self.learner.average(0.3)
         self.made += 1
@@ -96,6 +114,20 @@ def test_a_recorded_step_is_the_step(settings: dict[str, Any], fake_graphs: Fake
     _assert_same(recorded, eager)
     _assert_changes_what_it_says(recorded.learner, fake_graphs, is_fed=True)
     assert len(fake_graphs.graphs) == recorded.learner._updater.period
+
+
+@pytest.mark.parametrize("is_fed", [True, False])
+def test_a_step_with_a_teacher_is_recorded(is_fed: bool, fake_graphs: FakeGraphs) -> None:
+    """Its rows are looked up where the window of each replay stands."""
+    recorded, eager = (_Training({"distill_weight": 0.8}, way, taught=3) for way in ("graph", "device"))  # type: ignore[arg-type]
+    other = _Training({"distill_weight": 0.8}, "device", taught=4)
+    for _ in range(2 * STEPS):
+        for each in (recorded, eager, other):
+            each.step(is_fed=is_fed)
+        assert torch.equal(recorded.learner.report, eager.learner.report)
+    _assert_same(recorded, eager)
+    assert recorded.arrays() != other.arrays()
+    _assert_changes_what_it_says(recorded.learner, fake_graphs, is_fed=is_fed)
 
 
 def _assert_changes_what_it_says(learner: Learner, fakes: FakeGraphs, *, is_fed: bool) -> None:

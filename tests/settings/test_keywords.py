@@ -55,7 +55,7 @@ def test_every_setting_is_an_explicit_keyword(function: Callable[..., Any], clas
 def test_no_setting_of_training_has_the_name_of_another() -> None:
     """Nor of an argument of `train`, whose signature would then have one fewer."""
     settings = [field.name for cls in TRAINING for field in fields(cls)]
-    own = "corpus text out name preset validation glob device threads fresh init_from change".split()
+    own = "corpus text out name preset validation glob device threads fresh init_from distill_from change".split()
     assert [*inspect.signature(charrnn.train).parameters] == [*own, *settings]
     assert len({*own, *settings}) == len(own) + len(settings)
 

@@ -36,7 +36,7 @@ OTHER: dict[str, Any] = {
     "momentum": 0.5, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.1, "clip_norm": 0.1, "clip_loss": "sum",
     "warmup": 5, "decay": "constant", "final_learning_rate": 0.2, "average": 0.0, "average_after": 2,
     "average_from": 0.7, "precision": "fp32", "activation_penalty": 0.1, "temporal_penalty": 0.1,
-    "orthogonal_penalty": 0.01, "l2": 0.01, "jacobian_penalty": 0.01,
+    "orthogonal_penalty": 0.01, "l2": 0.01, "jacobian_penalty": 0.01, "label_smoothing": 0.1, "distill_weight": 0.2,
 }  # fmt: skip
 """Another value for each setting that may change."""
 FIXED: dict[str, Any] = {
