@@ -294,7 +294,7 @@ class Budget(Record):
     """Passes over the training part."""
     steps: int | None = _budget(None, COUNT, "--steps")
     """Updates of the weights."""
-    minutes: float | None = _budget(None, ABOVE_0, "--minutes", shown="10; on a GPU 6 epochs, where that is less")
+    minutes: float | None = _budget(None, ABOVE_0, "--minutes", shown="10, or fewer epochs where more would not help")
     """Minutes of training, validation and saving included."""
 
     def check_together(self) -> None:

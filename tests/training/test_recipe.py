@@ -22,24 +22,28 @@ H200 = Machine(4e14, IMAGINED, "fp16")
 
 
 @pytest.mark.parametrize(
-    ("characters", "minutes", "hidden_size", "dropout"),
+    ("characters", "minutes", "hidden_size", "dropout", "members", "decay"),
     [
-        (1_003_854, 3, 512, 0.36),  # tiny Shakespeare
-        (1_003_854, 10, 576, 0.6),
-        (2_946_211, 3, 512, 0.1),  # War and Peace, 250,000 characters held out
-        (2_946_211, 10, 704, 0.24),
-        (2_876_589, 3, 512, 0.1),  # the same, a tenth held out
-        (2_876_589, 10, 704, 0.25),
-        (90_000, 3, 192, 0.6),
-        (17_000_000, 2, 448, 0.0),  # stdlib
+        (1_003_854, 3, 512, 0.36, 1, 0.1),  # tiny Shakespeare
+        (1_003_854, 10, 704, 0.5, 2, 0.1),
+        (1_003_854, 60, 960, 0.5, 5, 0.1),
+        (2_946_211, 3, 512, 0.1, 1, 0.01),  # War and Peace, 250,000 characters held out
+        (2_946_211, 10, 704, 0.24, 1, 0.01),
+        (2_876_589, 3, 512, 0.1, 1, 0.01),  # the same, a tenth held out
+        (2_876_589, 10, 704, 0.25, 1, 0.01),
+        (270_000, 10, 512, 0.5, 8, 0.1),
+        (90_000, 3, 256, 0.5, 8, 0.1),
+        (17_000_000, 2, 448, 0.0, 1, 0.01),  # stdlib
     ],
 )
 def test_choices_are_those_that_the_experiments_found(
-    characters: int, minutes: float, hidden_size: int, dropout: float
+    characters: int, minutes: float, hidden_size: int, dropout: float, members: int, decay: float
 ) -> None:
     """On the machine they ran on; the manual's pages results and experiments name them."""
-    model = choose(characters, Budget(minutes=minutes), REFERENCE).model
+    recipe = choose(characters, Budget(minutes=minutes), REFERENCE)
+    model, training = recipe.model, recipe.training
     assert (model.num_layers, model.hidden_size, model.dropout) == (1, hidden_size, dropout)
+    assert (training.ensemble, training.weight_decay) == (members, decay)
 
 
 @pytest.mark.parametrize("characters", [180, 100_000, 1_000_000, 3_000_000, 100_000_000])
@@ -51,6 +55,32 @@ def test_every_choice_is_within_bounds_and_the_same_again(characters: int, minut
     assert 64 <= recipe.model.hidden_size <= 1024
     assert recipe.model.hidden_size % 64 == 0
     assert 0.0 <= recipe.model.dropout <= 0.6
+    assert 1 <= recipe.training.ensemble <= 8
+
+
+def test_minutes_are_shared_among_models_where_one_would_read_the_text_too_often() -> None:
+    """Each reads it about six times, of a text so short that eight do not use the minutes up more often; a model that
+    the user has given a size, a budget in epochs, and a number that is asked for leave it at that."""
+    for characters in (10**5, 3 * 10**5, 10**6, 3 * 10**6, 10**7):
+        recipe = choose(characters, Budget(minutes=60), REFERENCE)
+        read = expected_characters(recipe.model, 64, REFERENCE, 3600) / characters
+        members = recipe.training.ensemble
+        assert members == 1 or read / members >= 4.5
+        assert members == 8 or read / members < 9
+        assert choose(characters, Budget(minutes=60), REFERENCE, {"num_layers": 1}).training.ensemble == 1
+        assert choose(characters, Budget(epochs=100), REFERENCE).training.ensemble == 1
+        assert choose(characters, Budget(minutes=60), REFERENCE, members=3).training.ensemble == 3
+
+
+def test_a_short_text_takes_fewer_passes_than_ten_minutes_allow() -> None:
+    """Where nothing is said of the budget, eight models read it until more would not help."""
+    recipe = choose(32_000, None, REFERENCE)
+    assert recipe.training.ensemble == 8
+    assert recipe.budget == Budget(epochs=8 * 63)  # each makes 2,000 updates of 1,024 characters
+    assert choose(270_000, None, REFERENCE).budget == Budget(epochs=8 * 8)
+    assert choose(10**6, None, REFERENCE).budget == choose(32_000, None, REFERENCE, {"hidden_size": 64}).budget
+    assert choose(10**6, None, REFERENCE).budget == Budget(minutes=10)
+    assert choose(32_000, None, REFERENCE, members=2).budget == Budget(epochs=2 * 63)
 
 
 def test_more_time_and_a_faster_machine_take_a_larger_model() -> None:
@@ -180,7 +210,7 @@ def test_choices_move_one_way() -> None:
     for place in np.ndindex(widths.shape):
         size, speed, minutes = sizes[place[0]], speeds[place[1]], times[place[2]]
         machine = Machine(speed)
-        model = choose(size, Budget(minutes=minutes), machine).model
+        model = choose(size, Budget(minutes=minutes), machine, members=1).model
         epochs = expected_characters(model, 64, machine, 60 * minutes) / size
         assert choose(size, Budget(epochs=epochs), machine).model.dropout == model.dropout
         widths[place] = model.hidden_size
