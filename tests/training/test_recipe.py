@@ -76,11 +76,11 @@ def test_a_short_text_takes_fewer_passes_than_ten_minutes_allow() -> None:
     """Where nothing is said of the budget, eight models read it until more would not help."""
     recipe = choose(32_000, None, REFERENCE)
     assert recipe.training.ensemble == 8
-    assert recipe.budget == Budget(epochs=8 * 63)  # each makes 2,000 updates of 1,024 characters
+    assert recipe.budget == Budget(epochs=8 * 64)  # each makes 2,000 updates of 1,024 characters
     assert choose(270_000, None, REFERENCE).budget == Budget(epochs=8 * 8)
     assert choose(10**6, None, REFERENCE).budget == choose(32_000, None, REFERENCE, {"hidden_size": 64}).budget
     assert choose(10**6, None, REFERENCE).budget == Budget(minutes=10)
-    assert choose(32_000, None, REFERENCE, members=2).budget == Budget(epochs=2 * 63)
+    assert choose(32_000, None, REFERENCE, members=2).budget == Budget(epochs=2 * 64)
 
 
 def test_more_time_and_a_faster_machine_take_a_larger_model() -> None:
