@@ -105,6 +105,14 @@ def split(x: Array, parts: int) -> tuple[Array, ...]:
     return tuple(x[..., place * size : (place + 1) * size] for place in range(parts))
 
 
+def cut_rows(matrix: Array, first: int) -> tuple[Array, Array]:
+    """Cuts `matrix` (R, I) in two: its `first` rows, and the others."""
+    if isinstance(matrix, np.ndarray):
+        return matrix[:first], matrix[first:]
+    above, below = matrix.split((first, len(matrix) - first))
+    return above, below
+
+
 def identity_like(x: Array) -> Array:
     """Returns the identity matrix (H, H) in the library, type and device of `x` (..., H)."""
     if isinstance(x, np.ndarray):

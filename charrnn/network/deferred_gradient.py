@@ -18,9 +18,11 @@ from torch import Tensor
 
 
 class Factor:
-    """A matrix (R, I) for one window. Only `x @ factor.T` can be done with it, for `x` (..., I)."""
+    """A matrix (R, I) for one window. Only `x @ factor.T` can be done with it, for `x` (..., I), or be cut by rows."""
 
     def __init__(self, weight: Tensor, *, is_narrow: bool = False) -> None:
+        self._whole, self._is_narrow = weight, is_narrow
+        self._pieces: dict[tuple[int, ...], tuple[Factor, ...]] = {}
         self._kept: list[tuple[Tensor, Tensor]] = []
         self._weight = weight.detach().bfloat16() if is_narrow else weight.detach()
         self._anchor: Tensor = _Anchor.apply(weight, self._kept)  # type: ignore[no-untyped-call]
@@ -29,6 +31,17 @@ class Factor:
     def T(self) -> Factor:  # noqa: N802 - as an array has it
         """Returns itself, to stand on the right of a product."""
         return self
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        return len(self._whole)
+
+    def split(self, rows: tuple[int, ...]) -> tuple[Factor, ...]:
+        """Cuts the matrix into pieces of so many rows, each a matrix for the window: the same ones in every step."""
+        if rows not in self._pieces:
+            cut = torch.split(self._whole, list(rows))
+            self._pieces[rows] = tuple(Factor(piece, is_narrow=self._is_narrow) for piece in cut)
+        return self._pieces[rows]
 
     def __rmatmul__(self, x: Tensor) -> Tensor:
         product: Tensor = _Product.apply(x, self._anchor, self._weight, self._kept)  # type: ignore[no-untyped-call]

@@ -10,8 +10,8 @@ in which the unit is overwritten (the tests compare the two).
     a gate   its row of the weights becomes zero, and its bias becomes what gives the value
 
 This holds for the plain cells. In their variants, h can still be held where matrix products read it unchanged
-(peepholes, coupled gates, zoneout). Where h is normalised, multiplied or (in a urnn) transformed first, no bias has the
-same effect, and holding is refused.
+(peepholes, coupled gates, zoneout). Where h is normalised, multiplied (also by a reset gate) or (in a urnn) transformed
+first, no bias has the same effect, and holding is refused.
 
 Shape letters: H hidden size.
 """
@@ -46,10 +46,11 @@ def check_can_hold(config: ModelConfig, kind: str) -> None:
     """Raises UsageError where units of this kind cannot be held constant by changing weights."""
     held = make_cell(config).held
     if kind not in held:
+        here = f", and here {enumerated(list(held), 'and')} can" if held else ""
         whole = [cell.name for cell in plain_cells() if {*cell.state_names, *cell.gate_names} <= set(cell.held)]
         raise UsageError(
             f"units of kind {kind} cannot be held in this model ({describe(config)}): no other weights would do that",
-            f"units of plain {enumerated(whole, 'and')} models can be held" + (", and here h can" if held else ""),
+            f"units of plain {enumerated(whole, 'and')} models can be held{here}",
         )
 
 

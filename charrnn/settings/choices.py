@@ -8,6 +8,7 @@ InitName = Literal["uniform", "orthogonal", "identity", "xavier", "chrono"]
 SkipName = Literal["none", "residual", "dense", "sum"]
 ActivationName = Literal["tanh", "relu", "modrelu"]
 CouplingName = Literal["off", "tied", "min"]
+ResetGateName = Literal["after", "before"]
 ClipLossName = Literal["mean", "sum"]
 OptimizerName = Literal["muon", "adamw", "schedule-free", "sgd", "rmsprop"]
 AVERAGING = ("schedule-free",)

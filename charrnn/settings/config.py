@@ -109,6 +109,9 @@ class ModelConfig(Record):
     """Let the lstm's gates see the memory c."""
     coupled: choices.CouplingName = _cell("off", one_of(choices.CouplingName), "--coupled", fixed=_SHAPES)
     """How the lstm's input gate i goes with its forget gate f: off (free), tied (i = 1 - f), or min (at most 1 - f)."""
+    reset_gate: choices.ResetGateName = _cell("after", one_of(choices.ResetGateName), "--reset-gate", fixed=_LEARNT)
+    """Where the gru's reset gate acts: after the recurrent product, as torch and cuDNN have it, or before it, on the
+    output h that is read, as the paper and the lectures have it."""
     orthogonal: bool = _cell_switch(False, "--orthogonal")
     """Keep each gate's recurrent matrix orthogonal all through training, as the exponential of a skew matrix, which is
     what is learned."""

@@ -67,6 +67,7 @@ class TrainingSettings(TypedDict, total=False):
     forget_gate: bool
     peephole: bool
     coupled: choices.CouplingName
+    reset_gate: choices.ResetGateName
     orthogonal: bool
     layer_norm: bool
     batch_norm: bool

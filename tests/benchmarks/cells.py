@@ -38,6 +38,7 @@ FAMILY: dict[str, dict[str, Any]] = {
     "--peephole": {"peephole": True},
     "--coupled tied": {"coupled": "tied"},
     "--coupled min": {"coupled": "min"},
+    "--cell gru --reset-gate before": {"cell": "gru", "reset_gate": "before"},
     "--orthogonal": {"orthogonal": True},
     "--cell gru --orthogonal": {"cell": "gru", "orthogonal": True},
     "--cell rnn --orthogonal --activation modrelu": {"cell": "rnn", "orthogonal": True, "activation": "modrelu"},

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from charrnn.cells.cell import Cell, Gates
-from charrnn.cells.parameters import is_statistic, is_trained, parameter_shapes
+from charrnn.cells.parameters import is_statistic, is_trained, layer_parameters, parameter_shapes
 from charrnn.cells.registry import check, describe, has_kernel, is_plain, is_plain_in_training, make_cell
 from charrnn.errors import UsageError
 from charrnn.inference.compiled import CompiledNetwork
@@ -53,6 +53,10 @@ VARIANTS: list[dict[str, Any]] = [
     {"coupled": "min"},
     {"coupled": "tied", "peephole": True},
     {"coupled": "min", "peephole": True},
+    {"cell": "gru", "reset_gate": "before"},
+    {"cell": "gru", "reset_gate": "before", "orthogonal": True, "zoneout": 0.2},
+    {"cell": "gru", "reset_gate": "before", "multiplicative": True, "recurrent_dropout": 0.3},
+    {"cell": "gru", "reset_gate": "before", "mogrifier": 2},
     {"orthogonal": True},
     {"cell": "gru", "orthogonal": True},
     {"cell": "rnn", "orthogonal": True, "activation": "modrelu"},
@@ -340,7 +344,8 @@ def test_holding_h_is_overwriting_it_or_is_refused(variant: dict[str, Any]) -> N
     arrays = {name: random.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
     held = {Unit(1, "h", 2): 0.7, Unit(2, "h", 0): 0.0, Unit(2, "h", 3): 0.4}
     is_normalised = config.layer_norm or config.batch_norm
-    if is_normalised or config.multiplicative or config.mogrifier or config.cell == "urnn":
+    does_not_add = config.multiplicative or config.mogrifier or config.reset_gate == "before"
+    if is_normalised or does_not_add or config.cell == "urnn":
         with pytest.raises(UsageError, match="cannot be held in this model"):
             clamp(config, arrays, held)
         return
@@ -464,6 +469,88 @@ def test_without_a_forget_gate_the_memory_is_a_sum() -> None:
     whole["bias"][H : 2 * H] = 1000.0
     for mine, theirs in zip(cell.step(p, x, state), make_cell(_config({})).step(whole, x, state), strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-12)
+
+
+def test_the_gru_of_the_lectures_by_hand() -> None:
+    """The candidate reads r * h (Cho et al. 2014, eq. 8); all gates are given, and b_ih and b_hh only ever added."""
+    cell, p, x, (h,) = _arrays({"cell": "gru", "reset_gate": "before"})
+    (W_r, W_z, W_n), (U_r, U_z, U_n) = (np.split(p[name], 3) for name in ("weight_ih", "weight_hh"))
+    b_r, b_z, b_n = np.split(p["bias_ih"] + p["bias_hh"], 3)
+    r, z = _sigmoid(x @ W_r.T + h @ U_r.T + b_r), _sigmoid(x @ W_z.T + h @ U_z.T + b_z)
+    n = np.tanh(x @ W_n.T + (r * h) @ U_n.T + b_n)
+    got, gates = cell.observe(p, x, (h,))
+    np.testing.assert_allclose(got[0], (1 - z) * n + z * h, atol=1e-12)
+    for mine, wanted in zip(gates, (r, z, n), strict=True):
+        np.testing.assert_allclose(mine, wanted, atol=1e-12)
+
+
+def test_the_two_grus_are_one_where_the_reset_gate_is_open() -> None:
+    """And two otherwise: with r = 1 nothing is reset, before or after."""
+    found = []
+    for bias in (1000.0, 0.0):
+        for where in ("before", "after"):
+            cell, p, x, state = _arrays({"cell": "gru", "reset_gate": where})
+            p["bias_ih"][:H] = bias
+            found.append(cell.step(p, x, state)[0])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-12)
+    assert np.abs(found[2] - found[3]).max() > 1e-3
+
+
+@pytest.mark.parametrize("are_gathered", [False, True])
+def test_a_window_of_the_lectures_gru_has_autograds_gradient(
+    are_gathered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the paper's equations written for torch with a matrix for each gate; gradients gathered at the end or not."""
+    monkeypatch.setattr("charrnn.network.layers._LARGE", 1 if are_gathered else 1 << 30)
+    config = _config({"cell": "gru", "reset_gate": "before"})
+    layer, generator = Layer(make_cell(config), I, H).double(), torch.Generator().manual_seed(4)
+    x, begin = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((T, B, I), (B, H)))
+    matrices = {}
+    with torch.no_grad():
+        for name, array in layer.arrays().items():
+            array.normal_(generator=generator)
+            matrices[name] = [part.clone().requires_grad_() for part in array.chunk(3)]
+    (W_r, W_z, W_n), (U_r, U_z, U_n) = matrices["weight_ih"], matrices["weight_hh"]
+    (b_r, b_z, b_n), (c_r, c_z, c_n) = matrices["bias_ih"], matrices["bias_hh"]
+    h, outputs = begin, []
+    for now in x:
+        r = torch.sigmoid(now @ W_r.t() + h @ U_r.t() + b_r + c_r)
+        z = torch.sigmoid(now @ W_z.t() + h @ U_z.t() + b_z + c_z)
+        h = z * h + (1 - z) * torch.tanh(now @ W_n.t() + (r * h) @ U_n.t() + b_n + c_n)
+        outputs.append(h)
+    wanted = torch.stack(outputs)
+    got, (after,) = layer(x, (begin,))
+    for output in (wanted, got):
+        output.square().sum().backward()
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-12)
+    torch.testing.assert_close(after, wanted[-1], rtol=0, atol=1e-12)
+    for name, array in layer.arrays().items():
+        theirs = torch.cat([part.grad for part in matrices[name] if part.grad is not None])
+        torch.testing.assert_close(array.grad, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_gates_of_the_lectures_gru_can_be_held_and_h_cannot() -> None:
+    """Each gate at a value, as where it is written over; what r leaves of a constant h is not constant."""
+    config = _config({"cell": "gru", "reset_gate": "before"}, layers=1)
+    random = np.random.default_rng(5)
+    shapes = parameter_shapes(config, V)
+    arrays = {name: random.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+    held = {Unit(1, "r", 2): 0.3, Unit(1, "z", 0): 0.9, Unit(1, "n", 3): -0.4}
+    engine, ids = make_engine(config, clamp(config, arrays, held)), random.integers(0, V, 9)
+    taken, _ = engine.record(ids, engine.zero_state())
+    p, h = layer_parameters(arrays, 1), np.zeros(H)
+    (W_r, W_z, W_n), (U_r, U_z, U_n) = (np.split(p[name], 3) for name in ("weight_ih", "weight_hh"))
+    b_r, b_z, b_n = np.split(p["bias_ih"] + p["bias_hh"], 3)
+    for x, recorded in zip(arrays["embedding"][ids], taken["h"][:, 0], strict=True):
+        r, z = _sigmoid(W_r @ x + U_r @ h + b_r), _sigmoid(W_z @ x + U_z @ h + b_z)
+        r[2], z[0] = 0.3, 0.9
+        n = np.tanh(W_n @ x + U_n @ (r * h) + b_n)
+        n[3] = -0.4
+        h = (1 - z) * n + z * h
+        np.testing.assert_allclose(recorded, h, atol=1e-5)
+    with pytest.raises(UsageError, match="cannot be held") as caught:
+        clamp(config, arrays, {Unit(1, "h", 2): 0.7})
+    assert "here r, z and n can" in str(caught.value.hint)
 
 
 def test_a_relu_rnn_is_torchs_own() -> None:
@@ -613,6 +700,11 @@ def test_a_mogrified_gru_keeps_its_memory_as_it_is() -> None:
         ({"cell": "rnn", "mogrifier": 2}, "--mogrifier does not go with --cell rnn"),
         ({"mogrifier_rank": 3}, "--mogrifier-rank has no mogrifier"),
         ({"cell": "gru", "forget_gate": False}, "--no-forget-gate does not go with --cell gru"),
+        ({"reset_gate": "before"}, "--reset-gate does not go with --cell lstm"),
+        ({"cell": "rnn", "reset_gate": "before"}, "--reset-gate does not go with --cell rnn"),
+        ({"cell": "gru", "reset_gate": "before", "layer_norm": True}, "--layer-norm does not go with --reset-gate"),
+        ({"cell": "gru", "reset_gate": "before", "batch_norm": True}, "--batch-norm does not go with --reset-gate"),
+        ({"cell": "gru", "reset_gate": "never"}, "--reset-gate is 'never'"),
         ({"forget_gate": False, "coupled": "min"}, "--no-forget-gate does not go with --coupled min"),
         ({"forget_gate": False, "init": "chrono"}, "--init chrono sets the bias of the forget gate"),
         ({"forget_gate": False, "forget_bias": 2.0}, "--forget-bias sets the bias of the forget gate"),

@@ -10,12 +10,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 import charrnn
+from charrnn.cells.parameters import layer_parameters
 from charrnn.checkpoints.checkpoint import save
 from charrnn.cli.help import read
 from charrnn.errors import UsageError
@@ -66,6 +67,37 @@ def test_steps_are_the_references(name: str, lanes: int) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     for place, kind in enumerate(states):
         np.testing.assert_allclose(states[kind], [layer[place] for layer in state], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("reset_gate", "flag"), [("before", 0), ("after", 1)])
+def test_either_gru_is_onnxs_own(reset_gate: Literal["before", "after"], flag: int) -> None:
+    """Its operator says by linear_before_reset where the reset gate acts: outputs of a window of nine, three lanes."""
+    onnx, H, E = pytest.importorskip("onnx"), 5, 4
+    config = ModelConfig(cell="gru", num_layers=1, hidden_size=H, embedding_size=E, reset_gate=reset_gate)
+    arrays = moved(config).numpy_arrays()
+    p = layer_parameters(arrays, 1)
+
+    def theirs(name: str) -> np.ndarray:
+        r, z, n = np.split(p[name], 3)
+        return np.concatenate([z, r, n])
+
+    helper, real = onnx.helper, onnx.TensorProto.FLOAT
+    biases = np.concatenate([theirs("bias_ih"), theirs("bias_hh")])
+    constants = {"W": theirs("weight_ih")[None], "R": theirs("weight_hh")[None], "B": biases[None]}
+    node = helper.make_node("GRU", ["X", "W", "R", "B"], ["Y"], hidden_size=H, linear_before_reset=flag)
+    graph = helper.make_graph(
+        [node], "layer", [helper.make_tensor_value_info("X", real, [9, 3, E])],
+        [helper.make_tensor_value_info("Y", real, [9, 1, 3, H])],
+        [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    ids = np.random.default_rng(1).integers(0, V, (9, 3))
+    (expected,) = _session(model.SerializeToString()).run(None, {"X": arrays["embedding"][ids]})
+    network = Network(config, arrays)
+    state = network.zero_state(3)
+    for row, wanted in zip(ids, expected[:, 0], strict=True):
+        _, state = network.step(row, state)
+        np.testing.assert_allclose(state[0][0], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_the_file_says_what_it_is(command: Command) -> None:

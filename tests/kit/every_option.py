@@ -45,6 +45,7 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     {"peephole": True},
     {"coupled": "tied"},
     {"coupled": "min"},
+    {"cell": "gru", "reset_gate": "before"},
     {"orthogonal": True},
     {"cell": "gru", "orthogonal": True},
     {"cell": "rnn", "orthogonal": True, "activation": "modrelu"},

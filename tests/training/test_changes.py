@@ -43,6 +43,7 @@ FIXED: dict[str, Any] = {
     "cell": "gru", "num_layers": 1, "hidden_size": 7, "embedding_size": 6, "forget_bias": 2.0, "init": "chrono",
     "init_gain": 2.0, "chrono_range": 9, "gate_bias": 1.0, "spectral_radius": 0.9, "tie": True, "skip": "sum",
     "activation": "relu", "forget_gate": False, "peephole": True, "coupled": "tied", "orthogonal": True,
+    "reset_gate": "before",
     "layer_norm": True, "batch_norm": True, "multiplicative": True, "mogrifier": 2, "mogrifier_rank": 2,
     "validation_fraction": 0.2, "test_fraction": 0.2, "encoding": "latin-1", "encoding_errors": "replace",
     "as_bytes": True, "newlines": "lf", "documents": "lines", "column": "text", "split_seed": 2,

@@ -57,6 +57,7 @@ def test_a_run_stopped_anywhere_and_resumed_is_the_same_run(corpus: Corpus, tmp_
         {"peephole": True, "coupled": "tied"},
         {"layer_norm": True, "coupled": "min"},
         {"cell": "gru", "layer_norm": True, "zoneout": 0.2},
+        {"cell": "gru", "reset_gate": "before", "zoneout": 0.2},
         {"zoneout": 0.1, "zoneout_cell": 0.5},
         {"recurrent_dropout": 0.3},
         {"cell": "gru", "multiplicative": True, "recurrent_dropout": 0.3},
