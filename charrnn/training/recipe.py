@@ -15,7 +15,7 @@ from typing import Any
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.network.speed import REFERENCE, Machine, expected_characters
-from charrnn.settings.choices import AVERAGING
+from charrnn.settings.choices import AVERAGING, SEARCHING
 from charrnn.settings.config import Budget, ModelConfig, TrainingConfig
 
 DEFAULT_BUDGET = Budget(minutes=10)
@@ -40,6 +40,11 @@ EPOCHS_ON_GPU = 6.0
 _FEWEST_FOR_WEIGHT = 4.0
 # Of the dropout of new weights.
 _FINE_TUNING = 0.5
+# Of an optimizer that searches for its steps: windows that stand for the text, and nothing that bounds or bends a step.
+_SEARCHED = {
+    "batch_size": 128, "bptt": 200, "learning_rate": 1.0, "clip_norm": 0.0, "warmup": 0, "decay": "constant",
+    "average": 0.0, "weight_decay": 0.0, "precision": "fp32",
+}  # fmt: skip
 _MOST_READ = 40.0  # epochs after which a run has learned what it will, however long it lasts
 
 
@@ -157,10 +162,13 @@ def for_fine_tuning(recipe: Recipe) -> Recipe:
 
 
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the requested settings and those that follow: some optimizers need a constant rate and no average."""
+    """Returns the requested settings and those that follow: some optimizers need a constant rate and no average, or
+    large windows and whole steps."""
     known = dict(asked)
     if known.get("optimizer") in AVERAGING:
         known = {"decay": "constant", "average": 0.0, **known}
+    if known.get("optimizer") in SEARCHING:
+        known = {**_SEARCHED, **known}
     return known
 
 

@@ -38,6 +38,7 @@ from charrnn.display.webpage import escape, frame
 from charrnn.network.model import CharacterModel
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.optimizers.updater import Updater
+from tests.benchmarks.memory_curvature import TaskObjective
 from tests.benchmarks.memory_tasks import TASKS, Task
 
 LENGTHS = (200, 500)
@@ -168,7 +169,8 @@ def train(name: str, task: Task, length: int, seed: int, steps: int, seconds: fl
         is_over = not bool(torch.isfinite(norm)) or time.process_time() - begin > seconds
         if not is_over:
             for updater, some in updaters:
-                updater.step([array.grad for array in some.values()], step)
+                objective = TaskObjective(task, made, x, targets, training.curvature_share)
+                updater.step([array.grad for array in some.values()], step, objective=objective)
         if len(losses) == every or is_over:
             points.append((step, sum(losses) / len(losses)))
             losses = []
