@@ -13,7 +13,7 @@ OptimizerName = Literal["muon", "adamw", "schedule-free", "sgd", "rmsprop", "hes
 AVERAGING = ("schedule-free",)
 """Optimizers that keep an average of their own, which takes the place of a falling rate and of other averages."""
 SEARCHING = ("hessian-free",)
-"""Optimizers that search for the length of each step, so that nothing else sets or bounds it."""
+"""Optimizers that search for the length of each step, so that nothing else sets or bounds it; the host makes it."""
 DecayName = Literal["cosine", "linear", "constant"]
 FreezeName = Literal["none", "recurrent", "echo"]
 PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]

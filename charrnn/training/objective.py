@@ -56,8 +56,7 @@ class WindowObjective:
         """Returns the curvature by `weights` of the lanes whose turn it is."""
         lanes = curvature_lanes(self._window.inputs.shape[1], self._training.curvature_share, turn)
         unit = 1.0 / (len(self._window.inputs) * (lanes.stop - lanes.start))
-        parts = _parted(lanes, self._accumulate)
-        pieces = [partial(self._piece, part, unit) for part in parts if part.stop > part.start]
+        pieces = [partial(self._piece, part, unit) for part in _parted(lanes, self._accumulate)]
         return GaussNewton(pieces, weights, ridge=self._training.l2)
 
     def _piece(self, lanes: slice, unit: float) -> Piece:
@@ -98,7 +97,7 @@ def curvature_lanes(lanes: int, share: float, turn: int) -> slice:
 
 
 def _parted(lanes: slice, parts: int) -> list[slice]:
-    """Returns the lanes in so many parts, as equal as possible."""
+    """Returns the lanes in so many parts, as equal as possible; in fewer, where there are not as many."""
     begin, count = lanes.start, lanes.stop - lanes.start
     found = [World(part, parts).lanes(count) for part in range(parts)]
-    return [slice(begin + part.start, begin + part.stop) for part in found]
+    return [slice(begin + part.start, begin + part.stop) for part in found if part.stop > part.start]

@@ -32,6 +32,7 @@ from charrnn.training.recipe import (
     default_budget,
     fit_to_corpus,
     for_fine_tuning,
+    machine_for,
     validation_share,
 )
 from charrnn.wording import count, figure
@@ -172,6 +173,7 @@ def plan_start(
     asked for does not go with these.
     """
     model = request.model if initial is None else initial.settings(request.model)
+    machine = machine_for(request.training.get("optimizer"), machine)
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
     budget = request.budget or default_budget(characters, machine, model)

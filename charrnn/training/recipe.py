@@ -40,6 +40,8 @@ EPOCHS_ON_GPU = 6.0
 _FEWEST_FOR_WEIGHT = 4.0
 # Of the dropout of new weights.
 _FINE_TUNING = 0.5
+# Of what a machine reads with another optimizer, one that searches for its steps reads about this much.
+_SEARCHES = 1 / 40
 # Of an optimizer that searches for its steps: windows that stand for the text, and nothing that bounds or bends a step.
 _SEARCHED = {
     "batch_size": 128, "bptt": 200, "learning_rate": 1.0, "clip_norm": 0.0, "warmup": 0, "decay": "constant",
@@ -170,6 +172,11 @@ def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
     if known.get("optimizer") in SEARCHING:
         known = {**_SEARCHED, **known}
     return known
+
+
+def machine_for(optimizer: str | None, machine: Machine) -> Machine:
+    """Returns a machine as slow as `machine` is with this optimizer, of which each step may compute a window often."""
+    return replace(machine, speed=machine.speed * _SEARCHES) if optimizer in SEARCHING else machine
 
 
 def default_budget(characters: int, machine: Machine, asked: Mapping[str, Any] = MappingProxyType({})) -> Budget:

@@ -161,4 +161,4 @@ def _groups(config: TrainingConfig, arrays: Mapping[str, Tensor], _is_narrow: bo
     return [Group(list(arrays), Rule(_update, {**zeros("direction"), "damping": damping}))]
 
 
-OPTIMIZER = Optimizer(_groups, kept=32)
+OPTIMIZER = Optimizer(_groups, kept=1)
