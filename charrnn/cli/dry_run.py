@@ -29,7 +29,7 @@ from charrnn.training.distributed import World
 from charrnn.training.estimates import training_memory
 from charrnn.training.optimizers.registry import find_optimizer
 from charrnn.training.plan import Plan
-from charrnn.training.recipe import EPOCHS_ON_GPU
+from charrnn.training.recipe import EPOCHS_ON_GPU, machine_for
 from charrnn.training.watch import Forecast, Watch
 from charrnn.wording import an, count, epochs, figure, rounded
 
@@ -138,11 +138,11 @@ def expect(plan: Plan, corpus: Corpus, device: torch.device, world: World) -> Fo
         return Forecast(characters, size, plan.budget)
     precision = choose_precision(training.precision, device)
     if device.type == "cpu":
-        machine = Machine(_KEPT[precision] * measured_speed(precision) * world.size)
+        machine = machine_for(training.optimizer, Machine(_KEPT[precision] * measured_speed(precision) * world.size))
         return Forecast(expected_characters(model, vocabulary, machine, plan.budget.minutes * 60), size, plan.budget)
     if device.type != "cuda":
         return None
-    machine = describe_machine(device, precision, processes=world.size)
+    machine = machine_for(training.optimizer, describe_machine(device, precision, processes=world.size))
     lanes = {"lanes": training.batch_size, "accumulate": plan.run.accumulate}
     return Forecast(
         expected_characters(model, vocabulary, machine, plan.budget.minutes * 60, **lanes), size, plan.budget

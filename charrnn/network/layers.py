@@ -75,13 +75,14 @@ class Layer(nn.Module):
         measured: Mapping[str, Measured] | None = None,
         is_narrow: bool = False,
         factors: Tensor | None = None,
+        is_stepwise: bool = False,
     ) -> tuple[Tensor, State]:
         """Reads `x` (T, B, I) from `state` on: returns outputs (T, B, H) and the state after.
 
         With `ids` (T, B), `x` is the embedding (V, I) and its rows are the input. `starts` says where lanes begin anew.
         `noise` (T, B, H) is what the cell takes in each step, `measured` stands for arrays. With `is_narrow` products
         are made of bfloat16 numbers, where `precision.choose_precision` allows it. `factors` multiply the recurrent
-        matrix.
+        matrix. With `is_stepwise` a step at a time is computed by operations that can be differentiated twice.
         """
         core, p = self.cell.core, self.cell.derive({**self.arrays(), **(measured or {})})
         if factors is not None:
@@ -89,6 +90,9 @@ class Layer(nn.Module):
         running = core if noise else core.at_rest()
         if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
             x, ids = gather(ids, x), None
+        if is_stepwise:
+            outputs, state = self._loop(p, x, state, ids, starts, noise)
+            return _Stacked.apply(*outputs), state  # type: ignore[no-untyped-call]
         if running.compiled and is_available(x, *state):
             begun = None if starts is None else starts.mask
             return run_window(running.compiled, p, x, ids, state, self._memory, starts=begun, is_narrow=is_narrow)
@@ -99,11 +103,19 @@ class Layer(nn.Module):
         noise: Sequence[Tensor], narrow: bool,
     ) -> tuple[Tensor, State]:  # fmt: skip
         """Computes what `forward` gives where no compiled code does."""
-        core = self.cell.core
-        zero = core.zero_state(p, len(state[0]))
         if torch.is_grad_enabled() and x.device.type == "cpu":
             large = [name for name, array in p.items() if isinstance(array, Tensor) and array.dim() == 2]
             p = {**p, **{name: Factor(p[name], is_narrow=narrow) for name in large if p[name].numel() >= _LARGE}}
+        outputs, state = self._loop(p, x, state, ids, starts, noise)
+        return torch.stack(outputs), state
+
+    def _loop(
+        self, p: Mapping[str, Any], x: Tensor, state: State, ids: Tensor | None, starts: Starts | None,
+        noise: Sequence[Tensor],
+    ) -> tuple[list[Tensor], State]:  # fmt: skip
+        """Runs the cell a step at a time: returns the output (B, H) of each, and the state after."""
+        core = self.cell.core
+        zero = core.zero_state(p, len(state[0]))
         prepared = core.prepare(p, x)
         if ids is not None:
             prepared = tuple(gather(ids, rows) for rows in prepared)
@@ -119,7 +131,19 @@ class Layer(nn.Module):
                 state = zeroed(state, begun, zero)
             state, _ = core.advance(p, parts, state, drawn_now)
             outputs.append(state[0])
-        return torch.stack(outputs), state
+        return outputs, state
+
+
+class _Stacked(torch.autograd.Function):
+    """torch.stack, of which the second derivative costs no more than the first: torch's own makes a window a step."""
+
+    @staticmethod
+    def forward(_ctx: Any, *arrays: Tensor) -> Tensor:
+        return torch.stack(arrays)
+
+    @staticmethod
+    def backward(_ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        return gradient.unbind()
 
 
 class KernelLayer(Layer):
@@ -201,12 +225,14 @@ class Stack(nn.Module):
         ids: Tensor | None = None,
         starts: Starts | None = None,
         is_narrow: bool = False,
+        is_stepwise: bool = False,
         keeper: Keeper | None = None,
     ) -> tuple[Tensor, Tensor, StackState]:
         """Reads `x` (T, B, E), or with `ids` (T, B) the rows that they name of the embedding `x` (V, E).
 
         Returns what the decoder reads, the last layer's output (T, B, H) before any dropout, and the state after.
-        `noise` says what is dropped. `starts` and `is_narrow`: see `Layer.forward`. `keeper` stands behind each layer.
+        `noise` says what is dropped. `starts`, `is_narrow` and `is_stepwise`: see `Layer.forward`. `keeper` stands
+        behind each layer.
         """
         config, after, last = self.config, [], x
         embedded = gather(ids, x) if ids is not None and needs_embedding(config) else x
@@ -222,7 +248,7 @@ class Stack(nn.Module):
             measured = noise.measured[number] if noise.measured else None
             x, layer_after = layer(
                 x, layer_state, ids, starts=starts, noise=inside, measured=measured, is_narrow=is_narrow,
-                factors=factors,
+                factors=factors, is_stepwise=is_stepwise,
             )  # fmt: skip
             after.append(layer_after)
             if keeper is not None:

@@ -95,6 +95,7 @@ class CharacterModel(nn.Module):
         *,
         starts: Tensor | None = None,
         is_narrow: bool = False,
+        is_stepwise: bool = False,
         is_watched: bool = False,
         keeper: Keeper | None = None,
     ) -> tuple[Tensor, StackState] | tuple[Tensor, StackState, Tensor, Tensor]:
@@ -105,13 +106,16 @@ class CharacterModel(nn.Module):
 
         With `is_watched` also what the decoder read, and the last layer's output (T, B, H) before any dropout.
 
-        `noise`, `is_narrow` and `keeper`: see `Stack.forward`. Of a tied embedding only what is read is dropped.
+        `noise`, `is_narrow`, `is_stepwise` and `keeper`: see `Stack.forward`. Of a tied embedding only what is read is
+        dropped.
         """
         embedding = self.embedding if noise.characters is None else self.embedding * noise.characters
         begun = find_starts(ids, starts, self.end)
-        x, last, state = self.stack(embedding, state, noise, ids=ids, starts=begun, is_narrow=is_narrow, keeper=keeper)
+        x, last, state = self.stack(
+            embedding, state, noise, ids=ids, starts=begun, is_narrow=is_narrow, is_stepwise=is_stepwise, keeper=keeper
+        )
         decoder = self.decoder.weight, self.decoder.bias
-        if is_available(x):
+        if is_available(x) and not is_stepwise:
             logits = decode(x, *decoder, is_narrow=is_narrow)
         else:
             logits = linear(x, *decoder)

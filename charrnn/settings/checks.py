@@ -95,6 +95,7 @@ def text(expected: str) -> Check:
 
 
 SHARE = number(0.0, 1.0)
+SHARE_ABOVE_0 = number(0.0, 1.0, above=True)
 RATE = number(0.0, 1.0, below=True)
 """A share that is not all."""
 AT_LEAST_0 = number(0.0)

@@ -10,9 +10,11 @@ ActivationName = Literal["tanh", "relu", "modrelu"]
 CouplingName = Literal["off", "tied", "min"]
 ResetGateName = Literal["after", "before"]
 ClipLossName = Literal["mean", "sum"]
-OptimizerName = Literal["muon", "adamw", "schedule-free", "sgd", "rmsprop"]
+OptimizerName = Literal["muon", "adamw", "schedule-free", "sgd", "rmsprop", "hessian-free"]
 AVERAGING = ("schedule-free",)
 """Optimizers that keep an average of their own, which takes the place of a falling rate and of other averages."""
+SEARCHING = ("hessian-free",)
+"""Optimizers that search for the length of each step, so that nothing else sets or bounds it; the host makes it."""
 DecayName = Literal["cosine", "linear", "constant"]
 FreezeName = Literal["none", "recurrent", "echo"]
 PrecisionName = Literal["auto", "fp32", "tf32", "fp16", "bf16"]

@@ -19,6 +19,7 @@ from charrnn.settings.checks import (
     RATE,
     SEED,
     SHARE,
+    SHARE_ABOVE_0,
     SIZE,
     WIDEST,
     number,
@@ -211,8 +212,8 @@ class TrainingConfig(Record):
     """Peak learning rate."""
     optimizer: choices.OptimizerName = _training("muon", one_of(choices.OptimizerName), "--optimizer", fixed=_MOMENTS)
     """Optimizer: muon (orthogonalised momentum for the layers' matrices, adamw for the rest), adamw, schedule-free
-    (adamw whose rate need not fall, since an average of its own is validated and kept), sgd (with momentum), or
-    rmsprop."""
+    (adamw whose rate need not fall, since an average of its own is validated and kept), sgd (with momentum), rmsprop,
+    or hessian-free (each step minimises a quadratic model of a large window's loss by conjugate gradients)."""
     muon_ratio: float = _training(0.33, AT_LEAST_0, "--muon-ratio")
     """Learning rate of the layers' matrices under --optimizer muon, as a share of the others'."""
     cautious: bool = _training_switch(True, "--cautious")
@@ -223,6 +224,16 @@ class TrainingConfig(Record):
     """Decay of adamw's first moment, or under schedule-free the average's share in the weights that are trained."""
     beta2: float = _training(0.99, RATE, "--beta2")
     """Decay of the second moment of adamw, schedule-free and rmsprop."""
+    cg_steps: int = _training(100, COUNT, "--cg-steps")
+    """Most steps of conjugate gradients in one step of hessian-free."""
+    curvature_share: float = _training(0.25, SHARE_ABOVE_0, "--curvature-share")
+    """Share of the lanes that hessian-free measures the curvature on, others in each step, where the gradient is of all
+    lanes."""
+    damping: float = _training(0.1, ABOVE_0, "--damping")
+    """Damping that hessian-free begins with, the weight of the square of a step's change, which goes up and down with
+    how well its model of the loss foretells what a step gains."""
+    structural_damping: float = _training(0.1, AT_LEAST_0, "--structural-damping")
+    """Weight of the change of the layers' outputs, beside that of the weights, in the damping of hessian-free."""
     weight_decay: float = _training(0.01, AT_LEAST_0, "--weight-decay")
     """Decay of the weight matrices at each step, times the learning rate (decoupled in adamw; biases are spared)."""
     clip_norm: float = _training(1.0, AT_LEAST_0, "--clip")
@@ -259,7 +270,7 @@ class TrainingConfig(Record):
     label_smoothing: float = _training(0.0, RATE, "--label-smoothing")
     """Share of each true character's probability in what is learned that is spread evenly over all characters (the loss
     reported stays that of the true one)."""
-    distill_weight: float = _training(0.5, SHARE, "--distill-weight")
+    distill_weight: float = _training(1.0, SHARE, "--distill-weight")
     """Share of a teacher's distribution in what is learned, where there is one, beside that of the true characters (the
     loss reported stays that of the true ones)."""
     activation_penalty: float = _training(0.0, AT_LEAST_0, "--activation-penalty")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from charrnn.errors import UsageError
-from charrnn.settings.choices import AVERAGING
+from charrnn.settings.choices import AVERAGING, SEARCHING
 
 if TYPE_CHECKING:
     from charrnn.settings.config import DataConfig, ModelConfig, TrainingConfig
@@ -101,6 +101,12 @@ def check_together(model: ModelConfig, training: TrainingConfig, *, parts: int =
             f"--batch-norm is over all lanes at once, and a step in {parts} pieces would know only each piece's own",
             "leave --accumulate out and use one process, or use --layer-norm",
         )
+    if model.batch_norm and training.optimizer in SEARCHING:
+        raise UsageError(
+            f"--batch-norm does not go with --optimizer {training.optimizer}, which measures curvature on some of the "
+            "lanes, and these would be normalised otherwise than all",
+            "use --layer-norm, or choose another --optimizer",
+        )
     kept = {"does not go with --orthogonal: the recurrent matrices are what it asks for already": model.orthogonal}
     _give_one("--orthogonal-penalty", training.orthogonal_penalty, kept)
     others = {
@@ -121,7 +127,10 @@ def check_together(model: ModelConfig, training: TrainingConfig, *, parts: int =
 
 
 def check_schedule(training: TrainingConfig) -> None:
-    """Raises UsageError where an optimizer that needs neither a falling rate nor an average is given one."""
+    """Raises UsageError where an optimizer is given what it has no use for: one that averages by itself a falling rate
+    or another average, one that searches for its steps anything that sets or bounds them or changes the loss."""
+    if training.optimizer in SEARCHING:
+        _check_searching(training)
     if training.optimizer not in AVERAGING:
         return
     chosen = f"--optimizer {training.optimizer}"
@@ -136,6 +145,34 @@ def check_schedule(training: TrainingConfig) -> None:
             raise UsageError(
                 f"{chosen} validates and keeps an average of its own: --average{which} {value:g} would average that",
                 "leave it out, or choose another --optimizer",
+            )
+
+
+def _check_searching(training: TrainingConfig) -> None:
+    """Raises UsageError where the steps of an optimizer that searches for them are meddled with."""
+    searched = "it searches for the length of each step"
+    quadratic = "it needs a loss whose curvature is known, as that of --l2 is"
+    lower = "each of its steps makes the loss of a large window less"
+    others = {
+        "--clip": (training.clip_norm, searched),
+        "--warmup": (training.warmup, searched),
+        "--random-bptt": (training.random_bptt, searched),
+        f"--decay {training.decay}": (training.decay != "constant", searched),
+        "--average": (training.average, lower),
+        "--average-after": (training.average_after, lower),
+        "--average-from": (training.average_from is not None, lower),
+        "--weight-decay": (training.weight_decay, quadratic),
+        "--activation-penalty": (training.activation_penalty, quadratic),
+        "--temporal-penalty": (training.temporal_penalty, quadratic),
+        "--orthogonal-penalty": (training.orthogonal_penalty, quadratic),
+        "--jacobian-penalty": (training.jacobian_penalty, quadratic),
+        f"--precision {training.precision}": (training.precision != "fp32", "its searches need fp32"),
+    }
+    for option, (is_given, reason) in others.items():
+        if is_given:
+            raise UsageError(
+                f"{option} does not go with --optimizer {training.optimizer}: {reason}",
+                f"leave {option.partition(' ')[0]} out, or choose another --optimizer",
             )
 
 

@@ -100,6 +100,10 @@ class TrainingSettings(TypedDict, total=False):
     momentum: float
     beta1: float
     beta2: float
+    cg_steps: int
+    curvature_share: float
+    damping: float
+    structural_damping: float
     weight_decay: float
     clip_norm: float
     clip_loss: choices.ClipLossName

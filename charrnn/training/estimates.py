@@ -6,10 +6,15 @@ import math
 
 from charrnn.cells.parameters import is_trained, parameter_shapes
 from charrnn.cells.registry import make_cell
+from charrnn.settings.choices import SEARCHING
 from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.training.optimizers.conjugate_gradients import kept_steps
 from charrnn.training.schedule import longest_window
 
 _LOOPED = 3
+# What a pass keeps to be differentiated twice: measured as resident memory, for an rnn, a gru and an lstm.
+_TWICE_A_UNIT, _TWICE_AN_ACTIVATION, _TWICE_A_LOGIT = 10, 5, 5
+_VECTORS = 8  # of a search by conjugate gradients, beside the iterates it keeps
 
 
 def training_memory(
@@ -40,4 +45,18 @@ def training_memory(
     units = (2 if precision == "fp16" else 4) * model.num_layers * model.hidden_size * activated
     lanes = -(-training.batch_size // parts)
     activations = (units + 4 * (4 if is_taught else 2) * vocabulary_size) * lanes * longest_window(training)
+    if training.optimizer in SEARCHING:
+        kept += _VECTORS + len(kept_steps(training.cg_steps))
+        activations = max(activations, _curvature_memory(model, training, vocabulary_size, parts))
     return 4 * (sum(sizes.values()) + moved * (1 + kept)) + activations
+
+
+def _curvature_memory(model: ModelConfig, training: TrainingConfig, vocabulary_size: int, parts: int) -> int:
+    """Returns the bytes of a pass that can be differentiated twice, over some of the lanes."""
+    cell = make_cell(model)
+    unit = _TWICE_A_UNIT + _TWICE_AN_ACTIVATION * (len(cell.state_names) + len(cell.gate_names))
+    if training.freeze == "echo":
+        unit = 1
+    lanes = -(-math.ceil(training.curvature_share * training.batch_size) // parts)
+    places = lanes * longest_window(training)
+    return 4 * (unit * model.num_layers * model.hidden_size + _TWICE_A_LOGIT * vocabulary_size) * places

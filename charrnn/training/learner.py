@@ -42,6 +42,7 @@ from charrnn.training.estimates import training_memory
 from charrnn.training.feed import Feed, ResidentFeed
 from charrnn.training.gradient import JoinedGradient
 from charrnn.training.lanes import TextWindow
+from charrnn.training.objective import WindowObjective
 from charrnn.training.optimizers.registry import find_optimizer
 from charrnn.training.optimizers.updater import Updater
 from charrnn.training.random_state import restore
@@ -98,7 +99,7 @@ class Learner:
             is_taught=teacher is not None,
         )  # fmt: skip
         require_memory(needed, device, "training this model")
-        self._config, self._training = model, training
+        self._training, self._accumulate = training, accumulate
         self.model = CharacterModel(model, vocabulary_size, end)
         # Drawn on the CPU, so that a seed gives the same weights on every device.
         if initial is None:
@@ -130,8 +131,7 @@ class Learner:
         self._gradient = JoinedGradient(self._parameters, device, by_host=self.way == "host")
         self._window = torch.zeros(3, training.bptt, count, dtype=torch.int64, device=device)
         self._starts = None if end is None else torch.zeros(training.bptt, count, dtype=torch.bool, device=device)
-        self._steps = 0
-        self._learning_rate = 0.0
+        self._steps, self._learning_rate = 0, 0.0
         self._feed: Feed | None = None
         self._tallies: Sequence[StepSums] = ()
         self._recorder = GraphRecorder(device)
@@ -275,7 +275,8 @@ class Learner:
                 self._gradient.scale((threshold / (norm + _TINY)).clamp(max=1.0) / scale)
             if self.way != "host":
                 self._gradient.vector.masked_fill_(is_bad, 0.0)
-            self._updater.step(self._gradient.pieces, turn, is_bad=is_bad)
+            objective = WindowObjective(self.model, self._training, window, self._carry, noise, self._accumulate)
+            self._updater.step(self._gradient.pieces, turn, is_bad=is_bad, objective=objective)
             self._running.update(noise.measured, is_bad)
         if self._scale:
             self._scale.update(is_bad.float())  # in place: nothing above may come after it
@@ -298,9 +299,8 @@ class Learner:
 
         It is the same however many processes there are: the carried state is that of all lanes.
         """
-        lanes = self._training.batch_size
         carry = {
-            f"{_CARRY}{number}.{name}": self.world.gather_lanes(array, lanes).cpu().numpy()
+            f"{_CARRY}{number}.{name}": self.world.gather_lanes(array, self._training.batch_size).cpu().numpy()
             for number, layer in enumerate(self._carry, start=1)
             for name, array in zip(self.model.cell.state_names, layer, strict=True)
         }

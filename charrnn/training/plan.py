@@ -31,6 +31,8 @@ from charrnn.training.recipe import (
     completed_training,
     fit_to_corpus,
     for_fine_tuning,
+    for_student,
+    machine_for,
     validation_share,
 )
 from charrnn.training.teacher_model import NamedTeacher, TeacherModel
@@ -180,15 +182,18 @@ def plan_start(
     UsageError where what is asked for does not go with these.
     """
     model = request.model if initial is None else initial.settings(request.model)
+    machine = machine_for(request.training.get("optimizer"), machine)
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
-    members = request.training.get("ensemble", None if initial is None else 1)
+    members = request.training.get("ensemble", None if initial is None and teacher is None else 1)
     recipe = choose(characters, request.budget, machine, model, members=members)
     training = replace(recipe.training, **completed_training(request.training))
     check_members(training, recipe.budget, has_initial=initial is not None)
     fitted = fit_to_corpus(training, characters)
     notices = []
-    if initial is not None and "dropout" not in request.model and recipe.model.dropout:
+    if teacher is not None and "dropout" not in request.model:
+        recipe = for_student(recipe)
+    elif initial is not None and "dropout" not in request.model and recipe.model.dropout:
         recipe = for_fine_tuning(recipe)
         notices.append(
             f"dropout is {recipe.model.dropout:g}, where none is given: half of what a new model gets, since these "

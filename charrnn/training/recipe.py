@@ -15,7 +15,7 @@ from typing import Any
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.network.speed import REFERENCE, Machine, expected_characters
-from charrnn.settings.choices import AVERAGING
+from charrnn.settings.choices import AVERAGING, SEARCHING
 from charrnn.settings.config import Budget, ModelConfig, TrainingConfig
 
 DEFAULT_BUDGET = Budget(minutes=10)
@@ -42,6 +42,13 @@ EPOCHS_ON_GPU = 6.0
 _FEWEST_FOR_WEIGHT = 4.0
 # Of the dropout of new weights.
 _FINE_TUNING = 0.5
+# Of what a machine reads with another optimizer, one that searches for its steps reads about this much.
+_SEARCHES = 1 / 40
+# Of an optimizer that searches for its steps: windows that stand for the text, and nothing that bounds or bends a step.
+_SEARCHED = {
+    "batch_size": 128, "bptt": 200, "learning_rate": 1.0, "clip_norm": 0.0, "warmup": 0, "decay": "constant",
+    "average": 0.0, "weight_decay": 0.0, "precision": "fp32",
+}  # fmt: skip
 _MOST_READ = 40.0  # epochs after which a run has learned what it will, however long it lasts
 # Passes over the text from which on its weights decay ten times as fast, and which a member of an ensemble is given.
 _OFTEN_READ = 4.0
@@ -193,12 +200,26 @@ def for_fine_tuning(recipe: Recipe) -> Recipe:
     return replace(recipe, model=replace(recipe.model, dropout=round(_FINE_TUNING * recipe.model.dropout, 2)))
 
 
+def for_student(recipe: Recipe) -> Recipe:
+    """Returns the recipe for a model that learns from another one's distributions: they keep it from learning a text by
+    heart, and dropout would only disturb it."""
+    return replace(recipe, model=replace(recipe.model, dropout=0.0))
+
+
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the requested settings and those that follow: some optimizers need a constant rate and no average."""
+    """Returns the requested settings and those that follow: some optimizers need a constant rate and no average, or
+    large windows and whole steps."""
     known = dict(asked)
     if known.get("optimizer") in AVERAGING:
         known = {"decay": "constant", "average": 0.0, **known}
+    if known.get("optimizer") in SEARCHING:
+        known = {**_SEARCHED, **known}
     return known
+
+
+def machine_for(optimizer: str | None, machine: Machine) -> Machine:
+    """Returns a machine as slow as `machine` is with this optimizer, of which each step may compute a window often."""
+    return replace(machine, speed=machine.speed * _SEARCHES) if optimizer in SEARCHING else machine
 
 
 def default_budget(

@@ -7,7 +7,9 @@ from typing import Literal
 import torch
 
 from charrnn.cells.registry import has_kernel
+from charrnn.errors import UsageError
 from charrnn.network.graphs import records_on
+from charrnn.settings.choices import SEARCHING
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.distributed import World
 from charrnn.training.teacher import Teacher
@@ -27,8 +29,17 @@ def choose_way(
     has_end: bool = False,
     teacher: Teacher | None = None,
 ) -> Way:
-    """Returns how steps of `training` are made on `device`; `has_end` where documents end inside a window."""
-    if device.type != "cuda":
+    """Returns how steps of `training` are made on `device`; `has_end` where documents end inside a window.
+
+    Raises UsageError where several processes cannot make them.
+    """
+    is_searched = training.optimizer in SEARCHING
+    if is_searched and not world.is_alone:
+        raise UsageError(
+            f"--optimizer {training.optimizer} is for one process: its searches would be made by all of them at once",
+            "start it without torchrun, or choose another --optimizer",
+        )
+    if device.type != "cuda" or is_searched:  # a search asks for losses all the time
         return "host"
     # What processes say to each other is the host's business, and a graph has one shape: the pieces that a window is
     # cut into for cuDNN have others each time.

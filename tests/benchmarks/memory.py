@@ -38,6 +38,8 @@ from charrnn.display.webpage import escape, frame
 from charrnn.network.model import CharacterModel
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.optimizers.updater import Updater
+from charrnn.training.recipe import completed_training
+from tests.benchmarks.memory_curvature import TaskObjective
 from tests.benchmarks.memory_tasks import TASKS, Task
 
 LENGTHS = (200, 500)
@@ -73,6 +75,8 @@ TRAINING: dict[str, Any] = {
 STEPS = {("copy", 200): 3000, ("copy", 500): 1500, ("adding", 200): 3000, ("adding", 500): 3500}
 
 _FASTER = {"learning_rate": 2e-3}
+_SGD = {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.01}
+_SEARCHED = {**completed_training({"optimizer": "hessian-free"}), "batch_size": 512}
 MODELS: dict[str, Model] = {
     "rnn": Model(128, {"cell": "rnn"}, colour="#888888"),
     "irnn": Model(
@@ -101,7 +105,17 @@ MODELS: dict[str, Model] = {
     "gru, chrono": Model(
         74, {"cell": "gru", "init": "chrono", "chrono_range": CHRONO}, copy=_FASTER, adding=_FASTER, colour="#12908e"
     ),
+    "rnn, sgd": Model(128, {"cell": "rnn"}, copy=_SGD, adding=_SGD, colour="#444444"),
+    "rnn, orthogonal init, sgd": Model(
+        128, {"cell": "rnn", "init": "orthogonal"}, copy=_SGD, adding=_SGD, colour="#70543e"
+    ),
+    "rnn, hessian-free": Model(128, {"cell": "rnn"}, copy=_SEARCHED, adding=_SEARCHED, colour="#d4537e"),
+    "rnn, orthogonal init, hessian-free": Model(
+        128, {"cell": "rnn", "init": "orthogonal"}, copy=_SEARCHED, adding=_SEARCHED, colour="#993556"
+    ),
 }  # fmt: skip
+USUAL = [name for name in MODELS if not name.endswith(("sgd", "hessian-free"))]
+"""The models that are trained unless others are named; the others are there to compare optimizers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,7 +182,8 @@ def train(name: str, task: Task, length: int, seed: int, steps: int, seconds: fl
         is_over = not bool(torch.isfinite(norm)) or time.process_time() - begin > seconds
         if not is_over:
             for updater, some in updaters:
-                updater.step([array.grad for array in some.values()], step)
+                objective = TaskObjective(task, made, x, targets, training.curvature_share)
+                updater.step([array.grad for array in some.values()], step, objective=objective)
         if len(losses) == every or is_over:
             points.append((step, sum(losses) / len(losses)))
             losses = []
@@ -288,7 +303,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=(*TASKS, "all"), default="all")
     parser.add_argument("--length", default=",".join(map(str, LENGTHS)), help="of the task; several, by commas")
-    parser.add_argument("--models", default=";".join(MODELS), help="names, by semicolons")
+    parser.add_argument("--models", default=";".join(USUAL), help="names, by semicolons")
     parser.add_argument("--steps", type=int, help="of each run")
     parser.add_argument("--seconds", type=float, default=math.inf, help="of each run, at most")
     parser.add_argument("--seed", type=int, default=1)

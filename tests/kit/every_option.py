@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from charrnn.settings.choices import OptimizerName
+from charrnn.settings.choices import SEARCHING, OptimizerName
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.recipe import completed_training
 
@@ -16,7 +16,8 @@ T, B, V = 6, 4, 11
 """Window, lanes and characters of the steps that tests make."""
 
 CELLS = ("lstm", "gru", "rnn", "urnn")
-OPTIMIZERS = get_args(OptimizerName)
+OPTIMIZERS = tuple(name for name in get_args(OptimizerName) if name not in SEARCHING)
+"""Those whose steps can be made without the host; the others are tested in `training/test_hessian_free.py`."""
 
 OPTIONS: tuple[dict[str, Any], ...] = (
     {"optimizer": "adamw", "cautious": False},
@@ -99,6 +100,10 @@ ELSEWHERE = {
     "beta2": "a number in a product",
     "weight_decay": "a number in a product",
     "distill_weight": "a number in a product, of what a teacher says: `test_a_step_with_a_teacher_is_recorded`",
+    "cg_steps": "of steps that the host searches for",
+    "curvature_share": "of steps that the host searches for",
+    "damping": "of steps that the host searches for",
+    "structural_damping": "of steps that the host searches for",
     "precision": "kernels of other number formats, in the same order",
 }
 """Settings that are in no line of `OPTIONS`, and why."""

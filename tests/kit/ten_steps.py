@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.settings.choices import OptimizerName
+from charrnn.settings.choices import SEARCHING, OptimizerName
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.learner import Learner
 from charrnn.training.recipe import completed_training
 
 CELLS = ("lstm", "gru", "rnn")
-OPTIMIZERS = get_args(OptimizerName)
+OPTIMIZERS = tuple(name for name in get_args(OptimizerName) if name not in SEARCHING)
+"""Those whose steps can be made without the host; the others are tested in `training/test_hessian_free.py`."""
 LOSS, WEIGHTS = 1e-4, 1e-3
 """The largest differences of a loss and of a weight."""
 _RATE = 0.01

@@ -18,7 +18,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +35,6 @@ from charrnn.evaluation.bpc import score
 from charrnn.evaluation.dynamic_rule import DEFAULTS
 from charrnn.network.model import CharacterModel
 from charrnn.network.stepper import TorchStepper
-from charrnn.settings import choices
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.settings.sampling import SamplingConfig
 from charrnn.training.feed import PinnedFeed, ResidentFeed, make_feed
@@ -45,7 +44,7 @@ from charrnn.training.optimizers import updater
 from charrnn.training.recipe import completed_training
 from charrnn.training.tally import StepSums
 from tests.kit.command import overriding
-from tests.kit.every_option import OPTIONS
+from tests.kit.every_option import OPTIMIZERS, OPTIONS
 from tests.kit.fakecuda import FakeGPU, Found, fake_gpu
 from tests.kit.fakedriver import GPU, Generator
 from tests.kit.tiny import tiny
@@ -63,7 +62,6 @@ pytestmark = [
 
 T, B, V = 2, 6, 11
 CELLS = NAMES
-OPTIMIZERS = get_args(choices.OptimizerName)
 PRECISIONS = ["fp32", "tf32", "fp16"]
 
 PARTS = [

@@ -19,6 +19,7 @@ from charrnn.training.optimizers.muon import orthogonalised
 from charrnn.training.optimizers.registry import find_optimizer
 from charrnn.training.optimizers.updater import Updater
 from charrnn.training.recipe import completed_training
+from tests.kit.every_option import OPTIMIZERS
 
 SHAPES = [(7, 5), (13,), (3, 41), (1,)]
 STEPS = 12
@@ -245,7 +246,7 @@ def test_only_schedule_free_keeps_averages() -> None:
 
 
 @pytest.mark.parametrize("cautious", [False, True])
-@pytest.mark.parametrize("name", get_args(OptimizerName))
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_bad_step_changes_nothing(name: str, cautious: bool) -> None:
     """Neither weights nor moments, even where it is the first; the next good step is made."""
     arrays = _model()
@@ -263,7 +264,7 @@ def test_a_bad_step_changes_nothing(name: str, cautious: bool) -> None:
 
 
 @pytest.mark.usefixtures("is_compiled")
-@pytest.mark.parametrize("name", get_args(OptimizerName))
+@pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("is_compiled", [True, False], indirect=True)
 def test_a_rate_beyond_all_bounds_is_no_crash(name: str) -> None:
     """The weights become useless, which the run finds and reports; the update itself does not fail."""
@@ -276,7 +277,7 @@ def test_a_rate_beyond_all_bounds_is_no_crash(name: str) -> None:
 
 
 @pytest.mark.parametrize("cautious", [False, True])
-@pytest.mark.parametrize("name", get_args(OptimizerName))
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_step_on_the_device_is_the_plain_one(name: str, cautious: bool) -> None:
     """What a graph replays beside what the host computes, with steps in between that are skipped."""
     results = []

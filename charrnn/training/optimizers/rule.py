@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,9 +17,17 @@ from torch import Tensor
 from charrnn.native.window import Library
 from charrnn.settings.config import TrainingConfig
 from charrnn.training.optimizers.arithmetic import Number
+from charrnn.training.optimizers.curvature import GaussNewton
 
-Closure = Callable[[], Tensor]
-"""Computes the loss of the step's window anew, with what autograd needs for products with its curvature."""
+
+class Objective(Protocol):
+    """The loss of a step's window with the weights as they are, for rules that need more than its gradient."""
+
+    def loss(self) -> float:
+        """Returns what the gradient is the gradient of, computed anew."""
+
+    def curvature(self, weights: list[Tensor], turn: int) -> GaussNewton:
+        """Returns the loss's curvature by `weights`, of some of the window's lanes; others with each `turn`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class Scalars:
     """1; on the device it is 0 for an update that changes nothing, because its gradient was not finite."""
     turn: int
     """Number of steps before this one, those that changed nothing included."""
-    closure: Closure | None
+    objective: Objective | None
     """For rules that need more than the gradient, where the caller offers it."""
 
 

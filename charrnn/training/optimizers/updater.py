@@ -18,7 +18,7 @@ from charrnn.native import window
 from charrnn.settings.config import TrainingConfig
 from charrnn.training.optimizers.arithmetic import LARGEST, Number
 from charrnn.training.optimizers.registry import find_optimizer
-from charrnn.training.optimizers.rule import Arrays, Closure, Scalars
+from charrnn.training.optimizers.rule import Arrays, Objective, Scalars
 
 _PREFIX = "optimizer."
 
@@ -73,12 +73,17 @@ class Updater:
 
     @torch.no_grad()
     def step(
-        self, gradients: Sequence[Tensor], turn: int, *, is_bad: Tensor | None = None, closure: Closure | None = None
+        self,
+        gradients: Sequence[Tensor],
+        turn: int,
+        *,
+        is_bad: Tensor | None = None,
+        objective: Objective | None = None,
     ) -> None:
         """One update of every array from the gradients, which are in the arrays' order and finite.
 
         `turn` is the number of steps before this one. A step on the device changes nothing if `is_bad` is true.
-        `closure` is for rules that need more than the gradient.
+        `objective` is for rules that need more than the gradient.
         """
         share: Number = 1.0
         if self._on_device:
@@ -92,7 +97,7 @@ class Updater:
             names, rule = group.names, group.rule
             arrays = Arrays([self._arrays[name] for name in names], [by_name[name] for name in names], state)
             rate = self._rate if group.ratio == 1.0 else self._rate * group.ratio
-            now = Scalars(rate, group.weight_decay, made, share, turn, closure)
+            now = Scalars(rate, group.weight_decay, made, share, turn, objective)
             if library is not None and rule.compiled is not None:
                 rule.compiled(library, self._config, arrays, now)
             else:
