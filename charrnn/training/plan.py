@@ -23,7 +23,7 @@ from charrnn.settings.presets import PRESETS, PresetName
 from charrnn.settings.run import RunConfig
 from charrnn.text.growth import Growth
 from charrnn.training.changes import GROUPS, Difference, check_changes, differences, lineage_with, record_of, told
-from charrnn.training.course import check_members, check_other_members, usual_share
+from charrnn.training.course import Course, check_members, check_other_members, share_of
 from charrnn.training.initial_model import InitialModel
 from charrnn.training.recipe import (
     choose,
@@ -184,7 +184,8 @@ def plan_start(
     data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
     budget = request.budget or default_budget(characters, machine, model)
-    recipe = choose(characters, usual_share(budget, request.training.get("ensemble", 1)), machine, model)
+    members, distill = request.training.get("ensemble", 1), request.training.get("distill", 0.0)
+    recipe = choose(characters, share_of(budget, Course(), members, distill), machine, model)
     training = replace(recipe.training, **completed_training(request.training))
     check_members(training, budget, has_initial=initial is not None)
     fitted = fit_to_corpus(training, characters)
