@@ -57,6 +57,8 @@ class Validated:
     """What the member in training reaches alone."""
     ensemble_nats: float | None = None
     """What the average of it and the members before it reaches; None of the first."""
+    is_student: bool = False
+    """Whether the model in training is the student of all members."""
 
 
 @dataclass(frozen=True, slots=True)

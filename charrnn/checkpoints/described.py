@@ -235,7 +235,7 @@ def _check_state(path: Path, header: dict[str, Any], model: ModelConfig, metadat
     lanes = settings.get("batch_size") if isinstance(settings, dict) else None
     lanes = lanes if type(lanes) is int and 0 < lanes <= WIDEST else 1
     members = settings.get("ensemble") if isinstance(settings, dict) else None
-    copies = _MOST_COPIES + (members if type(members) is int and 0 < members <= MOST_MEMBERS else 1)
+    copies = _MOST_COPIES + 1 + (members if type(members) is int and 0 < members <= MOST_MEMBERS else 1)
     if beside > copies * (weights + 4 * lanes * model.num_layers * model.hidden_size) + _MOST_BESIDE:
         raise damaged(
             path, f"it holds {beside:,} bytes beside its {weights:,} bytes of weights, more than any run keeps"

@@ -5,6 +5,7 @@ best.safetensors              weights of the best validation
 last.safetensors              everything needed to resume
 step-00001000.safetensors     weights at a step, which --keep-every keeps
 member-1.safetensors          the best weights of a finished member of --ensemble, alone
+ensemble.safetensors          all finished members together, whose student --distill trains
 metrics.jsonl                 one object a line; `records.py` writes it, and cuts it back where a run goes on
 samples.txt                   what the model wrote as it learned; likewise
 .lock                         empty; who trains has it locked (`lock.py`)
@@ -35,6 +36,7 @@ from charrnn.system_errors import retried
 RUNS = Path("checkpoints")
 BEST = "best.safetensors"
 LAST = "last.safetensors"
+ENSEMBLE = "ensemble.safetensors"
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
 CONFIG = "config.json"
@@ -78,6 +80,11 @@ class Run:
     def member(self, number: int) -> Path:
         """Returns the path of the weights of a member of an ensemble (from 1), alone."""
         return self.folder / f"member-{number}.safetensors"
+
+    @property
+    def ensemble(self) -> Path:
+        """Returns the path of the members of an ensemble together, where a student has taken their place."""
+        return self.folder / ENSEMBLE
 
     def kept(self, step: int) -> Path:
         """Returns the path of the weights that `--keep-every` keeps at a step."""
@@ -225,12 +232,12 @@ def _is_own(path: Path) -> bool:
 
 
 def is_member(path: Path) -> bool:
-    """Returns whether a file has the name of a member of an ensemble.
+    """Returns whether a file has the name of a member of an ensemble, or of all of them.
 
     >>> is_member(Path("run/member-2.safetensors")), is_member(Path("run/best.safetensors"))
     (True, False)
     """
-    return _MEMBER.fullmatch(path.name) is not None
+    return path.name == ENSEMBLE or _MEMBER.fullmatch(path.name) is not None
 
 
 def kept_step(path: Path) -> int | None:

@@ -100,7 +100,8 @@ def standing(folder: Path) -> Standing:
         default=progress,
     )
     best_nats, best_step = progress["best_nats"], progress["best_step"]
-    if curves.best is not None and (best_nats is None or curves.best.nats < best_nats):
+    is_lower = curves.best is not None and (best_nats is None or curves.best.nats < best_nats)
+    if curves.best is not None and is_lower and "distilled_from" not in progress:  # a student is what it is
         best_nats, best_step = curves.best.nats, curves.best.step
     state: State = "stopped"
     if is_running:

@@ -84,7 +84,7 @@ def verify_run(folder: Path) -> Verified:
         finding = Finding(LAST, "note" if is_whole else "damaged", "it is missing")
     findings.append(finding)
     findings.append(_best(run, last))
-    for path in sorted([*folder.glob("step-*.safetensors"), *folder.glob("member-*.safetensors")]):
+    for path in sorted(folder.glob("*.safetensors")):
         if kept_step(path) is not None or is_member(path):
             finding, kept = _checkpoint(path)
             findings.append(finding if kept is None or last is None else _of_one_run(finding, kept, last))
@@ -234,7 +234,8 @@ def _other_history(read: Sequence[Entry], progress: Mapping[str, Any]) -> str | 
         other = next((ours for ours, theirs in zip(found, kept, strict=False) if ours != theirs), None)
         at = f", first at step {other[0]:,}" if other else f": {len(found):,}, and {len(kept):,} there"
         return f"its validations are other ones than those in {LAST}{at}"
-    least = min((nats for _, nats in kept), default=None)
+    since = progress.get("distilled_from", 0)  # a student takes the place of what was better before it
+    least = min((nats for step, nats in kept if step > since), default=None)
     if least is not None and least != progress["best_nats"]:
         return f"the lowest loss is {least}, and {LAST} says {progress['best_nats']}"
     return None

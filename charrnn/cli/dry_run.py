@@ -24,7 +24,7 @@ from charrnn.settings.config import ModelConfig
 from charrnn.settings.fields import variants
 from charrnn.text.corpus import Corpus
 from charrnn.training.contention import Contention
-from charrnn.training.course import usual_share
+from charrnn.training.course import Course, share_of
 from charrnn.training.distributed import World
 from charrnn.training.estimates import training_memory
 from charrnn.training.optimizers.registry import find_optimizer
@@ -65,11 +65,14 @@ def describe(
     yield from _many_characters(corpus, parameter_shapes(model, vocabulary), weights)
     yield f"the run trains for {plan.budget} on {device.type} and is kept in {run.folder}"
     if (members := training.ensemble) > 1:
-        share = usual_share(plan.budget, members)
-        yield (
-            f"{members} members are trained one after the other, each for about {figure(share.amount, 3)} {share.unit} "
-            "of that, and averaged: reading and writing take as many times as long as with one"
+        share = share_of(plan.budget, Course(), members, training.distill)
+        each = (
+            f"{members} members are trained one after the other, each for about {figure(share.amount, 3)} {share.unit}"
         )
+        if training.distill:
+            yield f"{each} of that; in the last {training.distill:.0%} of it a student learns from their average"
+        else:
+            yield f"{each} of that, and averaged: reading and writing take as many times as long as with one"
     if resume is not None:
         return
     precision = choose_precision(training.precision, device)

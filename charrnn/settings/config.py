@@ -42,6 +42,7 @@ _READ = "it decides what is read of a text and what is held out"
 _LEARNT = "the weights have learned with it"
 _LANES = "each lane has a state, which is carried on"
 _MOMENTS = "the optimizer's moments, which go on, are of other arrays or of another kind"
+_STUDENT = "it decides what the members are trained with"
 _DRAWN = "random numbers go on from where they are"
 
 _model = partial(setting, panel="Model")
@@ -267,10 +268,13 @@ class TrainingConfig(Record):
     ensemble: int = _training(1, whole(1, MOST_MEMBERS), "--ensemble", metavar="MODELS", may_change=True)
     """Models that are trained one after the other within the budget, each from its own seed, and averaged: sampled,
     scored and inspected as one."""
+    distill: float = _training(0.0, RATE, "--distill", metavar="SHARE", fixed=_STUDENT)
+    """Share of the budget, its last, in which one more model (the student) learns from the averaged distributions of
+    the members of --ensemble and takes their place, so that writing costs one model again."""
     label_smoothing: float = _training(0.0, RATE, "--label-smoothing")
     """Share of each true character's probability in what is learned that is spread evenly over all characters (the loss
     reported stays that of the true one)."""
-    distill_weight: float = _training(1.0, SHARE, "--distill-weight")
+    distill_weight: float = _training(0.7, SHARE, "--distill-weight")
     """Share of a teacher's distribution in what is learned, where there is one, beside that of the true characters (the
     loss reported stays that of the true ones)."""
     activation_penalty: float = _training(0.0, AT_LEAST_0, "--activation-penalty")
@@ -298,6 +302,11 @@ class TrainingConfig(Record):
         """Raises UsageError where settings of training contradict each other."""
         check_frozen(self)
         check_schedule(self)
+        if self.distill and self.ensemble == 1:
+            raise UsageError(
+                f"--distill {self.distill:g} trains a student of several members, and there is one model",
+                "add --ensemble 3, or name a trained teacher with --distill-from",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -116,6 +116,7 @@ class TrainingSettings(TypedDict, total=False):
     precision: choices.PrecisionName
     seed: int
     ensemble: int
+    distill: float
     label_smoothing: float
     distill_weight: float
     activation_penalty: float

@@ -2,7 +2,8 @@
 
 The members of an ensemble are trained one after the other. Each is what a run of one model is, with counters of its
 own, its own seed and its own share of the budget: what is left of it when the member begins, divided by the members
-that are left. A run of one model has one member, before which nothing was.
+that are left. A run of one model has one member, before which nothing was. With --distill a student comes last, in a
+share of the budget of its own; it counts as one more member where places are counted, but is none of the average.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class Course:
     best_step: int = 0
     history: list[list[float | None]] = field(default_factory=list)
     """One list for each validation: step, training nats, the better of the member alone and with those before it."""
+    distilled_from: int | None = None
+    """The steps of all members, once the student has taken their place as the best."""
     is_over: bool = False
     """Whether no member comes after the one in training, which is finished."""
 
@@ -62,11 +65,11 @@ class Course:
         *before, last = self.joint_nats or [None]
         return bool(before) and before[-1] is not None and last is not None and last >= before[-1]
 
-    def next(self, *, step: int, position: int, seconds: float, skipped: int) -> Course:
-        """Returns the course of the next member, where the one in training has used so much."""
+    def next(self, member: int, *, step: int, position: int, seconds: float, skipped: int) -> Course:
+        """Returns the course of the next member, of this number, where the one in training has used so much."""
         return replace(
             self,
-            member=self.member + 1,
+            member=member,
             step=self.step + step,
             position=self.position + position,
             seconds=self.seconds + seconds,
@@ -96,22 +99,23 @@ def member_seed(training: TrainingConfig, member: int) -> TrainingConfig:
     return replace(training, seed=(training.seed + member - 1) % _SEEDS)
 
 
-def share_of(budget: Budget, course: Course, members: int, epoch: Callable[[int], float]) -> Budget:
-    """Returns the budget of the member in training; `epoch` says how often the text was read at a position."""
+def share_of(
+    budget: Budget, course: Course, members: int, distill: float, epoch: Callable[[int], float] = lambda _position: 0.0
+) -> Budget:
+    """Returns the budget of the member in training, or of the student, to which the share `distill` belongs.
+
+    `epoch` says how often the text was read at a position.
+    """
     if members == 1:
         return budget
-    left = max(1, members - course.member + 1)
+    is_student = course.member > members
+    left, share = (1, 1.0) if is_student else (members - course.member + 1, 1.0 - distill)
     if budget.steps is not None:
-        return Budget(steps=max(1, (budget.steps - course.step) // left))
+        return Budget(steps=max(1, (max(members, round(share * budget.steps)) - course.step) // left))
     if budget.epochs is not None:
-        return Budget(epochs=max(_LEAST, (budget.epochs - epoch(course.position)) / left))
+        return Budget(epochs=max(_LEAST, (share * budget.epochs - epoch(course.position)) / left))
     assert budget.minutes is not None
-    return Budget(minutes=max(_LEAST, (budget.minutes - course.seconds / 60) / left))
-
-
-def usual_share(budget: Budget, members: int) -> Budget:
-    """Returns the budget of the first member."""
-    return share_of(budget, Course(), members, lambda _position: 0.0)
+    return Budget(minutes=max(_LEAST, (share * budget.minutes - course.seconds / 60) / left))
 
 
 def check_members(training: TrainingConfig, budget: Budget, *, has_initial: bool) -> None:
@@ -119,14 +123,16 @@ def check_members(training: TrainingConfig, budget: Budget, *, has_initial: bool
     members = training.ensemble
     if members == 1:
         return
+    stages = members + bool(training.distill)
     if has_initial:
         raise UsageError(
             f"--ensemble {members} begins each model from its own seed, and --init-from gives all of them the same",
             "give one of the two settings",
         )
-    if budget.steps is not None and budget.steps < members:
+    if budget.steps is not None and budget.steps < stages:
         raise UsageError(
-            f"--steps is {budget.steps}, too few for --ensemble {members}", f"give --steps {members} or more"
+            f"--steps is {budget.steps}, too few for --ensemble {members}{' and a student' * bool(training.distill)}",
+            f"give --steps {stages} or more",
         )
 
 
@@ -148,7 +154,12 @@ def check_other_members(
     if had == 1:
         return
     course = course_in(training)
-    if members < course.member:
+    if course.member > had and (members != had or grows or (course.is_over and larger != budget)):
+        raise UsageError(
+            f"the student of the {had} members is trained from what they say of the text, and ends the run",
+            "repeat what was given to go on, choose another --out, or start over with --fresh",
+        )
+    if members < course.member <= had:
         raise UsageError(
             f"--ensemble is {members}, and member {course.member} is in training", f"give {course.member} or more"
         )

@@ -27,7 +27,7 @@ from charrnn.training.distributed import World
 Arrays = Mapping[str, npt.NDArray[Any]]
 Losses = npt.NDArray[np.float32]
 
-_STATE = "members."
+_STATE, _STUDENT = "members.", "student."
 _PIECE = 1 << 18
 
 
@@ -40,6 +40,8 @@ class Members:
         self._model, self._vocabulary, self._held_out = model, vocabulary, held_out
         self._device, self._world = device, world
         self.weights: list[Arrays] = []
+        self.student: Arrays | None = None
+        """The best weights of the student that learns from them, so far."""
         self._losses: list[Losses | None] = []
 
     def empty_losses(self) -> Losses:
@@ -69,8 +71,10 @@ class Members:
         return known
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Returns the weights that are kept, as a `last` checkpoint holds them: `members.<k>.<name>`."""
-        return {
+        """Returns the weights that are kept, as a `last` checkpoint holds them: `members.<k>.<name>` and
+        `student.<name>`."""
+        student = {f"{_STUDENT}{name}": array for name, array in (self.student or {}).items()}
+        return student | {
             f"{_STATE}{number}.{name}": array
             for number, weights in enumerate(self.weights, 1)
             for name, array in weights.items()
@@ -79,10 +83,12 @@ class Members:
     def load(self, state: Arrays) -> None:
         """Takes back what `state` gave. Raises KeyError or ValueError where arrays do not fit."""
         kept, shapes = kept_members(state), parameter_shapes(self._model, len(self._vocabulary))
-        for weights in kept:
+        student = {name.removeprefix(_STUDENT): array for name, array in state.items() if name.startswith(_STUDENT)}
+        for weights in [*kept, student] if student else kept:
             if {name: array.shape for name, array in weights.items()} != shapes:
                 raise ValueError("the arrays of a member are not those of the model")
         self.weights, self._losses = list(kept), [None] * len(kept)
+        self.student = student or None
 
 
 def kept_members(state: Arrays) -> list[Arrays]:

@@ -56,6 +56,9 @@ _OFTEN_READ_DECAY = 0.1
 _MEMBER_EPOCHS = 6.0
 _MOST_MEMBERS = 8
 _MEMBER_DROPOUT = 0.5
+_STUDENT_FROM = 3
+STUDENT_DROPOUT = 0.2
+"""What a student drops at most: its teacher keeps it from learning a text by heart."""
 # Passes of each member after which more minutes would not help, and updates, which a short text brings in more passes.
 _ENOUGH_EPOCHS = 8.0
 _ENOUGH_UPDATES = 2000
@@ -77,17 +80,19 @@ def choose(
     asked: Mapping[str, Any] = MappingProxyType({}),
     *,
     members: int | None = None,
+    distill: float | None = None,
 ) -> Recipe:
     """Chooses the defaults for a training part of `characters` characters on `machine`, and the budget if it is open.
 
     `asked` are fields of the model that the user has chosen, for the others to go with, and `members` is how many
-    models are to share the budget. Where that is open, minutes in which one would read the text too often are shared,
-    unless the user has said how large a model is wanted.
+    models are to share the budget, of which `distill` is the student's. Where that is open, minutes in which one would
+    read the text too often are shared, unless the user has said how large a model is wanted; and where that makes many,
+    a student has as large a share as each of them.
     """
     if budget is None:
         budget = default_budget(characters, machine, asked, members)
-        if budget.epochs is not None and machine.gpu is None:
-            members = members or _MOST_MEMBERS
+        if budget.epochs is not None and machine.gpu is None and members is None:
+            members, distill = _MOST_MEMBERS, _students_share(_MOST_MEMBERS) if distill is None else distill
     if machine.gpu is not None:
         return _choose_for_gpu(characters, budget, machine, asked)
     seconds = _seconds(budget)
@@ -98,11 +103,20 @@ def choose(
         epochs = budget.epochs
     if members is None:
         members = 1 if budget.minutes is None or _is_sized(asked) else _members(epochs)
-    epochs /= members
+        distill = _students_share(members) if distill is None else distill
+    distill = distill or 0.0
+    epochs *= (1.0 - distill) / members
     if _wants_dropout(asked):
         model = replace(model, dropout=_dropout(epochs) if members == 1 else _MEMBER_DROPOUT)
     decay = _OFTEN_READ_DECAY if epochs >= _OFTEN_READ else TrainingConfig().weight_decay
-    return Recipe(model, _for_its_state(model, TrainingConfig(weight_decay=decay, ensemble=members)), budget)
+    training = TrainingConfig(weight_decay=decay, ensemble=members, distill=distill)
+    return Recipe(model, _for_its_state(model, training), budget)
+
+
+def _students_share(members: int) -> float:
+    """Returns the share of the budget in which a student learns from so many models; none from few, whose average is
+    soon computed."""
+    return round(1.0 / (members + 1), 2) if members >= _STUDENT_FROM else 0.0
 
 
 def _is_sized(asked: Mapping[str, Any]) -> bool:
@@ -201,9 +215,8 @@ def for_fine_tuning(recipe: Recipe) -> Recipe:
 
 
 def for_student(recipe: Recipe) -> Recipe:
-    """Returns the recipe for a model that learns from another one's distributions: they keep it from learning a text by
-    heart, and dropout would only disturb it."""
-    return replace(recipe, model=replace(recipe.model, dropout=0.0))
+    """Returns the recipe for a model that learns from another one's distributions."""
+    return replace(recipe, model=replace(recipe.model, dropout=min(recipe.model.dropout, STUDENT_DROPOUT)))
 
 
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,7 +251,7 @@ def default_budget(
         return often if ten_minutes > EPOCHS_ON_GPU * characters else DEFAULT_BUDGET
     members = members or (1 if _is_sized(asked) else _MOST_MEMBERS)
     a_pass = max(characters, 1) / (TrainingConfig().batch_size * TrainingConfig().bptt)
-    enough = members * math.ceil(max(_ENOUGH_EPOCHS, _ENOUGH_UPDATES / a_pass))
+    enough = (members + (members >= _STUDENT_FROM)) * math.ceil(max(_ENOUGH_EPOCHS, _ENOUGH_UPDATES / a_pass))
     model = choose(characters, DEFAULT_BUDGET, machine, asked, members=members).model
     ten_minutes = expected_characters(model, _VOCABULARY, machine, _seconds(DEFAULT_BUDGET))
     return Budget(epochs=enough) if members > 1 and ten_minutes > enough * characters else DEFAULT_BUDGET

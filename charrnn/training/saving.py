@@ -41,6 +41,13 @@ class Saver:
             checkpoints.save(path, replace(self._line.snapshot([self._line.kept.weights[-1]]), kind="member"))
         return Saved(path, self._step)
 
+    def ensemble(self) -> Saved:
+        """Writes all members that are finished, as one model."""
+        if self._world.is_first:
+            together = replace(self._line.snapshot(self._line.kept.weights), kind="member")
+            checkpoints.save(self._run.ensemble, together)
+        return Saved(self._run.ensemble, self._step)
+
     def best(self, weights: Sequence[Arrays]) -> Saved:
         """Writes best.safetensors: the weights that were validated or, where some are given, these as an ensemble."""
         with self._line.stage.learner.averaged():

@@ -26,9 +26,11 @@ def place(counters: Counters, ring: Reading, course: Course = ALONE) -> dict[str
     }
 
 
-def fraction_of(counters: Counters, pace: Pace, course: Course, members: int) -> float:
-    """Returns the share of the run's budget that is used."""
-    return (course.member - 1 + pace.fraction(counters)) / members
+def fraction_of(counters: Counters, pace: Pace, course: Course, members: int, distill: float = 0.0) -> float:
+    """Returns the share of the run's budget that is used, where its last share `distill` is the student's."""
+    if course.member > members:
+        return 1.0 - distill * (1.0 - pace.fraction(counters))
+    return (1.0 - distill) * (course.member - 1 + pace.fraction(counters)) / members
 
 
 def progress_of(
@@ -38,9 +40,10 @@ def progress_of(
     learning_rate: float,
     course: Course = ALONE,
     members: int = 1,
+    distill: float = 0.0,
 ) -> Progress:
     """Returns a report of progress; `means` are those since the last line of metrics (`StepSums.means`)."""
-    here, fraction = place(counters, pace.ring, course), fraction_of(counters, pace, course, members)
+    here, fraction = place(counters, pace.ring, course), fraction_of(counters, pace, course, members, distill)
     seconds = course.seconds + counters.seconds
     return Progress(
         fraction=fraction,

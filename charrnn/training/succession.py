@@ -6,7 +6,8 @@ nothing is held out, its last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 
 from charrnn.cells.members import joined
 from charrnn.checkpoints.checkpoint import Checkpoint
-from charrnn.events import Finished
+from charrnn.events import Finished, Progress
 from charrnn.text.corpus import Corpus, Parts
 from charrnn.training.course import COURSE, Course, course_in, member_seed, share_of
 from charrnn.training.distributed import World
@@ -23,9 +24,11 @@ from charrnn.training.documents import reading_of
 from charrnn.training.members import Arrays, Losses, Members
 from charrnn.training.pace import Counters
 from charrnn.training.plan import Plan
+from charrnn.training.recipe import STUDENT_DROPOUT
 from charrnn.training.snapshot import snapshot
 from charrnn.training.stage import Stage
-from charrnn.training.standing import finished, fraction_of, place
+from charrnn.training.standing import finished, fraction_of, place, progress_of
+from charrnn.training.teacher_model import TeacherModel
 
 
 class Succession:
@@ -41,17 +44,28 @@ class Succession:
         """How many members the run has."""
         self.course = self._course_of(saved)
         self.kept = Members(plan.model, corpus.vocabulary, parts.validation, device, world)
+        if saved is not None and self.is_student:  # which learns from those that are kept
+            self.kept.load(saved.state)
         self.stage = self._begun()
 
     def _course_of(self, saved: Checkpoint | None) -> Course:
         return Course() if saved is None or self.of == 1 else course_in(saved.training)
 
+    @property
+    def is_student(self) -> bool:
+        """Whether the one in training is the student of the members."""
+        return self.course.member > self.of
+
     def _begun(self) -> Stage:
-        """Returns the member in training as it begins."""
+        """Returns the member in training, or the student, as it begins."""
         training = member_seed(self._plan.training, self.course.member)
         ring = reading_of(self._parts, training)
-        budget = share_of(self._plan.budget, self.course, self.of, ring.epoch)
-        plan = replace(self._plan, training=training)
+        budget = share_of(self._plan.budget, self.course, self.of, training.distill, ring.epoch)
+        plan, vocabulary = replace(self._plan, training=training), self._corpus.vocabulary
+        if self.is_student:
+            taught = TeacherModel(config=plan.model, members=self.kept.weights, vocabulary=vocabulary)
+            model = replace(plan.model, dropout=min(plan.model.dropout, STUDENT_DROPOUT))
+            plan = replace(plan, teacher=taught, model=model)
         return Stage(plan, budget, self._corpus.vocabulary, self._parts, ring, self._device, self._world)
 
     @property
@@ -64,9 +78,18 @@ class Succession:
         """Whether nothing is left to do, since the budget was used up or patience ended earlier."""
         if not self.stage.is_finished or self.of == 1:
             return self.stage.is_finished
+        return len(self.course.own_nats) >= min(self.course.member, self.of) and self._next is None
+
+    @property
+    def _next(self) -> int | None:
+        """The number of what is trained after the one in training, which is concluded; None where nothing is."""
         course, patience = self.course, self._plan.run.patience
-        is_concluded = len(course.own_nats) == course.member
-        return is_concluded and (course.member >= self.of or (patience is not None and course.brings_nothing))
+        student = self.of + 1 if self._plan.training.distill else None
+        if self.is_student:
+            return None
+        if course.member == self.of or (patience is not None and course.brings_nothing):
+            return student
+        return course.member + 1
 
     def place(self) -> dict[str, Any]:
         """Returns step, epoch, characters and seconds of the run."""
@@ -75,7 +98,14 @@ class Succession:
     @property
     def fraction(self) -> float:
         """Returns the share of the run's budget that is used."""
-        return fraction_of(self.stage.counters, self.stage.pace, self.course, self.of)
+        distill = self._plan.training.distill
+        return fraction_of(self.stage.counters, self.stage.pace, self.course, self.of, distill)
+
+    def progress(self, means: Mapping[str, float]) -> Progress:
+        """Returns a report of progress; `means` are those since the last line of metrics."""
+        stage, distill = self.stage, self._plan.training.distill
+        rate = stage.learner.learning_rate
+        return progress_of(stage.counters, stage.pace, means, rate, self.course, self.of, distill)
 
     def outcome(self, signal: int | None, guess: float) -> Finished:
         """Returns the run's last event; a guess costs `guess` nats per character."""
@@ -104,6 +134,8 @@ class Succession:
         course, number, step = self.course, self.course.member, self.place()["step"]
         with self.stage.learner.averaged():
             current = {name: array.copy() for name, array in self.stage.learner.model.numpy_arrays().items()}
+        if self.is_student:
+            return self._judge_student(train_nats, nats, current, is_best=is_best)
         if is_best:
             self.kept.keep(number, current, None if nats is None else losses)
         done = self.kept.weights[: number - 1]
@@ -122,18 +154,54 @@ class Succession:
             nats, weights = min(ways, key=lambda way: way[0])
         return nats, weights if course.take(step, train_nats, nats) else None, told
 
-    def conclude(self) -> tuple[float | None, float | None]:
-        """Records what the finished member has reached; returns its nats alone, and those of the average with it."""
-        own = self.stage.counters.best_nats
-        joint = None if own is None else self.kept.joint_nats(self.course.member)
-        self.course.conclude(own, joint)
-        return own, joint
+    def _judge_student(
+        self, train_nats: float | None, nats: float | None, current: Arrays, *, is_best: bool
+    ) -> tuple[float | None, list[Arrays] | None, dict[str, Any]]:
+        """Keeps the best of the student, which takes the place of the members when it is finished, and not before."""
+        course, step = self.course, self.place()["step"]
+        if is_best:
+            self.kept.student = current
+        course.history.append([step, train_nats, nats])
+        told = {} if nats is None else {"is_student": True}
+        if not self.stage.pace.is_over(self.stage.counters) or self.kept.student is None:
+            return nats, None, told
+        course.best_nats, course.best_step = self.stage.counters.best_nats, step
+        course.distilled_from = course.step
+        return nats, [self.kept.student], told
+
+    def conclude(self) -> str:
+        """Records what the finished member has reached, and returns it in words; of a student beside what it has
+        learned from. Every process must call this."""
+        course, number, own = self.course, self.course.member, self.stage.counters.best_nats
+        if self.is_student:
+            said = "the student is finished"
+            if own is not None and (joint := course.joint_nats[-1]) is not None:
+                best = min(nats for nats in course.own_nats if nats is not None)
+                said += f": {_bpc(own)} bpc; the average of its {len(course.own_nats)} members has {_bpc(joint)}, "
+                said += f"the best of them alone {_bpc(best)}"
+            return said
+        joint = None if own is None else self.kept.joint_nats(number)
+        course.conclude(own, joint)
+        said = f"member {number} of {self.of} is finished"
+        if own is not None and joint is not None:
+            said += f": {_bpc(own)} bpc alone" + (f", {_bpc(joint)} the average of {number}" if number > 1 else "")
+        return said
+
+    @property
+    def has_student_next(self) -> bool:
+        """Whether the student follows the member that is concluded."""
+        return self._next == self.of + 1
 
     def go_on(self) -> None:
-        """Begins the next member."""
-        counters = self.stage.counters
+        """Begins the next member, or the student."""
+        counters, following = self.stage.counters, self._next
+        assert following is not None
         self.course = self.course.next(
-            step=counters.step, position=counters.position, seconds=counters.seconds, skipped=counters.skipped
+            following,
+            step=counters.step,
+            position=counters.position,
+            seconds=counters.seconds,
+            skipped=counters.skipped,
         )
         del self.stage  # so that two are never in memory
         self.stage = self._begun()
@@ -141,6 +209,8 @@ class Succession:
     def snapshot(self, weights: Sequence[Arrays] = ()) -> Checkpoint:
         """Returns the model in training as a checkpoint, or models with these weights."""
         taken = snapshot(self._plan, self._corpus, self._parts, self.reached, self.stage.learner, place=self.place())
+        if self.course.distilled_from is not None:
+            taken.progress["distilled_from"] = self.course.distilled_from
         return replace(taken, parameters=joined(weights), members=len(weights)) if weights else taken
 
     def record(self) -> dict[str, Any]:
@@ -157,3 +227,7 @@ class Succession:
         self.course = self._course_of(saved)
         self.kept.load(saved.state)
         return self.stage.restore(saved)
+
+
+def _bpc(nats: float) -> str:
+    return f"{nats / math.log(2):.4f}"

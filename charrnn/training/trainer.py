@@ -36,7 +36,6 @@ from charrnn.training.samples import Written, write_sample
 from charrnn.training.saving import Saver
 from charrnn.training.scoring import held_out_nats
 from charrnn.training.stage import Stage
-from charrnn.training.standing import progress_of
 from charrnn.training.succession import Succession
 from charrnn.training.teaching import prepared
 
@@ -117,7 +116,7 @@ class Trainer:
                 if self.is_finished:
                     self._line.course.is_over = True
                     break
-                yield self._go_on_with_next()
+                yield from self._go_on_with_next()
             yield self._save_last()
             yield self.outcome(self._signal)
 
@@ -176,21 +175,22 @@ class Trainer:
             )
 
     def _conclude(self) -> Iterator[Event]:
-        """Keeps what the finished member has reached; nothing is trained or validated."""
-        number = self._line.course.member
-        own, joint = self._line.conclude()
+        """Keeps what the finished member, or the student, has reached; nothing is trained or validated."""
+        said = self._line.conclude()
         self._look()
-        yield self._saver.member()
-        said = "" if own is None else f": {own / math.log(2):.4f} bpc alone"
-        said += f", {joint / math.log(2):.4f} the average of {number}" if number > 1 and joint is not None else ""
-        yield Notice(f"member {number} of {self._line.of} is finished{said}")
+        if not self._line.is_student:
+            yield self._saver.member()
+        yield Notice(said)
 
-    def _go_on_with_next(self) -> Saved:
-        """Begins the next member, whose first step follows."""
+    def _go_on_with_next(self) -> Iterator[Event]:
+        """Begins the next member, or the student, whose first step follows."""
         self._look()
+        if self._line.has_student_next:
+            yield self._saver.ensemble()
+            yield Notice(f"a student learns from the average of the {len(self._line.kept.weights)} members")
         self._line.go_on()
         self._saved_at = self._reported_at = 0.0
-        return self._save_last()
+        yield self._save_last()
 
     def _step(self) -> None:
         """Makes one update of the weights."""
@@ -209,9 +209,7 @@ class Trainer:
         if not is_logged and now - self._reported_at < _SECONDS_BETWEEN_REPORTS:
             return
         means = self._means()
-        progress = progress_of(
-            counters, stage.pace, means, stage.learner.learning_rate, self._line.course, self._line.of
-        )
+        progress = self._line.progress(means)
         if is_logged:
             counters.skipped += round(means["skipped"])
             self._append_metrics(

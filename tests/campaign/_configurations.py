@@ -47,7 +47,7 @@ _VALUES: dict[str, Sequence[str]] = {
     "sample_length": ("1", "9", "30"), "log_every": ("1", "2", "3", "7"), "save_every": ("0", "0.01", "60"),
     "keep_every": ("1", "2", "3", "5"), "patience": ("1", "2", "3"), "accumulate": ("1", "2", "3"), "prime": ("",
     "a", "The "),
-    "ensemble": ("2", "3"),
+    "ensemble": ("2", "3"), "distill": ("0.2", "0.5"),
     "threads": ("1", "1", "2"), "validation": ("held.txt",), "seed": ("0", "1", "5", str(2**63 - 1)),
     "precision": ("auto", "fp32", "bf16"), "forget_bias": ("0", "2", "-1"), "gate_bias": ("-1", "1"),
     "validation_fraction": ("0", "0.05", "0.3"), "test_fraction": ("0", "0.2"),

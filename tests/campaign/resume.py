@@ -79,7 +79,7 @@ def _trial(place: Path, seed: int, folder: Path) -> str | None:
 
 def _make_independent_of_its_budget(configuration: Configuration, draw: random.Random) -> None:
     """So that a run with a small budget and then a larger one is the run with the larger one."""
-    for flag in ("--average-from", "--average-after", "--preset", "--patience", "--ensemble"):
+    for flag in ("--average-from", "--average-after", "--preset", "--patience", "--ensemble", "--distill"):
         configuration.options.pop(flag, None)
     every = str(draw.choice([1, 2, 3]))
     configuration.budget = ["--steps", str(draw.randrange(6, 17))]

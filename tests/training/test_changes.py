@@ -48,7 +48,7 @@ FIXED: dict[str, Any] = {
     "validation_fraction": 0.2, "test_fraction": 0.2, "encoding": "latin-1", "encoding_errors": "replace",
     "as_bytes": True, "newlines": "lf", "documents": "lines", "column": "text", "split_seed": 2,
     "normalize": "nfd", "lowercase": True, "min_count": 2, "batch_size": 4, "optimizer": "adamw",
-    "seed": 9, "freeze": "echo",
+    "seed": 9, "freeze": "echo", "distill": 0.3,
 }  # fmt: skip
 """Another value for each that may not."""
 GROUPS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}

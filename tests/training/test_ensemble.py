@@ -19,7 +19,7 @@ from charrnn.checkpoints.runs import standing
 from charrnn.checkpoints.verify import verify_run
 from charrnn.errors import UsageError
 from charrnn.evaluation.report import Static
-from charrnn.events import Event, Finished, RolledBack, Validated
+from charrnn.events import Event, Finished, Notice, RolledBack, Validated
 from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
@@ -27,6 +27,7 @@ from charrnn.text.sources import Source
 from charrnn.training.course import Course, member_seed, share_of
 from charrnn.training.members import mean_nats
 from charrnn.training.plan import TrainRequest, plan_resume, plan_start
+from charrnn.training.teacher_model import read_teacher
 from charrnn.training.trainer import Trainer
 from tests.kit.command import Command
 from tests.kit.runs_compared import assert_same_run, tensors
@@ -293,8 +294,8 @@ def test_divergence_in_a_member_goes_back_to_that_member(
 )
 def test_a_member_has_its_share_of_what_is_left(budget: Budget, course: Course, expected: Budget) -> None:
     """What a member before it did not use, or used too much, is shared by those that are left."""
-    assert share_of(budget, course, K, lambda position: position / 100) == expected
-    assert share_of(budget, course, 1, lambda _: 0.0) is budget
+    assert share_of(budget, course, K, 0.0, lambda position: position / 100) == expected
+    assert share_of(budget, course, 1, 0.0) is budget
 
 
 def test_seeds_are_of_one_sequence_and_always_valid() -> None:
@@ -329,3 +330,74 @@ def test_the_command_says_how_members_share_the_budget(command: Command, text_fi
     started = command("train", str(text_file(2000)), "--out", "other", "--init-from", "run/member-1.safetensors",
                       "--steps", "2", "--ensemble", "2")  # fmt: skip
     assert (started.status, "--init-from gives all of them the same" in started.err) == (2, True)
+
+
+TAUGHT = replace(
+    SEVERAL,
+    training={**SEVERAL.training, "ensemble": 2, "distill": 0.4, "distill_weight": 0.7},
+    run={**SEVERAL.run, "sample_every": None, "validate_every": 4},
+)
+
+
+def test_a_student_learns_from_the_members_and_takes_their_place(corpus: Corpus, tmp_path: Path) -> None:
+    """It is the run of its seed and share that learns from their file; the best before it stays beside it."""
+    events = _events(tmp_path / "run", corpus, TAUGHT)
+    together = load(tmp_path / "run" / "ensemble.safetensors")
+    assert together.members == 2
+    for number in (1, 2):
+        member = load(tmp_path / "run" / f"member-{number}.safetensors")
+        for name, array in member.parameters.items():
+            np.testing.assert_array_equal(together.parameters[f"member.{number}.{name}"], array)
+    alone = {**SINGLE.training, "seed": 3 + 2, "distill_weight": 0.7}
+    request = replace(TAUGHT, training=alone, budget=Budget(steps=8))
+    named = read_teacher(tmp_path / "run" / "ensemble.safetensors")
+    (tmp_path / "alone").mkdir()
+    plan = plan_start(request, len(corpus), teacher=named)
+    _ = list(Trainer(Run(tmp_path / "alone"), corpus, plan, device=torch.device("cpu")).run())
+    assert tensors(tmp_path / "run" / "best.safetensors") == tensors(tmp_path / "alone" / "best.safetensors")
+    best, ended = load(tmp_path / "run" / "best.safetensors"), events[-1]
+    assert best.members == 1
+    assert isinstance(ended, Finished)
+    assert ended.best_nats == best.progress["best_nats"] == pytest.approx(_nats(best, corpus), abs=1e-6)
+    students = [event for event in events if isinstance(event, Validated) and event.is_student]
+    assert [event.step for event in students] == [16, 20]
+    assert verify_run(tmp_path / "run").damaged == 0
+    assert standing(tmp_path / "run").best_nats == ended.best_nats
+    assert standing(tmp_path / "run").state == "finished"
+    said = [event.text for event in events if isinstance(event, Notice)]
+    assert any("the student is finished" in one and "average of its 2 members" in one for one in said)
+
+
+def test_a_run_with_a_student_killed_after_any_event_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
+    """Also while the student learns; until it is finished the best is of the members."""
+    events = _events(tmp_path / "whole", corpus, TAUGHT)
+    for most in range(1, len(events), 2):
+        folder = tmp_path / f"killed-after-{most}"
+        _events(folder, corpus, TAUGHT, most)
+        assert verify_run(folder).damaged == 0, [each.said for each in verify_run(folder).findings]
+        _events(folder, corpus, TAUGHT)
+        _assert_same(folder, tmp_path / "whole")
+
+
+def test_the_place_of_a_student_in_the_budget() -> None:
+    """The last share is its own, also where the members have ended early; the members share what is before it."""
+    assert share_of(Budget(steps=100), Course(), 3, 0.25) == Budget(steps=25)
+    assert share_of(Budget(steps=100), Course(member=3, step=50), 3, 0.25) == Budget(steps=25)
+    assert share_of(Budget(steps=100), Course(member=4, step=75), 3, 0.25) == Budget(steps=25)
+    assert share_of(Budget(steps=100), Course(member=4, step=40), 3, 0.25) == Budget(steps=60)
+    assert share_of(Budget(minutes=10), Course(member=4, seconds=420.0), 3, 0.25) == Budget(minutes=3.0)
+
+
+def test_what_no_student_can_be_trained_with_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    """Without members there is nobody to learn from; a run that has a student takes no more of anything."""
+    with pytest.raises(UsageError, match="there is one model"):
+        plan_start(replace(SINGLE, training={**SINGLE.training, "distill": 0.3}), len(corpus))
+    with pytest.raises(UsageError, match="too few for --ensemble 2 and a student"):
+        plan_start(replace(TAUGHT, budget=Budget(steps=2)), len(corpus))
+    _events(tmp_path / "run", corpus, TAUGHT)
+    for changed in (
+        replace(TAUGHT, budget=Budget(steps=40)),
+        replace(TAUGHT, training={**TAUGHT.training, "ensemble": 4}, budget=Budget(steps=40)),
+    ):
+        with pytest.raises(UsageError, match="ends the run"):
+            _events(tmp_path / "run", corpus, changed)

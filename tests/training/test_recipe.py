@@ -64,20 +64,23 @@ def test_minutes_are_shared_among_models_where_one_would_read_the_text_too_often
     for characters in (10**5, 3 * 10**5, 10**6, 3 * 10**6, 10**7):
         recipe = choose(characters, Budget(minutes=60), REFERENCE)
         read = expected_characters(recipe.model, 64, REFERENCE, 3600) / characters
-        members = recipe.training.ensemble
+        members, distill = recipe.training.ensemble, recipe.training.distill
         assert members == 1 or read / members >= 4.5
         assert members == 8 or read / members < 9
+        # From three on, a student has what each of them has.
+        assert distill == (round(1 / (members + 1), 2) if members >= 3 else 0.0)
         assert choose(characters, Budget(minutes=60), REFERENCE, {"num_layers": 1}).training.ensemble == 1
         assert choose(characters, Budget(epochs=100), REFERENCE).training.ensemble == 1
-        assert choose(characters, Budget(minutes=60), REFERENCE, members=3).training.ensemble == 3
+        asked = choose(characters, Budget(minutes=60), REFERENCE, members=3).training
+        assert (asked.ensemble, asked.distill) == (3, 0.0)
+        assert choose(characters, Budget(minutes=60), REFERENCE, distill=0.0).training.distill == 0.0
 
 
 def test_a_short_text_takes_fewer_passes_than_ten_minutes_allow() -> None:
     """Where nothing is said of the budget, eight models read it until more would not help."""
     recipe = choose(32_000, None, REFERENCE)
-    assert recipe.training.ensemble == 8
-    assert recipe.budget == Budget(epochs=8 * 64)  # each makes 2,000 updates of 1,024 characters
-    assert choose(270_000, None, REFERENCE).budget == Budget(epochs=8 * 8)
+    assert (recipe.training.ensemble, recipe.training.distill) == (8, 0.11)
+    assert recipe.budget == Budget(epochs=9 * 64)  # each makes 2,000 updates of 1,024 characters, and so does a student
     assert choose(10**6, None, REFERENCE).budget == choose(32_000, None, REFERENCE, {"hidden_size": 64}).budget
     assert choose(10**6, None, REFERENCE).budget == Budget(minutes=10)
     assert choose(32_000, None, REFERENCE, members=2).budget == Budget(epochs=2 * 64)
