@@ -14,7 +14,8 @@ from charrnn.display.progress import TrainingDisplay
 from charrnn.errors import TextLost
 from charrnn.events import Finished
 from charrnn.text.corpus import Corpus
-from charrnn.training.plan import Plan, beyond
+from charrnn.training.finished import beyond
+from charrnn.training.plan import Plan
 from charrnn.wording import figure
 
 _LOOKED_AT = 20_000

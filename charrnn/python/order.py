@@ -26,8 +26,9 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.finding import Texts, find
 from charrnn.text.fitting import Reader
 from charrnn.text.sources import Source
+from charrnn.training.finished import finished_in_words
 from charrnn.training.inherited import Inherited, inherited
-from charrnn.training.plan import TrainRequest, finished_in_words
+from charrnn.training.plan import TrainRequest
 from charrnn.training.request import Order, computing_as_before, origin_of
 
 _open: set[Path] = set()
@@ -172,7 +173,8 @@ def _read(
         if launch.fresh:
             run.check_can_be_set_aside(source.path for source in found)
         separate = {"validation_fraction": 0.0} if named else {}
-        request = replace(request, data={**separate, **texts.customary, **known.data, **request.data})
+        customary = texts.customary_beside({**known.data, **request.data})
+        request = replace(request, data={**separate, **customary, **known.data, **request.data})
         corpus = corpora.load(
             texts.sources,
             DataConfig(**request.data),

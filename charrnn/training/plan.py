@@ -12,10 +12,9 @@ from typing import Any, Self
 
 from charrnn.cells import registry
 from charrnn.checkpoints.checkpoint import Checkpoint
-from charrnn.checkpoints.lineage import FROM
+from charrnn.checkpoints.lineage import FROM, held_out_of
 from charrnn.checkpoints.runs import is_finished
 from charrnn.errors import CheckpointError, UsageError
-from charrnn.events import Finished
 from charrnn.network.speed import REFERENCE, Machine
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.conflicts import check_together
@@ -23,16 +22,17 @@ from charrnn.settings.fields import Record, settings_of
 from charrnn.settings.presets import PRESETS, PresetName
 from charrnn.settings.run import RunConfig
 from charrnn.text.growth import Growth
+from charrnn.text.held_out import HeldOut
 from charrnn.training.changes import GROUPS, Difference, check_changes, differences, lineage_with, record_of, told
 from charrnn.training.initial_model import InitialModel
 from charrnn.training.recipe import (
     choose,
+    choose_data,
     completed,
     completed_training,
     default_budget,
     fit_to_corpus,
     for_fine_tuning,
-    validation_share,
 )
 from charrnn.wording import count, figure
 
@@ -72,11 +72,13 @@ def with_preset(request: TrainRequest, name: PresetName) -> TrainRequest:
         request,
         model={**preset.model, **request.model},
         training={**preset.training, **request.training},
+        data={**preset.data_beside(request.data), **request.data},
         budget=request.budget or preset.budget,
     )
     assert merged.budget is not None
     settings = [*starmap(ModelConfig.spelled, merged.model.items())]
     settings += starmap(TrainingConfig.spelled, merged.training.items())
+    settings += [DataConfig.spelled(name, merged.data[name]) for name in preset.data_beside(request.data)]
     settings.append(Budget.spelled(merged.budget.unit, merged.budget.amount))
     return replace(
         merged,
@@ -105,6 +107,8 @@ class Plan:
     """What changes with this start of a run that goes on; empty where nothing does."""
     initial: InitialModel | None = field(default=None, repr=False, compare=False)
     """The model that a run which begins takes its weights from."""
+    held_out: HeldOut | None = None
+    """Which places of its text a run that goes on holds out."""
 
     def __post_init__(self) -> None:
         registry.check(self.model, self.training)
@@ -131,6 +135,7 @@ class Plan:
             budget=Budget.from_dict(kept["budget"]),
             requested=kept["requested"],
             lineage=checkpoint.lineage,
+            held_out=held_out_of(checkpoint),
         )
 
 
@@ -164,15 +169,21 @@ class OtherSettings(UsageError):
 
 
 def plan_start(
-    request: TrainRequest, characters: int, machine: Machine = REFERENCE, initial: InitialModel | None = None
+    request: TrainRequest,
+    characters: int,
+    machine: Machine = REFERENCE,
+    initial: InitialModel | None = None,
+    *,
+    files: int = 1,
 ) -> Plan:
-    """Returns the plan of a new run on `machine`; `characters` count the corpus without separate held-out text.
+    """Returns the plan of a new run on `machine`; `characters` count the corpus without separate held-out text, and
+    `files` its files.
 
     It begins with the weights and with the settings of `initial`, where there is one. Raises UsageError where what is
     asked for does not go with these.
     """
     model = request.model if initial is None else initial.settings(request.model)
-    data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
+    data = choose_data(request.data, characters, files)
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
     budget = request.budget or default_budget(characters, machine, model)
     recipe = choose(characters, budget, machine, model)
@@ -291,44 +302,6 @@ def other_course(before: Budget, plan: Plan) -> str | None:
         return None
     was = figure(before.amount, digits=15) if before.unit == budget.unit else str(before)
     return f"the budget is now {budget} instead of {was}, so {what} than in one run of {budget}"
-
-
-def used(budget: Budget, ended: Finished) -> Budget:
-    """Returns the budget that a run has used: its own, or what was done before under a larger one."""
-    if budget.unit == "steps":
-        return Budget(steps=max(int(budget.amount), ended.step))
-    done = ended.epoch if budget.unit == "epochs" else ended.seconds / 60
-    # A run ends with a whole step and a validation: what it did more than its budget in these is of no interest.
-    return Budget.from_dict({budget.unit: max(budget.amount, float(f"{done:.3g}"))})
-
-
-def beyond(plan: Plan, ended: Finished) -> dict[str, float]:
-    """Returns what a run that has ended has used up: a budget, --patience, or both. With more of each of them, by the
-    names of their settings, it goes on."""
-    found: dict[str, float] = {}
-    budget = used(plan.budget, ended)
-    done = {"steps": ended.step, "epochs": ended.epoch, "minutes": ended.seconds / 60}[budget.unit]
-    if ended.reason != "patience" or done >= plan.budget.amount:
-        found[budget.unit] = budget.amount
-    if ended.reason == "patience" and plan.run.patience is not None:
-        found["patience"] = plan.run.patience
-    return found
-
-
-def finished_in_words(plan: Plan, ended: Finished) -> str:
-    """Returns that a run has ended, and with what it goes on, such as "this run is finished: a larger budget than 300
-    steps goes on". Of what is to change, nothing does before."""
-    if plan.notices:
-        return f"this run is finished, and nothing is changed: {beyond_in_words(plan, ended)} with what is to change"
-    return f"this run is finished: {beyond_in_words(plan, ended)}"
-
-
-def beyond_in_words(plan: Plan, ended: Finished) -> str:
-    """Returns with what a run that has ended goes on, such as "a larger budget than 300 steps goes on"."""
-    found = beyond(plan, ended)
-    parts = [f"a larger budget than {used(plan.budget, ended)}"] if len(found) > ("patience" in found) else []
-    parts += [f"a larger patience than {found['patience']:,}"] if "patience" in found else []
-    return f"{' and '.join(parts)} {'goes' if len(parts) == 1 else 'go'} on"
 
 
 def _with_changes(resolved: Any, asked: dict[str, Any], taken: dict[str, Any]) -> Any:

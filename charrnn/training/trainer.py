@@ -18,7 +18,6 @@ import torch
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
-from charrnn.checkpoints.lineage import begun_characters
 from charrnn.checkpoints.records import FILES, Records
 from charrnn.errors import CheckpointError, DivergenceError, TextLost
 from charrnn.events import Event, Finished, Notice, RolledBack, Sampled, Saved, Validated
@@ -33,6 +32,7 @@ from charrnn.training.feed import make_feed
 from charrnn.training.fitting import adapted, first_learner
 from charrnn.training.learner import SMALLER, NotFinite
 from charrnn.training.pace import Counters, Pace, check_trigger, finished, place, progress_of
+from charrnn.training.parts import parts_of
 from charrnn.training.plan import Plan
 from charrnn.training.samples import Written, write_sample
 from charrnn.training.schedule import averaging_share, learning_rate, window_length
@@ -66,7 +66,7 @@ class Trainer:
         self._stop = stop
         self._world = world
         self._signal: int | None = None
-        self._parts, self._counters = corpus.split(plan.data, begun_characters(plan.lineage)), Counters()
+        self._parts, self._counters = parts_of(plan, corpus), Counters()
         lanes, accumulate = plan.training.batch_size, plan.run.accumulate
         self._ring = reading_of(self._parts, plan.training)
         self._pace = Pace(plan.budget, plan.run, self._ring, len(self._parts.validation))

@@ -11,7 +11,7 @@ import pytest
 import charrnn
 from charrnn.settings.config import Budget
 from charrnn.text import corpus
-from charrnn.training.plan import beyond, beyond_in_words
+from charrnn.training.finished import beyond, beyond_in_words
 from tests.kit.command import Command
 from tests.kit.text import make_text
 
