@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from types import NoneType
 from typing import IO, Any, Literal, NamedTuple, get_args
 
 from charrnn.cells import registry
@@ -19,6 +20,7 @@ from charrnn.checkpoints.tensorfile import check_layout, damaged, foreign, parse
 from charrnn.errors import CheckpointError
 from charrnn.settings.checks import MOST_MEMBERS, WIDEST
 from charrnn.settings.config import DataConfig, ModelConfig
+from charrnn.text.held_out import HeldOut
 from charrnn.text.traits import Traits
 from charrnn.text.vocabulary import NUM_CODE_POINTS, UNKNOWN_SYMBOL, Vocabulary
 
@@ -72,6 +74,7 @@ def describe(path: Path, file: IO[bytes]) -> Described:
     _check_records(path, metadata)
     taught = _check_teacher(path, header, metadata, len(vocabulary))
     _check_state(path, header, model, metadata, taught)
+    _check_held_out(path, metadata["corpus"], vocabulary)
     data = _read_data(path, metadata["data"], vocabulary)
     return Described(header, data_start, text, digest, metadata, model, vocabulary, data, shapes)
 
@@ -108,6 +111,14 @@ def _read_vocabulary(path: Path, described: dict[str, Any], traits: Traits) -> V
     return Vocabulary(points, kind, has_end=has_end, has_unknown_symbol=has_unknown_symbol)
 
 
+def _check_held_out(path: Path, corpus: dict[str, Any], vocabulary: Vocabulary) -> None:
+    """Refuses ranges that are not of the text, or of documents, which are held out by their content."""
+    if vocabulary.has_end is not (corpus["held_out"] is None):
+        raise damaged(path, "what it says of held-out ranges does not go with its vocabulary")
+    if corpus["held_out"] is not None:
+        HeldOut.of_dict(corpus["held_out"], corpus["characters"])
+
+
 def _read_data(path: Path, described: dict[str, Any], vocabulary: Vocabulary) -> DataConfig:
     data = DataConfig.from_dict(described)
     is_alike = data.as_bytes is (vocabulary.kind == "bytes") and data.has_documents is vocabulary.has_end
@@ -122,7 +133,7 @@ _MOST = 1 << 63
 _RECORDS: dict[str, dict[str, Any]] = {
     "corpus": {
         "name": str, "sha256": str, "characters": int, "bytes": int, "train": int, "validation": int, "test": int,
-        "traits": dict,
+        "traits": dict, "held_out": (dict, NoneType),
     },
     "progress": {
         "step": int, "epoch": _Number, "characters": int, "seconds": _Number, "best_step": int, "history": list,

@@ -16,6 +16,8 @@ from typing import Any
 
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.text.corpus import Corpus, Parts
+from charrnn.text.growth import growth_of
+from charrnn.text.held_out import HeldOut
 
 FROM, TAUGHT, TEXTS, CHANGES = "from", "teacher", "texts", "changes"
 
@@ -52,11 +54,23 @@ def known_texts(lineage: Mapping[str, Any]) -> set[str]:
     return set()
 
 
+def held_out_of(checkpoint: Checkpoint) -> HeldOut | None:
+    """Returns which places of its text a run holds out; None where it is made of documents."""
+    corpus = checkpoint.corpus
+    return None if corpus["held_out"] is None else HeldOut.of_dict(corpus["held_out"], corpus["characters"])
+
+
 def parts_as(checkpoint: Checkpoint, corpus: Corpus) -> Parts:
-    """Returns the parts of a text, cut as the run of a checkpoint cut its own. Raises TextError where it is small."""
-    is_own = corpus.sha256 == checkpoint.corpus.get("sha256")
-    begun = begun_characters(checkpoint.lineage) if is_own else None
-    return corpus.split(checkpoint.data, begun, checkpoint.vocabulary)
+    """Returns the parts of a text, cut as the run of a checkpoint cut its own, which may have grown to this one since.
+
+    Raises TextError where it is small.
+    """
+    own = checkpoint.corpus
+    begun, kept = begun_characters(checkpoint.lineage), held_out_of(checkpoint)
+    if corpus.sha256 != own["sha256"]:
+        growth = growth_of(corpus, own["characters"], own["sha256"])
+        begun, kept = (None, None) if growth is None else (begun or growth.before, kept)
+    return corpus.split(checkpoint.data, begun, checkpoint.vocabulary, kept)
 
 
 def told(lineage: Mapping[str, Any]) -> dict[str, str]:

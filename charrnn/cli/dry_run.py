@@ -13,7 +13,6 @@ from charrnn.cells.registry import describe as describe_cell
 from charrnn.cells.registry import has_kernel, is_plain_in_training, make_cell, plain_cells
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
-from charrnn.checkpoints.lineage import begun_characters
 from charrnn.cli.uncompiled import missed_in_training
 from charrnn.network.cudnn import IMAGINED, explain
 from charrnn.network.device import describe_gpu, describe_machine, measured_speed
@@ -22,12 +21,14 @@ from charrnn.network.speed import Machine, expected_characters
 from charrnn.network.threads import count_threads, is_compiled
 from charrnn.settings.config import ModelConfig
 from charrnn.settings.fields import variants
-from charrnn.text.corpus import Corpus
+from charrnn.text.corpus import Corpus, Parts
+from charrnn.text.held_out import described
 from charrnn.training.contention import Contention
 from charrnn.training.course import Course, share_of
 from charrnn.training.distributed import World
 from charrnn.training.estimates import training_memory
 from charrnn.training.optimizers.registry import find_optimizer
+from charrnn.training.parts import parts_of
 from charrnn.training.plan import Plan
 from charrnn.training.recipe import EPOCHS_ON_GPU, machine_for
 from charrnn.training.watch import Forecast, Watch
@@ -75,8 +76,9 @@ def describe(
             yield f"{each} of that, and averaged: reading and writing take as many times as long as with one"
     if resume is not None:
         return
+    yield from _held_out(parts_of(plan, corpus), corpus)
     precision = choose_precision(training.precision, device)
-    size = max(1, corpus.split(plan.data, begun_characters(plan.lineage)).size)
+    size = max(1, parts_of(plan, corpus).size)
     read = ""
     if forecast is not None:
         read = f"read about {rounded(forecast.characters)} characters ({epochs(forecast.characters / size)}), and to "
@@ -115,6 +117,24 @@ def describe(
             yield from explain(model, training.batch_size, precision, gpu, parts=parts)
 
 
+def _held_out(parts: Parts, corpus: Corpus) -> Iterator[str]:
+    """Says what is held out of a text that is not made of documents, and how to hold out its end, where that is not
+    held out."""
+    if parts.held_out is None:
+        return
+    ends = len(corpus) - corpus.separate_validation
+    for name in ("validation", "test"):
+        ranges = getattr(parts.held_out, name)
+        if not ranges:
+            continue
+        size = count(sum(stop - start for start, stop in ranges), "character")
+        if len(ranges) == 1 and parts.held_out.is_end(ends):
+            yield f"held out for {name}: {size} at the end"
+        else:
+            made_of = described(ranges, corpus.files or (ends,))
+            yield f"held out for {name}: {size}, {made_of}, spread over the text (--held-out end takes its end)"
+
+
 def _many_characters(corpus: Corpus, shapes: Mapping[str, tuple[int, ...]], weights: int) -> Iterator[str]:
     """Says what bytes would bring where there are many different characters."""
     vocabulary = corpus.vocabulary
@@ -134,7 +154,7 @@ def expect(plan: Plan, corpus: Corpus, device: torch.device, world: World) -> Fo
     On a CPU this measures the speed of matrix products for a few hundredths of a second.
     """
     model, training, vocabulary = plan.model, plan.training, len(corpus.vocabulary)
-    size = max(1, corpus.split(plan.data, begun_characters(plan.lineage)).size)
+    size = max(1, parts_of(plan, corpus).size)
     if plan.budget.minutes is None:
         steps = plan.budget.steps
         characters = plan.budget.amount * size if steps is None else steps * training.batch_size * training.bptt

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.novelty import LineTally, Novelty
     from charrnn.text.corpus import Corpus
     from charrnn.text.documents import Documents
+    from charrnn.text.held_out import HeldOut
     from charrnn.text.stored import TextIds
 
 NOVELTY = typer.Option(
@@ -127,13 +128,18 @@ class _Against:
     ids: TextIds
     """The ids of the part; of documents, those alone that are in it."""
     documents: Documents | None = None
-    """Where these documents stand in the whole text; None where the part is one stretch of it."""
+    """Where these documents stand in the whole text; None where the part is made of none."""
+    held_out: HeldOut | None = None
+    """What of the whole text is not in the part, where that is known."""
 
     def line_numbers(self, places: Sequence[int]) -> list[int]:
         """Returns the number, from 1, of the line, or of the document, in which each place of the part lies: the whole
         text's where it is known where the documents stand in that, and else the part's own."""
         from charrnn.evaluation.novelty import line_numbers
 
+        if self.held_out is not None:
+            body = len(self.corpus) - self.corpus.separate_validation
+            return line_numbers(self.corpus.ids, self.held_out.places(places, body), self.corpus.vocabulary)
         numbers = line_numbers(self.ids, places, self.corpus.vocabulary)
         if self.documents is None:
             return numbers
@@ -148,7 +154,9 @@ def _against(corpus: Corpus, loaded: Checkpoint, part: _Part) -> _Against:
     if part == "all":
         return _Against(corpus, corpus.ids)
     parts = parts_as(loaded, corpus)
-    return _Against(corpus, parts.part(part), parts.documents if part == "train" else None)
+    if part == "train":
+        return _Against(corpus, parts.part(part), parts.documents, parts.held_out)
+    return _Against(corpus, parts.part(part))
 
 
 def figures(each: Sequence[Novelty], numbers: Sequence[int], lines: LineTally) -> dict[str, Any]:

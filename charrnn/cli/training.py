@@ -187,7 +187,8 @@ def _read(request: TrainRequest, arguments: list[str], launch: Launch, display: 
             run.check_can_be_set_aside(source.path for source in (*texts.sources, *held_out.sources))
         origin = origin_of(arguments, launch)
         separate = {"validation_fraction": 0.0} if named else {}
-        request = replace(request, data={**separate, **texts.customary, **known.data, **request.data})
+        customary = texts.customary_beside({**known.data, **request.data})
+        request = replace(request, data={**separate, **customary, **known.data, **request.data})
         config, held = DataConfig(**request.data), held_out.sources
         corpus = text_arguments.load(texts, config, held, known.vocabulary, work=display.work(), note=display.note)
         corpus.check_size()  # before torch is loaded
@@ -286,9 +287,14 @@ def _check_same_start(
     if world.is_alone:
         return
     from charrnn.network.precision import choose_precision
+    from charrnn.training.parts import parts_of
 
     if not world.is_same(_number_for(prepared.corpus.sha256)):
         raise UsageError("the processes do not read the same text", "give each machine the same files")
+    if not world.is_same(_number_for(repr(parts_of(plan, prepared.corpus).held_out))):
+        raise UsageError(
+            "the processes do not hold out the same parts of the text", "--held-out end is the same on any machine"
+        )
     if not world.is_same(-1 if resume is None else resume.progress["step"]):
         raise UsageError(
             f"the processes do not find the same run in {prepared.run.folder}",

@@ -173,7 +173,8 @@ def _read(
         if launch.fresh:
             run.check_can_be_set_aside(source.path for source in found)
         separate = {"validation_fraction": 0.0} if named else {}
-        request = replace(request, data={**separate, **texts.customary, **known.data, **request.data})
+        customary = texts.customary_beside({**known.data, **request.data})
+        request = replace(request, data={**separate, **customary, **known.data, **request.data})
         corpus = corpora.load(
             texts.sources,
             DataConfig(**request.data),

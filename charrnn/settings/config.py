@@ -12,22 +12,9 @@ from typing import Literal
 from charrnn.errors import UsageError
 from charrnn.settings import choices
 from charrnn.settings.checks import (
-    ABOVE_0,
-    AT_LEAST_0,
-    COUNT,
-    MOST_MEMBERS,
-    RATE,
-    SEED,
-    SHARE,
-    SHARE_ABOVE_0,
-    SIZE,
-    WIDEST,
-    number,
-    one_of,
-    require,
-    text,
-    whole,
-)
+    ABOVE_0, AT_LEAST_0, COUNT, MOST_MEMBERS, RATE, SEED, SHARE, SHARE_ABOVE_0, SIZE, WIDEST, number, one_of, require,
+    text, whole,
+)  # fmt: skip
 from charrnn.settings.conflicts import check_frozen, check_initial, check_of_characters, check_schedule, check_wiring
 from charrnn.settings.documents import COLUMN, DOCUMENTS, check_documents
 from charrnn.settings.fields import Record, setting, switch
@@ -150,11 +137,16 @@ class DataConfig(Record):
     validation_fraction: float = _data(
         0.1, number(0.0, 0.9), "--validation-fraction", shown="0.1, at most 250,000 characters"
     )
-    """Share of the corpus held out for validation, taken from its end (before the test part), or of documents
-    whole ones."""
+    """Share of the corpus held out for validation, as --held-out says, or of documents whole ones."""
     test_fraction: float = _data(0.0, number(0.0, 0.9), "--test-fraction")
-    """Share of the corpus held out at its very end (of documents whole ones) and never looked at in training, which
+    """Share of the corpus held out as --held-out says (of documents whole ones) and never looked at in training, which
     `eval --split test` scores."""
+    held_out: choices.HeldOutName | None = _data(
+        None, one_of(choices.HeldOutName), "--held-out", shown="files of several, blocks of one, the customary end"
+    )
+    """What is held out of a text that is not made of documents: its end (first validation, then test), blocks spread
+    over it, or whole files spread over it (of long ones blocks), drawn by --split-seed so that they stand for the
+    text."""
     encoding: str = _data("utf-8", text("the name of an encoding"), "--encoding")
     """Encoding of the text files."""
     encoding_errors: choices.DecodeErrors = _data("strict", one_of(choices.DecodeErrors), "--encoding-errors")
@@ -179,7 +171,8 @@ class DataConfig(Record):
     """Column of a CSV or TSV file with a header, or key of the objects of JSON lines, of which each text is a
     document."""
     split_seed: int = _data(1, SEED, "--split-seed")
-    """Seed by which documents are held out, each by its own content, so that the order of the text is of no account."""
+    """Seed by which files and blocks are held out, and documents, each of these by its own content, so that the order
+    of the text is of no account."""
 
     @property
     def has_documents(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import UsageError
@@ -51,8 +52,19 @@ def compiled(pattern: str, flags: int = 0) -> re.Pattern[str]:
     return found
 
 
+def are_asked_for(data: Mapping[str, Any]) -> bool:
+    """Returns whether some settings of a text, by field name, make documents of it."""
+    return data.get("documents", "none") != "none" or data.get("column") is not None
+
+
 def check_documents(data: DataConfig) -> None:
-    """Raises UsageError where documents are cut in two ways at once, or by a pattern that cannot part any."""
+    """Raises UsageError where documents are cut or held out in two ways at once, or cut by a pattern that cannot part
+    any."""
+    if data.has_documents and data.held_out is not None:
+        raise UsageError(
+            f"--held-out is {data.held_out}, and of documents whole ones are held out, each by its own content",
+            "leave --held-out out, or --documents and --column",
+        )
     if (pattern := pattern_of(data.documents)) is not None:
         compiled(pattern)
     if data.column is not None and data.documents != "none":

@@ -7,10 +7,11 @@ besides wins (`plan.with_preset`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from charrnn.settings.config import Budget
+from charrnn.settings.documents import are_asked_for
 
 PresetName = Literal["karpathy2015", "zaremba", "awd", "zoneout", "mogrifier", "mlstm", "best"]
 
@@ -23,8 +24,15 @@ class Preset:
     model: Mapping[str, Any]
     training: Mapping[str, Any]
     budget: Budget
+    data: Mapping[str, Any] = field(default_factory=lambda: {"held_out": "end"})
+    """As everyone holds out the end of a paper's text."""
     departs: str = ""
     """How it differs from the paper, for lack of an option; nothing where there is no paper."""
+
+    def data_beside(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the settings of the text that go with those that are asked for: of documents whole ones are held
+        out."""
+        return {} if are_asked_for(asked) else self.data
 
 
 PRESETS: dict[PresetName, Preset] = {
@@ -133,6 +141,7 @@ PRESETS: dict[PresetName, Preset] = {
             "warmup": 50, "decay": "linear", "average": 0.05,
         },
         budget=Budget(minutes=88),
+        data={},
     ),
 }  # fmt: skip
 """By name."""

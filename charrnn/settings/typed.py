@@ -79,6 +79,7 @@ class TrainingSettings(TypedDict, total=False):
     mogrifier_rank: int
     validation_fraction: float | None
     test_fraction: float
+    held_out: choices.HeldOutName | None
     encoding: str
     encoding_errors: choices.DecodeErrors
     as_bytes: bool

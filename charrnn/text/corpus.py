@@ -20,11 +20,11 @@ from charrnn.errors import ResourceError, TextError
 from charrnn.files import ANOTHER_CACHE, explained, require_room
 from charrnn.settings.config import DataConfig
 from charrnn.system_errors import retried
-from charrnn.text import bounded, documents, entries, stored, under_way
+from charrnn.text import bounded, documents, entries, held_out, stored, under_way
 from charrnn.text.cache import elsewhere
 from charrnn.text.documents import Documents
 from charrnn.text.entries import Described
-from charrnn.text.joined import joined
+from charrnn.text.held_out import HeldOut
 from charrnn.text.passes import Passes, Report, Wanted
 from charrnn.text.sources import Source
 from charrnn.text.stored import Damaged, TextIds, part_of
@@ -48,7 +48,7 @@ Note = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a corpus: slices of its ids, and what a text has grown by is trained on; or whole documents."""
+    """The parts of a corpus: ranges of its ids, and what a text has grown by is trained on; or whole documents."""
 
     train: TextIds
     """Of documents all ids, those of documents that are held out too; `documents` says which are to be learned."""
@@ -56,6 +56,8 @@ class Parts:
     test: TextIds
     documents: Documents | None = None
     """The documents of the training part, by their places in `train`; None where the text is not made of any."""
+    held_out: HeldOut | None = None
+    """Which places of the text are held out; None of documents."""
 
     @property
     def size(self) -> int:
@@ -91,12 +93,20 @@ class Corpus:
     """How many documents there are; 0 where the text is not made of any."""
     traits: Traits = Traits()
     """How its lines end, and more of that kind."""
-    _splits: dict[tuple[DataConfig, int | None, Vocabulary | None], Parts] = field(
+    files: tuple[int, ...] = ()
+    """How many ids each file has, without separate validation sources; empty where that is of no account, as of
+    documents."""
+    _splits: dict[tuple[DataConfig, int | None, Vocabulary | None, HeldOut | None], Parts] = field(
         default_factory=dict, repr=False, compare=False
     )
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def num_files(self) -> int:
+        """How many files it has that are not empty, without separate validation sources; of documents 1."""
+        return sum(size > 0 for size in self.files) or 1
 
     def check_size(self) -> None:
         """Raises TextError where the text is too small, too uniform or too varied to train on."""
@@ -140,42 +150,47 @@ class Corpus:
             counts += np.bincount(piece, minlength=len(counts))
         return dict(zip(lacking, counts[places].tolist(), strict=True))
 
-    def split(self, config: DataConfig, begun: int | None = None, read_by: Vocabulary | None = None) -> Parts:
-        """Returns the training, validation and test parts, in this order from the start of the text.
+    def split(
+        self,
+        config: DataConfig,
+        begun: int | None = None,
+        read_by: Vocabulary | None = None,
+        kept: HeldOut | None = None,
+    ) -> Parts:
+        """Returns the training, validation and test parts.
 
         Where the text has grown since its first `begun` characters were cut, these are cut as they were, and all that
-        came later is trained on: what was held out stays so.
+        came later is trained on: what was held out stays so. So does what is `kept`, where it is known.
 
-        Separate validation sources, if any, are the validation part, and only the test part is cut off the rest.
+        Separate validation sources, if any, are the validation part, and only the test part is cut out of the rest.
         Documents are held out as `documents.py` says, whatever their order, and by what a model of the vocabulary
-        `read_by` reads of them, where that is given. Raises TextError where the text, or a part of it, is too small to
-        train on.
+        `read_by` reads of them, where that is given; else it is as `held_out.py` says. Raises TextError where the text,
+        or a part of it, is too small to train on.
         """
         self.check_size()
-        if self.vocabulary.has_end:
-            key = config, begun, read_by
-            if key not in self._splits:
-                self._splits[key] = self._split_documents(config, begun, read_by)
-            return self._splits[key]
+        key = config, begun, read_by, kept
+        if key not in self._splits:
+            whole = self._split_documents(config, begun, read_by) if self.vocabulary.has_end else None
+            self._splits[key] = whole or self._split_text(config, begun, kept)
+        return self._splits[key]
+
+    def _split_text(self, config: DataConfig, begun: int | None, kept: HeldOut | None) -> Parts:
         own = self.separate_validation
         body = part_of(self.ids, 0, len(self.ids) - own)
-        later = part_of(body, len(body) if begun is None else begun, len(body))
-        body = part_of(body, 0, len(body) - len(later))
-        fraction = 0.0 if own else config.validation_fraction
-        # nanoGPT's customary cut of tiny Shakespeare, int(n * 0.9), is this one with the shares (0.1, 0).
-        end_of_train = int(len(body) * (1.0 - (fraction + config.test_fraction)))
-        end_of_validation = int(len(body) * (1.0 - config.test_fraction))
-        if own:
-            validation = part_of(self.ids, len(self.ids) - own, len(self.ids))
-        else:
-            validation = part_of(body, end_of_train, end_of_validation)
-        test = part_of(body, end_of_validation, len(body))
+        if kept is None:
+            first = len(body) if begun is None else begun
+            ends = np.minimum(np.cumsum(self.files or (len(body),)), first)
+            config = replace(config, validation_fraction=0.0) if own else config
+            files = np.diff(ends, prepend=0).tolist()
+            kept = held_out.choose(part_of(body, 0, first), files, self.vocabulary, config)
+        validation = part_of(self.ids, len(body), len(self.ids)) if own else kept.part("validation", body)
+        test = kept.part("test", body)
         for name, part in (("validation", validation), ("test", test)):
             if len(part) == 1:
                 raise TextError(
                     f"the {name} part has a single character; it needs two or none", "hold out more, or none"
                 )
-        return Parts(joined(part_of(body, 0, end_of_train), later), validation, test)
+        return Parts(kept.training(body), validation, test, held_out=kept)
 
     def _split_documents(self, config: DataConfig, begun: int | None, read_by: Vocabulary | None) -> Parts:
         end, own = self.vocabulary.end, self.separate_validation
@@ -272,7 +287,7 @@ def _load(wanted: Wanted, name: str, report: Report | None, note: Note, *, in_pa
         note(f"{count(described.empty, 'empty document')} {'is' if described.empty == 1 else 'are'} left out of {name}")
     return Corpus(
         name, described.vocabulary, ids, described.num_bytes, described.sha256, described.validation,
-        described.documents, described.traits,
+        described.documents, described.traits, described.files,
     )  # fmt: skip
 
 

@@ -58,6 +58,8 @@ class Described:
     """How many documents there are, without those of separate validation sources; 0 where there are none."""
     empty: int
     """How many documents without a character were left out."""
+    files: tuple[int, ...]
+    """How many ids each file has, in their order, without those of separate validation sources; of documents none."""
     num_bytes: int
     sha256: str
     block: int
@@ -78,6 +80,7 @@ class Described:
             "has_unknown_symbol": self.vocabulary.unknown_symbol is not None,
             "documents": self.documents,
             "empty": self.empty,
+            "files": self.files,
             "bytes": self.num_bytes,
             "sha256": self.sha256,
             "block": self.block,
@@ -102,9 +105,9 @@ class Described:
     def _of(cls, content: Any, key: str) -> Described:
         if content["key"] != key:
             raise ValueError("of another text")
-        points, kind = content["code_points"], content["kind"]
+        points, kind, files = content["code_points"], content["kind"], content["files"]
         whole = [content[name] for name in ("characters", "validation", "bytes", "block", "documents", "empty")]
-        if not all(type(each) is int for each in [*points, *whole]):
+        if not all(type(each) is int for each in [*points, *whole, *files]):
             raise TypeError("not a whole number")
         has_end, has_unknown_symbol = content["has_end"], content["has_unknown_symbol"]
         if type(has_end) is not bool or type(has_unknown_symbol) is not bool:
@@ -127,9 +130,10 @@ class Described:
             # A document has a character and its end, and before the first one stands another end.
             own = characters - validation
             are_sound = empty in range(_LARGEST_LENGTH) and num_bytes >= 0 and 0 <= 2 * documents <= max(0, own - 1)
-            are_sound = are_sound and (documents > 0 or own <= 1)
+            are_sound = are_sound and (documents > 0 or own <= 1) and not files
         else:
             are_sound = characters <= num_bytes <= 4 * characters and documents == empty == 0
+            are_sound = are_sound and min(files, default=0) >= 0 and sum(files) == characters - validation
         if not are_sound:
             raise ValueError("out of range")
         if characters > _LARGEST_LENGTH or (characters and not len(vocabulary)):
@@ -140,7 +144,8 @@ class Described:
             raise ValueError("digests that do not fit")
         return cls(
             key=key, vocabulary=vocabulary, characters=characters, validation=validation, documents=documents,
-            empty=empty, num_bytes=num_bytes, sha256=sha256, block=block, digests=digests, traits=traits,
+            empty=empty, files=tuple(files), num_bytes=num_bytes, sha256=sha256, block=block, digests=digests,
+            traits=traits,
         )  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from charrnn.errors import UsageError
 from charrnn.settings.config import DataConfig
+from charrnn.settings.documents import are_asked_for
 from charrnn.text import catalogue, sources
 from charrnn.text.sources import Source
 
@@ -21,6 +22,11 @@ class Texts:
     notices: list[str]
     customary: dict[str, Any]
     """Data settings that are customary for a corpus of the catalogue."""
+
+    def customary_beside(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the customary settings that go with others: of documents whole ones are held out."""
+        left_out = {"held_out"} if are_asked_for(data) else set()
+        return {name: value for name, value in self.customary.items() if name not in left_out}
 
 
 def find(
@@ -48,6 +54,7 @@ def find(
                 customary = {
                     "validation_fraction": entry.validation_fraction,
                     "test_fraction": entry.test_fraction,
+                    "held_out": "end",
                     "as_bytes": entry.as_bytes,
                 }
         else:

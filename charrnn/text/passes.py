@@ -26,7 +26,7 @@ from charrnn.text.traits import TwoSpellings
 from charrnn.text.union import union
 from charrnn.text.vocabulary import Vocabulary
 
-_FORMAT = 4
+_FORMAT = 5
 
 Report = Callable[[str, int, int], None]
 """A function that is told what is being done, the bytes done and the bytes in all (of the sources on disk)."""
@@ -127,6 +127,7 @@ class Passes:
             validation=sum(counts[len(self._wanted.sources) :]),
             documents=reading.documents,
             empty=reading.cutting.empty,
+            files=() if vocabulary.has_end else tuple(counts[: len(self._wanted.sources)]),
             num_bytes=num_bytes,
             sha256=[*contents[0], *contents[1]][0][0] if is_file else digest.hexdigest(),
             block=stored.BLOCK,

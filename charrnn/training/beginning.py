@@ -14,7 +14,7 @@ import torch
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.config_file import Origin, settings_in, write_config
 from charrnn.checkpoints.folder import Run
-from charrnn.checkpoints.lineage import begun_characters, begun_from, taught_by
+from charrnn.checkpoints.lineage import begun_from, taught_by
 from charrnn.errors import CheckpointError
 from charrnn.network.device import describe_machine, differences
 from charrnn.network.precision import choose_precision
@@ -26,6 +26,7 @@ from charrnn.text.growth import growth_of
 from charrnn.text.lists import list_notice
 from charrnn.training.inherited import Inherited, lasting
 from charrnn.training.learner import Learner
+from charrnn.training.parts import parts_of
 from charrnn.training.plan import Plan, TrainRequest, plan_resume, plan_start
 from charrnn.training.request import GROUPS, read_last
 from charrnn.training.snapshot import environment
@@ -80,7 +81,9 @@ def _begin(
     precision = choose_precision(request.training.get("precision", "auto"), device)
     machine = describe_machine(device, precision, processes=processes)
     initial, teacher = known.initial, known.teacher
-    plan = plan_start(request, len(corpus) - corpus.separate_validation, machine, initial, teacher)
+    plan = plan_start(
+        request, len(corpus) - corpus.separate_validation, machine, initial, teacher, files=corpus.num_files
+    )
     before = [] if initial is None else initial.notices(corpus)
     if teacher is not None:
         before += teacher.notices(plan.training.distill_weight)
@@ -91,7 +94,7 @@ def _begin(
 
 def _idle(plan: Plan, corpus: Corpus) -> Iterator[str]:
     """Says so where --patience waits for validations that never come."""
-    if plan.run.patience is not None and not len(corpus.split(plan.data, begun_characters(plan.lineage)).validation):
+    if plan.run.patience is not None and not len(parts_of(plan, corpus).validation):
         yield (
             f"nothing is held out to validate on, so --patience {plan.run.patience:,} does nothing: "
             "--validation-fraction holds a share out"

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from charrnn.cells import registry
 from charrnn.checkpoints.checkpoint import Checkpoint
-from charrnn.checkpoints.lineage import FROM, TAUGHT
+from charrnn.checkpoints.lineage import FROM, TAUGHT, held_out_of
 from charrnn.checkpoints.runs import is_finished
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.network.speed import REFERENCE, Machine
@@ -22,18 +22,19 @@ from charrnn.settings.fields import Record, settings_of
 from charrnn.settings.presets import PRESETS, PresetName
 from charrnn.settings.run import RunConfig
 from charrnn.text.growth import Growth
+from charrnn.text.held_out import HeldOut
 from charrnn.training.changes import GROUPS, Difference, check_changes, differences, lineage_with, record_of, told
 from charrnn.training.course import check_members, check_other_members
 from charrnn.training.initial_model import InitialModel
 from charrnn.training.recipe import (
     choose,
+    choose_data,
     completed,
     completed_training,
     fit_to_corpus,
     for_fine_tuning,
     for_student,
     machine_for,
-    validation_share,
 )
 from charrnn.training.teacher_model import NamedTeacher, TeacherModel
 from charrnn.wording import count
@@ -74,11 +75,13 @@ def with_preset(request: TrainRequest, name: PresetName) -> TrainRequest:
         request,
         model={**preset.model, **request.model},
         training={**preset.training, **request.training},
+        data={**preset.data_beside(request.data), **request.data},
         budget=request.budget or preset.budget,
     )
     assert merged.budget is not None
     settings = [*starmap(ModelConfig.spelled, merged.model.items())]
     settings += starmap(TrainingConfig.spelled, merged.training.items())
+    settings += [DataConfig.spelled(name, merged.data[name]) for name in preset.data_beside(request.data)]
     settings.append(Budget.spelled(merged.budget.unit, merged.budget.amount))
     return replace(
         merged,
@@ -109,6 +112,8 @@ class Plan:
     """The model that a run which begins takes its weights from."""
     teacher: TeacherModel | None = field(default=None, repr=False, compare=False)
     """The models that it learns from."""
+    held_out: HeldOut | None = None
+    """Which places of its text a run that goes on holds out."""
 
     def __post_init__(self) -> None:
         registry.check(self.model, self.training)
@@ -137,6 +142,7 @@ class Plan:
             requested=kept["requested"],
             lineage=checkpoint.lineage,
             teacher=TeacherModel.kept_in(checkpoint),
+            held_out=held_out_of(checkpoint),
         )
 
 
@@ -175,15 +181,18 @@ def plan_start(
     machine: Machine = REFERENCE,
     initial: InitialModel | None = None,
     teacher: NamedTeacher | None = None,
+    *,
+    files: int = 1,
 ) -> Plan:
-    """Returns the plan of a new run on `machine`; `characters` count the corpus without separate held-out text.
+    """Returns the plan of a new run on `machine`; `characters` count the corpus without separate held-out text, and
+    `files` its files.
 
     It begins with the weights and with the settings of `initial`, where there is one, and learns from `teacher`. Raises
     UsageError where what is asked for does not go with these.
     """
     model = request.model if initial is None else initial.settings(request.model)
     machine = machine_for(request.training.get("optimizer"), machine)
-    data = DataConfig(**{"validation_fraction": validation_share(characters), **request.data})
+    data = choose_data(request.data, characters, files)
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
     members = request.training.get("ensemble", None if initial is None and teacher is None else 1)
     distill = request.training.get("distill")

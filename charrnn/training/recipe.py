@@ -16,7 +16,8 @@ from charrnn.cells.parameters import parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.network.speed import REFERENCE, Machine, expected_characters
 from charrnn.settings.choices import AVERAGING, SEARCHING
-from charrnn.settings.config import Budget, ModelConfig, TrainingConfig
+from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
+from charrnn.text.held_out import usual
 
 DEFAULT_BUDGET = Budget(minutes=10)
 _VOCABULARY = 64
@@ -282,6 +283,15 @@ def validation_share(characters: int) -> float:
     score, again and again, on a CPU.
     """
     return min(0.1, 250_000 / max(characters, 1))
+
+
+def choose_data(asked: Mapping[str, Any], characters: int, files: int) -> DataConfig:
+    """Returns the settings of a text of `characters` in so many files; `asked` are those that are given."""
+    data = DataConfig(**{"validation_fraction": validation_share(characters), **asked})
+    if data.held_out is not None or data.has_documents:
+        return data
+    shares = [share for share in (data.validation_fraction, data.test_fraction) if share]
+    return replace(data, held_out=usual(characters, min(shares, default=0.0), files))
 
 
 def fit_to_corpus(training: TrainingConfig, characters: int) -> TrainingConfig:

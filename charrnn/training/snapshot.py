@@ -33,6 +33,7 @@ def snapshot(
             "train": parts.size,
             "validation": len(parts.validation),
             "test": len(parts.test),
+            "held_out": None if parts.held_out is None else parts.held_out.to_dict(),
             "traits": corpus.traits.to_dict(),
         },
         progress={

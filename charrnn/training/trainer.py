@@ -18,7 +18,6 @@ import torch
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
-from charrnn.checkpoints.lineage import begun_characters
 from charrnn.checkpoints.records import Records
 from charrnn.errors import CheckpointError, DivergenceError, TextLost
 from charrnn.events import Event, Finished, Notice, RolledBack, Sampled, Saved, Validated
@@ -31,6 +30,7 @@ from charrnn.training.divergence import MOST_ROLLBACKS, divergence, guessing
 from charrnn.training.fitting import adapted
 from charrnn.training.learner import SMALLER, NotFinite
 from charrnn.training.pace import Counters, check_trigger
+from charrnn.training.parts import parts_of
 from charrnn.training.plan import Plan
 from charrnn.training.samples import Written, write_sample
 from charrnn.training.saving import Saver
@@ -64,7 +64,7 @@ class Trainer:
         self._resume = resume
         self._stop = stop
         self._signal: int | None = None
-        self._parts = corpus.split(plan.data, begun_characters(plan.lineage))
+        self._parts = parts_of(plan, corpus)
         check_trigger(plan.training, plan.run, len(self._parts.validation))
         self._prime = corpus.vocabulary.encode(plan.run.prime)
         self._guess = guessing(len(corpus.vocabulary))

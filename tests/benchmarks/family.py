@@ -138,8 +138,8 @@ def run(member: Member, corpus: Path, given: argparse.Namespace) -> Row:
     words = replace(member, model=model).options.split()
     run = command.train(
         corpus, *words, "--steps", str(steps), "--threads", str(given.threads), "--sample-every", "0",
-        "--validation-fraction", "0.1", "--seed", str(given.seed), "--batch", str(LANES), "--bptt", str(WINDOW),
-        "--device", "cpu",
+        "--validation-fraction", "0.1", "--held-out", "end", "--seed", str(given.seed),
+        "--batch", str(LANES), "--bptt", str(WINDOW), "--device", "cpu",
     )  # fmt: skip
     losses = [line["validation_nats"] for line in run.validations]
     shapes = parameter_shapes(ModelConfig(**model), VOCABULARY)

@@ -215,6 +215,8 @@ def measure(options: argparse.Namespace, run: Charrnn = charrnn) -> Row:
     for name in ("minutes", "epochs", "steps", "validation_fraction", "test_fraction"):
         if (value := getattr(options, name)) is not None:
             words += [f"--{name.replace('_', '-')}", f"{value:g}"]
+    if options.corpus is not None and "--held-out" not in options.more:  # as in papers
+        words += ["--held-out", "end"]
     words = ["train", *text.of_training(), "--out", str(out), "--sample-every", "0", *words]
     run(*words)
     last = checkpoints.load(Run(out).last, with_state=True)

@@ -37,7 +37,7 @@ def make_checkpoint(layers: int, hidden: int) -> Checkpoint:
     arrays = model.numpy_arrays()
     arrays["decoder.weight"] *= 20
     corpus = {"name": "none", "characters": 1, "bytes": 1, "sha256": "0" * 64, "train": 1, "validation": 0, "test": 0}
-    corpus["traits"] = Traits().to_dict()
+    corpus |= {"traits": Traits().to_dict(), "held_out": {"validation": [], "test": []}}
     progress = {"step": 1, "epoch": 1.0, "characters": 1, "seconds": 1.0, "best_nats": None, "best_step": 0}
     return Checkpoint(
         kind="best", model=config, vocabulary=VOCABULARY, data=DataConfig(), corpus=corpus,

@@ -110,7 +110,7 @@ def quality(corpus: Path, minutes: list[float], seeds: list[int], options: list[
         rows: list[Row] = []
         for seed in seeds:
             settings = ["--minutes", f"{budget:g}", "--seed", str(seed), "--sample-every", "0"]
-            settings += ["--validation-fraction", "0.1", *options]
+            settings += ["--validation-fraction", "0.1", "--held-out", "end", *options]
             run = command.train(corpus, *settings)
             losses = [line["validation_nats"] for line in run.validations]
             last, over = run.lines[-1], run.seconds - 60 * budget

@@ -53,6 +53,7 @@ def tiny(
             "validation": 123,
             "test": 0,
             "traits": Traits().to_dict(),
+            "held_out": None if has_end else {"validation": [[1111, 1234]], "test": []},
         },
         progress={
             "step": 40,

@@ -482,7 +482,10 @@ def test_customs_of_a_corpus_count_where_it_stands_alone(server: Server, entry: 
     """Its usual split, downloaded or not; a mixture has none."""
     Path("mine.txt").write_text(make_text(409))
     alone = texts.find(["tiny"], glob=None, report=_report)
-    assert alone.customary == {"validation_fraction": 0.2, "test_fraction": 0.3, "as_bytes": False}
+    custom = {"validation_fraction": 0.2, "test_fraction": 0.3, "as_bytes": False}
+    assert alone.customary == {**custom, "held_out": "end"}
+    assert alone.customary_beside({"documents": "lines"}) == alone.customary_beside({"column": "text"}) == custom
+    assert alone.customary_beside({"documents": "none"}) == alone.customary
     assert alone.name == "tiny"
     mixed = texts.find(["tiny", "mine.txt"], glob=None, report=_report)
     assert mixed.customary == {}

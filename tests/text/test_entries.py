@@ -156,7 +156,7 @@ WILD: list[Any] = [
     "name",
     [
         "key", "kind", "code_points", "characters", "validation", "bytes", "block", "digests", "sha256", "has_end",
-        "documents", "empty",
+        "documents", "empty", "files",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("is_large", [False, True])

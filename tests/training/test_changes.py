@@ -47,6 +47,7 @@ FIXED: dict[str, Any] = {
     "layer_norm": True, "batch_norm": True, "multiplicative": True, "mogrifier": 2, "mogrifier_rank": 2,
     "validation_fraction": 0.2, "test_fraction": 0.2, "encoding": "latin-1", "encoding_errors": "replace",
     "as_bytes": True, "newlines": "lf", "documents": "lines", "column": "text", "split_seed": 2,
+    "held_out": "blocks",
     "normalize": "nfd", "lowercase": True, "min_count": 2, "batch_size": 4, "optimizer": "adamw",
     "seed": 9, "freeze": "echo", "distill": 0.3,
 }  # fmt: skip

@@ -167,9 +167,9 @@ def test_parts_of_a_file_are_joined_as_arrays_are(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     ids = random.integers(0, 256, 90_000).astype(np.uint8)
     whole = _stored(ids, tmp_path)
-    first, second = (3, 40_000), (70_001, 90_000)
-    ours = joined(part_of(whole, *first), part_of(whole, *second))
-    theirs = np.concatenate([ids[slice(*first)], ids[slice(*second)]])
+    first, second, third = (3, 40_000), (50_000, 50_002), (70_001, 90_000)
+    ours = joined([part_of(whole, *each) for each in (first, (9, 9), second, third)])
+    theirs = np.concatenate([ids[slice(*each)] for each in (first, second, third)])
     assert isinstance(ours, JoinedIds)
     assert (len(ours), ours.dtype, ours.itemsize, ours.nbytes) == (len(theirs), theirs.dtype, 1, theirs.nbytes)
     seam = first[1] - first[0]
@@ -183,8 +183,10 @@ def test_parts_of_a_file_are_joined_as_arrays_are(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(part_of(ours, start, stop)), theirs[start:stop])
     with pytest.raises(IndexError):
         ours[len(theirs)]
-    assert joined(whole, part_of(whole, 0, 0)) is whole
-    np.testing.assert_array_equal(cast(Any, joined(ids[:4], ids[8:9])), ids[[0, 1, 2, 3, 8]])
+    assert len(part_of(ours, 7, 7)) == len(part_of(ours, len(theirs), len(theirs))) == 0
+    assert joined([whole, part_of(whole, 0, 0)]) is whole
+    assert len(joined([part_of(whole, 0, 0)])) == 0
+    np.testing.assert_array_equal(cast(Any, joined([ids[:4], ids[8:9]])), ids[[0, 1, 2, 3, 8]])
 
 
 def _begun(command: Command, more: Sequence[str] = ()) -> list[str]:
