@@ -12,8 +12,21 @@ from typing import Literal
 from charrnn.errors import UsageError
 from charrnn.settings import choices
 from charrnn.settings.checks import (
-    ABOVE_0, AT_LEAST_0, COUNT, MOST_MEMBERS, RATE, SEED, SHARE, SHARE_ABOVE_0, SIZE, WIDEST, number, one_of, require,
-    text, whole,
+    ABOVE_0,
+    AT_LEAST_0,
+    COUNT,
+    MOST_MEMBERS,
+    RATE,
+    SEED,
+    SHARE,
+    SHARE_ABOVE_0,
+    SIZE,
+    WIDEST,
+    number,
+    one_of,
+    require,
+    text,
+    whole,
 )  # fmt: skip
 from charrnn.settings.conflicts import check_frozen, check_initial, check_of_characters, check_schedule, check_wiring
 from charrnn.settings.documents import COLUMN, DOCUMENTS, check_documents
