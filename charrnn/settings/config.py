@@ -43,6 +43,7 @@ _LEARNT = "the weights have learned with it"
 _LANES = "each lane has a state, which is carried on"
 _MOMENTS = "the optimizer's moments, which go on, are of other arrays or of another kind"
 _STUDENT = "it decides what the members are trained with"
+_DAMPED = "the damping goes on from where it is"
 _DRAWN = "random numbers go on from where they are"
 
 _model = partial(setting, panel="Model")
@@ -236,7 +237,7 @@ class TrainingConfig(Record):
     curvature_share: float = _training(0.25, SHARE_ABOVE_0, "--curvature-share")
     """Share of the lanes that hessian-free measures the curvature on, others in each step, where the gradient is of all
     lanes."""
-    damping: float = _training(0.1, ABOVE_0, "--damping")
+    damping: float = _training(0.1, ABOVE_0, "--damping", fixed=_DAMPED)
     """Damping that hessian-free begins with, the weight of the square of a step's change, which goes up and down with
     how well its model of the loss foretells what a step gains."""
     structural_damping: float = _training(0.1, AT_LEAST_0, "--structural-damping")

@@ -8,7 +8,7 @@ from charrnn.cells.parameters import is_trained, parameter_shapes
 from charrnn.cells.registry import make_cell
 from charrnn.settings.choices import SEARCHING
 from charrnn.settings.config import ModelConfig, TrainingConfig
-from charrnn.training.optimizers.conjugate_gradients import kept_steps
+from charrnn.training.kept_steps import kept_steps
 from charrnn.training.schedule import longest_window
 
 _LOOPED = 3

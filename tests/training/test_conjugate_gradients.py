@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from charrnn.training.kept_steps import kept_steps
 from charrnn.training.optimizers import conjugate_gradients
-from charrnn.training.optimizers.conjugate_gradients import kept_steps, minimise
+from charrnn.training.optimizers.conjugate_gradients import minimise
 
 N = 13
 

@@ -22,9 +22,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from charrnn.training.kept_steps import kept_steps
+
 GAIN = 5e-4
 _SHARE, _FEWEST = 0.1, 10
-_APART = 1.3
 
 
 class Iterate(NamedTuple):
@@ -33,15 +34,6 @@ class Iterate(NamedTuple):
     steps: int
     x: Tensor
     phi: float
-
-
-def kept_steps(most: int) -> list[int]:
-    """Returns the numbers of the iterates that are kept of `most` steps: each is about 1.3 times the one before."""
-    found, number = [], 1.0
-    while number < most:
-        found.append(math.ceil(number))
-        number *= _APART
-    return [*dict.fromkeys([*(step for step in found if step < most), most])]
 
 
 def minimise(
