@@ -309,11 +309,6 @@ class TrainingConfig(Record):
         """Raises UsageError where settings of training contradict each other."""
         check_frozen(self)
         check_schedule(self)
-        if self.distill and self.ensemble == 1:
-            raise UsageError(
-                f"--distill {self.distill:g} trains a student of several members, and there is one model",
-                "add --ensemble 3, or name a trained teacher with --distill-from",
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

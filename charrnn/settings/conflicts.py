@@ -128,7 +128,9 @@ def check_together(model: ModelConfig, training: TrainingConfig, *, parts: int =
 
 def check_schedule(training: TrainingConfig) -> None:
     """Raises UsageError where an optimizer is given what it has no use for: one that averages by itself a falling rate
-    or another average, one that searches for its steps anything that sets or bounds them or changes the loss."""
+    or another average, one that searches for its steps anything that sets or bounds them or changes the loss; or where
+    a student is to learn from members that there are not."""
+    _check_student(training)
     if training.optimizer in SEARCHING:
         _check_searching(training)
     if training.optimizer not in AVERAGING:
@@ -146,6 +148,15 @@ def check_schedule(training: TrainingConfig) -> None:
                 f"{chosen} validates and keeps an average of its own: --average{which} {value:g} would average that",
                 "leave it out, or choose another --optimizer",
             )
+
+
+def _check_student(training: TrainingConfig) -> None:
+    """Raises UsageError where a student is to learn from members that there are not."""
+    if training.distill and training.ensemble == 1:
+        raise UsageError(
+            f"--distill {training.distill:g} trains a student of several members, and there is one model",
+            "add --ensemble 3, or name a trained teacher with --distill-from",
+        )
 
 
 def _check_searching(training: TrainingConfig) -> None:
