@@ -42,6 +42,8 @@ def finished_in_words(plan: Plan, ended: Finished) -> str:
 def beyond_in_words(plan: Plan, ended: Finished) -> str:
     """Returns with what a run that has ended goes on, such as "a larger budget than 300 steps goes on"."""
     found = beyond(plan, ended)
+    if plan.training.distill:
+        return "its student is trained, and another run takes more, in another --out"
     if "ensemble" in found:
         return f"more members than {found['ensemble']} and a larger budget than {used(plan.budget, ended)} go on"
     parts = [f"a larger budget than {used(plan.budget, ended)}"] if len(found) > ("patience" in found) else []

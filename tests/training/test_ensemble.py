@@ -23,6 +23,7 @@ from charrnn.events import Event, Finished, Notice, RolledBack, Validated
 from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
+from charrnn.text.growth import growth_of
 from charrnn.text.sources import Source
 from charrnn.training.course import Course, member_seed, share_of
 from charrnn.training.members import mean_nats
@@ -377,6 +378,27 @@ def test_a_run_with_a_student_killed_after_any_event_is_the_same_run(corpus: Cor
         assert verify_run(folder).damaged == 0, [each.said for each in verify_run(folder).findings]
         _events(folder, corpus, TAUGHT)
         _assert_same(folder, tmp_path / "whole")
+
+
+def test_members_go_on_with_a_text_that_has_grown(corpus: Corpus, tmp_path: Path) -> None:
+    """Finished members get the new characters as the one in training does, and the average is scored with them."""
+    train(tmp_path / "run", corpus, SEVERAL, stop_after=9)
+    path = tmp_path / "grown.txt"
+    path.write_text("".join(map(chr, corpus.vocabulary.code_points[corpus.ids[:]])) + "\u0416\u0411" * 100)
+    resume = load(tmp_path / "run" / "last.safetensors", with_state=True)
+    grown = corpora.load([Source(path, "grown.txt")], DataConfig(), name="text", known=resume.vocabulary)
+    growth = growth_of(grown, resume.corpus["characters"], resume.corpus["sha256"])
+    plan = plan_resume(replace(SEVERAL, change=True), resume, grown.sha256, growth)
+    run = Run(tmp_path / "run")
+    *_, ended = Trainer(run, grown, plan, device=torch.device("cpu"), resume=resume).run()
+    assert isinstance(ended, Finished)
+    member, before = load(run.member(1)), resume.state["members.1.embedding"]
+    assert member.vocabulary == resume.vocabulary  # it was finished before
+    last = load(run.last, with_state=True)
+    assert len(last.vocabulary) == len(before) + 2
+    kept = last.state["members.1.embedding"]
+    rows = [last.vocabulary.lookup(chr(point))[0] for point in resume.vocabulary.code_points]
+    np.testing.assert_array_equal(kept[rows], before)
 
 
 def test_the_place_of_a_student_in_the_budget() -> None:
