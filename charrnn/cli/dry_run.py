@@ -65,15 +65,7 @@ def describe(
     yield f"the text is {corpus.name} ({made_of}{count(len(corpus), 'character')}, {vocabulary:,} different)"
     yield from _many_characters(corpus, parameter_shapes(model, vocabulary), weights)
     yield f"the run trains for {plan.budget} on {device.type} and is kept in {run.folder}"
-    if (members := training.ensemble) > 1:
-        share = share_of(plan.budget, Course(), members, training.distill)
-        each = (
-            f"{members} members are trained one after the other, each for about {figure(share.amount, 3)} {share.unit}"
-        )
-        if training.distill:
-            yield f"{each} of that; in the last {training.distill:.0%} of it a student learns from their average"
-        else:
-            yield f"{each} of that, and averaged: reading and writing take as many times as long as with one"
+    yield from _members(plan)
     if resume is not None:
         return
     yield from _held_out(parts_of(plan, corpus), corpus)
@@ -94,7 +86,8 @@ def describe(
     frozen = "" if training.freeze == "none" else f", --freeze {training.freeze}"
     yield (
         f"a step reads {count(training.batch_size, 'lane')} x {window}; dropout {model.dropout:g}, "
-        f"{training.optimizer}, learning rate {figure(training.learning_rate, 6)} ({training.decay} decay){frozen}"
+        f"weight decay {training.weight_decay:g}, {training.optimizer}, learning rate "
+        f"{figure(training.learning_rate, 6)} ({training.decay} decay){frozen}"
     )
     yield "to change that, use --hidden, --layers, --dropout, --lr, --batch, --bptt and others"
     yield "bpc is bits per character: the fewer, the better (charrnn help units-and-bits)"
@@ -133,6 +126,24 @@ def _held_out(parts: Parts, corpus: Corpus) -> Iterator[str]:
         else:
             made_of = described(ranges, corpus.files or (ends,))
             yield f"held out for {name}: {size}, {made_of}, spread over the text (--held-out end takes its end)"
+
+
+def _members(plan: Plan) -> Iterator[str]:
+    """Says how several models share the budget, and why there are several where the user has not asked for them."""
+    members, distill = plan.training.ensemble, plan.training.distill
+    if members == 1:
+        return
+    share = share_of(plan.budget, Course(), members, distill)
+    each = f"{members} members are trained one after the other, each for about {figure(share.amount, 3)} {share.unit}"
+    if distill:
+        yield f"{each} of that; in the last {distill:.0%} of it a student learns from their average"
+    else:
+        yield f"{each} of that, and averaged: reading and writing take as many times as long as with one"
+    if "ensemble" not in plan.requested["training"]:
+        yield (
+            "one model would read this text so often that it learns it by heart, and several that read it less often "
+            "are better together: --ensemble 1 trains one all the same"
+        )
 
 
 def _many_characters(corpus: Corpus, shapes: Mapping[str, tuple[int, ...]], weights: int) -> Iterator[str]:
