@@ -164,6 +164,7 @@ def _check_searching(training: TrainingConfig) -> None:
     searched = "it searches for the length of each step"
     quadratic = "it needs a loss whose curvature is known, as that of --l2 is"
     lower = "each of its steps makes the loss of a large window less"
+    true = "the loss that it searches along is that of the true characters"
     others = {
         "--clip": (training.clip_norm, searched),
         "--warmup": (training.warmup, searched),
@@ -177,6 +178,8 @@ def _check_searching(training: TrainingConfig) -> None:
         "--temporal-penalty": (training.temporal_penalty, quadratic),
         "--orthogonal-penalty": (training.orthogonal_penalty, quadratic),
         "--jacobian-penalty": (training.jacobian_penalty, quadratic),
+        "--label-smoothing": (training.label_smoothing, true),
+        "--distill": (training.distill, true),
         f"--precision {training.precision}": (training.precision != "fp32", "its searches need fp32"),
     }
     for option, (is_given, reason) in others.items():

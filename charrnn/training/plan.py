@@ -16,6 +16,7 @@ from charrnn.checkpoints.lineage import FROM, TAUGHT, held_out_of
 from charrnn.checkpoints.runs import is_finished
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.network.speed import REFERENCE, Machine
+from charrnn.settings.choices import SEARCHING
 from charrnn.settings.config import Budget, DataConfig, ModelConfig, TrainingConfig
 from charrnn.settings.conflicts import check_together
 from charrnn.settings.fields import Record, settings_of
@@ -194,7 +195,14 @@ def plan_start(
     machine = machine_for(request.training.get("optimizer"), machine)
     data = choose_data(request.data, characters, files)
     characters = int(characters * (1.0 - data.validation_fraction - data.test_fraction))
-    members = request.training.get("ensemble", None if initial is None and teacher is None else 1)
+    is_searched = request.training.get("optimizer") in SEARCHING
+    if is_searched and teacher is not None:
+        raise UsageError(
+            "--distill-from does not go with --optimizer hessian-free: the loss that it searches along is that of the "
+            "true characters", "choose another --optimizer",
+        )  # fmt: skip
+    is_single = initial is not None or teacher is not None or is_searched
+    members = request.training.get("ensemble", 1 if is_single else None)
     distill = request.training.get("distill")
     recipe = choose(characters, request.budget, machine, model, members=members, distill=distill)
     training = replace(recipe.training, **completed_training(request.training))

@@ -298,7 +298,7 @@ def test_a_command_trains_with_it(command: Command) -> None:
         {"clip_norm": 1.0}, {"warmup": 5}, {"random_bptt": True}, {"decay": "linear"}, {"average": 0.1},
         {"average_after": 2}, {"average_from": 0.0}, {"weight_decay": 0.01}, {"activation_penalty": 1.0},
         {"temporal_penalty": 1.0}, {"orthogonal_penalty": 0.1}, {"jacobian_penalty": 0.1}, {"precision": "auto"},
-        {"precision": "bf16"},
+        {"precision": "bf16"}, {"label_smoothing": 0.1},
     ],
     ids=str,
 )  # fmt: skip
