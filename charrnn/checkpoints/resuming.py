@@ -40,7 +40,8 @@ def would_resume(
     if (missing := _missing_text(run.config)) is not None:
         return f"refused until a command names the text, from {step} on: {missing}"
     if is_finished(last.progress, last.training):
-        return f"finished at {step}; a larger budget goes on from there"
+        more = "a larger budget goes on from there"
+        return f"finished at {step}" if "course" in last.training else f"finished at {step}; {more}"
     reasons = [*_differences(last.environment)]
     reasons += [f"{each.name} is mended" for each in records if each.problem is not None]
     if reasons:
