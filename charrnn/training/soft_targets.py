@@ -45,8 +45,10 @@ class _SoftTargets(torch.autograd.Function):
         likely = logits.log_softmax(1)
         places = targets.unsqueeze(1)
         own = 1.0 - weight
-        target = logits.new_full((), own * smoothing / logits.shape[1]).expand_as(logits)
-        target = target.contiguous() if soft is None else target + weight * soft
+        even = own * smoothing / logits.shape[1]
+        target = torch.full_like(logits, even) if soft is None else soft * weight
+        if soft is not None and even:
+            target += even
         target.scatter_add_(1, places, target.new_full((), own * (1.0 - smoothing)).expand_as(places))
         plain = -likely.gather(1, places).sum()
         learned = -torch.dot(target.flatten(), likely.flatten())
@@ -58,4 +60,4 @@ class _SoftTargets(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, d_learned: Tensor, _d_plain: Tensor) -> tuple[Tensor | None, ...]:
         likely, target = ctx.saved_tensors
-        return (likely.exp() - target).mul_(d_learned), None, None, None, None
+        return likely.exp().sub_(target).mul_(d_learned), None, None, None, None

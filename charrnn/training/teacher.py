@@ -117,7 +117,7 @@ class Teacher:
         assert self._table is not None, "the teacher's rows have not been made"
         assert places is not None, "the teacher does not know where a window stands"
         rows = self._table.index_select(0, places.flatten().to(self._device)).float()
-        return (rows / rows.sum(1, keepdim=True)).view(*places.shape, -1)
+        return rows.div_(rows.sum(1, keepdim=True)).view(*places.shape, -1)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Returns the state that it reads on from, of all lanes, by name; every process must call this."""
