@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import charrnn
-from charrnn.settings.config import Budget
+from charrnn.settings.config import Budget, TrainingConfig
 from charrnn.text import corpus
 from charrnn.training.beyond import beyond, beyond_in_words
 from tests.kit.command import Command
@@ -120,7 +120,7 @@ def test_a_run_out_of_patience_advises_more_of_it(command: Command) -> None:
 def test_a_run_out_of_both_advises_both() -> None:
     """Patience that ends with the budget."""
     plan, ended = (
-        SimpleNamespace(budget=Budget(steps=10), run=SimpleNamespace(patience=3)),
+        SimpleNamespace(budget=Budget(steps=10), run=SimpleNamespace(patience=3), training=TrainingConfig()),
         SimpleNamespace(reason="patience", step=10, epoch=1.0, seconds=1.0),
     )
     assert beyond(plan, ended) == {"steps": 10, "patience": 3}  # type: ignore[arg-type]

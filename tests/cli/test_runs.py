@@ -83,6 +83,7 @@ def test_the_table_as_json(command: Command) -> None:
     assert first == {
         "name": "a", "path": "checkpoints/a", "state": "finished", "set_aside": False, "corpus": "ring", "step": 40,
         "characters": 1600, "minutes": 0.204, "best_bpc": pytest.approx(2.0), "best_step": 40, "problem": None,
+        "members": 1,
     }  # fmt: skip
     assert second["set_aside"] is True
 
