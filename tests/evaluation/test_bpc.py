@@ -186,7 +186,7 @@ def _checkpoint(text: str) -> Checkpoint:
         model=config,
         vocabulary=vocabulary,
         data=DataConfig(test_fraction=0.2),
-        corpus={},
+        corpus={"sha256": "", "characters": 1, "held_out": {"validation": [], "test": []}},
         progress={},
         parameters=arrays,
     )

@@ -313,7 +313,9 @@ def charrnn(command: Command) -> Command:
     Path("text.txt").write_text(text)
     Path("other.txt").write_text(text[:700][::-1])
     saved = replace(tiny(), data=DataConfig(test_fraction=0.2))
-    saved = replace(saved, corpus={**saved.corpus, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+    own: dict[str, Any] = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "characters": 3000}
+    own["held_out"] = {"validation": [[2100, 2400]], "test": [[2400, 3000]]}
+    saved = replace(saved, corpus={**saved.corpus, **own})
     _RUN.parent.mkdir(parents=True)
     checkpoints.save(_RUN, saved)
 

@@ -202,7 +202,9 @@ def text() -> str:
     """The text of a run, text.txt, whose last tenth was held out; the run's folder says so."""
     whole = make_text(3_000, 7)
     Path("text.txt").write_text(whole, "utf-8")
-    corpus = {**tiny().corpus, "sha256": hashlib.sha256(whole.encode()).hexdigest()}
+    held_out = {"validation": [[2_700, 3_000]], "test": []}
+    corpus = {**tiny().corpus, "characters": 3_000, "held_out": held_out}
+    corpus["sha256"] = hashlib.sha256(whole.encode()).hexdigest()
     checkpoint = replace(tiny(characters="".join(sorted(set(whole)))), corpus=corpus)
     file = Path("checkpoints/run/best.safetensors")
     file.parent.mkdir(parents=True)
