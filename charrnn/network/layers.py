@@ -91,7 +91,7 @@ class Layer(nn.Module):
         if ids is not None and len(x) > ids.numel():  # then not every character's product is needed
             x, ids = gather(ids, x), None
         if is_stepwise:
-            outputs, state = self._loop(p, x, state, ids, starts, noise)
+            outputs, state = self._loop(p, core.zero_state(p, len(state[0])), x, state, ids, starts, noise)
             return _Stacked.apply(*outputs), state  # type: ignore[no-untyped-call]
         if running.compiled and is_available(x, *state):
             begun = None if starts is None else starts.mask
@@ -103,19 +103,19 @@ class Layer(nn.Module):
         noise: Sequence[Tensor], narrow: bool,
     ) -> tuple[Tensor, State]:  # fmt: skip
         """Computes what `forward` gives where no compiled code does."""
+        zero = self.cell.core.zero_state(p, len(state[0]))
         if torch.is_grad_enabled() and x.device.type == "cpu":
             large = [name for name, array in p.items() if isinstance(array, Tensor) and array.dim() == 2]
             p = {**p, **{name: Factor(p[name], is_narrow=narrow) for name in large if p[name].numel() >= _LARGE}}
-        outputs, state = self._loop(p, x, state, ids, starts, noise)
+        outputs, state = self._loop(p, zero, x, state, ids, starts, noise)
         return torch.stack(outputs), state
 
     def _loop(
-        self, p: Mapping[str, Any], x: Tensor, state: State, ids: Tensor | None, starts: Starts | None,
+        self, p: Mapping[str, Any], zero: State, x: Tensor, state: State, ids: Tensor | None, starts: Starts | None,
         noise: Sequence[Tensor],
     ) -> tuple[list[Tensor], State]:  # fmt: skip
         """Runs the cell a step at a time: returns the output (B, H) of each, and the state after."""
         core = self.cell.core
-        zero = core.zero_state(p, len(state[0]))
         prepared = core.prepare(p, x)
         if ids is not None:
             prepared = tuple(gather(ids, rows) for rows in prepared)

@@ -476,7 +476,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(command: Command) ->
     assert "8 lanes of 61 characters instead of 16 of 64" in said[0]
     assert "the model is an lstm of 1 layer with 80 units" in said[1]
     assert "trains for 3 minutes on cpu and is kept in new" in said[3]
-    assert re.search(r"about [\d,.]+( million)? characters \([\d,.]+ epochs\), and to need [\d.]+ [kMG]B of", said[4])
+    assert re.search(r"about [\d,.]+( million)? characters \([\d,.]+ epochs\), and to need [\d.]+ [kMG]B of", said[5])
     assert "--dropout" in said[-2]
     assert "bits per character" in said[-1]
     assert not Path("new").exists()
@@ -510,7 +510,7 @@ def _plan_for_a_gpu(command: Command, *arguments: str) -> list[str]:
 @pytest.mark.usefixtures("without_gpu")
 def test_a_dry_run_for_a_gpu_that_is_not_here(command: Command) -> None:
     """What it holds for is said, and which kernel the defaults get there; to train it takes a GPU all the same."""
-    _, _, start, expected, *_, gpu, kernel = _plan_for_a_gpu(command)
+    _, _, start, _, expected, *_, gpu, kernel = _plan_for_a_gpu(command)
     assert "for 1 step on cuda and is kept in checkpoints/long" in start
     assert expected.endswith(" of memory, in fp16")
     assert gpu == "torch sees no NVIDIA GPU here: what follows holds for an H200-class GPU"

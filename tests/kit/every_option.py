@@ -99,6 +99,8 @@ ELSEWHERE = {
     "beta1": "a number in a product",
     "beta2": "a number in a product",
     "weight_decay": "a number in a product",
+    "ensemble": "one model after the other, each with steps of its own",
+    "distill": "a model of its own, with a teacher: `test_a_step_with_a_teacher_is_recorded`",
     "distill_weight": "a number in a product, of what a teacher says: `test_a_step_with_a_teacher_is_recorded`",
     "cg_steps": "of steps that the host searches for",
     "curvature_share": "of steps that the host searches for",

@@ -33,10 +33,11 @@ OTHER: dict[str, Any] = {
     "dropout": 0.1, "variational_dropout": 0.2, "input_dropout": 0.2, "output_dropout": 0.2, "weight_drop": 0.2,
     "embedding_dropout": 0.2, "zoneout": 0.1, "zoneout_cell": 0.1, "recurrent_dropout": 0.1,
     "bptt": 20, "random_bptt": True, "state_reset": 0.5, "learning_rate": 0.003, "muon_ratio": 0.5, "cautious": False,
-    "momentum": 0.5, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.1, "clip_norm": 0.1, "clip_loss": "sum",
+    "momentum": 0.5, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.2, "clip_norm": 0.1, "clip_loss": "sum",
     "warmup": 5, "decay": "constant", "final_learning_rate": 0.2, "average": 0.0, "average_after": 2,
     "average_from": 0.7, "precision": "fp32", "activation_penalty": 0.1, "temporal_penalty": 0.1,
     "orthogonal_penalty": 0.01, "l2": 0.01, "jacobian_penalty": 0.01, "label_smoothing": 0.1, "distill_weight": 0.2,
+    "cg_steps": 3, "curvature_share": 0.5, "structural_damping": 0.3,
 }  # fmt: skip
 """Another value for each setting that may change."""
 FIXED: dict[str, Any] = {
@@ -49,7 +50,7 @@ FIXED: dict[str, Any] = {
     "as_bytes": True, "newlines": "lf", "documents": "lines", "column": "text", "split_seed": 2,
     "held_out": "blocks",
     "normalize": "nfd", "lowercase": True, "min_count": 2, "batch_size": 4, "optimizer": "adamw",
-    "seed": 9, "freeze": "echo", "distill": 0.3,
+    "seed": 9, "freeze": "echo", "distill": 0.3, "damping": 0.5,
 }  # fmt: skip
 """Another value for each that may not."""
 GROUPS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}
@@ -105,6 +106,8 @@ def _first_for(name: str) -> TrainRequest:
     """A run in which the setting has a meaning."""
     if name == "jacobian_penalty":
         return replace(REQUEST, model={**REQUEST.model, "cell": "rnn"})
+    if name in ("cg_steps", "curvature_share", "structural_damping"):
+        return replace(REQUEST, training={"optimizer": "hessian-free", "batch_size": 4, "bptt": 16, "cg_steps": 4})
     if name == "momentum":
         return replace(REQUEST, training={**REQUEST.training, "optimizer": "sgd"})
     return REQUEST

@@ -28,6 +28,7 @@ from charrnn.text.sources import Source
 from charrnn.training.course import Course, member_seed, share_of
 from charrnn.training.members import mean_nats
 from charrnn.training.plan import TrainRequest, plan_resume, plan_start
+from charrnn.training.recipe import STUDENT_DROPOUT
 from charrnn.training.teacher_model import read_teacher
 from charrnn.training.trainer import Trainer
 from tests.kit.command import Command
@@ -349,8 +350,10 @@ def test_a_student_learns_from_the_members_and_takes_their_place(corpus: Corpus,
         member = load(tmp_path / "run" / f"member-{number}.safetensors")
         for name, array in member.parameters.items():
             np.testing.assert_array_equal(together.parameters[f"member.{number}.{name}"], array)
-    alone = {**SINGLE.training, "seed": 3 + 2, "distill_weight": 0.7}
-    request = replace(TAUGHT, training=alone, budget=Budget(steps=8))
+    decay = plan_start(TAUGHT, len(corpus)).training.weight_decay
+    alone = {**SINGLE.training, "seed": 3 + 2, "distill_weight": 0.7, "weight_decay": decay}
+    model = {**TAUGHT.model, "dropout": STUDENT_DROPOUT}
+    request = replace(TAUGHT, model=model, training=alone, budget=Budget(steps=8))
     named = read_teacher(tmp_path / "run" / "ensemble.safetensors")
     (tmp_path / "alone").mkdir()
     plan = plan_start(request, len(corpus), teacher=named)

@@ -54,7 +54,20 @@ def test_samples_are_names(command: Command) -> None:
     names = ["abba", "cad", "efgh"]
     text = _write("few.txt", names * 100)
     command(
-        "train", text, *SMALL, "--validation-fraction", "0", "--steps", "300", "--lr", "0.03", "--out", "few", "--quiet"
+        "train",
+        text,
+        *SMALL,
+        "--validation-fraction",
+        "0",
+        "--steps",
+        "300",
+        "--lr",
+        "0.03",
+        "--weight-decay",
+        "0",
+        "--out",
+        "few",
+        "--quiet",
     )
     written = command("sample", "-c", "few", "--count", "40").out.splitlines()
     assert len(written) == 40
