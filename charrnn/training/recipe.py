@@ -54,6 +54,8 @@ _MOST_READ = 40.0  # epochs after which a run has learned what it will, however 
 # Passes over the text from which on its weights decay ten times as fast, and which a member of an ensemble is given.
 _OFTEN_READ = 4.0
 _OFTEN_READ_DECAY = 0.1
+# What a CPU reads today, beside what the nominal speed says, of a text that is read often.
+_FASTER = 1.6
 _MEMBER_EPOCHS = 6.0
 _MOST_MEMBERS = 8
 _MEMBER_DROPOUT = 0.5
@@ -108,7 +110,8 @@ def choose(
     distill = distill or 0.0
     epochs *= (1.0 - distill) / members
     if _wants_dropout(asked):
-        model = replace(model, dropout=_dropout(epochs) if members == 1 else _MEMBER_DROPOUT)
+        real = _FASTER * epochs if budget.minutes is not None and epochs >= _OFTEN_READ else epochs
+        model = replace(model, dropout=_dropout(real) if members == 1 else _MEMBER_DROPOUT)
     decay = _OFTEN_READ_DECAY if epochs >= _OFTEN_READ else TrainingConfig().weight_decay
     training = TrainingConfig(weight_decay=decay, ensemble=members, distill=distill)
     return Recipe(model, _for_its_state(model, training), budget)
