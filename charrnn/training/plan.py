@@ -32,6 +32,7 @@ from charrnn.training.recipe import (
     default_budget,
     fit_to_corpus,
     for_fine_tuning,
+    for_student,
     validation_share,
 )
 from charrnn.training.teacher_model import NamedTeacher, TeacherModel
@@ -188,7 +189,14 @@ def plan_start(
     training = replace(recipe.training, **completed_training(request.training))
     fitted = fit_to_corpus(training, characters)
     notices = []
-    if initial is not None and "dropout" not in request.model and recipe.model.dropout:
+    is_chosen = "dropout" not in request.model and bool(recipe.model.dropout)
+    if teacher is not None and is_chosen and training.distill_weight:
+        recipe = for_student(recipe, training.distill_weight)
+        notices.append(
+            f"dropout is {recipe.model.dropout:g}, where none is given: {1 - training.distill_weight:.0%} of what a "
+            "new model gets, since learning from a teacher keeps it from learning the text by heart"
+        )
+    elif initial is not None and is_chosen:
         recipe = for_fine_tuning(recipe)
         notices.append(
             f"dropout is {recipe.model.dropout:g}, where none is given: half of what a new model gets, since these "

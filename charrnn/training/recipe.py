@@ -156,6 +156,12 @@ def for_fine_tuning(recipe: Recipe) -> Recipe:
     return replace(recipe, model=replace(recipe.model, dropout=round(_FINE_TUNING * recipe.model.dropout, 2)))
 
 
+def for_student(recipe: Recipe, weight: float) -> Recipe:
+    """Returns the recipe for a model that learns a teacher's distributions by this weight: these disturb as dropout
+    does, and so dropout is left for the share of the true characters alone."""
+    return replace(recipe, model=replace(recipe.model, dropout=round((1 - weight) * recipe.model.dropout, 2)))
+
+
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the requested settings and those that follow: some optimizers need a constant rate and no average."""
     known = dict(asked)
