@@ -252,7 +252,7 @@ class TrainingConfig(Record):
     label_smoothing: float = _training(0.0, RATE, "--label-smoothing")
     """Share of each true character's probability in what is learned that is spread evenly over all characters (the loss
     reported stays that of the true one)."""
-    distill_weight: float = _training(0.9, SHARE, "--distill-weight")
+    distill_weight: float = _training(0.5, SHARE, "--distill-weight")
     """Share of a teacher's distribution in what is learned, where there is one, beside that of the true characters (the
     loss reported stays that of the true ones)."""
     activation_penalty: float = _training(0.0, AT_LEAST_0, "--activation-penalty")

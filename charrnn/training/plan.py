@@ -193,8 +193,8 @@ def plan_start(
     if teacher is not None and is_chosen and training.distill_weight:
         recipe = for_student(recipe, training.distill_weight)
         notices.append(
-            f"dropout is {recipe.model.dropout:g}, where none is given: {1 - training.distill_weight:.0%} of what a "
-            "new model gets, since learning from a teacher keeps it from learning the text by heart"
+            f"dropout is {recipe.model.dropout:g}, where none is given: learning from a teacher keeps a model from "
+            "learning the text by heart"
         )
     elif initial is not None and is_chosen:
         recipe = for_fine_tuning(recipe)

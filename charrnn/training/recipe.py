@@ -157,9 +157,11 @@ def for_fine_tuning(recipe: Recipe) -> Recipe:
 
 
 def for_student(recipe: Recipe, weight: float) -> Recipe:
-    """Returns the recipe for a model that learns a teacher's distributions by this weight: these disturb as dropout
-    does, and so dropout is left for the share of the true characters alone."""
-    return replace(recipe, model=replace(recipe.model, dropout=round((1 - weight) * recipe.model.dropout, 2)))
+    """Returns the recipe for a model that learns a teacher's distributions by this weight: they keep it from learning
+    the text by heart, as dropout does, of which none is left where the weight is a half or more."""
+    return replace(
+        recipe, model=replace(recipe.model, dropout=round(max(0.0, 1 - 2 * weight) * recipe.model.dropout, 2))
+    )
 
 
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
