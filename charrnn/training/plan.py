@@ -209,9 +209,14 @@ def plan_start(
     check_members(training, recipe.budget, has_initial=initial is not None)
     fitted = fit_to_corpus(training, characters)
     notices = []
-    if teacher is not None and "dropout" not in request.model:
+    is_chosen = "dropout" not in request.model and bool(recipe.model.dropout)
+    if teacher is not None and is_chosen and training.distill_weight:
         recipe = for_student(recipe)
-    elif initial is not None and "dropout" not in request.model and recipe.model.dropout:
+        notices.append(
+            f"dropout is {recipe.model.dropout:g}, where none is given: learning from a teacher keeps a model from "
+            "learning the text by heart"
+        )
+    elif initial is not None and is_chosen:
         recipe = for_fine_tuning(recipe)
         notices.append(
             f"dropout is {recipe.model.dropout:g}, where none is given: half of what a new model gets, since these "

@@ -60,7 +60,7 @@ _MEMBER_EPOCHS = 6.0
 _MOST_MEMBERS = 8
 _MEMBER_DROPOUT = 0.5
 _STUDENT_FROM = 3
-STUDENT_DROPOUT = 0.2
+STUDENT_DROPOUT = 0.1
 """What a student drops at most: its teacher keeps it from learning a text by heart."""
 # Passes of each member after which more minutes would not help, and updates, which a short text brings in more passes.
 _ENOUGH_EPOCHS = 8.0
@@ -219,7 +219,8 @@ def for_fine_tuning(recipe: Recipe) -> Recipe:
 
 
 def for_student(recipe: Recipe) -> Recipe:
-    """Returns the recipe for a model that learns from another one's distributions."""
+    """Returns the recipe for a model that learns another one's distributions: they keep it from learning the text by
+    heart, as dropout does, of which little is left."""
     return replace(recipe, model=replace(recipe.model, dropout=min(recipe.model.dropout, STUDENT_DROPOUT)))
 
 

@@ -56,6 +56,7 @@ def test_a_student_is_another_model_of_the_same_characters(command: Command) -> 
     assert _begin(command, "--distill-weight", "0", out="alone").status == 0
     taught, alone, old = _load("new/best.safetensors"), _load("alone/best.safetensors"), _load("old/best.safetensors")
     assert (taught.model.cell, taught.model.hidden_size) == ("gru", 5)
+    assert taught.model.dropout == 0.1 < alone.model.dropout
     assert taught.vocabulary == old.vocabulary
     assert (taught.parameters["embedding"] != alone.parameters["embedding"]).any()
     assert set(taught.state) == set(taught.training) == set()
