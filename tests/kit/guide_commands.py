@@ -22,7 +22,7 @@ UNIT = "L1.c1"
 
 TRAINING = ("--batch 4", "--bptt 20", "--threads 1", "--layers 1", "--hidden 6")
 SMALL = {
-    "train": (*TRAINING, "--steps 3", "--sample-length 20"),
+    "train": (*TRAINING, "--steps 4", "--sample-length 20"),
     "sample": ("--length 20",),
     "eval": ("--threads 1",),
     "inspect": (),
@@ -66,7 +66,7 @@ def shown_commands(page: str) -> list[Shown]:
 
 
 def in_small(words: list[str]) -> list[str]:
-    """The command with tiny settings: three steps of a tiny network, and twenty characters."""
+    """The command with tiny settings: four steps of a tiny network, and twenty characters."""
     command, *given = (word.replace(f"step-{_EVERY[0]:>08}", f"step-{_EVERY[1]:>08}") for word in words)
     if "--dry-run" in given:
         return words
