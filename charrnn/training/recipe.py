@@ -60,6 +60,8 @@ _MEMBER_EPOCHS = 6.0
 _MOST_MEMBERS = 8
 _MEMBER_DROPOUT = 0.5
 _STUDENT_FROM = 3
+# What a student reads, beside each member.
+_STUDENT = 1.5
 STUDENT_DROPOUT = 0.1
 """What a student drops at most: its teacher keeps it from learning a text by heart."""
 # Passes of each member after which more minutes would not help, and updates, which a short text brings in more passes.
@@ -90,7 +92,7 @@ def choose(
     `asked` are fields of the model that the user has chosen, for the others to go with, and `members` is how many
     models are to share the budget, of which `distill` is the student's. Where that is open, minutes in which one would
     read the text too often are shared, unless the user has said how large a model is wanted; and where that makes many,
-    a student has as large a share as each of them.
+    a student has half as much again as each of them.
     """
     if budget is None:
         budget = default_budget(characters, machine, asked, members)
@@ -120,7 +122,7 @@ def choose(
 def _students_share(members: int) -> float:
     """Returns the share of the budget in which a student learns from so many models; none from few, whose average is
     soon computed."""
-    return round(1.0 / (members + 1), 2) if members >= _STUDENT_FROM else 0.0
+    return round(_STUDENT / (members + _STUDENT), 2) if members >= _STUDENT_FROM else 0.0
 
 
 def _is_sized(asked: Mapping[str, Any]) -> bool:
@@ -256,7 +258,8 @@ def default_budget(
         return often if ten_minutes > EPOCHS_ON_GPU * characters else DEFAULT_BUDGET
     members = members or (1 if _is_sized(asked) else _MOST_MEMBERS)
     a_pass = max(characters, 1) / (TrainingConfig().batch_size * TrainingConfig().bptt)
-    enough = (members + (members >= _STUDENT_FROM)) * math.ceil(max(_ENOUGH_EPOCHS, _ENOUGH_UPDATES / a_pass))
+    readers = members + (_STUDENT if members >= _STUDENT_FROM else 0.0)
+    enough = readers * math.ceil(max(_ENOUGH_EPOCHS, _ENOUGH_UPDATES / a_pass))
     model = choose(characters, DEFAULT_BUDGET, machine, asked, members=members).model
     ten_minutes = expected_characters(model, _VOCABULARY, machine, _seconds(DEFAULT_BUDGET))
     return Budget(epochs=enough) if members > 1 and ten_minutes > enough * characters else DEFAULT_BUDGET
