@@ -67,6 +67,8 @@ STUDENT_DROPOUT = 0.1
 # Passes of each member after which more minutes would not help, and updates, which a short text brings in more passes.
 _ENOUGH_EPOCHS = 8.0
 _ENOUGH_UPDATES = 2000
+# Fewer leave a member far from what it can learn.
+_FEWEST_UPDATES = 1200
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def choose(
     if budget.epochs is not None:
         epochs = budget.epochs
     if members is None:
-        members = 1 if budget.minutes is None or _is_sized(asked) else _members(epochs)
+        members = 1 if budget.minutes is None or _is_sized(asked) else _members(epochs, characters)
         distill = _students_share(members) if distill is None else distill
     distill = distill or 0.0
     epochs *= (1.0 - distill) / members
@@ -130,9 +132,11 @@ def _is_sized(asked: Mapping[str, Any]) -> bool:
     return "hidden_size" in asked or "num_layers" in asked
 
 
-def _members(epochs: float) -> int:
-    """Returns how many models a budget is shared among that would let one read the text `epochs` times."""
-    return max(1, min(_MOST_MEMBERS, round(epochs / _MEMBER_EPOCHS)))
+def _members(epochs: float, characters: int) -> int:
+    """Returns how many models a budget is shared among that would let one read the text `epochs` times: as many as are
+    left enough updates each."""
+    updates = epochs * characters / (TrainingConfig().batch_size * TrainingConfig().bptt)
+    return max(1, min(_MOST_MEMBERS, round(epochs / _MEMBER_EPOCHS), int(updates / _FEWEST_UPDATES)))
 
 
 def _seconds(budget: Budget) -> float:

@@ -69,6 +69,10 @@ def test_minutes_are_shared_among_models_where_one_would_read_the_text_too_often
         assert members == 8 or read / members < 9
         # From three on, a student has half as much again as each of them.
         assert distill == (round(1.5 / (members + 1.5), 2) if members >= 3 else 0.0)
+        # No more than are left 1,200 updates each.
+        few = choose(characters, Budget(minutes=0.3), REFERENCE)
+        steps = expected_characters(few.model, 64, REFERENCE, 18) / 1024
+        assert few.training.ensemble <= max(1.0, steps / 1200)
         assert choose(characters, Budget(minutes=60), REFERENCE, {"num_layers": 1}).training.ensemble == 1
         assert choose(characters, Budget(epochs=100), REFERENCE).training.ensemble == 1
         asked = choose(characters, Budget(minutes=60), REFERENCE, members=3).training
