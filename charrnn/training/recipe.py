@@ -232,13 +232,18 @@ def for_student(recipe: Recipe) -> Recipe:
 
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the requested settings and those that follow: some optimizers need a constant rate and no average, or
-    large windows and whole steps."""
+    large windows and whole steps, and none but the default was tried with more weight decay than the usual."""
     known = dict(asked)
     if known.get("optimizer") in AVERAGING:
         known = {"decay": "constant", "average": 0.0, **known}
     if known.get("optimizer") in SEARCHING:
         known = {**_SEARCHED, **known}
-    return known
+    usual = TrainingConfig()
+    return (
+        known
+        if known.get("optimizer", usual.optimizer) == usual.optimizer
+        else {"weight_decay": usual.weight_decay, **known}
+    )
 
 
 def machine_for(optimizer: str | None, machine: Machine) -> Machine:

@@ -8,9 +8,11 @@ that torchrun calls RANK (0 where there is but one).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from charrnn.cli.app import main
@@ -30,6 +32,17 @@ def interrupt_after(step: int, number: signal.Signals) -> None:
             os.kill(os.getpid(), number)
 
     Learner.step_at = counted  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def interrupted_after(step: int, number: signal.Signals = signal.SIGTERM) -> Iterator[None]:
+    """Inside, the `step`-th update sends `number` to this process."""
+    original = Learner.step_at
+    interrupt_after(step, number)
+    try:
+        yield
+    finally:
+        Learner.step_at = original  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

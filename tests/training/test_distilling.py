@@ -17,9 +17,9 @@ from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
 from charrnn.training import teacher as teachers
-from charrnn.training.learner import Learner
 from charrnn.training.teacher import Teacher
 from tests.kit.command import Command, Result
+from tests.kit.interrupt import interrupted_after
 from tests.kit.runs_compared import assert_same_run
 from tests.kit.text import make_text
 
@@ -85,19 +85,8 @@ def test_cut_anywhere_it_is_the_run_that_was_not(command: Command, monkeypatch: 
     begun = _begin(command, *more, out="whole")
     assert begun.status == 0, begun.err
     assert ("reads along" in begun.err) is not fits
-    step_at = Learner.step_at
     for k in (1, 5):
-        steps = 0
-
-        def stopping(self: Any, *given: Any) -> None:
-            nonlocal steps
-            step_at(self, *given)
-            steps += 1
-            if steps == k:  # noqa: B023
-                signal.raise_signal(signal.SIGTERM)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Learner, "step_at", stopping)
+        with interrupted_after(k):
             assert _begin(command, *more, out=f"cut{k}").status == 143
         shutil.move("old", "away")
         shutil.move(f"cut{k}", f"moved{k}")

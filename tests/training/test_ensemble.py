@@ -79,6 +79,17 @@ def _assert_same(one: Path, other: Path) -> None:
         assert values[0] == values[1]
 
 
+def _kill_anywhere(tmp_path: Path, corpus: Corpus, request: TrainRequest, every: int = 1) -> None:
+    """Trains in `whole`, and elsewhere as a run that is killed after so many events and goes on: it is the same, and
+    nothing on the disk is damaged before."""
+    for most in range(1, len(_events(tmp_path / "whole", corpus, request)), every):
+        folder = tmp_path / f"killed-after-{most}"
+        _events(folder, corpus, request, most)
+        assert verify_run(folder).damaged == 0, [each.said for each in verify_run(folder).findings]
+        _events(folder, corpus, request)
+        _assert_same(folder, tmp_path / "whole")
+
+
 def _nats(checkpoint: Checkpoint, corpus: Corpus) -> float:
     how = Static(device=torch.device("cpu"))
     held_out = corpus.split(checkpoint.data).validation
@@ -98,14 +109,8 @@ def test_a_run_stopped_anywhere_and_resumed_is_the_same_run(corpus: Corpus, tmp_
 def test_a_run_killed_after_any_event_and_resumed_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
     """Also before and after the first save of a new member; and what is on the disk is never damaged."""
     request = replace(SEVERAL, run={**SEVERAL.run, "keep_every": 3, "sample_every": None})
-    events = len(_events(tmp_path / "whole", corpus, request))
+    _kill_anywhere(tmp_path, corpus, request)
     assert verify_run(tmp_path / "whole").damaged == 0
-    for most in range(1, events):
-        folder = tmp_path / f"killed-after-{most}"
-        _events(folder, corpus, request, most)
-        assert verify_run(folder).damaged == 0, [each.said for each in verify_run(folder).findings]
-        _events(folder, corpus, request)
-        _assert_same(folder, tmp_path / "whole")
 
 
 def test_each_member_is_the_run_of_its_seed_and_its_share(corpus: Corpus, tmp_path: Path) -> None:
@@ -374,13 +379,7 @@ def test_a_student_learns_from_the_members_and_takes_their_place(corpus: Corpus,
 
 def test_a_run_with_a_student_killed_after_any_event_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
     """Also while the student learns; until it is finished the best is of the members."""
-    events = _events(tmp_path / "whole", corpus, TAUGHT)
-    for most in range(1, len(events), 2):
-        folder = tmp_path / f"killed-after-{most}"
-        _events(folder, corpus, TAUGHT, most)
-        assert verify_run(folder).damaged == 0, [each.said for each in verify_run(folder).findings]
-        _events(folder, corpus, TAUGHT)
-        _assert_same(folder, tmp_path / "whole")
+    _kill_anywhere(tmp_path, corpus, TAUGHT, every=2)
 
 
 def test_members_go_on_with_a_text_that_has_grown(corpus: Corpus, tmp_path: Path) -> None:

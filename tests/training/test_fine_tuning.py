@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from charrnn.errors import TextError
 from charrnn.network.model import CharacterModel
 from charrnn.text.union import listed, places, union
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.learner import Learner
 from tests.kit.command import Command, Result
+from tests.kit.interrupt import interrupted_after
 from tests.kit.runs_compared import assert_same_run
 from tests.kit.text import make_text
 
@@ -125,23 +124,12 @@ def test_what_was_added_and_what_is_never_used_is_said_once(command: Command) ->
     assert "added" not in again.err
 
 
-def test_cut_anywhere_it_is_the_run_that_was_not(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cut_anywhere_it_is_the_run_that_was_not(command: Command) -> None:
     """Every tensor, every line and every sample."""
     more = ["--dropout", "0.3"]
     assert _begin(command, *more, out="whole").status == 0
-    step_at = Learner.step_at
     for k in (1, 4, 7):
-        steps = 0
-
-        def stopping(self: Any, *given: Any) -> None:
-            nonlocal steps
-            step_at(self, *given)
-            steps += 1
-            if steps == k:  # noqa: B023
-                signal.raise_signal(signal.SIGTERM)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Learner, "step_at", stopping)
+        with interrupted_after(k):
             assert _begin(command, *more, out=f"cut{k}").status == 143
         shutil.move("old", "away")
         assert _begin(command, *more, out=f"cut{k}").status == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from charrnn.cells.parameters import parameter_shapes
 from charrnn.network import device
 from charrnn.network.cudnn import GPU, IMAGINED, expected
 from charrnn.network.speed import REFERENCE, Machine, expected_characters, operations
+from charrnn.settings.choices import OptimizerName
 from charrnn.settings.config import Budget, ModelConfig
+from charrnn.training.plan import TrainRequest, plan_start
 from charrnn.training.recipe import choose, default_budget
 
 H200 = Machine(4e14, IMAGINED, "fp16")
@@ -78,6 +81,17 @@ def test_minutes_are_shared_among_models_where_one_would_read_the_text_too_often
         asked = choose(characters, Budget(minutes=60), REFERENCE, members=3).training
         assert (asked.ensemble, asked.distill) == (3, 0.0)
         assert choose(characters, Budget(minutes=60), REFERENCE, distill=0.0).training.distill == 0.0
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_only_the_default_optimizer_gets_more_weight_decay(optimizer: str) -> None:
+    """A decay of sgd or rmsprop is a part of the gradient, and another thing; what is asked for holds for each."""
+    request = TrainRequest(training={"optimizer": optimizer})
+    decay = plan_start(request, 300_000).training.weight_decay
+    assert decay == {"muon": 0.1, "hessian-free": 0.0}.get(optimizer, 0.01)
+    if optimizer != "hessian-free":
+        asked = replace(request, training={"optimizer": optimizer, "weight_decay": 0.3})
+        assert plan_start(asked, 300_000).training.weight_decay == 0.3
 
 
 def test_a_short_text_takes_fewer_passes_than_ten_minutes_allow() -> None:
