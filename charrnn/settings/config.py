@@ -242,7 +242,7 @@ class TrainingConfig(Record):
     how well its model of the loss foretells what a step gains."""
     structural_damping: float = _training(0.1, AT_LEAST_0, "--structural-damping")
     """Weight of the change of the layers' outputs, beside that of the weights, in the damping of hessian-free."""
-    weight_decay: float = _training(0.01, AT_LEAST_0, "--weight-decay")
+    weight_decay: float = _training(0.01, AT_LEAST_0, "--weight-decay", shown=CHOSEN)
     """Decay of the weight matrices at each step, times the learning rate (decoupled in adamw; biases are spared)."""
     clip_norm: float = _training(1.0, AT_LEAST_0, "--clip")
     """Global norm that larger gradients are scaled down to (0 turns clipping off)."""
@@ -272,10 +272,10 @@ class TrainingConfig(Record):
     that the device has."""
     seed: int = _training(1, SEED, "--seed", level="everyday", fixed=_DRAWN)
     """Seed of initial weights, dropout and state resets."""
-    ensemble: int = _training(1, whole(1, MOST_MEMBERS), "--ensemble", metavar="MODELS", may_change=True)
+    ensemble: int = _training(1, whole(1, MOST_MEMBERS), "--ensemble", metavar="MODELS", may_change=True, shown=CHOSEN)
     """Models that are trained one after the other within the budget, each from its own seed, and averaged: sampled,
     scored and inspected as one."""
-    distill: float = _training(0.0, RATE, "--distill", metavar="SHARE", fixed=_STUDENT)
+    distill: float = _training(0.0, RATE, "--distill", metavar="SHARE", fixed=_STUDENT, shown=CHOSEN)
     """Share of the budget, its last, in which one more model (the student) learns from the averaged distributions of
     the members of --ensemble and takes their place, so that writing costs one model again."""
     label_smoothing: float = _training(0.0, RATE, "--label-smoothing")

@@ -105,7 +105,7 @@ class TrainingSettings(TypedDict, total=False):
     curvature_share: float
     damping: float
     structural_damping: float
-    weight_decay: float
+    weight_decay: float | None
     clip_norm: float
     clip_loss: choices.ClipLossName
     warmup: int
@@ -116,8 +116,8 @@ class TrainingSettings(TypedDict, total=False):
     average_from: float | None
     precision: choices.PrecisionName
     seed: int
-    ensemble: int
-    distill: float
+    ensemble: int | None
+    distill: float | None
     label_smoothing: float
     distill_weight: float
     activation_penalty: float
