@@ -325,3 +325,14 @@ def test_the_end_is_one_option_away(command: Command) -> None:
     refused = command("train", "texts", "--documents", "files", "--held-out", "files", "--dry-run")
     assert refused.status == 2
     assert "leave --held-out out" in refused.err
+
+
+def test_of_a_text_too_long_to_count_only_the_sizes_are_matched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts are still disjoint, of the wanted size and spread; where nothing is held out, nothing is chosen."""
+    monkeypatch.setattr(spreading, "_LOOKED_AT", 1000)
+    corpus = counted([300] * 20)
+    parts = corpus.split(DataConfig(held_out="files", validation_fraction=0.2))
+    assert len(parts.validation) == pytest.approx(1200, rel=0.1)
+    assert not {*np.asarray(parts.validation).tolist()} & {*np.asarray(parts.train).tolist()}
+    assert np.ptp(np.asarray(parts.validation).astype(int)) > 3000
+    assert corpus.split(DataConfig(held_out="files", validation_fraction=0.0)).held_out == HeldOut()

@@ -103,3 +103,10 @@ def test_what_is_no_curvature_ends_it_and_stays_finite() -> None:
 def test_where_nothing_is_asked_nothing_is_done() -> None:
     found = minimise(lambda v: v, torch.zeros(N), torch.zeros(N), torch.ones(N), 30)
     assert [each.steps for each in found] == [0]
+
+
+def test_a_step_beyond_all_numbers_ends_it_and_is_not_kept() -> None:
+    """The first product is small and positive, so that the step it asks for is larger than any number."""
+    b = torch.full((N,), 1e300, dtype=torch.float64)
+    found = minimise(lambda v: 1e-300 * v, b, torch.zeros_like(b), torch.ones_like(b), 5)
+    assert all(math.isfinite(iterate.phi) and bool(iterate.x.isfinite().all()) for iterate in found)

@@ -17,7 +17,7 @@ from charrnn.checkpoints.checkpoint import Checkpoint, load
 from charrnn.checkpoints.folder import Run
 from charrnn.checkpoints.runs import standing
 from charrnn.checkpoints.verify import verify_run
-from charrnn.errors import UsageError
+from charrnn.errors import CheckpointError, UsageError
 from charrnn.evaluation.report import Static
 from charrnn.events import Event, Finished, Notice, RolledBack, Validated
 from charrnn.settings.config import Budget, DataConfig
@@ -25,7 +25,7 @@ from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.growth import growth_of
 from charrnn.text.sources import Source
-from charrnn.training.course import Course, member_seed, share_of
+from charrnn.training.course import Course, course_in, member_seed, share_of
 from charrnn.training.members import mean_nats
 from charrnn.training.plan import TrainRequest, plan_resume, plan_start
 from charrnn.training.recipe import STUDENT_DROPOUT
@@ -425,3 +425,24 @@ def test_what_no_student_can_be_trained_with_is_refused(corpus: Corpus, tmp_path
     ):
         with pytest.raises(UsageError, match="ends the run"):
             _events(tmp_path / "run", corpus, changed)
+
+
+def test_records_of_members_that_do_not_fit_are_refused(corpus: Corpus, tmp_path: Path) -> None:
+    """A course that is missing, of unknown fields or of no member; arrays of a member of another shape."""
+    train(tmp_path / "run", corpus, SEVERAL, stop_after=9)
+    last = load(tmp_path / "run" / "last.safetensors", with_state=True)
+    course = last.training["course"]
+    for damaged in (
+        {},
+        {"course": {"what": 1}},
+        {"course": {**course, "member": 0}},
+        {"course": {**course, "member": "2"}},
+    ):
+        with pytest.raises(CheckpointError, match="the run's last checkpoint"):
+            course_in(damaged)
+    assert course_in(last.training).to_dict() == course
+    name = next(name for name in last.state if name.startswith("members.1."))
+    wrong = replace(last, state={**last.state, name: np.zeros((1, 1), np.float32)})
+    plan = plan_resume(SEVERAL, last, corpus.sha256)
+    with pytest.raises(CheckpointError, match=r"cannot be resumed from: the arrays of a member are not those"):
+        Trainer(Run(tmp_path / "run"), corpus, plan, device=torch.device("cpu"), resume=wrong)

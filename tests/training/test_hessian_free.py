@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -349,3 +350,9 @@ def test_the_recipe_counts_on_few_passes() -> None:
     assert searching.training.learning_rate == 1.0
     fitted = plan_start(TrainRequest(training={"optimizer": "hessian-free"}), 1000, REFERENCE).training
     assert fitted.batch_size * fitted.bptt <= 900
+
+
+def test_along_a_slope_that_does_not_fall_no_step_is_made() -> None:
+    """And nothing is computed for it."""
+    for slope in (0.0, 0.5, math.nan):
+        assert hessian_free._line_search(None, None, None, 1.0, slope, 1.0) == 0.0  # type: ignore[arg-type]
