@@ -30,7 +30,7 @@ def _measure(subject: Subject, asked: Given) -> Result | Callable[[], None]:
     them.
     """
     from charrnn.display import ablate as costs
-    from charrnn.display.find import pieces
+    from charrnn.display.find import curve_pieces, pieces
     from charrnn.display.report import Prose
     from charrnn.neurons.find import make_atlas
 
@@ -42,7 +42,8 @@ def _measure(subject: Subject, asked: Given) -> Result | Callable[[], None]:
     ablations = _ablations(subject, atlas, labels, second) if asked.ablate else []
 
     def sections(on_page: bool) -> list[Section]:
-        said: list[Section] = [*pieces(atlas, characters), *(costs.use_pieces(ablations) if ablations else ())]
+        curves = curve_pieces(atlas) if on_page else ()
+        said: list[Section] = [*pieces(atlas, characters), *curves, *(costs.use_pieces(ablations) if ablations else ())]
         if asked.ablate and not ablations:
             said.append(Prose("Nothing was found, so no unit was held. Name one with --unit."))
         return [*said, *(_passages(subject, atlas, labels, second, asked) if on_page else ())]
@@ -98,7 +99,20 @@ def _passages(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: in
 
 
 def _findings(atlas: Atlas) -> list[dict[str, Any]]:
-    return [{**asdict(finding), "unit": str(finding.unit), "verdict": finding.verdict} for finding in atlas.findings]
+    """Returns the fields of each finding that are no lists."""
+    return [
+        {
+            **{name: value for name, value in asdict(finding).items() if name != "curve"},
+            "unit": str(finding.unit),
+            "verdict": finding.verdict,
+            "k": finding.curve.k,
+            "dense": finding.curve.dense,
+            "dense_low": finding.curve.low,
+            "dense_high": finding.curve.high,
+            "dense_p_value": finding.curve.p_value,
+        }
+        for finding in atlas.findings
+    ]
 
 
 def _arrays(atlas: Atlas, characters: int) -> dict[str, Any]:
@@ -112,6 +126,9 @@ def _arrays(atlas: Atlas, characters: int) -> dict[str, Any]:
         "first": atlas.scores.first,
         "second": atlas.scores.second,
         **columns("findings", [_without_none(finding) for finding in _findings(atlas)]),
+        "findings.curve": np.array([finding.curve.scores for finding in atlas.findings], np.float64),
+        "findings.first_units": np.array([[*map(str, finding.curve.first)] for finding in atlas.findings], np.str_),
+        "curve_units": np.array(atlas.findings[0].curve.counts if atlas.findings else (), np.int64),
         "too_rare": np.array(atlas.too_rare, np.str_),
         "strong": atlas.strong,
         "beyond_characters": atlas.beyond_characters,
@@ -120,7 +137,8 @@ def _arrays(atlas: Atlas, characters: int) -> dict[str, Any]:
 
 def _without_none(finding: dict[str, Any]) -> dict[str, Any]:
     """Returns the finding with NaN for what is not known: arrays have no null."""
-    numbers = {"low", "high", "p_value", "enough"}
+    numbers = {"low", "high", "p_value", "enough", "f1", "threshold", "is_above", "k"}
+    numbers |= {"dense_low", "dense_high", "dense_p_value"}
     return {
         name: float("nan" if value is None else value) if name in numbers else value for name, value in finding.items()
     }
@@ -128,7 +146,12 @@ def _without_none(finding: dict[str, Any]) -> dict[str, Any]:
 
 def _numbers(atlas: Atlas, characters: int) -> dict[str, Any]:
     rest = {name: getattr(atlas, name) for name in ("too_rare", "units", "strong", "beyond_characters")}
-    return {"characters": characters, "findings": _findings(atlas), **rest}
+    curves = [
+        {"units": [*curve.counts], "scores": [*curve.scores], "first_units": [*map(str, curve.first)]}
+        for curve in (finding.curve for finding in atlas.findings)
+    ]
+    findings = [{**one, "curve": curve} for one, curve in zip(_findings(atlas), curves, strict=True)]
+    return {"characters": characters, "findings": findings, **rest}
 
 
 VIEW = View(

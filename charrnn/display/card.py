@@ -12,7 +12,7 @@ from charrnn.display.report import Prose, Section
 from charrnn.display.safe import symbol
 from charrnn.display.table import Columns, Row
 from charrnn.neurons.card import READ, Card, Moved
-from charrnn.neurons.find import CONTEXT
+from charrnn.neurons.contexts import CONTEXT
 from charrnn.wording import count
 
 _BEFORE, _AFTER = 40, 16

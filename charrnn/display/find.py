@@ -9,7 +9,9 @@ from charrnn.display.report import Prose
 from charrnn.display.table import Columns, Row
 from charrnn.neurons.autocorrelated import FEWEST_STRETCHES
 from charrnn.neurons.card import Told
-from charrnn.neurons.find import CONTEXT, Atlas, Finding
+from charrnn.neurons.contexts import CONTEXT
+from charrnn.neurons.find import Atlas, Finding
+from charrnn.neurons.sparse_probe import SHARE
 from charrnn.wording import count
 
 RHO = "\u03c1"
@@ -27,7 +29,8 @@ def pieces(atlas: Atlas, characters: int) -> Iterator[Prose | Columns]:
     yield from map(Prose, _words(atlas, characters))
 
 
-NAMES = ("label", "unit", "tells", "95 %", f"last {CONTEXT}", "new net", "verdict")
+NAMES = ("label", "unit", "tells", "95 %", "F1", "k", f"last {CONTEXT}", "new net", "verdict")
+_NAMED = 4  # units of a label's k-curve
 ESSENTIAL = (0, 1, 2, -1)
 """The columns that a narrow terminal shows: the label, the unit, what it tells, the verdict."""
 
@@ -35,7 +38,43 @@ ESSENTIAL = (0, 1, 2, -1)
 def cells_of(finding: Finding) -> tuple[str, ...]:
     """Returns the cells of a finding, for a table whose columns are `NAMES`."""
     name = f"{'-' if is_low(finding) else ''}{finding.unit}"
-    return finding.label, name, *telling(finding), _alone(finding.untrained, finding), finding.verdict
+    effect, interval, characters = telling(finding)
+    f1 = "" if finding.f1 is None else short(finding.f1)
+    k = "" if finding.curve.k is None else f"{finding.curve.k:,}"
+    novice = _alone(finding.untrained, finding)
+    return finding.label, name, effect, interval, f1, k, characters, novice, finding.verdict
+
+
+def curve_pieces(atlas: Atlas) -> Iterator[Prose | Columns]:
+    """Yields the k-curves of the labels that the state tells clearly, as a table."""
+    told = [finding for finding in atlas.findings if finding.curve.is_told]
+    if not told:
+        return
+    counts = told[0].curve.counts
+    yield Prose("How few units tell it", is_heading=True)
+    rows = [
+        Row(
+            [
+                finding.label,
+                ", ".join(map(str, finding.curve.first[: min(finding.curve.k or 0, _NAMED)])),
+                *(_score(score, finding) for score in finding.curve.scores),
+            ],
+            "bold" if finding.curve.k == 1 else "",
+        )
+        for finding in told
+    ]
+    names = ("label", "its units", *(f"{number:,}" for number in counts[:-1]), f"all {counts[-1]:,}")
+    yield Columns(names, rows, words=(0, 1))
+    yield Prose(
+        f"Each number is the AUC (for degrees, Spearman's {RHO}), on the half of the text that did not choose and fit "
+        "it, of a linear probe of as many units of the state as the column says: the best one, and then those that add "
+        f"most to it. Its units are the first of the k that are enough, at most {_NAMED}. Labels that even all units "
+        "together do not tell clearly are left out."
+    )
+
+
+def _score(score: float, finding: Finding) -> str:
+    return RHO + short(score) if finding.is_graded else short((1 + score) / 2)
 
 
 def told(effect: float, finding: Finding) -> str:
@@ -88,6 +127,11 @@ def _words(atlas: Atlas, characters: int) -> Iterator[str]:
         f"The column tells has the AUC of the unit (for degrees, Spearman's {RHO}) on the half of the text that did "
         "not choose it, with its 95 % interval. A minus before a unit means that it is low where the label holds, and "
         f"one before {RHO} that the unit falls as the degree grows."
+    )
+    yield (
+        "F1 is that of the unit at the threshold that is best on the first half, and k the number of units of the "
+        f"state (1, 2, 4, ...) whose linear probe tells {SHARE * 100:.0f} % of what a probe of all of them tells "
+        "beyond chance: 1 is local, many is spread out. It is empty where all of them together tell nothing clearly."
     )
     yield (
         f"The column last {CONTEXT} has what the last {CONTEXT} characters tell, and new net what the same search "

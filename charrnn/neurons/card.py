@@ -25,7 +25,7 @@ from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.ablate import Ablation, ablate
 from charrnn.neurons.clamping import check_can_hold, clamp
 from charrnn.neurons.columns import with_own_columns
-from charrnn.neurons.find import from_characters
+from charrnn.neurons.contexts import from_characters
 from charrnn.neurons.gates import LEFT, RIGHT
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Report, Unit, check_finite, kinds, limits, record, silent

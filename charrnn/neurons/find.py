@@ -10,6 +10,8 @@ three comparisons:
     untrained  what the same search finds in a model of the same shape that has learned nothing
     last 3     how well the last three characters tell the label: many a "neuron" is only a character detector
 
+and how few units tell it (`sparse_probe.py`): the F1 of the unit at a threshold, and the k-curve.
+
 Where a unit and a label change so slowly that the second half holds too few independent stretches of them, as little
 can be said as of a short text: the finding has neither p nor an interval, is too slow, and no discovery is made of it.
 
@@ -20,19 +22,21 @@ Shape letters: N sampled places of a half, U units, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.cells.registry import make_cell
 from charrnn.inference.engine import RecordingEngine
 from charrnn.neurons.autocorrelated import FEWEST_STRETCHES
+from charrnn.neurons.contexts import from_characters
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Report, Unit, check_finite, kinds, limits, parts_of, record, silent, units_of
 from charrnn.neurons.shifts import Shifts, shifted_p_value
+from charrnn.neurons.sparse_probe import KCurve, best_cut, k_curves, probed_rows, sparse_probes
 from charrnn.neurons.statistics import Doubles, countable, discoveries, effects, sureness
 from charrnn.settings.config import ModelConfig
 
@@ -49,7 +53,6 @@ _SHIFTS = 200
 label must be able to be a discovery."""
 _MORE = 10
 """How many times as many shifts are made as that takes, since p is larger where stretches are few."""
-CONTEXT = 3
 _CLEAR = 0.5  # an AUC of 0.75
 _STRONG = 0.8  # |2 AUC - 1|, that is an AUC of 0.9; or |rho|
 _CHUNK = 128
@@ -78,8 +81,16 @@ class Finding:
     """The effect of the best unit that the same search finds in an untrained model."""
     stretches: int
     """As how many independent stretches of text the unit and the label count on the second half."""
+    curve: KCurve
+    """How well few units of the state tell the label together."""
     enough: int | None = None
     """The number of characters of a text that would be long enough to tell; None where this one is."""
+    f1: float | None = None
+    """The F1 of the unit on the second half; None, as `threshold` and `is_above` are, for a graded label."""
+    threshold: float | None = None
+    """The threshold of the unit's values with the best F1 on the first half."""
+    is_above: bool | None = None
+    """Whether the label is said to hold at the threshold and above it; else it is said to hold below it."""
 
     @property
     def is_too_slow(self) -> bool:
@@ -137,18 +148,6 @@ class Atlas:
     """The scores from which the findings were chosen."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Survey:
-    """The sampled activations and the effects that one pass over the text gives."""
-
-    keys: Keys
-    """The activations at the sampled places, as whole numbers, (U, N)."""
-    first: Doubles
-    """The effects on the first half, (U, L)."""
-    second: Doubles
-    """The effects on the second half, (U, L)."""
-
-
 def make_atlas(
     engine: RecordingEngine,
     untrained: RecordingEngine,
@@ -177,48 +176,87 @@ def make_atlas(
         return Atlas([], too_rare, len(units), 0, 0, Scores(units, [], nothing, nothing))
     to_read = len(ids) + 2 * min(_BEGINNING, half)
     rank = partial(report, "ranking units")
-    trained = _survey(engine, ids, asked, places, [(0, len(ids))], lambda done: report("reading", done, to_read), rank)
+    keys, trained = _survey(
+        engine, ids, asked, places, [(0, len(ids))], lambda done: report("reading", done, to_read), rank
+    )
+    shifts = Shifts(
+        places[1] - second, len(ids) - second, random, max(_SHIFTS, _MORE * int(np.ceil(len(asked) / _FALSE)))
+    )
+    curves = _curves(keys, units, engine.config, asked, places, trained[0], shifts, second, report)
+    chosen = _best(trained[0])
+    learned, reported = (each[chosen] for each in keys)
+    del keys
     # For an untrained model, the beginnings of both halves are enough text.
     spans = [(begin, begin + min(_BEGINNING, half)) for begin in (start, second)]
     begun = [chosen[chosen < end] for chosen, (_, end) in zip(places, spans, strict=True)]
     beyond = len(ids)
-    novice = _survey(untrained, ids, asked, begun, spans, lambda done: report("reading", beyond + done, to_read), rank)
-    known = from_characters(ids, slice(start, second), asked, places[1])
-    chosen, by_luck = (np.argmax(np.abs(np.nan_to_num(each.first)), axis=0) for each in (trained, novice))
-    shifts = Shifts(
-        places[1] - second, len(ids) - second, random, max(_SHIFTS, _MORE * int(np.ceil(len(asked) / _FALSE)))
+    _, novice = _survey(
+        untrained, ids, asked, begun, spans, lambda done: report("reading", beyond + done, to_read), rank
     )
+    known = from_characters(ids, slice(start, second), asked, places[1])
+    by_luck = _best(novice[0])
     findings = []
     for number, label in enumerate(asked):
         report("comparing with chance", number, len(asked))
-        unit = chosen[number]
-        effect = float(np.nan_to_num(trained.second[unit, number]))
+        unit, mine = units[chosen[number]], reported[number]
+        effect = float(np.nan_to_num(trained[1][chosen[number], number]))
         answers = countable(label.values[second:])
-        null = shifts.effects(trained.keys[unit], answers, is_graded=label.is_graded)
-        sure = sureness(trained.keys[unit], answers[places[1] - second], is_graded=label.is_graded)
+        null = shifts.effects(mine, answers, is_graded=label.is_graded)
+        sure = sureness(mine, answers[places[1] - second], is_graded=label.is_graded)
         p_value = shifted_p_value(effect, null, sure.degrees)
         low, high, p, enough = (
             (sure.low, sure.high, p_value, None)
             if sure.is_known
             else (None, None, None, _enough(len(ids) - start, sure.stretches))
         )
+        f1, threshold, is_above = None, None, None
+        if not label.is_graded:
+            cut = best_cut(learned[number], label.values[places[0]] > 0, mine, label.values[places[1]] > 0)
+            f1, threshold, is_above = cut.f1, _value_of(cut.edge, unit.kind, engine.config), cut.is_above
         findings.append(
             Finding(
-                label.name, label.is_graded, float(label.values[second:].mean()), units[unit], effect, low, high, p,
-                False, float(known[number]), float(np.nan_to_num(novice.second[by_luck[number], number])),
-                sure.stretches, enough,
+                label.name, label.is_graded, float(label.values[second:].mean()), unit, effect, low, high, p, False,
+                float(known[number]), float(np.nan_to_num(novice[1][by_luck[number], number])), sure.stretches,
+                curves[number], enough, f1, threshold, is_above,
             )
         )  # fmt: skip
     told = {number: each.p_value for number, each in enumerate(findings) if each.p_value is not None}
     for number, one in zip(told, discoveries(list(told.values()), _FALSE), strict=True):
         findings[number] = replace(findings[number], is_discovery=bool(one))
     findings.sort(key=lambda finding: (not finding.is_found, -abs(finding.effect)))
-    best = np.argmax(np.abs(np.nan_to_num(trained.first)), axis=1)
-    tell = np.abs(np.nan_to_num(trained.second[np.arange(len(best)), best]))
+    best = np.argmax(np.abs(np.nan_to_num(trained[0])), axis=1)
+    tell = np.abs(np.nan_to_num(trained[1][np.arange(len(best)), best]))
     strong = tell >= _STRONG
     beyond = int((strong & (tell > np.abs(known[best]))).sum())
-    scores = Scores(units, [label.name for label in asked], trained.first, trained.second)
+    scores = Scores(units, [label.name for label in asked], *trained)
     return Atlas(findings, too_rare, len(units), int(strong.sum()), beyond, scores)
+
+
+def _best(first: Doubles) -> npt.NDArray[np.int64]:
+    """Returns, for each label, the number of the unit with the largest of the effects `first` (U, L)."""
+    found: npt.NDArray[np.int64] = np.abs(np.nan_to_num(first)).argmax(0)
+    return found
+
+
+def _curves(
+    keys: Sequence[Keys],
+    units: Sequence[Unit],
+    config: ModelConfig,
+    labels: Sequence[Label],
+    places: Sequence[npt.NDArray[np.int64]],
+    first: Doubles,
+    shifts: Shifts,
+    start: int,
+    report: Report,
+) -> list[KCurve]:
+    """Returns the k-curve of each label; `first` (U, L) are the effects on the first half, and the second half begins
+    at `start`."""
+    rows = probed_rows(units, make_cell(config).state_names, first)
+    is_graded = np.array([label.is_graded for label in labels])
+    answers = [np.stack([label.values[chosen] for label in labels]) for chosen in places]
+    probes = sparse_probes(keys, rows, answers, is_graded, _best(first[rows]), partial(report, "probing"))
+    asked = partial(report, "comparing probes with chance")
+    return k_curves(probes, [units[row] for row in rows], labels, shifts, places[1], start, _FALSE, asked)
 
 
 def _enough(characters: int, stretches: int) -> int:
@@ -243,9 +281,10 @@ def _survey(
     spans: Sequence[tuple[int, int]],
     report: Callable[[int], None],
     ranking: Callable[[int, int], None],
-) -> _Survey:
+) -> tuple[list[Keys], tuple[Doubles, Doubles]]:
     """Reads `spans` of the text, each from the zero state, and samples the activations at `places` of both halves.
 
+    Returns the activations as whole numbers, (U, N) for each half, and the effects on both halves, (U, L) each.
     `report` is told how many characters have been read, `ranking` then how many units have been ranked, of how many.
     """
     parts, H = parts_of(engine.config, kinds(engine.config)), engine.config.hidden_size
@@ -266,7 +305,7 @@ def _survey(
                         ).T
             start = stop
     is_graded = np.array([label.is_graded for label in labels])
-    halves: list[npt.NDArray[np.float64]] = []
+    halves: list[Doubles] = []
     for keys, chosen in zip(taken, places, strict=True):
         answers = np.stack([label.values[chosen] for label in labels])
         found = []
@@ -274,7 +313,7 @@ def _survey(
             ranking(len(halves) * len(keys) + begin, len(places) * len(keys))
             found.append(effects(keys[begin : begin + _CHUNK], answers, is_graded))
         halves.append(np.concatenate(found))
-    return _Survey(taken[1], halves[0], halves[1])
+    return taken, (halves[0], halves[1])
 
 
 def _as_keys(values: npt.NDArray[np.float32], kind: str, config: ModelConfig) -> Keys:
@@ -286,47 +325,7 @@ def _as_keys(values: npt.NDArray[np.float32], kind: str, config: ModelConfig) ->
     return keys
 
 
-def from_characters(ids: Ids, first: slice, labels: Sequence[Label], places: npt.NDArray[np.int64]) -> Doubles:
-    """Returns the effects (L,) of predicting each label from the last characters: learned on the first half of the
-    text, measured on the second."""
-    answers = np.stack([label.values[first] for label in labels])
-    predicted = after_characters(contexts(ids), first, answers, places)
-    return np.array([
-        np.nan_to_num(effects(one[None], label.values[places][None], np.array([label.is_graded]))[0, 0])
-        for one, label in zip(predicted, labels, strict=True)
-    ])  # fmt: skip
-
-
-def after_characters(
-    codes: Iterable[npt.NDArray[np.int64]],
-    learned: slice | npt.NDArray[np.int64],
-    answers: npt.NDArray[Any],
-    places: npt.NDArray[np.int64],
-) -> Doubles:
-    """Predicts `answers` (L, learned) from the last characters: returns the mean answer after the same characters as at
-    each of `places`, (L, places).
-
-    `codes` are those of `contexts`, from one character to several; where a long context was never seen, a shorter one
-    counts.
-    """
-    predicted = np.repeat(answers.mean(1)[:, None], len(places), 1).astype(np.float64)
-    for code in codes:
-        seen, which = np.unique(code[learned], return_inverse=True)
-        counts = np.bincount(which, minlength=len(seen))
-        at = np.searchsorted(seen, code[places]).clip(max=len(seen) - 1)
-        is_known = seen[at] == code[places]
-        for number, answer in enumerate(answers):
-            means = np.bincount(which, weights=answer, minlength=len(seen)) / counts
-            predicted[number, is_known] = means[at[is_known]]
-    return predicted
-
-
-def contexts(ids: Ids) -> Iterator[npt.NDArray[np.int64]]:
-    """Yields an array of codes for the last character at each place, then one for the last two, then for the last
-    three."""
-    codes = np.zeros(len(ids), np.int64)
-    wide = ids.astype(np.int64) + 1
-    base = int(wide.max()) + 1
-    for back in range(CONTEXT):
-        codes[back:] += wide[: len(wide) - back] * base**back
-        yield codes.copy()
+def _value_of(key: int, kind: str, config: ModelConfig) -> float:
+    """Returns the smallest value of a unit of a kind that is kept as the whole number `key`."""
+    low, high = limits(kind, config)
+    return low + key * (high - low) / (_STEPS - 1)

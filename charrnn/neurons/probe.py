@@ -7,7 +7,7 @@ so that weights can be compared. Only the chosen probe is applied to the test pa
 (chosen on the training part) and the baselines:
 
     untrained   the same probe on a model of the same shape that has learned nothing
-    last 3      the commonest class after the last three characters (`find.after_characters`)
+    last 3      the commonest class after the last three characters (`contexts.after_characters`)
     counts      the same probe on how often each character occurs: only for whole texts
     majority    the training part's commonest class
 
@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from charrnn.errors import TextError
 from charrnn.inference.engine import RecordingEngine
-from charrnn.neurons.find import CONTEXT, after_characters, contexts
+from charrnn.neurons.contexts import CONTEXT, after_characters, contexts
 from charrnn.neurons.labels import Label
 from charrnn.neurons.logistic import Fit, fit
 from charrnn.neurons.record import Report, Unit, silent

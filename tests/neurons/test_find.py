@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from rich.console import Console
+from sklearn.metrics import f1_score
 
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints import checkpoint as checkpoints
@@ -25,7 +26,8 @@ from charrnn.network.model import CharacterModel
 from charrnn.neurons import find as atlas_module
 from charrnn.neurons.find import Atlas, Finding, Scores, make_atlas
 from charrnn.neurons.labels import Label, labels_of
-from charrnn.neurons.record import Unit
+from charrnn.neurons.record import Unit, record
+from charrnn.neurons.sparse_probe import KCurve
 from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import ModelConfig
 from charrnn.text.vocabulary import Vocabulary
@@ -72,6 +74,26 @@ def test_the_planted_unit_is_found_and_named() -> None:
     assert "inside a URL" in found.too_rare
     assert found.units == 6 * H
     assert 0 < found.beyond_characters <= found.strong
+
+
+def test_the_planted_unit_alone_is_enough_and_its_threshold_divides_its_values() -> None:
+    """k is 1, and the first unit of the curve is the planted one, which scores what the atlas says of it where that is
+    no gate. F1 is scikit-learn's of the values that are at the threshold or beyond it."""
+    found = make_atlas(_planted(), _novice(), IDS, labels_of(TEXT))
+    best = next(finding for finding in found.findings if finding.label == INSIDE)
+    assert best.curve.k == 1
+    assert best.curve.first[0] == best.unit
+    assert best.curve.counts == (1, 2, 4, 8, 16, 32, 2 * H)
+    assert best.curve.scores[0] == pytest.approx(best.effect, abs=1e-9)
+    values = np.concatenate([taken[best.unit.part][:, PLANTED] for taken in record(_planted(), IDS, [best.unit.part])])
+    half = len(IDS) // 2  # all of it is sampled
+    truth = next(label for label in labels_of(TEXT) if label.name == INSIDE).values > 0
+    assert best.threshold is not None
+    says = (values >= best.threshold) == best.is_above
+    assert best.f1 == pytest.approx(f1_score(truth[half:], says[half:]), abs=1e-9)
+    assert best.f1 > 0.9
+    graded = next(finding for finding in found.findings if finding.is_graded)
+    assert (graded.f1, graded.threshold, graded.is_above) == (None, None, None)
 
 
 def test_labels_of_another_text_are_not_found() -> None:
@@ -176,11 +198,14 @@ def test_untrained_weights_have_every_name_and_shape() -> None:
         assert all((array == again[name]).all() for name, array in arrays.items())
 
 
+CURVE = KCurve((1, 2, 20), (0.78, 0.95, 0.99), (Unit(12, "c", 9), Unit(12, "h", 1)), 0.97, 1.0, 0.001, is_told=True)
+
+
 def test_the_verdicts_say_why() -> None:
     """Each by the first reason that holds, of a finding that would be one but for it."""
     good = Finding(
         label="a", is_graded=False, share=0.1, unit=Unit(1, "c", 3), effect=-0.9, low=-0.95, high=-0.8, p_value=0.005,
-        is_discovery=True, from_characters=0.3, untrained=-0.4, stretches=900,
+        is_discovery=True, from_characters=0.3, untrained=-0.4, stretches=900, curve=CURVE,
     )  # fmt: skip
     assert good.verdict == "found"
     for change, verdict in (
@@ -199,9 +224,44 @@ def test_the_table_fits_and_nothing_in_it_drives_the_terminal() -> None:
     """At 80 columns, with AUCs turned upright, rho signed, and a label of the user's shown and not sent."""
     unit = Unit(12, "c", 1023)
     found = [
-        Finding("speaker's name on its line", False, 0.1, unit, -0.99, -1.0, -0.98, 0.005, True, 0.3, -0.4, 900),
-        Finding("x\x1b[31m‮", True, 40.0, unit, -0.7, -0.75, -0.6, 0.005, True, 0.9, 0.1, 900),
-        Finding("chapter", False, 0.5, unit, 0.7, None, None, None, False, 0.2, 0.1, 5, 1_300_000),
+        Finding(
+            "speaker's name on its line",
+            False,
+            0.1,
+            unit,
+            -0.99,
+            -1.0,
+            -0.98,
+            0.005,
+            True,
+            0.3,
+            -0.4,
+            900,
+            CURVE,
+            f1=0.87,
+            threshold=0.1,
+            is_above=False,
+        ),
+        Finding("x\x1b[31m‮", True, 40.0, unit, -0.7, -0.75, -0.6, 0.005, True, 0.9, 0.1, 900, CURVE),
+        Finding(
+            "chapter",
+            False,
+            0.5,
+            unit,
+            0.7,
+            None,
+            None,
+            None,
+            False,
+            0.2,
+            0.1,
+            5,
+            replace(CURVE, is_told=False),
+            1_300_000,
+            f1=0.6,
+            threshold=0.1,
+            is_above=True,
+        ),
     ]
     nothing = Scores([], [], np.zeros((0, 0)), np.zeros((0, 0)))
     console = Console(width=80, file=io.StringIO(), color_system=None)
@@ -211,10 +271,10 @@ def test_the_table_fits_and_nothing_in_it_drives_the_terminal() -> None:
     assert "\x1b" not in shown
     assert "‮" not in shown
     assert "\x07" not in shown
-    assert " -L12.c1023   .995   .990 1.00   .650    .700 found" in shown  # the label may wrap
-    assert " L12.c1023 ρ-.700 -.750 -.600   .900    .100 characters" in shown
-    slow = ["L12.c1023", ".850", "?", ".600", ".550", "too", "slow"]
-    assert slow in [line.split()[-7:] for line in shown.splitlines()]
+    rows = [line.split() for line in shown.splitlines()]  # of which the labels may wrap
+    assert ["-L12.c1023", ".995", ".990", "1.00", ".870", "2", ".650", ".700", "found"] in [row[-9:] for row in rows]
+    assert ["L12.c1023", "ρ-.700", "-.750", "-.600", "2", ".900", ".100", "characters"] in [row[-8:] for row in rows]
+    assert ["L12.c1023", ".850", "?", ".600", ".600", ".550", "too", "slow"] in [row[-8:] for row in rows]
     assert "1 label is too slow for this text" in shown
     assert "chapter (1,300,000)." in " ".join(shown.split())
     assert max(map(len, shown.splitlines())) <= 80
@@ -252,6 +312,34 @@ def test_find_from_the_command_line(inspect: Callable[..., tuple[int, str, str]]
     assert {"unit", "effect", "low", "high", "p_value", "verdict", "from_characters", "untrained"} <= set(
         numbers["findings"][0]
     )
+
+
+def test_every_output_has_f1_and_the_curves(inspect: Callable[..., tuple[int, str, str]]) -> None:
+    """The table has two columns, JSON the fields, NPZ the same as arrays, a page the curves of what is told."""
+    _, out, _ = inspect("text.txt", "--find", "--json", "--npz", "a.npz", "--html", "page.html")
+    findings = json.loads(out)["findings"]
+    arrays = np.load("a.npz")
+    counts = findings[0]["curve"]["units"]
+    assert counts[:3] == [1, 2, 4]
+    assert arrays["curve_units"].tolist() == counts
+    for place, finding in enumerate(findings):
+        assert finding["curve"]["scores"][-1] == finding["dense"]
+        assert arrays["findings.curve"][place].tolist() == finding["curve"]["scores"]
+        assert arrays["findings.first_units"][place].tolist() == finding["curve"]["first_units"]
+        for name in ("f1", "threshold", "k", "dense_low", "dense_high", "dense_p_value"):
+            expected = np.nan if finding[name] is None else finding[name]
+            np.testing.assert_array_equal(arrays[f"findings.{name}"][place], expected)
+    told = [finding for finding in findings if finding["k"]]
+    assert told
+    page = Path("page.html").read_text("utf-8")
+    assert "How few units tell it" in page
+    assert f"all {counts[-1]}" in page
+    _, shown, _ = inspect("text.txt", "--find")
+    heading, *rows = shown.splitlines()
+    assert heading.split()[:6] == ["label", "unit", "tells", "95", "%", "F1"]
+    for finding in told:
+        (row,) = (row for row in rows if row.startswith(finding["label"] + " "))
+        assert str(finding["k"]) in row.split()
 
 
 @pytest.mark.parametrize(
