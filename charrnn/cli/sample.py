@@ -14,6 +14,7 @@ from charrnn.cli import steering
 from charrnn.cli.chosen import say_chosen
 from charrnn.cli.escapes import unescaped
 from charrnn.cli.options import CHECKPOINT, with_options
+from charrnn.cli.page import Page
 from charrnn.cli.reading import read_prime, read_prime_lines
 from charrnn.cli.sampling import Asked, Output, Prime, read_as_expected, read_exactly, temperatures
 from charrnn.errors import RecordingFailed, UsageError
@@ -38,6 +39,7 @@ def sample(
     choice: Selection,
     output: Output,
     steered: steering.Steering,
+    paged: Page,
 ) -> None:
     """Write text with a trained model, streamed as it is drawn. The same seed gives the same text.
 
@@ -66,7 +68,7 @@ def sample(
         drawing = {**drawing, "seed": drawn_seed()}
     if begin.escapes:
         begin, drawing = read_exactly(begin, drawing)
-    asked = Asked(begin, drawing, _configs(drawing), choice, output, steered)
+    asked = Asked(begin, drawing, _configs(drawing), choice, output, steered, paged)
     asked.check()
     if output.novelty:
         copying.check_sampling(as_json=output.as_json, compare=steered.compare)
@@ -82,6 +84,9 @@ def sample(
     for note in notes:
         say(f"note: {note}")
     primes = _primes(begin, loaded, reader)
+    if paged.page is not None:
+        paged.write(loaded, path, primes[0], configs[0], reader)
+        return
     open_it = partial(open_engine, device=output.device, weights=output.weights, threads=output.threads)
     engine = open_it(held)
     seed = configs[0].seed_number

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli import steering
 from charrnn.cli.escapes import as_expected, unescaped
 from charrnn.cli.options import refuse_beside
+from charrnn.cli.page import Page
 from charrnn.errors import UsageError
 from charrnn.settings.checks import FLAG, SIZE, TEXT, one_of, whole
 from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
@@ -54,7 +55,7 @@ class Output(Record):
     """How samples are written."""
 
     count: int = _text(1, SIZE, "--count", level="everyday", shown=f"1, with --compare {steering.COUNT}")
-    """Samples to write, each with its own random numbers; with --num-beams, the best texts."""
+    """Samples to write of each prime and temperature; with --num-beams, the best texts."""
     interactive: bool = _output(False, FLAG, "--interactive", "-i", level="everyday")
     """Write together with the model, which proposes characters and words, while you choose, type and undo."""
     color: bool = _output(False, FLAG, "--color")
@@ -88,6 +89,7 @@ class Asked:
     choice: Selection
     output: Output
     steered: steering.Steering
+    paged: Page
 
     def check(self) -> None:
         """Raises UsageError where options do not go together."""
@@ -100,6 +102,7 @@ class Asked:
             )
         if self.output.interactive:
             self._check_session()
+        self.paged.check_beside(self._beside_a_page(), self.drawing)
         self._check_choice()
         self._check_beams()
         texts_only = {
@@ -120,6 +123,27 @@ class Asked:
 
     def _layout(self) -> dict[str, bool]:
         return {"--no-prime": self.output.no_prime, "--separator": self.output.separator is not None}
+
+    def _beside_a_page(self) -> dict[str, bool]:
+        """Returns the options that were given, but for those of drawing, that a page has no use for."""
+        output = self.output
+        return {
+            "--interactive": output.interactive,
+            "--json": output.as_json,
+            "--color": output.color,
+            "--count": output.count > 1,
+            "a second temperature": len(self.configs) > 1,
+            "--prime-lines": self.begin.prime_lines is not None,
+            "--novelty": output.novelty,
+            "--clamp": bool(self.steered.clamp),
+            "--compare": self.steered.compare,
+            "--weights": output.weights != "float32",
+            "--threads": output.threads is not None,
+            "--device": output.device != "cpu",
+            "--tries": self.choice.tries != Selection().tries,
+            **self._choices(),
+            **self._layout(),
+        }
 
     def _check_session(self) -> None:
         given = {

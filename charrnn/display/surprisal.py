@@ -16,7 +16,7 @@ from charrnn.display.background import style_on
 from charrnn.display.palette import SAFE
 from charrnn.display.safe import visible
 
-_MOST_BITS = 8.0
+MOST_BITS = 8.0
 
 
 def style(console: Console, bits: float) -> Style:
@@ -24,7 +24,7 @@ def style(console: Console, bits: float) -> Style:
 
     Below one bit (an even bet) it has no background.
     """
-    return Style() if bits < 1 else style_on(console, SAFE.guesses, bits / _MOST_BITS)
+    return Style() if bits < 1 else style_on(console, SAFE.guesses, bits / MOST_BITS)
 
 
 def coloured(characters: Iterable[tuple[str, float]], console: Console) -> Text:

@@ -108,7 +108,7 @@ class SamplingConfig(Record):
         0.8, AT_LEAST_0, "--temperature", "-t", level="everyday", metavar="NUMBER[,NUMBER...]", is_listed=True
     )
     """Number that logits are divided by (below 1 safer, above 1 wilder, 0 takes the likeliest character each time), or
-    several with commas between them, which write one sample each (with --count, as many each)."""
+    several with commas between them, which write one sample each."""
     top_k: int | None = _drawing(None, COUNT, "--top-k", level="everyday")
     """Draw only from this many characters, the likeliest."""
     top_p: float | None = _drawing(None, number(0.0, 1.0, above=True), "--top-p", level="everyday")

@@ -30,7 +30,9 @@ from tests.kit.tiny import tiny
 ROOT = Path(__file__).parents[2]
 LIBRARIES = {"charrnn/native/_recurrence.so", "charrnn/native/_step.so"}
 DATA = {"charrnn/py.typed", "charrnn/text/catalogue.json"} | {
-    f"charrnn/guide/{page.name}" for page in (ROOT / "charrnn/guide").iterdir()
+    f"charrnn/{folder}/{file.name}"
+    for folder in ("guide", "display/page")
+    for file in (ROOT / "charrnn" / folder).iterdir()
 }
 
 BUILT = window.STEM

@@ -1,0 +1,145 @@
+"""`charrnn sample --page FILE`: the model in one HTML file that writes in a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from charrnn.cli.options import refuse_beside
+from charrnn.errors import UsageError
+from charrnn.settings.checks import PATH, one_of
+from charrnn.settings.fields import Record, setting, settings_of
+from charrnn.settings.sampling import SamplingConfig
+
+if TYPE_CHECKING:
+    from charrnn.checkpoints.checkpoint import Checkpoint
+    from charrnn.text.fitting import Reader
+    from charrnn.text.vocabulary import Ids
+
+PageWeights = Literal["int8", "float32"]
+_CONTROLS = ("temperature", "top_p", "seed", "length")
+_MOST_BYTES = 64_000_000
+_MEGABYTE = 1_000_000
+
+_option = partial(setting, panel="Output")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page(Record):
+    """A page, and what it holds."""
+
+    page: Path | None = _option(None, PATH, "--page", level="everyday", metavar="FILE")
+    """Write, instead of text, an HTML file with the model in it, which writes in any browser."""
+    page_weights: PageWeights = _option("int8", one_of(PageWeights), "--page-weights")
+    """Recurrent weights in the page of --page: int8, a quarter of the size of float32, at a cost of about a thousandth
+    of a bit."""
+    found: Path | None = _option(None, PATH, "--found", metavar="FILE")
+    """File with what inspect --find --json printed, whose units the page of --page offers by name."""
+
+    def check_beside(self, others: Mapping[str, bool], drawing: Mapping[str, Any]) -> None:
+        """Raises UsageError for what was asked for beside a page, or for a page that there is none of."""
+        from charrnn.cli.output import check_can_be_written
+
+        if self.page is None:
+            given = {"--found": self.found is not None, "--page-weights": self.page_weights != "int8"}
+            for name, is_given in given.items():
+                if is_given:
+                    raise UsageError(f"{name} is about the page of --page", "add --page FILE, such as --page page.html")
+            return
+        settings = settings_of(SamplingConfig)
+        of_drawing = {settings[name].flag: True for name in drawing if name not in _CONTROLS}
+        refuse_beside("--page writes a page with controls of its own", {**others, **of_drawing})
+        check_can_be_written(self.page)
+
+    def write(self, loaded: Checkpoint, path: Path, prime: Ids, config: SamplingConfig, reader: Reader) -> None:
+        """Writes the page, and says how large it is. Raises UsageError for a model that no page holds."""
+        from charrnn.cli.output import write_page
+        from charrnn.display.notice import say
+        from charrnn.display.writing_page import WritingPage
+        from charrnn.inference.page_model import check_can_be_packed, pack
+        from charrnn.network.open_engine import check_single
+        from charrnn.sampling.sampler import prime_ids
+
+        assert self.page is not None
+        check_single(loaded, "a page")
+        check_can_be_packed(loaded.model)
+        vocabulary = loaded.vocabulary
+        page = WritingPage(
+            heading=f"{Path(os.path.realpath(path)).parent.name}: a model that writes",
+            about=f"{_sentence(loaded)} It runs in this file: nothing is loaded, and nothing is sent.",
+            model=pack(loaded.model, loaded.parameters, self.page_weights),
+            characters={
+                "kind": vocabulary.kind,
+                "points": vocabulary.code_points.tolist(),
+                "end": vocabulary.end,
+                "unknown": vocabulary.unknown_symbol,
+                "lineEnd": _line_end(reader),
+                "lowercase": loaded.data.lowercase,
+                "normalize": loaded.data.normalize,
+            },
+            start={"empty": prime_ids(vocabulary, []).tolist(), "text": prime_ids(vocabulary, [0])[:-1].tolist()},
+            settings={
+                "prime": _text(loaded, prime),
+                "temperature": config.temperature,
+                "top_p": 1.0 if config.top_p is None else config.top_p,
+                "seed": str(config.seed_number),
+                "length": config.length,
+            },
+            found=[] if self.found is None else _read_found(self.found, loaded),
+        )
+        size = f"{page.num_bytes / _MEGABYTE:,.1f} MB"
+        if page.num_bytes > _MOST_BYTES:
+            raise UsageError(
+                f"the page would have {size}, and browsers open more than {_MOST_BYTES // _MEGABYTE} MB badly",
+                "leave --page-weights out: int8 takes a quarter" if self.page_weights != "int8" else None,
+                "a smaller model learns from this one with train --distill-from",
+            )
+        say(f"note: the page has {size}, with the weights in {self.page_weights}")
+        write_page(self.page, page.html())
+
+
+def _sentence(loaded: Checkpoint) -> str:
+    from charrnn.wording import an, count
+
+    model, read = loaded.model, loaded.corpus
+    shape = f"{an(model.cell)} of {count(model.num_layers, 'layer')} with {count(model.hidden_size, 'unit')}"
+    return f"This is {shape} that was trained on {read['name']} ({read['characters']:,} characters)."
+
+
+def _line_end(reader: Reader) -> str | None:
+    """Returns the line end that the model knows, into which others are turned; None where there are several."""
+    from charrnn.text.decoding import LINE_ENDS
+
+    kinds = reader.line_ends.kinds() if reader.vocabulary.kind == "text" else []
+    newlines = kinds[0] if reader.data.newlines == "keep" and len(kinds) == 1 else reader.data.newlines
+    return None if newlines == "keep" else LINE_ENDS[newlines].decode()
+
+
+def _text(loaded: Checkpoint, prime: Ids) -> str:
+    """Returns the text of a prime as the page reads it: bytes that are not UTF-8 are halves of UTF-16 pairs in it."""
+    if loaded.vocabulary.kind == "bytes":
+        return bytes(prime.tolist()).decode("utf-8", "surrogateescape")
+    return loaded.vocabulary.decode(prime)
+
+
+def _read_found(file: Path, loaded: Checkpoint) -> list[tuple[str, str]]:
+    """Returns the units that `inspect --find --json` found, each with its label. Raises UsageError for another file."""
+    from charrnn.files import explained
+    from charrnn.neurons.record import parse_unit
+
+    with explained(file, "reading"):
+        content = file.read_text("utf-8", "replace")
+    try:
+        findings = json.loads(content)["findings"]
+        said = [(str(one["unit"]), str(one["label"])) for one in findings if one["verdict"] == "found"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"{file} does not hold what inspect --find --json prints",
+            "write it with charrnn inspect TEXT --find --json > found.json",
+        ) from error
+    return [(str(parse_unit(unit, loaded.of_units, "--found")), label) for unit, label in said]

@@ -1,0 +1,120 @@
+// The text as it is seen: a span for each character, coloured by surprisal or by a unit.
+
+const STEPS = 24; // colours of a unit from low to high, less one
+const BITS = 8; // steps of colour for surprisal
+
+const at = id => document.getElementById(id);
+const element = (tag, text, className) => {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  if (className) made.className = className;
+  return made;
+};
+const signed = value => (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(2);
+
+class Painting {
+  constructor(session) {
+    this.session = session;
+    this.colour = "none"; // or surprisal, or unit
+    this.unit = null; // {layer, kind, index, name}, layers from 0
+    this.painted = 0; // when the text was drawn last
+    this.clear();
+    at("text").addEventListener("pointerover", event => this.tell(this.cellOf.get(event.target)));
+    at("text").addEventListener("pointerleave", () => this.tellLast());
+  }
+
+  clear() {
+    this.spans = [];
+    this.cellOf = new WeakMap();
+    at("text").replaceChildren();
+  }
+
+  get byUnit() {
+    return this.colour === "unit" && this.unit !== null;
+  }
+
+  // The lowest and the highest value of the unit: gates are between 0 and 1.
+  get range() {
+    return "cgnh".includes(this.unit.kind) ? [-1, 1] : [0, 1];
+  }
+
+  // Adds what is new to the text, and follows its end where a reader is there.
+  add() {
+    this.painted = performance.now();
+    const box = at("text"), isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 60;
+    const fresh = document.createDocumentFragment();
+    for (const cell of this.session.cells.slice(this.spans.length)) {
+      const shown = cell.isEnd ? cell.text + "\u2039end\u203a\n"
+        : /[\n\t]/.test(cell.text) ? cell.text : Array.from(cell.text, visible).join("");
+      const span = element("span", shown);
+      this.cellOf.set(span, cell);
+      this.spans.push(span);
+      this.paint(span, cell);
+      fresh.append(span);
+    }
+    if (!fresh.hasChildNodes()) return;
+    box.append(fresh);
+    if (isAtEnd) box.scrollTop = box.scrollHeight;
+    this.tellLast();
+  }
+
+  paint(span, cell) {
+    const classes = [["begun", "", "own"][this.session.who[cell.to - 1]]];
+    if (cell.text === "\n" || cell.isEnd) classes.push("end-of-line");
+    if (this.colour === "surprisal") {
+      const bits = this.session.surprisal(cell);
+      if (bits >= 1) classes.push("s" + Math.min(BITS, Math.round(bits)));
+    } else if (this.byUnit) {
+      const [low, high] = this.range, share = (this.session.valueAt(cell, this.unit) - low) / (high - low);
+      classes.push("v" + Math.round(Math.min(1, Math.max(0, share)) * STEPS));
+    }
+    span.className = classes.join(" ").trim();
+  }
+
+  // Colours the whole text anew, and shows what the colours mean.
+  again() {
+    const isColoured = this.colour === "surprisal" || this.byUnit;
+    at("text").classList.toggle("coloured", isColoured);
+    this.spans.forEach((span, place) => this.paint(span, this.session.cells[place]));
+    at("of-unit").hidden = this.colour !== "unit";
+    at("scale").hidden = !isColoured;
+    this.tellLast();
+    if (!isColoured) return;
+    const count = this.byUnit ? STEPS + 1 : BITS + 1;
+    at("low").textContent = this.byUnit ? (this.range[0] ? "\u22121" : "0") : "expected";
+    at("high").textContent = this.byUnit ? "+1" : `${BITS} bits`;
+    const name = step => this.byUnit ? "v" + step : step ? "s" + step : "";
+    at("ramp").replaceChildren(...Array.from({length: count}, (_, step) => element("span", "", name(step))));
+  }
+
+  // Says under the text what is known of a character.
+  tell(cell) {
+    if (!cell) return;
+    const name = Array.from(cell.text, named).join("") || "\u2039end\u203a";
+    const value = this.byUnit ? `, ${this.unit.name} at ${signed(this.session.valueAt(cell, this.unit))}` : "";
+    at("under").textContent = `${name}: ${this.session.surprisal(cell).toFixed(2)} bits${value}`;
+  }
+
+  tellLast() {
+    const last = this.session.cells[this.session.cells.length - 1];
+    const isShown = this.byUnit && last !== undefined;
+    at("under").textContent = isShown ? `${this.unit.name} is at ${signed(this.session.valueAt(last, this.unit))}` : "";
+  }
+}
+
+// Shows the likeliest ids, [id, probability], as buttons that hand one to `pick`; the focus stays in its place.
+function paintGuesses(guesses, characters, pick) {
+  const focused = [...at("next").querySelectorAll("button")].indexOf(document.activeElement);
+  at("next").replaceChildren(...guesses.map(([id, share]) => {
+    const button = element("button", ""), bar = document.createElement("i"), name = characters.name(id);
+    const percent = share >= 0.0995 ? `${Math.round(share * 100)} %` : `${(share * 100).toFixed(1)} %`;
+    bar.style.width = `${share * 100}%`;
+    button.append(bar, element("bdi", name), element("span", percent));
+    button.title = "put this character next";
+    button.addEventListener("click", () => pick(id, name));
+    const item = document.createElement("li");
+    item.append(button);
+    return item;
+  }));
+  if (focused >= 0) at("next").querySelectorAll("button")[focused]?.focus();
+}

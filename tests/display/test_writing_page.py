@@ -1,0 +1,547 @@
+"""The page that writes, in a real browser: what a person does there and sees, and what it holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charrnn.cells.parameters import parameter_shapes
+from charrnn.checkpoints.checkpoint import Checkpoint, load, save
+from charrnn.cli.app import main
+from charrnn.display.safe import visible
+from charrnn.display.writing_page import WritingPage
+from charrnn.inference.make_engine import make_engine
+from charrnn.inference.page_model import pack
+from charrnn.sampling.sampler import sample
+from charrnn.settings.config import ModelConfig
+from charrnn.settings.sampling import SamplingConfig
+from charrnn.text.vocabulary import Vocabulary
+from tests.display.test_pages import _INKS, _MEASURE, _colour, _luminance
+from tests.kit.browser import PROGRAM, Browser
+from tests.kit.command import Command
+from tests.kit.tiny import tiny
+
+LETTERS = "\n abcdefghijklmnopqrstuvwxyzABC.,"
+ESC, TURN, HALF = "\x1b", "\u202e", "\ud800"
+NASTY = f"<script>alert(1)</script><img src=x onerror=alert(2)> &amp;\"'{ESC}[31m{TURN}{HALF}\u2028\0\n"
+CJK = "".join(map(chr, range(0x4E00, 0x4E00 + 5990))) + "\n。，、「」！？"
+
+
+def _checkpoint(vocabulary: Vocabulary, **settings: Any) -> Checkpoint:
+    """A model with weights of chance that are large enough for a varied text."""
+    base = tiny(as_bytes=vocabulary.kind == "bytes", has_end=vocabulary.has_end)
+    model = dataclasses.replace(ModelConfig(num_layers=1, hidden_size=24, embedding_size=8), **settings)
+    random = np.random.default_rng(3)
+    shapes = parameter_shapes(model, len(vocabulary))
+    arrays = {
+        name: (3 * random.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32) for name, shape in shapes.items()
+    }
+    return dataclasses.replace(base, model=model, vocabulary=vocabulary, parameters=arrays)
+
+
+class Pages:
+    """Writes pages as the command does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._number = folder, 0
+
+    def run(self, checkpoint: Checkpoint) -> Path:
+        self._number += 1
+        run = self._folder / f"run {self._number} <b>" / "best.safetensors"
+        run.parent.mkdir()
+        save(run, checkpoint)
+        return run
+
+    def write(self, run: Path, *options: str) -> Path:
+        self._number += 1
+        page = self._folder / f"{self._number}.html"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["charrnn", "sample", "-c", str(run), "--page", str(page), *options])
+            with pytest.raises(SystemExit) as leaving:
+                main()
+        assert not leaving.value.code
+        return page
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    return Pages(tmp_path_factory.mktemp("pages"))
+
+
+@pytest.fixture(scope="module")
+def letters(pages: Pages) -> Path:
+    return pages.run(_checkpoint(Vocabulary.of(LETTERS)))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if PROGRAM is None or os.name != "posix":
+        pytest.skip("no chromium, chromium-browser or google-chrome on the PATH, or no pipes to speak to it")
+    with Browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+class Person:
+    """Opens a page, and does what a person does: presses, types, looks."""
+
+    def __init__(self, browser: Browser, page: Path, *, width: int = 1280, is_dark: bool = False) -> None:
+        self.browser = browser
+        browser.open(page, width=width, is_dark=is_dark)
+        self.wait("Ready", "left out", "held at", "There is no unit")
+
+    def wait(self, *beginnings: str) -> str:
+        """Waits until the status says something of this kind, and returns it."""
+        for _ in range(600):
+            if any(each in (said := self.see("status")) for each in beginnings):
+                return said
+            time.sleep(0.02)
+        raise AssertionError((said, self.browser.complaints))
+
+    def shows(self, text: str) -> bool:
+        """Whether this, and nothing else, stands in the text before long."""
+        for _ in range(200):
+            if self.text == text:
+                return True
+            time.sleep(0.02)
+        raise AssertionError((self.text, text))
+
+    def see(self, id_: str) -> str:
+        said: str = self.browser.evaluate(f"document.getElementById('{id_}')?.textContent ?? ''")
+        return said
+
+    def press(self, id_: str) -> None:
+        """Presses the mouse on the middle of a control."""
+        self.press_at(f"document.getElementById('{id_}')")
+
+    def press_at(self, element: str) -> None:
+        x, y = self.browser.evaluate(
+            f"(() => {{ const e = {element}; e.scrollIntoView({{block: 'center'}}); "
+            "const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def type(self, id_: str, text: str) -> None:
+        """Types a text in the place of what a field holds."""
+        self.browser.evaluate(f"document.getElementById('{id_}').focus(); document.getElementById('{id_}').select()")
+        self.browser.call("Input.insertText", text=text)
+
+    def key(self, name: str, code: int) -> None:
+        for kind in ("rawKeyDown", "keyUp"):
+            self.browser.call("Input.dispatchKeyEvent", type=kind, key=name, windowsVirtualKeyCode=code)
+
+    def set(self, id_: str, value: float) -> None:
+        """Moves a slider."""
+        self.browser.evaluate(
+            f"(() => {{ const e = document.getElementById('{id_}'); e.value = {value}; "
+            "e.dispatchEvent(new Event('input', {bubbles: true})); })()"
+        )
+
+    def write(self, button: str = "write") -> str:
+        """Presses a button that writes, and returns the text when it is written."""
+        self.browser.evaluate("document.getElementById('status').textContent = ''")
+        self.press(button)
+        self.wait("Wrote", "has ended")
+        return self.text
+
+    @property
+    def text(self) -> str:
+        return self.see("text")
+
+    @property
+    def guesses(self) -> list[str]:
+        found: list[str] = self.browser.evaluate(
+            "[...document.querySelectorAll('#next button')].map(each => each.textContent)"
+        )
+        return found
+
+    @property
+    def colours(self) -> list[str]:
+        """The background of each character of the text."""
+        found: list[str] = self.browser.evaluate(
+            "[...document.querySelectorAll('#text span')].map(each => getComputedStyle(each).backgroundColor)"
+        )
+        return found
+
+
+def _sampled(checkpoint: Checkpoint, prime: str, weights: str = "int8", **settings: Any) -> str:
+    """What charrnn sample writes after a prime, in the weights that the page has."""
+    engine = make_engine(checkpoint.model, checkpoint.parameters, weights=weights, end=checkpoint.vocabulary.end)  # type: ignore[arg-type]
+    ids = checkpoint.vocabulary.encode(prime)
+    return "".join(sample(engine, checkpoint.vocabulary, ids, SamplingConfig(**settings)))
+
+
+def test_a_person_writes_with_the_model(browser: Browser, pages: Pages, letters: Path) -> None:
+    """Types a prime, writes, changes the temperature, picks, undoes, colours by a unit, holds it: in one sitting."""
+    page = pages.write(letters, "--length", "200", "--page-weights", "float32")
+    person, checkpoint = Person(browser, page), load(letters)
+    person.type("prime", "the cat ")
+    assert person.shows("the cat "), "what is typed is read at once"
+    first = person.write()
+    assert first == "the cat " + _sampled(checkpoint, "the cat ", "float32", length=200)
+    assert person.see("status") == "Wrote 200 characters."
+    assert re.fullmatch(r"[\d,]+ characters a second, [\d,]+ million multiply-adds a second", person.see("speed"))
+
+    person.set("temperature", 0)
+    assert person.see("temperature-shown") == "0.00"
+    assert person.write("again") == "the cat " + _sampled(checkpoint, "the cat ", "float32", length=200, temperature=0)
+
+    before, guesses = person.text, person.guesses
+    assert len(guesses) == 10
+    third = guesses[2][0]
+    person.press_at("document.querySelectorAll('#next button')[2]")
+    person.wait("Picked")
+    assert person.shows(before + {"␣": " ", "↵": "\n"}.get(third, third))
+    assert person.guesses != guesses
+    person.type("own", "and so")
+    person.key("Enter", 13)
+    person.wait("Added")
+    picked = before + person.text[len(before)]
+    assert person.shows(picked + "and so")
+    for expected in (picked, before, "the cat "):
+        person.press("undo")
+        person.wait("Undone")
+        assert person.text == expected
+    assert person.guesses != guesses
+    assert browser.evaluate("document.getElementById('undo').disabled")
+
+    person.write()
+    assert set(person.colours) == {"rgba(0, 0, 0, 0)"}
+    person.press("colour-surprisal")
+    assert len(set(person.colours)) > 1
+    person.press("colour-unit")
+    person.type("unit", "L1.h5")
+    person.key("Tab", 9)
+    free = person.colours
+    assert len(set(free)) > 4
+    value = float(re.fullmatch(r"L1\.h5 is at ([+−]\d\.\d\d)", person.see("under"))[1].replace("−", "-"))  # type: ignore[index]
+    assert -1 <= value <= 1
+
+    person.press("hold")
+    person.set("at", -1)
+    assert person.see("status") == "L1.h5 is held at −1.00 from here on; Start again holds it from the beginning."
+    text = person.text
+    person.write()
+    held = person.colours
+    assert held[: len(free)] == free, "what was written before stays as it was"
+    assert len(held) == len(free) + 200
+    assert set(held[len(free) :]) == {held[-1]}, "the unit is held"
+    assert person.see("under") == "L1.h5 is at −1.00"
+    again = person.write("again")
+    assert again != text, "the held unit changes the text"
+    with pytest.MonkeyPatch.context() as patch:
+        clamped = _clamped(patch, letters, "L1.h5=-1", "the cat ")
+    assert again == "the cat " + clamped
+    assert browser.requests == [page.resolve().as_uri()]
+    assert browser.complaints == []
+
+
+def _clamped(patch: pytest.MonkeyPatch, run: Path, clamp: str, prime: str) -> str:
+    from charrnn.cli.steering import Steering
+
+    return _sampled(Steering(clamp=[clamp]).clamped(load(run)), prime, "float32", length=200, temperature=0)
+
+
+def test_it_stops_and_goes_on(browser: Browser, pages: Pages, letters: Path) -> None:
+    """Stopped at any place and gone on with, it writes the text that it would have written in one go."""
+    person = Person(browser, pages.write(letters, "--length", "3000", "--prime", "so "))
+    person.press("write")
+    assert person.see("write") == "Stop"
+    while len(person.text) < 30:
+        time.sleep(0.01)
+    person.key("Escape", 27)
+    person.wait("Wrote")
+    so_far = len(person.text)
+    assert 30 <= so_far < 3003, "it was stopped in the midst"
+    assert person.see("write") == "Go on"
+    person.press("one")
+    person.wait("Wrote 1 character.")
+    assert len(person.text) == so_far + 1
+    person.type("length", "400")
+    text = person.write()
+    assert text == "so " + _sampled(load(letters), "so ", length=so_far - 3 + 1 + 400)
+
+
+def test_the_greedy_text_is_that_of_sample(browser: Browser, pages: Pages, letters: Path) -> None:
+    page = pages.write(letters, "-t", "0", "-n", "500", "--prime", "Ca", "--page-weights", "float32")
+    assert Person(browser, page).write() == "Ca" + _sampled(load(letters), "Ca", "float32", temperature=0, length=500)
+
+
+@pytest.mark.parametrize("name", ["empty prime", "cjk", "bytes", "documents", "no line end"])
+def test_other_vocabularies(browser: Browser, pages: Pages, name: str) -> None:
+    """The page begins as charrnn sample does, and shows what that writes."""
+    vocabulary = {
+        "empty prime": Vocabulary.of(LETTERS),
+        "cjk": Vocabulary.of(CJK),
+        "bytes": Vocabulary.of_bytes(),
+        "documents": Vocabulary.of(LETTERS, has_end=True),
+        "no line end": Vocabulary.of("abcdef"),
+    }[name]
+    prime = {"cjk": "丁七万", "bytes": "é€", "documents": "ab"}.get(name, "")
+    checkpoint = _checkpoint(vocabulary, cell="gru")
+    if vocabulary.has_end:
+        checkpoint.parameters["decoder.bias"][-1] += 2
+    page = pages.write(pages.run(checkpoint), "--prime", prime, "-n", "120", "-t", "0.6", "--page-weights", "float32")
+    person = Person(browser, page)
+    assert person.shows(prime)
+    expected = _sampled(checkpoint, prime, "float32", length=120, temperature=0.6)
+    shown = person.write()
+    if name == "documents":
+        assert "‹end›" in shown, "it is likely"
+        shown = shown.partition("‹end›")[0]
+    assert shown.rstrip("�") == (prime + visible(expected)).rstrip("�")
+    assert len(set(expected)) > 1
+    assert browser.complaints == []
+
+
+def test_what_is_nasty_is_shown_and_never_run(browser: Browser, pages: Pages) -> None:
+    """In the vocabulary, the prime, the name of the run, what is typed, picked and found, and in the address."""
+    run = pages.run(_checkpoint(Vocabulary.of(NASTY)))
+    found = run.parent / "found.json"
+    label = "<script>alert(3)</script>" + TURN
+    found.write_text(json.dumps({"findings": [{"unit": "L1.c3", "label": label, "verdict": "found"}]}))
+    prime = run.parent / "prime.txt"
+    told = NASTY.replace(HALF, "").replace("\0", "")
+    prime.write_text(told, "utf-8")
+    page = pages.write(run, "--prime-file", str(prime), "--found", str(found), "-t", "2", "-n", "300")
+    source = page.read_bytes()
+    assert source.count(b"<script") == 3
+    assert TURN.encode() not in source
+    person = Person(browser, page)
+    assert person.shows(visible(told))
+    browser.evaluate(
+        "(() => { const field = document.getElementById('prime'); field.value = '\\ud800\\0a\\u202e'; "
+        "field.dispatchEvent(new Event('input')); })()"
+    )
+    assert person.shows("‹U+D800›␀a‹U+202E›")
+    person.write()
+    assert "␛" in person.text
+    assert TURN not in person.text
+    written = person.text
+    person.type("own", "<script>alert(1)</script>é")
+    person.press("add")
+    assert person.wait("left out") == "The model has never met é (U+00E9): left out."
+    assert person.shows(written + "<script>alert(1)</script>")
+    person.press("colour-unit")
+    assert person.see("unit-help")
+    options = browser.evaluate("[...document.getElementById('found').options].map(each => each.textContent)")
+    assert options == ["choose", f"{visible(label)} (L1.c3)"]
+    assert browser.evaluate("document.getElementById('unit').value") == "L1.c3"
+    browser.evaluate("location.hash = 'prime=%3Cscript%3E%E2%80%AE&unit=%3Cimg src=x onerror=alert(5)>&seed=-1e9'")
+    assert person.wait("There is no unit").startswith("There is no unit <img src=x onerror=alert(5)>.")
+    assert person.shows(visible("<script>" + TURN))
+    tags = browser.evaluate("[...new Set([...document.body.querySelectorAll('*')].map(each => each.localName))]")
+    assert not {"img", "b"} & set(tags)
+    assert browser.evaluate("document.querySelectorAll('script').length") == 2, "the program, and its data"
+    assert browser.requests[1:] == []
+    assert browser.complaints == []
+
+
+def test_settings_are_shared_in_the_address(browser: Browser, pages: Pages, letters: Path) -> None:
+    page = pages.write(letters, "--length", "60")
+    person = Person(browser, page)
+    person.type("prime", "a b&c=d".replace("&", ".").replace("=", ","))
+    person.set("temperature", 1.25)
+    person.set("top-p", 0.9)
+    person.type("seed", "9007199254740993")
+    person.press("colour-unit")
+    person.type("unit", "L1.c3")
+    person.key("Tab", 9)
+    person.press("hold")
+    person.set("at", 0.5)
+    person.press("share")
+    person.wait("address")
+    address = browser.evaluate("location.href")
+    text, colours = person.write("again"), person.colours
+    browser.open(page, width=1280)
+    browser.call("Page.navigate", url="about:blank")
+    browser.call("Page.navigate", url=address)
+    person.wait("Ready", "held")
+    assert person.see("temperature-shown") == "1.25"
+    assert person.write() == text
+    assert person.colours == colours
+    assert text[7:] == _clamped_at(letters, "L1.c3=0.5", "a b.c,d")
+
+
+def _clamped_at(run: Path, clamp: str, prime: str) -> str:
+    from charrnn.cli.steering import Steering
+
+    settings = {"length": 60, "temperature": 1.25, "top_p": 0.9, "seed": 9007199254740993}
+    return _sampled(Steering(clamp=[clamp]).clamped(load(run)), prime, "int8", **settings)
+
+
+def test_the_text_is_copied_exactly(browser: Browser, pages: Pages, letters: Path) -> None:
+    person = Person(browser, pages.write(letters, "--length", "50", "--prime", "co"))
+    text = person.write()
+    browser.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    person.press("copy")
+    person.wait("copied")
+    assert browser.evaluate("navigator.clipboard.readText()") == text
+
+
+@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_it_fits_and_can_be_read(browser: Browser, pages: Pages, letters: Path, width: int, is_dark: bool) -> None:
+    """Nothing is wider than the window; every letter has a contrast of 4.5 to 1, on each colour of the text too."""
+    person = Person(
+        browser, pages.write(letters, "--length", "300", "--prime", "a " * 40), width=width, is_dark=is_dark
+    )
+    person.write()
+    for colour in ("surprisal", "unit"):
+        person.press(f"colour-{colour}")
+        if colour == "unit":
+            person.press("lively")
+            assert len(set(person.colours)) > 8
+        measured = browser.evaluate(_MEASURE)
+        assert measured["width"] == width
+        assert 0 <= measured["left"] < measured["right"] <= width
+        assert measured["smallest"] >= 12
+        for ink, ground in browser.evaluate(_INKS):
+            if ground is not None and ink is not None:
+                light, dark = sorted((_luminance(_colour(ink)), _luminance(_colour(ground))), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
+
+
+def test_every_control_has_a_name_and_is_reached_by_keyboard(browser: Browser, pages: Pages, letters: Path) -> None:
+    """By the browser's own tree of what a screen reader is told."""
+    person = Person(browser, pages.write(letters, "--length", "60"))
+    person.press("colour-unit")
+    browser.call("Accessibility.enable")
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "textbox", "slider", "radio", "checkbox", "combobox", "region", "spinbutton", "status"}
+    named = {
+        (node["role"]["value"], node["name"]["value"])
+        for node in nodes
+        if node.get("role", {}).get("value") in roles and not node.get("ignored") and "name" in node
+    }
+    assert {
+        ("textbox", "Beginning"), ("button", "Write"), ("button", "Undo"), ("region", "Text"), ("textbox", "Unit"),
+        ("slider", "Temperature"), ("slider", "Top-p"), ("textbox", "Seed"), ("textbox", "Length"),
+        ("combobox", "Pace"), ("radio", "surprisal"), ("checkbox", "hold it at"),
+        ("slider", "Value at which the unit is held"),
+    } <= named  # fmt: skip
+    assert not [role for role, name in named if not name and role != "status"]
+    browser.evaluate("document.getElementById('prime').focus()")
+    order = []
+    for _ in range(20):
+        self_ = browser.evaluate("document.activeElement.id || document.activeElement.textContent")
+        order.append(self_)
+        person.key("Tab", 9)
+    assert order[:2] == ["prime", "write"]
+    assert {"one", "again", "text", "own", "add"} <= set(order)
+    browser.evaluate("document.getElementById('prime').focus()")
+    browser.call("Input.dispatchKeyEvent", type="rawKeyDown", key="Enter", windowsVirtualKeyCode=13, modifiers=2)
+    person.wait("Wrote 60")
+
+
+def test_it_answers_while_it_writes(browser: Browser, pages: Pages) -> None:
+    """No task of a page that writes takes long: a timer that is asked for at once comes in time."""
+    run = pages.run(_checkpoint(Vocabulary.of(LETTERS), hidden_size=256))
+    person = Person(browser, pages.write(run, "--length", "5000"))
+    person.press("write")
+    waited = browser.evaluate(
+        """new Promise(async done => {
+             const gaps = [];
+             for (let k = 0; k < 15; k++) {
+               const before = performance.now();
+               await new Promise(next => setTimeout(next, 0));
+               gaps.push(performance.now() - before);
+             }
+             done(gaps.sort((a, b) => a - b)[7]);
+           })"""
+    )
+    assert waited < 200, "milliseconds, on a busy machine; half of them come sooner"
+    assert person.see("write") == "Stop", "it still writes"
+    person.press("write")
+    person.wait("Wrote")
+
+
+def test_the_size_is_that_of_the_arrays_in_base64(pages: Pages) -> None:
+    """At most 1.4 times the arrays as the int8 engine holds them, and 60 kB; the page tells its size beforehand."""
+    for settings, vocabulary in (({}, LETTERS), ({"hidden_size": 192, "num_layers": 2}, LETTERS), ({}, CJK)):
+        checkpoint = _checkpoint(Vocabulary.of(vocabulary), **settings)
+        held = 0
+        for name, array in checkpoint.parameters.items():
+            is_rounded = name.endswith("weight_hh") or (name.endswith("weight_ih") and not name.startswith("layers.1."))
+            groups = -(-array.shape[-1] // 64)
+            held += array.size + 4 * len(array) * groups if is_rounded else 4 * array.size
+        page = pages.write(pages.run(checkpoint))
+        assert page.stat().st_size <= 1.4 * held + 60_000
+
+
+def test_the_same_gives_the_same_bytes(pages: Pages, letters: Path) -> None:
+    options = ("--prime", "ab", "--seed", "5")
+    first = pages.write(letters, *options).read_bytes()
+    assert pages.write(letters, *options).read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--page p.html --json", "--json does not go with it"),
+        ("--page p.html --count 3", "--count does not go with it"),
+        ("--page p.html --top-k 3", "--top-k does not go with it"),
+        ("--page p.html --clamp L1.c1=1", "--clamp does not go with it"),
+        ("--page p.html -t 0.5,1", "a second temperature does not go with it"),
+        ("--page p.html --weights int8", "--weights does not go with it"),
+        ("--page nowhere/p.html", "nowhere"),
+        ("--page-weights float32", "--page-weights is about the page of --page"),
+        ("--found f.json", "--found is about the page of --page"),
+        ("--page p.html --found f.json", "f.json"),
+        ("--page p.html --found other.json", "other.json does not hold what inspect --find --json prints"),
+        ("--page p.html --found far.json", "there is no layer 9"),
+        ("--page p.html --prime é", "U+00E9"),
+    ],
+)
+def test_what_does_not_go_with_a_page_is_refused(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Path("one/best.safetensors")
+    run.parent.mkdir()
+    save(run, tiny())
+    Path("other.json").write_text('{"findings": 3}')
+    Path("far.json").write_text('{"findings": [{"unit": "L9.c1", "label": "a", "verdict": "found"}]}')
+    result = command("sample", "-c", str(run), *options.split())
+    assert result.status in (2, 3)
+    assert said in result.err
+    assert not Path("p.html").exists()
+
+
+def test_ensembles_and_variants_are_refused_with_the_reason(command: Command, tmp_path: Path) -> None:
+    run = tmp_path / "best.safetensors"
+    save(run, _checkpoint(Vocabulary.of(LETTERS), layer_norm=True))
+    result = command("sample", "-c", str(run), "--page", str(tmp_path / "p.html"))
+    assert result.status == 2
+    assert "this model's step is that of lstm with layer norm" in result.err
+
+
+def test_a_page_of_more_than_64_megabytes_is_refused(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "best.safetensors"
+    save(run, _checkpoint(Vocabulary.of(LETTERS), hidden_size=64))
+    monkeypatch.setattr("charrnn.cli.page._MOST_BYTES", 100_000)
+    result = command("sample", "-c", str(run), "--page", str(tmp_path / "p.html"), "--page-weights", "float32")
+    assert result.status == 2
+    assert "the page would have 0.2 MB" in result.err
+    assert "int8 takes a quarter" in result.err
+
+
+def test_the_size_that_is_told_is_the_files(pages: Pages, letters: Path) -> None:
+    checkpoint = load(letters)
+    page = WritingPage(
+        heading="a", about="b", model=pack(checkpoint.model, checkpoint.parameters, "int8"),
+        characters={"points": checkpoint.vocabulary.code_points.tolist(), "end": None}, start={}, settings={},
+    )  # fmt: skip
+    assert abs(page.num_bytes - len(page.html())) < 0.1 * page.num_bytes
