@@ -68,9 +68,10 @@ def test_help_and_mistakes_answer_without_torch(arguments: list[str]) -> None:
 
 
 VIEWS = (
-    "", "--unit L1.c1 --card", "--unit L2.h0 --ablate", "--find --ablate --html a.html --npz a.npz", "--predictions",
-    "--gates", "--horizon --distance 20 --lanes 3", "--select ab --match --threshold 0.01", "--probe vowel",
-    "--states all --npz b.npz", "--states documents --npz b.npz",
+    "", "--unit L1.c1 --card", "--unit L2.h0 --ablate", "--patch (a)..=b --unit L1.c1", "--predictions", "--gates",
+    "--find --ablate --html a.html --npz a.npz", "--horizon --distance 20 --lanes 3",
+    "--select ab --match --threshold 0.01", "--probe vowel", "--states all --npz b.npz",
+    "--states documents --npz b.npz",
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from charrnn.cli import (
     heat,
     horizon,
     onnx,
+    patch,
     predictions,
     probe,
     runs,
@@ -46,6 +47,7 @@ VIEWS = (
     find.VIEW,
     card.VIEW,
     ablate.VIEW,
+    patch.VIEW,
     select.VIEW,
     probe.VIEW,
     probe.FILE_VIEW,
@@ -201,6 +203,8 @@ def _arrange(options: Mapping[str, Any], is_whole: bool) -> list[Section]:
         Row("checkpoints/", "All runs of a folder, as a table.", f"with {runs.SORT.flag}"),
     ]
     for view in VIEWS:
+        if not view.shows:
+            continue
         name = spelled(options[view.flag.name]) if view.flag else "(no TEXT)" if view.needs == "run" else "(TEXT alone)"
         own = [option.flag for option in view.options if option is not view.flag]
         rows.append(Row(name, view.shows, f"with {', '.join(own)}" if own else ""))
@@ -212,7 +216,7 @@ _ALL = list(_parameters())
 _OUTPUT = tuple(one.option.name for one in FORMATS)
 _GENERAL = ("checkpoint", *(each.name for each in (*EVERY_TEXT, PALETTE)), *_OUTPUT, "device", "help_all", "help")
 _EVERYDAY = ("checkpoint", UNIT.name, LENGTH.name, "json", "html", "svg")
-_VIEW_FLAGS = tuple(view.flag.name for view in VIEWS if view.flag)
+_VIEW_FLAGS = tuple(view.flag.name for view in VIEWS if view.flag and view.shows)
 inspect.arrange = _arrange  # type: ignore[attr-defined]
 inspect.levels = {one.name: "advanced" for one in _ALL if one.name not in _EVERYDAY + _VIEW_FLAGS}  # type: ignore[attr-defined]
 inspect.__signature__ = Signature(_ALL)  # type: ignore[attr-defined]

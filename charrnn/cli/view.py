@@ -120,7 +120,7 @@ class View:
     is_coloured: Callable[[Given], bool] = lambda _asked: False
     """Returns whether the view draws with the colours of --palette."""
     shows: str = ""
-    """A sentence for the help page that says what the view shows."""
+    """A sentence for the help page that says what the view shows; a view without one stands only in --help-all."""
 
     @property
     def called(self) -> str:

@@ -7,7 +7,7 @@ Shape letters: T characters, B lanes, L layers, V vocabulary, E embedding size, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -23,6 +23,13 @@ from charrnn.settings.config import ModelConfig
 
 NetworkState: TypeAlias = tuple[State, ...]
 """One state a layer, from the first."""
+Change = Callable[[int, State], State]
+"""A function of a layer's place (from 0) and its new state, (B, H) each array: the state that takes its place."""
+
+
+def unchanged(_layer: int, state: State) -> State:
+    """Returns the state as it is."""
+    return state
 
 
 class Network(RecordingEngine):
@@ -57,9 +64,12 @@ class Network(RecordingEngine):
             state, _ = self.observe(ids, state)
             return self.decode(ids, state), state
 
-    def observe(self, ids: npt.ArrayLike, state: NetworkState) -> tuple[NetworkState, tuple[Gates, ...]]:
+    def observe(
+        self, ids: npt.ArrayLike, state: NetworkState, change: Change = unchanged
+    ) -> tuple[NetworkState, tuple[Gates, ...]]:
         """Reads one character in each lane and returns the new state and every layer's gates.
 
+        Each layer's new state is what `change` makes of it; the layers above and the next step read that.
         Raises IndexError for an id that does not exist, ValueError where there is not one for each lane.
         """
         rows = np.asarray(ids, np.int32).view(np.uint32)  # -1 is no id, and not the last one either
@@ -69,9 +79,10 @@ class Network(RecordingEngine):
             state = self._begun_anew(state, rows == self.end)
         below = [self.embedding[rows]]
         states, gates = [], []
-        for p, layer_state in zip(self._layers, state, strict=True):
+        for layer, (p, layer_state) in enumerate(zip(self._layers, state, strict=True)):
             x = layer_input(self.config.skip, below)
             new_state, layer_gates = self.cell.advance(p, self.cell.prepare(p, x), layer_state)
+            new_state = change(layer, new_state)
             states.append(new_state)
             gates.append(layer_gates)
             below.append(new_state[0])

@@ -26,10 +26,11 @@ _MEBIBYTES, _LIMIT, _PATIENCE = 1500, 90, 4.0
 end, as what may well take long."""
 _MOST_LINES, _MOST_CHARACTERS = 60, 5000
 _TEXT_KINDS: dict[str, tuple[str, ...]] = {
-    "select": wild.REGEXES, "label": wild.LABELS, "glob": wild.REGEXES, "unit": wild.UNITS, "clamp": wild.UNITS,
+    "select": wild.REGEXES, "label": wild.LABELS, "patch": (*wild.LABELS, "(e).=a"), "filter": wild.REGEXES,
+    "glob": wild.REGEXES, "unit": wild.UNITS, "clamp": wild.UNITS,
     "probe": (*wild.UNITS, "word,space", "name=a", ","), "encoding": wild.ENCODINGS, "name": wild.NAMES,
     "temperature": (*wild.NUMBERS, "1,2", ",", "1,,2", "0,nan", "1," * 3000, "0.5, 1"), "prime": wild.TEXTS,
-    "stop": wild.TEXTS, "filter": wild.REGEXES, "separator": wild.TEXTS,
+    "stop": wild.TEXTS, "separator": wild.TEXTS,
     "topic": (*wild.TEXTS, "options", "../../errors"),
 }  # fmt: skip
 """What a text is taken for, by the option's name. An option that is not here gets all texts and paths."""
@@ -137,7 +138,10 @@ def _draw(draw: random.Random) -> _Drawn:
 
 def _view(draw: random.Random, own: Sequence[Any], chosen: Sequence[Any]) -> list[Any]:
     """A view of inspect, or none, that the options drawn may go with."""
-    names = ("predictions", "gates", "horizon", "find", "card", "ablate", "select", "probe", "follow", "browse", "unit")
+    names = (
+        "predictions", "gates", "horizon", "find", "card", "ablate", "patch", "select", "probe", "follow", "browse",
+        "unit",
+    )  # fmt: skip
     name = draw.choice(names)
     return [each for each in own if each.name == name and each not in chosen]
 

@@ -111,6 +111,7 @@ VIEWS = [
     ["--find"],
     ["--card", "--unit", "L1.h0"],
     ["--ablate", "--unit", "L1.h0"],
+    ["--patch", "(h)ea=f", "--unit", "L1.h0"],
     ["--select", "head"],
     ["--probe", "vowel"],
     ["--horizon", "--distance", "20", "--lanes", "9", "--read", "600"],

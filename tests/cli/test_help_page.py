@@ -80,11 +80,13 @@ def test_the_views_of_inspect_come_before_its_other_options(command: Command) ->
 
     for option in ("--help", "--help-all"):
         page = " ".join(command("inspect", option).out.split())
-        last = max(page.index(f" {view.flag.flag}") for view in VIEWS if view.flag)
+        shown = [view for view in VIEWS if view.flag and (view.shows or option == "--help-all")]
+        last = max(page.index(f" {view.flag.flag}") for view in shown)
         assert last < page.index("--checkpoint")
     page = " ".join(command("inspect", "--help").out.split())
     for view in VIEWS:
-        if names := [option.flag for option in view.options]:
+        names = [option.flag for option in view.options]
+        if names and view.shows:
             assert f"with {', '.join(names)}" in page
 
 

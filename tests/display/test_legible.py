@@ -27,6 +27,7 @@ VIEWS = {
     "horizon": "inspect text.txt --horizon --distance 60 --lanes 5",
     "find": "inspect text.txt --find --ablate",
     "ablate": "inspect text.txt --ablate --unit L1.c2 --unit L2.o1",
+    "patch": "inspect text.txt --patch (b)ea=c --unit L1.c2 --unit L2.h1",
     "card": "inspect text.txt --card --unit L2.c1",
     "select": "inspect text.txt --select a(b)c --match --threshold 0.1",
     "probe": "inspect text.txt --probe vowel",

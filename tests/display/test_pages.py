@@ -39,6 +39,7 @@ PAGES = {
     "horizon": "--horizon --distance 60 --lanes 5",
     "find": "--find --ablate",
     "ablate": "--ablate --unit L1.c2 --unit L2.o1",
+    "patch": "--patch (l)on=g --unit L1.c2 --unit L2.h1",
     "card": "--card --unit L2.c1 --palette karpathy",
     "select": "--select l(o)n --match --threshold 0.1",
     "probe": "--label o=[on] --probe o",

@@ -21,6 +21,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 VIEWS = (
     "", "--units 2 --palette karpathy", "--predictions", "--gates", "--horizon --distance 60 --lanes 5",
     "--find --ablate", "--card --unit L2.c1", "--select a(b) --match --threshold 0.01", "--label x=[ab] --probe x",
+    "--patch (a)b*.=c --unit L1.c2",
 )  # fmt: skip
 
 

@@ -188,6 +188,7 @@ def test_ablation_of_a_member_is_a_share_of_its_price() -> None:
         ["--unit", "L2.c11"],
         ["--find"],
         ["--unit", "L1.h9", "--ablate"],
+        ["--unit", "L1.h9", "--patch", "(a)..=b"],
         ["--unit", "L1.h9", "--card"],
         ["--gates"],
         ["--predictions"],
