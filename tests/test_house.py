@@ -72,14 +72,16 @@ VIEWS = (
     "--find --ablate --html a.html --npz a.npz", "--horizon --distance 20 --lanes 3",
     "--select ab --match --threshold 0.01", "--probe vowel", "--states all --npz b.npz",
     "--states documents --npz b.npz",
+    "--recurrence -c checkpoints/tiny -c checkpoints/other",
 )  # fmt: skip
 
 
 def test_looking_inside_and_steering_need_no_torch(tmp_path: Path) -> None:
     """Every view of `inspect` on a CPU, and `sample --clamp`: torch, whose import takes a second, is not loaded."""
-    run = tmp_path / "checkpoints/tiny/best.safetensors"
-    run.parent.mkdir(parents=True)
-    checkpoints.save(run, tiny())
+    for name in ("other", "tiny"):
+        run = tmp_path / f"checkpoints/{name}/best.safetensors"
+        run.parent.mkdir(parents=True)
+        checkpoints.save(run, tiny())
     random = np.random.default_rng(2)
     (tmp_path / "text.txt").write_text("".join(random.choice(list("\n abcdefgh"), 900)), "utf-8")
     commands = [f"inspect text.txt {view}" for view in VIEWS]

@@ -23,6 +23,7 @@ from charrnn.cli import (
     patch,
     predictions,
     probe,
+    recurrence,
     runs,
     select,
     states,
@@ -45,6 +46,7 @@ VIEWS = (
     gates.VIEW,
     horizon.VIEW,
     find.VIEW,
+    recurrence.VIEW,
     card.VIEW,
     ablate.VIEW,
     patch.VIEW,
@@ -74,8 +76,9 @@ def inspect(**values: Any) -> None:
     charrnn inspect held_out.txt --unit UNIT   the text coloured by one of them
     """
     named = runs.recognise(values["text"] or [], values["checkpoint"] or [])
-    asked = Given(values | {"text": named.text, "checkpoint": named.run})
-    if runs.show(named, asked, list(_panels())):
+    asked = Given(values | {"text": named.text, "checkpoint": named.run, "runs": named.runs})
+    are_read = any(view.compares and view.flag and asked.gives(view.flag) for view in VIEWS)
+    if runs.show(named, asked, list(_panels()), are_read=are_read):
         return
     view = _chosen(asked)
     _check(view, asked)

@@ -106,10 +106,11 @@ def _kind_of(argument: str) -> str:
     )
 
 
-def show(named: Named, asked: Given, options: Sequence[Option]) -> bool:
+def show(named: Named, asked: Given, options: Sequence[Option], *, are_read: bool) -> bool:
     """Shows runs, if that is what the command asks for, and returns whether it did.
 
-    `options` are all options of `inspect`; what cannot be used raises UsageError.
+    `options` are all options of `inspect`; what cannot be used raises UsageError. If `are_read`, several runs are what
+    a view looks into.
     """
     if asked.verify:
         _verify(named, asked, options)
@@ -117,8 +118,8 @@ def show(named: Named, asked: Given, options: Sequence[Option]) -> bool:
     # A page of one run shows its curve; a picture of one is what the terminal shows of it, which is a view's affair.
     is_page = named.text is None and asked.html is not None
     is_page = is_page and not any(asked.gives(option) for option in options if option not in _OUTPUT)
-    is_one = named.folder is None and len(named.runs) < 2 and not asked.follow and not is_page
-    if is_one:
+    is_seen = named.folder is None and (len(named.runs) < 2 or are_read) and not asked.follow and not is_page
+    if is_seen:
         if asked.gives(SORT):
             raise UsageError(SORT.alone, "name the folder, such as checkpoints/, or leave --sort out")
         return False

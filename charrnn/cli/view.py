@@ -109,6 +109,8 @@ class View:
     """The options the view allows besides `EVERY_TEXT`; the flag of another view may be among them."""
     needs: Literal["text", "run"] = "text"
     """Whether the view needs a model that reads a text, or only a run."""
+    compares: bool = False
+    """Whether the view compares several runs, which `asked.runs` names."""
     length: int | None = 600
     """The number of characters shown when --length is not given; None means all of them."""
     beyond: int = 0

@@ -53,7 +53,8 @@ _SHIFTS = 200
 label must be able to be a discovery."""
 _MORE = 10
 """How many times as many shifts are made as that takes, since p is larger where stretches are few."""
-_CLEAR = 0.5  # an AUC of 0.75
+CLEAR = 0.5
+"""The effect from which a label is told clearly: an AUC of 0.75."""
 _STRONG = 0.8  # |2 AUC - 1|, that is an AUC of 0.9; or |rho|
 _CHUNK = 128
 _BEGINNING = 25_000
@@ -103,7 +104,7 @@ class Finding:
         if self.low is None or self.high is None:
             return False
         surely = min(abs(self.low), abs(self.high)) if self.low * self.high > 0 else 0.0
-        return self.is_discovery and surely > max(_CLEAR, abs(self.from_characters), abs(self.untrained))
+        return self.is_discovery and surely > max(CLEAR, abs(self.from_characters), abs(self.untrained))
 
     @property
     def verdict(self) -> str:

@@ -26,6 +26,7 @@ VIEWS = {
     "gates": "inspect text.txt --gates",
     "horizon": "inspect text.txt --horizon --distance 60 --lanes 5",
     "find": "inspect text.txt --find --ablate",
+    "recurrence": "inspect text.txt --recurrence -c checkpoints/tiny -c checkpoints/gru",
     "ablate": "inspect text.txt --ablate --unit L1.c2 --unit L2.o1",
     "patch": "inspect text.txt --patch (b)ea=c --unit L1.c2 --unit L2.h1",
     "card": "inspect text.txt --card --unit L2.c1",
@@ -39,9 +40,10 @@ WIDTHS = (40, 80, 120)
 @pytest.fixture
 def sections(command: Command, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Returns the sections that a command line would show on the terminal, and those of its page."""
-    run = Path("checkpoints/tiny/best.safetensors")
-    run.parent.mkdir(parents=True)
-    save(run, tiny())
+    for name, cell in (("gru", "gru"), ("tiny", "lstm")):
+        run = Path(f"checkpoints/{name}/best.safetensors")
+        run.parent.mkdir(parents=True)
+        save(run, tiny(cell=cell))
     random = np.random.default_rng(2)
     words = ["abc", "bead", "fade", "cabbage", "deaf", "a", "gab", "\n", "\n\n"]
     Path("text.txt").write_text(" ".join(random.choice(words, 400)), "utf-8")

@@ -34,6 +34,7 @@ WITH = {
     "--from": "--from 400",
     "--select": "--split all",
     "--probe": "--split all",
+    "--recurrence": "--split all",
 }
 """What is added or put in the place of what is written, where an option asks for more work or text than is there."""
 _EVERY = ("1000", "1")

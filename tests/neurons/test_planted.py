@@ -155,15 +155,16 @@ def _atlas(checkpoint: Checkpoint, parameters: object, ids: npt.NDArray[np.integ
     return make_atlas(make_engine(config, parameters), novice, ids, labels)  # type: ignore[arg-type]
 
 
-def _learn(task: Task, folder: Path) -> Trained:
+def learn(task: Task, folder: Path, seed: int = SEED + 1) -> Trained:
     """Trains as `charrnn train --steps` does; with one thread and one precision, whatever the machine has."""
+    folder.mkdir(exist_ok=True)
     path = folder / "corpus.txt"
     path.write_text(task.text(TRAINED, 0), "utf-8")
     corpus = corpora.load([Source(path, path.name)], DataConfig(), name="corpus")
     request = TrainRequest(
         model={"cell": "lstm", "num_layers": 1, "hidden_size": H, "embedding_size": E, "dropout": 0.0},
         data={"validation_fraction": 0.05},
-        training={"batch_size": B, "bptt": T, "learning_rate": 0.03, "precision": "fp32", "seed": SEED + 1},
+        training={"batch_size": B, "bptt": T, "learning_rate": 0.03, "precision": "fp32", "seed": seed},
         run={"sample_every": 0, "validate_every": 200},
         budget=Budget(steps=task.steps),
     )
@@ -185,7 +186,7 @@ def _learn(task: Task, folder: Path) -> Trained:
 @pytest.fixture(scope="module", params=TASKS)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Each task's, once."""
-    return _learn(TASKS[request.param], tmp_path_factory.mktemp(request.param))
+    return learn(TASKS[request.param], tmp_path_factory.mktemp(request.param))
 
 
 def _area(effect: float) -> float:
