@@ -1,192 +1,28 @@
 """Ground truth for the atlas: small models trained on texts with a planted structure, which it must find in them.
 
-Each text can only be predicted well by remembering something that its last three characters do not tell; a model is
-trained until it does. On other text of the same kind, the atlas must name a unit for what was planted, and ablation
+On other text of the same kind (`tests/kit/planted.py`), the atlas must name a unit for what was planted, and ablation
 must say what the unit is for; neither labels that have lost the text nor a model that has learned nothing may do as
 well.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-
 import numpy as np
-import numpy.typing as npt
 import pytest
-import torch
 from scipy.stats import spearmanr
 
-from charrnn.checkpoints import checkpoint as checkpoints
-from charrnn.checkpoints.checkpoint import Checkpoint
-from charrnn.checkpoints.folder import Run
-from charrnn.events import Finished
-from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.ablate import ablate
-from charrnn.neurons.find import Atlas, Finding, make_atlas
-from charrnn.neurons.labels import Label, labels_of
-from charrnn.neurons.untrained import untrained_arrays
-from charrnn.settings.config import Budget, DataConfig
-from charrnn.text import corpus as corpora
-from charrnn.text.sources import Source
-from charrnn.training.plan import TrainRequest, plan_start
-from charrnn.training.trainer import Trainer
+from tests.kit.planted import TASKS, Trained, learn
 
 pytestmark = pytest.mark.slow
 
 SEED = 2
-H, E, B, T = 19, 9, 16, 64
-TRAINED, HELD_OUT = 60_000, 12_000
-W = 24
-"""Letters in each line of `_lines`."""
-BLOCKS = 101
-"""Of the shuffled labels. Their lengths are no multiples of a line's, so that lines do not fall on lines."""
-
-Random = np.random.Generator
-
-
-def _letters(random: Random, alphabet: str, count: int) -> str:
-    return "".join(random.choice(list(alphabet), count))
-
-
-def _quotes(random: Random) -> str:
-    """A word, or several in quotes. The letters are the same; only inside may a quote follow a letter."""
-
-    def word() -> str:
-        return _letters(random, "abcdefg", random.integers(1, 6))
-
-    is_quoted = random.random() < 0.12
-    said = '"' + " ".join(word() for _ in range(random.geometric(0.25))) + '"' if is_quoted else word()
-    return said + ("\n" if random.random() < 0.1 else " ")
-
-
-def _brackets(random: Random) -> str:
-    """A line in which brackets open up to three deep, and all are closed: only inside may one close."""
-    pieces, depth = [], 0
-    while True:
-        chance = random.random()
-        if depth < 3 and chance < 0.1:
-            pieces.append("(")
-            depth += 1
-        elif depth and chance > 0.88:
-            pieces.append(")")
-            depth -= 1
-        elif not depth and chance > 0.94:
-            return "".join(pieces) + "\n"
-        else:
-            pieces.append(_letters(random, "abcdefg", 1))
-
-
-def _lines(random: Random) -> str:
-    """A line as long as any other: only who counts knows when it ends."""
-    return _letters(random, "abcde", W) + "\n"
-
-
-def _recall(random: Random) -> str:
-    """A value, other letters, and when asked for it the same value again."""
-    value = random.choice(["0", "1"])
-    return value + _letters(random, "abcd", random.integers(2, 17)) + "?" + value
-
-
-@dataclass(frozen=True)
-class Task:
-    """A text and what is planted in it."""
-
-    write: Callable[[Random], str]
-    """A piece of text; they do not depend on each other."""
-    label: str
-    """What must be known with an AUC above 0.95."""
-    pattern: str = ""
-    """Of that label, where it is not the library's."""
-    graded: str = ""
-    """A degree of it that must be known, too."""
-    is_one_unit: bool = False
-    """Whether holding one unit makes the model forget it: it is not spread over many."""
-    steps: int = 1000
-
-    def text(self, characters: int, part: int) -> str:
-        """Whole pieces: a quote or a line cut off would be another thing. `part` is another text of the kind."""
-        random, pieces = np.random.default_rng([SEED, part]), list[str]()
-        while characters > 0:
-            pieces.append(self.write(random))
-            characters -= len(pieces[-1])
-        return "".join(pieces)
-
-    def labels(self, text: str) -> list[Label]:
-        """All that the atlas would be asked, with the user's label."""
-        return labels_of(text, {self.label: re.compile(self.pattern)} if self.pattern else None)
-
-
-TASKS = {
-    "quotes": Task(_quotes, 'inside "quotes"', is_one_unit=True),
-    "brackets": Task(_brackets, "inside ( )", graded="depth of brackets"),
-    "lines": Task(
-        _lines, "late in the line", rf"(?<=\n[a-e]{{{W // 2}}})[a-e]+", graded="position in the line", steps=1400
-    ),
-    # Up to the question: what ends it is the value that is recalled.
-    "recall": Task(_recall, "the value is 1", r"1[a-d]+\?", is_one_unit=True),
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A model that has learned a task, and the text that it has not seen."""
-
-    task: Task
-    checkpoint: Checkpoint
-    ids: npt.NDArray[np.integer]
-    labels: list[Label]
-    found: Atlas
-
-    def atlas(self, parameters: object, labels: list[Label]) -> Atlas:
-        """Of a model of this shape, beside an untrained one, on this text."""
-        return _atlas(self.checkpoint, parameters, self.ids, labels)
-
-    def finding(self, label: str) -> Finding:
-        """The atlas' own."""
-        return next(finding for finding in self.found.findings if finding.label == label)
-
-
-def _atlas(checkpoint: Checkpoint, parameters: object, ids: npt.NDArray[np.integer], labels: list[Label]) -> Atlas:
-    config = checkpoint.model
-    novice = make_engine(config, untrained_arrays(config, len(checkpoint.vocabulary), seed=8))
-    return make_atlas(make_engine(config, parameters), novice, ids, labels)  # type: ignore[arg-type]
-
-
-def learn(task: Task, folder: Path, seed: int = SEED + 1) -> Trained:
-    """Trains as `charrnn train --steps` does; with one thread and one precision, whatever the machine has."""
-    folder.mkdir(exist_ok=True)
-    path = folder / "corpus.txt"
-    path.write_text(task.text(TRAINED, 0), "utf-8")
-    corpus = corpora.load([Source(path, path.name)], DataConfig(), name="corpus")
-    request = TrainRequest(
-        model={"cell": "lstm", "num_layers": 1, "hidden_size": H, "embedding_size": E, "dropout": 0.0},
-        data={"validation_fraction": 0.05},
-        training={"batch_size": B, "bptt": T, "learning_rate": 0.03, "precision": "fp32", "seed": seed},
-        run={"sample_every": 0, "validate_every": 200},
-        budget=Budget(steps=task.steps),
-    )
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        plan = plan_start(request, len(corpus))
-        *_, last = Trainer(Run(folder), corpus, plan, device=torch.device("cpu")).run()
-    finally:
-        torch.set_num_threads(before)
-    assert isinstance(last, Finished)
-    assert last.step == task.steps
-    checkpoint = checkpoints.load(folder / "best.safetensors")
-    text = task.text(HELD_OUT, 1)
-    ids, labels = checkpoint.vocabulary.encode(text), task.labels(text)
-    return Trained(task, checkpoint, ids, labels, _atlas(checkpoint, checkpoint.parameters, ids, labels))
 
 
 @pytest.fixture(scope="module", params=TASKS)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Each task's, once."""
-    return learn(TASKS[request.param], tmp_path_factory.mktemp(request.param))
+    return learn(TASKS[request.param], tmp_path_factory.mktemp(request.param), SEED)
 
 
 def _area(effect: float) -> float:
@@ -221,24 +57,30 @@ def test_degrees_are_found(trained: Trained) -> None:
     assert abs(finding.from_characters) < 0.5
 
 
+def test_few_units_tell_what_was_planted(trained: Trained) -> None:
+    """One alone, where holding one makes the model forget; its F1 is high, too. The best unit of the state leads the
+    ranking, and no probe of few units is far better than all of them."""
+    curve, finding = trained.finding(trained.task.label).curve, trained.finding(trained.task.label)
+    assert curve.k is not None
+    assert curve.k <= (1 if trained.task.is_one_unit else 4)
+    assert curve.dense > 0.9
+    assert finding.unit == curve.first[0] or finding.unit.kind not in "hc"
+    assert max(curve.scores) < curve.dense + 0.05
+    if trained.task.is_one_unit:
+        assert finding.f1 is not None
+        assert finding.f1 > 0.85
+
+
 def test_labels_that_have_lost_the_text_are_not_found(trained: Trained) -> None:
     """In long blocks, put together in another order: they keep their own correlations."""
-    order = np.random.default_rng(SEED).permutation(BLOCKS)
-
-    def shuffled(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        blocks = np.array_split(values, BLOCKS)
-        return np.concatenate([blocks[number] for number in order])
-
-    labels = [replace(label, values=shuffled(label.values)) for label in trained.labels]
-    found = trained.atlas(trained.checkpoint.parameters, labels)
+    found = trained.atlas_of_shuffled_labels()
     assert {finding.label for finding in found.findings} == {finding.label for finding in trained.found.findings}
     assert not any(finding.is_found for finding in found.findings)
 
 
 def test_an_untrained_model_knows_nothing_of_it(trained: Trained) -> None:
     """Of the same shape on the same text: it is said that its best unit is no finding."""
-    arrays = untrained_arrays(trained.checkpoint.model, len(trained.checkpoint.vocabulary), seed=5)
-    found = trained.atlas(arrays, trained.labels)
+    found = trained.atlas_of_an_untrained_model()
     planted = {trained.task.label, trained.task.graded} - {""}
     findings = [finding for finding in found.findings if finding.label in planted]
     assert len(findings) == len(planted)

@@ -32,9 +32,9 @@ from charrnn.neurons.recurrence import Other, Recurrence, recurrence
 from charrnn.neurons.untrained import untrained_arrays
 from charrnn.settings.config import ModelConfig
 from tests.kit.command import Command
+from tests.kit.planted import TASKS, learn
 from tests.kit.quotes import CONFIG, IDS, INSIDE, PLANTED, TEXT, VOCABULARY, H, V, planted_arrays
 from tests.kit.tiny import tiny
-from tests.neurons.test_planted import TASKS, learn
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
@@ -237,7 +237,7 @@ def test_memory_follows_the_largest_model(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("task", ["quotes", "recall"])
 def test_what_was_planted_comes_back_in_models_of_other_seeds(task: str, tmp_path: Path) -> None:
     """Three trained models of a task: the unit for it comes back in both others, and in no untrained one."""
-    first, *rest = (learn(TASKS[task], tmp_path / str(seed), seed) for seed in (3, 4, 5))
+    first, *rest = (learn(TASKS[task], tmp_path / str(seed), 2, seed) for seed in (3, 4, 5))
 
     def other(name: str, parameters: Any) -> Other:
         config = first.checkpoint.model

@@ -27,6 +27,7 @@ from charrnn.neurons.statistics import (
     ranks,
     sureness,
 )
+from tests.campaign._unrelated import wander
 
 U, N, L = 5, 301, 4
 
@@ -167,6 +168,30 @@ def test_shifted_effects_are_those_of_shifted_labels(is_graded: bool) -> None:
         ranked = ranks(label)[(places + np.where(2 * places // 601 == 0, one, other)) % 601]
         expected = np.corrcoef(ranks(values), ranked)[0, 1] if is_graded else 2 * roc_auc_score(turned, values) - 1
         assert effect == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("memory", [1, 10])
+def test_of_slow_pairs_without_relation_few_are_discoveries_and_of_planted_ones_nearly_all(memory: float) -> None:
+    """200 units and labels that change slowly and have nothing to do with each other, a quarter of them degrees: alone
+    one in twenty is significant, and none is a discovery; beside 200 in which the unit wanders with the label, no more
+    than one in twenty of the discoveries is false. (20 of 200 is what three in a thousand such trials reach.)"""
+    places, p_values = np.arange(2500), []
+    shifts = Shifts(places, 2500, np.random.default_rng(10), 20_000)
+    for number in range(400):
+        random = np.random.default_rng([11, number])
+        hidden, unit = wander(random, memory, 2500), wander(random, memory, 2500)
+        unit += hidden if number >= 200 else 0
+        is_graded = number % 4 == 0
+        label = np.rint(30 * hidden) if is_graded else (hidden > 0.4).astype(np.float64)
+        sure = sureness(unit, label, is_graded=is_graded)
+        (effect,) = effects(unit[None], label[None], np.array([is_graded]))[0]
+        null = shifts.effects(unit, label, is_graded=is_graded)
+        p_values.append(shifted_p_value(float(effect), null, sure.degrees) if sure.is_known else 1.0)
+    assert (np.array(p_values[:200]) <= 0.05).sum() < 20
+    assert not discoveries(p_values[:200]).any()
+    found = discoveries(p_values)
+    assert found[:200].sum() <= 0.05 * found.sum()
+    assert found[200:].mean() >= 0.95
 
 
 def test_what_is_too_slow_is_not_told() -> None:
