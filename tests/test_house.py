@@ -77,7 +77,8 @@ VIEWS = (
 
 
 def test_looking_inside_and_steering_need_no_torch(tmp_path: Path) -> None:
-    """Every view of `inspect` on a CPU, and `sample --clamp`: torch, whose import takes a second, is not loaded."""
+    """Every view of `inspect` on a CPU but --circuit, which needs a gradient, and `sample --clamp`: torch, whose import
+    takes a second, is not loaded."""
     for name in ("other", "tiny"):
         run = tmp_path / f"checkpoints/{name}/best.safetensors"
         run.parent.mkdir(parents=True)

@@ -15,6 +15,7 @@ import typer
 from charrnn.cli import (
     ablate,
     card,
+    circuit,
     find,
     gates,
     heat,
@@ -53,6 +54,7 @@ VIEWS = (
     select.VIEW,
     probe.VIEW,
     probe.FILE_VIEW,
+    circuit.VIEW,
     states.VIEW,
     onnx.VIEW,
 )

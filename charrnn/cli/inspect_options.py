@@ -43,8 +43,8 @@ EVERY_TEXT = (UNIT, UNITS, FROM, LENGTH, SPLIT, UNKNOWN)
 LABEL = Option(
     "--label",
     list[str],
-    "With --find, --recurrence, --ablate, --card and --probe: a label of your own, which holds within each "
-    "match of a regular expression. May be given several times.",
+    "With --find, --recurrence, --ablate, --card, --probe and --circuit: a label of your own, which holds "
+    "within each match of a regular expression. May be given several times.",
     alone="--label and --label-file are for {views}",
     more={"metavar": "NAME=REGEX"},
 )

@@ -79,11 +79,14 @@ def _result(subject: Subject, found: Probe, asked: str, kind: str, about: dict[s
     )
 
 
-def choose(said: str, labels: Sequence[Label]) -> Label:
-    """Returns the yes-or-no label that `said` names; case, spaces and, where one label fits, quotes do not count."""
+def choose(said: str, labels: Sequence[Label], option: str = "--probe", *, takes_degrees: bool = False) -> Label:
+    """Returns the label that `said` names; case, spaces and, where one label fits, quotes do not count.
+
+    Raises UsageError where there is none, several are alike, or it is a degree and those are not taken.
+    """
     for form in (str, _close, _bare):
         alike = [label for label in labels if form(label.name) == form(said)]
-        if len(alike) == 1 and alike[0].is_graded:
+        if len(alike) == 1 and alike[0].is_graded and not takes_degrees:
             raise UsageError(
                 f"{alike[0].name!r} is a degree, not yes or no",
                 "give a label that holds or not; --find shows which units tell degrees",
@@ -92,10 +95,10 @@ def choose(said: str, labels: Sequence[Label]) -> Label:
             return alike[0]
         if alike:
             raise UsageError(f"several labels are like {said!r}", f"give one of {_listed(alike)}")
-    yes_no = [label for label in labels if not label.is_graded]
+    taken = [label for label in labels if takes_degrees or not label.is_graded]
     raise UsageError(
         f"there is no label called {said!r}",
-        f"did you mean {_listed(_near(said, yes_no))}? One of your own: --label NAME=REGEX --probe NAME",
+        f"did you mean {_listed(_near(said, taken))}? One of your own: --label NAME=REGEX {option} NAME",
     )
 
 

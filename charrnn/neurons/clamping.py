@@ -29,7 +29,7 @@ from charrnn.cells.members import count_members, joined, parted
 from charrnn.cells.names import enumerated
 from charrnn.cells.registry import describe, make_cell, plain_cells
 from charrnn.errors import UsageError
-from charrnn.neurons.columns import reading_columns
+from charrnn.neurons.columns import readers
 from charrnn.neurons.record import Unit, is_unbounded, limits, parse_unit
 from charrnn.settings.config import ModelConfig
 
@@ -123,14 +123,10 @@ class _Changed:
 
     def _readers(self, unit: Unit) -> list[tuple[Array, Array]]:
         """Returns the matrix columns that read the unit's output, each with the bias of the same rows."""
-        names = {f"layers.{unit.layer}.weight_hh": 0, **reading_columns(self.config, unit.layer)}
-        return [(self._own(name)[:, first + unit.index], self._own(self._bias(name))) for name, first in names.items()]
-
-    def _bias(self, matrix: str) -> str:
-        """Returns the name of the bias that is added to the product with this matrix."""
-        place, _, kind = matrix.rpartition(".")
-        own = {"weight_ih": self._cell.input_bias, "weight_hh": self._cell.recurrent_bias}
-        return f"{place}.{own.get(kind, 'bias')}"
+        return [
+            (self._own(reader.matrix)[:, reader.first + unit.index], self._own(reader.bias))
+            for reader in readers(self.config, unit.layer)
+        ]
 
     def hold_output(self, unit: Unit, value: float) -> None:
         if "h" in self._cell.unbounded:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.members import count_members, joined, parted
 from charrnn.cells.parameters import decoder_weight, parameter_shapes, written_out
+from charrnn.cells.registry import make_cell
 from charrnn.settings.config import ModelConfig
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -54,17 +55,28 @@ def _beside(config: ModelConfig, matrix: npt.NDArray[Any], below: int, *, reads_
     return np.concatenate([first, *[others] * (below - 1), matrix], axis=1)
 
 
-def reading_columns(config: ModelConfig, layer: int) -> dict[str, int]:
-    """Returns the names of the matrices that read the outputs of `layer`, each with the first of the H columns for it.
+class Reader(NamedTuple):
+    """A matrix that reads the outputs of a layer."""
+
+    matrix: str
+    bias: str
+    """The name of the bias that is added to the product with the matrix."""
+    first: int
+    """The first of the H columns for the layer."""
+
+
+def readers(config: ModelConfig, layer: int) -> list[Reader]:
+    """Returns all that reads the outputs of `layer`: the layer itself, those above it, and the decoder.
 
     The model must have been rewritten by `with_own_columns`.
     """
     assert not config.tie
     assert config.skip in ("none", "dense"), "see with_own_columns"
-    L = config.num_layers
+    cell, L = make_cell(config), config.num_layers
     start = config.embedding_size + (layer - 1) * config.hidden_size if config.skip == "dense" else 0
     above = range(layer + 1, L + 1) if config.skip == "dense" else range(layer + 1, min(layer + 1, L) + 1)
-    readers = {f"layers.{number}.weight_ih": start for number in above}
+    found = [Reader(f"layers.{layer}.weight_hh", f"layers.{layer}.{cell.recurrent_bias}", 0)]
+    found += [Reader(f"layers.{each}.weight_ih", f"layers.{each}.{cell.input_bias}", start) for each in above]
     if config.skip == "dense" or layer == L:
-        readers["decoder.weight"] = start
-    return readers
+        found.append(Reader("decoder.weight", "decoder.bias", start))
+    return found

@@ -139,8 +139,8 @@ def _draw(draw: random.Random) -> _Drawn:
 def _view(draw: random.Random, own: Sequence[Any], chosen: Sequence[Any]) -> list[Any]:
     """A view of inspect, or none, that the options drawn may go with."""
     names = (
-        "predictions", "gates", "horizon", "find", "card", "ablate", "patch", "select", "probe", "follow", "browse",
-        "unit",
+        "predictions", "gates", "horizon", "find", "card", "ablate", "patch", "select", "probe", "circuit", "follow",
+        "browse", "unit",
     )  # fmt: skip
     name = draw.choice(names)
     return [each for each in own if each.name == name and each not in chosen]

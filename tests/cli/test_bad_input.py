@@ -328,6 +328,17 @@ _CASES: dict[str, Case] = {
     "a horizon of one lane": Case("inspect text.txt --horizon --lanes 1", USAGE, "--lanes"),
     "a horizon of nothing": Case("inspect empty --horizon", TEXT, "0 characters, too few", _write("empty", b"")),
     "a horizon of three characters": Case("inspect abc --horizon", TEXT, "too few for two", _write("abc", b"abc")),
+    "a circuit of no text": Case("inspect --circuit vowel", USAGE, "--circuit needs a text"),
+    "a circuit of no label": Case(
+        "inspect text.txt --circuit wovel", USAGE, ("no label called 'wovel'", "mean vowel?", "--circuit NAME")
+    ),
+    "a circuit of units": Case("inspect text.txt --circuit vowel -u L1.h0", USAGE, "leave --unit out"),
+    "a circuit for hardly any ends": Case("inspect text.txt --circuit digit", TEXT, "too few to find a circuit for"),
+    "a circuit that may lose everything": Case("inspect text.txt --circuit vowel --within 1", USAGE, "--within"),
+    "a share without a circuit": Case("inspect text.txt --within 0.1", USAGE, ("--within says how", "add --circuit")),
+    "a circuit of weights too large": Case(
+        "inspect text.txt -c big --circuit vowel", CHECKPOINT, "not finite", lambda: Path("big").write_bytes(_big())
+    ),
     "an atlas of weights too large": Case(
         "inspect text.txt -c big --find", CHECKPOINT, "not finite", lambda: Path("big").write_bytes(_big())
     ),

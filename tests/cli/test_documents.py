@@ -115,6 +115,7 @@ VIEWS = [
     ["--select", "head"],
     ["--probe", "vowel"],
     ["--horizon", "--distance", "20", "--lanes", "9", "--read", "600"],
+    ["--circuit", "vowel"],
 ]
 
 

@@ -32,6 +32,7 @@ VIEWS = {
     "card": "inspect text.txt --card --unit L2.c1",
     "select": "inspect text.txt --select a(b)c --match --threshold 0.1",
     "probe": "inspect text.txt --probe vowel",
+    "circuit": "inspect text.txt --circuit vowel --within 0.001",
     "compare": "sample --clamp L1.c1=1 --compare -n 60 --count 6",
 }
 WIDTHS = (40, 80, 120)
@@ -130,7 +131,7 @@ def test_a_table_without_room_becomes_paragraphs() -> None:
 def test_all_tables_of_a_page_are_alike_and_fit_a_narrow_window(sections: Any) -> None:
     """One style sheet, no borders, numbers to the right; a narrow window gets paragraphs with the columns' names."""
     styles = set()
-    for view in ("gates", "horizon", "find", "ablate", "card", "probe", "select"):
+    for view in ("gates", "horizon", "find", "ablate", "card", "probe", "select", "circuit"):
         whole = page("a run", sections(VIEWS[view], on_page=True))
         assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in whole
         styles.add("\n".join(re.findall(r"^(?:\.table|table|t[hdr]|@media|  t)[^\n]*", whole, re.MULTILINE)))

@@ -43,6 +43,7 @@ PAGES = {
     "card": "--card --unit L2.c1 --palette karpathy",
     "select": "--select l(o)n --match --threshold 0.1",
     "probe": "--label o=[on] --probe o",
+    "circuit": "--circuit vowel",
     "text in bytes": "--units 1",
     "predictions in bytes": "--predictions",
 }

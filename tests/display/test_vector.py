@@ -22,6 +22,7 @@ VIEWS = (
     "", "--units 2 --palette karpathy", "--predictions", "--gates", "--horizon --distance 60 --lanes 5",
     "--find --ablate", "--card --unit L2.c1", "--select a(b) --match --threshold 0.01", "--label x=[ab] --probe x",
     "--patch (a)b*.=c --unit L1.c2",
+    "--circuit vowel",
 )  # fmt: skip
 
 

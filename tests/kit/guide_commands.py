@@ -35,6 +35,7 @@ WITH = {
     "--select": "--split all",
     "--probe": "--split all",
     "--recurrence": "--split all",
+    "--circuit": "--split all --circuit vowel",
 }
 """What is added or put in the place of what is written, where an option asks for more work or text than is there."""
 _EVERY = ("1000", "1")

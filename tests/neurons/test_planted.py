@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from charrnn.network.loss_gradient import loss_gradient
 from charrnn.neurons.ablate import ablate
+from charrnn.neurons.circuit import find_circuit
 from tests.kit.planted import TASKS, Trained, learn
 
 pytestmark = pytest.mark.slow
@@ -108,3 +110,22 @@ def test_what_was_planted_is_used(trained: Trained) -> None:
     assert use.ends.characters > 100
     assert use.ends.low > 0.2
     assert use.ends.low > max(use.inside.high, use.outside.high, use.compared)
+
+
+def test_the_unit_is_in_a_small_circuit(trained: Trained) -> None:
+    """Where one unit knows what was planted, five units or fewer of the nineteen keep the loss, and it is among them;
+    they keep it on the other half too, at least nearly, and random sets of as many do not."""
+    task, checkpoint = trained.task, trained.checkpoint
+    if not task.is_one_unit:
+        pytest.skip("known to several units")
+    label = next(label for label in trained.labels if label.name == task.label)
+    found = find_circuit(checkpoint.model, checkpoint.parameters, trained.ids, label, loss_gradient)
+    indices = [member.unit.index for member in found.members]
+    assert trained.finding(task.label).unit.index in indices
+    assert len(indices) <= 5
+    kept = found.second.faithfulness(found.second.circuit)
+    median = found.second.faithfulness(found.random[len(found.random) // 2])
+    assert kept is not None
+    assert median is not None
+    assert kept > 0.85
+    assert median < 0.5

@@ -1,0 +1,101 @@
+"""`charrnn inspect TEXT --circuit LABEL`: the smallest set of units that keeps the loss where a label ends."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from charrnn.cli.inspect_options import LABEL, LABEL_FILE, UNIT, UNITS, own_labels
+from charrnn.cli.output import columns, rounded
+from charrnn.cli.probe import choose
+from charrnn.cli.view import Given, Option, Result, View
+
+if TYPE_CHECKING:
+    from charrnn.cli.reading import Subject
+    from charrnn.neurons.circuit import Circuit, Losses
+
+_LENGTH = 200_000
+
+
+def _measure(subject: Subject, asked: Given) -> Result:
+    """Finds the circuit of a label; the gradient is torch's, which is imported for it."""
+    from charrnn.display.circuit import pieces
+    from charrnn.network.open_engine import check_single
+    from charrnn.neurons.circuit import WITHIN, find_circuit
+    from charrnn.neurons.clamping import check_can_hold
+    from charrnn.neurons.labels import labels_of
+
+    loaded, own = subject.loaded, own_labels(asked)
+    check_single(loaded, "--circuit")
+    check_can_hold(loaded.model, "h")
+    choose(asked.circuit, labels_of("", own), "--circuit", takes_degrees=True)  # refused before the text is read
+    subject.check_length("to find a circuit in one half and to test it in the other", _LENGTH)
+    label = choose(asked.circuit, labels_of(subject.text, own), "--circuit", takes_degrees=True)
+    from charrnn.network.loss_gradient import loss_gradient
+
+    found = find_circuit(
+        loaded.model, loaded.parameters, subject.ids, label, loss_gradient,
+        within=asked.within or WITHIN, start=subject.start, end=loaded.vocabulary.end, report=subject.report,
+    )  # fmt: skip
+    about = {"label": label.name, "characters": subject.characters, "units": found.units}
+    return Result(
+        subject,
+        f"the circuit of {label.name}",
+        lambda _: pieces(found, asked.within or WITHIN),
+        lambda: rounded({**about, **_numbers(found)}),
+        lambda: {**about, **_arrays(found)},
+    )
+
+
+def _numbers(found: Circuit) -> dict[str, Any]:
+    return {
+        "circuit": [{**asdict(member), "unit": str(member.unit)} for member in found.members],
+        "first": _losses(found.first),
+        "second": _losses(found.second),
+        "random": found.random,
+    }
+
+
+def _losses(losses: Losses) -> dict[str, Any]:
+    share = losses.faithfulness(losses.circuit)
+    return {**asdict(losses), "is_kept": losses.is_kept, "faithfulness": share}
+
+
+def _arrays(found: Circuit) -> dict[str, Any]:
+    """Returns the units, the losses of the random sets, and each loss of both halves; NaN where there is no such."""
+    import numpy as np
+
+    return {
+        "circuit.units": np.array([str(member.unit) for member in found.members], np.str_),
+        "circuit.means": np.array([member.mean for member in found.members]),
+        "circuit.costs": np.array([member.cost for member in found.members]),
+        "random": np.array(found.random),
+        **columns("halves", [_losses(found.first), _losses(found.second)], np.float64),
+    }
+
+
+VIEW = View(
+    "Circuit",
+    Option(
+        "--circuit",
+        str,
+        "The smallest set of units that keeps the loss where a label ends, with all others held at their means: a "
+        "label of --find or one of your own (--label). Found in the first half of the text, tested in the second.",
+        more={"metavar": "LABEL"},
+    ),
+    _measure,
+    options=(
+        LABEL,
+        LABEL_FILE,
+        Option(
+            "--within",
+            float,
+            "With --circuit: the share of the loss, or of what the units are worth where that is more, by which the "
+            "circuit's loss may be higher.",
+            alone="{flag} says how to measure {views}",
+            more={"min": 0.001, "max": 0.9, "show_default": "0.1", "metavar": "SHARE"},
+        ),
+    ),
+    length=_LENGTH,
+    alone=("--circuit chooses the units", (UNIT, UNITS)),
+)
