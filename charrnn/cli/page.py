@@ -30,7 +30,7 @@ _option = partial(setting, panel="Output")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Page(Record):
+class PageSettings(Record):
     """A page, and what it holds."""
 
     page: Path | None = _option(None, PATH, "--page", level="everyday", metavar="FILE")
@@ -73,15 +73,7 @@ class Page(Record):
             heading=f"{Path(os.path.realpath(path)).parent.name}: a model that writes",
             about=f"{_sentence(loaded)} It runs in this file: nothing is loaded, and nothing is sent.",
             model=pack(loaded.model, loaded.parameters, self.page_weights),
-            characters={
-                "kind": vocabulary.kind,
-                "points": vocabulary.code_points.tolist(),
-                "end": vocabulary.end,
-                "unknown": vocabulary.unknown_symbol,
-                "lineEnd": _line_end(reader),
-                "lowercase": loaded.data.lowercase,
-                "normalize": loaded.data.normalize,
-            },
+            characters={**reading_of(reader), "end": vocabulary.end, "unknown": vocabulary.unknown_symbol},
             start={"empty": prime_ids(vocabulary, []).tolist(), "text": prime_ids(vocabulary, [0])[:-1].tolist()},
             settings={
                 "prime": _text(loaded, prime),
@@ -111,13 +103,21 @@ def _sentence(loaded: Checkpoint) -> str:
     return f"This is {shape} that was trained on {read['name']} ({read['characters']:,} characters)."
 
 
-def _line_end(reader: Reader) -> str | None:
-    """Returns the line end that the model knows, into which others are turned; None where there are several."""
+def reading_of(reader: Reader) -> dict[str, Any]:
+    """Returns how a text becomes ids, as page/text.js takes it: the characters, and what is done to a text before."""
     from charrnn.text.decoding import LINE_ENDS
 
-    kinds = reader.line_ends.kinds() if reader.vocabulary.kind == "text" else []
-    newlines = kinds[0] if reader.data.newlines == "keep" and len(kinds) == 1 else reader.data.newlines
-    return None if newlines == "keep" else LINE_ENDS[newlines].decode()
+    vocabulary, data = reader.vocabulary, reader.data
+    kinds = reader.line_ends.kinds() if vocabulary.kind == "text" else []
+    # Others become the line end that the model knows, where it knows one.
+    newlines = kinds[0] if data.newlines == "keep" and len(kinds) == 1 else data.newlines
+    return {
+        "kind": vocabulary.kind,
+        "points": vocabulary.code_points.tolist(),
+        "lineEnd": None if newlines == "keep" else LINE_ENDS[newlines].decode(),
+        "lowercase": data.lowercase,
+        "normalize": data.normalize,
+    }
 
 
 def _text(loaded: Checkpoint, prime: Ids) -> str:
@@ -128,7 +128,7 @@ def _text(loaded: Checkpoint, prime: Ids) -> str:
 
 
 def _read_found(file: Path, loaded: Checkpoint) -> list[tuple[str, str]]:
-    """Returns the units that `inspect --find --json` found, each with its label. Raises UsageError for another file."""
+    """Returns the units that `inspect --find --json` found, each with its labels. Raises UsageError for other files."""
     from charrnn.files import explained
     from charrnn.neurons.record import parse_unit
 
@@ -142,4 +142,7 @@ def _read_found(file: Path, loaded: Checkpoint) -> list[tuple[str, str]]:
             f"{file} does not hold what inspect --find --json prints",
             "write it with charrnn inspect TEXT --find --json > found.json",
         ) from error
-    return [(str(parse_unit(unit, loaded.of_units, "--found")), label) for unit, label in said]
+    labels: dict[str, list[str]] = {}
+    for unit, label in said:
+        labels.setdefault(str(parse_unit(unit, loaded.of_units, "--found")), []).append(label)
+    return [(unit, ", ".join(names)) for unit, names in labels.items()]

@@ -14,7 +14,7 @@ from charrnn.cli import steering
 from charrnn.cli.chosen import say_chosen
 from charrnn.cli.escapes import unescaped
 from charrnn.cli.options import CHECKPOINT, with_options
-from charrnn.cli.page import Page
+from charrnn.cli.page import PageSettings
 from charrnn.cli.reading import read_prime, read_prime_lines
 from charrnn.cli.sampling import Asked, Output, Prime, read_as_expected, read_exactly, temperatures
 from charrnn.errors import RecordingFailed, UsageError
@@ -39,7 +39,7 @@ def sample(
     choice: Selection,
     output: Output,
     steered: steering.Steering,
-    paged: Page,
+    paged: PageSettings,
 ) -> None:
     """Write text with a trained model, streamed as it is drawn. The same seed gives the same text.
 

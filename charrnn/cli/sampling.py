@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli import steering
 from charrnn.cli.escapes import as_expected, unescaped
 from charrnn.cli.options import refuse_beside
-from charrnn.cli.page import Page
+from charrnn.cli.page import PageSettings
 from charrnn.errors import UsageError
 from charrnn.settings.checks import FLAG, SIZE, TEXT, one_of, whole
 from charrnn.settings.choices import DeviceName, UnknownPolicy, WeightsName
@@ -89,7 +89,7 @@ class Asked:
     choice: Selection
     output: Output
     steered: steering.Steering
-    paged: Page
+    paged: PageSettings
 
     def check(self) -> None:
         """Raises UsageError where options do not go together."""

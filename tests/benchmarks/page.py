@@ -22,7 +22,7 @@ import numpy as np
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints.checkpoint import load, save
 from charrnn.checkpoints.folder import find_checkpoint
-from charrnn.cli.page import Page
+from charrnn.cli.page import PageSettings
 from charrnn.settings.config import ModelConfig
 from charrnn.settings.sampling import SamplingConfig
 from charrnn.text.fitting import Reader
@@ -113,7 +113,7 @@ def main() -> None:
             for run in runs:
                 loaded = load(run)
                 page = folder / "page.html"
-                options = Page(page=page, page_weights=asked.page_weights)
+                options = PageSettings(page=page, page_weights=asked.page_weights)
                 reader = Reader.of(loaded.data, loaded.vocabulary, loaded.corpus)
                 options.write(loaded, run, loaded.vocabulary.encode(""), SamplingConfig(), reader)
                 measured = Measured(browser, page)

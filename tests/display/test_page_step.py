@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from charrnn.cells.parameters import parameter_shapes
+from charrnn.cli.page import reading_of
 from charrnn.errors import UsageError
 from charrnn.inference.distribution import generator
 from charrnn.inference.make_engine import make_engine
@@ -26,8 +27,10 @@ from charrnn.neurons.clamping import clamp
 from charrnn.neurons.columns import with_own_columns
 from charrnn.neurons.record import Unit
 from charrnn.sampling.sampler import sample
-from charrnn.settings.config import ModelConfig
+from charrnn.settings.config import DataConfig, ModelConfig
 from charrnn.settings.sampling import SamplingConfig
+from charrnn.text.fitting import Reader
+from charrnn.text.traits import LineEnds
 from charrnn.text.vocabulary import Vocabulary
 from tests.kit.browser import PROGRAM, Browser
 from tests.kit.every_option import OPTIONS, configured
@@ -264,6 +267,33 @@ def test_bits_and_likeliest_are_of_the_models_own_distribution(browser: Browser,
     found = stepped.ask("likeliest(model.logits, 4)")
     assert [id_ for id_, _ in found] == np.argsort(-shares)[:4].tolist()
     np.testing.assert_allclose([share for _, share in found], np.sort(shares)[::-1][:4], rtol=1e-6)
+
+
+TYPED = "Ab\r\nc\n\u00e9e\u0301\u00fc"
+
+
+@pytest.mark.parametrize(
+    ("characters", "data", "line_ends"),
+    [
+        ("abc\ne\u0301\u00fc", {}, LineEnds(lf=3)),
+        ("Abc\r\ne\u00e9\u00fc", {}, LineEnds(crlf=3)),
+        ("abc\r\u00e9\u00fc", {"lowercase": True}, LineEnds(cr=2)),
+        ("Abc\ne\u0301\u0308u", {"normalize": "nfd", "newlines": "lf"}, LineEnds(lf=2)),
+        ("Abc\n\r\u00e9\u00fc", {}, LineEnds(lf=2, crlf=2)),
+    ],
+)
+def test_what_is_typed_is_read_as_a_prime(
+    browser: Browser, tmp_path: Path, characters: str, data: dict[str, Any], line_ends: LineEnds
+) -> None:
+    """Line ends, case and normal forms; unknown characters are named, and left out as by --unknown skip."""
+    config, vocabulary = CONFIGS["lstm, tied"], Vocabulary.of(characters)
+    stepped = Stepped(browser, tmp_path, pack(config, _parameters(config), "int8"))
+    reader = Reader(DataConfig(**data), vocabulary, line_ends)
+    text, _ = reader.text(TYPED, "it")
+    said = json.dumps({**reading_of(reader), "end": None, "unknown": None})
+    here = stepped.ask(f"new Characters({said}).encode({json.dumps(TYPED)})")
+    assert here["ids"] == vocabulary.encode(text, "skip").tolist()
+    assert here["unknown"] == list(vocabulary.missing(text))
 
 
 def test_bytes_are_decoded_as_python_does(browser: Browser, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from charrnn.cells.members import joined
 from charrnn.cells.parameters import parameter_shapes
 from charrnn.checkpoints.checkpoint import Checkpoint, load, save
 from charrnn.cli.app import main
@@ -309,7 +310,10 @@ def test_what_is_nasty_is_shown_and_never_run(browser: Browser, pages: Pages) ->
     run = pages.run(_checkpoint(Vocabulary.of(NASTY)))
     found = run.parent / "found.json"
     label = "<script>alert(3)</script>" + TURN
-    found.write_text(json.dumps({"findings": [{"unit": "L1.c3", "label": label, "verdict": "found"}]}))
+    findings = [("L1.c3", label, "found"), ("L1.c4", "b", "chance"), ("L1.h5", "c", "found"), ("L1.c3", "d", "found")]
+    found.write_text(
+        json.dumps({"findings": [dict(zip(("unit", "label", "verdict"), one, strict=True)) for one in findings]})
+    )
     prime = run.parent / "prime.txt"
     told = NASTY.replace(HALF, "").replace("\0", "")
     prime.write_text(told, "utf-8")
@@ -335,7 +339,7 @@ def test_what_is_nasty_is_shown_and_never_run(browser: Browser, pages: Pages) ->
     person.press("colour-unit")
     assert person.see("unit-help")
     options = browser.evaluate("[...document.getElementById('found').options].map(each => each.textContent)")
-    assert options == ["choose", f"{visible(label)} (L1.c3)"]
+    assert options == ["choose", f"{visible(label)}, d (L1.c3)", "c (L1.h5)"]
     assert browser.evaluate("document.getElementById('unit').value") == "L1.c3"
     browser.evaluate("location.hash = 'prime=%3Cscript%3E%E2%80%AE&unit=%3Cimg src=x onerror=alert(5)>&seed=-1e9'")
     assert person.wait("There is no unit").startswith("There is no unit <img src=x onerror=alert(5)>.")
@@ -524,6 +528,13 @@ def test_ensembles_and_variants_are_refused_with_the_reason(command: Command, tm
     result = command("sample", "-c", str(run), "--page", str(tmp_path / "p.html"))
     assert result.status == 2
     assert "this model's step is that of lstm with layer norm" in result.err
+    one = _checkpoint(Vocabulary.of(LETTERS))
+    two = joined([one.parameters, one.parameters])
+    save(run, dataclasses.replace(one, members=2, parameters=two))
+    result = command("sample", "-c", str(run), "--page", str(tmp_path / "p.html"))
+    assert result.status == 2
+    assert "a page is about one model, and this is an ensemble of 2 members" in result.err
+    assert not (tmp_path / "p.html").exists()
 
 
 def test_a_page_of_more_than_64_megabytes_is_refused(

@@ -87,10 +87,12 @@ def test_links_lead_somewhere(file: Path) -> None:
             assert fragment in anchors(other.read_text("utf-8")), link
 
 
-def test_the_picture_is_small_and_loads_nothing() -> None:
-    """It is drawn by the command that stands in the README, and the README shows it."""
+def test_the_pictures_are_small_and_load_nothing() -> None:
+    """The first is drawn by the command that stands in the README; the other one shows a page in a browser."""
     text = README.read_text("utf-8")
-    (name,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    name, page = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    assert (ROOT / page).read_bytes().startswith(b"\x89PNG")
+    assert (ROOT / page).stat().st_size < 150_000
     svg = (ROOT / name).read_text("utf-8")
     assert len(svg) < 100_000
     assert set(re.findall(r"https?://[^\"]+", svg)) == {"http://www.w3.org/2000/svg"}

@@ -37,9 +37,9 @@ class Page {
     at("known").hidden = !found.length;
     at("found").append(new Option("choose", ""), ...found.map(
       ([name, label]) => new Option(`${Array.from(label, visible).join("")} (${name})`, name)));
-    const kinds = this.model.kinds.join(", ");
-    this.unitHelp = `L1 to L${this.model.layers}, then ${kinds}, then 0 to ${this.model.hidden - 1}: such as `
-      + `L1.${this.model.kinds.includes("c") ? "c" : "h"}0.`;
+    const {layers, kinds, hidden} = this.model, last = layers > 1 ? ` to L${layers}` : "";
+    this.unitHelp = `A unit is a layer (L1${last}), a kind (${kinds.join(", ")}) and a number (0 to ${hidden - 1}), `
+      + `such as L1.${kinds.includes("c") ? "c" : "h"}0.`;
     at("unit-help").textContent = this.unitHelp;
   }
 
@@ -293,7 +293,10 @@ class Page {
   paintBy(name) {
     this.painting.colour = name;
     at("colour-" + name).checked = true;
-    if (name === "unit" && !this.unit && this.said.found.length) this.choose(this.said.found[0][0]);
+    if (name === "unit" && !this.unit) {
+      if (this.said.found.length) this.choose(this.said.found[0][0]);
+      else this.chooseLively();
+    }
     this.painting.again();
   }
 

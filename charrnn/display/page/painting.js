@@ -38,11 +38,16 @@ class Painting {
     return "cgnh".includes(this.unit.kind) ? [-1, 1] : [0, 1];
   }
 
+  // Returns what brings the end of the text into view again, where it is in view now.
+  following() {
+    const box = at("text"), isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 60;
+    return () => { if (isAtEnd) box.scrollTop = box.scrollHeight; };
+  }
+
   // Adds what is new to the text, and follows its end where a reader is there.
   add() {
     this.painted = performance.now();
-    const box = at("text"), isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 60;
-    const fresh = document.createDocumentFragment();
+    const follow = this.following(), fresh = document.createDocumentFragment();
     for (const cell of this.session.cells.slice(this.spans.length)) {
       const shown = cell.isEnd ? cell.text + "\u2039end\u203a\n"
         : /[\n\t]/.test(cell.text) ? cell.text : Array.from(cell.text, visible).join("");
@@ -53,8 +58,8 @@ class Painting {
       fresh.append(span);
     }
     if (!fresh.hasChildNodes()) return;
-    box.append(fresh);
-    if (isAtEnd) box.scrollTop = box.scrollHeight;
+    at("text").append(fresh);
+    follow();
     this.tellLast();
   }
 
@@ -74,8 +79,10 @@ class Painting {
   // Colours the whole text anew, and shows what the colours mean.
   again() {
     const isColoured = this.colour === "surprisal" || this.byUnit;
+    const follow = this.following();
     at("text").classList.toggle("coloured", isColoured);
     this.spans.forEach((span, place) => this.paint(span, this.session.cells[place]));
+    follow();
     at("of-unit").hidden = this.colour !== "unit";
     at("scale").hidden = !isColoured;
     this.tellLast();
@@ -107,7 +114,7 @@ function paintGuesses(guesses, characters, pick) {
   const focused = [...at("next").querySelectorAll("button")].indexOf(document.activeElement);
   at("next").replaceChildren(...guesses.map(([id, share]) => {
     const button = element("button", ""), bar = document.createElement("i"), name = characters.name(id);
-    const percent = share >= 0.0995 ? `${Math.round(share * 100)} %` : `${(share * 100).toFixed(1)} %`;
+    const percent = share < 0.0005 ? "<0.1 %" : `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)} %`;
     bar.style.width = `${share * 100}%`;
     button.append(bar, element("bdi", name), element("span", percent));
     button.title = "put this character next";

@@ -72,18 +72,21 @@ class Characters {
     return this.said.kind === "bytes";
   }
 
-  // Returns a text as the model's own was read: line ends, normal form, case.
-  asRead(text) {
+  // Returns the ids of a text, read as the model's own was (line ends, normal form, case), and the characters that the
+  // model does not know, which have no ids. Where it has no normal form, that is taken in which it knows most.
+  encode(text) {
     const {lineEnd, lowercase, normalize} = this.said;
     if (lineEnd !== null) text = text.replace(/\r\n|\r|\n/g, lineEnd);
-    if (normalize !== "none") text = text.normalize(normalize.toUpperCase());
-    return lowercase ? text.toLowerCase() : text;
+    if (this.isBytes) return this.encodeAs(text);
+    if (lowercase) text = text.toLowerCase();
+    if (normalize !== "none") return this.encodeAs(text.normalize(normalize.toUpperCase()));
+    const ways = [text, text.normalize("NFC"), text.normalize("NFD")].map(each => this.encodeAs(each));
+    return ways.reduce((best, way) => way.unknown.length < best.unknown.length ? way : best);
   }
 
-  // Returns the ids of a text, and the characters that the model does not know, which have none.
-  encode(text) {
+  encodeAs(text) {
     const ids = [], unknown = new Set();
-    for (const character of this.asRead(text)) {
+    for (const character of text) {
       const point = character.codePointAt(0), isHalf = point >= 0xd800 && point <= 0xdfff;
       if (!this.isBytes) {
         const id = this.ids.has(point) ? this.ids.get(point) : this.said.unknown;
