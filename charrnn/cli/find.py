@@ -99,10 +99,10 @@ def _passages(subject: Subject, atlas: Atlas, labels: Sequence[Label], start: in
 
 
 def _findings(atlas: Atlas) -> list[dict[str, Any]]:
-    """Returns the fields of each finding that are no lists."""
+    """Returns the fields of each finding, those of its k-curve among them."""
     return [
         {
-            **{name: value for name, value in asdict(finding).items() if name != "curve"},
+            **asdict(finding),
             "unit": str(finding.unit),
             "verdict": finding.verdict,
             "k": finding.curve.k,
@@ -110,6 +110,8 @@ def _findings(atlas: Atlas) -> list[dict[str, Any]]:
             "dense_low": finding.curve.low,
             "dense_high": finding.curve.high,
             "dense_p_value": finding.curve.p_value,
+            "curve": [*finding.curve.scores],
+            "first_units": [*map(str, finding.curve.first)],
         }
         for finding in atlas.findings
     ]
@@ -126,13 +128,16 @@ def _arrays(atlas: Atlas, characters: int) -> dict[str, Any]:
         "first": atlas.scores.first,
         "second": atlas.scores.second,
         **columns("findings", [_without_none(finding) for finding in _findings(atlas)]),
-        "findings.curve": np.array([finding.curve.scores for finding in atlas.findings], np.float64),
-        "findings.first_units": np.array([[*map(str, finding.curve.first)] for finding in atlas.findings], np.str_),
-        "curve_units": np.array(atlas.findings[0].curve.counts if atlas.findings else (), np.int64),
+        "curve_units": np.array(_counts(atlas), np.int64),
         "too_rare": np.array(atlas.too_rare, np.str_),
         "strong": atlas.strong,
         "beyond_characters": atlas.beyond_characters,
     }
+
+
+def _counts(atlas: Atlas) -> tuple[int, ...]:
+    """Returns the numbers of units for which all k-curves have scores."""
+    return atlas.findings[0].curve.counts if atlas.findings else ()
 
 
 def _without_none(finding: dict[str, Any]) -> dict[str, Any]:
@@ -146,12 +151,7 @@ def _without_none(finding: dict[str, Any]) -> dict[str, Any]:
 
 def _numbers(atlas: Atlas, characters: int) -> dict[str, Any]:
     rest = {name: getattr(atlas, name) for name in ("too_rare", "units", "strong", "beyond_characters")}
-    curves = [
-        {"units": [*curve.counts], "scores": [*curve.scores], "first_units": [*map(str, curve.first)]}
-        for curve in (finding.curve for finding in atlas.findings)
-    ]
-    findings = [{**one, "curve": curve} for one, curve in zip(_findings(atlas), curves, strict=True)]
-    return {"characters": characters, "findings": findings, **rest}
+    return {"characters": characters, "findings": _findings(atlas), "curve_units": [*_counts(atlas)], **rest}
 
 
 VIEW = View(
@@ -160,7 +160,8 @@ VIEW = View(
         "--find",
         bool,
         "Find the units that know something: every unit against a library of labels, chosen on one half of the text "
-        "and scored on the other, beside chance, an untrained model and the last three characters.",
+        "and scored on the other, beside chance, an untrained model and the last three characters, and how few units "
+        "together are enough.",
     ),
     _measure,
     options=(LABEL, LABEL_FILE, ablate.ABLATE, browse.BROWSE),

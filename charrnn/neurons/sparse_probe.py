@@ -163,6 +163,7 @@ def sparse_probes(
     """
     (first, second), (learned, asked) = keys, labels
     D, N, L = len(rows), first.shape[1], len(learned)
+    report(0, L)
     inputs, targets = _Inputs(first, rows), _targets(learned, is_graded)
     end = max(1, 2 * N // 3)
     sums = _Sums(D, L)
@@ -177,7 +178,7 @@ def sparse_probes(
         weights[chosen, -1] = solved(gram, products[:, chosen], float(ridge)).T
     rankings = []
     for number in range(L):
-        report(number, L)
+        report(number + 1, L)
         order = ranking(gram, products[:, number], int(leaders[number]))
         for place, count in enumerate(counts[:-1]):
             some, ridge = order[:count], float(ridges[number]) * count / D

@@ -8,6 +8,8 @@ whole atlas (labels, reading, an untrained network, scores of both halves, inter
 
     reading     torch's own LSTM over the same text as one stream, in windows of 256, which gives outputs but no gates
     scoring     scikit-learn's roc_auc_score of some pairs of unit and label on as many places, times how many there are
+    probing     the part of the atlas that the k-curves take, over the rest of it: by seconds of the processor, which
+                other programs disturb less
 
 and once `ablating`, what holding one unit costs: a reading of the text in lanes. Ratios are medians over rounds.
 `peak` is the most memory, in megabytes, that the process has had by the end.
@@ -23,6 +25,7 @@ import random
 import resource
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +63,27 @@ def _seconds(work: Callable[[], Any]) -> float:
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
+
+
+class _Stages:
+    """The seconds of the processor that each stage of a piece of work takes, by what it reports to be doing."""
+
+    def __init__(self) -> None:
+        self._spent: Counter[str] = Counter()
+        self._doing, self._since = "", time.process_time()
+
+    def report(self, doing: str, _done: int, _total: int) -> None:
+        """What the work is told to call."""
+        if doing != self._doing:
+            now = time.process_time()
+            self._spent[self._doing] += now - self._since
+            self._doing, self._since = doing, now
+
+    def share_of(self, *stages: str) -> float:
+        """The seconds of some stages over those of all others."""
+        self.report("", 0, 0)
+        some = sum(self._spent[stage] for stage in stages)
+        return some / (self._spent.total() - some)
 
 
 def main() -> None:
@@ -100,8 +124,10 @@ def main() -> None:
     pairs = 2 * 6 * asked.layers * asked.hidden * len(labels)
     rows = []
     for _ in range(asked.rounds):
-        atlas = _seconds(lambda: make_atlas(engine, novice, ids, labels_of(text)))
+        stages = _Stages()
+        atlas = _seconds(lambda stages=stages: make_atlas(engine, novice, ids, labels_of(text), report=stages.report))
         row = {"atlas": atlas, "reading": _seconds(read), "scoring": _seconds(score) / PAIRS * pairs}
+        row["probing"] = stages.share_of("probing", "comparing probes with chance")
         rows.append(row)
     unit = Unit(1, "h", 3)
     held = _seconds(lambda: ablate(config, arrays, ids, {unit: labels[:1]}, compared=3)) / 6
@@ -113,6 +139,7 @@ def main() -> None:
         "of reading and scoring": round(
             statistics.median(row["atlas"] / (row["reading"] + row["scoring"]) for row in rows), 3
         ),
+        "probing, of the rest": round(statistics.median(row["probing"] for row in rows), 2),
         "ablating, of reading": round(held / statistics.median(row["reading"] for row in rows), 2),
         "peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }

@@ -317,15 +317,15 @@ def test_find_from_the_command_line(inspect: Callable[..., tuple[int, str, str]]
 def test_every_output_has_f1_and_the_curves(inspect: Callable[..., tuple[int, str, str]]) -> None:
     """The table has two columns, JSON the fields, NPZ the same as arrays, a page the curves of what is told."""
     _, out, _ = inspect("text.txt", "--find", "--json", "--npz", "a.npz", "--html", "page.html")
-    findings = json.loads(out)["findings"]
-    arrays = np.load("a.npz")
-    counts = findings[0]["curve"]["units"]
+    body, arrays = json.loads(out), np.load("a.npz")
+    findings, counts = body["findings"], body["curve_units"]
     assert counts[:3] == [1, 2, 4]
     assert arrays["curve_units"].tolist() == counts
     for place, finding in enumerate(findings):
-        assert finding["curve"]["scores"][-1] == finding["dense"]
-        assert arrays["findings.curve"][place].tolist() == finding["curve"]["scores"]
-        assert arrays["findings.first_units"][place].tolist() == finding["curve"]["first_units"]
+        assert len(finding["curve"]) == len(counts)
+        assert finding["curve"][-1] == finding["dense"]
+        assert arrays["findings.curve"][place].tolist() == finding["curve"]
+        assert arrays["findings.first_units"][place].tolist() == finding["first_units"]
         for name in ("f1", "threshold", "k", "dense_low", "dense_high", "dense_p_value"):
             expected = np.nan if finding[name] is None else finding[name]
             np.testing.assert_array_equal(arrays[f"findings.{name}"][place], expected)
