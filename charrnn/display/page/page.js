@@ -148,7 +148,6 @@ class Page {
     this.left = count;
     this.before = this.session.written;
     this.began = performance.now();
-    this.settings = this.drawing();
     this.started();
   }
 
@@ -206,7 +205,7 @@ class Page {
         if (session.isReading) {
           session.readNext();
         } else if (this.left && !session.isFull && !(wrote && session.isEnded)) {
-          session.writeNext(this.settings = this.drawing());
+          session.writeNext(this.drawing());
           this.left--;
           wrote = true;
           if (pace || session.isEnded) break;
@@ -245,9 +244,8 @@ class Page {
   showSpeed() {
     const count = this.session.written - this.before, seconds = (performance.now() - this.began) / 1000;
     if (!(count > 20)) return;
-    this.speed = count / seconds;
-    const products = this.speed * this.model.cost / 1e6;
-    at("speed").textContent = `${Math.round(this.speed).toLocaleString("en")} characters a second, `
+    const speed = count / seconds, products = speed * this.model.cost / 1e6;
+    at("speed").textContent = `${Math.round(speed).toLocaleString("en")} characters a second, `
       + `${Math.round(products).toLocaleString("en")} million multiply-adds a second`;
   }
 
