@@ -86,7 +86,7 @@ def test_a_report_fits_any_terminal_and_breaks_no_word(sections: Any, view: str)
         assert max(map(cell_len, _lines(pieces, width))) <= width
         lines = _lines(in_words, width)
         if width == 40:
-            note = "A wider terminal also shows 95 %, last 3 and new net."
+            note = "A wider terminal also shows 95 %, F1, k, last 3 and new net."
             whole |= set(note.split())
         assert _words(lines) <= whole, sorted(_words(lines) - whole)
 
@@ -107,7 +107,7 @@ def test_find_at_40_columns_is_a_table_of_what_matters(sections: Any) -> None:
     table, *_ = sections(VIEWS["find"])
     lines = _lines([table], 40)
     assert lines[0].split() == ["label", "unit", "tells", "verdict"]
-    assert " ".join(" ".join(lines).split()).endswith("A wider terminal also shows 95 %, last 3 and new net.")
+    assert " ".join(" ".join(lines).split()).endswith("A wider terminal also shows 95 %, F1, k, last 3 and new net.")
     verdicts = lines[0].index("verdict")
     assert {line[verdicts - 1] for line in lines[1:-3]} == {" "}
     numbers = [line for line in lines[1:-3] if re.search(r"L\d\.", line)]

@@ -125,13 +125,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         (folder / f"{number}" / RUN).mkdir(parents=True)
         run = folder / f"{number}" / RUN / "best.safetensors"
         save(run, dataclasses.replace(checkpoint, vocabulary=vocabulary, parameters=arrays))
-        (folder / f"{number}.txt").write_text(ASCII + NUL * number + BEYOND + REST, "utf-8")
+        for name, repeats in (("", 1), ("-long", 4)):
+            (folder / f"{number}{name}.txt").write_text(ASCII + NUL * number + BEYOND + REST * repeats, "utf-8")
     written = {}
     for number, (name, options) in enumerate(PAGES.items()):
         written[name] = folder / f"{number}.html"
         for page in (written[name], folder / f"{number}-again.html"):
             kind = int("bytes" in name)
-            read = [str(folder / f"{kind}.txt"), "-c", str(folder / f"{kind}" / RUN)]
+            text = f"{kind}{'-long' * (name == 'patch')}.txt"  # pairs have 500 characters before them
+            read = [str(folder / text), "-c", str(folder / f"{kind}" / RUN)]
             _inspect([*read, "--html", str(page), *options.split()])
     return written
 

@@ -100,7 +100,7 @@ def _same(ours: Any, theirs: Any, engine: Any) -> None:
     if isinstance(engine, CompiledNetwork):
         np.testing.assert_array_equal(ours, theirs)
     else:
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-6)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)  # over forty characters of an rnn
 
 
 def _disturbed(state: Any, lane: int, value: float) -> Any:
