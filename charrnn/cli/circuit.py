@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.inspect_options import LABEL, LABEL_FILE, UNIT, UNITS, own_labels
-from charrnn.cli.output import columns, rounded
+from charrnn.cli.output import rounded
 from charrnn.cli.probe import choose
 from charrnn.cli.view import Given, Option, Result, View
 
@@ -62,15 +62,20 @@ def _losses(losses: Losses) -> dict[str, Any]:
 
 
 def _arrays(found: Circuit) -> dict[str, Any]:
-    """Returns the units, the losses of the random sets, and each loss of both halves; NaN where there is no such."""
+    """Returns the units, the losses of both halves and those of the random sets; NaN where there is no such number."""
     import numpy as np
 
+    halves = {"first": _losses(found.first), "second": _losses(found.second)}
     return {
-        "circuit.units": np.array([str(member.unit) for member in found.members], np.str_),
-        "circuit.means": np.array([member.mean for member in found.members]),
-        "circuit.costs": np.array([member.cost for member in found.members]),
+        "circuit.unit": np.array([str(member.unit) for member in found.members], np.str_),
+        "circuit.mean": np.array([member.mean for member in found.members]),
+        "circuit.cost": np.array([member.cost for member in found.members]),
         "random": np.array(found.random),
-        **columns("halves", [_losses(found.first), _losses(found.second)], np.float64),
+        **{
+            f"{half}.{name}": np.nan if value is None else value
+            for half, losses in halves.items()
+            for name, value in losses.items()
+        },
     }
 
 

@@ -89,9 +89,9 @@ class Maskable:
 
     def _cut(self, arrays: Arrays, kept: Mask) -> tuple[ModelConfig, Arrays]:
         """Returns the network of the units of `kept` alone."""
-        H, size = self.config.hidden_size, max(1, int(kept.sum(1).max()))
-        if size == H:
+        if kept.all():
             return self.config, arrays
+        H, size = self.config.hidden_size, max(1, int(kept.sum(1).max()))
         cut = {"embedding": arrays["embedding"], "decoder.bias": arrays["decoder.bias"]}
         places = [np.flatnonzero(layer) for layer in kept]
         for layer, own in enumerate(places, 1):
