@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from charrnn.neurons.find import Finding
     from charrnn.neurons.pairs import Pair, PairMaker
     from charrnn.neurons.patch import Carried, Exchange, Mean, Patching, Place
-    from charrnn.neurons.record import Unit
 
 PATCH = Option(
     "--patch",
     str,
-    "How much of what the model concludes from a character is carried by a unit: that of --unit, or the state that "
-    "tells a label best. WHAT is a label (a character is changed so that it flips), or OLD=NEW, where NEW is put "
+    "How much of what the model concludes from a character is carried by units: those of --unit, or those whose states "
+    "tell a label best. WHAT is a label (a character is changed so that it flips), or OLD=NEW, where NEW is put "
     "in place of the group of the regular expression OLD, and its last character is asked for.",
     more={"metavar": "WHAT"},
 )
@@ -35,6 +34,8 @@ PAIRS = Option(
     more={"min": 20, "max": 100_000},
 )
 LENGTH = 200_000
+_BEST = (1, 4, 16)
+"""How many of the units that tell a label best are exchanged together, where none are named."""
 
 
 def _measure(subject: Subject, asked: Given) -> Result:
@@ -54,11 +55,10 @@ def _measure(subject: Subject, asked: Given) -> Result:
     pairs, exchanges, made = _pairs(subject, maker, first, asked.pairs)
     finding = None
     if not units:
-        unit, finding = _search(subject, maker.name)
-        asked_places = places_of_units([unit], loaded.of_units)
-    sets: list[tuple[Place, ...]] = [(place,) for place in asked_places]
-    if len(sets) > 1:
-        sets.append(tuple(asked_places))
+        ranked, finding = _search(subject, maker.name)
+        sets = [tuple(ranked[:size]) for size in _BEST if size == 1 or 2 * size <= len(ranked)]
+    else:
+        sets = [(place,) for place in asked_places] + [tuple(asked_places)] * (len(asked_places) > 1)
     found = patch(
         loaded.model, loaded.parameters, subject.ids, exchanges, sets, end=loaded.vocabulary.end, report=subject.report
     )
@@ -96,21 +96,21 @@ def _pairs(subject: Subject, maker: PairMaker, first: int, most: int) -> tuple[l
     return pairs, [Exchange(pair.place, changed[pair.new], pair.asked) for pair in pairs], len(made)
 
 
-def _search(subject: Subject, name: str) -> tuple[Unit, Finding]:
-    """Returns the state unit that tells a label best, and what `--find` says of the label."""
+def _search(subject: Subject, name: str) -> tuple[list[Place], Finding]:
+    """Returns the places of states, those that tell a label best first, and what `--find` says of the label."""
     from charrnn.neurons.find import make_atlas
     from charrnn.neurons.labels import labels_of
-    from charrnn.neurons.patch import best_state
+    from charrnn.neurons.patch import ranked_states
 
     label = next(label for label in labels_of(subject.text) if label.name == name)
     atlas = make_atlas(subject.engine, subject.novice, subject.ids, [label], start=subject.start, report=subject.report)
-    unit = best_state(atlas, subject.loaded.of_units)
-    if unit is None:
+    ranked = ranked_states(atlas, subject.loaded.of_units)
+    if not ranked:
         raise TextError(
             f"the label {name} holds too rarely in this text to find a unit that tells it",
             "name a unit with --unit, or read more of the text with --length",
         )
-    return unit, atlas.findings[0]
+    return ranked, atlas.findings[0]
 
 
 def _names(subject: Subject) -> dict[Place, str]:

@@ -50,10 +50,11 @@ def pieces(
     )
     yield Prose(_change(found, pairs, made))
     if finding is not None:
-        yield Prose(_search(found, names, finding))
+        yield Prose(_search(found.carried[0].places[0], names, finding))
     rows = []
     for one, several in zip(found.carried, found.random, strict=True):
-        rows.append(Row((_named(one, names), *_cells(one.taken_out), *_cells(one.put_in)), "bold"))
+        called = f"the {len(one.places)} best units" if finding and len(one.places) > 1 else _named(one, names)
+        rows.append(Row((called, *_cells(one.taken_out), *_cells(one.put_in)), "bold"))
         if several:
             rows += _random(several)
     yield Columns(("states exchanged", "taken out", "95 %", "put in", "95 %"), rows, words=(0,))
@@ -79,16 +80,17 @@ def _change(found: Patching, pairs: Sequence[Pair], made: int) -> str:
         f"character that is asked for are {original:+.2f} nats in the text as it stands and {changed:+.2f} in the "
         f"changed one: a change of {found.change.value:.2f} (95 %: {found.change.low:.2f} to {found.change.high:.2f})."
     )
+    if found.is_shown and found.change.value < 0:
+        said += " The model expects it more in the changed text."
     if not found.is_shown:
         said += " That is no more than chance, so there is nothing that units could carry."
     return said
 
 
-def _search(found: Patching, names: Mapping[Place, str], finding: Finding) -> str:
-    (place,) = found.carried[0].places
+def _search(place: Place, names: Mapping[Place, str], finding: Finding) -> str:
     return (
-        f"{names[place]} tells the label best of all states on the first half of the text; the pairs are of the "
-        f"second. (--find answers there with {finding.unit}, {told(finding.effect, finding)}, {finding.verdict}.)"
+        f"The states of {names[place]} tell the label best on the first half of the text; the pairs are of the second. "
+        f"(--find answers there with {finding.unit}, {told(finding.effect, finding)}, {finding.verdict}.)"
     )
 
 

@@ -127,8 +127,8 @@ _MAKERS: Mapping[str, tuple[str, str | Callable[[str], str], str]] = {
     "inside a tag < >": (r"(<)/?[A-Za-z][^<>\n]{2,200}>", " ", _OPENING_BRACKET),
     "inside a /* comment */": (r"(/\*)(?:[^*]|\*(?!/)){5,800}\*(?=/)", "  ", _OPENED),
     "inside a # comment": (
-        r"(?<!\S)(#) (?:[A-Za-z]+ ){3}[A-Za-z]{2,} ", " ",
-        "The # becomes a space; asked for is the space after the fourth word.",
+        r"(?<!\S)(#) [A-Za-z]{2,} (?=[a-z])", " ",
+        "The # becomes a space; asked for is the space after the first word.",
     ),
     "inside <!-- -->": (r"(<!--)(?:[^-]|-(?!->)){5,800}-(?=->)", "    ", _OPENED),
     "inside a string literal": (

@@ -130,16 +130,14 @@ def places_of_units(units: Sequence[Unit], config: ModelConfig) -> list[Place]:
     return list(dict.fromkeys((unit.layer, unit.index) for unit in units))
 
 
-def best_state(atlas: Atlas, config: ModelConfig) -> Unit | None:
-    """Returns the state unit that tells the atlas' only label best on the half that chooses; None where it has none."""
+def ranked_states(atlas: Atlas, config: ModelConfig) -> list[Place]:
+    """Returns the places of all states, first those that tell the atlas' only label best on the half that chooses;
+    nothing where the label is too rare."""
     if not atlas.scores.labels:
-        return None
-    states = make_cell(config).state_names
-    tells = np.abs(np.nan_to_num(atlas.scores.first[:, 0]))
-    return max(
-        (unit for unit in zip(tells.tolist(), atlas.scores.units, strict=True) if unit[1].kind in states),
-        key=lambda pair: pair[0],
-    )[1]
+        return []
+    states, tells = make_cell(config).state_names, np.abs(np.nan_to_num(atlas.scores.first[:, 0]))
+    order = np.argsort(-tells, kind="stable").tolist()
+    return places_of_units([unit for unit in (atlas.scores.units[one] for one in order) if unit.kind in states], config)
 
 
 def patch(
@@ -157,7 +155,7 @@ def patch(
     """Measures how much of the change in the answer each set of units in `asked` carries, beside random sets.
 
     Exchanges begin at `CONTEXT` or later. `end` is the id that is read from the zero state. `report` is told how many
-    characters have been read. Raises WeightsTooLarge where the weights are too large to compute with.
+    pairs have been read. Raises WeightsTooLarge where the weights are too large to compute with.
     """
     sets = [tuple(each) for each in asked]
     members = parted(parameters, count_members(parameters))
@@ -219,21 +217,36 @@ def _answers(
     report: Report,
 ) -> Doubles:
     """Returns the answers of A and B, (S + 1, 2, N): first as they are, then with each set of units exchanged."""
-    found = np.full((len(sets) + 1, 2, len(exchanges)), np.nan)
+    N, S = len(exchanges), len(sets) + 1
+    found = np.full((S, 2, N), np.nan)
     # Those of one length side by side, so that few lanes wait for others.
-    order = sorted(range(len(exchanges)), key=lambda number: exchanges[number].place - exchanges[number].asked)
-    together = max(1, _LANES // (2 * (len(sets) + 1)))
-    for begin in range(0, len(order), together):
-        here = order[begin : begin + together]
-        report("exchanging states", begin, len(order))
-        found[:, :, here] = _side_by_side(networks, ids, [exchanges[number] for number in here], sets)
+    order = sorted(range(N), key=lambda number: exchanges[number].place - exchanges[number].asked)
+    together = max(1, _LANES // (2 * S))
+    for begin in range(0, N, _LANES):
+        several = order[begin : begin + _LANES]
+        places = np.array([exchanges[number].place for number in several])
+        states = [network.zero_state(len(several)) for network in networks]
+        for t in range(-CONTEXT, 0):
+            ahead = ids[places + t]
+            states = [network.observe(ahead, state)[0] for network, state in zip(networks, states, strict=True)]
+        for first in range(0, len(several), together):
+            report("exchanging states", begin + first, N)
+            here = several[first : first + together]
+            lanes = np.tile(np.arange(first, first + len(here)), 2 * S).tolist()
+            begun = [network.take(state, lanes) for network, state in zip(networks, states, strict=True)]
+            found[:, :, here] = _side_by_side(networks, begun, ids, [exchanges[number] for number in here], sets)
     return found
 
 
 def _side_by_side(
-    networks: Sequence[Network], ids: Ids, exchanges: Sequence[Exchange], sets: Sequence[tuple[Place, ...]]
+    networks: Sequence[Network],
+    states: list[NetworkState],
+    ids: Ids,
+    exchanges: Sequence[Exchange],
+    sets: Sequence[tuple[Place, ...]],
 ) -> Doubles:
-    """Returns what `_answers` does, for exchanges whose distances descend."""
+    """Returns what `_answers` does, for exchanges whose distances descend; `states` are those before them, a lane for
+    each of (2 S P)."""
     S, P = len(sets) + 1, len(exchanges)
     places, asked = (np.array([getattr(one, name) for one in exchanges]) for name in ("place", "asked"))
     lengths, wanted = asked - places, ids[asked]
@@ -241,11 +254,6 @@ def _side_by_side(
     both = np.stack([ids[np.minimum(places + t, asked)] for t in range(T)])[:, None].repeat(2, 1)  # (T, 2, P)
     for number, one in enumerate(exchanges):
         both[: len(one.changed), 1, number] = one.changed
-    states = [network.zero_state(P) for network in networks]
-    for t in range(-CONTEXT, 0):
-        states = [network.observe(ids[places + t], state)[0] for network, state in zip(networks, states, strict=True)]
-    every = np.tile(np.arange(P), 2 * S).tolist()
-    states = [network.take(state, every) for network, state in zip(networks, states, strict=True)]
     changes = [_exchange(sets, S, member, network.config) for member, network in enumerate(networks)]
     found = np.full((S, 2, P), np.nan)
     for t in range(T):

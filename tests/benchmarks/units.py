@@ -105,7 +105,7 @@ def _telling(finding: Numbers) -> list[str]:
 def _carrying(found: Numbers | None) -> list[str]:
     if found is None:
         return ["", "", ""]
-    (carried,) = found["patch"]["carried"]
+    carried, *_ = found["patch"]["carried"]  # the best unit, and then several together
     random = max(one[way]["value"] for one in carried["random"] for way in ("taken_out", "put_in"))
     shares = [carried[way] for way in ("taken_out", "put_in")]
     return [*(f"{_percent(one['value'])}{_within(one)}" for one in shares), _percent(random)]

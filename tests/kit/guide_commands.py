@@ -36,6 +36,7 @@ WITH = {
     "--probe": "--split all",
     "--recurrence": "--split all",
     "--circuit": "--split all --circuit vowel",
+    "--patch": "--split all --unit L1.c1",
 }
 """What is added or put in the place of what is written, where an option asks for more work or text than is there."""
 _EVERY = ("1000", "1")

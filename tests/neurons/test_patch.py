@@ -327,12 +327,15 @@ def test_the_unit_is_found_and_its_share_said(inspect: Callable[..., tuple[int, 
     status, out, _ = inspect("--patch", INSIDE)
     assert status == 0
     words = " ".join(out.split())
-    assert f"L1.h{PLANTED} L1.c{PLANTED} tells the label best of all states on the first half" in words
+    assert f"The states of L1.h{PLANTED} L1.c{PLANTED} tell the label best on the first half" in words
+    assert "the 4 best units" in words
     assert "8 random units, largest" in words
     status, out, _ = inspect("--patch", INSIDE, "--json", "--html", "p.html", "--npz", "p.npz", "--pairs", "40")
     assert status == 0
     found = json.loads(out)["patch"]
-    (one,) = found["carried"]
+    one, four = found["carried"]
+    assert len(four["states"]) == 8
+    assert set(one["states"]) < set(four["states"])
     assert one["states"] == [f"L1.h{PLANTED}", f"L1.c{PLANTED}"]
     assert one["taken_out"]["value"] == pytest.approx(1, abs=1e-4)
     assert one["put_in"]["value"] == pytest.approx(1, abs=1e-4)
@@ -340,13 +343,13 @@ def test_the_unit_is_found_and_its_share_said(inspect: Callable[..., tuple[int, 
     assert "states exchanged" in Path("p.html").read_text("utf-8")
     with np.load("p.npz") as arrays:
         assert arrays["answers"].shape == (2, 40)
-        assert arrays["sets.answers"].shape == (9, 2, 40)
+        assert arrays["sets.answers"].shape == (18, 2, 40)
         assert (arrays["pairs.place"] >= len(TEXT) // 2).all(), "the first half chose the unit"
         whole = arrays["answers"][0] - arrays["answers"][1]
         assert found["change"]["value"] == pytest.approx(whole.mean(), abs=1e-6)
         lost = arrays["answers"][0] - arrays["sets.answers"][:, 0]
         np.testing.assert_allclose(arrays["sets.shares"][:, 0, 0], lost.sum(1) / whole.sum(), atol=1e-6)
-        assert arrays["sets.is_random"].tolist() == [False] + [True] * 8
+        assert arrays["sets.is_random"].tolist() == [False] * 2 + [True] * 16
 
 
 def test_units_and_a_change_of_the_users_own(inspect: Callable[..., tuple[int, str, str]]) -> None:

@@ -7,6 +7,9 @@ well.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -14,11 +17,19 @@ from scipy.stats import spearmanr
 from charrnn.network.loss_gradient import loss_gradient
 from charrnn.neurons.ablate import ablate
 from charrnn.neurons.circuit import find_circuit
-from tests.kit.planted import TASKS, Trained, learn
+from charrnn.neurons.pairs import MAKERS, PairMaker
+from charrnn.neurons.patch import CONTEXT, Exchange, patch, ranked_states
+from tests.kit.planted import HELD_OUT, TASKS, Trained, learn
 
 pytestmark = pytest.mark.slow
 
 SEED = 2
+PAIRS = {
+    'inside "quotes"': MAKERS['inside "quotes"'],
+    "inside ( )": replace(MAKERS["inside ( )"], new="a"),  # its text has no spaces
+    "the value is 1": PairMaker("recall", re.compile(r"(1)[a-d]+\?1"), "0"),
+}
+"""What changes a character so that a task's label flips, and asks what only the label tells; of lines nothing does."""
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -129,3 +140,30 @@ def test_the_unit_is_in_a_small_circuit(trained: Trained) -> None:
     assert median is not None
     assert kept > 0.85
     assert median < 0.5
+
+
+def test_what_was_planted_is_carried(trained: Trained) -> None:
+    """Where one unit knows it, nearly all that the model concludes from the changed character goes through the state of
+    that unit, both ways; the eight units that tell it best carry it in any case, and random ones little."""
+    task, checkpoint = trained.task, trained.checkpoint
+    if task.label not in PAIRS:
+        pytest.skip("no change of one character flips it")
+    text = task.text(HELD_OUT, SEED, 2)
+    ids = checkpoint.vocabulary.encode(text)
+    exchanges = [
+        Exchange(pair.place, checkpoint.vocabulary.encode(pair.new), pair.asked)
+        for pair in PAIRS[task.label].pairs(text)
+        if pair.place >= CONTEXT
+    ]
+    label = next(label for label in trained.labels if label.name == task.label)
+    ranked = ranked_states(trained.atlas(checkpoint.parameters, [label]), checkpoint.model)
+    found = patch(checkpoint.model, checkpoint.parameters, ids, exchanges, [ranked[:1], ranked[:8]])
+    best, eight = found.carried
+    assert found.change.low > 0.5
+    assert eight.taken_out.value > 0.9
+    assert eight.put_in.value > 0.9
+    if task.is_one_unit:
+        assert best.taken_out.low > 0.9
+        assert best.put_in.low > 0.9
+        others = [share.value for one in found.random[0] for share in (one.taken_out, one.put_in)]
+        assert abs(float(np.mean(others))) < 0.05
