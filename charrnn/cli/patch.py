@@ -41,17 +41,20 @@ _BEST = (1, 4, 16)
 def _measure(subject: Subject, asked: Given) -> Result:
     """Exchanges the states of units between two readings of the same passages."""
     from charrnn.display.patch import pieces
-    from charrnn.neurons.pairs import find_maker
+    from charrnn.neurons.pairs import MAKERS, find_maker
     from charrnn.neurons.patch import patch, places_of_units
 
     loaded = subject.loaded
     is_bytes = loaded.vocabulary.kind == "bytes"
-    said = asked.patch.encode("utf-8", "surrogateescape").decode("latin-1") if is_bytes else asked.patch
+    said = asked.patch
+    if is_bytes and said not in MAKERS:  # a change of one's own is one of bytes
+        said = said.encode("utf-8", "surrogateescape").decode("latin-1")
     maker, units = find_maker(said), subject.units(asked.unit)
     if not units and not maker.is_label:
         raise UsageError("--patch with a change of your own needs to know which units to exchange", "add --unit UNIT")
     asked_places = places_of_units(units, loaded.of_units)
-    first = subject.start if units else subject.start + subject.characters // 2
+    # The first half is the one on which units are chosen, here or by --find before.
+    first = subject.start + subject.characters // 2 if maker.is_label else subject.start
     pairs, exchanges, made = _pairs(subject, maker, first, asked.pairs)
     finding = None
     if not units:

@@ -125,7 +125,7 @@ _MAKERS: Mapping[str, tuple[str, str | Callable[[str], str], str]] = {
     "inside { }": (r"(\{)[^{}]{3,600}\}", " ", _OPENING_BRACKET),
     "inside [[ ]]": (r"(\[\[)[^\[\]\n]{3,200}\](?=\])", "  ", _OPENED),
     "inside a tag < >": (r"(<)/?[A-Za-z][^<>\n]{2,200}>", " ", _OPENING_BRACKET),
-    "inside a /* comment */": (r"(/\*)(?:[^*]|\*(?!/)){5,800}\*(?=/)", "  ", _OPENED),
+    "inside a /* comment */": (r"(/\*)(?:[^*/]|\*(?!/)|(?<!\*)/(?!\*)){5,800}\*(?=/)", "  ", _OPENED),
     "inside a # comment": (
         r"(?<!\S)(#) [A-Za-z]{2,} (?=[a-z])", " ",
         "The # becomes a space; asked for is the space after the first word.",

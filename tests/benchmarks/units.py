@@ -9,7 +9,7 @@ units carry; how many units its circuit has, and how much of what all units are 
 how many of the other runs the unit comes back, and any unit tells the label. The commands are printed as they run:
 `inspect` with --find, --recurrence, and for each label --patch and --circuit. What a command refuses is said, and the
 cell stays empty. With --record, their answers are kept in a folder, and a command that has been answered is not run
-again.
+again: take another folder for other runs of the same names, or another state of the program.
 """
 
 from __future__ import annotations
@@ -106,9 +106,10 @@ def _carrying(found: Numbers | None) -> list[str]:
     if found is None:
         return ["", "", ""]
     carried, *_ = found["patch"]["carried"]  # the best unit, and then several together
-    random = max(one[way]["value"] for one in carried["random"] for way in ("taken_out", "put_in"))
-    shares = [carried[way] for way in ("taken_out", "put_in")]
-    return [*(f"{_percent(one['value'])}{_within(one)}" for one in shares), _percent(random)]
+    both = "taken_out", "put_in"
+    others = [one[way]["value"] for one in carried["random"] for way in both if one[way]["value"] is not None]
+    random = max(others, key=abs, default=None)
+    return [*(f"{_percent(carried[way]['value'])}{_within(carried[way])}" for way in both), _percent(random)]
 
 
 def _within(mean: Numbers) -> str:
