@@ -25,8 +25,8 @@ To find the smallest set would need every set. This search finds one from which 
     3. Those of the others that would lower the loss most, by the gradient there, are added, and 1. and 2. follow. What
        comes out is kept where it is smaller.
 
-The search uses about 256 ends of the first half of the text, in stretches spread evenly over it. On the second half the
-circuit (with the means of the first half) is compared with sets of as many units, drawn at random.
+The search uses about 256 ends of the first half of the text, in stretches spread over it (`ends.py`). On the second
+half the circuit (with the means of the first half) is compared with sets of as many units, drawn at random.
 
 Shape letters: T time, B lanes, L layers, H hidden size.
 """
@@ -40,26 +40,20 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.errors import TextError
 from charrnn.inference.make_engine import make_engine
 from charrnn.neurons.ablate import places_of
+from charrnn.neurons.ends import Reading, read_ends
 from charrnn.neurons.labels import Label
 from charrnn.neurons.record import Report, Unit, check_finite, losses_of, silent
 from charrnn.neurons.statistics import Doubles
 from charrnn.neurons.subnetwork import Arrays, Mask, Maskable, mean_outputs
 from charrnn.settings.config import ModelConfig
-from charrnn.wording import count
 
 WITHIN = 0.1
 """The share of the loss, or of what the units are worth, by which a circuit's loss may be higher."""
 SEARCHED, TRANSFERRED = 256, 1024
 """About how many ends are read in the first and in the second half of the text, at most."""
-FEWEST = 20
-"""The smallest number of ends in each half."""
 RANDOM_SETS = 20
-WARM_UP = 400
-"""The number of characters of a lane that are read before the first one that counts; a quarter of a short half."""
-_LANES = 32
 _POINTS = (1 / 6, 1 / 2, 5 / 6)
 _ROUNDS = 3
 _ADDED = 0.25
@@ -127,21 +121,6 @@ class Circuit:
     """The losses of random sets of as many units on the second half, in ascending order; none for an empty circuit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Characters in lanes, and which of them count."""
-
-    ids: npt.NDArray[Any]
-    """The ids (T, B), read from the zero state."""
-    scored: Mask
-    """The characters that end the label (T, B), without those of the warm-up."""
-
-    @property
-    def ends(self) -> int:
-        """The number of characters that count."""
-        return int(self.scored.sum())
-
-
 def find_circuit(
     config: ModelConfig,
     parameters: Arrays,
@@ -189,27 +168,6 @@ def find_circuit(
         test.losses(kept),
         sorted(random),
     )
-
-
-def read_ends(ids: npt.NDArray[Any], ends: Mask, most: int, label: str, which: str) -> Reading:
-    """Returns lanes spread evenly over a half of the text that hold about `most` of its `ends` (N,), or all of them.
-
-    Raises TextError where they hold fewer than 20; `which` names the half.
-    """
-    warm_up = min(WARM_UP, len(ids) // 4)
-    lanes = max(1, min(_LANES, (len(ids) - warm_up) // max(1, warm_up)))
-    span = (len(ids) - warm_up) // lanes
-    there = int(ends[warm_up : warm_up + lanes * span].sum())
-    if there < FEWEST:
-        raise TextError(
-            f"{label} ends {count(there, 'time')} in the {which} half of the text, too few to find a circuit for",
-            f"give a text, or a --length, in which it ends {FEWEST} times or more in each half; 500 say much",
-        )
-    length = min(span, -(-span * most // there))
-    places = np.arange(lanes) * span + np.arange(warm_up + length)[:, None]
-    scored = ends[places]
-    scored[:warm_up] = False
-    return Reading(ids[places], scored)
 
 
 def _random_sets(kept: Mask, seed: int) -> Iterator[Mask]:

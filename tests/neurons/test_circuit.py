@@ -21,9 +21,10 @@ from charrnn.errors import TextError, UsageError
 from charrnn.inference.make_engine import make_engine
 from charrnn.inference.reference import Network
 from charrnn.network.loss_gradient import loss_gradient
-from charrnn.neurons.circuit import FEWEST, RANDOM_SETS, SEARCHED, WARM_UP, Circuit, find_circuit, read_ends
+from charrnn.neurons.circuit import RANDOM_SETS, SEARCHED, Circuit, find_circuit
 from charrnn.neurons.clamping import clamp
 from charrnn.neurons.columns import with_own_columns
+from charrnn.neurons.ends import FEWEST, WARM_UP, read_ends
 from charrnn.neurons.labels import Label, labels_of
 from charrnn.neurons.record import Unit, losses_of
 from charrnn.neurons.subnetwork import Maskable, mean_outputs
@@ -308,6 +309,36 @@ def test_ends_are_read_in_stretches_spread_over_the_half() -> None:
         read_ends(np.arange(600), np.zeros(600, bool), SEARCHED, "x", "second")
     with pytest.raises(TextError, match="x ends 1 time in"):
         read_ends(np.arange(1), ends[:1], SEARCHED, "x", "first")
+
+
+def test_ends_that_stand_together_are_read_where_they_are() -> None:
+    """However they stand, as many as are wanted are read, each once and with the whole warm-up, and in lanes that are
+    hardly longer than the ends need."""
+    ends = np.zeros(100_000, bool)
+    ends[98_500:99_500:2] = True
+    reading = read_ends(np.arange(100_000), ends, SEARCHED, "x", "first")
+    assert SEARCHED <= reading.ends <= 500
+    assert len(reading.ids) < WARM_UP + 100
+    random = np.random.default_rng(3)
+    for number in range(300):
+        size = int(random.integers(600, 40_000))
+        ends, begin = np.zeros(size, bool), 0
+        for _ in range(random.integers(1, 4)):  # clusters, some of them at the very end
+            begin = int(random.integers(begin, size))
+            ends[begin : begin + int(random.integers(1, 900)) : int(random.integers(1, 9))] = True
+        warm_up = min(WARM_UP, size // 4)
+        there = int(ends[warm_up : size - 32].sum())
+        if there < FEWEST:
+            continue
+        most = int(random.integers(FEWEST, 1000))
+        reading = read_ends(np.arange(size), ends, most, "x", "first")
+        taken = reading.ids[reading.scored]
+        assert len(set(taken.tolist())) == len(taken) == reading.ends >= max(FEWEST, min(most, there) / 2), number
+        assert ends[taken].all()
+        assert not reading.scored[:warm_up].any()
+        for lane, scored in zip(reading.ids.T, reading.scored.T, strict=True):
+            last = int(np.flatnonzero(scored)[-1]) if scored.any() else 0
+            assert (np.diff(lane[: last + 1]) == 1).all()
 
 
 def test_a_circuit_in_every_form(command: Command) -> None:
