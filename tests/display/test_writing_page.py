@@ -275,6 +275,79 @@ def test_it_stops_and_goes_on(browser: Browser, pages: Pages, letters: Path) -> 
     assert text == "so " + _sampled(load(letters), "so ", length=so_far - 3 + 1 + 400)
 
 
+def test_a_slow_click_picks_the_character_that_was_pressed(browser: Browser, pages: Pages, letters: Path) -> None:
+    """While the model writes, and so guesses other characters; by the space bar too."""
+    person = Person(browser, pages.write(letters, "--length", "3000", "--prime", "so "))
+    browser.evaluate("document.getElementById('pace').value = '20'")
+    button = "document.querySelectorAll('#next button')[1]"
+    x, y = browser.evaluate(f"(({{x, y}}) => [x + 9, y + 9])({button}.getBoundingClientRect())")
+    place = {"x": x, "y": y, "button": "left", "clickCount": 1}
+    space = {"key": " ", "code": "Space", "windowsVirtualKeyCode": 32}
+    for method, down, up in [
+        ("Input.dispatchMouseEvent", {"type": "mousePressed", **place}, {"type": "mouseReleased", **place}),
+        ("Input.dispatchKeyEvent", {"type": "keyDown", "text": " ", **space}, {"type": "keyUp", **space}),
+    ]:
+        person.press("write")
+        browser.evaluate(f"{button}.focus()")
+        browser.call(method, **down)
+        pressed, others = person.guesses[1], len(person.text)
+        while len(person.text) < others + 10:
+            time.sleep(0.02)
+        assert person.guesses[1] == pressed
+        browser.call(method, **up)
+        said = person.wait("Picked")
+        assert said == f"Picked {pressed[0]}."
+        assert browser.evaluate("page.characters.name(page.session.ids.at(-1))") == pressed[0]
+        assert person.see("write") == "Go on", "what is picked stops the model"
+        assert browser.evaluate(f"document.activeElement === {button}")
+
+
+def test_words_that_are_still_read_are_undone_whole(browser: Browser, pages: Pages, letters: Path) -> None:
+    """One character is asked for before the words before it have been read."""
+    person = Person(browser, pages.write(letters, "--prime", "so "))
+    browser.evaluate("at('own').value = 'and so on'; at('add').click(); at('one').click()")
+    assert person.wait("Wrote") == "Wrote 1 character."
+    assert len(person.text) == len("so and so on") + 1
+    for expected in ("so and so on", "so "):
+        person.press("undo")
+        assert person.shows(expected)
+    browser.evaluate("at('again').click(); at('write').click()")
+    assert person.wait("Wrote") == "Wrote 0 characters.", "stopped while the beginning was read"
+    assert person.shows("so ")
+
+
+def test_it_says_why_the_model_cannot_go_on(browser: Browser, pages: Pages, letters: Path) -> None:
+    """What was written before in the same moment stays, with its values, and the model can go on after it."""
+    person = Person(browser, pages.write(letters, "--prime", "so ", "--length", "40"))
+    browser.evaluate(
+        """const {read} = page.model, wanted = page.session.ids.length + 21;
+           page.model.read = function (id) {
+             read.call(this, id);
+             if (page.session.ids.length + 1 === wanted) {
+               this.logits[0] = NaN;
+               page.model.read = read;
+             }
+           };"""
+    )
+    person.press("write")
+    assert person.wait("Wrote", "cannot") == "The model cannot go on: the model's output is not finite."
+    assert person.see("write") == "Go on"
+    assert len(person.text) == 3 + 20
+    lengths = browser.evaluate("['ids', 'who', 'bits', 'held', 'units'].map(name => page.session[name].length)")
+    assert lengths == [1 + 3 + 20] * 5
+    assert person.write() == "so " + _sampled(load(letters), "so ", length=60)
+
+
+def test_enter_that_ends_a_composition_adds_nothing(browser: Browser, pages: Pages, letters: Path) -> None:
+    person = Person(browser, pages.write(letters, "--prime", "so "))
+    press = "at('own').dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', isComposing: %s}))"
+    person.type("own", "and")
+    browser.evaluate(press % "true")
+    assert browser.evaluate("at('own').value") == "and"
+    browser.evaluate(press % "false")
+    assert person.shows("so and")
+
+
 def test_the_greedy_text_is_that_of_sample(browser: Browser, pages: Pages, letters: Path) -> None:
     page = pages.write(letters, "-t", "0", "-n", "500", "--prime", "Ca", "--page-weights", "float32")
     assert Person(browser, page).write() == "Ca" + _sampled(load(letters), "Ca", "float32", temperature=0, length=500)

@@ -16,7 +16,13 @@ class Page {
     this.prime = said.settings.prime; // as it was given: a field for text would change some of it
     this.left = 0; // characters still to write
     this.painting = new Painting(this.session);
+    this.guesses = new Guesses(Math.min(GUESSES, model.vocabulary), this.characters, (id, name) => {
+      this.put([id]);
+      this.tell(`Picked ${name}.`);
+    });
     this.guessed = 0; // when the guesses were shown last
+    this.count = 0; // characters of the last stretch of writing
+    this.began = 0; // when its first one was written
     this.timer = null;
     this.channel = new MessageChannel();
     this.channel.port1.onmessage = () => {
@@ -76,9 +82,9 @@ class Page {
       at("seed").value = crypto.getRandomValues(new Uint32Array(1))[0];
       this.tell("The seed is another one: Start again writes another text.");
     });
-    at("own").addEventListener("keydown", event => { if (event.key === "Enter") this.addOwn(); });
+    at("own").addEventListener("keydown", event => { if (event.key === "Enter" && !event.isComposing) this.addOwn(); });
     at("prime").addEventListener("keydown", event => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("again").click();
+      if (event.key === "Enter" && !event.isComposing && (event.ctrlKey || event.metaKey)) at("again").click();
     });
     at("prime").addEventListener("input", () => {
       this.prime = at("prime").value;
@@ -146,8 +152,7 @@ class Page {
     }
     this.session.mark();
     this.left = count;
-    this.before = this.session.written;
-    this.began = performance.now();
+    this.count = 0;
     this.started();
   }
 
@@ -181,7 +186,8 @@ class Page {
   change(act) {
     this.stop();
     act();
-    this.rebuild();
+    this.painting.clear();
+    this.show();
     this.tell("Undone.");
   }
 
@@ -199,14 +205,17 @@ class Page {
 
   go() {
     const pace = Number(at("pace").value), until = performance.now() + MOMENT, session = this.session;
+    const wasReading = session.isReading;
     let wrote = false;
     try {
       while (performance.now() < until) {
         if (session.isReading) {
           session.readNext();
         } else if (this.left && !session.isFull && !(wrote && session.isEnded)) {
+          if (!this.count) this.began = performance.now();
           session.writeNext(this.drawing());
           this.left--;
+          this.count++;
           wrote = true;
           if (pace || session.isEnded) break;
         } else {
@@ -215,9 +224,12 @@ class Page {
       }
     } catch (error) {
       this.left = 0;
-      session.waiting = [];
+      session.giveUp();
+      this.show();
       this.tell(`The model cannot go on: ${error.message}.`);
+      return;
     }
+    if (wasReading && !session.isReading) this.showButtons();
     if (wrote && (session.isEnded || session.isFull)) this.left = 0;
     const isGoing = session.isReading || this.left > 0;
     if (!isGoing || pace || performance.now() - this.painting.painted > FRAME) this.painting.add();
@@ -233,18 +245,16 @@ class Page {
   }
 
   finished() {
-    const count = this.session.written - this.before;
-    this.painting.add();
-    this.showButtons();
-    this.showGuesses(true);
+    this.show();
+    this.showSpeed();
+    const count = this.count;
     if (this.session.isEnded) this.tell(`The document has ended after ${counted(count, "character")}; the next one may follow.`);
     else this.tell(`Wrote ${counted(count, "character")}.`);
   }
 
   showSpeed() {
-    const count = this.session.written - this.before, seconds = (performance.now() - this.began) / 1000;
-    if (!(count > 20)) return;
-    const speed = count / seconds, products = speed * this.model.cost / 1e6;
+    if (this.count <= 20) return;
+    const speed = this.count / (performance.now() - this.began) * 1000, products = speed * this.model.cost / 1e6;
     at("speed").textContent = `${Math.round(speed).toLocaleString("en")} characters a second, `
       + `${Math.round(products).toLocaleString("en")} million multiply-adds a second`;
   }
@@ -268,15 +278,12 @@ class Page {
     const now = performance.now();
     if (!isNow && now - this.guessed < 200) return;
     this.guessed = now;
-    this.showSpeed();
-    paintGuesses(likeliest(this.model.logits, GUESSES), this.characters, (id, name) => {
-      this.put([id]);
-      this.tell(`Picked ${name}.`);
-    });
+    if (this.left) this.showSpeed();
+    this.guesses.show(likeliest(this.model.logits, GUESSES));
   }
 
-  rebuild() {
-    this.painting.clear();
+  // Shows the text, the guesses and the buttons as they are now.
+  show() {
     this.painting.add();
     this.showGuesses(true);
     this.showButtons();

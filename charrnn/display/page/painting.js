@@ -108,20 +108,3 @@ class Painting {
     at("under").textContent = isShown ? `${this.unit.name} is at ${signed(this.session.valueAt(last, this.unit))}` : "";
   }
 }
-
-// Shows the likeliest ids, [id, probability], as buttons that hand one to `pick`; the focus stays in its place.
-function paintGuesses(guesses, characters, pick) {
-  const focused = [...at("next").querySelectorAll("button")].indexOf(document.activeElement);
-  at("next").replaceChildren(...guesses.map(([id, share]) => {
-    const button = element("button", ""), bar = document.createElement("i"), name = characters.name(id);
-    const percent = share < 0.0005 ? "<0.1 %" : `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)} %`;
-    bar.style.width = `${share * 100}%`;
-    button.append(bar, element("bdi", name), element("span", percent));
-    button.title = "put this character next";
-    button.addEventListener("click", () => pick(id, name));
-    const item = document.createElement("li");
-    item.append(button);
-    return item;
-  }));
-  if (focused >= 0) at("next").querySelectorAll("button")[focused]?.focus();
-}

@@ -62,9 +62,9 @@ class Session {
     this.waiting.push(...ids.map(id => [id, OWN]));
   }
 
-  // Remembers that what comes now can be undone as a whole.
+  // Remembers that what comes now, after what is still to be read, can be undone as a whole.
   mark() {
-    const length = this.ids.length;
+    const length = this.ids.length + this.waiting.length;
     if (this.steps[this.steps.length - 1] !== length) this.steps.push(length);
   }
 
@@ -73,16 +73,41 @@ class Session {
   }
 
   append(id, who) {
-    const place = this.ids.length;
-    this.bits.push(place ? bitsOf(this.model.logits, id) : 0);
+    const place = this.ids.length, bits = place ? bitsOf(this.model.logits, id) : 0;
+    const snapshot = place % EVERY ? null : this.model.snapshot();
+    this.model.read(id);
+    if (!this.model.logits.every(Number.isFinite)) {
+      this.readAgain(place);
+      throw new RangeError("the model's output is not finite");
+    }
+    if (snapshot) this.snapshots.push(snapshot);
+    this.bits.push(bits);
     this.ids.push(id);
     this.who.push(who);
     this.held.push(this.model.held);
-    if (place % EVERY === 0) this.snapshots.push(this.model.snapshot());
-    this.model.read(id);
-    if (!this.model.logits.every(Number.isFinite)) throw new RangeError("the model's output is not finite");
     this.units.push(this.model.roundedValues());
     this.show(id, place);
+  }
+
+  // Brings the model back to where it was after `length` ids, from the snapshot before.
+  readAgain(length) {
+    if (!length) {
+      this.model.begin();
+      return;
+    }
+    const now = this.model.held, last = Math.floor((length - 1) / EVERY);
+    this.model.restore(this.snapshots[last]);
+    for (let place = last * EVERY; place < length; place++) {
+      this.model.held = this.held[place];
+      this.model.read(this.ids[place]);
+    }
+    this.model.held = now;
+  }
+
+  // Leaves out what is still to be read, which the model cannot read.
+  giveUp() {
+    this.waiting = [];
+    this.begun = Math.min(this.begun, this.ids.length);
   }
 
   // Makes a cell of the text that an id completes; several bytes may have made it.
@@ -102,20 +127,14 @@ class Session {
     this.from = place + 1;
   }
 
-  // Goes back to `length` ids, at least those of the beginning: the state is read again from the snapshot before.
+  // Goes back to `length` ids, at least those of the beginning.
   cut(length) {
     length = Math.max(length, this.begun, 1);
     this.waiting = [];
     if (length >= this.ids.length) return;
-    const now = this.model.held, last = Math.floor((length - 1) / EVERY);
-    this.model.restore(this.snapshots[last]);
-    for (let place = last * EVERY; place < length; place++) {
-      this.model.held = this.held[place];
-      this.model.read(this.ids[place]);
-    }
-    this.model.held = now;
+    this.readAgain(length);
     for (const list of [this.ids, this.who, this.bits, this.held, this.units]) list.length = length;
-    this.snapshots.length = last + 1;
+    this.snapshots.length = Math.ceil(length / EVERY);
     this.steps = this.steps.filter(step => step < length);
     this.cells = [];
     this.decoder = this.characters.decoder();
@@ -125,6 +144,7 @@ class Session {
 
   // Takes back the last thing that was done: a run of writing, or what the person put in.
   undo() {
+    while (this.steps[this.steps.length - 1] >= this.ids.length) this.steps.pop(); // of what put nothing
     this.cut(this.steps.length ? this.steps.pop() : this.ids.length - 1);
   }
 
