@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,8 +18,9 @@ from charrnn.settings.sampling import SamplingConfig
 
 if TYPE_CHECKING:
     from charrnn.checkpoints.checkpoint import Checkpoint
+    from charrnn.display.writing_page import WritingPage
     from charrnn.text.fitting import Reader
-    from charrnn.text.vocabulary import Ids
+    from charrnn.text.vocabulary import Ids, Vocabulary
 
 PageWeights = Literal["int8", "float32"]
 _CONTROLS = ("temperature", "top_p", "seed", "length")
@@ -36,8 +37,8 @@ class PageSettings(Record):
     page: Path | None = _option(None, PATH, "--page", level="everyday", metavar="FILE")
     """Write, instead of text, an HTML file with the model in it, which writes in any browser."""
     page_weights: PageWeights = _option("int8", one_of(PageWeights), "--page-weights")
-    """Recurrent weights in the page of --page: int8, a quarter of the size of float32, at a cost of about a thousandth
-    of a bit."""
+    """Weights of the recurrence and between layers in the page of --page: int8, a quarter of their size in float32, at
+    a cost of about a thousandth of a bit; all others are float32."""
     found: Path | None = _option(None, PATH, "--found", metavar="FILE")
     """File with what inspect --find --json printed, whose units the page of --page offers by name."""
 
@@ -60,21 +61,26 @@ class PageSettings(Record):
         """Writes the page, and says how large it is. Raises UsageError for a model that no page holds."""
         from charrnn.cli.output import write_page
         from charrnn.display.notice import say
-        from charrnn.display.writing_page import WritingPage
+        from charrnn.display.writing_page import WritingPage, most_characters
         from charrnn.inference.page_model import check_can_be_packed, pack
         from charrnn.network.open_engine import check_single
+        from charrnn.neurons.record import kinds
         from charrnn.sampling.sampler import prime_ids
 
         assert self.page is not None
         check_single(loaded, "a page")
         check_can_be_packed(loaded.model)
         vocabulary = loaded.vocabulary
+        start = {"empty": prime_ids(vocabulary, []).tolist(), "text": prime_ids(vocabulary, [0])[:-1].tolist()}
+        shape = loaded.model
+        most = most_characters(shape.num_layers * len(kinds(shape)) * shape.hidden_size)
+        _check_room(most - len(start["text"]), len(prime), config.length, vocabulary)
         page = WritingPage(
             heading=f"{Path(os.path.realpath(path)).parent.name}: a model that writes",
             about=f"{_sentence(loaded)} It runs in this file: nothing is loaded, and nothing is sent.",
             model=pack(loaded.model, loaded.parameters, self.page_weights),
             characters={**reading_of(reader), "end": vocabulary.end, "unknown": vocabulary.unknown_symbol},
-            start={"empty": prime_ids(vocabulary, []).tolist(), "text": prime_ids(vocabulary, [0])[:-1].tolist()},
+            start=start,
             settings={
                 "prime": _text(loaded, prime),
                 "temperature": config.temperature,
@@ -82,17 +88,45 @@ class PageSettings(Record):
                 "seed": str(config.seed_number),
                 "length": config.length,
             },
+            most=most,
             found=[] if self.found is None else _read_found(self.found, loaded),
         )
-        size = f"{page.num_bytes / _MEGABYTE:,.1f} MB"
         if page.num_bytes > _MOST_BYTES:
+            coarse = replace(page, model=pack(loaded.model, loaded.parameters, "int8"))
             raise UsageError(
-                f"the page would have {size}, and browsers open more than {_MOST_BYTES // _MEGABYTE} MB badly",
-                "leave --page-weights out: int8 takes a quarter" if self.page_weights != "int8" else None,
-                "a smaller model learns from this one with train --distill-from",
+                f"the page would have {_size(page)}, and browsers open more than {_MOST_BYTES // _MEGABYTE} MB badly",
+                f"leave --page-weights out: with int8 the page has {_size(coarse)}"
+                if coarse.num_bytes <= _MOST_BYTES
+                else None,
+                "train a smaller model, with this one as its teacher",
             )
-        say(f"note: the page has {size}, with the weights in {self.page_weights}")
+        say(f"note: the page has {_size(page)}, with --page-weights {self.page_weights}")
         write_page(self.page, page.html())
+
+
+def _check_room(room: int, primed: int, length: int, vocabulary: Vocabulary) -> None:
+    """Raises UsageError for a prime that the page would cut, or a length that its text would not hold."""
+    from charrnn.display.writing_page import most_read
+    from charrnn.wording import count
+
+    prime = count(primed, "byte" if vocabulary.kind == "bytes" else "character")
+    longest = most_read(room)
+    if primed > longest:
+        raise UsageError(
+            f"the prime has {prime}, and the page of this model reads at most {longest:,}",
+            "give a shorter --prime or --prime-file",
+        )
+    left = room - primed
+    if length > left:
+        after = f" after a prime of {prime}" if primed else ""
+        raise UsageError(
+            f"--length is {length:,}{after}, and the page of this model has room for {left:,}",
+            f"give --length {left} or less, or write the text with charrnn sample without --page",
+        )
+
+
+def _size(page: WritingPage) -> str:
+    return f"{page.num_bytes / _MEGABYTE:,.1f} MB"
 
 
 def _sentence(loaded: Checkpoint) -> str:

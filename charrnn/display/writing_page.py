@@ -26,7 +26,12 @@ from charrnn.inference.page_model import PackedModel
 
 _SCRIPTS = ("step.js", "draw.js", "text.js", "session.js", "painting.js", "guesses.js", "page.js")
 _STEPS = 24
-"""Colours of a unit's values from low to high, less one, as page.js counts them."""
+"""Colours of a unit's values from low to high, less one."""
+_MOST_CHARACTERS, _FEWEST_CHARACTERS = 10_000, 500
+_ROOM = 64_000_000
+"""Bytes that a text's values of all units take at most in the browser, one byte each."""
+_LEFT = 100
+"""Characters that a beginning leaves to be written, at least."""
 _NIGHT: Colour = (31, 32, 36)
 _BY_NIGHT = Ramp(((38, 104, 176), _NIGHT, (181, 84, 12)), (), ())
 """The colours of a unit's values where the page is dark, whose middle is the ground of the text."""
@@ -46,25 +51,38 @@ class WritingPage:
     """The ids that are read before a beginning without characters (`empty`), and before one with some (`text`)."""
     settings: Mapping[str, Any]
     """What the controls show at first: prime, temperature, top_p, seed, length."""
+    most: int
+    """Characters that the page keeps (see `most_characters`)."""
     found: Sequence[tuple[str, str]] = ()
     """Units that are offered by name: the unit, and what it knows."""
 
     @property
     def num_bytes(self) -> int:
-        """About the size of the page's file, which is nearly all of it arrays."""
-        return 4 * -(-len(self.model.content) // 3) + 4 * len(self.characters["points"]) + len(_source())
+        """The size of the page's file, but for its heading and what stands around the parts."""
+        arrays = 4 * -(-len(self.model.content) // 3)
+        return arrays + len(_as_json(self._said)) + len(_source().encode()) + len(_colours())
 
-    def html(self) -> str:
-        """Returns the page."""
-        style = _source("page.css") + _colours()
-        script = '"use strict";\n' + "".join(map(_source, _SCRIPTS))
-        said = {
+    @property
+    def _said(self) -> dict[str, Any]:
+        """What the program is told."""
+        return {
             "model": {**self.model.described, "end": self.characters["end"]},
             "characters": self.characters,
             "start": self.start,
             "settings": self.settings,
             "found": self.found,
+            "limits": {
+                "characters": self.most,
+                "beginning": most_read(self.most),
+                "steps": _STEPS,
+                "bits": int(MOST_BITS),
+            },
         }
+
+    def html(self) -> str:
+        """Returns the page."""
+        style = _source("page.css") + _colours()
+        script = '"use strict";\n' + "".join(map(_source, _SCRIPTS))
         policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'"
         texts = {"heading": escape(self.heading), "about": escape(self.about)}
         body = re.sub("@@([a-z]+)@@", lambda match: texts[match[1]], _source("page.html"))
@@ -73,10 +91,20 @@ class WritingPage:
             f"<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}; base-uri 'none'; form-action 'none'\">\n"
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f"<title>{escape(self.heading)}</title>\n<style>{style}</style>\n</head>\n<body>\n{body}"
-            f'<script type="application/json" id="said">{_as_json(said)}</script>\n'
+            f'<script type="application/json" id="said">{_as_json(self._said)}</script>\n'
             f'<script type="text/plain" id="arrays">{base64.b64encode(self.model.content).decode("ascii")}</script>\n'
             f"<script>{script}</script>\n</body>\n</html>\n"
         )
+
+
+def most_characters(num_units: int) -> int:
+    """Returns how many characters a page keeps of a model with this many units, with the value of each unit at each."""
+    return max(_FEWEST_CHARACTERS, min(_MOST_CHARACTERS, _ROOM // num_units))
+
+
+def most_read(most: int) -> int:
+    """Returns how many characters of a beginning a page reads that has room for `most`."""
+    return most - _LEFT
 
 
 def _as_json(said: Mapping[str, Any]) -> str:

@@ -194,7 +194,7 @@ def test_a_person_writes_with_the_model(browser: Browser, pages: Pages, letters:
     assert re.fullmatch(r"[\d,]+ characters a second, [\d,]+ million multiply-adds a second", person.see("speed"))
 
     person.set("temperature", 0)
-    assert person.see("temperature-shown") == "0.00"
+    assert browser.evaluate("at('temperature-slider').value") == "0"
     assert person.write("again") == "the cat " + _sampled(checkpoint, "the cat ", "float32", length=200, temperature=0)
 
     before, guesses = person.text, person.guesses
@@ -297,6 +297,8 @@ def test_a_slow_click_picks_the_character_that_was_pressed(browser: Browser, pag
         browser.call(method, **up)
         said = person.wait("Picked")
         assert said == f"Picked {pressed[0]}."
+        while browser.evaluate("page.session.isReading"):
+            time.sleep(0.02)
         assert browser.evaluate("page.characters.name(page.session.ids.at(-1))") == pressed[0]
         assert person.see("write") == "Go on", "what is picked stops the model"
         assert browser.evaluate(f"document.activeElement === {button}")
@@ -351,6 +353,26 @@ def test_enter_that_ends_a_composition_adds_nothing(browser: Browser, pages: Pag
 def test_the_greedy_text_is_that_of_sample(browser: Browser, pages: Pages, letters: Path) -> None:
     page = pages.write(letters, "-t", "0", "-n", "500", "--prime", "Ca", "--page-weights", "float32")
     assert Person(browser, page).write() == "Ca" + _sampled(load(letters), "Ca", "float32", temperature=0, length=500)
+
+
+@pytest.mark.parametrize("drawn", [(3.0, 0.655), (0.8, 0.005), (1.23456789, 1.0)])
+def test_any_temperature_and_top_p_are_those_of_sample(
+    browser: Browser, pages: Pages, letters: Path, drawn: tuple[float, float]
+) -> None:
+    """Also those beyond the sliders, and between their steps; what is no number in a field changes nothing."""
+    temperature, top_p = drawn
+    options = ("-t", str(temperature), "--top-p", str(top_p), "-n", "200", "--page-weights", "float32")
+    person = Person(browser, pages.write(letters, *options))
+    expected = _sampled(load(letters), "", "float32", temperature=temperature, top_p=top_p, length=200)
+    assert person.write() == expected
+    for nonsense in ("", "-1", "x", "1e999"):
+        person.type("temperature", nonsense)
+        person.type("top-p", nonsense)
+    person.key("Tab", 9)
+    assert browser.evaluate("['temperature', 'top-p'].map(id => Number(at(id).value))") == [temperature, top_p]
+    assert person.write("again") == expected
+    person.set("temperature-slider", 0)
+    assert person.write("again") == _sampled(load(letters), "", "float32", temperature=0, length=200)
 
 
 @pytest.mark.parametrize("name", ["empty prime", "cjk", "bytes", "documents", "no line end"])
@@ -446,7 +468,7 @@ def test_settings_are_shared_in_the_address(browser: Browser, pages: Pages, lett
     browser.call("Page.navigate", url="about:blank")
     browser.call("Page.navigate", url=address)
     person.wait("Ready", "held")
-    assert person.see("temperature-shown") == "1.25"
+    assert browser.evaluate("at('temperature').value") == "1.25"
     assert person.write() == text
     assert person.colours == colours
     assert text[7:] == _clamped_at(letters, "L1.c3=0.5", "a b.c,d")
@@ -505,7 +527,8 @@ def test_every_control_has_a_name_and_is_reached_by_keyboard(browser: Browser, p
     }
     assert {
         ("textbox", "Beginning"), ("button", "Write"), ("button", "Undo"), ("region", "Text"), ("textbox", "Unit"),
-        ("slider", "Temperature"), ("slider", "Top-p"), ("textbox", "Seed"), ("textbox", "Length"),
+        ("textbox", "Temperature"), ("slider", "Temperature from 0 to 2"), ("textbox", "Top-p"),
+        ("slider", "Top-p from 0.01 to 1"), ("textbox", "Seed"), ("textbox", "Length"),
         ("combobox", "Pace"), ("radio", "surprisal"), ("checkbox", "hold it at"),
         ("slider", "Value at which the unit is held"),
     } <= named  # fmt: skip
@@ -546,7 +569,7 @@ def test_it_answers_while_it_writes(browser: Browser, pages: Pages) -> None:
 
 
 def test_the_size_is_that_of_the_arrays_in_base64(pages: Pages) -> None:
-    """At most 1.4 times the arrays as the int8 engine holds them, and 60 kB; the page tells its size beforehand."""
+    """At most 1.4 times the arrays as the int8 engine holds them, and 70 kB; the page tells its size beforehand."""
     for settings, vocabulary in (({}, LETTERS), ({"hidden_size": 192, "num_layers": 2}, LETTERS), ({}, CJK)):
         checkpoint = _checkpoint(Vocabulary.of(vocabulary), **settings)
         held = 0
@@ -555,7 +578,7 @@ def test_the_size_is_that_of_the_arrays_in_base64(pages: Pages) -> None:
             groups = -(-array.shape[-1] // 64)
             held += array.size + 4 * len(array) * groups if is_rounded else 4 * array.size
         page = pages.write(pages.run(checkpoint))
-        assert page.stat().st_size <= 1.4 * held + 60_000
+        assert page.stat().st_size <= 1.4 * held + 70_000
 
 
 def test_the_same_gives_the_same_bytes(pages: Pages, letters: Path) -> None:
@@ -580,6 +603,9 @@ def test_the_same_gives_the_same_bytes(pages: Pages, letters: Path) -> None:
         ("--page p.html --found other.json", "other.json does not hold what inspect --find --json prints"),
         ("--page p.html --found far.json", "there is no layer 9"),
         ("--page p.html --prime é", "U+00E9"),
+        ("--page p.html -n 50000", "--length is 50,000, and the page of this model has room for 9,999"),
+        ("--page p.html -n 9999 --prime a", "--length is 9,999 after a prime of 1 character, and"),
+        ("--page p.html --prime-file long.txt", "the prime has 9,900 characters, and the page of this model reads at"),
     ],
 )
 def test_what_does_not_go_with_a_page_is_refused(
@@ -591,6 +617,7 @@ def test_what_does_not_go_with_a_page_is_refused(
     save(run, tiny())
     Path("other.json").write_text('{"findings": 3}')
     Path("far.json").write_text('{"findings": [{"unit": "L9.c1", "label": "a", "verdict": "found"}]}')
+    Path("long.txt").write_text("a" * 9900)
     result = command("sample", "-c", str(run), *options.split())
     assert result.status in (2, 3)
     assert said in result.err
@@ -617,17 +644,22 @@ def test_a_page_of_more_than_64_megabytes_is_refused(
 ) -> None:
     run = tmp_path / "best.safetensors"
     save(run, _checkpoint(Vocabulary.of(LETTERS), hidden_size=64))
-    monkeypatch.setattr("charrnn.cli.page._MOST_BYTES", 100_000)
+    monkeypatch.setattr("charrnn.cli.page._MOST_BYTES", 150_000)
     result = command("sample", "-c", str(run), "--page", str(tmp_path / "p.html"), "--page-weights", "float32")
     assert result.status == 2
     assert "the page would have 0.2 MB" in result.err
-    assert "int8 takes a quarter" in result.err
+    assert "leave --page-weights out: with int8 the page has 0.1 MB; train a smaller model" in result.err
+    monkeypatch.setattr("charrnn.cli.page._MOST_BYTES", 50_000)
+    result = command("sample", "-c", str(run), "--page", str(tmp_path / "p.html"), "--page-weights", "float32")
+    assert result.status == 2
+    assert "leave --page-weights out" not in result.err, "it would not help"
 
 
 def test_the_size_that_is_told_is_the_files(pages: Pages, letters: Path) -> None:
     checkpoint = load(letters)
     page = WritingPage(
         heading="a", about="b", model=pack(checkpoint.model, checkpoint.parameters, "int8"),
-        characters={"points": checkpoint.vocabulary.code_points.tolist(), "end": None}, start={}, settings={},
+        characters={"points": checkpoint.vocabulary.code_points.tolist(), "end": None}, start={},
+        settings={"prime": "é" * 9000}, found=[("L1.c1", "a" * 300_000)], most=9_900,
     )  # fmt: skip
-    assert abs(page.num_bytes - len(page.html())) < 0.1 * page.num_bytes
+    assert abs(page.num_bytes - len(page.html().encode())) < 1500

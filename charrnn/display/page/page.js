@@ -4,6 +4,7 @@
 const MOMENT = 12; // milliseconds of computing between which the page answers
 const FRAME = 50; // milliseconds between two pictures of the text, while the model writes
 const GUESSES = 10;
+const NUMBERS = {temperature: value => value >= 0 && value <= 3e38, "top-p": value => value > 0 && value <= 1};
 
 const counted = (number, word) => `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 
@@ -12,10 +13,11 @@ class Page {
     this.said = said;
     this.model = model;
     this.characters = new Characters(said.characters);
-    this.session = new Session(model, this.characters, said.start);
+    this.session = new Session(model, this.characters, said.start, said.limits.characters);
     this.prime = said.settings.prime; // as it was given: a field for text would change some of it
     this.left = 0; // characters still to write
-    this.painting = new Painting(this.session);
+    this.painting = new Painting(this.session, said.limits);
+    this.numbers = {}; // those of NUMBERS that were typed or moved to last
     this.guesses = new Guesses(Math.min(GUESSES, model.vocabulary), this.characters, (id, name) => {
       this.put([id]);
       this.tell(`Picked ${name}.`);
@@ -52,15 +54,30 @@ class Page {
   set({prime, temperature, top_p, seed, length}) {
     this.prime = prime;
     at("prime").value = prime;
-    at("temperature").value = temperature;
-    at("top-p").value = top_p;
+    for (const [id, value] of [["temperature", temperature], ["top-p", top_p]]) {
+      at(id).value = value;
+      this.take(id);
+      this.settle(id);
+    }
     at("seed").value = seed;
     at("length").value = length;
     this.showNumbers();
   }
 
+  // Takes the number in a field, if it is one, and moves the slider beside it as far as that goes.
+  take(id) {
+    const typed = at(id).value.trim().replace(",", "."), value = Number(typed);
+    if (!typed || !NUMBERS[id](value)) return;
+    this.numbers[id] = value;
+    at(id + "-slider").value = value;
+  }
+
+  // Shows the number that is taken in its field.
+  settle(id) {
+    at(id).value = this.numbers[id];
+  }
+
   showNumbers() {
-    for (const id of ["temperature", "top-p"]) at(id + "-shown").textContent = Number(at(id).value).toFixed(2);
     const value = Number(at("at").value);
     at("at-shown").textContent = (value > 0 ? "+" : "") + value.toFixed(2);
   }
@@ -92,7 +109,14 @@ class Page {
       else this.tell("The beginning was changed: Start again reads it.");
     });
     document.addEventListener("keydown", event => { if (event.key === "Escape") this.stop(); });
-    for (const id of ["temperature", "top-p"]) at(id).addEventListener("input", () => this.showNumbers());
+    for (const id of Object.keys(NUMBERS)) {
+      at(id).addEventListener("input", () => this.take(id));
+      at(id).addEventListener("change", () => this.settle(id));
+      at(id + "-slider").addEventListener("input", () => {
+        at(id).value = at(id + "-slider").value;
+        this.take(id);
+      });
+    }
     for (const name of ["none", "surprisal", "unit"]) {
       at("colour-" + name).addEventListener("change", () => this.paintBy(name));
     }
@@ -121,7 +145,7 @@ class Page {
 
   drawing() {
     const seed = this.whole("seed", 0n, (1n << 63n) - 1n, 1n);
-    return {temperature: Number(at("temperature").value), topP: Number(at("top-p").value), seed};
+    return {temperature: this.numbers.temperature, topP: this.numbers["top-p"], seed};
   }
 
   // -------------------------------------------------------------------------------------------------------- writing
@@ -129,7 +153,7 @@ class Page {
   startOver() {
     this.left = 0;
     const {ids, unknown} = this.characters.encode(this.prime);
-    const kept = ids.slice(0, this.session.most - 100);
+    const kept = ids.slice(0, this.said.limits.beginning);
     this.session.begin(kept);
     this.painting.clear();
     const said = [];

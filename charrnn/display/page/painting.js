@@ -1,8 +1,5 @@
 // The text as it is seen: a span for each character, coloured by surprisal or by a unit.
 
-const STEPS = 24; // colours of a unit from low to high, less one
-const BITS = 8; // steps of colour for surprisal
-
 const at = id => document.getElementById(id);
 const element = (tag, text, className) => {
   const made = document.createElement(tag);
@@ -13,8 +10,11 @@ const element = (tag, text, className) => {
 const signed = value => (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(2);
 
 class Painting {
-  constructor(session) {
+  // `steps` and `bits` are the largest numbers of the classes v0, v1, ... of a unit, and s1, s2, ... of surprisal.
+  constructor(session, {steps, bits}) {
     this.session = session;
+    this.steps = steps;
+    this.bits = bits;
     this.colour = "none"; // or surprisal, or unit
     this.unit = null; // {layer, kind, index, name}, layers from 0
     this.painted = 0; // when the text was drawn last
@@ -68,10 +68,10 @@ class Painting {
     if (cell.text === "\n" || cell.isEnd) classes.push("end-of-line");
     if (this.colour === "surprisal") {
       const bits = this.session.surprisal(cell);
-      if (bits >= 1) classes.push("s" + Math.min(BITS, Math.round(bits)));
+      if (bits >= 1) classes.push("s" + Math.min(this.bits, Math.round(bits)));
     } else if (this.byUnit) {
       const [low, high] = this.range, share = (this.session.valueAt(cell, this.unit) - low) / (high - low);
-      classes.push("v" + Math.round(Math.min(1, Math.max(0, share)) * STEPS));
+      classes.push("v" + Math.round(Math.min(1, Math.max(0, share)) * this.steps));
     }
     span.className = classes.join(" ").trim();
   }
@@ -87,9 +87,9 @@ class Painting {
     at("scale").hidden = !isColoured;
     this.tellLast();
     if (!isColoured) return;
-    const count = this.byUnit ? STEPS + 1 : BITS + 1;
+    const count = (this.byUnit ? this.steps : this.bits) + 1;
     at("low").textContent = this.byUnit ? (this.range[0] ? "\u22121" : "0") : "expected";
-    at("high").textContent = this.byUnit ? "+1" : `${BITS} bits`;
+    at("high").textContent = this.byUnit ? "+1" : `${this.bits} bits`;
     const name = step => this.byUnit ? "v" + step : step ? "s" + step : "";
     at("ramp").replaceChildren(...Array.from({length: count}, (_, step) => element("span", "", name(step))));
   }

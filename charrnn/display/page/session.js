@@ -1,15 +1,14 @@
 // The text that person and model write together, id by id: what can be undone, and what each unit did at each id.
 
 const EVERY = 16; // ids between two snapshots of the state
-const ROOM = 64e6; // bytes that the units' values of a whole text take at most
 const [READ, WRITTEN, OWN] = [0, 1, 2]; // the beginning, what the model wrote, and what the person put in
 
 class Session {
-  constructor(model, characters, start) {
+  constructor(model, characters, start, most) {
     this.model = model;
     this.characters = characters;
     this.start = start; // {empty, text}: ids that are read before a beginning of no character, or of some
-    this.most = Math.max(500, Math.min(10000, Math.floor(ROOM / model.values.length)));
+    this.most = most; // ids that are kept, with the values of all units at each
     this.empty();
   }
 
