@@ -161,7 +161,7 @@ def patch(
     members = parted(parameters, count_members(parameters))
     H = as_one(config, len(members)).hidden_size
     random = np.random.Generator(np.random.Philox(seed))
-    beside = [_random_sets(each, {place for one in sets for place in one}, H, compared, random) for each in sets]
+    beside = [_random_sets(each, H, compared, random) for each in sets]
     each_once = list(dict.fromkeys([*sets, *(one for several in beside for one in several)]))
     networks = [Network(*written_out(config, own), end=end) for own in members]
     answers = _answers(networks, ids, exchanges, each_once, report)
@@ -182,17 +182,15 @@ def patch(
     )
 
 
-def _random_sets(
-    asked: tuple[Place, ...], left_out: set[Place], H: int, many: int, random: np.random.Generator
-) -> list[tuple[Place, ...]]:
-    """Draws different sets of as many units in each layer as `asked` has, without those of `left_out`; fewer than
-    `many`, or none, where there are too few others."""
+def _random_sets(asked: tuple[Place, ...], H: int, many: int, random: np.random.Generator) -> list[tuple[Place, ...]]:
+    """Draws different sets of as many other units in each layer as `asked` has; fewer than `many`, or none, where there
+    are too few others. Units that know the same may be among them: they show that one is not alone."""
     layers = sorted({layer for layer, _ in asked})
     sets: dict[tuple[Place, ...], None] = {}
     for _ in range(_TRIES * many):
         drawn: list[Place] = []
         for layer in layers:
-            free = [index for index in range(H) if (layer, index) not in left_out]
+            free = [index for index in range(H) if (layer, index) not in asked]
             wanted = sum(one == layer for one, _ in asked)
             drawn += [(layer, free[place]) for place in sorted(random.permutation(len(free))[:wanted].tolist())]
         if len(drawn) == len(asked):
