@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.inspect_options import LABEL, LABEL_FILE, UNIT, UNITS, own_labels
+from charrnn.cli.inspect_options import LABEL, LABEL_FILE, UNIT, UNITS
 from charrnn.cli.output import rounded
 from charrnn.cli.probe import choose
 from charrnn.cli.view import Given, Option, Result, View
@@ -25,7 +25,7 @@ def _measure(subject: Subject, asked: Given) -> Result:
     from charrnn.neurons.clamping import check_can_hold
     from charrnn.neurons.labels import labels_of
 
-    loaded, own = subject.loaded, own_labels(asked)
+    loaded, own = subject.loaded, subject.own_labels(asked)
     check_single(loaded, "--circuit")
     check_can_hold(loaded.model, "h")
     choose(asked.circuit, labels_of("", own), "--circuit", takes_degrees=True)  # refused before the text is read

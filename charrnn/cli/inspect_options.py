@@ -64,8 +64,11 @@ SEED = Option(
 )
 
 
-def own_labels(asked: Given) -> dict[str, re.Pattern[str]]:
-    """Returns the patterns of the user's labels by name: those of the options first, then those of the file."""
+def own_labels(asked: Given, *, are_bytes: bool = False) -> dict[str, re.Pattern[str]]:
+    """Returns the patterns of the user's labels by name: those of the options first, then those of the file.
+
+    If `are_bytes`, what they say in UTF-8 is looked for in a text that has one character for each byte.
+    """
     from charrnn.files import explained
     from charrnn.neurons.labels import parse_label
     from charrnn.text.sources import refuse_device
@@ -80,7 +83,7 @@ def own_labels(asked: Given) -> dict[str, re.Pattern[str]]:
         except UnicodeDecodeError as error:
             raise TextError(f"the labels in {file} are not UTF-8: {error}", "save the file as UTF-8") from error
         lines += [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    labels = dict(parse_label(line) for line in lines)
+    labels = dict(parse_label(line, are_bytes=are_bytes) for line in lines)
     if len(labels) < len(lines):
         raise UsageError("two labels have the same name", "give each its own")
     return labels

@@ -81,6 +81,7 @@ def _pairs(subject: Subject, maker: PairMaker, first: int, most: int) -> tuple[l
     import numpy as np
 
     from charrnn.cli.reading import ids_of
+    from charrnn.neurons.pairs import LONGEST
     from charrnn.neurons.patch import CONTEXT, FEWEST, Exchange
 
     ids, end = subject.ids, subject.loaded.vocabulary.end
@@ -88,10 +89,12 @@ def _pairs(subject: Subject, maker: PairMaker, first: int, most: int) -> tuple[l
     if end is not None:  # a model reads what follows the end of a document as if there had been nothing
         made = [pair for pair in made if not (ids[pair.place : pair.asked] == end).any()]
     if len(made) < FEWEST:
+        own = [f"a match must go on after its group, for {LONGEST:,} characters at most, and the group must change"]
         raise TextError(
             f"{count(len(made), 'pair')} for {maker.name} can be made in the {len(ids) - first:,} characters from "
             f"{first:,} on, too few to measure a share",
             f"give a text with {FEWEST} or more, or read more of it with --length",
+            *own * (not maker.is_label),
         )
     random = np.random.Generator(np.random.Philox(0))
     pairs = [made[place] for place in sorted(random.permutation(len(made))[:most].tolist())]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.inspect_options import FROM, LABEL, LABEL_FILE, LENGTH, SEED, UNIT, UNITS, own_labels
+from charrnn.cli.inspect_options import FROM, LABEL, LABEL_FILE, LENGTH, SEED, UNIT, UNITS
 from charrnn.cli.view import Given, Option, Result, View
 from charrnn.errors import UsageError
 
@@ -24,7 +24,7 @@ def _measure_text(subject: Subject, asked: Given) -> Result:
     from charrnn.neurons.labels import labels_of
     from charrnn.neurons.probe import probe_text
 
-    own = own_labels(asked)
+    own = subject.own_labels(asked)
     choose(asked.probe, labels_of("", own))  # a name that does not exist is refused before the text is read
     subject.check_length("to learn on some and to test on others", _LENGTH)
     label = choose(asked.probe, labels_of(subject.text, own))

@@ -16,6 +16,8 @@ from charrnn.settings.choices import SplitName, UnknownPolicy
 from charrnn.wording import count
 
 if TYPE_CHECKING:
+    import re
+
     from charrnn.checkpoints.checkpoint import Checkpoint
     from charrnn.neurons.labels import Label
     from charrnn.neurons.record import Report, Unit
@@ -128,9 +130,13 @@ class Subject:
         """Returns the built-in labels of the text and the user's own. Raises TextError as `check_length` does."""
         from charrnn.neurons.labels import labels_of
 
-        own = own_labels(asked)
+        own = self.own_labels(asked)
         self.check_length(purpose, much)
         return labels_of(self.text, own)
+
+    def own_labels(self, asked: Given) -> dict[str, re.Pattern[str]]:
+        """Returns the patterns of the user's labels by name, as they are for the text of this model."""
+        return own_labels(asked, are_bytes=self.loaded.vocabulary.kind == "bytes")
 
     def units(self, names: list[str] | None) -> list[Unit]:
         """Returns the units with these names, each once. Raises UsageError where the model has no such unit."""

@@ -129,6 +129,11 @@ def show(named: Named, asked: Given, options: Sequence[Option], *, are_read: boo
         allowed, why = (SORT, _OUTPUT[0]), f"{named.folder} is a folder of runs, which are listed"
     elif not asked.follow:
         allowed, why = _OUTPUT, f"the curves of {count(len(named.runs) or 1, 'run')} are drawn"
+    if named.text is not None and named.folder is None and not asked.follow:
+        raise UsageError(
+            f"{len(named.runs)} runs are named, and what is asked of the text {named.text} is asked of one model",
+            "name one run; --recurrence finds units of one in others, and charrnn eval TEXT -c A -c B compares scores",
+        )
     for option in options:
         if asked.gives(option) and option not in allowed:
             raise UsageError(f"{why}: {option.flag} does not go with that", f"leave {option.flag} out, or name runs")

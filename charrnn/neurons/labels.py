@@ -77,11 +77,16 @@ def _ends(name: str, text: str) -> npt.NDArray[np.bool_] | None:
     return ends
 
 
-def parse_label(said: str) -> tuple[str, re.Pattern[str]]:
-    """Returns the name and the pattern of a label written as `NAME=REGEX`. Raises UsageError where it is malformed."""
+def parse_label(said: str, *, are_bytes: bool = False) -> tuple[str, re.Pattern[str]]:
+    """Returns the name and the pattern of a label written as `NAME=REGEX`. Raises UsageError where it is malformed.
+
+    If `are_bytes`, the pattern is for a text with one character for each byte of UTF-8.
+    """
     name, equals, pattern = said.partition("=")
     if not equals or not name.strip() or not pattern:
         raise UsageError(f"a label is {said!r}", "write NAME=REGEX, such as --label 'year=[0-9]{4}'")
+    if are_bytes:
+        pattern = pattern.encode("utf-8", "surrogateescape").decode("latin-1")
     return name.strip(), compiled_pattern(pattern, f"the label {name.strip()!r} has no valid pattern")
 
 

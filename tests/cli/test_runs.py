@@ -184,7 +184,7 @@ def test_several_runs_on_a_page_and_as_numbers(command: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        ("checkpoints/a checkpoints/b text.txt", 2, "the curves of 2 runs are drawn: the text"),
+        ("checkpoints/a checkpoints/b text.txt", 2, "2 runs are named, and what is asked of the text"),
         ("checkpoints/a checkpoints/b --find", 2, "--find does not go with that"),
         ("checkpoints/a checkpoints/b --npz a.npz", 2, "--npz does not go with that"),
         ("checkpoints/a checkpoints/b --sort best", 2, "--sort does not go with that"),

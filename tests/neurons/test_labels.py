@@ -331,3 +331,12 @@ def test_own_labels_mark_whole_matches() -> None:
     assert found["year"].values.tolist() == [0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1]
     assert np.flatnonzero(found["first"].values).tolist() == [0, 8]
     assert not found["year"].is_graded
+
+
+def test_a_pattern_for_bytes_finds_what_is_written_in_utf_8() -> None:
+    """A text of a model of bytes has a character for each byte: two of "é", which the pattern means both."""
+    name, pattern = parse_label("accent=é|œ", are_bytes=True)
+    text = "née, œuvre".encode().decode("latin-1")
+    assert name == "accent"
+    assert [match.span() for match in pattern.finditer(text)] == [(1, 3), (6, 8)]
+    assert not parse_label("accent=é|œ")[1].search(text)

@@ -336,7 +336,7 @@ def test_tables_fit_their_terminals() -> None:
         (["text.txt", "--recurrence", *ALL, "--unit", "L1.h0"], 2, "--recurrence looks at all units"),
         (["text.txt", "--recurrence", *ALL, "--find"], 2, "--find and --recurrence are pictures"),
         (["--recurrence", *ALL], 2, "needs a text"),
-        (["text.txt", "--find", *ALL], 2, "the curves of 3 runs are drawn"),
+        (["text.txt", "--find", *ALL], 2, "3 runs are named, and what is asked"),
         (["text.txt", "--recurrence", *ALL, "--follow"], 2, "--follow draws"),
         (["checkpoints", "--recurrence"], 2, "checkpoints is a folder of runs"),
     ],
