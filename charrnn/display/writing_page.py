@@ -24,7 +24,7 @@ from charrnn.display.surprisal import MOST_BITS
 from charrnn.display.webpage import escape
 from charrnn.inference.page_model import PackedModel
 
-_SCRIPTS = ("step.js", "draw.js", "text.js", "session.js", "painting.js", "guesses.js", "page.js")
+_SCRIPTS = ("step.js", "draw.js", "text.js", "session.js", "painting.js", "guesses.js", "address.js", "page.js")
 _STEPS = 24
 """Colours of a unit's values from low to high, less one."""
 _MOST_CHARACTERS, _FEWEST_CHARACTERS = 10_000, 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from charrnn.display.safe import visible
 from charrnn.display.writing_page import WritingPage
 from charrnn.inference.make_engine import make_engine
 from charrnn.inference.page_model import pack
+from charrnn.inference.reference import Network
 from charrnn.sampling.sampler import sample
 from charrnn.settings.config import ModelConfig
 from charrnn.settings.sampling import SamplingConfig
@@ -169,10 +171,14 @@ class Person:
     @property
     def colours(self) -> list[str]:
         """The background of each character of the text."""
-        found: list[str] = self.browser.evaluate(
-            "[...document.querySelectorAll('#text span')].map(each => getComputedStyle(each).backgroundColor)"
-        )
-        return found
+        return _backgrounds(self.browser)
+
+
+def _backgrounds(browser: Browser) -> list[str]:
+    found: list[str] = browser.evaluate(
+        "[...document.querySelectorAll('#text span')].map(each => getComputedStyle(each).backgroundColor)"
+    )
+    return found
 
 
 def _sampled(checkpoint: Checkpoint, prime: str, weights: str = "int8", **settings: Any) -> str:
@@ -446,6 +452,80 @@ def test_what_is_nasty_is_shown_and_never_run(browser: Browser, pages: Pages) ->
     assert browser.evaluate("document.querySelectorAll('script').length") == 2, "the program, and its data"
     assert browser.requests[1:] == []
     assert browser.complaints == []
+
+
+def test_a_character_is_asked_about_by_keys(browser: Browser, pages: Pages, letters: Path) -> None:
+    """Its bits and its unit's value are those that numpy has."""
+    person = Person(browser, pages.write(letters, "--prime", "so it is", "--page-weights", "float32"))
+    loaded = load(letters)
+    network = Network(loaded.model, loaded.parameters)
+    ids = loaded.vocabulary.encode("\nso it is")
+    bits, state = [], network.zero_state(1)
+    for id_, following in itertools.pairwise(ids.tolist()):
+        logits, state = network.read(np.array([id_]), state)
+        bits.append(float(np.log2(np.exp(logits[0]).sum()) - logits[0, following] / np.log(2)))
+    values = network.record(ids, network.zero_state(1))[0]["h"][1:, 0, 5]
+    browser.evaluate("document.getElementById('text').focus()")
+    for key, code, place in (
+        ("ArrowLeft", 37, 7), ("ArrowLeft", 37, 6), ("ArrowRight", 39, 7), ("ArrowRight", 39, 7),
+        ("Home", 36, 0), ("ArrowRight", 39, 1), ("ArrowRight", 39, 2), ("End", 35, 7),
+    ):  # fmt: skip
+        person.key(key, code)
+        assert person.see("status") == f"{'so␣it␣is'[place]}: {bits[place]:.2f} bits"
+        marked = "[...document.querySelectorAll('#text span')].map(each => each.classList.contains('cursor'))"
+        assert browser.evaluate(marked) == [other == place for other in range(8)]
+    person.press("colour-unit")
+    assert browser.evaluate("document.querySelectorAll('.cursor').length") == 0, "the focus has left"
+    person.type("unit", "L1.h5")
+    person.key("Tab", 9)
+    browser.evaluate("document.getElementById('text').focus()")
+    person.key("Home", 36)
+    said = person.see("status").replace("−", "-")
+    assert said.startswith(f"s: {bits[0]:.2f} bits, L1.h5 at ")
+    assert float(said.rpartition(" ")[2]) == pytest.approx(values[0], abs=0.01)
+
+
+@pytest.mark.parametrize("bytes_", [b"a\xff\xc3b", "é€ &=+%".encode()])
+def test_a_prime_of_bytes_and_the_pace_are_shared(browser: Browser, pages: Pages, bytes_: bytes) -> None:
+    """Bytes that are not UTF-8 too."""
+    run = pages.run(_checkpoint(Vocabulary.of_bytes()))
+    prime = run.parent / "prime.bin"
+    prime.write_bytes(bytes_)
+    page = pages.write(run, "--prime-file", str(prime))
+    person = Person(browser, page)
+    browser.evaluate("at('pace').value = '5'")
+    person.press("share")
+    person.wait("address")
+    address = browser.evaluate("location.href")
+    browser.call("Page.navigate", url="about:blank")
+    other = pages.write(run).resolve().as_uri()
+    browser.call("Page.navigate", url=other + "#" + address.partition("#")[2])
+    person.wait("Ready")
+    assert browser.evaluate("at('pace').value") == "5"
+    while browser.evaluate("page.session.isReading"):
+        time.sleep(0.02)
+    assert bytes(browser.evaluate("page.session.ids.slice(page.session.shown)")) == bytes_
+    browser.call("Page.navigate", url=other + "#prime-json=%5B3&prime=ab&pace=7")
+    assert person.shows("ab")
+    assert browser.evaluate("at('pace').value") == "5", "what makes no sense stays as it is"
+
+
+def test_a_shared_colour_without_a_unit_colours_by_one(browser: Browser, pages: Pages, letters: Path) -> None:
+    """By the unit that varies most over the beginning, which is read after the address."""
+    page = pages.write(letters, "--prime", "so it is, and so it was")
+    browser.open(page, width=1280)
+    browser.call("Page.navigate", url="about:blank")
+    browser.call("Page.navigate", url=page.resolve().as_uri() + "#colour=unit")
+    for _ in range(200):
+        name = browser.evaluate("document.getElementById('unit')?.value")
+        if name:
+            break
+        time.sleep(0.02)
+    values = browser.evaluate("page.session.units.map(each => Array.from(each))")
+    variances = np.var(np.array(values), axis=0)[: 2 * 24]
+    best = int(variances.argmax())
+    assert name == f"L1.{'hc'[best // 24]}{best % 24}"
+    assert len(set(_backgrounds(browser))) > 4
 
 
 def test_settings_are_shared_in_the_address(browser: Browser, pages: Pages, letters: Path) -> None:

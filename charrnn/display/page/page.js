@@ -254,6 +254,7 @@ class Page {
       return;
     }
     if (wasReading && !session.isReading) this.showButtons();
+    this.chooseAny();
     if (wrote && (session.isEnded || session.isFull)) this.left = 0;
     const isGoing = session.isReading || this.left > 0;
     if (!isGoing || pace || performance.now() - this.painting.painted > FRAME) this.painting.add();
@@ -322,11 +323,15 @@ class Page {
   paintBy(name) {
     this.painting.colour = name;
     at("colour-" + name).checked = true;
-    if (name === "unit" && !this.unit) {
-      if (this.said.found.length) this.choose(this.said.found[0][0]);
-      else this.chooseLively();
-    }
+    this.chooseAny();
     this.painting.again();
+  }
+
+  // Chooses a unit where the text is to be coloured by one and none was named: by what has been read, once it has.
+  chooseAny() {
+    if (this.painting.colour !== "unit" || this.unit) return;
+    if (this.said.found.length) this.choose(this.said.found[0][0]);
+    else if (!this.session.isReading && this.session.units.length) this.choose(this.session.liveliest(1)[0]);
   }
 
   // Takes a unit by its name; a minus before it, as inspect --find prints it, is no part of the name.
@@ -396,11 +401,11 @@ class Page {
 
   share() {
     const {temperature, topP, seed} = this.drawing();
-    const said = new URLSearchParams({prime: this.prime, temperature, "top-p": topP, seed, length: this.length()});
-    if (this.painting.colour !== "none") said.set("colour", this.painting.colour);
-    if (this.unit) said.set("unit", this.unit.name);
-    if (this.model.held.length) said.set("hold", at("at").value);
-    history.replaceState(null, "", "#" + said);
+    const said = {prime: this.prime, temperature, "top-p": topP, seed, length: this.length(), pace: at("pace").value};
+    if (this.painting.colour !== "none") said.colour = this.painting.colour;
+    if (this.unit) said.unit = this.unit.name;
+    if (this.model.held.length) said.hold = at("at").value;
+    history.replaceState(null, "", fragmentOf(said));
     this.copy(location.href, "The address of this page now holds the settings, and was copied.");
   }
 
@@ -409,12 +414,14 @@ class Page {
     const said = new URLSearchParams(location.hash.slice(1));
     const number = (name, now) => said.has(name) && Number.isFinite(Number(said.get(name))) ? Number(said.get(name)) : now;
     this.set({
-      prime: said.has("prime") ? said.get("prime") : this.prime,
+      prime: primeIn(said) ?? this.prime,
       temperature: number("temperature", at("temperature").value),
       top_p: number("top-p", at("top-p").value),
       seed: /^\d{1,19}$/.test(said.get("seed") || "") ? said.get("seed") : at("seed").value,
       length: number("length", at("length").value),
     });
+    const pace = [...at("pace").options].find(each => each.value === said.get("pace"));
+    if (pace) pace.selected = true;
     this.startOver();
     if (said.has("unit")) this.choose(said.get("unit"));
     if (["none", "surprisal", "unit"].includes(said.get("colour"))) this.paintBy(said.get("colour"));

@@ -19,12 +19,18 @@ class Painting {
     this.unit = null; // {layer, kind, index, name}, layers from 0
     this.painted = 0; // when the text was drawn last
     this.clear();
-    at("text").addEventListener("pointerover", event => this.tell(this.cellOf.get(event.target)));
+    at("text").addEventListener("pointerover", event => {
+      const cell = this.cellOf.get(event.target);
+      if (cell) at("under").textContent = this.described(cell);
+    });
     at("text").addEventListener("pointerleave", () => this.tellLast());
+    at("text").addEventListener("keydown", event => this.move(event));
+    at("text").addEventListener("blur", () => this.pointAt(null));
   }
 
   clear() {
     this.spans = [];
+    this.cursor = null; // the place of the character that a person has gone to by keys
     this.cellOf = new WeakMap();
     at("text").replaceChildren();
   }
@@ -82,6 +88,7 @@ class Painting {
     const follow = this.following();
     at("text").classList.toggle("coloured", isColoured);
     this.spans.forEach((span, place) => this.paint(span, this.session.cells[place]));
+    this.spans[this.cursor]?.classList.add("cursor");
     follow();
     at("of-unit").hidden = this.colour !== "unit";
     at("scale").hidden = !isColoured;
@@ -94,12 +101,30 @@ class Painting {
     at("ramp").replaceChildren(...Array.from({length: count}, (_, step) => element("span", "", name(step))));
   }
 
-  // Says under the text what is known of a character.
-  tell(cell) {
-    if (!cell) return;
+  // Goes to another character by a key, where the key is one for that.
+  move(event) {
+    const end = this.spans.length - 1, from = this.cursor;
+    const places = {ArrowLeft: (from ?? end + 1) - 1, ArrowRight: (from ?? -1) + 1, Home: 0, End: end};
+    if (!(event.key in places) || end < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    this.pointAt(Math.max(0, Math.min(end, places[event.key])));
+  }
+
+  // Marks the character at a place, and says what is known of it; null marks none.
+  pointAt(place) {
+    this.spans[this.cursor]?.classList.remove("cursor");
+    this.cursor = place;
+    if (place === null) return;
+    this.spans[place].classList.add("cursor");
+    this.spans[place].scrollIntoView({block: "nearest"});
+    at("status").textContent = this.described(this.session.cells[place]);
+  }
+
+  // Returns what is known of a character.
+  described(cell) {
     const name = Array.from(cell.text, named).join("") || "\u2039end\u203a";
     const value = this.byUnit ? `, ${this.unit.name} at ${signed(this.session.valueAt(cell, this.unit))}` : "";
-    at("under").textContent = `${name}: ${this.session.surprisal(cell).toFixed(2)} bits${value}`;
+    return `${name}: ${this.session.surprisal(cell).toFixed(2)} bits${value}`;
   }
 
   tellLast() {
