@@ -26,7 +26,8 @@ from charrnn.training.teacher import Teacher
 V, B, T, N, K = 7, 3, 5, 101, 2
 END = V - 1
 CPU = torch.device("cpu")
-HALF = 1e-3
+HALF = 2e-3
+"""What bfloat16 products may change in a probability: a few units of its eighth bit, by the order of the sums."""
 """What a row of float16 numbers, made of float32 ones, may be wrong by."""
 Doubles = npt.NDArray[np.float64]
 
