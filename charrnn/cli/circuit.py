@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from charrnn.neurons.circuit import Circuit, Losses
 
 _LENGTH = 200_000
+_WITHIN = 0.1
 
 
 def _measure(subject: Subject, asked: Given) -> Result:
     """Finds the circuit of a label; the gradient is torch's, which is imported for it."""
     from charrnn.display.circuit import pieces
     from charrnn.network.open_engine import check_single
-    from charrnn.neurons.circuit import WITHIN, find_circuit
+    from charrnn.neurons.circuit import find_circuit
     from charrnn.neurons.clamping import check_can_hold
     from charrnn.neurons.labels import labels_of
 
@@ -35,13 +36,13 @@ def _measure(subject: Subject, asked: Given) -> Result:
 
     found = find_circuit(
         loaded.model, loaded.parameters, subject.ids, label, loss_gradient,
-        within=asked.within or WITHIN, start=subject.start, end=loaded.vocabulary.end, report=subject.report,
+        within=asked.within or _WITHIN, start=subject.start, end=loaded.vocabulary.end, report=subject.report,
     )  # fmt: skip
     about = {"label": label.name, "characters": subject.characters, "units": found.units}
     return Result(
         subject,
         f"the circuit of {label.name}",
-        lambda _: pieces(found, asked.within or WITHIN),
+        lambda _: pieces(found, asked.within or _WITHIN),
         lambda: rounded({**about, **_numbers(found)}),
         lambda: {**about, **_arrays(found)},
     )
@@ -98,7 +99,7 @@ VIEW = View(
             "With --circuit: the share of the loss, or of what the units are worth where that is more, by which the "
             "circuit's loss may be higher.",
             alone="{flag} says how to measure {views}",
-            more={"min": 0.001, "max": 0.9, "show_default": "0.1", "metavar": "SHARE"},
+            more={"min": 0.001, "max": 0.9, "show_default": str(_WITHIN), "metavar": "SHARE"},
         ),
     ),
     length=_LENGTH,

@@ -131,7 +131,8 @@ def _words(atlas: Atlas, characters: int) -> Iterator[str]:
     yield (
         "F1 is that of the unit at the threshold that is best on the first half, and k the number of units of the "
         f"state (1, 2, 4, ...) whose linear probe tells {SHARE * 100:.0f} % of what a probe of all of them tells "
-        "beyond chance: 1 is local, many is spread out. It is empty where all of them together tell nothing clearly."
+        "beyond chance: 1 is local, many is spread out. It is empty where all of them together tell nothing clearly, "
+        "and where they and the label change too slowly for this text to say."
     )
     yield (
         f"The column last {CONTEXT} has what the last {CONTEXT} characters tell, and new net what the same search "

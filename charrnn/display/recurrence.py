@@ -83,8 +83,8 @@ def _meaning(found: Recurrence) -> Iterator[str]:
     )
     yield (
         f"A unit comes back where r is above chance, exceeds new net by {short(EXCESS)}, and the partner tells the "
-        f"label too (AUC above .75 or |{RHO}| above .5, and better than the last characters). Partners that do not are "
-        "in brackets. The column known has in how many other runs any unit tells the label so."
+        f"label too (AUC above .75 or |{RHO}| above .5, and better than the last characters and an untrained unit). "
+        "Partners that do not are in brackets. The column known has in how many other runs any unit tells the label so."
     )
     yield "The verdict is of the task where the unit comes back in all other runs, and of the run where in none."
     if slow := [one.finding.label for one in found.recurring if one.finding.is_too_slow]:

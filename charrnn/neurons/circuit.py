@@ -49,8 +49,6 @@ from charrnn.neurons.statistics import Doubles
 from charrnn.neurons.subnetwork import Arrays, Mask, Maskable, mean_outputs
 from charrnn.settings.config import ModelConfig
 
-WITHIN = 0.1
-"""The share of the loss, or of what the units are worth, by which a circuit's loss may be higher."""
 SEARCHED, TRANSFERRED = 256, 1024
 """About how many ends are read in the first and in the second half of the text, at most."""
 RANDOM_SETS = 20
@@ -128,7 +126,7 @@ def find_circuit(
     label: Label,
     gradient: Gradient,
     *,
-    within: float = WITHIN,
+    within: float,
     start: int = 0,
     end: int | None = None,
     seed: int = 0,

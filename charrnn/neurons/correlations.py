@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from charrnn.inference.engine import RecordingEngine
 from charrnn.neurons.record import Floats, Unit, check_finite, kinds, parts_of, record, units_of
+from charrnn.neurons.shifts import NEAREST
 from charrnn.neurons.statistics import Doubles
 
 Places = npt.NDArray[np.int64]
 
 _ROWS = 256
-_NEAREST = 20  # shifts are by a part in so many of the places, or more
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -122,6 +122,6 @@ def _shifted(count: int, random: np.random.Generator) -> Places:
     """Returns the numbers below `count`, (count,), each half of them shifted round by a length of its own."""
     found = []
     for half in np.array_split(np.arange(count), 2):
-        least = max(1, len(half) // _NEAREST)
+        least = max(1, len(half) // NEAREST)
         found.append(np.roll(half, random.integers(least, max(least + 1, len(half) - least + 1))))
     return np.concatenate(found)

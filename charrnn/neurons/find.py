@@ -1,9 +1,9 @@
 """Finds the unit that tells each label best: units are chosen on one half of a text and scored on the other half.
 
-The text is read once; of each half a sample of places is kept, so that memory depends on the model and not on the
-text. For each label the unit with the highest score on the first half is chosen, and only its score on the second half
-is reported: among thousands of units the best is always good by luck on the half that chose it. Beside the score stand
-three comparisons:
+The text is read once. Of each half the activations at a sample of places are kept, which take as much memory for a long
+text as for a short one; the labels have a value for each character. For each label the unit with the highest score on
+the first half is chosen, and only its score on the second half is reported: among thousands of units the best is always
+good by luck on the half that chose it. Beside the score stand three comparisons:
 
     shifted    the same score with the label shifted round the second half (p, and which are discoveries), with fewer
                degrees of freedom where both are slow

@@ -21,7 +21,8 @@ from charrnn.neurons.student import student_p_value
 
 Complexes: TypeAlias = npt.NDArray[np.complex128]
 
-_NEAREST = 20  # shifts are by a part in so many of the text, or more
+NEAREST = 20
+"""Shifts are by a part in so many of the text, or more."""
 _MANY = 100
 _STILL = 1e-9  # a label whose values spread less than this counts as constant
 
@@ -42,7 +43,7 @@ class Shifts:
         self, places: npt.NDArray[np.int64], characters: int, random: np.random.Generator, shifts: int
     ) -> None:
         self._places, self._characters = places, characters
-        least = max(1, characters // _NEAREST)
+        least = max(1, characters // NEAREST)
         self._lengths = random.integers(least, max(least + 1, characters - least), (2, shifts))
         self._parts = [2 * places // characters == part for part in range(2)]
         self._long = _fast_length(2 * characters)

@@ -60,6 +60,7 @@ MOST_UNITS = 2048
 NAMED = 8
 """The number of units at the head of the ranking that are named."""
 _BLOCK = 1024  # places that are held as floats at a time
+_LABELS = 16  # labels whose predictions are held at a time
 _STILL = 1e-6  # the share of its variance that the units taken before must leave a unit
 
 
@@ -184,7 +185,7 @@ def sparse_probes(
             some, ridge = order[:count], float(ridges[number]) * count / D
             weights[number, place, some] = solved(gram[np.ix_(some, some)], products[some, number], ridge)
         rankings.append(order)
-    told = inputs.products(second, weights.reshape(-1, D), 0).reshape(L, len(counts), -1)
+    told = inputs.told(second, weights, 0)
     return [
         SparseProbe(counts, _scores(some, label, one), order, some[-1].copy())
         for some, label, one, order in zip(told, asked, is_graded, rankings, strict=True)
@@ -275,9 +276,16 @@ class _Inputs:
         for start in range(begin, end, _BLOCK):
             yield (keys[self._rows, start : min(start + _BLOCK, end)] - self._middle) / self._scale
 
-    def products(self, keys: Keys, weights: Doubles, begin: int) -> Doubles:
-        """Returns the predictions (any, places) of weights (any, D) at all places from `begin` on."""
-        return np.concatenate([weights @ block for block in self.blocks(keys, begin, keys.shape[1])], 1)
+    def told(self, keys: Keys, weights: Doubles, begin: int) -> Iterator[Doubles]:
+        """Yields for each label the predictions (any, places) of its weights (L, any, D) at all places from `begin` on.
+
+        Those of a few labels exist at a time.
+        """
+        for label in range(0, len(weights), _LABELS):
+            some = weights[label : label + _LABELS]
+            rows = some.reshape(-1, some.shape[-1])
+            found = np.concatenate([rows @ block for block in self.blocks(keys, begin, keys.shape[1])], 1)
+            yield from found.reshape(*some.shape[:2], -1)
 
 
 class _Sums:
@@ -324,7 +332,7 @@ def _ridges(
     where the labels are `answers`; among equals the largest."""
     gram, products = sums.covariances()
     weights = np.stack([solved(gram, products, ridge).T for ridge in RIDGES], 1)  # (L, R, D)
-    told = inputs.products(first, weights.reshape(-1, len(gram)), end).reshape(*weights.shape[:2], -1)
+    told = inputs.told(first, weights, end)
     best = [int(_scores(*each).argmax()) for each in zip(told, answers, is_graded, strict=True)]
     return np.array(RIDGES)[best]
 

@@ -220,7 +220,7 @@ def _label(name: str = INSIDE) -> Label:
 
 @functools.cache
 def _planted() -> Circuit:
-    return find_circuit(CONFIG, planted_arrays(), IDS, _label(), loss_gradient)
+    return find_circuit(CONFIG, planted_arrays(), IDS, _label(), loss_gradient, within=0.1)
 
 
 def test_the_planted_unit_is_the_circuit() -> None:
@@ -242,7 +242,7 @@ def test_the_planted_unit_is_the_circuit() -> None:
 
 def test_without_a_reader_no_unit_is_needed() -> None:
     """The loss is that of the whole model with all units held."""
-    found = find_circuit(CONFIG, planted_arrays(is_read=False), IDS, _label(), loss_gradient)
+    found = find_circuit(CONFIG, planted_arrays(is_read=False), IDS, _label(), loss_gradient, within=0.1)
     assert found.members == []
     assert found.random == []
     assert found.second.is_kept

@@ -130,7 +130,7 @@ def test_the_unit_is_in_a_small_circuit(trained: Trained) -> None:
     if not task.is_one_unit:
         pytest.skip("known to several units")
     label = next(label for label in trained.labels if label.name == task.label)
-    found = find_circuit(checkpoint.model, checkpoint.parameters, trained.ids, label, loss_gradient)
+    found = find_circuit(checkpoint.model, checkpoint.parameters, trained.ids, label, loss_gradient, within=0.1)
     indices = [member.unit.index for member in found.members]
     assert trained.finding(task.label).unit.index in indices
     assert len(indices) <= 5

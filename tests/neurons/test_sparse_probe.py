@@ -94,6 +94,26 @@ def test_every_probe_is_scikit_learns(is_graded: bool) -> None:
     np.testing.assert_allclose(found.told, dense, atol=1e-9)
 
 
+def test_labels_asked_together_are_told_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the predictions of only a few of them are held at a time, and the last few are fewer."""
+    monkeypatch.setattr(sparse_probe, "_LABELS", 2)
+    random, many = np.random.default_rng(9), 5
+    values = random.standard_normal((6, 600))
+    labels = (values[:many] + 0.5 * random.standard_normal((many, 600)) > 0.3).astype(np.float64)
+    labels[3] = np.rint(5 * values[3])
+    is_graded = np.arange(many) == 3
+    keys, leaders = _kept(values), np.arange(many)
+    halves = [slice(0, 300), slice(300, None)]
+    together = sparse_probes(
+        [keys[:, some] for some in halves], np.arange(6), [labels[:, some] for some in halves], is_graded, leaders
+    )
+    assert len(together) == many
+    for number, found in enumerate(together):
+        alone, _ = _probed(values, labels[number], bool(is_graded[number]), number, half=300)
+        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-12)
+        np.testing.assert_allclose(found.told, alone.told, atol=1e-12)
+
+
 def test_weights_are_those_of_the_normal_equations() -> None:
     """For one target and for several, to 1e-9."""
     random = np.random.default_rng(2)
