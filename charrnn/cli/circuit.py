@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from charrnn.cli.inspect_options import LABEL, LABEL_FILE, UNIT, UNITS
 from charrnn.cli.output import rounded
 from charrnn.cli.probe import choose
 from charrnn.cli.view import Given, Option, Result, View
+from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
     from charrnn.cli.reading import Subject
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 
 _LENGTH = 200_000
 _WITHIN = 0.1
+
+
+def _check(asked: Given) -> None:
+    if asked.within is not None and not math.isfinite(asked.within):
+        raise UsageError(f"--within is {asked.within}", "give a number from 0.001 to 0.9")
 
 
 def _measure(subject: Subject, asked: Given) -> Result:
@@ -104,4 +111,5 @@ VIEW = View(
     ),
     length=_LENGTH,
     alone=("--circuit chooses the units", (UNIT, UNITS)),
+    check=_check,
 )

@@ -378,6 +378,16 @@ def test_a_circuit_in_every_form(command: Command) -> None:
     assert half["first"]["ends"] < told["first"]["ends"]
 
 
+def test_a_share_that_is_no_number_is_refused(command: Command) -> None:
+    """Before anything is read: no loss is within it, so that all units would be the circuit, after a long search."""
+    Path("checkpoints/tiny").mkdir(parents=True)
+    save(Path("checkpoints/tiny/best.safetensors"), tiny())
+    Path("text.txt").write_text("abcd efgh\n" * 60, "utf-8")
+    status, _, err = command("inspect", "text.txt", "--circuit", "vowel", "--within", "nan")
+    assert status == 2
+    assert "--within is nan" in err
+
+
 def test_several_models_have_no_circuit(command: Command) -> None:
     """An ensemble is refused, and it is said what can be asked instead."""
     one = tiny()
