@@ -127,7 +127,7 @@ def write_documents() -> None:
     Path("signs.csv").write_text("sign,name\n" + "".join(f'{n},"A, {word}"\n' for n, word in enumerate(words)), "utf-8")
 
 
-def play(lines: int = 150) -> str:
+def play(lines: int = 300) -> str:
     """A text that has what the manual's commands look for: speakers, quotes, brackets, numbers, long lines."""
     words = "the king said to his men that a storm would come and none of them should sail".split()
     found = ["To be, or not to be, The prince"]

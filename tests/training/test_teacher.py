@@ -27,8 +27,7 @@ V, B, T, N, K = 7, 3, 5, 101, 2
 END = V - 1
 CPU = torch.device("cpu")
 HALF = 2e-3
-"""What bfloat16 products may change in a probability: a few units of its eighth bit, by the order of the sums."""
-"""What a row of float16 numbers, made of float32 ones, may be wrong by."""
+"""What a row of float16 numbers may be wrong by, which are made of products in bfloat16 where the processor has it."""
 Doubles = npt.NDArray[np.float64]
 
 
