@@ -89,7 +89,7 @@ class PageSettings(Record):
                 "length": config.length,
             },
             most=most,
-            found=[] if self.found is None else _read_found(self.found, loaded),
+            found=[] if self.found is None else _read_found(self.found, loaded, path),
         )
         if page.num_bytes > _MOST_BYTES:
             coarse = replace(page, model=pack(loaded.model, loaded.parameters, "int8"))
@@ -161,21 +161,32 @@ def _text(loaded: Checkpoint, prime: Ids) -> str:
     return loaded.vocabulary.decode(prime)
 
 
-def _read_found(file: Path, loaded: Checkpoint) -> list[tuple[str, str]]:
-    """Returns the units that `inspect --find --json` found, each with its labels. Raises UsageError for other files."""
+def _read_found(file: Path, loaded: Checkpoint, path: Path) -> list[tuple[str, str]]:
+    """Returns the units that `inspect --find --json` found, each with its labels. Raises UsageError for other files.
+
+    Says so where they were found in another checkpoint than the one at `path`.
+    """
+    from charrnn.display.notice import say
     from charrnn.files import explained
     from charrnn.neurons.record import parse_unit
 
     with explained(file, "reading"):
-        content = file.read_text("utf-8", "replace")
+        text = file.read_text("utf-8", "replace")
     try:
-        findings = json.loads(content)["findings"]
+        content = json.loads(text)
+        told, findings = Path(str(content["checkpoint"])), [*content["findings"]]
         said = [(str(one["unit"]), str(one["label"])) for one in findings if one["verdict"] == "found"]
+        if "strong" not in content:  # --recurrence has findings of another kind
+            raise KeyError("strong")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{file} does not hold what inspect --find --json prints",
             "write it with charrnn inspect TEXT --find --json > found.json",
         ) from error
+    if told.exists() and not told.samefile(path):
+        say(f"note: {file} is about {told}, and this page holds {path}, whose units may know other things")
+    if not said:
+        say(f"note: {file} names no unit that was found")
     labels: dict[str, list[str]] = {}
     for unit, label in said:
         labels.setdefault(str(parse_unit(unit, loaded.of_units, "--found")), []).append(label)

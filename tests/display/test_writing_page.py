@@ -324,6 +324,18 @@ def test_words_that_are_still_read_are_undone_whole(browser: Browser, pages: Pag
     assert person.shows("so ")
 
 
+def test_what_has_no_room_is_kept_where_it_was_typed(browser: Browser, pages: Pages, letters: Path) -> None:
+    """The status says why nothing was put, for words and for a guess."""
+    person = Person(browser, pages.write(letters, "--prime", "so "))
+    browser.evaluate("page.session.most = page.session.ids.length + 1; at('own').value = 'so'; at('add').click()")
+    assert "would have more than" in person.wait("The text would")
+    assert browser.evaluate("at('own').value") == "so"
+    assert person.shows("so ")
+    browser.evaluate("page.session.most -= 1; document.querySelector('#next button').click()")
+    assert "would have more than" in person.wait("The text would", "Picked")
+    assert person.shows("so ")
+
+
 def test_it_says_why_the_model_cannot_go_on(browser: Browser, pages: Pages, letters: Path) -> None:
     """What was written before in the same moment stays, with its values, and the model can go on after it."""
     person = Person(browser, pages.write(letters, "--prime", "so ", "--length", "40"))
@@ -414,9 +426,8 @@ def test_what_is_nasty_is_shown_and_never_run(browser: Browser, pages: Pages) ->
     found = run.parent / "found.json"
     label = "<script>alert(3)</script>" + TURN
     findings = [("L1.c3", label, "found"), ("L1.c4", "b", "chance"), ("L1.h5", "c", "found"), ("L1.c3", "d", "found")]
-    found.write_text(
-        json.dumps({"findings": [dict(zip(("unit", "label", "verdict"), one, strict=True)) for one in findings]})
-    )
+    rows = [dict(zip(("unit", "label", "verdict"), one, strict=True)) for one in findings]
+    found.write_text(json.dumps({"checkpoint": str(run), "findings": rows, "strong": 3}))
     prime = run.parent / "prime.txt"
     told = NASTY.replace(HALF, "").replace("\0", "")
     prime.write_text(told, "utf-8")
@@ -681,6 +692,7 @@ def test_the_same_gives_the_same_bytes(pages: Pages, letters: Path) -> None:
         ("--found f.json", "--found is about the page of --page"),
         ("--page p.html --found f.json", "f.json"),
         ("--page p.html --found other.json", "other.json does not hold what inspect --find --json prints"),
+        ("--page p.html --found recurring.json", "recurring.json does not hold what inspect --find --json prints"),
         ("--page p.html --found far.json", "there is no layer 9"),
         ("--page p.html --prime é", "U+00E9"),
         ("--page p.html -n 50000", "--length is 50,000, and the page of this model has room for 9,999"),
@@ -696,7 +708,9 @@ def test_what_does_not_go_with_a_page_is_refused(
     run.parent.mkdir()
     save(run, tiny())
     Path("other.json").write_text('{"findings": 3}')
-    Path("far.json").write_text('{"findings": [{"unit": "L9.c1", "label": "a", "verdict": "found"}]}')
+    far = {"unit": "L9.c1", "label": "a", "verdict": "found"}
+    Path("far.json").write_text(json.dumps({"checkpoint": "x", "findings": [far], "strong": 1}))
+    Path("recurring.json").write_text(json.dumps({"checkpoint": "x", "findings": [{"label": "a", "verdict": "some"}]}))
     Path("long.txt").write_text("a" * 9900)
     result = command("sample", "-c", str(run), *options.split())
     assert result.status in (2, 3)
@@ -743,3 +757,25 @@ def test_the_size_that_is_told_is_the_files(pages: Pages, letters: Path) -> None
         settings={"prime": "é" * 9000}, found=[("L1.c1", "a" * 300_000)], most=9_900,
     )  # fmt: skip
     assert abs(page.num_bytes - len(page.html().encode())) < 1500
+
+
+def test_found_units_of_another_network_are_noted(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So is that nothing was found; the page is written in both cases."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        Path(name).mkdir()
+        save(Path(name, "best.safetensors"), tiny())
+    findings = [{"unit": "L1.c1", "label": "a", "verdict": "found"}]
+    for made_of, rows, said in (
+        ("one", findings, None),
+        ("two", findings, "whose units may know"),
+        ("one", [], "no unit"),
+    ):
+        content = {"checkpoint": f"{made_of}/best.safetensors", "findings": rows, "strong": 1}
+        Path("f.json").write_text(json.dumps(content))
+        result = command("sample", "-c", "one", "--page", "p.html", "-n", "10", "--found", "f.json")
+        assert result.status == 0
+        assert ("note: f.json" in result.err) == (said is not None)
+        assert said is None or said in result.err

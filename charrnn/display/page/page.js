@@ -19,8 +19,7 @@ class Page {
     this.painting = new Painting(this.session, said.limits);
     this.numbers = {}; // those of NUMBERS that were typed or moved to last
     this.guesses = new Guesses(Math.min(GUESSES, model.vocabulary), this.characters, (id, name) => {
-      this.put([id]);
-      this.tell(`Picked ${name}.`);
+      if (this.put([id])) this.tell(`Picked ${name}.`);
     });
     this.guessed = 0; // when the guesses were shown last
     this.count = 0; // characters of the last stretch of writing
@@ -190,21 +189,22 @@ class Page {
   addOwn() {
     const {ids, unknown} = this.characters.encode(at("own").value);
     if (unknown.length) this.tell(this.leftOut(unknown));
-    if (!ids.length) return;
+    if (!ids.length || !this.put(ids)) return;
     at("own").value = "";
-    this.put(ids);
     if (!unknown.length) this.tell("Added.");
   }
 
+  // Puts characters behind the text, and returns whether it has room for them.
   put(ids) {
     if (this.session.ids.length + ids.length > this.session.most) {
       this.tell(`The text would have more than ${counted(this.session.most, "character")}, which a page does not keep.`);
-      return;
+      return false;
     }
     this.stop();
     this.session.mark();
     this.session.add(ids);
     this.started();
+    return true;
   }
 
   change(act) {
@@ -412,7 +412,8 @@ class Page {
   // Takes settings from the address; what is missing or makes no sense there stays as it is.
   applyFragment() {
     const said = new URLSearchParams(location.hash.slice(1));
-    const number = (name, now) => said.has(name) && Number.isFinite(Number(said.get(name))) ? Number(said.get(name)) : now;
+    const isNumber = text => text !== null && text.trim() !== "" && Number.isFinite(Number(text));
+    const number = (name, now) => isNumber(said.get(name)) ? Number(said.get(name)) : now;
     this.set({
       prime: primeIn(said) ?? this.prime,
       temperature: number("temperature", at("temperature").value),
