@@ -26,8 +26,8 @@ from charrnn.training.teacher import Teacher
 V, B, T, N, K = 7, 3, 5, 101, 2
 END = V - 1
 CPU = torch.device("cpu")
-HALF = 2e-3
-"""What a row of float16 numbers may be wrong by, which are made of products in bfloat16 where the processor has it."""
+HALF = 1e-3
+"""What a row of float16 numbers, made of float32 ones, may be wrong by."""
 Doubles = npt.NDArray[np.float64]
 
 
@@ -74,7 +74,8 @@ def test_rows_are_the_mean_of_what_members_say_of_the_text(settings: dict[str, A
     """In every window of every lane, over the seam and in the next epoch: what stands before in the text alone counts,
     and each row adds up to 1."""
     config, ids = _config(**settings), _ids()
-    members = _members(config)
+    # With larger weights a network with layer norm is chaotic: it makes much of how numbers are added up.
+    members = _members(config, factor=1.0 if config.layer_norm else 2.0)
     teacher = Teacher(config, members, V, CPU, lanes=B, text=ids)
     teacher.prepare()
     wanted = _streamed(config, members, ids)
