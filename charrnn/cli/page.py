@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.options import refuse_beside
 from charrnn.errors import UsageError
 from charrnn.settings.checks import PATH, one_of
+from charrnn.settings.choices import PageWeights
 from charrnn.settings.fields import Record, setting, settings_of
 from charrnn.settings.sampling import SamplingConfig
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from charrnn.text.fitting import Reader
     from charrnn.text.vocabulary import Ids, Vocabulary
 
-PageWeights = Literal["int8", "float32"]
 _CONTROLS = ("temperature", "top_p", "seed", "length")
 _MOST_BYTES = 64_000_000
 _MEGABYTE = 1_000_000

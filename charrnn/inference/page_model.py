@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,9 @@ from charrnn.cells.parameters import layer_parameters, written_out
 from charrnn.cells.registry import describe, is_plain, make_cell
 from charrnn.errors import UsageError
 from charrnn.native.step import GROUP
+from charrnn.settings.choices import PageWeights
 from charrnn.settings.config import ModelConfig
 
-PageWeights = Literal["int8", "float32"]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 _FOUR, _ALIGNED = 4, 8

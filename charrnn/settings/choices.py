@@ -28,3 +28,4 @@ UnknownPolicy = Literal["error", "skip", "replace"]
 WeightsName = Literal["float32", "float16", "int8"]
 RunOrder = Literal["age", "best", "name", "minutes", "characters", "size"]
 """The columns by which the table of runs is sorted."""
+PageWeights = Literal["int8", "float32"]

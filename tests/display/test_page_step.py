@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -32,7 +30,7 @@ from charrnn.settings.sampling import SamplingConfig
 from charrnn.text.fitting import Reader
 from charrnn.text.traits import LineEnds
 from charrnn.text.vocabulary import Vocabulary
-from tests.kit.browser import PROGRAM, Browser
+from tests.kit.browser import Browser
 from tests.kit.every_option import OPTIONS, configured
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -58,14 +56,6 @@ def _parameters(config: ModelConfig, size: int = V, *, scale: float | None = Non
         name: (random.normal(size=shape) * scale / np.sqrt(shape[-1])).astype(np.float32)
         for name, shape in shapes.items()
     }
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if PROGRAM is None or os.name != "posix":
-        pytest.skip("no chromium, chromium-browser or google-chrome on the PATH, or no pipes to speak to it")
-    with Browser(tmp_path_factory.mktemp("browser")) as started:
-        yield started
 
 
 class Stepped:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
 import re
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,7 @@ from charrnn.settings.config import ModelConfig
 from charrnn.settings.sampling import SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
 from tests.display.test_pages import _INKS, _MEASURE, _colour, _luminance
-from tests.kit.browser import PROGRAM, Browser
+from tests.kit.browser import Browser
 from tests.kit.command import Command
 from tests.kit.tiny import tiny
 
@@ -84,14 +82,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Pages:
 @pytest.fixture(scope="module")
 def letters(pages: Pages) -> Path:
     return pages.run(_checkpoint(Vocabulary.of(LETTERS)))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if PROGRAM is None or os.name != "posix":
-        pytest.skip("no chromium, chromium-browser or google-chrome on the PATH, or no pipes to speak to it")
-    with Browser(tmp_path_factory.mktemp("browser")) as started:
-        yield started
 
 
 class Person:
