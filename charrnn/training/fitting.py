@@ -19,6 +19,7 @@ import torch
 
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.network.model import CharacterModel
+from charrnn.network.precision import choose_precision
 from charrnn.settings.config import ModelConfig
 from charrnn.text.corpus import Parts
 from charrnn.text.stored import TextIds
@@ -92,6 +93,7 @@ def first_learner(
             end=end,
             text=parts.train,
             world=world,
+            is_narrow=choose_precision(plan.training.precision, device) == "bf16",
         ),
     )
 

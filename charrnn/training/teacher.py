@@ -7,7 +7,8 @@ row of V numbers for each place of the training text fits, all rows are made onc
 side, of which all but the first read the `WARM_UP` characters before their own without keeping anything. The rows are
 float16, brought to the sum 1 again when they are used. Where the rows do not fit, the teacher reads along, in the lanes
 of the training and with a state of its own. Either way it reads on where the learner's state is reset, and begins anew
-where a document does; it computes in float32 and drops nothing.
+where a document does. It drops nothing, and multiplies as the learner does on a CPU: in bfloat16 where the learner's
+products are narrow, and in float32 elsewhere.
 
 Shape letters: N characters, K members, T window, B lanes (of this process), V vocabulary.
 """
@@ -57,9 +58,10 @@ class Teacher:
         end: int | None = None,
         text: TextIds | None = None,
         world: World = ALONE,
+        is_narrow: bool = False,
     ) -> None:
         """`members` are the parameters of K models; `text` is what the learner is trained on, and `lanes` are those of
-        all processes."""
+        all processes. `is_narrow` rounds the factors of its products to bfloat16."""
         self._models = []
         for parameters in members:
             plain, arrays = written_out(config, parameters)
@@ -67,6 +69,7 @@ class Teacher:
             model.load_arrays(arrays)
             self._models.append(model.to(device).eval().requires_grad_(requires_grad=False))
         self._vocabulary_size, self._device, self._world, self._lanes = vocabulary_size, device, world, lanes
+        self._is_narrow = is_narrow
         self._text = text if text is not None and _fits(len(text), vocabulary_size, device) else None
         self._table: Tensor | None = None
         self._states: list[StackState] = []
@@ -178,7 +181,7 @@ class Teacher:
         """Returns the members' mean distribution (T, B, V), and their states after the window."""
         total, after = None, []
         for model, state in zip(self._models, states, strict=True):
-            logits, left = model(ids, state, starts=starts)
+            logits, left = model(ids, state, starts=starts, is_narrow=self._is_narrow)
             likely = logits.float().softmax(-1)
             total = likely if total is None else total.add_(likely)
             after.append(left)

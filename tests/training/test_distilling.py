@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import charrnn
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
+from charrnn.network.precision import choose_precision
+from charrnn.training import fitting
 from charrnn.training import teacher as teachers
 from charrnn.training.teacher import Teacher
 from tests.kit.command import Command, Result
@@ -206,6 +209,24 @@ def test_what_is_learned_can_be_changed_and_the_text_may_grow(command: Command) 
     result = _begin(command, *more, steps="14")
     assert result.status == 3
     assert "does not know, 1 character: ß" in result.err
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_a_teacher_multiplies_as_the_learner_does(
+    precision: Any, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bfloat16 where the learner does, which takes half the time, and in float32 where that was asked for."""
+    assert _begin(command, out="theirs").status == 0
+    made = []
+
+    def teacher(*given: Any, is_narrow: bool, **more: Any) -> Teacher:
+        made.append(is_narrow)
+        return Teacher(*given, is_narrow=is_narrow, **more)
+
+    monkeypatch.setattr(fitting, "Teacher", teacher)
+    settings: dict[str, Any] = {"threads": 1, "steps": 2, "cell": "gru", "hidden_size": 5, "num_layers": 1}
+    list(charrnn.train("new.txt", distill_from="old", out="ours", precision=precision, **settings))
+    assert set(made) == {precision == "auto" and choose_precision("auto", torch.device("cpu")) == "bf16"}
 
 
 def test_it_is_the_same_from_python(command: Command) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from charrnn.evaluation.bpc import Stopped
 from charrnn.inference.reference import Network
+from charrnn.native.window import find_library
 from charrnn.network.model import CharacterModel
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.text.documents import find
@@ -26,6 +27,7 @@ from charrnn.training.teacher import Teacher
 V, B, T, N, K = 7, 3, 5, 101, 2
 END = V - 1
 CPU = torch.device("cpu")
+HAS_NARROW = (library := find_library()) is not None and library.has_narrow
 HALF = 1e-3
 """What a row of float16 numbers, made of float32 ones, may be wrong by."""
 Doubles = npt.NDArray[np.float64]
@@ -88,6 +90,20 @@ def test_rows_are_the_mean_of_what_members_say_of_the_text(settings: dict[str, A
         torch.testing.assert_close(rows.sum(2), torch.ones(T, B))
         np.testing.assert_allclose(rows.numpy(), wanted[places], atol=HALF)
     assert np.ptp(wanted, axis=0).max() > 0.04
+
+
+@pytest.mark.skipif(not HAS_NARROW, reason="this CPU does not multiply bfloat16 numbers")
+def test_a_teacher_of_narrow_products_says_nearly_the_same() -> None:
+    """Factors of seven bits: what a row costs beside the exact one is far below what is learned, and not nothing."""
+    config, ids = _config(num_layers=1, hidden_size=32), _ids()
+    members = _members(config)
+    teacher = Teacher(config, members, V, CPU, lanes=B, text=ids, is_narrow=True)
+    teacher.prepare()
+    rows = teacher(Ring(ids, 1, N).at(0), torch.arange(N)[:, None])[:, 0].double().numpy()
+    wanted = _streamed(config, members, ids)
+    divergence = (wanted * np.log(wanted / rows)).sum(1)
+    assert 1e-9 < divergence.mean() < 1e-5
+    assert not np.allclose(rows, wanted, atol=HALF / 4, rtol=0)
 
 
 def test_many_lanes_are_the_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
