@@ -41,17 +41,23 @@ def progress_of(
     course: Course = ALONE,
     members: int = 1,
     distill: float = 0.0,
+    apart: float = 0.0,
 ) -> Progress:
-    """Returns a report of progress; `means` are those since the last line of metrics (`StepSums.means`)."""
+    """Returns a report of progress; `means` are those since the last line of metrics (`StepSums.means`).
+
+    In `apart` of the seconds nothing was trained: they count in a budget of minutes, and in no speed.
+    """
     here, fraction = place(counters, pace.ring, course), fraction_of(counters, pace, course, members, distill)
     seconds = course.seconds + counters.seconds
+    training = seconds - apart
+    counted = seconds if pace.budget.minutes is not None else training
     return Progress(
         fraction=fraction,
-        seconds_left=seconds / fraction - seconds if fraction else math.inf,
+        seconds_left=counted / fraction - counted if fraction else math.inf,
         train_nats=means["nats"],
         learning_rate=learning_rate,
         gradient_norm=means["gradient_norm"],
-        characters_per_second=here["characters"] / seconds if seconds else 0.0,
+        characters_per_second=here["characters"] / training if training > 0 else 0.0,
         **here,
     )
 

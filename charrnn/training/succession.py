@@ -104,8 +104,9 @@ class Succession:
     def progress(self, means: Mapping[str, float]) -> Progress:
         """Returns a report of progress; `means` are those since the last line of metrics."""
         stage, distill = self.stage, self._plan.training.distill
-        rate = stage.learner.learning_rate
-        return progress_of(stage.counters, stage.pace, means, rate, self.course, self.of, distill)
+        rate, teacher = stage.learner.learning_rate, stage.learner.teacher
+        apart = 0.0 if teacher is None else teacher.preparing_seconds
+        return progress_of(stage.counters, stage.pace, means, rate, self.course, self.of, distill, apart)
 
     def outcome(self, signal: int | None, guess: float) -> Finished:
         """Returns the run's last event; a guess costs `guess` nats per character."""

@@ -16,6 +16,7 @@ Shape letters: N characters, K members, T window, B lanes (of this process), V v
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -72,6 +73,8 @@ class Teacher:
         self._is_narrow = is_narrow
         self._text = text if text is not None and _fits(len(text), vocabulary_size, device) else None
         self._table: Tensor | None = None
+        self.preparing_seconds = 0.0
+        """How long it took to make its rows, by the clock."""
         self._states: list[StackState] = []
         if self._text is None:
             own = world.lanes(lanes)
@@ -90,6 +93,7 @@ class Teacher:
         """
         if self._text is None or self._table is not None:
             return
+        began = time.monotonic()
         N, V = len(self._text), self._vocabulary_size
         table = torch.empty(N, V, dtype=torch.float16, device=self._device)
         lanes = default_lanes(N)
@@ -109,6 +113,7 @@ class Teacher:
                 start += len(steps)
                 proceed(min(start * len(begins), N), N)
         self._table = table
+        self.preparing_seconds = time.monotonic() - began
 
     def __call__(self, window: TextWindow, places: Tensor | None = None) -> Tensor:
         """Returns how likely each character is to follow each of a window's, (T, B, V), float32.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import charrnn
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.errors import CheckpointError
+from charrnn.events import Progress
 from charrnn.network.precision import choose_precision
 from charrnn.training import fitting
 from charrnn.training import teacher as teachers
@@ -227,6 +229,27 @@ def test_a_teacher_multiplies_as_the_learner_does(
     settings: dict[str, Any] = {"threads": 1, "steps": 2, "cell": "gru", "hidden_size": 5, "num_layers": 1}
     list(charrnn.train("new.txt", distill_from="old", out="ours", precision=precision, **settings))
     assert set(made) == {precision == "auto" and choose_precision("auto", torch.device("cpu")) == "bf16"}
+
+
+def test_the_time_of_the_teacher_is_in_no_speed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read before the first step is not what a step takes."""
+    prepare, made = Teacher.prepare, []
+
+    def slow(teacher: Teacher, proceed: Any) -> None:
+        time.sleep(0.2)
+        prepare(teacher, proceed)
+        teacher.preparing_seconds += 0.2
+        made.append(teacher)
+
+    monkeypatch.setattr(Teacher, "prepare", slow)
+    settings: dict[str, Any] = {"threads": 1, "cell": "gru", "hidden_size": 5, "num_layers": 1, "log_every": 1}
+    events = list(charrnn.train("new.txt", distill_from="old", out="new", steps=3, **settings))
+    reports = [event for event in events if isinstance(event, Progress)]
+    assert reports
+    for report in reports:  # seconds are told in thousandths
+        at_most, at_least = (report.seconds - made[0].preparing_seconds + change for change in (0.001, -0.001))
+        assert report.characters / at_most <= report.characters_per_second
+        assert at_least <= 0 or report.characters_per_second <= report.characters / at_least
 
 
 def test_it_is_the_same_from_python(command: Command) -> None:

@@ -66,6 +66,22 @@ def test_progress_by_hand() -> None:
     )
 
 
+def test_seconds_in_which_nothing_was_trained_are_in_no_speed() -> None:
+    """A teacher read the text for 18 of 20 seconds: the rest takes 14 more, as without it. In a budget of minutes the
+    teacher has used some, too."""
+    means = {"nats": 1.5, "gradient_norm": 0.25}
+    counters = Counters(step=5, seconds=20.0, position=35)
+    said = progress_of(counters, _pace(), means, 0.01, apart=18.0)
+    assert (said.seconds, said.seconds_left, said.characters_per_second) == (20.0, 14.0, 52.5)
+    timed = Pace(Budget(minutes=1), RunConfig(), RING, 0)
+    said = progress_of(counters, timed, means, 0.01, apart=18.0)
+    assert (said.fraction, said.seconds_left, said.characters_per_second) == (
+        pytest.approx(1 / 3),
+        pytest.approx(40),
+        52.5,
+    )
+
+
 def test_progress_at_the_start_and_at_the_end() -> None:
     """Before anything is done nothing can be said of the time that is left; at the end there is none."""
     means = {"nats": 0.0, "gradient_norm": 0.0}
