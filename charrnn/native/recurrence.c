@@ -22,6 +22,8 @@
 #endif
 
 enum { COLUMNS = 128 }; /* of the table's gradient that are summed in one go */
+/* Rows, and numbers of a row, that a matrix is fetched before it is packed: no hardware foresees its way across pages. */
+enum { AHEAD = 8, FURTHER = 64 };
 
 #define CAT_(a, b) a##_##b
 #define CAT(a, b) CAT_(a, b)

@@ -18,6 +18,9 @@ typedef real NAME(reals) __attribute__((vector_size(W * sizeof(real)), may_alias
 #define BITS int32_t
 #endif
 typedef BITS NAME(bits) __attribute__((vector_size(W * sizeof(real)), may_alias));
+#if IS_NARROW
+typedef uint32_t NAME(words) __attribute__((vector_size(W * 4), may_alias, aligned(2)));
+#endif
 #define vec NAME(reals)
 #define INLINE TARGET static inline __attribute__((always_inline))
 #if IS_TILED
@@ -50,16 +53,20 @@ INLINE vec NAME(tanh)(vec x) {
 #if IS_NARROW
 #define ITEM neighbours
 enum { NAME(PAIR) = 2 };
-#define AS_FACTOR(x) narrowed(x)
 INLINE vec NAME(widened)(const factor *p) { return NARROW_WIDEN(p); }
 INLINE void NAME(put_factor)(factor *p, vec v) { NARROW_STORE(p, v); }
+
+/* Two rows side by side, as `narrowed` rounds them. */
+INLINE void NAME(put_pair)(factor *to, vec even, vec odd) {
+    const NAME(words) a = (NAME(words))even, b = (NAME(words))odd;
+    *(NAME(words) *)to = (a + 0x7fff + (a >> 16 & 1)) >> 16 | ((b + 0x7fff + (b >> 16 & 1)) & 0xffff0000u);
+}
 #else
 #define ITEM real
 enum { NAME(PAIR) = 1 };
 #define ONE_OF(p) NAME(splat)(*(p))
 #define ROW_OF(p) NAME(get)(p)
 #define ADD(a, row, one) ((a) + (row) * (one))
-#define AS_FACTOR(x) (x)
 INLINE void NAME(put_factor)(factor *p, vec v) { NAME(put)(p, v); }
 #endif
 
@@ -93,6 +100,7 @@ INLINE void NAME(pack_forward)(const Window *window, int panel, const int blocks
             ITEM rows[W][ITEMS];
             for (int j = 0; j < W; j++) {
                 const real *from = (const real *)window->recurrent + ((int64_t)g * H + start + j) * H + k;
+                __builtin_prefetch(from + FURTHER);
                 real row[16] = {0};
                 memcpy(row, from, start + j >= H ? 0 : k + 16 <= H ? sizeof row : (H - k) * sizeof(real));
                 for (int i = 0; i < 16; i += W) NAME(put_factor)((factor *)rows[j] + i, NAME(get)(row + i));
@@ -231,17 +239,34 @@ INLINE int NAME(width)(const Window *window, int panel) {
     return left < BACK ? left : BACK;
 }
 
+/* W numbers of a row of which so many are left; what is missing is zero. */
+INLINE vec NAME(part)(const real *from, int64_t left) {
+    if (left >= W) return NAME(get)(from);
+    real some[W] = {0};
+    for (int j = 0; j < left; j++) some[j] = from[j];
+    return NAME(get)(some);
+}
+
+/* Rows of the matrix are read along; those that will be next are far from these, and are fetched meanwhile. */
 INLINE void NAME(pack_backward)(const Window *window, int panel, const int blocks) {
-    const int64_t H = window->hidden, P = window->padded;
-    const int vectors = NAME(width)(window, panel);
-    const int pair = NAME(PAIR);
-    factor *out = (factor *)window->panels + (int64_t)panel * blocks * P * BACK * W;
+    const int64_t H = window->hidden, P = window->padded, first = (int64_t)panel * BACK * W;
+    const int vectors = NAME(width)(window, panel), pair = NAME(PAIR);
+    factor *to = (factor *)window->panels + first * blocks * P;
     for (int g = 0; g < blocks; g++)
-        for (int k = 0; k < P; k++) {
-            const real *from = (const real *)window->recurrent + (g * H + k) * H + (int64_t)panel * BACK * W;
-            factor *to = out + (g * P + k) / pair * vectors * W * pair + k % pair;
-            for (int j = 0; j < vectors * W; j++)
-                to[j * pair] = AS_FACTOR(k < H && (int64_t)panel * BACK * W + j < H ? from[j] : 0);
+        for (int k = 0; k < P; k += pair, to += vectors * W * pair) {
+            const real *from = (const real *)window->recurrent + (g * H + k) * H + first;
+            for (int i = 0; i < pair; i++)
+                for (int line = 0; line < vectors * W; line += 64 / (int)sizeof(real))
+                    __builtin_prefetch(from + (AHEAD + i) * H + line);
+            for (int v = 0; v < vectors; v++) {
+                const int64_t left = H - first - v * W;
+                const vec row = NAME(part)(from + v * W, k < H ? left : 0);
+#if IS_NARROW
+                NAME(put_pair)(to + v * W * 2, row, NAME(part)(from + H + v * W, k + 1 < H ? left : 0));
+#else
+                NAME(put)(to + v * W, row);
+#endif
+            }
         }
 }
 
@@ -437,4 +462,3 @@ static void NAME(run)(Window *window, int is_backward) {
 #undef ONE_OF
 #undef ROW_OF
 #undef ADD
-#undef AS_FACTOR
