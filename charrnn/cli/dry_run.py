@@ -19,7 +19,7 @@ from charrnn.network.device import describe_gpu, describe_machine, measured_spee
 from charrnn.network.precision import choose_precision
 from charrnn.network.speed import Machine, expected_characters
 from charrnn.network.threads import count_threads, is_compiled
-from charrnn.settings.config import ModelConfig
+from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.settings.fields import variants
 from charrnn.text.corpus import Corpus, Parts
 from charrnn.text.held_out import described
@@ -87,7 +87,7 @@ def describe(
     yield (
         f"a step reads {count(training.batch_size, 'lane')} x {window}; dropout {model.dropout:g}, "
         f"weight decay {training.weight_decay:g}, {training.optimizer}, learning rate "
-        f"{figure(training.learning_rate, 6)} ({training.decay} decay){frozen}"
+        f"{figure(training.learning_rate, 6)} ({_schedule(training)}){frozen}"
     )
     yield "to change that, use --hidden, --layers, --dropout, --lr, --batch, --bptt and others"
     yield "bpc is bits per character: the fewer, the better (charrnn help units-and-bits)"
@@ -144,6 +144,14 @@ def _members(plan: Plan) -> Iterator[str]:
             "one model would read this text so often that it learns it by heart, and several that read it less often "
             "are better together: --ensemble 1 trains one all the same"
         )
+
+
+def _schedule(training: TrainingConfig) -> str:
+    """Says how the learning rate falls, and whether a mean of the weights is kept."""
+    falls = "constant" if training.decay == "constant" else f"{training.decay} decay"
+    if training.average_from is None:
+        return falls
+    return f"{falls}, and the mean of the weights after {training.average_from:.0%} of a model's time is kept"
 
 
 def _many_characters(corpus: Corpus, shapes: Mapping[str, tuple[int, ...]], weights: int) -> Iterator[str]:

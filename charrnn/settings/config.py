@@ -251,7 +251,7 @@ class TrainingConfig(Record):
     (a mean over lanes), for which --clip is divided by the window's length."""
     warmup: int = _training(50, whole(0), "--warmup")
     """Steps over which the learning rate climbs to its peak."""
-    decay: choices.DecayName = _training("linear", one_of(choices.DecayName), "--decay")
+    decay: choices.DecayName = _training("linear", one_of(choices.DecayName), "--decay", shown=CHOSEN)
     """How the learning rate falls from its peak over the budget: cosine, linear, or constant (does not fall; so under
     schedule-free)."""
     final_learning_rate: float = _training(0.0, SHARE, "--final-lr")
@@ -263,9 +263,9 @@ class TrainingConfig(Record):
     average_after: int | None = _training(None, COUNT, "--average-after", metavar="VALIDATIONS")
     """Validations in a row without a new best after which the plain mean of the weights of all steps from there to the
     end takes the place of what --average says, whether or not a new best comes."""
-    average_from: float | None = _training(None, SHARE, "--average-from", metavar="SHARE")
-    """Share of the budget after which, from the next validation on, the plain mean of the weights of all steps from
-    there to the end takes the place of what --average says, unless --average-after has brought that about before."""
+    average_from: float | None = _training(None, SHARE, "--average-from", metavar="SHARE", shown=CHOSEN)
+    """Share of the budget after which the plain mean of the weights of all steps from there to the end takes the place
+    of what --average says, unless --average-after has brought that about before."""
     precision: choices.PrecisionName = _training("auto", one_of(choices.PrecisionName), "--precision")
     """What products are made of: fp32, on NVIDIA GPUs also tf32 or fp16 (with scaled losses; weights, softmax, norms
     and updates stay fp32), on CPUs with AVX512-BF16 also bf16 (sums, state and weights stay fp32), or auto, the fastest

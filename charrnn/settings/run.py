@@ -37,7 +37,7 @@ class RunConfig(Record):
     """Steps between checkpoints that are kept along the way beside best and last, such as step-00001000.safetensors,
     with the weights that are validated and sampled."""
     patience: int | None = _run(None, COUNT, "--patience")
-    """Validations in a row without a new best that stop the run."""
+    """Validations in a row without a new best that stop the run; those before --average-from begins do not count."""
     accumulate: int = _run(1, SIZE, "--accumulate", metavar="PARTS")
     """Parts of the lanes that each step is computed in, one after the other, for less memory and the same result."""
     on_divergence: DivergencePolicy = _run("stop", one_of(DivergencePolicy), "--on-divergence")

@@ -109,7 +109,7 @@ class TrainingSettings(TypedDict, total=False):
     clip_norm: float
     clip_loss: choices.ClipLossName
     warmup: int
-    decay: choices.DecayName
+    decay: choices.DecayName | None
     final_learning_rate: float
     average: float
     average_after: int | None

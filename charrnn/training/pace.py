@@ -78,8 +78,13 @@ class Counters:
         return is_best
 
     def trigger(self, training: TrainingConfig, fraction: float) -> bool:
-        """Returns, after a validation, whether averaging begins now; `fraction` is the share of the budget used."""
-        if self.averaging_since is not None or not averaging_begins(training, self.without_gain, fraction):
+        """Returns, after a step or a validation, whether averaging begins now; `fraction` is the share of the budget
+        used. No validation counts against the run's patience before a mean begins that is sure to come."""
+        if self.averaging_since is not None:
+            return False
+        if training.average_from is not None and training.average_after is None:
+            self.without_gain = 0
+        if not averaging_begins(training, self.without_gain, fraction):
             return False
         self.averaging_since = self.step
         return True

@@ -36,6 +36,7 @@ from charrnn.training.recipe import (
     for_fine_tuning,
     for_student,
     machine_for,
+    with_falling_rate,
 )
 from charrnn.training.teacher_model import NamedTeacher, TeacherModel
 from charrnn.wording import count
@@ -205,6 +206,8 @@ def plan_start(
     members = request.training.get("ensemble", 1 if is_single else None)
     distill = request.training.get("distill")
     recipe = choose(characters, request.budget, machine, model, members=members, distill=distill)
+    if initial is not None:
+        recipe = with_falling_rate(recipe)
     training = replace(recipe.training, **completed_training(request.training))
     check_members(training, recipe.budget, has_initial=initial is not None)
     fitted = fit_to_corpus(training, characters)

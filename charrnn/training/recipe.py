@@ -23,6 +23,8 @@ DEFAULT_BUDGET = Budget(minutes=10)
 _VOCABULARY = 64
 _MOST_WIDTH = 1024
 _STEP = 64
+# What a step reads on a CPU, where the user does not say.
+_A_STEP = TrainingConfig().batch_size * TrainingConfig().bptt
 # The experiments took three minutes.
 _WORK = REFERENCE.speed * 180
 _WIDTH = 512
@@ -54,6 +56,14 @@ _MOST_READ = 40.0  # epochs after which a run has learned what it will, however 
 # Passes over the text from which on its weights decay ten times as fast, and which a member of an ensemble is given.
 _OFTEN_READ = 4.0
 _OFTEN_READ_DECAY = 0.1
+# Passes from which on the plain mean of the weights in half of a run, at a rate that stays, is better than the weights
+# that a falling rate ends with. A budget in steps is an experiment's, and has no such schedule.
+_KNOWN_BY_HEART = 6.0
+_MEAN_OF_WEIGHTS: Mapping[str, Any] = MappingProxyType(
+    {"decay": "constant", "average_from": 0.5, "learning_rate": 0.018}
+)
+# One of these is asked for, and the others are what they are by themselves.
+_SCHEDULE = ("decay", "final_learning_rate", "average", "average_after", "average_from")
 # What a CPU reads today, beside what the nominal speed says, of a text that is read often.
 _FASTER = 1.6
 _MEMBER_EPOCHS = 6.0
@@ -117,7 +127,8 @@ def choose(
         real = _FASTER * epochs if budget.minutes is not None and epochs >= _OFTEN_READ else epochs
         model = replace(model, dropout=_dropout(real) if members == 1 else _MEMBER_DROPOUT)
     decay = _OFTEN_READ_DECAY if epochs >= _OFTEN_READ else TrainingConfig().weight_decay
-    training = TrainingConfig(weight_decay=decay, ensemble=members, distill=distill)
+    schedule = _MEAN_OF_WEIGHTS if budget.steps is None and epochs >= _KNOWN_BY_HEART else {}
+    training = TrainingConfig(weight_decay=decay, ensemble=members, distill=distill, **schedule)
     return Recipe(model, _for_its_state(model, training), budget)
 
 
@@ -135,7 +146,7 @@ def _is_sized(asked: Mapping[str, Any]) -> bool:
 def _members(epochs: float, characters: int) -> int:
     """Returns how many models a budget is shared among that would let one read the text `epochs` times: as many as are
     left enough updates each."""
-    updates = epochs * characters / (TrainingConfig().batch_size * TrainingConfig().bptt)
+    updates = epochs * characters / _A_STEP
     return max(1, min(_MOST_MEMBERS, round(epochs / _MEMBER_EPOCHS), int(updates / _FEWEST_UPDATES)))
 
 
@@ -224,6 +235,12 @@ def for_fine_tuning(recipe: Recipe) -> Recipe:
     return replace(recipe, model=replace(recipe.model, dropout=round(_FINE_TUNING * recipe.model.dropout, 2)))
 
 
+def with_falling_rate(recipe: Recipe) -> Recipe:
+    """Returns the recipe with the schedule of a text that is read a few times, which alone was tried with weights that
+    have learned already."""
+    return replace(recipe, training=replace(recipe.training, **_usual_schedule()))
+
+
 def for_student(recipe: Recipe) -> Recipe:
     """Returns the recipe for a model that learns another one's distributions: they keep it from learning the text by
     heart, as dropout does, of which little is left."""
@@ -232,18 +249,24 @@ def for_student(recipe: Recipe) -> Recipe:
 
 def completed_training(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the requested settings and those that follow: some optimizers need a constant rate and no average, or
-    large windows and whole steps, and none but the default was tried with more weight decay than the usual."""
+    large windows and whole steps, and none but the default was tried with more weight decay than the usual or with the
+    mean of the weights in the place of a rate that falls, which anything that is said of either sets aside."""
     known = dict(asked)
     if known.get("optimizer") in AVERAGING:
         known = {"decay": "constant", "average": 0.0, **known}
     if known.get("optimizer") in SEARCHING:
         known = {**_SEARCHED, **known}
     usual = TrainingConfig()
-    return (
-        known
-        if known.get("optimizer", usual.optimizer) == usual.optimizer
-        else {"weight_decay": usual.weight_decay, **known}
-    )
+    if known.get("optimizer", usual.optimizer) != usual.optimizer:
+        known = {"weight_decay": usual.weight_decay, **_usual_schedule(), **known}
+    elif any(name in known for name in _SCHEDULE):
+        known = {**_usual_schedule(), **known}
+    return known
+
+
+def _usual_schedule() -> dict[str, Any]:
+    """Returns the schedule of a text that is not read so often."""
+    return {name: getattr(TrainingConfig(), name) for name in _MEAN_OF_WEIGHTS}
 
 
 def machine_for(optimizer: str | None, machine: Machine) -> Machine:
@@ -266,7 +289,7 @@ def default_budget(
         ten_minutes = expected_characters(recipe.model, _VOCABULARY, machine, _seconds(DEFAULT_BUDGET), lanes=lanes)
         return often if ten_minutes > EPOCHS_ON_GPU * characters else DEFAULT_BUDGET
     members = members or (1 if _is_sized(asked) else _MOST_MEMBERS)
-    a_pass = max(characters, 1) / (TrainingConfig().batch_size * TrainingConfig().bptt)
+    a_pass = max(characters, 1) / _A_STEP
     readers = members + (_STUDENT if members >= _STUDENT_FROM else 0.0)
     enough = readers * math.ceil(max(_ENOUGH_EPOCHS, _ENOUGH_UPDATES / a_pass))
     model = choose(characters, DEFAULT_BUDGET, machine, asked, members=members).model

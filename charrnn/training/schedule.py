@@ -47,7 +47,8 @@ def learning_rate(config: TrainingConfig, step: int, progress: float) -> float:
 
 
 def averaging_begins(config: TrainingConfig, without_gain: int, progress: float) -> bool:
-    """Whether, after a validation, the plain mean of the weights is to begin: none of the last `without_gain` was best.
+    """Whether the plain mean of the weights is to begin: none of the last `without_gain` validations was best, or the
+    share `progress` of the budget is used.
 
     The trigger of Merity, Keskar & Socher 2018 (arXiv 1708.02182, section 3), with the latest time that Melis, Kocisky
     & Blunsom 2020 (arXiv 1909.01792) set for it.

@@ -80,9 +80,9 @@ class Stage:
 
     def average(self) -> None:
         """Moves the averaged weights after a step, once the clock has been read."""
-        counters = self.counters
-        since = counters.averaging_since
-        self.learner.average(averaging_share(self.plan.training, counters.step, self.fraction, since))
+        counters, training, fraction = self.counters, self.plan.training, self.fraction
+        counters.trigger(training, fraction)
+        self.learner.average(averaging_share(training, counters.step, fraction, counters.averaging_since))
 
     def means(self) -> dict[str, float]:
         """Returns the means since the last line of metrics. Raises NotFinite where a step since was bad."""

@@ -204,6 +204,8 @@ class Trainer:
     def _report(self) -> Iterator[Event]:
         """Writes a line of metrics and yields a report of progress, when they are due."""
         counters, stage = self._counters, self._stage
+        if counters.averaging_since == counters.step - 1:
+            yield Notice(f"the weights are averaged from step {counters.step:,} on")
         is_logged = counters.step % self._plan.run.log_every == 0
         now = counters.seconds
         if not is_logged and now - self._reported_at < _SECONDS_BETWEEN_REPORTS:
@@ -248,8 +250,7 @@ class Trainer:
         is_best = counters.take(train_nats, nats)
         nats, weights, own = self._line.judge(train_nats, nats, losses, is_best=is_best)
         is_best = weights is not None
-        if counters.trigger(stage.plan.training, stage.fraction):
-            yield Notice(f"the weights are averaged from step {counters.step:,} on")
+        counters.trigger(stage.plan.training, stage.fraction)
         recent_nats = stage.recent.mean(self._world)
         stage.since_validation.clear()
         stage.recent.forget(unshown=recent_nats if nats is None else None)

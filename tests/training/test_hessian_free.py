@@ -287,7 +287,7 @@ def test_a_command_trains_with_it(command: Command) -> None:
     small = ("--cell", "rnn", "--hidden", "8", "--embedding", "4", "--threads", "1", "--steps", "2")
     ended = command("train", "text.txt", *small, "--optimizer", "hessian-free", "--documents", "lines")
     assert ended.status == 0, ended.err
-    assert "hessian-free, learning rate 1 (constant decay)" in " ".join(ended.err.split())
+    assert "hessian-free, learning rate 1 (constant)" in " ".join(ended.err.split())
 
 
 # What does not go with it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from charrnn.network import device
 from charrnn.network.cudnn import GPU, IMAGINED, expected
 from charrnn.network.speed import REFERENCE, Machine, expected_characters, operations
 from charrnn.settings.choices import OptimizerName
-from charrnn.settings.config import Budget, ModelConfig
+from charrnn.settings.config import Budget, ModelConfig, TrainingConfig
 from charrnn.training.plan import TrainRequest, plan_start
 from charrnn.training.recipe import choose, default_budget
 
@@ -81,6 +81,43 @@ def test_minutes_are_shared_among_models_where_one_would_read_the_text_too_often
         asked = choose(characters, Budget(minutes=60), REFERENCE, members=3).training
         assert (asked.ensemble, asked.distill) == (3, 0.0)
         assert choose(characters, Budget(minutes=60), REFERENCE, distill=0.0).training.distill == 0.0
+
+
+def _schedule(training: TrainingConfig) -> tuple[str, float | None, float]:
+    return training.decay, training.average_from, training.learning_rate
+
+
+FALLING = ("linear", None, 0.012)
+MEAN = ("constant", 0.5, 0.018)
+
+
+def test_a_text_known_by_heart_is_learned_at_a_rate_that_stays() -> None:
+    """With the mean of the weights of half of the run: from six passes of each model on, however long they last."""
+    assert _schedule(choose(270_000, Budget(minutes=10), REFERENCE).training) == MEAN
+    assert _schedule(choose(32_000, None, REFERENCE).training) == MEAN
+    for passes, schedule in ((5.9, FALLING), (6.0, MEAN)):
+        assert _schedule(choose(10**6, Budget(epochs=passes), REFERENCE).training) == schedule
+        assert _schedule(choose(10**6, Budget(epochs=3 * passes), REFERENCE, members=3).training) == schedule
+    assert _schedule(choose(3 * 10**6, Budget(minutes=10), REFERENCE).training) == FALLING
+    assert _schedule(choose(10**4, Budget(steps=10**5), REFERENCE).training) == FALLING
+    assert _schedule(choose(10**6, Budget(epochs=50), H200).training) == FALLING
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"decay": "linear"}, {"decay": "constant"}, {"average": 0.0}, {"average_after": 3}, {"average_from": 0.2},
+        {"final_learning_rate": 0.1}, {"optimizer": "adamw"}, {"optimizer": "sgd"},
+    ],
+)  # fmt: skip
+def test_what_is_said_of_the_schedule_sets_the_whole_aside(asked: dict[str, Any]) -> None:
+    """The rest is then as it is by itself; a rate or a start of the mean that is given goes with it."""
+    request = TrainRequest(training=asked, budget=Budget(epochs=20))
+    usual = {"decay": "linear", "average_from": None, "learning_rate": 0.012}
+    training = plan_start(request, 10**6).training
+    assert {name: getattr(training, name) for name in usual} == {name: asked.get(name, usual[name]) for name in usual}
+    given = replace(request, training={"learning_rate": 0.004})
+    assert _schedule(plan_start(given, 10**6).training) == ("constant", 0.5, 0.004)
 
 
 @pytest.mark.parametrize("optimizer", get_args(OptimizerName))

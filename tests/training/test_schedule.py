@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,6 +121,20 @@ def test_averaging_begins_once_and_no_new_best_ends_it() -> None:
     late.take(None, 1.0)
     assert [late.trigger(config, fraction) for fraction in (0.79, 0.8, 0.9)] == [False, True, False]
     assert not Counters(without_gain=99).trigger(TrainingConfig(), 1.0)
+
+
+def test_patience_waits_for_a_mean_that_is_sure_to_come() -> None:
+    """Validations count against it once the mean has begun; from the beginning where a trigger may end the waiting."""
+    pace, config = _pace(Budget(steps=1000), patience=2), TrainingConfig(average_from=0.5)
+    waiting, watched = Counters(), Counters()
+    for step, over in ((100, False), (300, False), (400, False), (600, False), (700, False), (800, True)):
+        for counters, training in ((waiting, config), (watched, replace(config, average_after=9))):
+            counters.step = step
+            counters.take(None, 1.0)
+            counters.trigger(training, pace.fraction(counters))
+        assert pace.is_out_of_patience(waiting) == over
+        assert pace.is_out_of_patience(watched) == (step >= 400)
+    assert waiting.averaging_since == 600
 
 
 @pytest.mark.parametrize("average", [0.0, 0.3])
