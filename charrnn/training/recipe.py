@@ -58,7 +58,7 @@ _OFTEN_READ = 4.0
 _OFTEN_READ_DECAY = 0.1
 # Passes from which on the plain mean of the weights in half of a run, at a rate that stays, is better than the weights
 # that a falling rate ends with. A budget in steps is an experiment's, and has no such schedule.
-_KNOWN_BY_HEART = 6.0
+_KNOWN_BY_HEART = 5.5
 _MEAN_OF_WEIGHTS: Mapping[str, Any] = MappingProxyType(
     {"decay": "constant", "average_from": 0.5, "learning_rate": 0.018}
 )
@@ -70,8 +70,9 @@ _MEMBER_EPOCHS = 6.0
 _MOST_MEMBERS = 8
 _MEMBER_DROPOUT = 0.5
 _STUDENT_FROM = 3
-# What a student reads, beside each member.
+# What a student reads, beside each member; and where a mean of its weights keeps it from learning the text by heart.
 _STUDENT = 1.5
+_PATIENT_STUDENT = 3.0
 STUDENT_DROPOUT = 0.1
 """What a student drops at most: its teacher keeps it from learning a text by heart."""
 # Passes of each member after which more minutes would not help, and updates, which a short text brings in more passes.
@@ -104,12 +105,14 @@ def choose(
     `asked` are fields of the model that the user has chosen, for the others to go with, and `members` is how many
     models are to share the budget, of which `distill` is the student's. Where that is open, minutes in which one would
     read the text too often are shared, unless the user has said how large a model is wanted; and where that makes many,
-    a student has half as much again as each of them.
+    a student has half as much again as each of them, or three times as much where each reads the text so often that a
+    mean of its weights is kept.
     """
     if budget is None:
         budget = default_budget(characters, machine, asked, members)
         if budget.epochs is not None and machine.gpu is None and members is None:
-            members, distill = _MOST_MEMBERS, _students_share(_MOST_MEMBERS) if distill is None else distill
+            members = _MOST_MEMBERS
+            distill = _students_share(members, budget.epochs) if distill is None else distill
     if machine.gpu is not None:
         return _choose_for_gpu(characters, budget, machine, asked)
     seconds = _seconds(budget)
@@ -120,7 +123,7 @@ def choose(
         epochs = budget.epochs
     if members is None:
         members = 1 if budget.minutes is None or _is_sized(asked) else _members(epochs, characters)
-        distill = _students_share(members) if distill is None else distill
+        distill = _students_share(members, epochs) if distill is None else distill
     distill = distill or 0.0
     epochs *= (1.0 - distill) / members
     if _wants_dropout(asked):
@@ -132,10 +135,13 @@ def choose(
     return Recipe(model, _for_its_state(model, training), budget)
 
 
-def _students_share(members: int) -> float:
-    """Returns the share of the budget in which a student learns from so many models; none from few, whose average is
-    soon computed."""
-    return round(_STUDENT / (members + _STUDENT), 2) if members >= _STUDENT_FROM else 0.0
+def _students_share(members: int, epochs: float) -> float:
+    """Returns the share of the budget in which a student learns from so many models, which all of it lets read the text
+    `epochs` times; none from few, whose average is soon computed."""
+    if members < _STUDENT_FROM:
+        return 0.0
+    student = _PATIENT_STUDENT if epochs >= (members + _PATIENT_STUDENT) * _KNOWN_BY_HEART else _STUDENT
+    return round(student / (members + student), 2)
 
 
 def _is_sized(asked: Mapping[str, Any]) -> bool:
@@ -290,7 +296,7 @@ def default_budget(
         return often if ten_minutes > EPOCHS_ON_GPU * characters else DEFAULT_BUDGET
     members = members or (1 if _is_sized(asked) else _MOST_MEMBERS)
     a_pass = max(characters, 1) / _A_STEP
-    readers = members + (_STUDENT if members >= _STUDENT_FROM else 0.0)
+    readers = members + (_PATIENT_STUDENT if members >= _STUDENT_FROM else 0.0)
     enough = readers * math.ceil(max(_ENOUGH_EPOCHS, _ENOUGH_UPDATES / a_pass))
     model = choose(characters, DEFAULT_BUDGET, machine, asked, members=members).model
     ten_minutes = expected_characters(model, _VOCABULARY, machine, _seconds(DEFAULT_BUDGET))

@@ -242,7 +242,8 @@ def test_only_schedule_free_keeps_averages() -> None:
         with pytest.raises(UsageError, match=said):
             TrainingConfig(**chosen)
     assert TrainingConfig(**completed_training({"optimizer": "schedule-free"})) == _schedule_free()
-    assert completed_training({"optimizer": "adamw"}) == {"optimizer": "adamw", "weight_decay": 0.01}
+    follows = {"weight_decay": 0.01, "decay": "linear", "average_from": None, "learning_rate": 0.012}
+    assert completed_training({"optimizer": "adamw"}) == {"optimizer": "adamw", **follows}
     assert completed_training({"optimizer": "muon"}) == {"optimizer": "muon"}
 
 
