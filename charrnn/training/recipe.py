@@ -67,7 +67,7 @@ _SCHEDULE = ("decay", "final_learning_rate", "average", "average_after", "averag
 # What a CPU reads today, beside what the nominal speed says, of a text that is read often.
 _FASTER = 1.6
 _MEMBER_EPOCHS = 6.0
-_MOST_MEMBERS = 8
+_MOST_MEMBERS = 6
 _MEMBER_DROPOUT = 0.5
 _STUDENT_FROM = 3
 # What a student reads, beside each member; and where a mean of its weights keeps it from learning the text by heart.
