@@ -77,17 +77,15 @@ class Counters:
         self.validated_step = self.step
         return is_best
 
-    def trigger(self, training: TrainingConfig, fraction: float) -> bool:
-        """Returns, after a step or a validation, whether averaging begins now; `fraction` is the share of the budget
+    def trigger(self, training: TrainingConfig, fraction: float) -> None:
+        """Lets averaging begin where that is due after a step or a validation; `fraction` is the share of the budget
         used. No validation counts against the run's patience before a mean begins that is sure to come."""
         if self.averaging_since is not None:
-            return False
+            return
         if training.average_from is not None and training.average_after is None:
             self.without_gain = 0
-        if not averaging_begins(training, self.without_gain, fraction):
-            return False
-        self.averaging_since = self.step
-        return True
+        if averaging_begins(training, self.without_gain, fraction):
+            self.averaging_since = self.step
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the counters by name, ready for JSON."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import doctest
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from charrnn.checkpoints.checkpoint import load
 from charrnn.errors import UsageError
 from charrnn.settings.config import Budget, TrainingConfig
 from charrnn.settings.run import RunConfig
@@ -16,6 +19,7 @@ from charrnn.training import schedule
 from charrnn.training.lanes import Ring
 from charrnn.training.pace import Counters, Pace, check_trigger
 from charrnn.training.schedule import averaging_share, learning_rate
+from tests.kit.command import Command
 
 
 def test_the_examples_in_the_docstring() -> None:
@@ -107,20 +111,22 @@ def test_patience_ends_a_run() -> None:
 def test_averaging_begins_once_and_no_new_best_ends_it() -> None:
     """At the second validation in a row without gain, or after a share of the budget, whichever comes first."""
     config = TrainingConfig(average_after=2, average_from=0.8)
-    counters, begun = Counters(), []
+    counters, since = Counters(), []
     for step, nats in enumerate([3.0, 2.0, 2.5, 2.0, 1.0, 2.0, 2.0], start=1):
         counters.step = step
         counters.take(None, nats)
-        begun.append(counters.trigger(config, 0.1 * step))
-        if step >= 4:
-            assert counters.averaging_since == 4
-    assert begun == [False, False, False, True, False, False, False]
+        counters.trigger(config, 0.1 * step)
+        since.append(counters.averaging_since)
+    assert since == [None, None, None, 4, 4, 4, 4]
     assert (counters.best_nats, counters.best_step) == (1.0, 5)
-    assert not Counters(without_gain=2).trigger(config, 1.0)
     late = Counters(step=9)
     late.take(None, 1.0)
-    assert [late.trigger(config, fraction) for fraction in (0.79, 0.8, 0.9)] == [False, True, False]
-    assert not Counters(without_gain=99).trigger(TrainingConfig(), 1.0)
+    for fraction, expected in ((0.79, None), (0.8, 9), (0.9, 9)):
+        late.trigger(config, fraction)
+        assert late.averaging_since == expected
+    for never, training in ((Counters(without_gain=2), config), (Counters(without_gain=99), TrainingConfig())):
+        never.trigger(training, 1.0)
+        assert never.averaging_since is None
 
 
 def test_patience_waits_for_a_mean_that_is_sure_to_come() -> None:
@@ -162,3 +168,17 @@ def test_a_trigger_that_cannot_come_is_refused() -> None:
         check_trigger(TrainingConfig(average_after=3), RunConfig(), 0)
     with pytest.raises(UsageError, match="--patience 3"):
         check_trigger(TrainingConfig(average_after=3), RunConfig(patience=3), 10)
+
+
+def test_a_run_says_when_its_mean_begins_and_what_has_learned_already_has_none(
+    command: Command, text_file: Callable[..., Path]
+) -> None:
+    """A text that is read 20 times is averaged from the middle on; with weights that have learned its rate falls."""
+    run = ("train", str(text_file(3000, "text.txt")), "--hidden", "8", "--epochs", "20", "--threads", "1")
+    began = command(*run, "--out", "new")
+    assert began.status == 0, began.err
+    steps = load(Path("new") / "last.safetensors", with_state=True).training["counters"]
+    assert 0.4 < steps["averaging_since"] / steps["step"] < 0.6
+    assert f"the weights are averaged from step {steps['averaging_since'] + 1:,} on" in " ".join(began.err.split())
+    tuned = command(*run, "--out", "tuned", "--init-from", "new", "--dry-run")
+    assert "learning rate 0.012 (linear decay)" in " ".join(tuned.err.split())
