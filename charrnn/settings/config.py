@@ -277,7 +277,7 @@ class TrainingConfig(Record):
     scored and inspected as one."""
     distill: float = _training(0.0, RATE, "--distill", metavar="SHARE", fixed=_STUDENT, shown=CHOSEN)
     """Share of the budget, its last, in which one more model (the student) learns from the averaged distributions of
-    the members of --ensemble and takes their place, so that writing costs one model again."""
+    the members of --ensemble and takes their place where it is better, so that writing costs one model again."""
     label_smoothing: float = _training(0.0, RATE, "--label-smoothing")
     """Share of each true character's probability in what is learned that is spread evenly over all characters (the loss
     reported stays that of the true one)."""

@@ -25,11 +25,11 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.growth import growth_of
 from charrnn.text.lists import list_notice
 from charrnn.training.inherited import Inherited, lasting
-from charrnn.training.learner import Learner
 from charrnn.training.parts import parts_of
 from charrnn.training.plan import Plan, TrainRequest, plan_resume, plan_start
 from charrnn.training.request import GROUPS, read_last
 from charrnn.training.snapshot import environment
+from charrnn.training.succession import Succession
 from charrnn.wording import figure
 
 
@@ -101,10 +101,10 @@ def _idle(plan: Plan, corpus: Corpus) -> Iterator[str]:
         )
 
 
-def resumed(resume: Checkpoint, plan: Plan, learner: Learner, *, step: int, is_whole: bool) -> str:
+def resumed(resume: Checkpoint, plan: Plan, line: Succession, *, is_whole: bool) -> str:
     """Says how a run goes on at a step, and whether exactly; its metrics and samples may be whole or not."""
-    changes = differences(resume.environment, environment(plan, learner))
-    other = other_course(Budget.from_dict(resume.training["budget"]), plan) if step else None
+    changes, step = differences(resume.environment, environment(plan, line.stage.learner)), line.place()["step"]
+    other = other_course(resume, plan, line) if step else None
     place = f"at step {step:,}"
     if changes:
         return f"approximate resume: {', '.join(changes)} {place}" + (f"; {other}" if other else "")
@@ -113,20 +113,26 @@ def resumed(resume: Checkpoint, plan: Plan, learner: Learner, *, step: int, is_w
     return f"exact resume {place}: {other or 'the run goes on from there'}"
 
 
-def other_course(before: Budget, plan: Plan) -> str | None:
-    """Returns how a run that has had the budget `before` differs from one that had the plan's from its beginning.
+def other_course(resume: Checkpoint, plan: Plan, line: Succession) -> str | None:
+    """Returns how a run that goes on differs from one that had the plan's budget and members from its beginning.
 
-    What falls or is averaged over the budget follows another course under another budget; None where nothing does.
+    What falls over the budget, is averaged over a share of it or has had a share of it follows another course under
+    another budget; None where nothing does. A mean whose time is yet to come does not.
     """
+    before, members = Budget.from_dict(resume.training["budget"]), resume.training["training"]["ensemble"]
     budget, training = plan.budget, plan.training
     if training.decay != "constant" and training.final_learning_rate != 1.0:
         what = "the learning rate follows another course"
-    elif training.average or training.average_from is not None or training.average_after is not None:
+    elif line.course.member > 1:
+        what = "the members before this one have had other shares"
+    elif line.stage.averages_otherwise:
         what = "the weights are averaged over other steps"
     else:
         what = ""
-    if budget == before or not what:
+    if not what or (budget == before and training.ensemble == members):
         return None
+    if budget == before:
+        return f"there are now {line.of} members instead of {members}, so {what} than in one run of {line.of} members"
     was = figure(before.amount, digits=15) if before.unit == budget.unit else str(before)
     return f"the budget is now {budget} instead of {was}, so {what} than in one run of {budget}"
 

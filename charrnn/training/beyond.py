@@ -26,7 +26,7 @@ def beyond(plan: Plan, ended: Finished) -> dict[str, float]:
         found[budget.unit] = budget.amount
     if ended.reason == "patience" and plan.run.patience is not None:
         found["patience"] = plan.run.patience
-    elif plan.training.ensemble > 1:
+    elif plan.training.ensemble > 1 and not plan.training.distill:
         found["ensemble"] = plan.training.ensemble
     return found
 
@@ -43,7 +43,7 @@ def beyond_in_words(plan: Plan, ended: Finished) -> str:
     """Returns with what a run that has ended goes on, such as "a larger budget than 300 steps goes on"."""
     found = beyond(plan, ended)
     if plan.training.distill:
-        return "its student is trained, and another run takes more, in another --out"
+        return f"its student goes on in a larger budget than {used(plan.budget, ended)}"
     if "ensemble" in found:
         return f"more members than {found['ensemble']} and a larger budget than {used(plan.budget, ended)} go on"
     parts = [f"a larger budget than {used(plan.budget, ended)}"] if len(found) > ("patience" in found) else []

@@ -111,11 +111,19 @@ def share_of(
     is_student = course.member > members
     left, share = (1, 1.0) if is_student else (members - course.member + 1, 1.0 - distill)
     if budget.steps is not None:
-        return Budget(steps=max(1, (max(members, round(share * budget.steps)) - course.step) // left))
+        theirs = min(max(members, round(share * budget.steps)), budget.steps - bool(distill))
+        return Budget(steps=max(1, ((budget.steps if is_student else theirs) - course.step) // left))
     if budget.epochs is not None:
         return Budget(epochs=max(_LEAST, (share * budget.epochs - epoch(course.position)) / left))
     assert budget.minutes is not None
     return Budget(minutes=max(_LEAST, (share * budget.minutes - course.seconds / 60) / left))
+
+
+def has_time(budget: Budget, course: Course, members: int, distill: float) -> bool:
+    """Whether anything is left of a budget in minutes for the member in training, or for the student; always true of
+    other budgets, in which each has a step at least."""
+    share = share_of(budget, course, members, distill).minutes
+    return share is None or share > _LEAST
 
 
 def check_members(training: TrainingConfig, budget: Budget, *, has_initial: bool) -> None:
@@ -137,12 +145,17 @@ def check_members(training: TrainingConfig, budget: Budget, *, has_initial: bool
 
 
 def check_other_members(
-    before: tuple[int, Budget], now: tuple[int, Budget], training: Mapping[str, Any], *, grows: bool
+    before: tuple[int, Budget],
+    now: tuple[int, Budget],
+    training: Mapping[str, Any],
+    progress: Mapping[str, Any],
+    *,
+    grows: bool,
 ) -> None:
     """Raises UsageError where a run with so many members and this budget `before` cannot go on as asked `now`.
 
-    `training` is the record of its last checkpoint. A run of several members takes more of them, and a larger budget.
-    `grows` says that its text does.
+    `training` and `progress` are the records of its last checkpoint. A run of several members takes more of them, and a
+    larger budget. `grows` says that its text does.
     """
     (had, budget), (members, larger) = before, now
     if members != had and 1 in (had, members):
@@ -154,16 +167,23 @@ def check_other_members(
     if had == 1:
         return
     course = course_in(training)
-    if course.member > had and (members != had or grows or (course.is_over and larger != budget)):
+    if course.member > had and (members != had or grows):
         raise UsageError(
-            f"the student of the {had} members is trained from what they say of the text, and ends the run",
-            "repeat what was given to go on, choose another --out, or start over with --fresh",
+            f"the student of the {had} members learns from what they say of the text, and takes neither more members "
+            "nor more text",
+            "leave that out to go on, choose another --out, or start over with --fresh",
+        )
+    used = {"steps": progress["step"], "epochs": progress["epoch"], "minutes": progress["seconds"] / 60}[larger.unit]
+    if not course.is_over and larger != budget and larger.amount <= used:
+        raise UsageError(
+            f"{larger} are used up: {used:.4g} were, and not all that the run trains is trained",
+            "give more, or use the run as it is, whose best.safetensors is of what is trained",
         )
     if members < course.member <= had:
         raise UsageError(
             f"--ensemble is {members}, and member {course.member} is in training", f"give {course.member} or more"
         )
-    if course.is_over and members == had == course.member and (larger != budget or grows):
+    if course.is_over and members == had == len(course.own_nats) == course.member and (larger != budget or grows):
         raise UsageError(
             f"all {had} members are trained, and more training would change none of them",
             f"more members go on, such as --ensemble {2 * had} with twice the budget, or start over with --fresh",

@@ -26,6 +26,7 @@ _TRAINED_PER_VALIDATED = 6
 # Where clocks may decide, in budgets of minutes, also so many seconds for each one that the last validation took: they
 # get a thirteenth of the time at most.
 _SECONDS_PER_SECOND = 12
+_ROUNDED = 1e-6  # of a step
 _SHORTEST_BUDGET = 1e-9
 """Seconds that a budget in minutes has at least."""
 
@@ -86,6 +87,26 @@ class Counters:
             self.without_gain = 0
         if averaging_begins(training, self.without_gain, fraction):
             self.averaging_since = self.step
+
+    def reconsider(self, training: TrainingConfig, fraction: float) -> None:
+        """Lets a mean begin anew that began too early now that the budget is another one, of which `fraction` is used:
+        at its time, where that is yet to come, and here, where here is nearer to that time than where it began."""
+        wanted = training.average_from
+        if self.averaging_since is None or wanted is None or training.average_after is not None or fraction >= 1.0:
+            return
+        if fraction - wanted < wanted - fraction * self.averaging_since / self.step:
+            self.averaging_since, self.without_gain = None if fraction < wanted else self.step, 0
+
+    def mean_is_due(self, training: TrainingConfig, fraction: float) -> bool:
+        """Whether the plain mean of the weights began, or will begin, at its share of the budget, of which `fraction`
+        is used now: as in a run that had this budget from its first step."""
+        wanted, since = training.average_from, self.averaging_since
+        if wanted is None or training.average_after is not None:
+            return False
+        if since is None:
+            return fraction < wanted
+        step = fraction / self.step
+        return step * (since - 1) < wanted <= step * (since + _ROUNDED)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the counters by name, ready for JSON."""

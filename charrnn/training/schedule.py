@@ -73,8 +73,8 @@ def averaging_share(config: TrainingConfig, step: int, progress: float, since: i
     >>> averaging_share(TrainingConfig(average=0.1), step=240, progress=0.75)
     0.5
     """
-    if since is not None:
-        return 1.0 / (step - since) if step > since else 0.0
+    if since is not None and step > since:
+        return 1.0 / (step - since)
     if not config.average:
         return 1.0
     if step % _BETWEEN:

@@ -62,6 +62,14 @@ class Stage:
         return self.pace.fraction(self.counters)
 
     @property
+    def averages_otherwise(self) -> bool:
+        """Whether the weights are averaged over other steps than in a run that had this budget from its first step."""
+        training = self.plan.training
+        if self.counters.mean_is_due(training, self.fraction):
+            return False
+        return bool(training.average) or training.average_after is not None or training.average_from is not None
+
+    @property
     def is_finished(self) -> bool:
         """Whether nothing is left to do, since the budget was used up or patience ended earlier."""
         counters, pace = self.counters, self.pace
@@ -105,12 +113,15 @@ class Stage:
         """Returns all arrays beyond the weights that the next step depends on; every process must call this."""
         return {**self.learner.state(), **tally_arrays(self._tallies, self._world)}
 
-    def restore(self, checkpoint: Checkpoint) -> list[str]:
+    def restore(self, checkpoint: Checkpoint, before: Budget) -> list[str]:
         """Loads a `last` checkpoint, so that the next step is the one that would have been made; returns a sentence for
-        each thing that begins anew on another kind of device. Raises KeyError, TypeError, ValueError or RuntimeError
-        where something does not fit."""
+        each thing that begins anew on another kind of device. `before` is the budget that it had till then. Raises
+        KeyError, TypeError, ValueError or RuntimeError where something does not fit."""
         anew = self.learner.load(checkpoint.parameters, checkpoint.state)
         load_tallies(self._tallies, checkpoint.state, self._world)
         counters: Mapping[str, Any] = checkpoint.training["counters"]
         self.counters = Counters(**counters)
+        training = self.plan.training
+        if (before, checkpoint.training["training"]["average_from"]) != (self.pace.budget, training.average_from):
+            self.counters.reconsider(training, self.fraction)
         return anew

@@ -77,10 +77,11 @@ def finished(
     Where validation was going is told of one model alone.
     """
     reached = counters if members == 1 else course
+    ends_early = course.member < members and course.brings_nothing
     reason: Literal["budget", "patience", "signal"] = "budget"
     if signal is not None:
         reason = "signal"
-    elif pace.is_out_of_patience(counters) if members == 1 else course.member < members:
+    elif pace.is_out_of_patience(counters) if members == 1 else pace.run.patience and ends_early:
         reason = "patience"
     position = course.position + counters.position
     return Finished(

@@ -17,8 +17,9 @@ import torch
 from charrnn.cells.members import joined
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.events import Finished, Progress
+from charrnn.settings.config import Budget
 from charrnn.text.corpus import Corpus, Parts
-from charrnn.training.course import COURSE, Course, course_in, member_seed, share_of
+from charrnn.training.course import COURSE, Course, course_in, has_time, member_seed, share_of
 from charrnn.training.distributed import World
 from charrnn.training.documents import reading_of
 from charrnn.training.members import Arrays, Losses, Members
@@ -78,18 +79,30 @@ class Succession:
         """Whether nothing is left to do, since the budget was used up or patience ended earlier."""
         if not self.stage.is_finished or self.of == 1:
             return self.stage.is_finished
-        return len(self.course.own_nats) >= min(self.course.member, self.of) and self._next is None
+        if self.is_student or not self.stage.counters.step:  # for which nothing was left
+            return True
+        return len(self.course.own_nats) >= self.course.member and self._next is None
 
     @property
     def _next(self) -> int | None:
         """The number of what is trained after the one in training, which is concluded; None where nothing is."""
         course, patience = self.course, self._plan.run.patience
-        student = self.of + 1 if self._plan.training.distill else None
         if self.is_student:
             return None
-        if course.member == self.of or (patience is not None and course.brings_nothing):
-            return student
-        return course.member + 1
+        is_last = course.member == self.of or (patience is not None and course.brings_nothing)
+        ways = [] if is_last else [course.member + 1]
+        ways += [self.of + 1] if self._plan.training.distill else []
+        return next((number for number in ways if self._has_time(number)), None)
+
+    def _has_time(self, number: int) -> bool:
+        return has_time(self._plan.budget, self._course_after(number), self.of, self._plan.training.distill)
+
+    def _course_after(self, number: int) -> Course:
+        """Returns the course of another member, or of the student, once the one in training is finished."""
+        used = self.stage.counters
+        return self.course.next(
+            number, step=used.step, position=used.position, seconds=used.seconds, skipped=used.skipped
+        )
 
     def place(self) -> dict[str, Any]:
         """Returns step, epoch, characters and seconds of the run."""
@@ -158,28 +171,41 @@ class Succession:
     def _judge_student(
         self, train_nats: float | None, nats: float | None, current: Arrays, *, is_best: bool
     ) -> tuple[float | None, list[Arrays] | None, dict[str, Any]]:
-        """Keeps the best of the student, which takes the place of the members when it is finished, and not before."""
-        course, step = self.course, self.place()["step"]
+        """Keeps the best of the student. It takes the place of the members once it is better than all that was reached;
+        and when it is finished, where it is better than the best of them alone, since it costs no more than that."""
+        course, counters, step = self.course, self.stage.counters, self.place()["step"]
         if is_best:
             self.kept.student = current
         course.history.append([step, train_nats, nats])
         told = {} if nats is None else {"is_student": True}
-        if not self.stage.pace.is_over(self.stage.counters) or self.kept.student is None:
+        own = counters.best_nats
+        is_better = is_best and own is not None and (course.best_nats is None or own < course.best_nats)
+        is_due = self.stage.pace.is_over(counters) and (own is None or course.distilled_from is None)
+        if self.kept.student is None or not (is_better or (is_due and self._beats_members(own))):
             return nats, None, told
-        course.best_nats, course.best_step = self.stage.counters.best_nats, step
+        course.best_nats, course.best_step = own, step
         course.distilled_from = course.step
         return nats, [self.kept.student], told
+
+    def _beats_members(self, own: float | None) -> bool:
+        """Whether the student, whose best validation is `own`, is better than each of the members alone; taken for
+        granted where nothing is held out."""
+        return own is None or all(nats is None or own <= nats for nats in self.course.own_nats)
 
     def conclude(self) -> str:
         """Records what the finished member has reached, and returns it in words; of a student beside what it has
         learned from. Every process must call this."""
         course, number, own = self.course, self.course.member, self.stage.counters.best_nats
+        if not self.stage.counters.step:
+            who = "the student" if self.is_student else f"member {number} of {self.of}"
+            return f"nothing is left of the budget for {who}"
         if self.is_student:
             said = "the student is finished"
             if own is not None and (joint := course.joint_nats[-1]) is not None:
                 best = min(nats for nats in course.own_nats if nats is not None)
                 said += f": {_bpc(own)} bpc; the average of its {len(course.own_nats)} members has {_bpc(joint)}, "
                 said += f"the best of them alone {_bpc(best)}"
+                said += "" if self._beats_members(own) else ", so the average stays the run's model"
             return said
         joint = None if own is None else self.kept.joint_nats(number)
         course.conclude(own, joint)
@@ -195,15 +221,9 @@ class Succession:
 
     def go_on(self) -> None:
         """Begins the next member, or the student."""
-        counters, following = self.stage.counters, self._next
+        following = self._next
         assert following is not None
-        self.course = self.course.next(
-            following,
-            step=counters.step,
-            position=counters.position,
-            seconds=counters.seconds,
-            skipped=counters.skipped,
-        )
+        self.course = self._course_after(following)
         del self.stage  # so that two are never in memory
         self.stage = self._begun()
 
@@ -227,7 +247,15 @@ class Succession:
         """Loads a `last` checkpoint of the member in training. Returns and raises what `Stage.restore` does."""
         self.course = self._course_of(saved)
         self.kept.load(saved.state)
-        return self.stage.restore(saved)
+        anew = self.stage.restore(saved, self.share_before(saved))
+        self.course.is_over = self.course.is_over and self.is_finished  # which other settings may have changed
+        return anew
+
+    def share_before(self, saved: Checkpoint) -> Budget:
+        """Returns the budget of the one in training under the settings of its `last` checkpoint."""
+        kept = saved.training["training"]
+        budget = Budget.from_dict(saved.training["budget"])
+        return share_of(budget, self.course, kept["ensemble"], kept["distill"], self.stage.ring.epoch)
 
 
 def _bpc(nats: float) -> str:

@@ -162,8 +162,7 @@ class Trainer:
             # A full or read-only disk is found now, not after the first hour.
             yield self._save_last()
         else:
-            step, learner = self._place()["step"], self._stage.learner
-            said = resumed(self._resume, self._plan, learner, step=step, is_whole=not self.mended)
+            said = resumed(self._resume, self._plan, self._line, is_whole=not self.mended)
             yield Notice("; ".join((said, *self._anew, *self.mended)))
             self._resume = None  # its arrays have been copied
             if change := self._plan.change:
@@ -178,7 +177,7 @@ class Trainer:
         """Keeps what the finished member, or the student, has reached; nothing is trained or validated."""
         said = self._line.conclude()
         self._look()
-        if not self._line.is_student:
+        if self._counters.step and not self._line.is_student:
             yield self._saver.member()
         yield Notice(said)
 
@@ -239,6 +238,7 @@ class Trainer:
         """Scores the held-out part, keeps the best and saves. When a signal arrives, it stops and changes nothing."""
         counters, began, stage, nats = self._counters, self._counters.seconds, self._stage, None
         losses = self._line.empty_losses()
+        self._means()  # which raises where the last steps were bad, so that nothing of them is kept
         try:
             train_nats = stage.train_nats()
             if len(self._parts.validation):
@@ -248,9 +248,9 @@ class Trainer:
         except NotFinite as error:
             raise self._divergence(error) from error
         is_best = counters.take(train_nats, nats)
+        counters.trigger(stage.plan.training, stage.fraction)  # which may put off the end of its patience
         nats, weights, own = self._line.judge(train_nats, nats, losses, is_best=is_best)
         is_best = weights is not None
-        counters.trigger(stage.plan.training, stage.fraction)
         recent_nats = stage.recent.mean(self._world)
         stage.since_validation.clear()
         stage.recent.forget(unshown=recent_nats if nats is None else None)

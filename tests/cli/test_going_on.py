@@ -377,6 +377,49 @@ def test_another_budget_is_said_where_it_is_another_run(command: Command, more: 
     assert same == bool(more), "the rate alone changes what is learned"
 
 
+_MEAN = ("--decay", "constant", "--average-from", "0.5")
+
+
+@pytest.mark.parametrize(("steps", "more"), [(10, []), (10, ["--average", "0"]), (8, [])])
+def test_a_mean_begins_anew_in_a_larger_budget(command: Command, steps: int, more: list[str]) -> None:
+    """A run that is made twice as long or longer ends with the weights and the mean of one run of that length."""
+    assert command("train", "text.txt", *SMALL, *_MEAN, *more, "--steps", "4", "--out", "run").status == 0
+    assert _since("run") == 2
+    assert command("train", "text.txt", *SMALL, *_MEAN, *more, "--steps", f"{steps}", "--out", "whole").status == 0
+    notes = _notes(command("train", "run", "--steps", f"{steps}"))
+    assert "exact resume at step 4: the run goes on from there" in notes
+    assert f"the weights are averaged from step {steps // 2 + 1} on" in notes
+    run, whole = (checkpoints.load(Run(Path(each)).last, with_state=True) for each in ("run", "whole"))
+    averages = [name for name in whole.state if name.startswith("average.")]
+    assert averages
+    assert all(np.array_equal(run.parameters[name], each) for name, each in whole.parameters.items())
+    assert all(np.array_equal(run.state[name], whole.state[name]) for name in averages)
+
+
+@pytest.mark.parametrize(("steps", "since"), [(10, 4), (13, 8)])
+def test_a_mean_whose_time_is_past_goes_on_or_begins_at_once(command: Command, steps: int, since: int) -> None:
+    """Whichever is nearer to the share that is asked for; both are said."""
+    assert command("train", "text.txt", *SMALL, *_MEAN, "--steps", "8", "--out", "run").status == 0
+    (said,) = [note for note in _notes(command("train", "run", "--steps", str(steps))) if "resume" in note]
+    assert f"so the weights are averaged over other steps than in one run of {steps} steps" in said
+    assert _since("run") == since
+
+
+def _since(run: str) -> int | None:
+    counters = checkpoints.load(Run(Path(run)).last, with_state=True).training["counters"]
+    since: int | None = counters["averaging_since"]
+    return since
+
+
+def test_another_budget_of_members_is_another_run(command: Command) -> None:
+    """Since those that are finished have had their shares of the old one."""
+    members = ("--ensemble", "2", "--decay", "constant", "--average", "0")
+    assert command("train", "text.txt", *SMALL, *members, "--steps", "4", "--out", "run").status == 0
+    grown = command("train", "run", "--steps", "9", "--ensemble", "3")
+    (said,) = [note for note in _notes(grown) if "resume" in note]
+    assert "so the members before this one have had other shares than in one run of 9 steps" in said
+
+
 def test_another_budget_of_another_kind_on_other_threads(command: Command) -> None:
     assert command("train", "text.txt", *SMALL, "--steps", "4", "--out", "run").status == 0
     (said,) = [note for note in _notes(command("train", "run", "--epochs", "1", "--threads", "2")) if "resume" in note]

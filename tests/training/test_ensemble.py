@@ -341,13 +341,15 @@ def test_the_command_says_how_members_share_the_budget(command: Command, text_fi
 
 TAUGHT = replace(
     SEVERAL,
-    training={**SEVERAL.training, "ensemble": 2, "distill": 0.4, "distill_weight": 0.7},
+    training={**SEVERAL.training, "ensemble": 2, "distill": 0.6, "distill_weight": 0.7, "learning_rate": 0.1},
     run={**SEVERAL.run, "sample_every": None, "validate_every": 4},
 )
+WEAK = replace(TAUGHT, training={**TAUGHT.training, "learning_rate": 0.01})
+"""Whose student is worse than the members."""
 
 
 def test_a_student_learns_from_the_members_and_takes_their_place(corpus: Corpus, tmp_path: Path) -> None:
-    """It is the run of its seed and share that learns from their file; the best before it stays beside it."""
+    """It is the run of its seed and share that learns from their file, and they stay beside it."""
     events = _events(tmp_path / "run", corpus, TAUGHT)
     together = load(tmp_path / "run" / "ensemble.safetensors")
     assert together.members == 2
@@ -356,9 +358,9 @@ def test_a_student_learns_from_the_members_and_takes_their_place(corpus: Corpus,
         for name, array in member.parameters.items():
             np.testing.assert_array_equal(together.parameters[f"member.{number}.{name}"], array)
     decay = plan_start(TAUGHT, len(corpus)).training.weight_decay
-    alone = {**SINGLE.training, "seed": 3 + 2, "distill_weight": 0.7, "weight_decay": decay}
+    alone = {**SINGLE.training, "seed": 3 + 2, "distill_weight": 0.7, "learning_rate": 0.1, "weight_decay": decay}
     model = {**TAUGHT.model, "dropout": STUDENT_DROPOUT}
-    request = replace(TAUGHT, model=model, training=alone, budget=Budget(steps=8))
+    request = replace(TAUGHT, model=model, training=alone, budget=Budget(steps=12))
     named = read_teacher(tmp_path / "run" / "ensemble.safetensors")
     (tmp_path / "alone").mkdir()
     plan = plan_start(request, len(corpus), teacher=named)
@@ -369,7 +371,11 @@ def test_a_student_learns_from_the_members_and_takes_their_place(corpus: Corpus,
     assert isinstance(ended, Finished)
     assert ended.best_nats == best.progress["best_nats"] == pytest.approx(_nats(best, corpus), abs=1e-6)
     students = [event for event in events if isinstance(event, Validated) and event.is_student]
-    assert [event.step for event in students] == [16, 20]
+    assert [event.step for event in students] == [12, 16, 20]
+    assert [event.is_best for event in students] == [
+        event.validation_nats == ended.best_nats or event.validation_nats < together.progress["best_nats"]
+        for event in students
+    ]
     assert verify_run(tmp_path / "run").damaged == 0
     assert standing(tmp_path / "run").best_nats == ended.best_nats
     assert standing(tmp_path / "run").state == "finished"
@@ -377,8 +383,94 @@ def test_a_student_learns_from_the_members_and_takes_their_place(corpus: Corpus,
     assert any("the student is finished" in one and "average of its 2 members" in one for one in said)
 
 
+def test_a_student_that_is_worse_than_a_member_takes_no_place(corpus: Corpus, tmp_path: Path) -> None:
+    """The average stays, which a note says; the files agree with what the run tells."""
+    events = _events(tmp_path / "run", corpus, WEAK)
+    best, ended = load(tmp_path / "run" / "best.safetensors"), events[-1]
+    assert isinstance(ended, Finished)
+    assert ended.best_nats == best.progress["best_nats"] == pytest.approx(_nats(best, corpus), abs=1e-6)
+    own = [event.validation_nats for event in events if isinstance(event, Validated) and event.is_student]
+    last = load(tmp_path / "run" / "last.safetensors", with_state=True)
+    assert min(filter(None, own)) > min(last.training["course"]["own_nats"]) >= ended.best_nats
+    assert not any(event.is_best for event in events if isinstance(event, Validated) and event.is_student)
+    assert any("the average stays" in event.text for event in events if isinstance(event, Notice))
+    assert verify_run(tmp_path / "run").damaged == 0
+
+
+def test_a_student_goes_on_in_a_larger_budget(corpus: Corpus, tmp_path: Path) -> None:
+    """With a rate that stays and the mean of its weights it is the student of one run, of which nothing is lost; what
+    is best meanwhile is kept."""
+    steady = {**TAUGHT.training, "decay": "constant", "average_from": 0.5}
+    request = replace(TAUGHT, training=steady, budget=Budget(steps=20))
+    _events(tmp_path / "run", corpus, request)
+    larger = replace(request, budget=Budget(steps=60))
+    events = _events(tmp_path / "run", corpus, larger)
+    assert isinstance(events[-1], Finished)
+    assert events[-1].step == 60
+    assert any("averaged from step 27 on" in event.text for event in events if isinstance(event, Notice))
+    best = load(tmp_path / "run" / "best.safetensors")
+    assert best.members == 1
+    assert events[-1].best_nats == best.progress["best_nats"] == pytest.approx(_nats(best, corpus), abs=1e-6)
+    assert verify_run(tmp_path / "run").damaged == 0
+    assert standing(tmp_path / "run").state == "finished"
+    named = read_teacher(tmp_path / "run" / "ensemble.safetensors")
+    alone = {**SINGLE.training, "seed": 3 + 2, "distill_weight": 0.7, "learning_rate": 0.1}
+    alone |= {"decay": "constant", "average_from": 0.5}
+    alone["weight_decay"] = plan_start(TAUGHT, len(corpus)).training.weight_decay
+    model = {**TAUGHT.model, "dropout": STUDENT_DROPOUT}
+    (tmp_path / "alone").mkdir()
+    plan = plan_start(replace(TAUGHT, model=model, training=alone, budget=Budget(steps=52)), len(corpus), teacher=named)
+    _ = list(Trainer(Run(tmp_path / "alone"), corpus, plan, device=torch.device("cpu")).run())
+    assert tensors(tmp_path / "run" / "best.safetensors") == tensors(tmp_path / "alone" / "best.safetensors")
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_patience_ends_the_members_and_a_student_follows(corpus: Corpus, tmp_path: Path, patience: int) -> None:
+    """Members that bring nothing leave the rest of the budget to the student, which its own patience ends."""
+    training = {**TAUGHT.training, "learning_rate": 1e-12, "average": 0.0, "ensemble": 6, "distill": 0.2}
+    run = {**TAUGHT.run, "validate_every": 1, "patience": patience}
+    request = replace(TAUGHT, training=training, run=run, budget=Budget(steps=200))
+    *_, ended = _events(tmp_path / "run", corpus, request)
+    assert isinstance(ended, Finished)
+    assert ended.step < 200
+    course = load(tmp_path / "run" / "last.safetensors", with_state=True).training["course"]
+    assert course["member"] == 7
+    assert len(course["own_nats"]) < 6
+    assert standing(tmp_path / "run").state == "finished"
+    assert _events(tmp_path / "run", corpus, request) == [ended]
+
+
+def test_a_run_that_goes_on_is_not_finished(corpus: Corpus, tmp_path: Path) -> None:
+    """Where more members follow, it is called stopped while they do, and takes another budget."""
+    _events(tmp_path / "run", corpus)
+    more = replace(SEVERAL, training={**SEVERAL.training, "ensemble": 4}, budget=Budget(steps=60))
+    _events(tmp_path / "run", corpus, more, most=40)
+    assert standing(tmp_path / "run").state == "stopped"
+    course = load(tmp_path / "run" / "last.safetensors", with_state=True).training["course"]
+    assert (course["member"], course["is_over"]) == (4, False)
+    *_, ended = _events(tmp_path / "run", corpus, replace(more, budget=Budget(steps=70)))
+    assert isinstance(ended, Finished)
+    assert ended.step == 70
+
+
+def test_nothing_is_left_of_a_budget_that_is_used_up(corpus: Corpus, tmp_path: Path) -> None:
+    """A run that has not trained all its members takes no budget that is smaller than what they have used; and a
+    member for which no time is left is not begun, or said to have none."""
+    train(tmp_path / "run", corpus, SEVERAL, stop_after=9)
+    done = load(tmp_path / "run" / "last.safetensors").progress["step"]
+    assert 0 < done < STEPS
+    with pytest.raises(UsageError, match=f"{done} steps are used up"):
+        _events(tmp_path / "run", corpus, replace(SEVERAL, budget=Budget(steps=done)))
+    timed = replace(SEVERAL, budget=Budget(minutes=1e-8))
+    events = _events(tmp_path / "timed", corpus, timed)
+    assert isinstance(events[-1], Finished)
+    said = " ".join(event.text for event in events if isinstance(event, Notice))
+    assert "nothing is left of the budget for member" in said or "member 1 of 3 is finished" in said
+    assert not (tmp_path / "timed" / "member-3.safetensors").exists()
+
+
 def test_a_run_with_a_student_killed_after_any_event_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
-    """Also while the student learns; until it is finished the best is of the members."""
+    """Also while the student learns."""
     _kill_anywhere(tmp_path, corpus, TAUGHT, every=2)
 
 
@@ -409,22 +501,23 @@ def test_the_place_of_a_student_in_the_budget() -> None:
     assert share_of(Budget(steps=100), Course(member=3, step=50), 3, 0.25) == Budget(steps=25)
     assert share_of(Budget(steps=100), Course(member=4, step=75), 3, 0.25) == Budget(steps=25)
     assert share_of(Budget(steps=100), Course(member=4, step=40), 3, 0.25) == Budget(steps=60)
+    for member, step in ((1, 0), (2, 4), (3, 9)):  # the members leave a step
+        assert share_of(Budget(steps=10), Course(member=member, step=step), 2, 0.04) == Budget(
+            steps=(4, 5, 1)[member - 1]
+        )
     assert share_of(Budget(minutes=10), Course(member=4, seconds=420.0), 3, 0.25) == Budget(minutes=3.0)
 
 
 def test_what_no_student_can_be_trained_with_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    """Without members there is nobody to learn from; a run that has a student takes no more of anything."""
+    """Without members there is nobody to learn from; a run that has a student takes no more members."""
     with pytest.raises(UsageError, match="there is one model"):
         plan_start(replace(SINGLE, training={**SINGLE.training, "distill": 0.3}), len(corpus))
     with pytest.raises(UsageError, match="too few for --ensemble 2 and a student"):
         plan_start(replace(TAUGHT, budget=Budget(steps=2)), len(corpus))
     _events(tmp_path / "run", corpus, TAUGHT)
-    for changed in (
-        replace(TAUGHT, budget=Budget(steps=40)),
-        replace(TAUGHT, training={**TAUGHT.training, "ensemble": 4}, budget=Budget(steps=40)),
-    ):
-        with pytest.raises(UsageError, match="ends the run"):
-            _events(tmp_path / "run", corpus, changed)
+    changed = replace(TAUGHT, training={**TAUGHT.training, "ensemble": 4}, budget=Budget(steps=40))
+    with pytest.raises(UsageError, match="takes neither more members nor more text"):
+        _events(tmp_path / "run", corpus, changed)
 
 
 def test_records_of_members_that_do_not_fit_are_refused(corpus: Corpus, tmp_path: Path) -> None:

@@ -145,7 +145,8 @@ def test_patience_waits_for_a_mean_that_is_sure_to_come() -> None:
 
 @pytest.mark.parametrize("average", [0.0, 0.3])
 def test_a_triggered_average_is_the_plain_mean_of_what_came_after(average: float) -> None:
-    """Moved by the shares, a number becomes the mean of its values since; before, it follows as --average says."""
+    """Moved by the shares, a number becomes the mean of its values since; before, and in the step after which it
+    begins, it follows as --average says."""
     config = TrainingConfig(average=average, average_after=3)
     values = np.random.default_rng(0).normal(size=31)
     averaged = values[0]
@@ -156,7 +157,7 @@ def test_a_triggered_average_is_the_plain_mean_of_what_came_after(average: float
             assert averaged == pytest.approx(values[14 : step + 1].mean())
         elif not average:
             assert averaged == pytest.approx(values[step])
-    assert averaging_share(config, 13, 0.3, since=13) == 0.0
+    assert averaging_share(config, 13, 0.3, since=13) == averaging_share(config, 13, 0.3)
 
 
 def test_a_trigger_that_cannot_come_is_refused() -> None:
