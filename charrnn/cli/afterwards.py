@@ -32,7 +32,7 @@ def farewell(
     """
     display.tell(*_outlook(ended))
     more = "" if ended.signal is not None else " ".join(starmap(_longer, beyond(plan, ended).items()))
-    is_worth_it = ended.signal is not None or (_would_learn_more(ended) and not plan.training.distill)
+    is_worth_it = ended.signal is not None or (bool(more) and _would_learn_more(ended) and not plan.training.distill)
     if is_worth_it and not goes_on_alone:
         display.tell(f"the same command {f'with {more} ' if more else ''}goes on")
     goes_on = is_worth_it and goes_on_alone

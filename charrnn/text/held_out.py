@@ -55,6 +55,14 @@ class HeldOut:
         """Returns whether it is the end of a text of this length, in one stretch."""
         return len([*self.left(length)]) <= 1 and not any(start == 0 for start, _ in (*self.validation, *self.test))
 
+    def outside(self, other: HeldOut, length: int) -> int:
+        """Returns how many characters of what is held out here `other` leaves in a text of this length."""
+        left = np.array([*other.left(length)]).reshape(-1, 2)
+        held = (*self.validation, *self.test)
+        return sum(
+            int((np.minimum(left[:, 1], stop) - np.maximum(left[:, 0], start)).clip(0).sum()) for start, stop in held
+        )
+
     def places(self, places: Sequence[int], length: int) -> list[int]:
         """Returns where in a text of this length the characters stand that have these places in its training part."""
         left = np.array([*self.left(length)]).reshape(-1, 2)

@@ -5,6 +5,7 @@ The command line and `charrnn.train` ask here, so that both start, resume and re
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,13 +15,13 @@ import torch
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.config_file import Origin, settings_in, write_config
 from charrnn.checkpoints.folder import Run
-from charrnn.checkpoints.lineage import begun_from, taught_by
+from charrnn.checkpoints.lineage import begun_from, held_out_of, taught_by
 from charrnn.errors import CheckpointError
 from charrnn.network.device import describe_machine, differences
 from charrnn.network.precision import choose_precision
-from charrnn.settings.config import Budget
+from charrnn.settings.config import Budget, DataConfig
 from charrnn.settings.launch import Launch
-from charrnn.settings.settings_file import BEGUN_FROM, TAUGHT_BY, values_of
+from charrnn.settings.settings_file import BEGUN_FROM, TAUGHT_BY, typed, values_of
 from charrnn.text.corpus import Corpus
 from charrnn.text.growth import growth_of
 from charrnn.text.lists import list_notice
@@ -30,7 +31,10 @@ from charrnn.training.plan import Plan, TrainRequest, plan_resume, plan_start
 from charrnn.training.request import GROUPS, read_last
 from charrnn.training.snapshot import environment
 from charrnn.training.succession import Succession
-from charrnn.wording import figure
+from charrnn.wording import count, figure
+
+_CUT = ("held_out", "split_seed", "validation_fraction", "test_fraction")
+"""The settings of what is held out of a text."""
 
 
 def begin(
@@ -52,7 +56,8 @@ def begin(
     plan, resume = _begin(request, run, corpus, device, fresh=fresh, processes=processes, known=known)
     if plan.teacher is not None:
         plan.teacher.check_characters(corpus.vocabulary)
-    return replace(plan, notices=(*plan.notices, *_idle(plan, corpus))), resume
+    seen = () if resume is not None else _seen(plan, corpus, known)
+    return replace(plan, notices=(*plan.notices, *seen, *_idle(plan, corpus))), resume
 
 
 def _begin(
@@ -90,6 +95,22 @@ def _begin(
     found = list_notice(corpus)
     plan = replace(plan, notices=(*before, *plan.notices, *(() if found is None else (found,))))
     return plan, None
+
+
+def _seen(plan: Plan, corpus: Corpus, known: Inherited) -> Iterator[str]:
+    """Says so where a model that the run begins or learns from has learned, of the same text, what is held out now."""
+    now = parts_of(plan, corpus).held_out
+    for option, named in (("--init-from", known.initial), ("--distill-from", known.teacher)):
+        if named is None or now is None or named.checkpoint.corpus["sha256"] != corpus.sha256:
+            continue
+        then = held_out_of(named.checkpoint)
+        if then is not None and (number := now.outside(then, len(corpus) - corpus.separate_validation)):
+            data = named.checkpoint.data.to_dict()
+            as_then = typed(DataConfig, {name: data[name] for name in _CUT if data[name] is not None})
+            yield (
+                f"the model that {option} names has learned {count(number, 'character')} of what is held out here, so "
+                f"that validation is too good: {shlex.join(as_then)} holds out what it held out"
+            )
 
 
 def _idle(plan: Plan, corpus: Corpus) -> Iterator[str]:

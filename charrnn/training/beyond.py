@@ -18,7 +18,10 @@ def used(budget: Budget, ended: Finished) -> Budget:
 
 def beyond(plan: Plan, ended: Finished) -> dict[str, float]:
     """Returns what a run that has ended has used up: a budget, --patience, or both. With more of each of them, by the
-    names of their settings, it goes on."""
+    names of their settings, it goes on; nothing, where it does not."""
+    is_of_several = plan.training.ensemble > 1 and not plan.training.distill
+    if ended.reason == "patience" and is_of_several:
+        return {}
     found: dict[str, float] = {}
     budget = used(plan.budget, ended)
     done = {"steps": ended.step, "epochs": ended.epoch, "minutes": ended.seconds / 60}[budget.unit]
@@ -26,7 +29,7 @@ def beyond(plan: Plan, ended: Finished) -> dict[str, float]:
         found[budget.unit] = budget.amount
     if ended.reason == "patience" and plan.run.patience is not None:
         found["patience"] = plan.run.patience
-    elif plan.training.ensemble > 1 and not plan.training.distill:
+    elif is_of_several:
         found["ensemble"] = plan.training.ensemble
     return found
 
@@ -42,8 +45,8 @@ def finished_in_words(plan: Plan, ended: Finished) -> str:
 def beyond_in_words(plan: Plan, ended: Finished) -> str:
     """Returns with what a run that has ended goes on, such as "a larger budget than 300 steps goes on"."""
     found = beyond(plan, ended)
-    if plan.training.distill:
-        return f"its student goes on in a larger budget than {used(plan.budget, ended)}"
+    if not found:
+        return "a member brought nothing, with which --patience ends a run of several"
     if "ensemble" in found:
         return f"more members than {found['ensemble']} and a larger budget than {used(plan.budget, ended)} go on"
     parts = [f"a larger budget than {used(plan.budget, ended)}"] if len(found) > ("patience" in found) else []

@@ -151,11 +151,12 @@ def check_other_members(
     progress: Mapping[str, Any],
     *,
     grows: bool,
+    has_student: bool,
 ) -> None:
     """Raises UsageError where a run with so many members and this budget `before` cannot go on as asked `now`.
 
     `training` and `progress` are the records of its last checkpoint. A run of several members takes more of them, and a
-    larger budget. `grows` says that its text does.
+    larger budget. `grows` says that its text does, `has_student` that a student follows.
     """
     (had, budget), (members, larger) = before, now
     if members != had and 1 in (had, members):
@@ -183,7 +184,8 @@ def check_other_members(
         raise UsageError(
             f"--ensemble is {members}, and member {course.member} is in training", f"give {course.member} or more"
         )
-    if course.is_over and members == had == len(course.own_nats) == course.member and (larger != budget or grows):
+    is_trained = course.is_over and members == had == len(course.own_nats) == course.member
+    if is_trained and (grows or (larger != budget and not has_student)):
         raise UsageError(
             f"all {had} members are trained, and more training would change none of them",
             f"more members go on, such as --ensemble {2 * had} with twice the budget, or start over with --fresh",

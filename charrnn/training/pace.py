@@ -106,7 +106,7 @@ class Counters:
         if since is None:
             return fraction < wanted
         step = fraction / self.step
-        return step * (since - 1) < wanted <= step * (since + _ROUNDED)
+        return (since == 1 or step * (since - 1) < wanted) and wanted <= step * (since + _ROUNDED)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the counters by name, ready for JSON."""

@@ -263,7 +263,7 @@ def plan_resume(
     members = request.training.get("ensemble", before.training.ensemble)
     check_other_members(
         (before.training.ensemble, before.budget), (members, request.budget or before.budget), checkpoint.training,
-        checkpoint.progress, grows=growth is not None,
+        checkpoint.progress, grows=growth is not None, has_student=bool(before.training.distill),
     )  # fmt: skip
     goes_on = not is_other_text or (request.change and growth is not None)
     if not goes_on or (found and not request.change):

@@ -77,11 +77,12 @@ def finished(
     Where validation was going is told of one model alone.
     """
     reached = counters if members == 1 else course
-    ends_early = course.member < members and course.brings_nothing
+    is_alone = members == 1 or course.member > members  # or the student
+    brings_nothing = pace.run.patience is not None and course.member < members and course.brings_nothing
     reason: Literal["budget", "patience", "signal"] = "budget"
     if signal is not None:
         reason = "signal"
-    elif pace.is_out_of_patience(counters) if members == 1 else pace.run.patience and ends_early:
+    elif pace.is_out_of_patience(counters) if is_alone else brings_nothing:
         reason = "patience"
     position = course.position + counters.position
     return Finished(

@@ -79,9 +79,13 @@ class Succession:
         """Whether nothing is left to do, since the budget was used up or patience ended earlier."""
         if not self.stage.is_finished or self.of == 1:
             return self.stage.is_finished
-        if self.is_student or not self.stage.counters.step:  # for which nothing was left
-            return True
-        return len(self.course.own_nats) >= self.course.member and self._next is None
+        is_concluded = len(self.course.own_nats) >= self.course.member or self._is_untrained
+        return self.is_student or (is_concluded and self._next is None)
+
+    @property
+    def _is_untrained(self) -> bool:
+        """Whether nothing was left of the budget for the one in training, once it is finished."""
+        return not self.stage.counters.step
 
     @property
     def _next(self) -> int | None:
@@ -89,9 +93,9 @@ class Succession:
         course, patience = self.course, self._plan.run.patience
         if self.is_student:
             return None
-        is_last = course.member == self.of or (patience is not None and course.brings_nothing)
+        is_last = course.member == self.of or (patience is not None and course.brings_nothing) or self._is_untrained
         ways = [] if is_last else [course.member + 1]
-        ways += [self.of + 1] if self._plan.training.distill else []
+        ways += [self.of + 1] if self._plan.training.distill and self.kept.weights else []
         return next((number for number in ways if self._has_time(number)), None)
 
     def _has_time(self, number: int) -> bool:
@@ -180,39 +184,51 @@ class Succession:
         told = {} if nats is None else {"is_student": True}
         own = counters.best_nats
         is_better = is_best and own is not None and (course.best_nats is None or own < course.best_nats)
-        is_due = self.stage.pace.is_over(counters) and (own is None or course.distilled_from is None)
-        if self.kept.student is None or not (is_better or (is_due and self._beats_members(own))):
-            return nats, None, told
-        course.best_nats, course.best_step = own, step
-        course.distilled_from = course.step
-        return nats, [self.kept.student], told
+        if is_better or self.stage.pace.is_over(counters):
+            return nats, self._taken_over(step, is_better=is_better), told
+        return nats, None, told
+
+    def _taken_over(self, step: int, *, is_better: bool = False) -> list[Arrays] | None:
+        """Lets the student take the place of the members, for which it `is_better` than all before or has ended here;
+        returns its weights, or None where it took it before or does not take it."""
+        course, own = self.course, self.stage.counters.best_nats
+        had = course.distilled_from is not None and (own is not None or course.best_step == step)
+        if self.kept.student is None or not (is_better or (not had and self._beats_members(own))):
+            return None
+        course.best_nats, course.best_step, course.distilled_from = own, step, course.step
+        return [self.kept.student]
 
     def _beats_members(self, own: float | None) -> bool:
         """Whether the student, whose best validation is `own`, is better than each of the members alone; taken for
         granted where nothing is held out."""
         return own is None or all(nats is None or own <= nats for nats in self.course.own_nats)
 
-    def conclude(self) -> str:
+    def conclude(self) -> tuple[str, list[Arrays] | None]:
         """Records what the finished member has reached, and returns it in words; of a student beside what it has
-        learned from. Every process must call this."""
-        course, number, own = self.course, self.course.member, self.stage.counters.best_nats
-        if not self.stage.counters.step:
+        learned from. Returns the weights too that are the best with it, where its time was up before a validation could
+        tell, else None. Every process must call this."""
+        course, number, own, step = self.course, self.course.member, self.stage.counters.best_nats, self.place()["step"]
+        if self._is_untrained:
             who = "the student" if self.is_student else f"member {number} of {self.of}"
-            return f"nothing is left of the budget for {who}"
+            return f"nothing is left of the budget for {who}", None
         if self.is_student:
+            weights = self._taken_over(step)
             said = "the student is finished"
             if own is not None and (joint := course.joint_nats[-1]) is not None:
                 best = min(nats for nats in course.own_nats if nats is not None)
                 said += f": {_bpc(own)} bpc; the average of its {len(course.own_nats)} members has {_bpc(joint)}, "
                 said += f"the best of them alone {_bpc(best)}"
-                said += "" if self._beats_members(own) else ", so the average stays the run's model"
-            return said
+                said += "" if self._beats_members(own) else ", so that what was best before stays the run's model"
+            return said, weights
         joint = None if own is None else self.kept.joint_nats(number)
         course.conclude(own, joint)
         said = f"member {number} of {self.of} is finished"
         if own is not None and joint is not None:
             said += f": {_bpc(own)} bpc alone" + (f", {_bpc(joint)} the average of {number}" if number > 1 else "")
-        return said
+        if own is not None or course.best_step == step:
+            return said, None
+        course.best_step = step
+        return said, self.kept.weights[:number]
 
     @property
     def has_student_next(self) -> bool:

@@ -175,15 +175,16 @@ class Trainer:
 
     def _conclude(self) -> Iterator[Event]:
         """Keeps what the finished member, or the student, has reached; nothing is trained or validated."""
-        said = self._line.conclude()
+        said, weights = self._line.conclude()
         self._look()
+        if weights is not None:
+            yield self._saver.best(weights)
         if self._counters.step and not self._line.is_student:
             yield self._saver.member()
         yield Notice(said)
 
     def _go_on_with_next(self) -> Iterator[Event]:
-        """Begins the next member, or the student, whose first step follows."""
-        self._look()
+        """Begins the next member, or the student, whose first step follows, from the time at which the last ended."""
         if self._line.has_student_next:
             yield self._saver.ensemble()
             yield Notice(f"a student learns from the average of the {len(self._line.kept.weights)} members")
@@ -204,7 +205,7 @@ class Trainer:
         """Writes a line of metrics and yields a report of progress, when they are due."""
         counters, stage = self._counters, self._stage
         if counters.averaging_since == counters.step - 1:
-            yield Notice(f"the weights are averaged from step {counters.step:,} on")
+            yield Notice(f"the weights are averaged from step {self._place()['step']:,} on")
         is_logged = counters.step % self._plan.run.log_every == 0
         now = counters.seconds
         if not is_logged and now - self._reported_at < _SECONDS_BETWEEN_REPORTS:

@@ -361,6 +361,7 @@ def _notes(result: Result) -> list[str]:
             "the weights are averaged over other steps",
         ),
         (["--decay", "constant", "--average", "0"], None),
+        (["--decay", "constant", "--average-from", "0"], None),
         (["--optimizer", "schedule-free"], None),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",

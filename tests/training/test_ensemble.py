@@ -19,12 +19,13 @@ from charrnn.checkpoints.runs import standing
 from charrnn.checkpoints.verify import verify_run
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.evaluation.report import Static
-from charrnn.events import Event, Finished, Notice, RolledBack, Validated
+from charrnn.events import Event, Finished, Notice, RolledBack, Saved, Validated
 from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.growth import growth_of
 from charrnn.text.sources import Source
+from charrnn.training.beyond import beyond, finished_in_words
 from charrnn.training.course import Course, course_in, member_seed, share_of
 from charrnn.training.members import mean_nats
 from charrnn.training.plan import TrainRequest, plan_resume, plan_start
@@ -218,6 +219,7 @@ def test_patience_ends_a_member_and_then_the_run(corpus: Corpus, tmp_path: Path)
     *_, ended = _events(tmp_path / "run", corpus, request)
     assert isinstance(ended, Finished)
     assert ended.reason == "patience"
+    assert "brought nothing" in finished_in_words(plan_start(request, len(corpus)), ended)
     assert ended.step < 100
     course = load(tmp_path / "run" / "last.safetensors", with_state=True).training["course"]
     assert 1 < course["member"] < 5
@@ -393,7 +395,7 @@ def test_a_student_that_is_worse_than_a_member_takes_no_place(corpus: Corpus, tm
     last = load(tmp_path / "run" / "last.safetensors", with_state=True)
     assert min(filter(None, own)) > min(last.training["course"]["own_nats"]) >= ended.best_nats
     assert not any(event.is_best for event in events if isinstance(event, Validated) and event.is_student)
-    assert any("the average stays" in event.text for event in events if isinstance(event, Notice))
+    assert any("stays the run's model" in event.text for event in events if isinstance(event, Notice))
     assert verify_run(tmp_path / "run").damaged == 0
 
 
@@ -407,7 +409,7 @@ def test_a_student_goes_on_in_a_larger_budget(corpus: Corpus, tmp_path: Path) ->
     events = _events(tmp_path / "run", corpus, larger)
     assert isinstance(events[-1], Finished)
     assert events[-1].step == 60
-    assert any("averaged from step 27 on" in event.text for event in events if isinstance(event, Notice))
+    assert any("averaged from step 35 on" in event.text for event in events if isinstance(event, Notice))
     best = load(tmp_path / "run" / "best.safetensors")
     assert best.members == 1
     assert events[-1].best_nats == best.progress["best_nats"] == pytest.approx(_nats(best, corpus), abs=1e-6)
@@ -438,6 +440,10 @@ def test_patience_ends_the_members_and_a_student_follows(corpus: Corpus, tmp_pat
     assert len(course["own_nats"]) < 6
     assert standing(tmp_path / "run").state == "finished"
     assert _events(tmp_path / "run", corpus, request) == [ended]
+    assert ended.reason == "patience"
+    assert beyond(plan_start(request, len(corpus)), ended) == {"patience": patience}
+    longer = replace(request, run={**run, "patience": patience + 3})
+    assert _events(tmp_path / "run", corpus, longer)[-1].step == ended.step + 3  # type: ignore[union-attr]
 
 
 def test_a_run_that_goes_on_is_not_finished(corpus: Corpus, tmp_path: Path) -> None:
@@ -467,6 +473,109 @@ def test_nothing_is_left_of_a_budget_that_is_used_up(corpus: Corpus, tmp_path: P
     said = " ".join(event.text for event in events if isinstance(event, Notice))
     assert "nothing is left of the budget for member" in said or "member 1 of 3 is finished" in said
     assert not (tmp_path / "timed" / "member-3.safetensors").exists()
+
+
+class _Clock:
+    """A clock that stands still but where it is told to go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr("charrnn.training.trainer.time.monotonic", lambda: self.now)
+
+
+def _timed(
+    folder: Path, corpus: Corpus, request: TrainRequest, tick: Callable[[Event], float], clock: _Clock
+) -> Finished:
+    """A run in which `tick` says how many seconds pass at an event, beside a tenth of one at each step."""
+    folder.mkdir(exist_ok=True)
+    run, made = Run(folder), Trainer._step
+
+    def step(trainer: Trainer) -> None:
+        clock.now += 0.1
+        made(trainer)
+
+    resume = load(run.last, with_state=True) if run.last.exists() else None
+    plan = plan_resume(request, resume, corpus.sha256) if resume else plan_start(request, len(corpus))
+    trainer = Trainer(run, corpus, plan, device=torch.device("cpu"), resume=resume)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", step)
+        for event in trainer.run():
+            clock.now += tick(event)
+    assert isinstance(event, Finished)
+    return event
+
+
+STUDENT_IN_TIME = replace(
+    TAUGHT,
+    training={**TAUGHT.training, "distill": 0.5},
+    run={**TAUGHT.run, "validate_every": 1},
+    budget=Budget(minutes=4 / 60),
+)
+"""Two members of a second each, and a student of two."""
+
+
+def test_a_student_whose_time_is_up_in_a_validation_takes_its_place(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does a member where nothing is held out, whose last weights are in the average."""
+    request = replace(STUDENT_IN_TIME, data={**STUDENT_IN_TIME.data, "validation_fraction": 0.0})
+    clock, late = _Clock(monkeypatch), dict.fromkeys((0.5, 1.5, 3.5), 0.6)
+
+    def tick(event: Event) -> float:
+        if not isinstance(event, Saved) or event.path.name != "last.safetensors":
+            if isinstance(event, Saved) and event.path.name == "member-2.safetensors":
+                assert load(tmp_path / "run" / "best.safetensors").members == 2
+            return 0.0
+        due = [second for second in late if clock.now >= second]
+        return sum(map(late.pop, due))  # which is beyond the share of the one in training
+
+    _timed(tmp_path / "run", corpus, request, tick, clock)
+    course = load(tmp_path / "run" / "last.safetensors", with_state=True).training["course"]
+    best = load(tmp_path / "run" / "best.safetensors")
+    assert course["member"] == 3
+    assert best.members == 1
+    assert course["distilled_from"] == course["step"] < best.progress["step"] == course["best_step"]
+    assert verify_run(tmp_path / "run").damaged == 0
+    assert load(tmp_path / "run" / "ensemble.safetensors").members == 2
+
+
+@pytest.mark.parametrize(
+    ("late", "said", "members"),
+    [
+        # During the first member's file all time passes: nobody comes after it.
+        ("member-1.safetensors", "", 1),
+        # As the second begins, the members' share passes: the student is trained all the same.
+        ("last.safetensors", "nothing is left of the budget for member 2 of 2", 1),
+    ],
+)
+def test_who_has_no_time_is_not_trained(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str, said: str, members: int
+) -> None:
+    """Nor written as a member; where the student has its share left, it learns from those that are there."""
+    clock, seen = _Clock(monkeypatch), list[Event]()
+
+    def tick(event: Event) -> float:
+        is_there = (tmp_path / "run" / "member-1.safetensors").exists() and not any(
+            isinstance(one, Saved) and one.path.name == late for one in seen[-1:]
+        )
+        seen.append(event)
+        first = is_there and isinstance(event, Saved) and event.path.name == late and not done
+        done.extend([event] * first)
+        return (9.0 if late.startswith("member") else 1.5) * first
+
+    done: list[Event] = []
+    _timed(tmp_path / "run", corpus, STUDENT_IN_TIME, tick, clock)
+    notices = [event.text for event in seen if isinstance(event, Notice)]
+    assert not (tmp_path / "run" / "member-2.safetensors").exists()
+    assert any(said in one for one in notices)
+    assert any("the student is finished" in one for one in notices) == bool(said)
+    assert load(tmp_path / "run" / "last.safetensors", with_state=True).training["course"]["is_over"]
+    assert standing(tmp_path / "run").state == "finished"
+    if not said:  # more time goes on with what is missing
+        larger = replace(STUDENT_IN_TIME, budget=Budget(minutes=20 / 60))
+        seen.clear()
+        _timed(tmp_path / "run", corpus, larger, lambda event: seen.append(event) or 0.0, clock)
+        assert any("the student is finished" in event.text for event in seen if isinstance(event, Notice))
 
 
 def test_a_run_with_a_student_killed_after_any_event_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:

@@ -276,6 +276,31 @@ def test_it_can_be_asked_for_what_would_happen(command: Command) -> None:
     assert command("train", "new.txt", "--init-from", "nowhere", "--steps", "1").status == 4
 
 
+@pytest.mark.parametrize("option", ["--init-from", "--distill-from"])
+def test_a_held_out_part_that_the_model_has_learned_is_said(command: Command, option: str) -> None:
+    """Of the same text, with the number of its characters and the options that hold out what the model held out."""
+    shape = MODEL if option == "--distill-from" else []
+    words = ["train", "old.txt", *shape, *SMALL, option, "old", "--steps", "1"]
+    same = command(*words, "--out", "same")
+    assert (same.status, "has learned" in same.err) == (0, False)
+    other = ("--held-out", "blocks", "--split-seed", "5", "--test-fraction", "0.1")
+    result = command(*words, *other, "--out", "other")
+    assert result.status == 0, result.err
+    before, now = (_held_out(run) for run in ("old", "other"))
+    said = " ".join(result.err.split())
+    assert f"the model that {option} names has learned {len(now - before):,} characters of what is held out" in said
+    given = re.search(r"is too good: (.*?) holds out what it held out", said)
+    assert given
+    assert command(*words, *given[1].split(), "--out", "third").status == 0
+    assert _held_out("third") == before
+    assert "of what is held out here" not in command(*words[:1], "new.txt", *words[2:], *other, "--out", "apart").err
+
+
+def _held_out(run: str) -> set[int]:
+    ranges = _load(f"{run}/last.safetensors").corpus["held_out"]
+    return {place for part in ranges.values() for start, stop in part for place in range(start, stop)}
+
+
 def test_starting_over_begins_from_the_model_again(command: Command) -> None:
     """By the folder: config.json knows it."""
     assert _begin(command, out="a").status == 0
