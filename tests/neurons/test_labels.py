@@ -263,7 +263,7 @@ def test_depth_and_position_agree_with_a_loop(text: str) -> None:
     assert ((found["position in the word"] == 1) == (found["start of a word"] == 1)).all()
 
 
-LONG = 200_000
+LONG = 100_000
 PIECES = ['"', "'", "(", "[[", "{", "a", " ", "\n", "\r\n", '"\\', '\\"', "'\\", "'a ", "'''a ", '"""a ', '\\"""', "/*"]
 PIECES += [
     "//",

@@ -107,7 +107,7 @@ def _first_for(name: str) -> TrainRequest:
     if name == "jacobian_penalty":
         return replace(REQUEST, model={**REQUEST.model, "cell": "rnn"})
     if name in ("cg_steps", "curvature_share", "structural_damping"):
-        return replace(REQUEST, training={"optimizer": "hessian-free", "batch_size": 4, "bptt": 16, "cg_steps": 4})
+        return replace(REQUEST, training={"optimizer": "hessian-free", "batch_size": 4, "bptt": 9, "cg_steps": 4})
     if name == "momentum":
         return replace(REQUEST, training={**REQUEST.training, "optimizer": "sgd"})
     return REQUEST

@@ -27,6 +27,7 @@ from tests.kit.command import Command, Result
 from tests.kit.interrupt import interrupted_after
 from tests.kit.runs_compared import assert_same_run
 from tests.kit.text import make_text
+from tests.kit.trained_once import trained_once
 
 SMALL = [
     "--batch", "4", "--bptt", "9", "--threads", "1", "--sample-every", "4", "--sample-length", "5",
@@ -36,13 +37,13 @@ STUDENT = ["--cell", "gru", "--hidden", "5", "--embedding", "3", "--layers", "1"
 
 
 @pytest.fixture(autouse=True)
-def _teacher(command: Command) -> None:
-    Path("old.txt").write_text(make_text(3000, 1), "utf-8")
-    text = "".join(each for each in make_text(3500, 2) if each in set(make_text(3000, 1)) - set("eg"))
-    Path("new.txt").write_text(text, "utf-8")
+def _teacher(command: Command, tmp_path_factory: pytest.TempPathFactory) -> None:
+    old = make_text(3000, 1)
+    Path("old.txt").write_text(old, "utf-8")
+    known = set(old) - set("eg")
+    Path("new.txt").write_text("".join(each for each in make_text(3500, 2) if each in known), "utf-8")
     words = ["--hidden", "6", "--embedding", "4", "--layers", "2", *SMALL, "--steps", "40"]
-    result = command("train", "old.txt", *words, "--out", "old", "--quiet")
-    assert result.status == 0, result.err
+    trained_once(command, tmp_path_factory, "old", "old.txt", *words)
 
 
 def _load(path: str) -> Checkpoint:

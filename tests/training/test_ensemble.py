@@ -108,9 +108,10 @@ def test_a_run_stopped_anywhere_and_resumed_is_the_same_run(corpus: Corpus, tmp_
 
 
 def test_a_run_killed_after_any_event_and_resumed_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
-    """Also before and after the first save of a new member; and what is on the disk is never damaged."""
+    """After every third, which has each kind; also before and after the first save of a new member. What is on the disk
+    is never damaged."""
     request = replace(SEVERAL, run={**SEVERAL.run, "keep_every": 3, "sample_every": None})
-    _kill_anywhere(tmp_path, corpus, request)
+    _kill_anywhere(tmp_path, corpus, request, every=3)
     assert verify_run(tmp_path / "whole").damaged == 0
 
 
@@ -580,7 +581,7 @@ def test_who_has_no_time_is_not_trained(
 
 def test_a_run_with_a_student_killed_after_any_event_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
     """Also while the student learns."""
-    _kill_anywhere(tmp_path, corpus, TAUGHT, every=2)
+    _kill_anywhere(tmp_path, corpus, TAUGHT, every=3)
 
 
 def test_members_go_on_with_a_text_that_has_grown(corpus: Corpus, tmp_path: Path) -> None:

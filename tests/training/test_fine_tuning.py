@@ -24,6 +24,7 @@ from tests.kit.command import Command, Result
 from tests.kit.interrupt import interrupted_after
 from tests.kit.runs_compared import assert_same_run
 from tests.kit.text import make_text
+from tests.kit.trained_once import trained_once
 
 SMALL = [
     "--batch", "4", "--bptt", "9", "--threads", "1", "--sample-every", "4", "--sample-length", "5",
@@ -35,14 +36,13 @@ BY_CHARACTER = ("embedding", "decoder.weight", "decoder.bias")
 
 
 @pytest.fixture(autouse=True)
-def _texts(command: Command) -> None:
+def _texts(command: Command, tmp_path_factory: pytest.TempPathFactory) -> None:
     old = make_text(3000, 1)
     Path("old.txt").write_text(old, "utf-8")
     # Twenty new characters, and none of some that were known.
     text = "".join(each for each in make_text(3500, 2) if each in set(old) - set("egA"))
     Path("new.txt").write_text("".join(a + b for a, b in zip(text, GREEK * 200, strict=False)), "utf-8")
-    result = command("train", "old.txt", *MODEL, *SMALL, "--steps", "40", "--out", "old", "--quiet")
-    assert result.status == 0, result.err
+    trained_once(command, tmp_path_factory, "old", "old.txt", *MODEL, *SMALL, "--steps", "40")
 
 
 def _load(path: str) -> Checkpoint:
