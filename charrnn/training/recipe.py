@@ -56,11 +56,11 @@ _MOST_READ = 40.0  # epochs after which a run has learned what it will, however 
 # Passes over the text from which on its weights decay ten times as fast, and which a member of an ensemble is given.
 _OFTEN_READ = 4.0
 _OFTEN_READ_DECAY = 0.1
-# Passes from which on the plain mean of the weights in half of a run, at a rate that stays, is better than the weights
-# that a falling rate ends with. A budget in steps is an experiment's, and has no such schedule.
+# Passes from which on the plain mean of the weights in the last quarter of a run, at a rate that stays, is better than
+# the weights that a falling rate ends with. A budget in steps is an experiment's, and has no such schedule.
 _KNOWN_BY_HEART = 5.5
 _MEAN_OF_WEIGHTS: Mapping[str, Any] = MappingProxyType(
-    {"decay": "constant", "average_from": 0.5, "learning_rate": 0.018}
+    {"decay": "constant", "average_from": 0.75, "learning_rate": 0.018}
 )
 # One of these is asked for, and the others are what they are by themselves.
 _SCHEDULE = ("decay", "final_learning_rate", "average", "average_after", "average_from")
@@ -70,9 +70,10 @@ _MEMBER_EPOCHS = 6.0
 _MOST_MEMBERS = 6
 _MEMBER_DROPOUT = 0.5
 _STUDENT_FROM = 3
-# What a student reads, beside each member; and where a mean of its weights keeps it from learning the text by heart.
+# What a student reads, beside each member; and beside so many where means of weights keep a text from being known.
 _STUDENT = 1.5
-_PATIENT_STUDENT = 3.0
+_PATIENT_MEMBERS, _PATIENT_STUDENT = 4, 5.0
+_PATIENT = (_PATIENT_MEMBERS + _PATIENT_STUDENT) * _KNOWN_BY_HEART  # passes of all
 STUDENT_DROPOUT = 0.1
 """What a student drops at most: its teacher keeps it from learning a text by heart."""
 # Passes of each member after which more minutes would not help, and updates, which a short text brings in more passes.
@@ -105,13 +106,13 @@ def choose(
     `asked` are fields of the model that the user has chosen, for the others to go with, and `members` is how many
     models are to share the budget, of which `distill` is the student's. Where that is open, minutes in which one would
     read the text too often are shared, unless the user has said how large a model is wanted; and where that makes many,
-    a student has half as much again as each of them, or three times as much where each reads the text so often that a
-    mean of its weights is kept.
+    a student has half as much again as each of them; of four that read the text so often that a mean of their weights
+    is kept, five times as much.
     """
     if budget is None:
         budget = default_budget(characters, machine, asked, members)
         if budget.epochs is not None and machine.gpu is None and members is None:
-            members = _MOST_MEMBERS
+            members = _PATIENT_MEMBERS
             distill = _students_share(members, budget.epochs) if distill is None else distill
     if machine.gpu is not None:
         return _choose_for_gpu(characters, budget, machine, asked)
@@ -140,8 +141,8 @@ def _students_share(members: int, epochs: float) -> float:
     `epochs` times; none from few, whose average is soon computed."""
     if members < _STUDENT_FROM:
         return 0.0
-    student = _PATIENT_STUDENT if epochs >= (members + _PATIENT_STUDENT) * _KNOWN_BY_HEART else _STUDENT
-    return round(student / (members + student), 2)
+    student = _PATIENT_STUDENT if epochs >= _PATIENT else _STUDENT
+    return int(100 * student / (members + student)) / 100
 
 
 def _is_sized(asked: Mapping[str, Any]) -> bool:
@@ -150,10 +151,9 @@ def _is_sized(asked: Mapping[str, Any]) -> bool:
 
 
 def _members(epochs: float, characters: int) -> int:
-    """Returns how many models a budget is shared among that would let one read the text `epochs` times: as many as are
-    left enough updates each."""
-    updates = epochs * characters / _A_STEP
-    return max(1, min(_MOST_MEMBERS, round(epochs / _MEMBER_EPOCHS), int(updates / _FEWEST_UPDATES)))
+    """Returns how many models share a budget in which one reads the text `epochs` times; each has enough updates."""
+    most, updates = _PATIENT_MEMBERS if epochs >= _PATIENT else _MOST_MEMBERS, epochs * characters / _A_STEP
+    return max(1, min(most, round(epochs / _MEMBER_EPOCHS), int(updates / _FEWEST_UPDATES)))
 
 
 def _seconds(budget: Budget) -> float:
@@ -294,7 +294,7 @@ def default_budget(
         lanes = recipe.training.batch_size
         ten_minutes = expected_characters(recipe.model, _VOCABULARY, machine, _seconds(DEFAULT_BUDGET), lanes=lanes)
         return often if ten_minutes > EPOCHS_ON_GPU * characters else DEFAULT_BUDGET
-    members = members or (1 if _is_sized(asked) else _MOST_MEMBERS)
+    members = members or (1 if _is_sized(asked) else _PATIENT_MEMBERS)
     a_pass = max(characters, 1) / _A_STEP
     readers = members + (_PATIENT_STUDENT if members >= _STUDENT_FROM else 0.0)
     enough = readers * math.ceil(max(_ENOUGH_EPOCHS, _ENOUGH_UPDATES / a_pass))
