@@ -488,7 +488,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(command: Command) ->
     assert "the model is an lstm of 1 layer with 80 units" in said[1]
     assert "trains for 3 minutes on cpu and is kept in new" in said[3]
     assert re.search(r"about [\d,.]+( million)? characters \([\d,.]+ epochs\), and to need [\d.]+ [kMG]B of", said[5])
-    assert "learning rate 0.018 (constant, and the mean of the weights after 50% of a model's time is kept)" in said[6]
+    assert "learning rate 0.018 (constant, and the mean of the weights after 75% of a model's time is kept)" in said[6]
     assert "--dropout" in said[-2]
     assert "bits per character" in said[-1]
     falls = command("train", "text.txt", "--out", "new", "--decay", "linear", "--hidden", "80", "--dry-run")
