@@ -406,6 +406,16 @@ def test_a_mean_whose_time_is_past_goes_on_or_begins_at_once(command: Command, s
     assert _since("run") == since
 
 
+def test_a_mean_begins_anew_where_its_share_is_changed(command: Command) -> None:
+    """By --change, and with the same budget: at the step of the new share, which is yet to come."""
+    assert command("train", "text.txt", *SMALL, *_MEAN, "--steps", "8", "--out", "run").status == 0
+    assert command("train", "text.txt", *SMALL, *_MEAN, "--steps", "16", "--out", "run").status == 0
+    assert _since("run") == 8
+    changed = command("train", "run", "--steps", "20", "--average-from", "0.9", "--change")
+    assert changed.status == 0, changed.err
+    assert _since("run") == 18
+
+
 def _since(run: str) -> int | None:
     counters = checkpoints.load(Run(Path(run)).last, with_state=True).training["counters"]
     since: int | None = counters["averaging_since"]

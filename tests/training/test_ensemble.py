@@ -17,7 +17,7 @@ from charrnn.checkpoints.checkpoint import Checkpoint, load
 from charrnn.checkpoints.folder import Run
 from charrnn.checkpoints.runs import standing
 from charrnn.checkpoints.verify import verify_run
-from charrnn.errors import CheckpointError, UsageError
+from charrnn.errors import CheckpointError, DivergenceError, UsageError
 from charrnn.evaluation.report import Static
 from charrnn.events import Event, Finished, Notice, RolledBack, Saved, Validated
 from charrnn.settings.config import Budget, DataConfig
@@ -263,6 +263,42 @@ def test_what_no_run_goes_on_with_is_refused(corpus: Corpus, tmp_path: Path, bef
         _events(tmp_path / "run", corpus, replace(request, training={**SINGLE.training, "ensemble": now}))
 
 
+def test_other_members_in_the_middle_are_said(corpus: Corpus, tmp_path: Path) -> None:
+    """With the same budget each has another share of it: the rate falls otherwise, and where it stays, the members
+    before had other shares."""
+    for name, more, stop, what in (
+        ("falling", {}, 4, "the learning rate follows another course"),
+        ("steady", {"decay": "constant"}, 15, "the members before this one have had other shares"),
+    ):
+        request = replace(SEVERAL, training={**SEVERAL.training, **more}, budget=Budget(steps=30))
+        train(tmp_path / name, corpus, request, stop_after=stop)
+        events = _events(tmp_path / name, corpus, replace(request, training={**request.training, "ensemble": 4}))
+        said = [event.text for event in events if isinstance(event, Notice)]
+        assert any(
+            f"there are now 4 members instead of 3, so {what} than in one run of 4 members" in one for one in said
+        )
+
+
+def test_steps_that_were_bad_are_not_validated(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a validation is scored or anything of it kept, though the clock has not asked for a report since."""
+    from charrnn.training.stage import Stage, NotFinite  # noqa: I001
+
+    means = Stage.means
+
+    def fails(stage: Stage) -> dict[str, float]:
+        if stage.counters.step == 7:
+            raise NotFinite(float("nan"), 1.0)
+        return means(stage)
+
+    monkeypatch.setattr(Stage, "means", fails)
+    _Clock(monkeypatch)  # no report is due between
+    request = replace(SINGLE, run={**SINGLE.run, "log_every": 100, "on_divergence": "stop"})
+    with pytest.raises(DivergenceError):
+        _events(tmp_path / "run", corpus, request)
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+    assert load(tmp_path / "run" / "last.safetensors").progress["step"] == 0
+
+
 def test_divergence_in_a_member_goes_back_to_that_member(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -461,19 +497,12 @@ def test_a_run_that_goes_on_is_not_finished(corpus: Corpus, tmp_path: Path) -> N
 
 
 def test_nothing_is_left_of_a_budget_that_is_used_up(corpus: Corpus, tmp_path: Path) -> None:
-    """A run that has not trained all its members takes no budget that is smaller than what they have used; and a
-    member for which no time is left is not begun, or said to have none."""
+    """A run that has not trained all its members takes no budget that is smaller than what they have used."""
     train(tmp_path / "run", corpus, SEVERAL, stop_after=9)
     done = load(tmp_path / "run" / "last.safetensors").progress["step"]
     assert 0 < done < STEPS
     with pytest.raises(UsageError, match=f"{done} steps are used up"):
         _events(tmp_path / "run", corpus, replace(SEVERAL, budget=Budget(steps=done)))
-    timed = replace(SEVERAL, budget=Budget(minutes=1e-8))
-    events = _events(tmp_path / "timed", corpus, timed)
-    assert isinstance(events[-1], Finished)
-    said = " ".join(event.text for event in events if isinstance(event, Notice))
-    assert "nothing is left of the budget for member" in said or "member 1 of 3 is finished" in said
-    assert not (tmp_path / "timed" / "member-3.safetensors").exists()
 
 
 class _Clock:
@@ -540,43 +569,34 @@ def test_a_student_whose_time_is_up_in_a_validation_takes_its_place(
     assert load(tmp_path / "run" / "ensemble.safetensors").members == 2
 
 
-@pytest.mark.parametrize(
-    ("late", "said", "members"),
-    [
-        # During the first member's file all time passes: nobody comes after it.
-        ("member-1.safetensors", "", 1),
-        # As the second begins, the members' share passes: the student is trained all the same.
-        ("last.safetensors", "nothing is left of the budget for member 2 of 2", 1),
-    ],
-)
+@pytest.mark.parametrize("has_share", [False, True])
 def test_who_has_no_time_is_not_trained(
-    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str, said: str, members: int
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_share: bool
 ) -> None:
-    """Nor written as a member; where the student has its share left, it learns from those that are there."""
+    """Nor written as a member. All time passes while the first member's file is written, and nobody follows until there
+    is more; or the members' as the second begins, and the student learns from the first."""
     clock, seen = _Clock(monkeypatch), list[Event]()
 
     def tick(event: Event) -> float:
-        is_there = (tmp_path / "run" / "member-1.safetensors").exists() and not any(
-            isinstance(one, Saved) and one.path.name == late for one in seen[-1:]
-        )
         seen.append(event)
-        first = is_there and isinstance(event, Saved) and event.path.name == late and not done
-        done.extend([event] * first)
-        return (9.0 if late.startswith("member") else 1.5) * first
+        names = [each.path.name for each in seen if isinstance(each, Saved)]
+        late = ["member-1.safetensors", "last.safetensors"] if has_share else ["member-1.safetensors"]
+        is_late = isinstance(event, Saved) and names[-len(late) :] == late and clock.now < 4.0  # of the first run
+        return (1.5 if has_share else 9.0) * is_late
 
-    done: list[Event] = []
+    def is_said(text: str) -> bool:
+        return any(text in event.text for event in seen if isinstance(event, Notice))
+
     _timed(tmp_path / "run", corpus, STUDENT_IN_TIME, tick, clock)
-    notices = [event.text for event in seen if isinstance(event, Notice)]
     assert not (tmp_path / "run" / "member-2.safetensors").exists()
-    assert any(said in one for one in notices)
-    assert any("the student is finished" in one for one in notices) == bool(said)
+    assert is_said("nothing is left of the budget for member 2 of 2")
+    assert is_said("the student is finished") == has_share
     assert load(tmp_path / "run" / "last.safetensors", with_state=True).training["course"]["is_over"]
     assert standing(tmp_path / "run").state == "finished"
-    if not said:  # more time goes on with what is missing
-        larger = replace(STUDENT_IN_TIME, budget=Budget(minutes=20 / 60))
+    if not has_share:
         seen.clear()
-        _timed(tmp_path / "run", corpus, larger, lambda event: seen.append(event) or 0.0, clock)
-        assert any("the student is finished" in event.text for event in seen if isinstance(event, Notice))
+        _timed(tmp_path / "run", corpus, replace(STUDENT_IN_TIME, budget=Budget(minutes=20 / 60)), tick, clock)
+        assert is_said("the student is finished")
 
 
 def test_a_run_with_a_student_killed_after_any_event_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
