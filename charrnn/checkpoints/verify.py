@@ -152,10 +152,22 @@ def _best(run: Run, last: Checkpoint | None) -> Finding:
     if best is None or last is None:
         return finding
     step, best_step = best.progress["step"], last.progress["best_step"]
-    # A process that was killed between the two saves has left a later best.
-    if step != best_step and step <= last.progress["step"]:
-        return Finding(BEST, "damaged", f"it is of step {step:,}, and {LAST} says that step {best_step:,} was best")
-    return _of_one_run(finding, best, last)
+    # A process that was killed between the two saves has left a later best, which a run that then took another way has
+    # not reached again.
+    is_better = _is_better(best.progress["best_nats"], last.progress["best_nats"])
+    said = f"it is of step {step:,}, and {LAST} says that step {best_step:,} was best"
+    if step != best_step and step <= last.progress["step"] and not is_better:
+        return Finding(BEST, "damaged", said)
+    finding = _of_one_run(finding, best, last)
+    if finding.verdict == "ok" and step != best_step and is_better:
+        why = "it is the better of the two, and was saved by a process that ended before it could save what it knew"
+        return Finding(BEST, "note", f"{said}: {why}")
+    return finding
+
+
+def _is_better(nats: float | None, known: float | None) -> bool:
+    """Whether a validation cost less than the best that is known."""
+    return nats is not None and known is not None and nats < known
 
 
 def _config(run: Run, last: Checkpoint | None) -> Finding:

@@ -164,6 +164,16 @@ def test_what_is_no_damage_is_noted(command: Command) -> None:
     assert not any(is_dangerous(character) for character in shown.replace("\n", ""))
 
 
+@pytest.mark.parametrize("step", [30, 50])
+def test_a_best_that_is_better_than_last_knows_is_noted(command: Command, step: int) -> None:
+    """A process that was killed between the two saves has left it, whether the run has got as far again since or not;
+    it is whole, and better than what `last` holds for the best."""
+    _progress(RUN.best, step=step, best_nats=1.5)
+    verdict, said = findings(command, status=0)["best.safetensors"][0]
+    assert verdict == "note"
+    assert f"it is of step {step}, and last.safetensors says that step 20 was best: it is the better" in said
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
