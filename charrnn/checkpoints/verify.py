@@ -154,20 +154,23 @@ def _best(run: Run, last: Checkpoint | None) -> Finding:
     step, best_step = best.progress["step"], last.progress["best_step"]
     # A process that was killed between the two saves has left a later best, which a run that then took another way has
     # not reached again.
-    is_better = _is_better(best.progress["best_nats"], last.progress["best_nats"])
+    is_better = _is_better(best.progress, last.progress)
     said = f"it is of step {step:,}, and {LAST} says that step {best_step:,} was best"
     if step != best_step and step <= last.progress["step"] and not is_better:
         return Finding(BEST, "damaged", said)
     finding = _of_one_run(finding, best, last)
     if finding.verdict == "ok" and step != best_step and is_better:
-        why = "it is the better of the two, and was saved by a process that ended before it could save what it knew"
+        why = "it is the one to use, and was saved by a process that ended before it could save what it knew"
         return Finding(BEST, "note", f"{said}: {why}")
     return finding
 
 
-def _is_better(nats: float | None, known: float | None) -> bool:
-    """Whether a validation cost less than the best that is known."""
-    return nats is not None and known is not None and nats < known
+def _is_better(found: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether a best is better than the one that is known; where nothing is held out the later one is."""
+    nats, least = found["best_nats"], known["best_nats"]
+    if nats is None or least is None:
+        return nats is least and bool(found["step"] > known["best_step"])
+    return bool(nats < least)
 
 
 def _config(run: Run, last: Checkpoint | None) -> Finding:

@@ -13,13 +13,14 @@ from charrnn.cells.registry import describe as describe_cell
 from charrnn.cells.registry import has_kernel, is_plain_in_training, make_cell, plain_cells
 from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
+from charrnn.checkpoints.runs import is_finished
 from charrnn.cli.uncompiled import missed_in_training
 from charrnn.network.cudnn import IMAGINED, explain
 from charrnn.network.device import describe_gpu, describe_machine, measured_speed
 from charrnn.network.precision import choose_precision
 from charrnn.network.speed import Machine, expected_characters
 from charrnn.network.threads import count_threads, is_compiled
-from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.settings.config import Budget, ModelConfig, TrainingConfig
 from charrnn.settings.fields import variants
 from charrnn.text.corpus import Corpus, Parts
 from charrnn.text.held_out import described
@@ -64,10 +65,17 @@ def describe(
     made_of = f"{count(corpus.documents, 'document')} of " if corpus.documents else ""
     yield f"the text is {corpus.name} ({made_of}{count(len(corpus), 'character')}, {vocabulary:,} different)"
     yield from _many_characters(corpus, parameter_shapes(model, vocabulary), weights)
+    if resume is not None:
+        standing = {"budget": plan.budget.to_dict(), "run": plan.run.to_dict()}
+        is_done = not _takes_more(plan, resume) and is_finished(resume.progress, {**resume.training, **standing})
+        yield (
+            f"the run of {plan.budget} in {run.folder} is finished: nothing is left to train"
+            if is_done
+            else f"the run trains for {plan.budget} on {device.type} and is kept in {run.folder}"
+        )
+        return
     yield f"the run trains for {plan.budget} on {device.type} and is kept in {run.folder}"
     yield from _members(plan)
-    if resume is not None:
-        return
     yield from _held_out(parts_of(plan, corpus), corpus)
     precision = choose_precision(training.precision, device)
     size = max(1, parts_of(plan, corpus).size)
@@ -126,6 +134,12 @@ def _held_out(parts: Parts, corpus: Corpus) -> Iterator[str]:
         else:
             made_of = described(ranges, corpus.files or (ends,))
             yield f"held out for {name}: {size}, {made_of}, spread over the text (--held-out end takes its end)"
+
+
+def _takes_more(plan: Plan, resume: Checkpoint) -> bool:
+    """Whether a run of several members that goes on has other members, or more to train them in, than it had."""
+    had = resume.training["training"]["ensemble"], Budget.from_dict(resume.training["budget"])
+    return plan.training.ensemble > 1 and (plan.training.ensemble, plan.budget) != had
 
 
 def _members(plan: Plan) -> Iterator[str]:

@@ -223,6 +223,8 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
     from charrnn.network.precision import choose_precision
     from charrnn.training.beginning import record
     from charrnn.training.distributed import check_parts, local_device, world_from_environment
+    from charrnn.training.pace import check_trigger
+    from charrnn.training.parts import parts_of
     from charrnn.training.trainer import Trainer
 
     request, run, corpus, fresh = prepared.request, prepared.run, prepared.corpus, launch.fresh
@@ -236,6 +238,7 @@ def _run(prepared: _Prepared, launch: Launch, display: TrainingDisplay, stop: St
         plan, resume = prepared.plan(device, world, fresh=fresh)
         forecast = expect(plan, corpus, device, world) if resume is None else None
         check_parts(plan.training.batch_size, world.size, plan.run.accumulate)
+        check_trigger(plan.training, plan.run, len(parts_of(plan, corpus).validation))
         check_together(plan.model, plan.training, parts=world.size * plan.run.accumulate)
         display.note(*plan.notices, *describe(plan, corpus, run, device, resume, world, forecast))
         return None

@@ -150,7 +150,7 @@ def other_course(resume: Checkpoint, plan: Plan, line: Succession) -> str | None
         what = "the weights are averaged over other steps"
     else:
         what = ""
-    if not what or (budget == before and training.ensemble == members):
+    if not what or (budget == before and training.ensemble == members) or line.has_equal_shares(resume):
         return None
     if budget == before:
         return f"there are now {line.of} members instead of {members}, so {what} than in one run of {line.of} members"

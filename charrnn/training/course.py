@@ -20,6 +20,8 @@ COURSE = "course"
 """The entry of the record `training` in a `last` checkpoint that holds a course, where there are several members."""
 _SEEDS = 1 << 63
 _LEAST = 1e-9
+# Of what each member has had, what is left for each that is added.
+_LEAST_SHARE = 0.1
 
 
 @dataclass(slots=True)
@@ -43,6 +45,8 @@ class Course:
     """One list for each validation: step, training nats, the better of the member alone and with those before it."""
     distilled_from: int | None = None
     """The steps of all members, once the student has taken their place as the best."""
+    student_step: int = 0
+    """The student's own step at which what it has reached was recorded last."""
     is_over: bool = False
     """Whether no member comes after the one in training, which is finished."""
 
@@ -190,13 +194,17 @@ def check_other_members(
             f"all {had} members are trained, and more training would change none of them",
             f"more members go on, such as --ensemble {2 * had} with twice the budget, or start over with --fresh",
         )
-    if (
-        course.is_over
-        and members > had == course.member
-        and larger.unit == budget.unit
-        and larger.amount <= budget.amount
-    ):
+    added = max(0, members - had)
+    if course.is_over and added and larger.amount - used < _LEAST_SHARE * added * used / had:
+        more = budget.amount if larger.unit == budget.unit else used
         raise UsageError(
-            f"--ensemble {members} adds members, for which nothing is left of {budget}",
-            f"give a larger budget too, such as --{budget.unit} {budget.amount * members / had:g}",
+            f"--ensemble {members} adds members, for which nothing is left of {larger}",
+            f"give a larger budget too, such as --{larger.unit} {more * members / had:g}",
+        )
+    done, is_other = progress["step"], (members, larger) != (had, budget) and course.member <= had
+    stages = members - course.member + has_student + (done == course.step)  # which has made no step yet
+    if is_other and larger.steps is not None and stages and larger.steps - done < stages:
+        raise UsageError(
+            f"--steps is {larger.steps}, and {done} are used: too few for the {stages} models that are to come",
+            f"give --steps {done + stages} or more",
         )

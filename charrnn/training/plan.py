@@ -5,7 +5,7 @@ It starts, resumes, goes on with a larger budget, or refuses and shows the diffe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import starmap
 from typing import Any, Self
@@ -296,7 +296,7 @@ def _resumed(
     """Returns the plan of a run that goes on with the settings that are `given` otherwise, on a text that may have
     grown."""
     budget = request.budget or before.budget
-    taken: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+    taken = {group: _that_may_change(getattr(before, group), getattr(request, group)) for group in GROUPS}
     for each in given:
         taken[each.group][each.name] = each.now
     change = record_of(given, (before.budget, budget), growth, sha256, step) if request.change else {}
@@ -307,7 +307,7 @@ def _resumed(
         notices=tuple(told(given, growth, step)),
         lineage=lineage_with(before.lineage, change) if change else before.lineage,
         change=change,
-        **{group: _with_changes(getattr(before, group), getattr(request, group), taken[group]) for group in GROUPS},
+        **{group: replace(getattr(before, group), **taken[group]) for group in GROUPS},
     )
 
 
@@ -322,11 +322,10 @@ def plan_of(checkpoint: Checkpoint) -> Plan:
         ) from error
 
 
-def _with_changes(resolved: Any, asked: dict[str, Any], taken: dict[str, Any]) -> Any:
-    """Returns the configuration with those requested settings that may change when a run is resumed, and with those
-    that are `taken` over on purpose."""
-    may_change = {name for name, declared in settings_of(type(resolved)).items() if declared.may_change}
-    return replace(resolved, **{name: value for name, value in asked.items() if name in may_change}, **taken)
+def _that_may_change(resolved: Record, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those requested settings that may change whenever a run is resumed."""
+    declared = settings_of(type(resolved))
+    return {name: value for name, value in asked.items() if declared[name].may_change}
 
 
 def _differences(request: TrainRequest, before: Plan) -> list[Difference]:

@@ -32,10 +32,8 @@ _WIDTH = 512
 _MOST_FOR_TEXT = 0.95
 # On a GPU, whose models have more layers: not measured.
 _MOST_FOR_TEXT_ON_GPU = 0.55
-# Read no more often than this, a text takes no dropout.
-_FRESH_EPOCHS = 1.1975
-# On a GPU.
-_GPU_STEP = 128
+_FRESH_EPOCHS = 1.1975  # read no more often, a text takes no dropout
+_GPU_STEP = 128  # on a GPU
 _MOST_LAYERS = 3
 _LAYER_WEIGHTS = 2 * 4 * _MOST_WIDTH**2
 _LADDER = ((16, 64), (32, 64), (32, 128), (64, 128), (128, 128))
@@ -110,7 +108,7 @@ def choose(
     is kept, five times as much.
     """
     if budget is None:
-        budget = default_budget(characters, machine, asked, members)
+        budget = default_budget(characters, machine, asked, members, distill)
         if budget.epochs is not None and machine.gpu is None and members is None:
             members = _PATIENT_MEMBERS
             distill = _students_share(members, budget.epochs) if distill is None else distill
@@ -281,12 +279,13 @@ def machine_for(optimizer: str | None, machine: Machine) -> Machine:
 
 
 def default_budget(
-    characters: int, machine: Machine, asked: Mapping[str, Any] = MappingProxyType({}), members: int | None = None
-) -> Budget:
+    characters: int, machine: Machine, asked: Mapping[str, Any] = MappingProxyType({}),
+    members: int | None = None, distill: float | None = None,
+) -> Budget:  # fmt: skip
     """Returns a budget of ten minutes, or fewer epochs where they would read the text more often than helps.
 
-    `asked` are fields of the model that the user has chosen: some are slower than the defaults. On a CPU `members`
-    models are asked for, or as many as help; one that the user has given a size takes its ten minutes.
+    `asked` are fields of the model that the user has chosen. On a CPU `members` models are asked for, of which a
+    student has the share `distill`, or what helps; one that the user has given a size takes its ten minutes.
     """
     if machine.gpu is not None:
         often = Budget(epochs=EPOCHS_ON_GPU)
@@ -294,9 +293,11 @@ def default_budget(
         lanes = recipe.training.batch_size
         ten_minutes = expected_characters(recipe.model, _VOCABULARY, machine, _seconds(DEFAULT_BUDGET), lanes=lanes)
         return often if ten_minutes > EPOCHS_ON_GPU * characters else DEFAULT_BUDGET
-    members = members or (1 if _is_sized(asked) else _PATIENT_MEMBERS)
-    a_pass = max(characters, 1) / _A_STEP
-    readers = members + (_PATIENT_STUDENT if members >= _STUDENT_FROM else 0.0)
+    if members is None and not _is_sized(asked):
+        members = _PATIENT_MEMBERS
+        distill = _students_share(members, math.inf) if distill is None else distill
+    members, a_pass = members or 1, max(characters, 1) / _A_STEP
+    readers = math.ceil(members / (1.0 - (distill or 0.0)))
     enough = readers * math.ceil(max(_ENOUGH_EPOCHS, _ENOUGH_UPDATES / a_pass))
     model = choose(characters, DEFAULT_BUDGET, machine, asked, members=members).model
     ten_minutes = expected_characters(model, _VOCABULARY, machine, _seconds(DEFAULT_BUDGET))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from charrnn.events import Finished, Progress
+from charrnn.settings.config import Budget
 from charrnn.training.course import Course
 from charrnn.training.lanes import Reading
 from charrnn.training.pace import Counters, Pace
@@ -26,11 +27,13 @@ def place(counters: Counters, ring: Reading, course: Course = ALONE) -> dict[str
     }
 
 
-def fraction_of(counters: Counters, pace: Pace, course: Course, members: int, distill: float = 0.0) -> float:
-    """Returns the share of the run's budget that is used, where its last share `distill` is the student's."""
-    if course.member > members:
-        return 1.0 - distill * (1.0 - pace.fraction(counters))
-    return (1.0 - distill) * (course.member - 1 + pace.fraction(counters)) / members
+def fraction_of(counters: Counters, pace: Pace, course: Course, budget: Budget) -> float:
+    """Returns the share of the run's `budget` that is used, of which the one in training has that of its `pace`."""
+    own = pace.fraction(counters)
+    if course.member == 1 and pace.budget == budget:
+        return own
+    before = {"steps": course.step, "epochs": pace.ring.epoch(course.position), "minutes": course.seconds / 60}
+    return min(1.0, (before[budget.unit] + own * pace.budget.amount) / budget.amount)
 
 
 def progress_of(
@@ -39,15 +42,16 @@ def progress_of(
     means: Mapping[str, float],
     learning_rate: float,
     course: Course = ALONE,
-    members: int = 1,
-    distill: float = 0.0,
+    budget: Budget | None = None,
     apart: float = 0.0,
 ) -> Progress:
     """Returns a report of progress; `means` are those since the last line of metrics (`StepSums.means`).
 
-    In `apart` of the seconds nothing was trained: they count in a budget of minutes, and in no speed.
+    `budget` is the run's, where the one in training has a share of it. In `apart` of the seconds nothing was trained:
+    they count in a budget of minutes, and in no speed.
     """
-    here, fraction = place(counters, pace.ring, course), fraction_of(counters, pace, course, members, distill)
+    here = place(counters, pace.ring, course)
+    fraction = fraction_of(counters, pace, course, budget or pace.budget)
     seconds = course.seconds + counters.seconds
     training = seconds - apart
     counted = seconds if pace.budget.minutes is not None else training

@@ -79,8 +79,10 @@ class Succession:
         """Whether nothing is left to do, since the budget was used up or patience ended earlier."""
         if not self.stage.is_finished or self.of == 1:
             return self.stage.is_finished
-        is_concluded = len(self.course.own_nats) >= self.course.member or self._is_untrained
-        return self.is_student or (is_concluded and self._next is None)
+        course = self.course
+        if self.is_student:
+            return self._is_untrained or course.student_step == self.stage.counters.step
+        return (len(course.own_nats) >= course.member or self._is_untrained) and self._next is None
 
     @property
     def _is_untrained(self) -> bool:
@@ -115,15 +117,14 @@ class Succession:
     @property
     def fraction(self) -> float:
         """Returns the share of the run's budget that is used."""
-        distill = self._plan.training.distill
-        return fraction_of(self.stage.counters, self.stage.pace, self.course, self.of, distill)
+        return fraction_of(self.stage.counters, self.stage.pace, self.course, self._plan.budget)
 
     def progress(self, means: Mapping[str, float]) -> Progress:
         """Returns a report of progress; `means` are those since the last line of metrics."""
-        stage, distill = self.stage, self._plan.training.distill
+        stage = self.stage
         rate, teacher = stage.learner.learning_rate, stage.learner.teacher
         apart = 0.0 if teacher is None else teacher.preparing_seconds
-        return progress_of(stage.counters, stage.pace, means, rate, self.course, self.of, distill, apart)
+        return progress_of(stage.counters, stage.pace, means, rate, self.course, self._plan.budget, apart)
 
     def outcome(self, signal: int | None, guess: float) -> Finished:
         """Returns the run's last event; a guess costs `guess` nats per character."""
@@ -212,7 +213,7 @@ class Succession:
             who = "the student" if self.is_student else f"member {number} of {self.of}"
             return f"nothing is left of the budget for {who}", None
         if self.is_student:
-            weights = self._taken_over(step)
+            weights, course.student_step = self._taken_over(step), self.stage.counters.step
             said = "the student is finished"
             if own is not None and (joint := course.joint_nats[-1]) is not None:
                 best = min(nats for nats in course.own_nats if nats is not None)
@@ -267,11 +268,19 @@ class Succession:
         self.course.is_over = self.course.is_over and self.is_finished  # which other settings may have changed
         return anew
 
-    def share_before(self, saved: Checkpoint) -> Budget:
-        """Returns the budget of the one in training under the settings of its `last` checkpoint."""
+    def share_before(self, saved: Checkpoint, course: Course | None = None) -> Budget:
+        """Returns the budget of the one in training, or where a `course` stands, under the settings of its `last`
+        checkpoint."""
         kept = saved.training["training"]
         budget = Budget.from_dict(saved.training["budget"])
-        return share_of(budget, self.course, kept["ensemble"], kept["distill"], self.stage.ring.epoch)
+        return share_of(budget, course or self.course, kept["ensemble"], kept["distill"], self.stage.ring.epoch)
+
+    def has_equal_shares(self, saved: Checkpoint) -> bool:
+        """Whether the first member of several and the one in training have the shares of the budget that they had under
+        the settings of the `last` checkpoint, so that other ones change nothing for those that are trained."""
+        first = share_of(self._plan.budget, Course(), self.of, self._plan.training.distill)
+        is_first_alike = self.share_before(saved, Course()) == first
+        return self.of > 1 and is_first_alike and self.share_before(saved) == self.stage.pace.budget
 
 
 def _bpc(nats: float) -> str:

@@ -251,14 +251,14 @@ class Trainer:
         is_best = counters.take(train_nats, nats)
         counters.trigger(stage.plan.training, stage.fraction)  # which may put off the end of its patience
         nats, weights, own = self._line.judge(train_nats, nats, losses, is_best=is_best)
-        is_best = weights is not None
         recent_nats = stage.recent.mean(self._world)
         stage.since_validation.clear()
         stage.recent.forget(unshown=recent_nats if nats is None else None)
         bpc = None if nats is None else nats / math.log(2)
         self._append_metrics(train_nats=train_nats, validation_nats=nats, validation_bpc=bpc, **own)
         if nats is not None:
-            is_new_best = is_best and nats <= self._guess  # one that is worse than guessing is not called so
+            # One worse than guessing is not called so, nor one beside which an earlier one has become the best.
+            is_new_best = weights is not None and nats == self._line.reached.best_nats and nats <= self._guess
             told = {**self._place(), **own, "members": self._line.of}
             yield Validated(train_nats=recent_nats, validation_nats=nats, is_best=is_new_best, **told)
         if weights is not None:

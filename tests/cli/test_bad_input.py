@@ -503,6 +503,26 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(command: Command) ->
     _check(command("train", "text.txt", "--out", "new", "--hidden", "9", "--dry-run"), USAGE, "--hidden 8 -> 9")
 
 
+@pytest.mark.parametrize("members", [(), ("--ensemble", "2", "--distill", "0.5")])
+def test_a_dry_run_of_a_run_that_is_there_says_what_is_left(command: Command, members: tuple[str, ...]) -> None:
+    """Nothing of one that is finished, until it has a larger budget; nor of members that are trained already."""
+    words = ("train", "text.txt", "--out", "new", "--hidden", "8", *members)
+    command(*words, "--steps", "6", "--quiet")
+    result = command(*words, "--steps", "6", "--dry-run")
+    assert (result.status, "the run of 6 steps in new is finished: nothing is left to train" in result.err) == (0, True)
+    result = command(*words, "--steps", "12", "--dry-run")
+    assert "the run trains for 12 steps on cpu" in result.err
+    assert "is finished" not in result.err
+    assert "members are trained" not in result.err
+
+
+def test_a_dry_run_refuses_what_the_run_does(command: Command) -> None:
+    """Also a mean of the weights whose time never comes."""
+    words = ("train", "text.txt", "--out", "new", "--average-after", "3", "--dry-run")
+    _check(command(*words, "--patience", "2"), USAGE, "--patience 2 ends the run before --average-after 3 begins")
+    _check(command(*words, "--validation-fraction", "0"), USAGE, "nothing is held out to validate on")
+
+
 @pytest.fixture
 def without_gpu() -> None:
     """The test plans for a GPU that is not at hand."""

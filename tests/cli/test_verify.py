@@ -171,7 +171,7 @@ def test_a_best_that_is_better_than_last_knows_is_noted(command: Command, step: 
     _progress(RUN.best, step=step, best_nats=1.5)
     verdict, said = findings(command, status=0)["best.safetensors"][0]
     assert verdict == "note"
-    assert f"it is of step {step}, and last.safetensors says that step 20 was best: it is the better" in said
+    assert f"it is of step {step}, and last.safetensors says that step 20 was best: it is the one to use" in said
 
 
 @pytest.mark.parametrize(

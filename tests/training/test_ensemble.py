@@ -14,12 +14,14 @@ import pytest
 import torch
 
 from charrnn.checkpoints.checkpoint import Checkpoint, load
+from charrnn.checkpoints.config_file import Origin
 from charrnn.checkpoints.folder import Run
 from charrnn.checkpoints.runs import standing
 from charrnn.checkpoints.verify import verify_run
+from charrnn.cli.going_on import whole_command
 from charrnn.errors import CheckpointError, DivergenceError, UsageError
 from charrnn.evaluation.report import Static
-from charrnn.events import Event, Finished, Notice, RolledBack, Saved, Validated
+from charrnn.events import Event, Finished, Notice, Progress, RolledBack, Saved, Validated
 from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
@@ -28,7 +30,7 @@ from charrnn.text.sources import Source
 from charrnn.training.beyond import beyond, finished_in_words
 from charrnn.training.course import Course, course_in, member_seed, share_of
 from charrnn.training.members import mean_nats
-from charrnn.training.plan import TrainRequest, plan_resume, plan_start
+from charrnn.training.plan import TrainRequest, plan_of, plan_resume, plan_start
 from charrnn.training.recipe import STUDENT_DROPOUT
 from charrnn.training.teacher_model import read_teacher
 from charrnn.training.trainer import Trainer
@@ -602,6 +604,103 @@ def test_who_has_no_time_is_not_trained(
 def test_a_run_with_a_student_killed_after_any_event_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
     """Also while the student learns."""
     _kill_anywhere(tmp_path, corpus, TAUGHT, every=3)
+
+
+def test_a_student_killed_before_it_is_concluded_is_the_same_run(corpus: Corpus, tmp_path: Path) -> None:
+    """Its last validation is saved before what it has reached is recorded: a run that goes on from there records it,
+    though nothing is left to train, to validate or to write."""
+    silent = replace(TAUGHT, run={**TAUGHT.run, "sample_every": 0})
+    events = len(_events(tmp_path / "whole", corpus, silent))
+    for most in range(events - 6, events):
+        folder = tmp_path / f"killed-after-{most}"
+        _events(folder, corpus, silent, most)
+        *_, ended = _events(folder, corpus, silent)
+        assert isinstance(ended, Finished)
+        _assert_same(folder, tmp_path / "whole")
+        assert standing(folder).state == "finished"
+
+
+def test_the_share_of_the_budget_that_is_used_is_told(corpus: Corpus, tmp_path: Path) -> None:
+    """Whatever share the one in training has of it: after members that patience ended, and in a larger budget."""
+    training = {**TAUGHT.training, "learning_rate": 1e-12, "average": 0.0, "ensemble": 6, "distill": 0.2}
+    hasty = {**TAUGHT.run, "validate_every": 1, "patience": 2, "log_every": 1}
+    request = replace(TAUGHT, training=training, run=hasty, budget=Budget(steps=200))
+    told = [event for event in _events(tmp_path / "hasty", corpus, request) if isinstance(event, Progress)]
+    assert 9 <= told[-1].step < 100
+    request = replace(TAUGHT, run={**TAUGHT.run, "log_every": 1}, budget=Budget(steps=20))
+    _events(tmp_path / "run", corpus, request)
+    more = _events(tmp_path / "run", corpus, replace(request, budget=Budget(steps=60)))
+    others = [event for event in more if isinstance(event, Progress)]
+    assert others[-1].step == 60
+    for events, steps in ((told, 200), (others, 60)):
+        assert [event.fraction for event in events] == pytest.approx([event.step / steps for event in events])
+
+
+def test_what_patience_has_left_is_there_for_more_members(corpus: Corpus, tmp_path: Path) -> None:
+    """Two members that patience ended, of whom the second has made the average better, have used little of the budget:
+    a third takes the rest of it."""
+    training = {**SEVERAL.training, "learning_rate": 1e-12, "average": 0.0, "ensemble": 2, "seed": 2}
+    run = {**SEVERAL.run, "validate_every": 1, "patience": 2}
+    request = replace(SEVERAL, training=training, run=run, budget=Budget(steps=200))
+    *_, ended = _events(tmp_path / "run", corpus, request)
+    assert isinstance(ended, Finished)
+    assert ended.step < 20
+    more = replace(request, training={**training, "ensemble": 3})
+    with pytest.raises(UsageError, match=f"nothing is left of {ended.step} steps"):
+        _events(tmp_path / "run", corpus, replace(more, budget=Budget(steps=ended.step)))
+    *_, later = _events(tmp_path / "run", corpus, more)
+    assert isinstance(later, Finished)
+    assert later.step > ended.step
+
+
+@pytest.mark.parametrize(("members", "steps", "stop", "stages"), [(40, 20, 15, 37), (2, 4, 3, 2)])
+def test_a_run_that_goes_on_has_a_step_for_each_that_is_to_come(
+    corpus: Corpus, tmp_path: Path, members: int, steps: int, stop: int, stages: int
+) -> None:
+    """As one that begins has."""
+    request = SEVERAL if members > 2 else TAUGHT
+    train(tmp_path / "run", corpus, request, stop_after=stop)
+    other = replace(request, training={**request.training, "ensemble": members}, budget=Budget(steps=steps))
+    with pytest.raises(UsageError, match=f"too few for the {stages} models that are to come") as caught:
+        _events(tmp_path / "run", corpus, other)
+    needed = int(" ".join(filter(None, caught.value.hints)).split("--steps ")[1].split()[0])
+    *_, ended = _events(tmp_path / "run", corpus, replace(other, budget=Budget(steps=needed)))
+    assert isinstance(ended, Finished)
+    assert ended.step == needed
+
+
+def test_members_with_the_shares_that_they_had_go_on_exactly(corpus: Corpus, tmp_path: Path) -> None:
+    """Twice as many in twice the budget are those of one run of it, which is said; the command that goes on names the
+    members that the run has by then."""
+    two = replace(SEVERAL, training={**SEVERAL.training, "ensemble": 2}, budget=Budget(steps=8))
+    four = replace(SEVERAL, training={**SEVERAL.training, "ensemble": 4}, budget=Budget(steps=16))
+    _events(tmp_path / "run", corpus, two)
+    events = _events(tmp_path / "run", corpus, four)
+    said = [event.text for event in events if isinstance(event, Notice)]
+    assert any("exact resume at step 8: the run goes on from there" in one for one in said)
+    _events(tmp_path / "whole", corpus, four)
+    for name in ("best.safetensors", "member-2.safetensors", "member-4.safetensors"):
+        assert tensors(tmp_path / "run" / name) == tensors(tmp_path / "whole" / name)
+    plan = plan_of(load(tmp_path / "run" / "last.safetensors", with_state=True))
+    words = whole_command(plan, TrainRequest(), Origin(["text.txt"]), Run(tmp_path / "run"))
+    assert "--ensemble 4" in words
+
+
+def test_a_validation_at_which_an_earlier_student_takes_over_is_not_called_the_best(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is better than each member and worse than their average, so that it takes their place at its end, with the
+    weights of the validation before."""
+    own = {12: 2.9, 16: 2.7, 20: 2.95}
+    steps = iter((4, 8, 12, 16, 20))
+    monkeypatch.setattr("charrnn.training.trainer.held_out_nats", lambda *_: own.get(next(steps), 3.0))
+    monkeypatch.setattr("charrnn.training.members.Members.joint_nats", lambda _members, _number, _losses=None: 2.5)
+    events = _events(tmp_path / "run", corpus, TAUGHT)
+    students = [event for event in events if isinstance(event, Validated) and event.is_student]
+    assert [(event.step, event.is_best) for event in students] == [(12, False), (16, False), (20, False)]
+    assert isinstance(events[-1], Finished)
+    assert events[-1].best_nats == 2.7
+    assert load(tmp_path / "run" / "best.safetensors").members == 1
 
 
 def test_members_go_on_with_a_text_that_has_grown(corpus: Corpus, tmp_path: Path) -> None:

@@ -315,6 +315,16 @@ def test_choices_for_a_gpu_suit_its_fastest_kernel(budget: Budget) -> None:
         assert read[-1] == 128 * 128
 
 
+def test_members_that_are_asked_for_get_no_time_for_a_student() -> None:
+    """Whom nobody trains, unless a share of the budget is asked for it too."""
+    by_itself = default_budget(5000, REFERENCE).epochs
+    assert by_itself is not None
+    assert default_budget(5000, REFERENCE, members=4) == Budget(epochs=by_itself * 4 / 9)
+    assert default_budget(5000, REFERENCE, members=4, distill=0.5) == Budget(epochs=by_itself * 8 / 9)
+    recipe = choose(5000, None, REFERENCE, members=4)
+    assert (recipe.budget, recipe.training.distill) == (Budget(epochs=by_itself * 4 / 9), 0.0)
+
+
 def test_the_default_budget_is_minutes_unless_a_gpu_knows_the_text_sooner() -> None:
     """Six epochs of a small text on a GPU; ten minutes of a large one, on a slow GPU, and on any CPU."""
     ten = Budget(minutes=10)
