@@ -45,6 +45,8 @@ class Course:
     """One list for each validation: step, training nats, the better of the member alone and with those before it."""
     distilled_from: int | None = None
     """The steps of all members, once the student has taken their place as the best."""
+    student_best: dict[str, Any] | None = None
+    """Step, epoch, characters and seconds at the best validation of the student."""
     student_step: int = 0
     """The student's own step at which what it has reached was recorded last."""
     is_over: bool = False

@@ -180,24 +180,27 @@ class Succession:
         and when it is finished, where it is better than the best of them alone, since it costs no more than that."""
         course, counters, step = self.course, self.stage.counters, self.place()["step"]
         if is_best:
-            self.kept.student = current
+            self.kept.student, course.student_best = current, self.place()
         course.history.append([step, train_nats, nats])
         told = {} if nats is None else {"is_student": True}
         own = counters.best_nats
         is_better = is_best and own is not None and (course.best_nats is None or own < course.best_nats)
         if is_better or self.stage.pace.is_over(counters):
-            return nats, self._taken_over(step, is_better=is_better), told
+            return nats, self._taken_over(is_better=is_better), told
         return nats, None, told
 
-    def _taken_over(self, step: int, *, is_better: bool = False) -> list[Arrays] | None:
-        """Lets the student take the place of the members, for which it `is_better` than all before or has ended here;
-        returns its weights, or None where it took it before or does not take it."""
-        course, own = self.course, self.stage.counters.best_nats
-        had = course.distilled_from is not None and (own is not None or course.best_step == step)
-        if self.kept.student is None or not (is_better or (not had and self._beats_members(own))):
+    def _taken_over(self, *, is_better: bool = False) -> list[Arrays] | None:
+        """Lets the student take the place of the members, for which it `is_better` than all before, or has ended.
+        Returns its weights, or None where it took it before or does not take it."""
+        course, own, student = self.course, self.stage.counters.best_nats, self.kept.student
+        if student is None or course.student_best is None:
             return None
-        course.best_nats, course.best_step, course.distilled_from = own, step, course.step
-        return [self.kept.student]
+        best = course.student_best["step"]
+        had = course.distilled_from is not None and (own is not None or course.best_step == best)
+        if not (is_better or (not had and self._beats_members(own))):
+            return None
+        course.best_nats, course.best_step, course.distilled_from = own, best, course.step
+        return [student]
 
     def _beats_members(self, own: float | None) -> bool:
         """Whether the student, whose best validation is `own`, is better than each of the members alone; taken for
@@ -213,7 +216,7 @@ class Succession:
             who = "the student" if self.is_student else f"member {number} of {self.of}"
             return f"nothing is left of the budget for {who}", None
         if self.is_student:
-            weights, course.student_step = self._taken_over(step), self.stage.counters.step
+            weights, course.student_step = self._taken_over(), self.stage.counters.step
             said = "the student is finished"
             if own is not None and (joint := course.joint_nats[-1]) is not None:
                 best = min(nats for nats in course.own_nats if nats is not None)
@@ -246,7 +249,8 @@ class Succession:
 
     def snapshot(self, weights: Sequence[Arrays] = ()) -> Checkpoint:
         """Returns the model in training as a checkpoint, or models with these weights."""
-        taken = snapshot(self._plan, self._corpus, self._parts, self.reached, self.stage.learner, place=self.place())
+        place = self.place() if not (weights and self.is_student) else self.course.student_best or {}
+        taken = snapshot(self._plan, self._corpus, self._parts, self.reached, self.stage.learner, place=place)
         if self.course.distilled_from is not None:
             taken.progress["distilled_from"] = self.course.distilled_from
         return replace(taken, parameters=joined(weights), members=len(weights)) if weights else taken

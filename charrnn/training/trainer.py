@@ -170,7 +170,7 @@ class Trainer:
                 yield self._save_last()  # from now on it is the same run, with these settings
         if not len(self._parts.validation):
             yield Notice(
-                "nothing is held out to validate on, so best.safetensors is the latest checkpoint, not the best"
+                "nothing is held out to validate on: best.safetensors has the last weights of each model, not the best"
             )
 
     def _conclude(self) -> Iterator[Event]:
