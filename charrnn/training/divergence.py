@@ -11,12 +11,14 @@ import math
 
 from charrnn.checkpoints.folder import Run
 from charrnn.errors import DivergenceError
-from charrnn.settings.run import RunConfig
+from charrnn.settings.choices import SEARCHING
+from charrnn.training.plan import Plan
 from charrnn.wording import count
 
 _TOLERATED = 3.0
 MOST_ROLLBACKS = 10
 _USUAL = 0.01
+_SMALLER = "a smaller --lr or --clip"
 
 
 def guessing(vocabulary_size: int) -> float:
@@ -30,12 +32,15 @@ def bound(vocabulary_size: int, first_nats: float | None) -> float:
 
 
 def divergence(
-    run: Run, config: RunConfig, step: int, rollbacks: int, nats: float, norm: float, rate: float
+    run: Run, plan: Plan, step: int, rollbacks: int, nats: float, norm: float, rate: float
 ) -> DivergenceError:
     """Returns the error for a run that has diverged at a step, after so many rollbacks, at a loss, a gradient's norm
     (nan where that is not known) and a learning rate."""
-    ways = [f"go on from it at a lower rate, such as --change --lr {_lower(rate)}"] if step else []
-    ways.append("start over with a smaller --lr or --clip")
+    config, searches = plan.run, plan.training.optimizer in SEARCHING
+    lower = f"{rate / 2:.3g}" if searches else _lower(rate)
+    ways = [f"go on from it at a lower rate, such as --change --lr {lower}"] if step else []
+    # The rate of a search is the length that it begins with, which it shortens by itself.
+    ways.append(f"start over with {'a larger --damping or --structural-damping' if searches else _SMALLER}")
     kept = f"{run.last} holds the last good state"
     if config.on_divergence == "stop":
         ways.append("let --on-divergence rollback try")

@@ -335,7 +335,7 @@ class Trainer:
     def _divergence(self, error: NotFinite) -> DivergenceError:
         step, rate = self._place()["step"], self._stage.learner.learning_rate
         rollbacks = self._counters.rollbacks
-        return divergence(self._run, self._plan.run, step, rollbacks, error.loss, error.gradient_norm, rate)
+        return divergence(self._run, self._plan, step, rollbacks, error.loss, error.gradient_norm, rate)
 
     def _roll_back(self, error: DivergenceError) -> RolledBack:
         """Goes back to the last save at half the learning rate; gives up after a few times."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from charrnn.network.model import CharacterModel
-from charrnn.training.optimizers.curvature import AnswersLoss, GaussNewton, Piece, Softmax
+from charrnn.training.optimizers.curvature import GaussNewton, Piece, Softmax
 from tests.benchmarks.memory_tasks import Task
 
 
@@ -51,9 +51,10 @@ class TaskObjective:
     def _piece(self, x: Tensor) -> Piece:
         answers, states = self._answers(x, is_stepwise=True)
         N, B = answers.shape[:2]
-        unit = 1.0 / (N * B)
-        loss: AnswersLoss = Softmax(answers, unit) if self._task.outputs > 1 else LastSquare(answers.detach())
-        return Piece(answers, loss, [states], unit)
+        # As the loss is a sum over places or one of them, so is what damps the states a sum over places beside it.
+        if self._task.outputs > 1:
+            return Piece(answers, Softmax(answers, 1.0 / (N * B)), [states], 1.0 / (N * B))
+        return Piece(answers, LastSquare(answers.detach()), [states], 1.0 / B)
 
     def _answers(self, x: Tensor, *, is_stepwise: bool) -> tuple[Tensor, Tensor]:
         read, states, _ = self._model.stack(x, self._model.zero_state(x.shape[1]), is_stepwise=is_stepwise)

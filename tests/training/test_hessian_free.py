@@ -25,6 +25,7 @@ from charrnn.training.distributed import World
 from charrnn.training.estimates import training_memory
 from charrnn.training.learner import Learner
 from charrnn.training.optimizers import hessian_free
+from charrnn.training.optimizers.conjugate_gradients import Iterate
 from charrnn.training.optimizers.hessian_free import next_damping
 from charrnn.training.optimizers.updater import Updater
 from charrnn.training.plan import TrainRequest, plan_start
@@ -356,3 +357,38 @@ def test_along_a_slope_that_does_not_fall_no_step_is_made() -> None:
     """And nothing is computed for it."""
     for slope in (0.0, 0.5, math.nan):
         assert hessian_free._line_search(None, None, None, 1.0, slope, 1.0) == 0.0  # type: ignore[arg-type]
+
+
+def test_a_search_that_ends_uphill_makes_no_step_that_raises_the_loss() -> None:
+    """Not even by the hundredth part of a steep slope: where the search began from the last direction, which leads up
+    now, and everything further on is much worse."""
+    weights = torch.zeros(5, requires_grad=True)
+    updater = Updater(_configured(damping=1e-9, cg_steps=2), {"w": weights})
+    bowl = Bowl(weights)
+    up = bowl.gradient() * (0.05 / bowl.gradient().norm())
+
+    class Valley:
+        def loss(self) -> float:
+            moved, apart = weights.detach(), float((weights.detach() - up).norm())
+            return 0.16 + (0.3 + 1e3 * apart if moved.any() else 0.0)
+
+        def curvature(self, _weights: list[Tensor], _turn: int) -> Any:
+            return bowl
+
+    updater.load({**updater.to_numpy(), "optimizer.direction.w": (up / 0.95).numpy()})
+    updater.step([bowl.gradient() * 1e3], 0, objective=Valley())
+    assert Valley().loss() == 0.16
+
+
+def test_backtracking_goes_past_losses_that_are_infinite() -> None:
+    """To the latest iterate before which the loss is not lower."""
+    weights = torch.zeros(1)
+    losses = (0.2, 0.1, 0.1, math.inf, math.inf)
+
+    class Steps:
+        def loss(self) -> float:
+            return losses[int(weights)]
+
+    found = [Iterate(number, torch.tensor([float(number)]), 0.0) for number in range(5)]
+    tried = hessian_free._backtracked(found, Steps(), hessian_free._Place([weights]))  # type: ignore[arg-type]
+    assert (float(tried.change), tried.loss) == (2.0, 0.1)

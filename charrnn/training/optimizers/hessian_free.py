@@ -80,7 +80,7 @@ def _update(config: TrainingConfig, arrays: Arrays, now: Scalars) -> None:
     predicted = slope + 0.5 * float(tried.change @ curvature.product(tried.change))
     ratio = (tried.loss - before) / predicted if predicted < 0.0 else -math.inf
     rate = float(now.rate)
-    if rate != 1.0 or not tried.loss <= before + _LEAST_GAIN * slope:
+    if rate != 1.0 or not (slope < 0.0 and tried.loss <= before + _LEAST_GAIN * slope):
         shorter = rate if rate != 1.0 else _SHORTER  # than what was tried already
         rate = _line_search(objective, place, tried.change, before, slope, shorter)
     place.move(tried.change, rate)
@@ -94,7 +94,7 @@ def _backtracked(found: list[Iterate], objective: Objective, place: _Place) -> T
     best = Trial(found[-1].x, _tried(objective, place, found[-1].x, 1.0))
     for iterate in reversed(found[:-1]):
         loss = _tried(objective, place, iterate.x, 1.0)
-        if not loss < best.loss and not math.isnan(best.loss):
+        if math.isfinite(best.loss) and not loss < best.loss:
             break
         best = Trial(iterate.x, loss)
     return best
