@@ -19,7 +19,7 @@ from charrnn.settings.config import Budget, DataConfig
 from charrnn.text import corpus as corpora
 from charrnn.text.corpus import Corpus
 from charrnn.text.sources import Source
-from charrnn.training.divergence import bound
+from charrnn.training.divergence import bound, divergence
 from charrnn.training.plan import TrainRequest, plan_start
 from charrnn.training.trainer import Trainer
 from tests.kit.command import Command
@@ -134,6 +134,23 @@ def test_the_ways_out_are_those_that_have_not_failed(command: Command) -> None:
     assert failed.err.count("note: training diverged at step") == 10
     assert "going back to it 10 times, at half the rate each time, did not help" in failed.err
     assert "--on-divergence rollback try" not in failed.err
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate", "lower", "said"),
+    [
+        ("muon", 0.012, "0.001", "start over with a smaller --lr or --clip"),
+        ("hessian-free", 1.0, "0.5", "start over with a larger --damping or --structural-damping"),
+    ],
+)
+def test_the_ways_out_are_those_that_the_optimizer_takes(
+    tmp_path: Path, optimizer: str, rate: float, lower: str, said: str
+) -> None:
+    """One that searches for its steps takes no --clip, and begins its search with the rate."""
+    plan = plan_start(TrainRequest(training={"optimizer": optimizer}, budget=Budget(steps=9)), 4000)
+    hint = " ".join(divergence(Run(tmp_path), plan, 5, 0, math.inf, math.nan, rate).hints)
+    assert f"--change --lr {lower}," in hint
+    assert said in hint
 
 
 def test_a_run_that_has_diverged_goes_on_at_another_rate(command: Command) -> None:
