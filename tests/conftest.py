@@ -43,9 +43,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture
 
     def run(*arguments: str, stdin: bytes = b"") -> Result:
         monkeypatch.setattr(sys, "argv", ["charrnn", *arguments])
-        monkeypatch.setattr(
-            sys.modules["__main__"], "__package__", None, raising=False
-        )  # `python -m pytest` has a name
+        # `python -m pytest` has a package, of which the command would be called a part.
+        monkeypatch.setattr(sys.modules["__main__"], "__package__", None, raising=False)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         with pytest.raises(SystemExit) as leaving:
             main()

@@ -65,16 +65,12 @@ def describe(
     made_of = f"{count(corpus.documents, 'document')} of " if corpus.documents else ""
     yield f"the text is {corpus.name} ({made_of}{count(len(corpus), 'character')}, {vocabulary:,} different)"
     yield from _many_characters(corpus, parameter_shapes(model, vocabulary), weights)
+    if resume is not None and _is_done(plan, resume):
+        yield f"the run of {plan.budget} in {run.folder} is finished: nothing is left to train"
+    else:
+        yield f"the run trains for {plan.budget} on {device.type} and is kept in {run.folder}"
     if resume is not None:
-        standing = {"budget": plan.budget.to_dict(), "run": plan.run.to_dict()}
-        is_done = not _takes_more(plan, resume) and is_finished(resume.progress, {**resume.training, **standing})
-        yield (
-            f"the run of {plan.budget} in {run.folder} is finished: nothing is left to train"
-            if is_done
-            else f"the run trains for {plan.budget} on {device.type} and is kept in {run.folder}"
-        )
         return
-    yield f"the run trains for {plan.budget} on {device.type} and is kept in {run.folder}"
     yield from _members(plan)
     yield from _held_out(parts_of(plan, corpus), corpus)
     precision = choose_precision(training.precision, device)
@@ -136,10 +132,14 @@ def _held_out(parts: Parts, corpus: Corpus) -> Iterator[str]:
             yield f"held out for {name}: {size}, {made_of}, spread over the text (--held-out end takes its end)"
 
 
-def _takes_more(plan: Plan, resume: Checkpoint) -> bool:
-    """Whether a run of several members that goes on has other members, or more to train them in, than it had."""
+def _is_done(plan: Plan, resume: Checkpoint) -> bool:
+    """Whether a run that is there is finished under its plan; one of several members is not with others of them, nor in
+    another budget."""
     had = resume.training["training"]["ensemble"], Budget.from_dict(resume.training["budget"])
-    return plan.training.ensemble > 1 and (plan.training.ensemble, plan.budget) != had
+    if plan.training.ensemble > 1 and (plan.training.ensemble, plan.budget) != had:
+        return False
+    now = {"budget": plan.budget.to_dict(), "run": plan.run.to_dict()}
+    return is_finished(resume.progress, {**resume.training, **now})
 
 
 def _members(plan: Plan) -> Iterator[str]:

@@ -30,8 +30,6 @@ def place(counters: Counters, ring: Reading, course: Course = ALONE) -> dict[str
 def fraction_of(counters: Counters, pace: Pace, course: Course, budget: Budget) -> float:
     """Returns the share of the run's `budget` that is used, of which the one in training has that of its `pace`."""
     own = pace.fraction(counters)
-    if course.member == 1 and pace.budget == budget:
-        return own
     before = {"steps": course.step, "epochs": pace.ring.epoch(course.position), "minutes": course.seconds / 60}
     return min(1.0, (before[budget.unit] + own * pace.budget.amount) / budget.amount)
 

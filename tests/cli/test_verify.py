@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from charrnn.checkpoints.checkpoint import load, save
+from charrnn.checkpoints.verify import verify_run
 from tests.kit.command import Command
 from tests.kit.nasty import NASTY, is_dangerous
 from tests.kit.run_folders import BUDGET
@@ -172,6 +173,15 @@ def test_a_best_that_is_better_than_last_knows_is_noted(command: Command, step: 
     verdict, said = findings(command, status=0)["best.safetensors"][0]
     assert verdict == "note"
     assert f"it is of step {step}, and last.safetensors says that step 20 was best: it is the one to use" in said
+
+
+@pytest.mark.parametrize(("step", "expected"), [(30, "note"), (10, "damaged")])
+def test_where_nothing_is_held_out_the_later_best_is_the_better(step: int, expected: str) -> None:
+    """Which a process that was killed has left; an earlier one is none of this run."""
+    _progress(RUN.last, best_nats=None)
+    _progress(RUN.best, step=step, best_nats=None)
+    verdicts = {each.file: each.verdict for each in verify_run(FOLDER).findings}
+    assert verdicts["best.safetensors"] == expected
 
 
 @pytest.mark.parametrize(

@@ -245,6 +245,9 @@ def test_a_run_of_members_takes_more_members_in_a_larger_budget(corpus: Corpus, 
     more = replace(larger, training={**SEVERAL.training, "ensemble": 5})
     with pytest.raises(UsageError, match="nothing is left of 20 steps"):
         _events(tmp_path / "run", corpus, replace(more, budget=Budget(steps=20)))
+    with pytest.raises(UsageError, match=r"nothing is left of 0\.5 epochs") as caught:
+        _events(tmp_path / "run", corpus, replace(more, budget=Budget(epochs=0.5)))
+    assert "--epochs 2.77" in " ".join(filter(None, caught.value.hints))  # five thirds of what was read
     *_, ended = _events(tmp_path / "run", corpus, more)
     assert isinstance(ended, Finished)
     assert ended.step == 34
