@@ -60,7 +60,8 @@ class GRU(Cell):
         if self.reset_gate == "after":
             self._declare(kernel="gru", compiled="gru", held=("h", *self.gate_names))
         else:  # what r leaves of a constant h is not constant
-            self._declare(words=("reset gate before the product",), held=self.gate_names)
+            words = ("reset gate before the product",)
+            self._declare(words=words, compiled="gru, reset before", has_compiled_step=False, held=self.gate_names)
 
     @classmethod
     def check(cls, config: ModelConfig) -> None:

@@ -225,8 +225,8 @@ def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
             "orthogonal matrices are computed again for every window, in a time that does not depend on its size: "
             "a larger --batch or --bptt makes their share smaller"
         )
-    if is_plain_in_training(model):
-        if device.type == "cpu" and (missed := missed_in_training()) is not None:
+    if device.type == "cpu" and is_plain_in_training(model):
+        if (missed := missed_in_training()) is not None:
             yield missed
         return
     which = describe_cell(model)
@@ -234,11 +234,12 @@ def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
         if device.type == "cpu":
             yield f"{which} is off the fast path: torch's own kernel is slower than charrnn's compiled recurrence"
         return
-    known = enumerated([cell.name for cell in plain_cells() if cell.compiled], "and")
-    fast = "cuDNN's kernels know" if device.type == "cuda" else "the compiled recurrence knows"
+    on_gpu = device.type == "cuda"
+    known = enumerated([cell.name for cell in plain_cells() if (cell.kernel if on_gpu else cell.compiled)], "and")
+    fast = "cuDNN's kernels know" if on_gpu else "the compiled recurrence knows"
     yield (
         f"{which} is off the fast path and is run step by step"
-        + ("" if device.type == "cuda" else ", at about half the speed or less")
+        + ("" if on_gpu else ", at about half the speed or less")
         + f": {fast} plain {known} layers only"
     )
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.parameters import layer_parameters, written_out
-from charrnn.cells.registry import describe, is_plain, make_cell
+from charrnn.cells.registry import describe, is_plain_stepwise, make_cell
 from charrnn.errors import UsageError
 from charrnn.native.step import GROUP
 from charrnn.settings.choices import PageWeights
@@ -44,7 +44,7 @@ class PackedModel:
 def check_can_be_packed(config: ModelConfig) -> None:
     """Raises UsageError for a model whose step outside training is more than a plain cell's."""
     why = ""
-    if not is_plain(config):
+    if not is_plain_stepwise(config):
         why = f"this model's step is that of {describe(config)}"
     elif config.skip != "none":
         why = f"this model's layers are connected by --skip {config.skip}"

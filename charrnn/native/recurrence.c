@@ -173,6 +173,16 @@ int32_t charrnn_best_recurrence(void) { return best_set(); }
 /* Whether this machine multiplies bfloat16 numbers. */
 int32_t charrnn_has_narrow(void) { return charrnn_best_recurrence() == 2 && HAS("avx512bf16"); }
 
+/* Whether that is faster than to multiply floats. Intel's dot products of pairs issue at half the rate of its multiply-adds, so
+ * that tiles alone gain; AMD's issue at the same rate. */
+int32_t charrnn_is_narrow_faster(void) {
+#if defined(__x86_64__)
+    return charrnn_has_narrow() && (may_use_tiles() || __builtin_cpu_is("amd"));
+#else
+    return 0;
+#endif
+}
+
 static void run(Window *window, int is_backward) {
     const uint64_t sizes[] = {window->steps, window->lanes, window->padded, window->cell, is_backward, window->is_narrow, window->way,
                               window->starts != 0};

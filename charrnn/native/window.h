@@ -88,18 +88,18 @@ INLINE void NAME(multiply)(vec a[MOST][4], const factor *w, const factor *x, int
 
 #endif
 
-/* ---- forward: a panel is W units, with a vector for each block of the state's part */
+/* ---- forward: a panel is W units, with a vector for each block of the state's part that the pass multiplies */
 
 /* Sixteen inputs at a time: rows of the matrix are read along, and written across. */
-INLINE void NAME(pack_forward)(const Window *window, int panel, const int blocks) {
+INLINE void NAME(pack_forward)(const Window *window, int panel, const int pass) {
     enum { ITEMS = 16 / NAME(PAIR) };
-    const int H = window->hidden, P = window->padded, start = panel * W;
-    ITEM *out = (ITEM *)window->panels + (int64_t)panel * P / NAME(PAIR) * blocks * W;
+    const int H = window->hidden, P = window->padded, start = panel * W, blocks = BLOCKS(pass);
+    ITEM *out = (ITEM *)window->panels + ((int64_t)FIRST(pass) * P + (int64_t)panel * blocks * W) * P / NAME(PAIR);
     for (int k = 0; k < P; k += 16, out += ITEMS * blocks * W)
         for (int g = 0; g < blocks; g++) {
             ITEM rows[W][ITEMS];
             for (int j = 0; j < W; j++) {
-                const real *from = (const real *)window->recurrent + ((int64_t)g * H + start + j) * H + k;
+                const real *from = (const real *)window->recurrent + ((int64_t)(FIRST(pass) + g) * H + start + j) * H + k;
                 __builtin_prefetch(from + FURTHER);
                 real row[16] = {0};
                 memcpy(row, from, start + j >= H ? 0 : k + 16 <= H ? sizeof row : (H - k) * sizeof(real));
@@ -118,28 +118,37 @@ INLINE vec NAME(input)(const Window *window, int64_t place, const int has_ids) {
 }
 
 /* What the sums of a lane start from: the input's part and the bias; the gru's candidate is kept apart. */
-INLINE vec NAME(start)(const Window *window, int64_t place, const vec *bias, int g, const int cell, const int has_ids) {
-    const int first = KEPT(cell) - BLOCKS(cell);
-    const vec from = cell == GRU && g == 2 ? NAME(splat)(0) : NAME(input)(window, place + (first + g) * window->padded, has_ids);
+INLINE vec NAME(start)(const Window *window, int64_t place, const vec *bias, int g, const int pass, const int has_ids) {
+    const vec from = pass == GRU && g == 2 ? NAME(splat)(0)
+                                           : NAME(input)(window, place + (PLACE(pass) + g) * window->padded, has_ids);
     return from + bias[g];
 }
 
 /* State and gates of one vector of units in one lane, from the ends of its sums. `now` is what is kept of the state before,
  * `next` of the state after where the next step reads it. */
-INLINE void NAME(activate)(const Window *window, int64_t row, int64_t unit, const vec *a, vec candidate, const int cell,
+INLINE void NAME(activate)(const Window *window, int64_t row, int64_t unit, const vec *a, vec candidate, const int pass,
                            BITS now, BITS next) {
     const int64_t P = window->padded, place = row * P + unit, after = place + window->lanes * P;
-    real *gates = (real *)window->gates + row * KEPT(cell) * P + unit;
+    real *gates = (real *)window->gates + row * KEPT(pass) * P + unit;
     vec output;
-    if (cell == LSTM) {
+    if (pass == LSTM) {
         const vec i = NAME(sigmoid)(a[0]), f = NAME(sigmoid)(a[1]), g = NAME(tanh)(a[2]), o = NAME(sigmoid)(a[3]);
         const vec inner = f * NAME(kept)(NAME(get)((const real *)window->c + place), now) + i * g;
         NAME(put)(gates, i), NAME(put)(gates + P, f), NAME(put)(gates + 2 * P, g), NAME(put)(gates + 3 * P, o);
         NAME(put)((real *)window->c + after, inner);
         output = o * NAME(tanh)(inner);
-    } else if (cell == GRU) {
+    } else if (pass == GRU) {
         const vec r = NAME(sigmoid)(a[0]), z = NAME(sigmoid)(a[1]), m = a[2], n = NAME(tanh)(r * m + candidate);
         NAME(put)(gates, n), NAME(put)(gates + P, r), NAME(put)(gates + 2 * P, z), NAME(put)(gates + 3 * P, m);
+        output = z * (NAME(kept)(NAME(get)((const real *)window->h + place), now) - n) + n;
+    } else if (pass == RESET) {
+        const vec r = NAME(sigmoid)(a[0]), z = NAME(sigmoid)(a[1]);
+        NAME(put)(gates, r), NAME(put)(gates + P, z);
+        NAME(put_factor)((factor *)window->reset + place, r * NAME(kept)(NAME(get)((const real *)window->h + place), now));
+        return;
+    } else if (pass == CANDIDATE) {
+        const vec z = NAME(get)(gates + P), n = NAME(tanh)(a[0]);
+        NAME(put)(gates + 2 * P, n);
         output = z * (NAME(kept)(NAME(get)((const real *)window->h + place), now) - n) + n;
     } else {
         output = NAME(tanh)(a[0]);
@@ -151,41 +160,43 @@ INLINE void NAME(activate)(const Window *window, int64_t row, int64_t unit, cons
 
 /* The same in all lanes of a tile, from sums in memory (lanes x blocks vectors): apart from the product, whose loop
  * would lose registers to its constants. */
-#define APART(name, cell)                                                                                              \
+#define APART(name, pass)                                                                                              \
     TARGET __attribute__((noinline)) static void NAME(activate_##name)(                                                \
         const Window *window, int64_t row, int64_t unit, const real *sums, const int64_t *places, int lanes) {         \
         const int has_ids = window->ids != 0;                                                                          \
         const uint8_t *starts = window->starts, *after = window->step + 1 < window->steps ? starts : 0;                \
-        for (int l = 0; l < lanes; l++, sums += BLOCKS(cell) * W) {                                                    \
+        for (int l = 0; l < lanes; l++, sums += BLOCKS(pass) * W) {                                                    \
             vec a[4];                                                                                                  \
-            for (int g = 0; g < BLOCKS(cell); g++) a[g] = NAME(get)(sums + g * W);                                     \
-            const vec candidate = cell == GRU ? NAME(input)(window, places[l], has_ids) : a[0];                        \
-            NAME(activate)(window, row + l, unit, a, candidate, cell, NAME(keeping)(starts, row + l),                  \
+            for (int g = 0; g < BLOCKS(pass); g++) a[g] = NAME(get)(sums + g * W);                                     \
+            const vec candidate = pass == GRU ? NAME(input)(window, places[l], has_ids) : a[0];                        \
+            NAME(activate)(window, row + l, unit, a, candidate, pass, NAME(keeping)(starts, row + l),                  \
                            NAME(keeping)(after, row + window->lanes + l));                                             \
         }                                                                                                              \
     }
 APART(lstm, LSTM)
 APART(gru, GRU)
 APART(rnn, RNN)
+APART(reset, RESET)
+APART(candidate, CANDIDATE)
 #undef APART
 
-INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, const int cell, const int lanes) {
-    const int blocks = BLOCKS(cell);
+INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, const int pass, const int lanes) {
+    const int blocks = BLOCKS(pass);
     const int64_t P = window->padded, unit = (int64_t)panel * W, row = (int64_t)t * window->lanes + b;
-    const factor *w = (const factor *)window->panels + (int64_t)panel * P * blocks * W;
-    const factor *factors = (const factor *)window->factors + row * P;
+    const factor *w = (const factor *)window->panels + (FIRST(pass) * P + (int64_t)panel * blocks * W) * P;
+    const factor *factors = (const factor *)(pass == CANDIDATE ? window->reset : window->factors) + row * P;
     const int has_ids = window->ids != 0; /* read once: for all the compiler knows, every store may change it */
     int64_t places[MOST];
     vec bias[4];
     for (int g = 0; g < blocks; g++)
-        bias[g] = window->bias ? NAME(get)((const real *)window->bias + g * P + unit) : NAME(splat)(0);
+        bias[g] = window->bias ? NAME(get)((const real *)window->bias + (FIRST(pass) + g) * P + unit) : NAME(splat)(0);
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
         places[l] = (has_ids ? window->ids[row + l] : row + l) * window->input_width + unit;
     real sums[MOST * 4 * W] __attribute__((aligned(64)));
 #if IS_TILED
     for (int l = 0; l < lanes; l++)
         for (int g = 0; g < blocks; g++)
-            NAME(put)(sums + (l * blocks + g) * W, NAME(start)(window, places[l], bias, g, cell, has_ids));
+            NAME(put)(sums + (l * blocks + g) * W, NAME(start)(window, places[l], bias, g, pass, has_ids));
     TILES(tiles_begin)((int)P, lanes);
     TILES(tiles_multiply)(sums, w, factors, P, (int)P, blocks);
     TILES(release_tiles)();
@@ -193,19 +204,22 @@ INLINE void NAME(forward_tile)(const Window *window, int t, int panel, int b, co
     vec a[MOST][4];
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
         _Pragma("GCC unroll 4") for (int g = 0; g < blocks; g++)
-            a[l][g] = NAME(start)(window, places[l], bias, g, cell, has_ids);
+            a[l][g] = NAME(start)(window, places[l], bias, g, pass, has_ids);
     NAME(multiply)(a, w, factors, P, (int)P, blocks, lanes);
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++)
         _Pragma("GCC unroll 4") for (int g = 0; g < blocks; g++) NAME(put)(sums + (l * blocks + g) * W, a[l][g]);
 #endif
-    (cell == LSTM ? NAME(activate_lstm) : cell == GRU ? NAME(activate_gru) : NAME(activate_rnn))(window, row, unit, sums,
-                                                                                                 places, lanes);
+    (pass == LSTM        ? NAME(activate_lstm)
+     : pass == GRU       ? NAME(activate_gru)
+     : pass == RESET     ? NAME(activate_reset)
+     : pass == CANDIDATE ? NAME(activate_candidate)
+                         : NAME(activate_rnn))(window, row, unit, sums, places, lanes);
 }
 
 /* A piece of getting ready: one panel. */
-INLINE void NAME(prepare_forward)(const Window *window, int32_t panel, const int cell) {
-    NAME(pack_forward)(window, panel, BLOCKS(cell));
-    if (!IS_NARROW && window->factors == window->h) return;
+INLINE void NAME(prepare_forward)(const Window *window, int32_t panel, const int pass) {
+    NAME(pack_forward)(window, panel, pass);
+    if (pass == CANDIDATE || (!IS_NARROW && window->factors == window->h)) return;
     for (int64_t b = 0; b < window->lanes; b++) {
         const int64_t place = b * window->padded + (int64_t)panel * W;
         const vec h = NAME(kept)(NAME(get)((const real *)window->h + place), NAME(keeping)(window->starts, b));
@@ -214,24 +228,30 @@ INLINE void NAME(prepare_forward)(const Window *window, int32_t panel, const int
 }
 
 /* A piece of a step: one panel in all lanes. */
-INLINE void NAME(step_forward)(const Window *window, int32_t panel, const int cell) {
+INLINE void NAME(step_forward)(const Window *window, int32_t panel, const int pass) {
 #if IS_TILED
     for (int b = 0; b < window->lanes; b += MOST)
-        NAME(forward_tile)(window, window->step, panel, b, cell, window->lanes - b < MOST ? window->lanes - b : MOST);
+        NAME(forward_tile)(window, window->step, panel, b, pass, window->lanes - b < MOST ? window->lanes - b : MOST);
 #else
-#define CALL(n) NAME(forward_tile)(window, window->step, panel, b, cell, n)
+#define CALL(n) NAME(forward_tile)(window, window->step, panel, b, pass, n)
     OVER_LANES(window->lanes, LANES, CALL)
 #undef CALL
 #endif
 }
 
-static void NAME(forward_cell)(Window *window, Piece prepare, Piece step) {
+/* A cell goes through one pass a step, or two. */
+static void NAME(forward_cell)(Window *window, Piece prepare, Piece step, Piece prepare_second, Piece second) {
     const int32_t panels = (int32_t)(window->padded / W);
     crew_share(prepare, window, panels);
-    for (window->step = 0; window->step < window->steps; window->step++) crew_share(step, window, panels);
+    if (second) crew_share(prepare_second, window, panels);
+    for (window->step = 0; window->step < window->steps; window->step++) {
+        crew_share(step, window, panels);
+        if (second) crew_share(second, window, panels);
+    }
 }
 
-/* ---- backward: a panel is BACK vectors of units, or fewer at the end, and runs through all gates of the state's part */
+/* ---- backward: a panel is BACK vectors of units, or fewer at the end, and runs through all gates of the
+ * state's part that the pass multiplies */
 
 /* How many vectors a panel has. */
 INLINE int NAME(width)(const Window *window, int panel) {
@@ -248,13 +268,13 @@ INLINE vec NAME(part)(const real *from, int64_t left) {
 }
 
 /* Rows of the matrix are read along; those that will be next are far from these, and are fetched meanwhile. */
-INLINE void NAME(pack_backward)(const Window *window, int panel, const int blocks) {
+INLINE void NAME(pack_backward)(const Window *window, int panel, const int pass) {
     const int64_t H = window->hidden, P = window->padded, first = (int64_t)panel * BACK * W;
-    const int vectors = NAME(width)(window, panel), pair = NAME(PAIR);
-    factor *to = (factor *)window->panels + first * blocks * P;
+    const int vectors = NAME(width)(window, panel), pair = NAME(PAIR), blocks = BLOCKS(pass);
+    factor *to = (factor *)window->panels + (FIRST(pass) * P + first * blocks) * P;
     for (int g = 0; g < blocks; g++)
         for (int k = 0; k < P; k += pair, to += vectors * W * pair) {
-            const real *from = (const real *)window->recurrent + (g * H + k) * H + first;
+            const real *from = (const real *)window->recurrent + ((FIRST(pass) + g) * H + k) * H + first;
             for (int i = 0; i < pair; i++)
                 for (int line = 0; line < vectors * W; line += 64 / (int)sizeof(real))
                     __builtin_prefetch(from + (AHEAD + i) * H + line);
@@ -281,10 +301,10 @@ INLINE void NAME(put_gradient)(const Window *window, int64_t place, vec gradient
 /* Gradients of one vector of units in one lane: dh and, kept in memory, dc come in; those of the gates go out. `now` is what
  * the step kept of the state before it. */
 INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane, int64_t unit, vec dh, vec sums[4],
-                                const int cell, BITS now) {
-    const int64_t P = window->padded, kept = KEPT(cell), place = lane * P + unit, to = row * kept * P + unit;
+                                const int pass, BITS now) {
+    const int64_t P = window->padded, kept = KEPT(pass), place = lane * P + unit, to = row * kept * P + unit;
     const real *gates = (const real *)window->gates + to;
-    if (cell == LSTM) {
+    if (pass == LSTM) {
         const real *c_before = (const real *)window->c + row * P + unit, *c = c_before + window->lanes * P;
         real *carried = (real *)window->c_gradient + place;
         const vec i = NAME(get)(gates), f = NAME(get)(gates + P), g = NAME(get)(gates + 2 * P), o = NAME(get)(gates + 3 * P);
@@ -297,7 +317,7 @@ INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane,
         NAME(put_gradient)(window, to + 2 * P, dg), NAME(put_gradient)(window, to + 3 * P, d_o);
         sums[0] += di, sums[1] += df, sums[2] += dg, sums[3] += d_o;
         NAME(put)((real *)window->h_gradient + place, NAME(splat)(0));
-    } else if (cell == GRU) {
+    } else if (pass == GRU) {
         const vec n = NAME(get)(gates), r = NAME(get)(gates + P), z = NAME(get)(gates + 2 * P), m = NAME(get)(gates + 3 * P);
         const vec h_before = NAME(kept)(NAME(get)((const real *)window->h + row * P + unit), now);
         const vec dn = dh * (1 - z) * (1 - n * n), dz = dh * (h_before - n) * z * (1 - z);
@@ -306,6 +326,20 @@ INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane,
         NAME(put_gradient)(window, to + 2 * P, dz), NAME(put_gradient)(window, to + 3 * P, dm);
         sums[0] += dn, sums[1] += dr, sums[2] += dz, sums[3] += dm;
         NAME(put)((real *)window->h_gradient + place, NAME(kept)(dh * z, now));
+    } else if (pass == RESET) { /* dr is for the second pass: r acts on what that multiplies */
+        const vec z = NAME(get)(gates + P), n = NAME(get)(gates + 2 * P);
+        const vec h_before = NAME(kept)(NAME(get)((const real *)window->h + row * P + unit), now);
+        const vec dn = dh * (1 - z) * (1 - n * n), dz = dh * (h_before - n) * z * (1 - z);
+        NAME(put_gradient)(window, to + P, dz), NAME(put_gradient)(window, to + 2 * P, dn);
+        sums[1] += dz, sums[2] += dn;
+        NAME(put)((real *)window->h_gradient + place, NAME(kept)(dh * z, now));
+    } else if (pass == CANDIDATE) { /* dh is of r h here */
+        real *carried = (real *)window->h_gradient + place;
+        const vec r = NAME(get)(gates), h_before = NAME(kept)(NAME(get)((const real *)window->h + row * P + unit), now);
+        const vec dr = dh * h_before * r * (1 - r);
+        NAME(put_gradient)(window, to, dr);
+        sums[0] += dr;
+        NAME(put)(carried, NAME(get)(carried) + NAME(kept)(dh * r, now));
     } else {
         const vec h = NAME(get)((const real *)window->h + (row + window->lanes) * P + unit);
         const vec d = dh * (1 - h * h);
@@ -315,20 +349,20 @@ INLINE void NAME(backward_unit)(const Window *window, int64_t row, int64_t lane,
     }
 }
 
-INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, vec sums[BACK][4], const int cell,
+INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, vec sums[BACK][4], const int pass,
                                 const int vectors, const int lanes) {
-    const int blocks = BLOCKS(cell), kept = KEPT(cell);
+    const int blocks = BLOCKS(pass), kept = KEPT(pass), is_second = pass == CANDIDATE;
     const int64_t P = window->padded, unit = (int64_t)panel * BACK * W, row = (int64_t)t * window->lanes + b;
     const real *carried = (const real *)window->h_gradient + b * P + unit;
-    const real *above = t >= 0 && window->output_gradient ? (const real *)window->output_gradient + row * P + unit : 0;
-    const factor *w = (const factor *)window->panels + (int64_t)panel * blocks * P * BACK * W;
+    const real *above = !is_second && t >= 0 && window->output_gradient ? (const real *)window->output_gradient + row * P + unit : 0;
+    const factor *w = (const factor *)window->panels + (FIRST(pass) * P + (int64_t)panel * blocks * BACK * W) * P;
     const factor *after = (const factor *)(IS_NARROW ? window->narrow_gradients : window->gates) +
-                          ((row + window->lanes) * kept + kept - blocks) * P;
-    const int has_after = t + 1 < window->steps;
+                          ((row + (is_second ? 0 : window->lanes)) * kept + PLACE(pass)) * P;
+    const int has_after = is_second || t + 1 < window->steps;
     const uint8_t *starts = window->starts;
     vec a[MOST][4];
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) {
-        a[l][v] = NAME(get)(carried + l * P + v * W);
+        a[l][v] = is_second ? NAME(splat)(0) : NAME(get)(carried + l * P + v * W);
         if (above) a[l][v] += NAME(get)(above + l * P + v * W);
     }
 #if IS_TILED
@@ -345,7 +379,7 @@ INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, v
 #else
     if (has_after) NAME(multiply)(a, w, after, kept * P, (int)(blocks * P), vectors, lanes);
 #endif
-    if (has_after && starts) /* no gradient comes from a step that did not read this one; what was carried is zero */
+    if (!is_second && has_after && starts) /* no gradient comes from a step that did not read this one; what was carried is zero */
         _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) {
             if (!starts[row + window->lanes + l]) continue;
             _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++)
@@ -353,19 +387,20 @@ INLINE void NAME(backward_tile)(const Window *window, int t, int panel, int b, v
         }
     _Pragma("GCC unroll 8") for (int l = 0; l < lanes; l++) _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) {
         if (t >= 0)
-            NAME(backward_unit)(window, row + l, b + l, unit + v * W, a[l][v], sums[v], cell, NAME(keeping)(starts, row + l));
+            NAME(backward_unit)(window, row + l, b + l, unit + v * W, a[l][v], sums[v], pass, NAME(keeping)(starts, row + l));
         else NAME(put)((real *)window->h_gradient + (b + l) * P + unit + v * W, a[l][v]);
     }
 }
 
-INLINE void NAME(prepare_backward)(const Window *window, int32_t panel, const int cell) {
-    NAME(pack_backward)(window, panel, BLOCKS(cell));
-    for (int g = 0; g < KEPT(cell); g++)
+INLINE void NAME(prepare_backward)(const Window *window, int32_t panel, const int pass) {
+    NAME(pack_backward)(window, panel, pass);
+    if (pass == CANDIDATE) return; /* what follows has been done */
+    for (int g = 0; g < KEPT(pass); g++)
         memset((real *)window->bias_gradient + (int64_t)g * window->padded + (int64_t)panel * BACK * W, 0,
                NAME(width)(window, panel) * W * sizeof(real));
 }
 
-INLINE void NAME(step_backward)(const Window *window, int32_t panel, const int cell) {
+INLINE void NAME(step_backward)(const Window *window, int32_t panel, const int pass) {
     const int64_t P = window->padded;
     const int vectors = NAME(width)(window, panel);
     vec sums[BACK][4];
@@ -373,18 +408,18 @@ INLINE void NAME(step_backward)(const Window *window, int32_t panel, const int c
 #if IS_TILED
     for (int b = 0; b < window->lanes; b += MOST) {
         const int lanes = window->lanes - b < MOST ? window->lanes - b : MOST;
-        NAME(backward_tile)(window, window->step, panel, b, sums, cell, vectors, lanes);
+        NAME(backward_tile)(window, window->step, panel, b, sums, pass, vectors, lanes);
     }
 #else
-#define CALL(n) NAME(backward_tile)(window, window->step, panel, b, sums, cell, 2, n)
+#define CALL(n) NAME(backward_tile)(window, window->step, panel, b, sums, pass, 2, n)
     if (vectors == 2) { OVER_LANES(window->lanes, LANES / 3 * 4, CALL) }
 #undef CALL
-#define CALL(n) NAME(backward_tile)(window, window->step, panel, b, sums, cell, 1, n)
+#define CALL(n) NAME(backward_tile)(window, window->step, panel, b, sums, pass, 1, n)
     else { OVER_LANES(window->lanes, LANES / 3 * 4, CALL) }
 #undef CALL
 #endif
     for (int v = 0; v < vectors; v++)
-        for (int g = 0; g < KEPT(cell); g++) {
+        for (int g = 0; g < KEPT(pass); g++) {
             real *sum = (real *)window->bias_gradient + g * P + (int64_t)panel * BACK * W + v * W;
             NAME(put)(sum, NAME(get)(sum) + sums[v][g]);
         }
@@ -393,7 +428,7 @@ INLINE void NAME(step_backward)(const Window *window, int32_t panel, const int c
 /* The input's part of the gates, summed by id: a piece is some columns. */
 TARGET static void NAME(sum_by_id)(void *given, int32_t piece) {
     const Window *window = given;
-    const int64_t P = window->padded, width = BLOCKS(window->cell) * P;
+    const int64_t P = window->padded, width = INPUTS(window->cell) * P;
     const int64_t left = (int64_t)piece * COLUMNS, right = left + COLUMNS < width ? left + COLUMNS : width;
     real *table = (real *)window->table_gradient;
     for (int64_t v = 0; v < window->vocabulary; v++) memset(table + v * width + left, 0, (right - left) * sizeof(real));
@@ -410,35 +445,44 @@ TARGET static void NAME(sum_by_id)(void *given, int32_t piece) {
     }
 }
 
-static void NAME(backward_cell)(Window *window, Piece prepare, Piece step) {
+static void NAME(backward_cell)(Window *window, Piece prepare, Piece step, Piece prepare_second, Piece second) {
     const int32_t panels = (int32_t)((window->padded + BACK * W - 1) / (BACK * W));
     crew_share(prepare, window, panels);
-    for (window->step = window->steps - 1; window->step >= (window->wants_state_gradient ? -1 : 0); window->step--)
+    if (second) crew_share(prepare_second, window, panels);
+    for (window->step = window->steps - 1; window->step >= (window->wants_state_gradient ? -1 : 0); window->step--) {
         crew_share(step, window, panels);
+        if (second && window->step >= 0) crew_share(second, window, panels);
+    }
     if (window->ids && window->table_gradient)
-        crew_share(NAME(sum_by_id), window, (BLOCKS(window->cell) * window->padded + COLUMNS - 1) / COLUMNS);
+        crew_share(NAME(sum_by_id), window, (INPUTS(window->cell) * window->padded + COLUMNS - 1) / COLUMNS);
 }
 
-/* The pieces of each cell, and its way through a window. */
-#define PIECE(what, name, cell)                                                                                        \
-    TARGET static void NAME(what##_##name)(void *window, int32_t panel) { NAME(what)(window, panel, cell); }
-#define PIECES(name, cell)                                                                                             \
-    PIECE(prepare_forward, name, cell) PIECE(step_forward, name, cell)                                                 \
-    PIECE(prepare_backward, name, cell) PIECE(step_backward, name, cell)
+/* The pieces of each pass, and each cell's way through a window. */
+#define PIECE(what, name, pass)                                                                                        \
+    TARGET static void NAME(what##_##name)(void *window, int32_t panel) { NAME(what)(window, panel, pass); }
+#define PIECES(name, pass)                                                                                             \
+    PIECE(prepare_forward, name, pass) PIECE(step_forward, name, pass)                                                 \
+    PIECE(prepare_backward, name, pass) PIECE(step_backward, name, pass)
 PIECES(lstm, LSTM)
 PIECES(gru, GRU)
 PIECES(rnn, RNN)
+PIECES(reset, RESET)
+PIECES(candidate, CANDIDATE)
 #undef PIECE
 #undef PIECES
 
 static void NAME(run)(Window *window, int is_backward) {
-#define RUN(name)                                                                                                      \
-    if (is_backward) NAME(backward_cell)(window, NAME(prepare_backward_##name), NAME(step_backward_##name));           \
-    else NAME(forward_cell)(window, NAME(prepare_forward_##name), NAME(step_forward_##name));
-    if (window->cell == LSTM) { RUN(lstm) }
-    else if (window->cell == GRU) { RUN(gru) }
-    else { RUN(rnn) }
+#define PASS(way, name) NAME(prepare_##way##_##name), NAME(step_##way##_##name)
+#define RUN(name, ...)                                                                                                 \
+    if (is_backward) NAME(backward_cell)(window, PASS(backward, name), ##__VA_ARGS__);                                 \
+    else NAME(forward_cell)(window, PASS(forward, name), ##__VA_ARGS__);
+    if (window->cell == LSTM) { RUN(lstm, 0, 0) }
+    else if (window->cell == GRU) { RUN(gru, 0, 0) }
+    else if (window->cell == RNN) { RUN(rnn, 0, 0) }
+    else if (is_backward) NAME(backward_cell)(window, PASS(backward, reset), PASS(backward, candidate));
+    else NAME(forward_cell)(window, PASS(forward, reset), PASS(forward, candidate));
 #undef RUN
+#undef PASS
 }
 
 #undef vec

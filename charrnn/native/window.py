@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from charrnn.native.loader import absence, fields, load, permitted_set, search
 
-VERSION = 5
+VERSION = 6
 STEM = Path(__file__).with_name("_recurrence")
 
 
@@ -29,9 +29,16 @@ class WindowLayout(NamedTuple):
     """The number of blocks that the forward pass leaves for the backward pass."""
     first: int = 0
     """The block of the input's product that stands first; those before it come last."""
+    reset: int = 0
+    """The number of blocks, the last ones, whose recurrent product reads what a reset gate leaves of h."""
 
 
-LAYOUTS = {"rnn": WindowLayout(0, 1, 1), "lstm": WindowLayout(1, 4, 4), "gru": WindowLayout(2, 3, 4, first=2)}
+LAYOUTS = {
+    "rnn": WindowLayout(0, 1, 1),
+    "lstm": WindowLayout(1, 4, 4),
+    "gru": WindowLayout(2, 3, 4, first=2),
+    "gru, reset before": WindowLayout(3, 3, 3, reset=1),
+}
 """By the name that a cell gives as `compiled`."""
 
 
@@ -43,8 +50,8 @@ class Window(ctypes.Structure):
         *fields(c_int32, "wants_state_gradient input_width"),
         *fields(c_void_p, "recurrent bias input ids"),
         *fields(c_int32, "is_narrow way"),
-        *fields(c_void_p, "factors narrow_gradients panels gates h c starts output_gradient h_gradient c_gradient"),
-        *fields(c_void_p, "bias_gradient table_gradient"),
+        *fields(c_void_p, "factors reset narrow_gradients panels gates h c starts output_gradient h_gradient"),
+        *fields(c_void_p, "c_gradient bias_gradient table_gradient"),
         ("step", c_int32),
     ]
 
@@ -68,6 +75,8 @@ class Library(NamedTuple):
     library: ctypes.CDLL
     best_set: int
     has_narrow: bool
+    is_narrow_faster: bool
+    """Whether this machine multiplies bfloat16 numbers faster than floats, and not only in less memory."""
     best_way: int
     """Of multiplying bfloat16 numbers; see native/product.py."""
 
@@ -94,7 +103,8 @@ def find_library() -> Library | None:
     best = int(found.charrnn_best_recurrence())
     permitted = permitted_set(best)
     has_narrow = bool(found.charrnn_has_narrow()) and permitted == best
-    return Library(found, permitted, has_narrow, int(found.charrnn_best_way()))
+    is_faster = has_narrow and bool(found.charrnn_is_narrow_faster())
+    return Library(found, permitted, has_narrow, is_faster, int(found.charrnn_best_way()))
 
 
 def why_absent() -> tuple[str, str] | None:

@@ -167,18 +167,22 @@ class _Recurrence(torch.autograd.Function):
             factors = buffers.take(T + 1, B, P, dtype=torch.bfloat16 if is_narrow else x.dtype)
         window.factors, window.starts = factors.data_ptr(), None if starts is None else starts.data_ptr()
         window.bias = None if padded_bias is None else padded_bias.data_ptr()
+        reset = buffers.take(T, B, P, dtype=factors.dtype) if LAYOUTS[cell].reset else None
+        window.reset = None if reset is None else reset.data_ptr()
         library.forward(window)
         if is_narrow and ids is None:
             buffers.give(products)
         if is_backward_to_come:
             ctx.cell, ctx.buffers, ctx.ids, ctx.starts, ctx.sizes = cell, buffers, ids, starts, (T, B, H, P)
-            ctx.gates, ctx.trace, ctx.factors = gates, trace, factors
+            ctx.gates, ctx.trace, ctx.factors, ctx.reset = gates, trace, factors, reset
             ctx.has_second_bias = second_bias is not None
             ctx.save_for_backward(rows, spread, weight_hh)
         elif is_kept:  # where nothing learns
             buffers.give(gates)
             if factors is not trace[0]:
                 buffers.give(factors)
+            if reset is not None:
+                buffers.give(reset)
         return (trace[0][1:, :, :H], *(states[T, :, :H].clone() for states in trace))
 
     @staticmethod
@@ -229,7 +233,10 @@ class _Recurrence(torch.autograd.Function):
         if ctx.needs_input_grad[6]:
             d_weight_ih = _gather(product(d_products.t(), rows), cell, H, is_input=True)
         if ctx.needs_input_grad[8]:
-            d_recurrent = product(d_gates[:, (kept - n) * P :].t(), factors[:-1].view(T * B, P))
+            late, read = (kept - LAYOUTS[cell].reset) * P, factors[:-1].view(T * B, P)
+            d_recurrent = product(d_gates[:, (kept - n) * P : late].t(), read)
+            if ctx.reset is not None:
+                d_recurrent = torch.cat((d_recurrent, product(d_gates[:, late:].t(), ctx.reset.view(T * B, P))))
             d_weight_hh = _gather(d_recurrent, cell, H, is_input=False)[:, :H]
         d_bias_ih = _gather(d_bias[:n].flatten(), cell, H, is_input=True)
         d_bias_hh = _gather(d_bias[kept - n :].flatten(), cell, H, is_input=False) if ctx.has_second_bias else None
@@ -238,6 +245,8 @@ class _Recurrence(torch.autograd.Function):
             buffers.give(d_gates)
         if factors is not trace[0] and ctx.gates is None:
             buffers.give(factors)
+        if ctx.reset is not None and ctx.gates is None:
+            buffers.give(ctx.reset)
         d_h, d_c = d_state[0][:, :H], d_state[1][:, :H] if len(d_state) > 1 else None
         return None, None, None, None, None, d_x, d_weight_ih, d_bias_ih, d_weight_hh, d_bias_hh, d_h, d_c
 

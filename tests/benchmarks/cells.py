@@ -1,10 +1,12 @@
 """How fast each kind of cell trains, beside the plain lstm: the table of the family in the manual.
 
     python -m tests.benchmarks.cells [--json] [--layers 1] [--hidden 256] [--steps 12] [--rounds 3] [--precision fp32]
+                                     [--only REGEX]
 
 One thread, 16 lanes x 64 characters, an embedding of 64 and a vocabulary of 65; the text is of chance, which speed does
-not depend on. In each round the plain lstm and every other cell make some steps in turn; figures are medians of the
-rounds' ratios to the lstm's. A step is all of it: noise, forward, backward, clipping, update.
+not depend on. In each round the plain lstm and every other cell, or those whose options --only matches, make some steps
+in turn; figures are medians of the rounds' ratios to the lstm's. A step is all of it: noise, forward, backward,
+clipping, update.
 
 Knows steps. Refuses to know what is learned.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import statistics
 import time
 from typing import Any
@@ -60,14 +63,15 @@ FAMILY: dict[str, dict[str, Any]] = {
 
 
 def measure(
-    layers: int, hidden: int, steps: int, rounds: int, precision: PrecisionName = "fp32"
+    layers: int, hidden: int, steps: int, rounds: int, precision: PrecisionName = "fp32", only: str = ""
 ) -> list[dict[str, Any]]:
     """A row for each of `FAMILY`: options, the cell in words, parameters, characters a second and relative to lstm."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     training = TrainingConfig(batch_size=LANES, bptt=WINDOW, precision=precision)
+    family = {options: fields for options, fields in FAMILY.items() if not fields or re.search(only, options)}
     configs = [
-        ModelConfig(num_layers=layers, hidden_size=hidden, embedding_size=64, **fields) for fields in FAMILY.values()
+        ModelConfig(num_layers=layers, hidden_size=hidden, embedding_size=64, **fields) for fields in family.values()
     ]
     learners = [Learner(config, training, VOCABULARY, torch.device("cpu")) for config in configs]
     ids = torch.randint(VOCABULARY, (WINDOW + 1, LANES), generator=torch.Generator().manual_seed(1))
@@ -81,7 +85,7 @@ def measure(
                 learner.step(ids[:-1], ids[1:], 1e-3)
             taken.append(time.perf_counter() - begin)
     rows = []
-    for options, config, taken in zip(FAMILY, configs, seconds, strict=True):
+    for options, config, taken in zip(family, configs, seconds, strict=True):
         ratios = [plain / own for plain, own in zip(seconds[0], taken, strict=True)]
         rows.append(
             {
@@ -104,8 +108,9 @@ def main() -> None:
     for name, value in (("layers", 1), ("hidden", 256), ("steps", 12), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--precision", choices=("fp32", "bf16", "auto"), default="fp32")
+    parser.add_argument("--only", default="", metavar="REGEX")
     given = parser.parse_args()
-    rows = measure(given.layers, given.hidden, given.steps, given.rounds, given.precision)
+    rows = measure(given.layers, given.hidden, given.steps, given.rounds, given.precision, given.only)
     if given.json:
         print(json.dumps(rows))
         return

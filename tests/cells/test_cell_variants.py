@@ -16,7 +16,15 @@ import torch
 
 from charrnn.cells.cell import Cell, Gates
 from charrnn.cells.parameters import is_statistic, is_trained, layer_parameters, parameter_shapes
-from charrnn.cells.registry import check, describe, has_kernel, is_plain, is_plain_in_training, make_cell
+from charrnn.cells.registry import (
+    check,
+    describe,
+    has_kernel,
+    is_plain,
+    is_plain_in_training,
+    is_plain_stepwise,
+    make_cell,
+)
 from charrnn.errors import UsageError
 from charrnn.inference.compiled import CompiledNetwork
 from charrnn.inference.inplace import InPlaceNetwork
@@ -220,7 +228,7 @@ def test_every_engine_gives_the_logits_of_torchs_model(variant: dict[str, Any]) 
         truth, _ = model(torch.from_numpy(ids[:, None]), model.zero_state(1))
     arrays = model.numpy_arrays()
     engines = [Network(config, arrays), make_engine(config, arrays)]
-    assert isinstance(engines[1], (CompiledNetwork, InPlaceNetwork)) == is_plain(config)
+    assert isinstance(engines[1], (CompiledNetwork, InPlaceNetwork)) == is_plain_stepwise(config)
     for engine in engines:
         state = engine.zero_state()
         for t, id_ in enumerate(ids):

@@ -20,12 +20,12 @@ from charrnn.native.window import find_library
 from charrnn.network import compiled_layer as recurrence
 from charrnn.network.compiled_layer import Buffers, run_window
 from charrnn.network.decoder import decode
-from charrnn.network.layers import KernelLayer
+from charrnn.network.layers import KernelLayer, Layer
 
 library = find_library()
 pytestmark = pytest.mark.skipif(library is None, reason="the recurrence was not compiled here")
-CELLS: list[Cell] = [LSTM(), GRU(), RNN()]
-by_name = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+CELLS: list[Cell] = [LSTM(), GRU(), GRU("before"), RNN()]
+by_name = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.compiled)
 # T, B, I, H, V: lanes that fill tiles and that do not, sizes of whole cache lines and odd ones
 SIZES = [(5, 3, 7, 10, 11), (9, 16, 20, 48, 5), (4, 7, 16, 32, 9), (1, 13, 6, 33, 4), (3, 1, 2, 1, 3)]
 
@@ -93,7 +93,7 @@ class Case:
 
     def fused(self, **options: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Ours."""
-        return run_window(self.cell.name, self.p, self.x, self.ids, self.state, Buffers(), **options)
+        return run_window(str(self.cell.compiled), self.p, self.x, self.ids, self.state, Buffers(), **options)
 
     def everything(self, result: tuple[Tensor, tuple[Tensor, ...]]) -> list[Tensor]:
         """Outputs, states and the gradient of all that a gradient can reach."""
@@ -121,7 +121,7 @@ def test_gradients_are_those_of_finite_differences(cell: Cell, has_ids: bool) ->
 
     def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         p, state = dict(zip(names, rest[: len(names)], strict=True)), rest[len(names) :]
-        output, after = run_window(cell.name, p, x, case.ids, state, Buffers())
+        output, after = run_window(str(cell.compiled), p, x, case.ids, state, Buffers())
         return output, *after
 
     assert torch.autograd.gradcheck(run, (case.x, *case.p.values(), *case.state))
@@ -151,7 +151,7 @@ def test_a_lane_alone_is_the_lane_among_others(cell: Cell) -> None:
     assert case.ids is not None
     for lane in range(13):
         state = tuple(array[lane : lane + 1] for array in case.state)
-        alone, _ = run_window(cell.name, case.p, case.x, case.ids[:, lane : lane + 1], state, Buffers())
+        alone, _ = run_window(str(cell.compiled), case.p, case.x, case.ids[:, lane : lane + 1], state, Buffers())
         assert torch.equal(alone[:, 0], together[:, lane])
 
 
@@ -183,7 +183,15 @@ def test_narrow_products_are_sums_of_rounded_factors(cell: Cell) -> None:
     state = case.state
     for t in range(case.T):
         # The product of rounded h goes in as a part of the bias, so that h itself is not rounded elsewhere.
-        product = rounded(state[0]) @ p["weight_hh"].T
+        read = rounded(state[0])
+        if cell.compiled == "gru, reset before":
+            W_r, _, W_n = p["weight_hh"].chunk(3)
+            x_r = cell.prepare(p, case.x[case.ids[t]])[0].chunk(3, -1)[0]
+            r = torch.sigmoid(x_r + read @ W_r.T + p["bias_hh"].chunk(3)[0])
+            candidate = rounded(r * state[0]) @ W_n.T
+            product = torch.cat((read @ p["weight_hh"][:96].T, candidate), -1)
+        else:
+            product = read @ p["weight_hh"].T
         steps = []
         for lane in range(len(product)):
             name = "bias_hh" if cell.name == "gru" else "bias"
@@ -247,9 +255,12 @@ def test_scoring_in_between_leaves_no_memory_behind() -> None:
 
 
 @by_name
-def test_without_it_torchs_kernels_compute_the_same(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_it_torch_computes_the_same(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer gives the same outputs and gradients where nothing was compiled, from inputs and from ids."""
-    layer = KernelLayer(cell, 4, 10)
+    layer = KernelLayer(cell, 4, 10) if cell.kernel else Layer(cell, 4, 10)
+    torch.manual_seed(0)
+    for array in layer.arrays().values():
+        torch.nn.init.uniform_(array, -0.3, 0.3)
     random = torch.Generator().manual_seed(1)
     ids = torch.randint(6, (5, 3), generator=random)
     state = tuple(torch.randn(3, 10, generator=random) for _ in cell.state_names)

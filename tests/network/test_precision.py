@@ -30,14 +30,19 @@ without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is an 
 
 @pytest.mark.parametrize(
     ("library", "auto"),
-    [(None, "fp32"), (SimpleNamespace(has_narrow=False), "fp32"), (SimpleNamespace(has_narrow=True), "bf16")],
+    [
+        (None, "fp32"),
+        (SimpleNamespace(has_narrow=False), "fp32"),
+        (SimpleNamespace(has_narrow=True, is_narrow_faster=False), "fp32"),
+        (SimpleNamespace(has_narrow=True, is_narrow_faster=True), "bf16"),
+    ],
 )
 def test_a_cpu_has_bf16_where_its_library_has(library: Any, auto: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is compiled code for a processor that knows it; fp32 there is always."""
+    """That is compiled code for a processor that knows it, and chosen where it gains; fp32 there is always."""
     monkeypatch.setattr(precisions, "find_library", lambda: library)
     assert choose_precision("auto", CPU) == auto
     assert choose_precision("fp32", CPU) == "fp32"
-    if auto == "bf16":
+    if library is not None and library.has_narrow:
         assert choose_precision("bf16", CPU) == "bf16"
     else:
         with pytest.raises(UsageError) as caught:

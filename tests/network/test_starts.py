@@ -31,8 +31,9 @@ from tests.kit.every_option import OPTIONS, B, T, V, configured
 
 library = find_library()
 needs_compiled = pytest.mark.skipif(library is None, reason="the recurrence was not compiled here")
-CELLS: list[Cell] = [LSTM(), GRU(), RNN()]
-by_name = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+CELLS: list[Cell] = [LSTM(), GRU(), GRU("before"), RNN()]
+KERNELS = [*(cell for cell in CELLS if cell.kernel), RNN("relu")]
+by_name = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.compiled)
 with_ids = pytest.mark.parametrize("has_ids", [False, True], ids=["inputs", "ids"])
 # T, B, I, H, V: lanes that fill tiles and that do not, sizes of whole cache lines and odd ones
 SIZES = [(9, 3, 7, 10, 11), (7, 16, 20, 48, 5), (5, 7, 16, 32, 9), (1, 13, 6, 33, 4), (8, 37, 5, 80, 3)]
@@ -378,7 +379,7 @@ def test_a_window_is_cut_into_pieces(share: float) -> None:
 
 
 @pytest.mark.parametrize("drops", [False, True], ids=["own weights", "dropped weights"])
-@pytest.mark.parametrize("cell", [*CELLS, RNN("relu")], ids=lambda cell: f"{cell.name} {cell.activation}")
+@pytest.mark.parametrize("cell", KERNELS, ids=lambda cell: f"{cell.name} {cell.activation}")
 def test_torchs_kernel_in_pieces_is_the_loop(cell: Cell, drops: bool) -> None:
     """Outputs, states and gradients of a window as a GPU runs it, made on the CPU by torch's own kernel."""
     case = _Case(cell, (9, 4, 5, 6, 3), has_ids=False, dtype=torch.float64)
