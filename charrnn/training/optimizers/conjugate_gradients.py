@@ -41,16 +41,19 @@ def minimise(
 ) -> list[Iterate]:
     """Returns iterates (x (N,) each) on the way from `start` to the minimum of phi, the last one last; at least one.
 
+    The way begins from zeros where phi is higher at `start`: a few steps would only take back what that has too much.
     `product` gives A v, `preconditioner` (N,) is the diagonal of a matrix like A, and `most` bounds the steps. The
     search also ends where numbers are no longer finite, or a direction has no positive curvature: what stands in the
     list is finite.
     """
     x = start.clone()
     r = b - product(x)
+    values = [_phi(x, r, b)]
+    if not values[0] <= 0.0:
+        x, r, values = torch.zeros_like(b), b.clone(), [0.0]
     z = r / preconditioner
     direction, rz = z.clone(), _dot(r, z)
-    values = [_phi(x, r, b)]
-    kept = [Iterate(0, x.clone(), values[0])] if math.isfinite(values[0]) else [Iterate(0, torch.zeros_like(b), 0.0)]
+    kept = [Iterate(0, x.clone(), values[0])]
     keep = set(kept_steps(most))
     for step in range(1, most + 1):
         if not rz > 0.0 or not math.isfinite(values[-1]):
