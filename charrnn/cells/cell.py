@@ -144,7 +144,8 @@ class Cell:
     compiled: str | None = None
     """The name of this cell in charrnn's own compiled code; None where that does not support the cell."""
     has_compiled_step: bool = True
-    """Whether that code knows a single step of the cell, for sampling without torch, and not only a window of them."""
+    """Where `compiled` is not None, whether that code knows a single step of the cell, for sampling without torch, and
+    not only a window of them."""
 
     def _declare(self, **facts: Any) -> None:
         """Sets facts that depend on the fields of a frozen cell, when it is made."""

@@ -15,11 +15,12 @@ from charrnn.checkpoints.checkpoint import Checkpoint
 from charrnn.checkpoints.folder import Run
 from charrnn.checkpoints.runs import is_finished
 from charrnn.cli.uncompiled import missed_in_training
+from charrnn.native.window import find_library
 from charrnn.network.cudnn import IMAGINED, explain
 from charrnn.network.device import describe_gpu, describe_machine, measured_speed
 from charrnn.network.precision import choose_precision
 from charrnn.network.speed import Machine, expected_characters
-from charrnn.network.threads import count_threads, is_compiled
+from charrnn.network.threads import count_threads, is_compiled, is_looped
 from charrnn.settings.config import Budget, ModelConfig, TrainingConfig
 from charrnn.settings.fields import variants
 from charrnn.text.corpus import Corpus, Parts
@@ -81,8 +82,9 @@ def describe(
     parts = world.size * plan.run.accumulate
     kept = find_optimizer(training.optimizer).kept
     memory = training_memory(
-        model, training, vocabulary, kept=kept, precision=precision, parts=parts, is_taught=plan.teacher is not None
-    )
+        model, training, vocabulary, kept=kept, precision=precision, parts=parts,
+        is_taught=plan.teacher is not None, is_looped=is_looped(device, model),
+    )  # fmt: skip
     used = count_threads(is_compiled=is_compiled(device, is_plain=is_plain_in_training(model)))
     threads = f" with {count(used, 'thread')}" if device.type == "cpu" else ""
     yield f"it is expected to {read}need {_size(memory)} of memory, in {precision}{threads}"
@@ -194,7 +196,8 @@ def expect(plan: Plan, corpus: Corpus, device: torch.device, world: World) -> Fo
         return Forecast(characters, size, plan.budget)
     precision = choose_precision(training.precision, device)
     if device.type == "cpu":
-        machine = machine_for(training.optimizer, Machine(_KEPT[precision] * measured_speed(precision) * world.size))
+        kept = _KEPT[precision] * measured_speed(precision) * world.size
+        machine = machine_for(training.optimizer, Machine(kept, has_compiled=find_library() is not None))
         return Forecast(expected_characters(model, vocabulary, machine, plan.budget.minutes * 60), size, plan.budget)
     if device.type != "cuda":
         return None
@@ -226,8 +229,10 @@ def _off_the_fast_path(plan: Plan, device: torch.device) -> Iterator[str]:
             "a larger --batch or --bptt makes their share smaller"
         )
     if device.type == "cpu" and is_plain_in_training(model):
-        if (missed := missed_in_training()) is not None:
+        if (missed := missed_in_training(has_kernel=has_kernel(model))) is not None:
             yield missed
+        elif is_looped(device, model):
+            yield f"{describe_cell(model)} is run step by step without compiled code, at half the speed or less"
         return
     which = describe_cell(model)
     if has_kernel(model):

@@ -40,14 +40,15 @@ def missed_in_sampling(config: ModelConfig, vocabulary: int, characters: int) ->
     return f"{reason}, and numpy writes: compiled code is 1.6 to 15 times as fast; {remedy}"
 
 
-def missed_in_training() -> str | None:
-    """Returns a line that says why torch's kernels train the layers on this CPU, and what would bring compiled ones.
+def missed_in_training(*, has_kernel: bool) -> str | None:
+    """Returns a line that says why torch trains the layers on this CPU, and what would bring compiled code for it.
 
-    Returns None where they are there, or are turned off on purpose.
+    That is torch's own kernel where it has one for the cell, else its operations, step by step. Returns None where
+    compiled code is there, or is turned off on purpose.
     """
     why = window.why_absent() if is_measured_machine() else None
     if why is None:
         return None
     reason, remedy = why
-    gain = "compiled ones are 1.3 to 3 times as fast where the CPU has AVX512-BF16"
-    return f"{reason}, and torch's own kernels train: {gain}; {remedy}"
+    trains = "torch's own kernels train" if has_kernel else "torch trains step by step"
+    return f"{reason}, and {trains}: compiled code is 1.3 to 3 times as fast; {remedy}"

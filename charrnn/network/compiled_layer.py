@@ -8,6 +8,9 @@ layer that reads characters needs no product at all: each character's input part
     backward   dh_t = dout_t + W_hh^T da_{t+1}          step by step, da_t from dh_t by the cell's equations
                dW_hh = sum_t da_t h_{t-1}^T,  dW_ih = sum_t da_t x_t^T,  dx_t = W_ih^T da_t      at once
 
+Where a gru's reset gate acts before the product, the candidate's block of W_hh reads r h_{t-1} in the place of h_{t-1},
+forward and in dW_hh, and a step is two products.
+
 The equations stand in `cells/`; the tests compare with a plain loop over them.
 
 Shape letters: T window, B lanes, I input size, H hidden size, P hidden size padded to whole cache lines, V vocabulary,

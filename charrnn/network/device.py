@@ -130,7 +130,9 @@ def nominal_speed(device: torch.device, precision: str) -> float:
     library = find_library()
     if library is None:
         return torch.get_num_threads() * 17e9
-    return most_threads() * (95e9 if precision == "bf16" else (8e9, 25e9, 50e9)[library.best_set])
+    if precision == "bf16" and library.is_narrow_faster:
+        return most_threads() * 95e9
+    return most_threads() * (8e9, 25e9, 50e9)[library.best_set]
 
 
 def describe_machine(device: torch.device, precision: str, *, processes: int = 1) -> Machine:
@@ -140,6 +142,7 @@ def describe_machine(device: torch.device, precision: str, *, processes: int = 1
         describe_gpu(device) if device.type == "cuda" else None,
         precision,
         processes,
+        device.type == "cpu" and find_library() is not None,
     )
 
 

@@ -44,6 +44,8 @@ class Machine:
     """The NVIDIA GPU that each process has; None where there is another device."""
     precision: str = "fp32"
     processes: int = 1
+    has_compiled: bool = True
+    """Whether compiled code trains the cells it knows there, where there is no GPU."""
 
 
 REFERENCE = Machine(2 * 95e9)
@@ -80,7 +82,9 @@ def expected_characters(
     another device the arithmetic alone counts, and nobody asks for the lanes.
     """
     gpu, core = machine.gpu, make_cell(model).core
-    is_fast = (core.compiled if gpu is None else core.kernel) is not None
+    is_fast = core.kernel is not None
+    if gpu is None:
+        is_fast = core.compiled is not None and (is_fast or machine.has_compiled)
     characters = seconds * machine.speed * (1.0 if is_fast else _LOOPED) / operations(model, vocabulary_size)
     if gpu is None:
         return characters

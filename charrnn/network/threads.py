@@ -12,8 +12,10 @@ from collections.abc import Iterator
 
 import torch
 
+from charrnn.cells.registry import has_kernel, is_plain_in_training
 from charrnn.native.crew import most_threads, set_most_threads
 from charrnn.native.window import find_library
+from charrnn.settings.config import ModelConfig
 
 
 def set_threads(threads: int) -> None:
@@ -30,6 +32,11 @@ def count_threads(*, is_compiled: bool) -> int:
 def is_compiled(device: torch.device, *, is_plain: bool) -> bool:
     """Whether compiled code makes the products of a model whose cell it knows if `is_plain`."""
     return is_plain and device.type == "cpu" and find_library() is not None
+
+
+def is_looped(device: torch.device, model: ModelConfig) -> bool:
+    """Whether a model's layers train step by step in torch: neither compiled code nor a kernel knows them there."""
+    return not is_compiled(device, is_plain=is_plain_in_training(model)) and not has_kernel(model)
 
 
 @contextlib.contextmanager

@@ -26,11 +26,13 @@ def training_memory(
     precision: str = "fp32",
     parts: int = 1,
     is_taught: bool = False,
+    is_looped: bool = False,
 ) -> int:
     """Returns the bytes that training holds at the least: weights, gradients and moments, and a window's activations.
 
     An activation is kept for each state and gate of each unit, and twice for each logit (itself and its gradient), or
-    four times where it `is_taught` (with what the teacher says, and what is to be learned).
+    four times where it `is_taught` (with what the teacher says, and what is to be learned). Where torch runs the cell
+    step by step (`is_looped`), it keeps what comes between them, too.
     `kept` is how many arrays of a weight's size the optimizer keeps for each; `parts` is in how many the
     lanes are computed one after the other, or by processes of their own.
     """
@@ -38,8 +40,8 @@ def training_memory(
     moved = sum(size for name, size in sizes.items() if is_trained(name, training.freeze))
     cell = make_cell(model)
     activated = len(cell.state_names) + len(cell.gate_names)
-    if cell.core.compiled is None:
-        activated *= _LOOPED  # torch keeps what comes between them
+    if is_looped:
+        activated *= _LOOPED
     if training.freeze == "echo":
         activated = 1  # what the decoder reads
     units = (2 if precision == "fp16" else 4) * model.num_layers * model.hidden_size * activated

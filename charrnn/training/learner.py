@@ -32,7 +32,7 @@ from charrnn.network.device import require_memory
 from charrnn.network.graphs import GraphRecorder
 from charrnn.network.model import CharacterModel
 from charrnn.network.precision import LossScale, choose_precision, narrow_iteration
-from charrnn.network.threads import is_compiled, torch_beside
+from charrnn.network.threads import is_compiled, is_looped, torch_beside
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.settings.conflicts import check_together
 from charrnn.training.averaged import Averaged, like
@@ -96,7 +96,7 @@ class Learner:
         kept = find_optimizer(training.optimizer).kept
         needed = training_memory(
             model, training, vocabulary_size, kept=kept, precision=self.precision, parts=parts,
-            is_taught=teacher is not None,
+            is_taught=teacher is not None, is_looped=is_looped(device, model),
         )  # fmt: skip
         require_memory(needed, device, "training this model")
         self._training, self._accumulate = training, accumulate

@@ -77,6 +77,7 @@ STEPS = {("copy", 200): 3000, ("copy", 500): 1500, ("adding", 200): 3000, ("addi
 _FASTER = {"learning_rate": 2e-3}
 _SGD = {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.01}
 _SEARCHED = {**completed_training({"optimizer": "hessian-free"}), "batch_size": 512}
+_HELD = {**_SEARCHED, "structural_damping": 10.0}
 MODELS: dict[str, Model] = {
     "rnn": Model(128, {"cell": "rnn"}, colour="#888888"),
     "irnn": Model(
@@ -109,9 +110,9 @@ MODELS: dict[str, Model] = {
     "rnn, orthogonal init, sgd": Model(
         128, {"cell": "rnn", "init": "orthogonal"}, copy=_SGD, adding=_SGD, colour="#70543e"
     ),
-    "rnn, hessian-free": Model(128, {"cell": "rnn"}, copy=_SEARCHED, adding=_SEARCHED, colour="#d4537e"),
+    "rnn, hessian-free": Model(128, {"cell": "rnn"}, copy=_HELD, adding=_SEARCHED, colour="#d4537e"),
     "rnn, orthogonal init, hessian-free": Model(
-        128, {"cell": "rnn", "init": "orthogonal"}, copy=_SEARCHED, adding=_SEARCHED, colour="#993556"
+        128, {"cell": "rnn", "init": "orthogonal"}, copy=_HELD, adding=_SEARCHED, colour="#993556"
     ),
 }  # fmt: skip
 USUAL = [name for name in MODELS if not name.endswith(("sgd", "hessian-free"))]

@@ -17,12 +17,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from charrnn.checkpoints import checkpoint as checkpoints
 from charrnn.cli.uncompiled import is_measured_machine, missed_in_sampling
 from charrnn.native import step, window
 from charrnn.native.loader import candidates, search
-from charrnn.settings.config import ModelConfig
+from charrnn.network.threads import is_looped
+from charrnn.settings.config import ModelConfig, TrainingConfig
+from charrnn.training.estimates import training_memory
 from tests.kit.command import Command, Result
 from tests.kit.text import make_text
 from tests.kit.tiny import tiny
@@ -191,8 +194,26 @@ def test_train_says_once_what_a_compiler_would_bring(
     assert line.endswith("; install gcc or clang, then charrnn again")
     assert _said(command(*words, "--layer-norm", "--dry-run")) == []
     assert _said(command(*words, "--quiet")) == []
+    (line,) = _said(command(*words, *"--cell gru --reset-gate before --out other --dry-run".split()))
+    assert "and torch trains step by step: compiled code is " in line
     monkeypatch.setenv("CHARRNN_COMPILED", "0")
     assert _said(command(*words, "--dry-run")) == []
+
+
+@pytest.mark.usefixtures("missed")
+def test_what_only_compiled_code_knows_is_run_step_by_step_without_it(
+    text_file: Callable[..., Path], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dry run says so where compiled code is turned off, and on a GPU; and the layers' memory is that of a loop."""
+    model = ModelConfig(cell="gru", num_layers=1, hidden_size=64, reset_gate="before")
+    assert is_looped(torch.device("cpu"), model)
+    assert is_looped(torch.device("cuda"), model)
+    assert not is_looped(torch.device("cpu"), replace(model, reset_gate="after"))
+    training = TrainingConfig()
+    assert training_memory(model, training, 20, kept=2, is_looped=True) > training_memory(model, training, 20, kept=2)
+    monkeypatch.setenv("CHARRNN_COMPILED", "0")
+    words = f"train {text_file(2000)} --cell gru --reset-gate before --hidden 8 --threads 1 --steps 2 --dry-run".split()
+    assert "gru with reset gate before the product is run step by step without compiled code" in command(*words).err
 
 
 @pytest.mark.usefixtures("missed")

@@ -103,6 +103,15 @@ class Case:
         return [*values, *torch.autograd.grad(loss, [self.x, *self.p.values(), *self.state])]
 
 
+def _layer(cell: Cell, input_size: int, hidden_size: int) -> Layer:
+    """A layer as a model has it, with weights of chance."""
+    layer = (KernelLayer if cell.kernel else Layer)(cell, input_size, hidden_size)
+    random = torch.Generator().manual_seed(0)
+    for array in layer.arrays().values():
+        torch.nn.init.uniform_(array, -0.3, 0.3, random)
+    return layer
+
+
 @by_name
 @pytest.mark.parametrize("has_ids", [False, True], ids=["inputs", "ids"])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
@@ -217,33 +226,36 @@ def test_the_decoders_logits_are_exact_and_its_gradient_is_narrow() -> None:
         assert 0 < float((one - two).norm()) < 0.01 * float(two.norm())
 
 
-def test_a_second_pass_back_is_refused() -> None:
+@by_name
+def test_a_second_pass_back_is_refused(cell: Cell) -> None:
     """The gates' memory has been used again: going back through it twice would give wrong gradients silently."""
-    case = Case(LSTM(), SIZES[0], has_ids=False)
+    case = Case(cell, SIZES[0], has_ids=False)
     output, _ = case.fused()
     output.sum().backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="used up"):
         output.sum().backward()
 
 
-def test_windows_under_way_do_not_share_memory() -> None:
+@by_name
+def test_windows_under_way_do_not_share_memory(cell: Cell) -> None:
     """Two windows forward, then both back, as with gradients over several windows; and with none wanted in between."""
     buffers = Buffers()
-    cases = [Case(LSTM(), (5, 3, 7, 10, 11), has_ids=has_ids) for has_ids in (False, True)]
-    results = [run_window("lstm", case.p, case.x, case.ids, case.state, buffers) for case in cases]
+    cases = [Case(cell, (5, 3, 7, 10, 11), has_ids=has_ids) for has_ids in (False, True)]
+    results = [run_window(str(cell.compiled), case.p, case.x, case.ids, case.state, buffers) for case in cases]
     with torch.no_grad():
-        kept, _ = run_window("lstm", cases[0].p, cases[0].x, None, cases[0].state, buffers)
+        kept, _ = run_window(str(cell.compiled), cases[0].p, cases[0].x, None, cases[0].state, buffers)
         expected = kept.clone()
     for case, result in zip(cases, results, strict=True):
         assert_equal(case.everything(result), case.everything(case.loop()))
     assert torch.equal(kept, expected)
 
 
-def test_scoring_in_between_leaves_no_memory_behind() -> None:
+@by_name
+def test_scoring_in_between_leaves_no_memory_behind(cell: Cell) -> None:
     """Windows of the same shape, in inference mode and in training in turn: the one's tensors are not the other's."""
-    layer = KernelLayer(LSTM(), 4, 16)
+    layer = _layer(cell, 4, 16)
     x = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
-    state = (torch.zeros(3, 16), torch.zeros(3, 16))
+    state = tuple(torch.zeros(3, 16) for _ in cell.state_names)
     with torch.inference_mode():
         expected, _ = layer(x, state)
     for _ in range(2):
@@ -257,10 +269,7 @@ def test_scoring_in_between_leaves_no_memory_behind() -> None:
 @by_name
 def test_without_it_torch_computes_the_same(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer gives the same outputs and gradients where nothing was compiled, from inputs and from ids."""
-    layer = KernelLayer(cell, 4, 10) if cell.kernel else Layer(cell, 4, 10)
-    torch.manual_seed(0)
-    for array in layer.arrays().values():
-        torch.nn.init.uniform_(array, -0.3, 0.3)
+    layer = _layer(cell, 4, 10)
     random = torch.Generator().manual_seed(1)
     ids = torch.randint(6, (5, 3), generator=random)
     state = tuple(torch.randn(3, 10, generator=random) for _ in cell.state_names)

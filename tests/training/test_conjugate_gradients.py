@@ -99,6 +99,9 @@ def test_what_is_no_curvature_ends_it_and_stays_finite() -> None:
         assert all(bool(torch.isfinite(each.x).all()) and math.isfinite(each.phi) for each in found)
     found = minimise(lambda v: v, b, b * math.inf, ones, 30)
     torch.testing.assert_close(found[-1].x, b)
+    for start in (b * math.inf, b * math.nan):  # phi of the first one is minus infinity
+        (only,) = minimise(lambda v: -v, b, start, ones, 30)
+        assert not only.x.any()
 
 
 def test_a_start_that_is_worse_than_zeros_is_not_taken() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from charrnn.cells.parameters import parameter_shapes
+from charrnn.native.window import find_library
 from charrnn.network import device
 from charrnn.network.cudnn import GPU, IMAGINED, expected
 from charrnn.network.speed import REFERENCE, Machine, expected_characters, operations
@@ -244,8 +245,21 @@ def test_a_machine_is_its_processes_together(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(device, "describe_gpu", lambda _: card)
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     speeds = [device.nominal_speed(each, "fp16") for each in (cuda, cpu)]
-    assert device.describe_machine(cuda, "fp16", processes=3) == Machine(3 * speeds[0], card, "fp16", 3)
-    assert device.describe_machine(cpu, "fp16") == Machine(speeds[1], None, "fp16", 1)
+    assert device.describe_machine(cuda, "fp16", processes=3) == Machine(3 * speeds[0], card, "fp16", 3, False)
+    has_compiled = find_library() is not None
+    assert device.describe_machine(cpu, "fp16") == Machine(speeds[1], None, "fp16", 1, has_compiled)
+
+
+def test_what_runs_step_by_step_is_half_as_fast() -> None:
+    """A cell that nothing knows on a CPU, one that only compiled code knows, and one that torch has a kernel for."""
+    read = {}
+    for options in ({"peephole": True}, {"cell": "gru", "reset_gate": "before"}, {"cell": "gru"}):
+        model = ModelConfig(num_layers=1, hidden_size=64, **options)
+        machines = [Machine(1e10, has_compiled=has_compiled) for has_compiled in (True, False)]
+        read[model.cell, model.reset_gate] = [expected_characters(model, 50, machine, 10) for machine in machines]
+    (peephole, same), (compiled, looped), (plain, by_kernel) = read.values()
+    assert peephole == same
+    assert plain == by_kernel == compiled == 2 * looped
 
 
 @pytest.mark.parametrize(("best_set", "per_thread"), [(None, 17e9), (0, 8e9), (1, 25e9), (2, 50e9)])
@@ -253,7 +267,7 @@ def test_nominal_speed_is_that_of_the_threads(
     monkeypatch: pytest.MonkeyPatch, best_set: int | None, per_thread: float
 ) -> None:
     """Two threads in bf16 are what the experiments ran on; without the library, or in fp32, fewer operations."""
-    library = None if best_set is None else SimpleNamespace(best_set=best_set)
+    library = None if best_set is None else SimpleNamespace(best_set=best_set, is_narrow_faster=True)
     monkeypatch.setattr(device, "find_library", lambda: library)
     for threads in (1, 2, 7):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
@@ -261,6 +275,9 @@ def test_nominal_speed_is_that_of_the_threads(
         assert device.nominal_speed(torch.device("cpu"), "fp32") == threads * per_thread
         if library is not None:
             assert device.nominal_speed(torch.device("cpu"), "bf16") * 2 == REFERENCE.speed * threads
+            monkeypatch.setattr(library, "is_narrow_faster", False)  # such as Intel's without AMX
+            assert device.nominal_speed(torch.device("cpu"), "bf16") == threads * per_thread
+            monkeypatch.setattr(library, "is_narrow_faster", True)
 
 
 def test_choices_move_one_way() -> None:

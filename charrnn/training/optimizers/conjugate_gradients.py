@@ -49,7 +49,7 @@ def minimise(
     x = start.clone()
     r = b - product(x)
     values = [_phi(x, r, b)]
-    if not values[0] <= 0.0:
+    if not (math.isfinite(values[0]) and values[0] <= 0.0):
         x, r, values = torch.zeros_like(b), b.clone(), [0.0]
     z = r / preconditioner
     direction, rz = z.clone(), _dot(r, z)
