@@ -41,7 +41,8 @@ def minimise(
 ) -> list[Iterate]:
     """Returns iterates (x (N,) each) on the way from `start` to the minimum of phi, the last one last; at least one.
 
-    The way begins from zeros where phi is higher at `start`: a few steps would only take back what that has too much.
+    The way begins from zeros only where phi is not a number at `start`. Where it is higher there than at zeros, what a
+    long search found before is worth the steps that take it back (`experiments-other`).
     `product` gives A v, `preconditioner` (N,) is the diagonal of a matrix like A, and `most` bounds the steps. The
     search also ends where numbers are no longer finite, or a direction has no positive curvature: what stands in the
     list is finite.
@@ -49,7 +50,7 @@ def minimise(
     x = start.clone()
     r = b - product(x)
     values = [_phi(x, r, b)]
-    if not (math.isfinite(values[0]) and values[0] <= 0.0):
+    if not math.isfinite(values[0]):
         x, r, values = torch.zeros_like(b), b.clone(), [0.0]
     z = r / preconditioner
     direction, rz = z.clone(), _dot(r, z)

@@ -3,7 +3,7 @@
     q(d) = f(w) + g^T d + d^T G d / 2                        G the Gauss-Newton matrix, of some of the lanes
     d    = argmin q(d) + lambda |d|^2 / 2 + mu lambda D(d)   D the change of the states, structural damping
     M    = diag(G + lambda)^0.75                             preconditions the search, which begins from 0.95 times
-                                                             the last one's end, or from 0 where that is better
+                                                             the last one's end
     lambda <- 3/2 lambda where rho < 1/4,  2/3 lambda where rho > 3/4,     rho = (f(w + d) - f(w)) / (q(d) - q(0))
 
 Of the iterates on the way to d the latest is taken before which the loss does not get lower, going backwards, and then
