@@ -24,6 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from charrnn.checkpoints import described
 from charrnn.checkpoints.checkpoint import FORMAT, Checkpoint, load, save
+from charrnn.checkpoints.described import MODEL_PREFIX, TEACHER_PREFIX
 from charrnn.display.summary import summary
 from charrnn.errors import CheckpointError, ResourceError, UsageError
 from tests.kit.tiny import arrays_of, enclose, forge, tiny
@@ -90,7 +91,7 @@ def test_without_state_the_weights_alone_come(path: Path) -> None:
 
 _NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 _ARRAYS = st.dictionaries(
-    _NAMES.filter(lambda name: not name.startswith("model.")),
+    _NAMES.filter(lambda name: not name.startswith((MODEL_PREFIX, TEACHER_PREFIX))),
     st.tuples(st.sampled_from(["<f4", "<f8", "<i8", "|u1"]), st.lists(st.integers(0, 4), max_size=3)),
     max_size=5,
 )
