@@ -473,15 +473,18 @@ PIECES(candidate, CANDIDATE)
 
 static void NAME(run)(Window *window, int is_backward) {
 #define PASS(way, name) NAME(prepare_##way##_##name), NAME(step_##way##_##name)
-#define RUN(name, ...)                                                                                                 \
-    if (is_backward) NAME(backward_cell)(window, PASS(backward, name), ##__VA_ARGS__);                                 \
-    else NAME(forward_cell)(window, PASS(forward, name), ##__VA_ARGS__);
-    if (window->cell == LSTM) { RUN(lstm, 0, 0) }
-    else if (window->cell == GRU) { RUN(gru, 0, 0) }
-    else if (window->cell == RNN) { RUN(rnn, 0, 0) }
-    else if (is_backward) NAME(backward_cell)(window, PASS(backward, reset), PASS(backward, candidate));
-    else NAME(forward_cell)(window, PASS(forward, reset), PASS(forward, candidate));
+#define ONE(way, name) NAME(way##_cell)(window, PASS(way, name), 0, 0)
+#define TWO(way, first, second) NAME(way##_cell)(window, PASS(way, first), PASS(way, second))
+#define RUN(way)                                                                                                       \
+    if (window->cell == LSTM) ONE(way, lstm);                                                                          \
+    else if (window->cell == GRU) ONE(way, gru);                                                                       \
+    else if (window->cell == RNN) ONE(way, rnn);                                                                       \
+    else TWO(way, reset, candidate);
+    if (is_backward) { RUN(backward) }
+    else { RUN(forward) }
 #undef RUN
+#undef TWO
+#undef ONE
 #undef PASS
 }
 
