@@ -143,9 +143,6 @@ class Cell:
     """The function of torch that runs this cell along a window, such as `lstm`; None where there is none."""
     compiled: str | None = None
     """The name of this cell in charrnn's own compiled code; None where that does not support the cell."""
-    has_compiled_step: bool = True
-    """Where `compiled` is not None, whether that code knows a single step of the cell, for sampling without torch, and
-    not only a window of them."""
 
     def _declare(self, **facts: Any) -> None:
         """Sets facts that depend on the fields of a frozen cell, when it is made."""

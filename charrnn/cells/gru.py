@@ -61,7 +61,7 @@ class GRU(Cell):
             self._declare(kernel="gru", compiled="gru", held=("h", *self.gate_names))
         else:  # what r leaves of a constant h is not constant
             words = ("reset gate before the product",)
-            self._declare(words=words, compiled="gru, reset before", has_compiled_step=False, held=self.gate_names)
+            self._declare(words=words, compiled="gru, reset before", held=self.gate_names)
 
     @classmethod
     def check(cls, config: ModelConfig) -> None:

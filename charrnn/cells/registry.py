@@ -126,12 +126,6 @@ def is_plain(config: ModelConfig) -> bool:
     return make_cell(config).core.at_rest().compiled is not None
 
 
-def is_plain_stepwise(config: ModelConfig) -> bool:
-    """Whether a single step of the cell outside training is one that charrnn's compiled code knows."""
-    cell = make_cell(config).core.at_rest()
-    return cell.compiled is not None and cell.has_compiled_step
-
-
 def is_plain_in_training(config: ModelConfig) -> bool:
     """Whether the cell in training is one that charrnn's compiled code knows."""
     return make_cell(config).core.compiled is not None

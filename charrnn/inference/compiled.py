@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from charrnn.cells.registry import make_cell
 from charrnn.inference.engine import Doubles, Floats, Integers, RecordingEngine, Scored, Written
-from charrnn.inference.panels import NEVER, Panels
+from charrnn.inference.panels import LAYOUTS, NEVER, Panels
 from charrnn.native.crew import most_threads
 from charrnn.native.step import MOST_LANES, Job, Settings, aligned, best_set, find_library
 from charrnn.settings.choices import WeightsName
@@ -59,6 +59,7 @@ class CompiledNetwork(RecordingEngine):
         self._set = best_set() if instruction_set is None else instruction_set
         cell = make_cell(config).core.at_rest()
         assert cell.compiled is not None
+        self._has_late_product = bool(LAYOUTS[cell.compiled].late)
         self.panels = Panels(found, self._set, config, cell.compiled, parameters, weights, end)
         self._model, self._has_memory = self.panels.model, len(cell.state_names) > 1
         self._recorded = (*cell.state_names, *cell.gate_names)
@@ -191,6 +192,11 @@ class CompiledNetwork(RecordingEngine):
             job.log_probabilities = point(log_probabilities)
         if record is not None:
             job.record = point(record)
+        if self._has_late_product:
+            job.reset = point(aligned((B, P), np.float32))
+            job.waiting = point(aligned((B, model.panels, 2, model.units), np.float32))
+            if self._weights == "int8":
+                job.reset_quantised = point(np.zeros((B, P), np.int16))
         job.probabilities = point(aligned((B, VP), np.float32))
         job.order = point(np.empty((B, VP), np.int32))
         self._library.charrnn_run(ctypes.byref(model), ctypes.byref(job), ctypes.c_int32(self._set))

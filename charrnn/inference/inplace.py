@@ -26,7 +26,7 @@ from charrnn.settings.config import ModelConfig
 _HALF = np.float32(0.5)
 
 
-def _step_lstm(gates: Floats, h: Floats, c: Floats, scratch: Floats, H: int) -> None:
+def _step_lstm(gates: Floats, h: Floats, c: Floats, scratch: Floats, H: int, _late: Floats | None) -> None:
     np.tanh(gates, out=gates)
     sigmoids = gates[:, : 3 * H]
     sigmoids *= _HALF
@@ -38,7 +38,7 @@ def _step_lstm(gates: Floats, h: Floats, c: Floats, scratch: Floats, H: int) -> 
     h *= gates[:, 2 * H : 3 * H]
 
 
-def _step_gru(gates: Floats, h: Floats, _c: Floats, scratch: Floats, H: int) -> None:
+def _step_gru(gates: Floats, h: Floats, _c: Floats, scratch: Floats, H: int, _late: Floats | None) -> None:
     sigmoids = gates[:, : 2 * H]
     np.tanh(sigmoids, out=sigmoids)
     sigmoids *= _HALF
@@ -51,7 +51,22 @@ def _step_gru(gates: Floats, h: Floats, _c: Floats, scratch: Floats, H: int) -> 
     h += scratch
 
 
-def _step_rnn(gates: Floats, h: Floats, _c: Floats, _scratch: Floats, _H: int) -> None:
+def _step_gru_before(gates: Floats, h: Floats, _c: Floats, scratch: Floats, H: int, late: Floats | None) -> None:
+    assert late is not None
+    sigmoids, candidate, product = gates[:, : 2 * H], gates[:, 2 * H :], gates[:, :H]
+    np.tanh(sigmoids, out=sigmoids)
+    sigmoids *= _HALF
+    sigmoids += _HALF
+    np.multiply(gates[:, :H], h, out=scratch)
+    _multiply(scratch, late, product)  # in the place of the reset gate, which nothing reads again
+    candidate += product
+    np.tanh(candidate, out=candidate)
+    h -= candidate
+    h *= gates[:, H : 2 * H]
+    h += candidate
+
+
+def _step_rnn(gates: Floats, h: Floats, _c: Floats, _scratch: Floats, _H: int, _late: Floats | None) -> None:
     np.tanh(gates, out=h)
 
 
@@ -59,18 +74,22 @@ class _Arrangement(NamedTuple):
     """How a layer's product is made of a cell's blocks of H rows, and what is done with it.
 
     Gates with a sigmoid come first, so that they lie side by side. The gru's candidate is kept in two parts, from the
-    input and from the state, since the reset gate stands between them.
+    input and from the state, since the reset gate stands between them. Where the gate acts before the product, the
+    last block is the candidate without it.
     """
 
     blocks: tuple[tuple[int | None, int | None], ...]
     """For each block of the product, the block of the input matrix and that of the recurrent matrix."""
     sigmoids: int
-    activate: Callable[[Floats, Floats, Floats, Floats, int], None]
+    activate: Callable[[Floats, Floats, Floats, Floats, int, Floats | None], None]
+    late: int | None = None
+    """The block of the recurrent matrix whose product waits for a gate, so that `activate` makes it."""
 
 
 _ARRANGEMENTS = {
     "lstm": _Arrangement(((0, 0), (1, 1), (3, 3), (2, 2)), 3, _step_lstm),  # i f o g
     "gru": _Arrangement(((0, 0), (1, 1), (2, None), (None, 2)), 2, _step_gru),  # r z n n
+    "gru, reset before": _Arrangement(((0, 0), (1, 1), (2, None)), 2, _step_gru_before, late=2),  # r z n
     "rnn": _Arrangement(((0, 0),), 0, _step_rnn),
 }
 """How each cell's product is arranged, by the name that the cell gives as `compiled`."""
@@ -106,6 +125,11 @@ class _LayerProduct:
         if "bias_hh" in p:
             _arranged(arrangement, p["bias_hh"], 1, recurrent)
             self.bias += recurrent
+        self.late: Floats | None = None
+        if arrangement.late is not None:
+            rows = arrangement.late * H
+            self.late = p["weight_hh"][rows : rows + H].astype(np.float32)
+            self.bias[-H:] += p["bias_hh"][rows : rows + H]
 
 
 class InPlaceNetwork(Network):
@@ -191,7 +215,7 @@ class _InPlaceWalk(Walk):
                 h = both[:, -H:]
                 _multiply(both, product.matrix, gates)
                 gates += network.first_input(rows) if layer == 0 else product.bias
-                self._activate(gates, h, self._cells[layer], self._scratch, H)
+                self._activate(gates, h, self._cells[layer], self._scratch, H, product.late)
                 if layer + 1 < len(network.products):
                     self._inputs[layer + 1][:, :H] = h
             _multiply(self._inputs[-1][:, -H:], network.decoder_weight, self._logits)

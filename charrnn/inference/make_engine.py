@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from charrnn.cells.members import count_members, parted
 from charrnn.cells.parameters import written_out
-from charrnn.cells.registry import describe, is_plain_stepwise
+from charrnn.cells.registry import describe, is_plain
 from charrnn.errors import UsageError
 from charrnn.inference.compiled import CompiledNetwork
 from charrnn.inference.ensemble import EnsembleEngine
@@ -27,7 +27,7 @@ def has_compiled_step(config: ModelConfig) -> bool:
 
 def could_be_compiled(config: ModelConfig) -> bool:
     """Whether there is compiled code that steps such a model, be it here or not."""
-    return is_plain_stepwise(config) and config.skip == "none"
+    return is_plain(config) and config.skip == "none"
 
 
 def make_engine(
@@ -57,7 +57,7 @@ def make_engine(
         missing, hint = "this installation has no compiled step", "leave --weights out"
         if config.skip != "none":
             missing = f"there is no compiled step for --skip {config.skip}"
-        elif not is_plain_stepwise(config):
+        elif not is_plain(config):
             missing = f"there is no compiled step for this cell, {describe(config)}"
         else:
             hint = f"install charrnn where there is a C compiler (gcc or clang), or {hint}"

@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cells.parameters import layer_parameters, written_out
-from charrnn.cells.registry import describe, is_plain_stepwise, make_cell
+from charrnn.cells.registry import describe, is_plain, make_cell
 from charrnn.errors import UsageError
+from charrnn.inference.panels import LAYOUTS
 from charrnn.native.step import GROUP
 from charrnn.settings.choices import PageWeights
 from charrnn.settings.config import ModelConfig
@@ -44,7 +45,7 @@ class PackedModel:
 def check_can_be_packed(config: ModelConfig) -> None:
     """Raises UsageError for a model whose step outside training is more than a plain cell's."""
     why = ""
-    if not is_plain_stepwise(config):
+    if not is_plain(config):
         why = f"this model's step is that of {describe(config)}"
     elif config.skip != "none":
         why = f"this model's layers are connected by --skip {config.skip}"
@@ -60,6 +61,7 @@ def pack(config: ModelConfig, parameters: Arrays, weights: PageWeights) -> Packe
     check_can_be_packed(config)
     config, parameters = written_out(config, parameters)
     cell = make_cell(config).core.at_rest()
+    late = LAYOUTS[str(cell.compiled)].late
     packing = _Packing()
     packing.matrix("embedding", parameters["embedding"])
     if "decoder.weight" in parameters:
@@ -67,14 +69,17 @@ def pack(config: ModelConfig, parameters: Arrays, weights: PageWeights) -> Packe
     packing.add("decoder.bias", parameters["decoder.bias"])
     for layer in range(1, config.num_layers + 1):
         p, name = layer_parameters(parameters, layer), f"layers.{layer}."
-        for which in ("weight_ih", "weight_hh"):
-            is_rounded = weights == "int8" and (layer > 1 or which == "weight_hh")
-            (packing.rounded_matrix if is_rounded else packing.matrix)(name + which, p[which])
+        matrices = {"weight_ih": p["weight_ih"], "weight_hh": p["weight_hh"]}
+        if late:  # the last blocks
+            matrices["weight_hh"], matrices["candidate"] = np.split(p["weight_hh"], [-len(late) * config.hidden_size])
+        for which, matrix in matrices.items():
+            is_rounded = weights == "int8" and (layer > 1 or which != "weight_ih")
+            (packing.rounded_matrix if is_rounded else packing.matrix)(name + which, matrix)
         packing.add(f"{name}bias", p[cell.input_bias])
         if "bias_hh" in p:
             packing.add(f"{name}recurrent_bias", p["bias_hh"])
     described = {
-        "cell": cell.compiled,
+        "cell": config.cell,
         "layers": config.num_layers,
         "hidden": config.hidden_size,
         "vocabulary": len(parameters["embedding"]),

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from charrnn.cells.parameters import forget, layer_parameters
 from charrnn.inference.engine import Floats, is_small_table
-from charrnn.native.step import GROUP, LINE, SCRATCH, LayerPanels, Matrix, StepModel, aligned
+from charrnn.native.step import AVX512, GROUP, LINE, SCRATCH, LayerPanels, Matrix, StepModel, aligned
 from charrnn.settings.choices import WeightsName
 from charrnn.settings.config import ModelConfig
 
@@ -37,8 +37,15 @@ class PanelLayout:
 
     number: int
     units: int
+    """How many units a panel holds where one pass through it multiplies all their rows: up to 128, in AVX-512."""
+    narrow_units: int
+    """How many it holds where a pass multiplies 64 rows or less, in AVX2 and without: passes through parts of each
+    input's weights run out of order in memory, which makes float32 and float16 up to 1.4 times slower. (Not int8, of
+    which a cache line holds more.)"""
     input_order: tuple[int, ...]
     recurrent_order: tuple[int, ...]
+    late: tuple[int, ...] = ()
+    """The blocks of the recurrent matrix whose product waits for a gate, so that both their biases are only added."""
 
     def bias(self, p: Mapping[str, Any]) -> list[Floats]:
         """Returns what the sums of each block start from, block by block (H,)."""
@@ -47,13 +54,16 @@ class PanelLayout:
         x_r, x_z, x_n = np.split(p["bias_ih"], 3)
         h_r, h_z, h_n = np.split(p["bias_hh"], 3)
         with np.errstate(over="ignore"):  # what is too large to compute with shows in the logits
+            if self.late:
+                return [x_r + h_r, x_z + h_z, x_n + h_n]
             return [x_n, x_r + h_r, x_z + h_z, h_n]
 
 
 LAYOUTS = {
-    "rnn": PanelLayout(0, 64, (0,), (0,)),
-    "lstm": PanelLayout(1, 32, (0, 1, 2, 3), (0, 1, 2, 3)),
-    "gru": PanelLayout(2, 32, (2, 0, 1), (0, 1, 2)),
+    "rnn": PanelLayout(0, 64, 64, (0,), (0,)),
+    "lstm": PanelLayout(1, 32, 16, (0, 1, 2, 3), (0, 1, 2, 3)),
+    "gru": PanelLayout(2, 32, 16, (2, 0, 1), (0, 1, 2)),
+    "gru, reset before": PanelLayout(3, 32, 32, (0, 1, 2), (0, 1), late=(2,)),
 }
 
 
@@ -73,12 +83,14 @@ class Panels:
         self._library, self._set, self._config = library, instruction_set, config
         self._kept: list[Any] = []
         self._layout = layout = LAYOUTS[cell]
+        is_wide = instruction_set == AVX512 or weights == "int8"
+        self._units = units = layout.units if is_wide else layout.narrow_units
         self.num_bytes = 0
         """What one step of a single lane reads."""
         V, H, L = len(parameters["embedding"]), config.hidden_size, config.num_layers
         self.model = model = StepModel(
-            cell=layout.number, num_layers=L, hidden=H, padded=_up(H, LINE) + _APART, panels=-(-H // layout.units),
-            units=layout.units, vocabulary=V, vocabulary_padded=_up(V, 16), end=-1 if end is None else end,
+            cell=layout.number, num_layers=L, hidden=H, padded=_up(H, LINE) + _APART, panels=-(-H // units),
+            units=units, vocabulary=V, vocabulary_padded=_up(V, 16), end=-1 if end is None else end,
         )  # fmt: skip
         layers = (LayerPanels * L)()
         self._kept.append(layers)
@@ -87,6 +99,8 @@ class Panels:
             name = f"layers.{layer + 1}."
             layers[layer].bias = self._keep(self._bias(layout.bias(layer_parameters(parameters, layer + 1))))
             layers[layer].recurrent = self._matrix(parameters, f"{name}weight_hh", layout.recurrent_order, weights)
+            if layout.late:
+                layers[layer].candidate = self._matrix(parameters, f"{name}weight_hh", layout.late, weights)
             if layer > 0:
                 layers[layer].input = self._matrix(parameters, f"{name}weight_ih", layout.input_order, weights)
         self._first_input(parameters, layers)
@@ -102,20 +116,20 @@ class Panels:
 
     def _bias(self, blocks: list[Floats]) -> Floats:
         """Lays the blocks (H,) out in panels: (panels, SCRATCH)."""
-        layout, panels = self._layout, self.model.panels
+        units, panels = self._units, self.model.panels
         bias = aligned((panels, SCRATCH), np.float32)
         bias[:] = 0
         H = self._config.hidden_size
         for place, block in enumerate(blocks):
-            padded = np.zeros(panels * layout.units, np.float32)
+            padded = np.zeros(panels * units, np.float32)
             padded[:H] = block
-            bias[:, place * layout.units : (place + 1) * layout.units] = padded.reshape(panels, layout.units)
+            bias[:, place * units : (place + 1) * units] = padded.reshape(panels, units)
         return bias
 
     def _matrix(
         self, parameters: Mapping[str, npt.NDArray[Any]], name: str, order: tuple[int, ...], weights: WeightsName
     ) -> Matrix:
-        units = self._layout.units
+        units = self._units
         return self._pack(parameters, name, order, self._config.hidden_size, units, self.model.panels * units, weights)
 
     def _pack(

@@ -280,19 +280,13 @@ TARGET static void NAME(choose_ids)(void *given, int32_t piece) {
     }
 }
 
-/* A panel of a layer: the new state of its units in all lanes. */
-TARGET static void NAME(advance)(void *given, int32_t p) {
-    const Step *step = given;
+/* A panel's chains in all lanes, z (B x SCRATCH), after the biases and the input's product. */
+TARGET static void NAME(begin_chains)(const Step *step, int32_t p, float *z) {
     const Model *m = step->model;
-    Job *job = step->job;
-    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
+    const Job *job = step->job;
     const int lanes = job->lanes, l = step->layer, rows = m->layers[l].input.rows;
-    const int parts = m->cell == CELL_LSTM ? 6 : m->cell == CELL_GRU ? 4 : 1;
     const int32_t *ids = job->ids + (int64_t)step->t * lanes;
     const Layer *layer = &m->layers[l];
-    const int64_t P = m->padded;
-    const int64_t before = NAME(row_of)(step, l, 0), after = NAME(row_of)(step, l, 1);
-    int16_t *quantised = job->hidden_quantised;
     const int tabled = l == 0 && m->table ? rows : 0; /* of the chains, whose start stands in the table */
     for (int b = 0; b < lanes; b++) {
         memcpy(z + b * SCRATCH + tabled, layer->bias + (int64_t)p * SCRATCH + tabled, (SCRATCH - tabled) * sizeof(float));
@@ -301,19 +295,94 @@ TARGET static void NAME(advance)(void *given, int32_t p) {
         else if (l == 0)
             NAME(multiply)(&layer->input, p, rows, m->embedding + (int64_t)ids[b] * m->embedding_size, 0, 0, 1, z + b * SCRATCH);
     }
-    if (l > 0) {
-        const int64_t below = NAME(row_of)(step, l - 1, 1);
-        NAME(multiply)(&layer->input, p, rows, job->hidden + below, quantised ? quantised + below : 0, (int)P, lanes, z);
-    }
+    if (l == 0) return;
+    const int64_t below = NAME(row_of)(step, l - 1, 1);
+    NAME(multiply)(&layer->input, p, rows, job->hidden + below, job->hidden_quantised ? job->hidden_quantised + below : 0,
+                   m->padded, lanes, z);
+}
+
+/* Where the units of a panel lie in what is recorded of lane 0; null for another lane, or without a record. */
+INLINE float *NAME(record_of)(const Step *step, int32_t p, int b) {
+    const Model *m = step->model;
+    const int64_t parts = m->cell == CELL_LSTM ? 6 : m->cell == CELL_RNN ? 1 : 4;
+    if (!step->job->record || b > 0) return 0;
+    return step->job->record + ((int64_t)step->t * m->num_layers + step->layer) * parts * m->padded + (int64_t)p * m->units;
+}
+
+/* A panel of a layer: the new state of its units in all lanes. */
+TARGET static void NAME(advance)(void *given, int32_t p) {
+    const Step *step = given;
+    const Model *m = step->model;
+    Job *job = step->job;
+    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
+    const int lanes = job->lanes, l = step->layer;
+    const Layer *layer = &m->layers[l];
+    const int64_t P = m->padded;
+    const int64_t before = NAME(row_of)(step, l, 0), after = NAME(row_of)(step, l, 1);
+    int16_t *quantised = job->hidden_quantised;
+    NAME(begin_chains)(step, p, z);
     NAME(multiply)(&layer->recurrent, p, layer->recurrent.rows, job->hidden + before, quantised ? quantised + before : 0,
                    (int)P, lanes, z + (m->cell == CELL_GRU ? m->units : 0));
     for (int b = 0; b < lanes; b++) {
         const int64_t unit = b * P + (int64_t)p * m->units;
-        float *record = 0;
-        if (job->record && b == 0) record = job->record + ((int64_t)step->t * m->num_layers + l) * parts * P + unit;
         NAME(activate)(m, z + b * SCRATCH, job->hidden + before + unit, job->hidden + after + unit,
                        job->cell_state ? job->cell_state + (int64_t)l * lanes * P + unit : 0,
-                       quantised ? quantised + after + unit : 0, record);
+                       quantised ? quantised + after + unit : 0, NAME(record_of)(step, p, b));
+    }
+}
+
+/* The first half of a step whose reset gate acts before the candidate's product: a panel's gates, and r h, which the
+ * candidates of all panels read. Chains: r, z, n. */
+TARGET static void NAME(advance_gates)(void *given, int32_t p) {
+    const Step *step = given;
+    const Model *m = step->model;
+    Job *job = step->job;
+    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
+    const int lanes = job->lanes, units = m->units;
+    const Matrix *recurrent = &m->layers[step->layer].recurrent;
+    const int64_t P = m->padded, before = NAME(row_of)(step, step->layer, 0);
+    NAME(begin_chains)(step, p, z);
+    NAME(multiply)(recurrent, p, recurrent->rows, job->hidden + before,
+                   job->hidden_quantised ? job->hidden_quantised + before : 0, (int)P, lanes, z);
+    for (int b = 0; b < lanes; b++) {
+        const int64_t unit = b * P + (int64_t)p * units;
+        const float *chains = z + b * SCRATCH;
+        float *waiting = job->waiting + ((int64_t)b * m->panels + p) * 2 * units, *record = NAME(record_of)(step, p, b);
+        for (int u = 0; u < units; u += W) {
+            const vec r = NAME(sigmoid)(NAME(load)(chains + u)), update = NAME(sigmoid)(NAME(load)(chains + units + u));
+            const vec left = r * NAME(load)(job->hidden + before + unit + u);
+            NAME(store)(job->reset + unit + u, left);
+            if (job->reset_quantised) NAME(quantise)(left, job->reset_quantised + unit + u);
+            NAME(store)(waiting + u, update);
+            NAME(store)(waiting + units + u, NAME(load)(chains + 2 * units + u));
+            if (record) NAME(store)(record + P + u, r), NAME(store)(record + 2 * P + u, update);
+        }
+    }
+}
+
+/* The second half: the candidate, and the new state of a panel's units in all lanes. */
+TARGET static void NAME(advance_candidate)(void *given, int32_t p) {
+    const Step *step = given;
+    const Model *m = step->model;
+    Job *job = step->job;
+    float z[MOST_LANES * SCRATCH] __attribute__((aligned(64)));
+    const int lanes = job->lanes, units = m->units;
+    const int64_t P = m->padded;
+    const int64_t before = NAME(row_of)(step, step->layer, 0), after = NAME(row_of)(step, step->layer, 1);
+    const float *waiting = job->waiting + (int64_t)p * 2 * units;
+    const int64_t next = (int64_t)m->panels * 2 * units; /* lane */
+    for (int b = 0; b < lanes; b++) memcpy(z + b * SCRATCH, waiting + b * next + units, units * sizeof(float));
+    NAME(multiply)(&m->layers[step->layer].candidate, p, units, job->reset, job->reset_quantised, (int)P, lanes, z);
+    for (int b = 0; b < lanes; b++) {
+        const int64_t unit = b * P + (int64_t)p * units;
+        float *record = NAME(record_of)(step, p, b);
+        for (int u = 0; u < units; u += W) {
+            const vec n = NAME(tanh)(NAME(load)(z + b * SCRATCH + u));
+            const vec output = NAME(load)(waiting + b * next + u) * (NAME(load)(job->hidden + before + unit + u) - n) + n;
+            NAME(store)(job->hidden + after + unit + u, output);
+            if (job->hidden_quantised) NAME(quantise)(output, job->hidden_quantised + after + unit + u);
+            if (record) NAME(store)(record + u, output), NAME(store)(record + 3 * P + u, n);
+        }
     }
 }
 
@@ -341,7 +410,8 @@ TARGET static void NAME(quantise_state)(const Model *m, const Job *job) {
     }
 }
 
-static const Kernel NAME(kernel) = {NAME(choose_ids), NAME(advance), NAME(decode), NAME(quantise_state), NAME(tabulate)};
+static const Kernel NAME(kernel) = {NAME(choose_ids), NAME(advance),        NAME(advance_gates), NAME(advance_candidate),
+                                    NAME(decode),     NAME(quantise_state), NAME(tabulate)};
 
 #undef vec
 #undef ints

@@ -125,7 +125,7 @@ typedef struct {
 
 /* What there is for each instruction set. */
 typedef struct {
-    Piece choose_ids, advance, decode;
+    Piece choose_ids, advance, advance_gates, advance_candidate, decode;
     void (*quantise_state)(const Model *m, const Job *job);
     void (*tabulate)(const Model *m, float *table);
 } Kernel;
@@ -251,7 +251,14 @@ static void take_step(const Kernel *kernel, Step *step) {
     const Job *job = step->job;
     const int64_t lanes = job->lanes, V = m->vocabulary_padded;
     share(kernel->choose_ids, step, step->draws, lanes * V * WORK_OF_A_DRAW);
-    for (step->layer = 0; step->layer < m->num_layers; step->layer++) crew_share(kernel->advance, step, m->panels);
+    for (step->layer = 0; step->layer < m->num_layers; step->layer++) {
+        if (m->cell == CELL_GRU_BEFORE) {
+            crew_share(kernel->advance_gates, step, m->panels);
+            crew_share(kernel->advance_candidate, step, m->panels);
+        } else {
+            crew_share(kernel->advance, step, m->panels);
+        }
+    }
     if (job->decode_all || step->t + 1 == job->steps) {
         share(kernel->decode, step, step->decoder_panels, lanes * V * m->hidden);
         step->has_logits = 1;
@@ -263,6 +270,7 @@ static int64_t products(const Model *m) {
     int64_t sum = (int64_t)m->decoder.inputs * m->vocabulary_padded;
     for (int32_t l = 0; l < m->num_layers; l++)
         sum += ((int64_t)m->layers[l].recurrent.inputs * m->layers[l].recurrent.rows
+                + (int64_t)m->layers[l].candidate.inputs * m->layers[l].candidate.rows
                 + (l > 0 ? (int64_t)m->layers[l].input.inputs * m->layers[l].input.rows : 0)) * m->panels;
     return sum;
 }

@@ -12,8 +12,8 @@
 
 #include <stdint.h>
 
-enum { VERSION = 4 }; /* of what stands here; a library left over from another one is not used */
-enum { CELL_RNN, CELL_LSTM, CELL_GRU };
+enum { VERSION = 5 }; /* of what stands here; a library left over from another one is not used */
+enum { CELL_RNN, CELL_LSTM, CELL_GRU, CELL_GRU_BEFORE }; /* the last with its reset gate before the product */
 enum { SCRATCH = 128 }; /* outputs of a panel at most */
 enum { GROUP = 64 };    /* inputs that share a scale in int8 */
 enum { MOST_LANES = 64 };
@@ -30,6 +30,7 @@ typedef struct {
 typedef struct {
     Matrix input;
     Matrix recurrent;
+    Matrix candidate; /* multiplies r h, where the reset gate acts before the product */
     const float *bias; /* panels x SCRATCH: where the chains start */
 } Layer;
 
@@ -66,6 +67,9 @@ typedef struct {
     float *record;             /* T x L x parts x P of lane 0: h, c and the gates after each character; or null */
     float *probabilities;      /* B x padded V, scratch */
     int32_t *order;            /* B x padded V, scratch */
+    float *reset;              /* B x P, where the reset gate acts before the product: r h, which the candidate reads */
+    int16_t *reset_quantised;  /* room for the same, zeros, where weights are int8 */
+    float *waiting;            /* B x panels x 2 units: the update gate, and the candidate's chains up to that product */
     int32_t not_finite; /* set where logits are not */
     int32_t reserved;
 } Job;

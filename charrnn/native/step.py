@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from charrnn.native.loader import absence, fields, load, permitted_set, search
 
-VERSION = 4
+VERSION = 5
 SCRATCH, GROUP, LINE, MOST_LANES = 128, 64, 64, 64
+AVX512 = 2
+"""The number of the widest instruction set, which multiplies 128 rows of a panel in one pass."""
 STEM = Path(__file__).with_name("_step")
 
 
@@ -28,9 +30,9 @@ class Matrix(ctypes.Structure):
 
 
 class LayerPanels(ctypes.Structure):
-    """One layer's two products, and where their chains start."""
+    """One layer's products, and where their chains start."""
 
-    _fields_ = [("input", Matrix), ("recurrent", Matrix), ("bias", c_void_p)]
+    _fields_ = [("input", Matrix), ("recurrent", Matrix), ("candidate", Matrix), ("bias", c_void_p)]
 
 
 class StepModel(ctypes.Structure):
@@ -58,6 +60,7 @@ class Job(ctypes.Structure):
         *fields(c_int32, "lanes steps threads decode_all has_logits"),
         *fields(c_void_p, "given uniforms settings ids log_probabilities logits"),
         *fields(c_void_p, "hidden hidden_quantised cell_state record probabilities order"),
+        *fields(c_void_p, "reset reset_quantised waiting"),
         *fields(c_int32, "not_finite reserved"),
     ]
 

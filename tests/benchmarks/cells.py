@@ -1,12 +1,12 @@
-"""How fast each kind of cell trains, beside the plain lstm: the table of the family in the manual.
+"""How fast each kind of cell trains or writes, beside the plain lstm: the table of the family in the manual.
 
     python -m tests.benchmarks.cells [--json] [--layers 1] [--hidden 256] [--steps 12] [--rounds 3] [--precision fp32]
-                                     [--only REGEX]
+                                     [--only REGEX] [--sampling]
 
 One thread, 16 lanes x 64 characters, an embedding of 64 and a vocabulary of 65; the text is of chance, which speed does
 not depend on. In each round the plain lstm and every other cell, or those whose options --only matches, make some steps
 in turn; figures are medians of the rounds' ratios to the lstm's. A step is all of it: noise, forward, backward,
-clipping, update.
+clipping, update. With --sampling it is one character of one sample, by the engine that `charrnn sample` would take.
 
 Knows steps. Refuses to know what is learned.
 """
@@ -19,15 +19,19 @@ import math
 import re
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from charrnn.cells.parameters import is_trained, parameter_shapes
 from charrnn.cells.registry import describe
+from charrnn.inference.make_engine import make_engine
+from charrnn.network.model import CharacterModel
 from charrnn.settings.choices import PrecisionName
 from charrnn.settings.config import ModelConfig, TrainingConfig
 from charrnn.training.learner import Learner
+from tests.benchmarks import sampling_loops
 
 VOCABULARY, LANES, WINDOW = 65, 16, 64
 FAMILY: dict[str, dict[str, Any]] = {
@@ -62,28 +66,65 @@ FAMILY: dict[str, dict[str, Any]] = {
 """Options -> fields of the configuration; the first is what the others are compared with."""
 
 
+Loop = Callable[[int], None]
+"""Makes this many steps."""
+
+
+def training_loops(configs: Sequence[ModelConfig], precision: PrecisionName) -> list[Loop]:
+    """For each configuration what trains it, from its initial weights on."""
+    torch.set_flush_denormal(True)
+    training = TrainingConfig(batch_size=LANES, bptt=WINDOW, precision=precision)
+    ids = torch.randint(VOCABULARY, (WINDOW + 1, LANES), generator=torch.Generator().manual_seed(1))
+
+    def loop(config: ModelConfig) -> Loop:
+        learner = Learner(config, training, VOCABULARY, torch.device("cpu"))
+
+        def train(steps: int) -> None:
+            for _ in range(steps):
+                learner.step(ids[:-1], ids[1:], 1e-3)
+
+        return train
+
+    return [loop(config) for config in configs]
+
+
+def writing_loops(configs: Sequence[ModelConfig]) -> list[Loop]:
+    """For each configuration what writes one text with its initial weights."""
+
+    def loop(config: ModelConfig) -> Loop:
+        model = CharacterModel(config, VOCABULARY)
+        model.initialise(torch.Generator().manual_seed(1))
+        return sampling_loops.our_loop(make_engine(config, model.numpy_arrays(), threads=1), 1)
+
+    return [loop(config) for config in configs]
+
+
 def measure(
-    layers: int, hidden: int, steps: int, rounds: int, precision: PrecisionName = "fp32", only: str = ""
+    layers: int,
+    hidden: int,
+    steps: int,
+    rounds: int,
+    precision: PrecisionName = "fp32",
+    only: str = "",
+    *,
+    is_writing: bool = False,
 ) -> list[dict[str, Any]]:
     """A row for each of `FAMILY`: options, the cell in words, parameters, characters a second and relative to lstm."""
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    training = TrainingConfig(batch_size=LANES, bptt=WINDOW, precision=precision)
     family = {options: fields for options, fields in FAMILY.items() if not fields or re.search(only, options)}
     configs = [
         ModelConfig(num_layers=layers, hidden_size=hidden, embedding_size=64, **fields) for fields in family.values()
     ]
-    learners = [Learner(config, training, VOCABULARY, torch.device("cpu")) for config in configs]
-    ids = torch.randint(VOCABULARY, (WINDOW + 1, LANES), generator=torch.Generator().manual_seed(1))
-    for learner in learners:
-        learner.step(ids[:-1], ids[1:], 1e-3)
-    seconds: list[list[float]] = [[] for _ in learners]
+    loops = writing_loops(configs) if is_writing else training_loops(configs, precision)
+    for loop in loops:
+        loop(1)
+    seconds: list[list[float]] = [[] for _ in loops]
     for _ in range(rounds):
-        for learner, taken in zip(learners, seconds, strict=True):
+        for loop, taken in zip(loops, seconds, strict=True):
             begin = time.perf_counter()
-            for _ in range(steps):
-                learner.step(ids[:-1], ids[1:], 1e-3)
+            loop(steps)
             taken.append(time.perf_counter() - begin)
+    characters = steps if is_writing else steps * LANES * WINDOW
     rows = []
     for options, config, taken in zip(family, configs, seconds, strict=True):
         ratios = [plain / own for plain, own in zip(seconds[0], taken, strict=True)]
@@ -94,7 +135,7 @@ def measure(
                 "parameters": sum(
                     math.prod(shape) for name, shape in parameter_shapes(config, VOCABULARY).items() if is_trained(name)
                 ),
-                "characters_per_second": steps * LANES * WINDOW / statistics.median(taken),
+                "characters_per_second": characters / statistics.median(taken),
                 "relative": statistics.median(ratios),
             }
         )
@@ -105,12 +146,16 @@ def main() -> None:
     """Prints the table, or its numbers as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    for name, value in (("layers", 1), ("hidden", 256), ("steps", 12), ("rounds", 3)):
+    for name, value in (("layers", 1), ("hidden", 256), ("steps", None), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--precision", choices=("fp32", "bf16", "auto"), default="fp32")
     parser.add_argument("--only", default="", metavar="REGEX")
+    parser.add_argument("--sampling", action="store_true")
     given = parser.parse_args()
-    rows = measure(given.layers, given.hidden, given.steps, given.rounds, given.precision, given.only)
+    steps = given.steps or (3000 if given.sampling else 12)
+    rows = measure(
+        given.layers, given.hidden, steps, given.rounds, given.precision, given.only, is_writing=given.sampling
+    )
     if given.json:
         print(json.dumps(rows))
         return

@@ -40,6 +40,7 @@ IDS = np.random.default_rng(5).integers(0, V, STEPS).tolist()
 CONFIGS = {
     "lstm": ModelConfig(cell="lstm", num_layers=2, hidden_size=70, embedding_size=5),
     "gru": ModelConfig(cell="gru", num_layers=2, hidden_size=67, embedding_size=6),
+    "gru before": ModelConfig(cell="gru", num_layers=2, hidden_size=66, embedding_size=6, reset_gate="before"),
     "rnn": ModelConfig(cell="rnn", num_layers=3, hidden_size=65, embedding_size=7),
     "lstm, tied": ModelConfig(cell="lstm", num_layers=1, hidden_size=9, embedding_size=9, tie=True),
     "lstm, orthogonal": ModelConfig(cell="lstm", num_layers=1, hidden_size=11, embedding_size=3, orthogonal=True),
@@ -99,7 +100,7 @@ def test_logits_after_500_characters_are_those_of_numpy(browser: Browser, tmp_pa
     np.testing.assert_allclose(stepped.read(IDS), logits[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru before", "rnn"])
 def test_logits_in_int8_are_those_of_the_int8_engine(browser: Browser, tmp_path: Path, name: str) -> None:
     """Of the compiled engine, which rounds h alike, and of numpy with the rounded weights and h as it is."""
     config, parameters = CONFIGS[name], _parameters(CONFIGS[name])
@@ -131,7 +132,7 @@ def test_weights_are_rounded_to_the_nearest_of_their_group() -> None:
     np.testing.assert_allclose(scales * 32767 * 127, [[2.0, 0.5], [0, 0], [0, 0.25]])
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "gru before", "rnn"])
 def test_units_are_those_that_inspect_records(browser: Browser, tmp_path: Path, name: str) -> None:
     config, parameters = CONFIGS[name], _parameters(CONFIGS[name])
     stepped = Stepped(browser, tmp_path, pack(config, parameters, "float32"))
@@ -152,6 +153,7 @@ def test_units_are_those_that_inspect_records(browser: Browser, tmp_path: Path, 
         ("lstm", {"L1.i0": 0.0, "L1.f1": 1.0, "L2.g69": -0.75}),
         ("gru", {"L1.h3": -0.5}),
         ("gru", {"L1.r2": 0.25, "L2.z1": 0.75, "L2.n4": 0.5}),
+        ("gru before", {"L1.r2": 0.25, "L2.r65": 1.0, "L2.z1": 0.75, "L2.n4": 0.5}),
         ("rnn", {"L1.h64": 0.5, "L3.h0": -0.25}),
     ],
 )

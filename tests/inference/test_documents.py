@@ -28,7 +28,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 T, B, V = 23, 5, 11
 END = V - 1
-CELLS = ["lstm", "gru", "rnn"]
+CELLS = ["lstm", "gru", "gru, reset before", "rnn"]
 FOUND = library.find_library()
 SETS = range(int(FOUND.charrnn_best_set()) + 1) if FOUND else range(0)
 Make = Callable[[ModelConfig, dict[str, Any], int | None], Any]
@@ -42,7 +42,8 @@ def _arrays(config: ModelConfig, seed: int = 0) -> dict[str, Any]:
 
 def _config(cell: str, **settings: Any) -> ModelConfig:
     sizes: dict[str, Any] = {"num_layers": 2, "hidden_size": 34, "embedding_size": 7}
-    return ModelConfig(**{"cell": cell, **sizes, **settings})
+    kind = {"cell": "gru", "reset_gate": "before"} if cell == "gru, reset before" else {"cell": cell}
+    return ModelConfig(**{**kind, **sizes, **settings})
 
 
 def _torch(config: ModelConfig, arrays: dict[str, Any], end: int | None) -> TorchStepper:

@@ -47,7 +47,9 @@ from charrnn.text.vocabulary import Vocabulary
 from tests.kit.tiny import tiny
 
 # Shape letters: T characters, B lanes, L layers, H hidden size, E embedding size, V vocabulary.
-CELLS = ["lstm", "gru", "rnn"]
+BEFORE = "gru, reset before"
+CELLS = ["lstm", "gru", BEFORE, "rnn"]
+"""By the names that compiled code has for them."""
 SHAPES = [(1, 1, 5, 2), (2, 3, 1, 17), (3, 31, 5, 130), (1, 33, 1, 17), (2, 65, 5, 130), (3, 100, 1, 2)]  # L, H, E, V
 SETS = range(int(library.find_library().charrnn_best_set()) + 1) if library.find_library() else range(0)  # type: ignore[union-attr]
 LANES = [1, 2, 3, 4, 5, 6, 7, 16, 17, 64]
@@ -65,11 +67,18 @@ class Model(NamedTuple):
     arrays: Arrays
 
 
+def configured(cell: str, **sizes: int) -> ModelConfig:
+    """The configuration of a cell by the name that compiled code has for it."""
+    if cell == BEFORE:
+        return ModelConfig(cell="gru", reset_gate="before", **sizes)  # type: ignore[arg-type]
+    return ModelConfig(cell=cell, **sizes)  # type: ignore[arg-type]
+
+
 @cache
 def model(cell: str, shape: tuple[int, int, int, int], seed: int = 0) -> Model:
     """Random arrays: inputs and biases large, so that gates saturate; recurrent ones small enough not to be chaotic."""
     L, H, E, V = shape
-    config = ModelConfig(cell=cell, num_layers=L, hidden_size=H, embedding_size=E)  # type: ignore[arg-type]
+    config = configured(cell, num_layers=L, hidden_size=H, embedding_size=E)
     random = np.random.default_rng(seed)
     gains = {"weight_ih": 4.0, "weight_hh": 0.7, "bias": 2.0, "bias_ih": 2.0, "bias_hh": 1.0}
     arrays = {}
@@ -243,7 +252,7 @@ def test_activations_are_tanh_and_sigmoid(set_: int) -> None:
     x = np.concatenate([np.linspace(-130, 130, 4001), np.geomspace(1e-30, 3e38, 200), -np.geomspace(1e-30, 3e38, 200)])
     V = len(x)
     for cell in CELLS:
-        config = ModelConfig(cell=cell, num_layers=1, hidden_size=2, embedding_size=1)  # type: ignore[arg-type]
+        config = configured(cell, num_layers=1, hidden_size=2, embedding_size=1)
         arrays = {name: np.zeros(size, np.float32) for name, size in parameter_shapes(config, V).items()}
         arrays["embedding"][:, 0] = x
         arrays["layers.1.weight_ih"][:] = 1
@@ -254,7 +263,7 @@ def test_activations_are_tanh_and_sigmoid(set_: int) -> None:
             block, _ = engine.record(np.arange(start, min(V, start + 400)), engine.zero_state())
             for kind, values in block.items():
                 got.setdefault(kind, []).append(values[:, 0])
-        for kind in {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}[cell]:
+        for kind in {"lstm": "ifgo", "gru": "rzn", BEFORE: "rzn", "rnn": "h"}[cell]:
             curve = expected["tanh" if kind in "gnh" else "sigmoid"]
             close(np.concatenate(got[kind]), np.stack([curve, curve], 1), 2.5e-7)
 
@@ -315,6 +324,20 @@ def test_a_number_depends_on_nothing_beside_it(cell: str, weights: Any, monkeypa
             if not bare._model.table:
                 assert_same(everything(bare, ids, [4, 1, 6]), expected)
         assert shape[1] != 100 or not bare._model.table, "of the shapes, one must go without"
+
+
+@needs_compiled
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_panel_is_as_large_as_one_pass_through_it(cell: str) -> None:
+    """In every instruction set, and in all kinds of weights; nothing is larger than the scratch of its chains."""
+    layout = panels.LAYOUTS[cell]
+    assert layout.units * (len(layout.input_order) + (cell == "gru")) <= library.SCRATCH
+    assert layout.narrow_units * len(layout.recurrent_order) <= 64
+    for set_, weights in ((set_, weights) for set_ in SETS for weights in ("float32", "float16", "int8")):
+        engine = CompiledNetwork(*model(cell, (2, 65, 5, 17)), weights=weights, instruction_set=set_)  # type: ignore[arg-type]
+        wide = set_ == library.AVX512 or weights == "int8"
+        assert engine._model.units == (layout.units if wide else layout.narrow_units)
+        assert engine._model.panels == -(-65 // engine._model.units)
 
 
 @needs_compiled

@@ -166,21 +166,24 @@ class Model {
         recurrent: new Matrix(arrays, name + "weight_hh"),
         bias: arrays.of(name + "bias").slice(),
         recurrentBias: arrays.has(name + "recurrent_bias") ? arrays.of(name + "recurrent_bias") : null,
+        // What multiplies r h, where the reset gate acts before the candidate's product.
+        candidate: arrays.has(name + "candidate") ? new Matrix(arrays, name + "candidate") : null,
         h: this.state.subarray(layer * states * H, layer * states * H + H),
         c: states > 1 ? this.state.subarray((layer * states + 1) * H, (layer * states + 2) * H) : null,
-        exact: new Float64Array(H), // h again, as the products read it
+        exact: new Float64Array(H), // what the products read: h, or r h
         rounded: new Int32Array(H),
         values,
       });
     }
     if (cell === "gru") { // of the gates whose two biases are only added, the first bias becomes the sum
-      for (const {bias, recurrentBias} of this.stack) {
-        for (let row = 0; row < 2 * H; row++) bias[row] += recurrentBias[row];
+      for (const {bias, recurrentBias, candidate} of this.stack) {
+        for (let row = 0; row < (candidate ? 3 : 2) * H; row++) bias[row] += recurrentBias[row];
       }
     }
     // Multiplications of a step, each with an addition, once all ids were met.
     this.cost = this.stack.reduce(
-      (sum, layer, place) => sum + layer.recurrent.rows * H + (place ? layer.input.rows * H : 0), this.vocabulary * H);
+      (sum, {recurrent, candidate, input}, place) =>
+        sum + (recurrent.rows + (candidate ? candidate.rows : 0) + (place ? input.rows : 0)) * H, this.vocabulary * H);
   }
 
   begin() {
@@ -196,11 +199,14 @@ class Model {
     this.stack.forEach(layer => this.shareOutput(layer));
   }
 
-  shareOutput({h, exact, rounded}) {
-    for (let u = 0; u < h.length; u++) {
-      exact[u] = h[u];
-      rounded[u] = Math.round(h[u] * FULL);
-    }
+  // What products read of a layer's unit: h, or what a gate leaves of it.
+  share({exact, rounded}, u, value) {
+    exact[u] = value;
+    rounded[u] = Math.round(value * FULL);
+  }
+
+  shareOutput(layer) {
+    for (let u = 0; u < this.hidden; u++) this.share(layer, u, layer.h[u]);
   }
 
   // Returns what all units did, in 1/127.
@@ -242,7 +248,11 @@ class Model {
     const hold = kind => held.forEach(one => { if (one.kind === kind) values[kind][one.index] = one.value; });
     BLOCKS[this.cell].forEach((kind, block) => {
       const out = values[kind], start = block * H, own = bias.subarray(start, start + H);
-      if (kind === "n") { // the reset gate acts on the recurrent product
+      if (kind === "n" && layer.candidate) { // the reset gate acts on what is multiplied
+        for (let u = 0; u < H; u++) this.share(layer, u, values.r[u] * h[u]);
+        const product = layer.candidate.times(layer.exact, layer.rounded);
+        for (let u = 0; u < H; u++) out[u] = tanh(input[start + u] + own[u] + product[u]);
+      } else if (kind === "n") { // the reset gate acts on the recurrent product
         for (let u = 0; u < H; u++) {
           const row = start + u;
           out[u] = tanh(input[row] + own[u] + values.r[u] * (recurrent[row] + recurrentBias[row]));
