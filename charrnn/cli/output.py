@@ -79,7 +79,9 @@ def check_files(asked: Given) -> None:
 
 
 def check_can_be_written(file: Path) -> None:
-    """Raises UsageError where a file cannot be written: its name is a folder's, or its folder is none."""
+    """Raises UsageError where a file cannot be written: its name is a folder's, its folder is none, or it is "-"."""
+    if str(file) == "-":
+        raise UsageError("the file to write is -, which stands for the standard input", "name a file")
     folder = os.path.dirname(os.path.realpath(file))
     with explained(file):
         with contextlib.suppress(FileNotFoundError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.output import FORMATS, print_pieces, write_page
+from charrnn.cli.output import FORMATS, check_files, print_pieces, write_page
 from charrnn.cli.view import Given, Option
 from charrnn.errors import CheckpointError, UsageError
 from charrnn.settings.choices import RunOrder
@@ -142,6 +142,7 @@ def show(named: Named, asked: Given, options: Sequence[Option], *, are_read: boo
             f"{why}: the text {named.text} does not go with that",
             "name one run to see what it makes of a text; charrnn eval TEXT -c A -c B compares runs on one",
         )
+    check_files(asked)
     if named.folder is not None:
         _list(named.folder, asked)
     elif asked.follow:
