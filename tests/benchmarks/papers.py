@@ -3,7 +3,7 @@
     python -m tests.benchmarks.papers --corpora FOLDER --record FILE [--device cuda] [--only REGEX] [--minutes 10]
                                       [--seconds 560]
     python -m tests.benchmarks.papers --table-2015 --device cpu --threads 1 --corpora FOLDER --record FILE
-                                      [--only REGEX] [--epochs 50] [--seconds 560]
+                                      [--only REGEX] [--epochs 50] [--dropout 0.1] [--seconds 560]
     python -m tests.benchmarks.papers ... --rehearse      tiny models and budgets: only whether it runs
 
 FOLDER holds ptb-char/{train,valid,test}.txt, warandpeace.txt and tinyshakespeare.txt. Each of `TARGETS` is trained once
@@ -13,7 +13,8 @@ Treebank's test text with at most 14 million parameters and 1.175 (AWD-LSTM: Mer
 evaluation, 1.05 nats on War and Peace, 1.42 nats streamed and 1.45 windowed on the last tenth of tiny Shakespeare.
 
 With --table-2015 the rows of `table_2015.py` are trained and scored in the place of these (--only '2015-64-gru$' for
-one of them; --epochs for shorter runs), and the table of all that the record has is printed at the end.
+one of them; --epochs for shorter runs; --dropout, which the paper chose for each model, 0 where it is not given), and
+the table of all that the record has is printed at the end.
 
 With --seconds it stops when that time is up, by the clock, and leaves with exit status 75. The same command in the same
 folder goes on: runs are kept under checkpoints/, training resumes exactly, and each scoring that was done is kept
@@ -121,19 +122,22 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, metavar="N")
     parser.add_argument("--table-2015", action="store_true", help="the rows of that table in the place of the targets")
     parser.add_argument("--epochs", type=float, help="of each row of the table (default: 50)")
+    parser.add_argument("--dropout", type=float, help="in each row of the table (default: 0)")
     parser.add_argument("--seconds", type=float, help="by the clock, for this call (default: no limit)")
     parser.add_argument("--rehearse", action="store_true", help="tiny models and budgets")
     given = parser.parse_args(words)
     deadline = None if given.seconds is None else time.monotonic() + given.seconds
-    if given.epochs is not None and not given.table_2015:
-        parser.error("--epochs is for --table-2015")
+    for flag in ("epochs", "dropout"):
+        if getattr(given, flag) is not None and not given.table_2015:
+            parser.error(f"--{flag} is for --table-2015")
     given.record.touch()
     targets = table_2015.ROWS if given.table_2015 else TARGETS
     if given.epochs is not None:
         targets = tuple(of_epochs(target, given.epochs) for target in targets)
+    targets = tuple(target for target in targets if re.search(given.only, target.name))
+    if given.dropout:
+        targets = tuple(table_2015.with_dropout(target, given.dropout) for target in targets)
     for target in map(rehearsed, targets) if given.rehearse else targets:
-        if not re.search(given.only, target.name):
-            continue
         rows = [json.loads(line) for line in given.record.read_text("utf-8").splitlines()]
         if not any(row["name"] == target.name for row in rows):
             asked = words_for(target, given.corpora, given.device, given.minutes, given.record, given.threads)

@@ -6,7 +6,8 @@ comes nearest to that count; an lstm of "64" has 64, a gru 76, an rnn 136.
 
 The text has CR LF for each LF (3,258,225 characters, theirs 3,258,246), is cut 80 / 10 / 10 and read by the paper's
 recipe (`--preset karpathy2015`): RMSprop at 0.002, 100 lanes, windows of 100, 50 epochs. What is scored is the test
-part, streamed, by the best weights of the validations. The paper's gru has its reset gate before the product; each of
+part, streamed, by the best weights of the validations. The paper chose each model's dropout by validation; a row has
+none, or what `with_dropout` gives it. The paper's gru has its reset gate before the product; each of
 its rows is there twice, with the gate there and with charrnn's own.
 
 Knows the rows. Refuses to know how they are trained and scored.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from charrnn.cells.parameters import parameter_shapes
@@ -42,6 +44,7 @@ NATS = {
 _TEXT = ("--corpus", "{}/warandpeace.txt", "--validation-fraction", "0.1", "--test-fraction", "0.1",
          "--preset", "karpathy2015")  # fmt: skip
 _FIGURE = ("test", "streamed", "nats")
+_DROPPING = "-dropout-"
 
 Row = dict[str, Any]
 
@@ -73,17 +76,26 @@ ROWS = tuple(_rows())
 """By size, and in each size by cell."""
 
 
+def with_dropout(target: Target, dropout: float) -> Target:
+    """The same row with dropout, under a name that says so."""
+    options = (*target.options, "--dropout", f"{dropout:g}")
+    return replace(target, name=f"{target.name}{_DROPPING}{dropout:g}", options=options)
+
+
 def markdown(found: Iterable[Row]) -> str:
     """The rows that are in a record, beside the paper's figures."""
-    head = "| size there | cell | units | parameters | epochs | precision | there, nats | here, nats |\n"
-    lines = [head, "| ---: | --- | ---: | ---: | ---: | --- | ---: | ---: |\n"]
-    by_name = {row["name"]: row for row in found}
+    head = "| size there | cell | units | parameters | dropout | epochs | precision | there, nats | here, nats |\n"
+    lines = [head, "| ---: | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |\n"]
+    rows = {row["name"]: row for row in found}.values()
     for target in ROWS:
-        if (row := by_name.get(target.name)) is not None:
+        for row in rows:
+            if row["name"].partition(_DROPPING)[0] != target.name:
+                continue
             size, cell = target.name.split("-", 2)[1:]
             there = next((mark.split()[0] for mark in target.marks), "")
+            model, nats = row["model"], row["test"]["streamed"]["nats"]
             lines.append(
-                f"| {size} | {' '.join(CELLS[cell])} | {row['model']['hidden_size']} | {row['parameters']:,} "
-                f"| {row['epochs']:.4g} | {row['precision']} | {there} | {row['test']['streamed']['nats']:.4f} |\n"
+                f"| {size} | {' '.join(CELLS[cell])} | {model['hidden_size']} | {row['parameters']:,} "
+                f"| {model['dropout']:g} | {row['epochs']:.4g} | {row['precision']} | {there} | {nats:.4f} |\n"
             )
     return "".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,17 @@ from charrnn.network.cudnn import IMAGINED, expected
 from charrnn.settings.config import ModelConfig
 from tests.benchmarks import papers, quality
 from tests.benchmarks.papers import TARGETS, of_epochs, verdicts, words_for
-from tests.benchmarks.table_2015 import CELLS, EMBEDDING, NATS, ROWS, SYMBOLS, THOUSANDS, markdown, units_for
+from tests.benchmarks.table_2015 import (
+    CELLS,
+    EMBEDDING,
+    NATS,
+    ROWS,
+    SYMBOLS,
+    THOUSANDS,
+    markdown,
+    units_for,
+    with_dropout,
+)
 from tests.benchmarks.target import Target
 
 by_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -96,7 +107,7 @@ def test_a_row_is_trained_scored_and_set_beside_the_papers(
     (row,) = map(json.loads, Path("record").read_text("utf-8").splitlines())
     assert (row["model"]["reset_gate"], row["training"]["optimizer"]) == ("before", "rmsprop")
     table = capsys.readouterr().out.splitlines()[-3:]
-    assert table[2].startswith("| 64 | --cell gru --reset-gate before | 8 |")
+    assert re.match(r"\| 64 \| --cell gru --reset-gate before \| 8 \| [\d,]+ \| 0 \|", table[2])
     nats = row["test"]["streamed"]["nats"]
     assert table[2].endswith(f"| 1.398 | {nats:.4f} |")
     found = charrnn.load("checkpoints/rehearsal-2015-64-gru-before")
@@ -109,7 +120,28 @@ def test_a_row_is_trained_scored_and_set_beside_the_papers(
 
 def test_rows_that_the_record_lacks_are_left_out() -> None:
     """And those of other benchmarks."""
-    row: dict[str, Any] = {"name": "2015-128-rnn", "model": {"hidden_size": 274}, "parameters": 121_023, "epochs": 50.0}
+    row: dict[str, Any] = {
+        "name": "2015-128-rnn",
+        "model": {"hidden_size": 274, "dropout": 0.0},
+        "parameters": 121_023,
+        "epochs": 50.0,
+    }
     row |= {"precision": "fp32", "test": {"streamed": {"nats": 1.40004}}}
     lines = markdown([{"name": "ptb-char"}, row]).splitlines()
-    assert lines[2:] == ["| 128 | --cell rnn | 274 | 121,023 | 50 | fp32 | 1.417 | 1.4000 |"]
+    assert lines[2:] == ["| 128 | --cell rnn | 274 | 121,023 | 0 | 50 | fp32 | 1.417 | 1.4000 |"]
+
+
+def test_a_row_with_dropout_stands_beside_the_one_without(capsys: pytest.CaptureFixture[str]) -> None:
+    """Under a name of its own, after the row that the expression names, and only for that table."""
+    plain = next(row for row in ROWS if row.name == "2015-64-gru")
+    dropping = with_dropout(plain, 0.25)
+    assert dropping.name == "2015-64-gru-dropout-0.25"
+    assert dropping.options == (*plain.options, "--dropout", "0.25")
+    row = {"parameters": 44_079, "epochs": 50.0, "precision": "fp32", "test": {"streamed": {"nats": 1.4}}}
+    models: list[dict[str, Any]] = [{"hidden_size": 76, "dropout": share} for share in (0.0, 0.25)]
+    found = [{"name": each.name, "model": own, **row} for each, own in zip((plain, dropping), models, strict=True)]
+    shares = [line.split(" | ")[4] for line in markdown(found).splitlines()[2:]]
+    assert shares == ["0", "0.25"]
+    with pytest.raises(SystemExit):
+        papers.main("--dropout 0.1 --corpora . --record record".split())
+    assert "--dropout is for --table-2015" in capsys.readouterr().err
